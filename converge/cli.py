@@ -1,0 +1,90 @@
+"""What all commands share: their flags, and the one place where an exception becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from invoke import Exit, task
+
+from converge.errors import ERROR, Trouble, Troubles
+
+HELP = {
+    "host": "a host, a group, or several with commas (default: `host` of invoke.yaml)",
+    "role": "only these roles, with commas",
+    "check": "show the plan and stop; exit code 2 when something would change",
+    "diff": "show the differences (--no-diff: only the names)",
+    "full": "show what is as it should be, too",
+    "yes": "do not ask",
+    "set": "a setting for this run, KEY=VALUE; may be repeated",
+    "json": "print JSON for a machine",
+}
+
+
+def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Make an Invoke task: no automatic short flags, the shared help, and one error boundary."""
+
+    def make(body: Callable[..., Any]) -> Any:
+        @functools.wraps(body)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            return boundary(lambda: body(*args, **kwargs))
+
+        names = inspect.signature(body).parameters
+        given = options.pop("help", {})
+        shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
+        options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
+        return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
+
+    return make(function) if function else make
+
+
+def boundary(body: Callable[[], Any]) -> Any:
+    """Run a command: whatever goes wrong becomes one message on standard error and an exit code."""
+    try:
+        return body()
+    except (Trouble, Troubles) as trouble:
+        raise Exit(tell(trouble), code=trouble.code) from None
+    except KeyboardInterrupt:
+        raise Exit("stopped; nothing that had begun was left half done without the next deploy finishing it", code=130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=ERROR) from None
+    except Exit:
+        raise
+    except Exception as error:
+        if os.environ.get("STOWAGE_DEBUG"):
+            raise
+        why = f"{type(error).__name__}: {error}"
+        raise Exit(tell(Trouble("a fault of Stowage itself", why=why, hint="STOWAGE_DEBUG=1, the same command again")), code=ERROR) from None
+
+
+def tell(trouble: Trouble | Troubles) -> str:
+    """The message of an error, in red where there is a terminal."""
+    text = f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
+    return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
+
+
+def hosts(context: Any, names: str, sets: list[str] | None = None) -> list[Any]:
+    """The hosts that a command was given, or the default of invoke.yaml, with validated settings."""
+    from pathlib import Path
+
+    from converge.inventory import load
+    from roles.settings import Settings
+
+    root = Path(__file__).resolve().parent.parent
+    return load(root, names or str(context.config.get("host", "")), Settings, sets or [])
+
+
+def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
+    """The names of a comma list, each of which must be known."""
+    import difflib
+
+    for name in (part.strip() for part in names.split(",") if part.strip()):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise Trouble(f"there is no role {name}", why=f"roles are {', '.join(known)}", hint=f"--role {near[0] if near else known[0]}")
+        yield name

@@ -1,0 +1,128 @@
+"""Check and deploy as a person meets them: plans shown, one question, live progress, one summary, one exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from invoke import Exit
+
+from converge import render
+from converge import run as runs
+from converge.cli import tell
+from converge.errors import Trouble, Troubles
+from converge.plan import Change
+from converge.resource import Action
+from converge.role import Role
+from converge.root_shell import STOP
+from converge.run import Run
+from converge.screen import Screen
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of a command say."""
+
+    command: str
+    check: bool = False
+    diff: bool = True
+    full: bool = False
+    yes: bool = False
+    json: bool = False
+
+
+def deploy(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], options: Options) -> None:
+    """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
+    screen = Screen((host.name for host in hosts), quiet=options.json)
+    found = [runs.prepare(host, roles[host.name]) for host in hosts]
+    try:
+        runs.each(found, lambda run: runs.look(run, options.command, lock=not options.check))
+        for run in found:
+            if run.plan:
+                screen.lines(render.plan(run.plan, full=options.full, diffs=options.diff, colour=screen.colour))
+        todo = [run for run in found if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
+        if not options.check and todo and _agreed(todo, options, screen):
+            _apply(todo, options, screen)
+            _conclude(todo, screen)
+    finally:
+        for run in found:
+            run.close()
+    _end(found, options)
+
+
+def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
+    """One question for all hosts. Without a terminal and without --yes nothing changes."""
+    if options.yes:
+        return True
+    if not sys.stdin.isatty() or options.json:
+        screen.lines(["nothing was changed: there is no terminal to ask on, and no --yes"])
+        return False
+    changes = sum(len(run.plan.todo) for run in todo if run.plan)
+    names = ", ".join(run.name for run in todo)
+    answer = input(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        screen.lines(["nothing was changed"])
+        return False
+    return True
+
+
+def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
+    asking = threading.Lock()
+
+    def agree(run: Run, new: list[Change]) -> bool:
+        names = ", ".join(f"{one.action.value} {one.address}" for one in new)
+        if options.yes:
+            return all(one.action is Action.CREATE and not one.disrupts for one in new)
+        with asking:
+            return input(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+    screen.lines(["", "applying:"])
+    over = screen.watch()
+    before = signal.signal(signal.SIGINT, _stopper(todo, screen))
+    try:
+        runs.each(todo, lambda run: runs.apply(run, screen.reporter(run.name), agree))
+    finally:
+        signal.signal(signal.SIGINT, before)
+        over.set()
+
+
+def _stopper(todo: list[Run], screen: Screen) -> Any:
+    """The first Ctrl-C lets the current change of every host end, the second one leaves it."""
+    pressed: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+        screen.lines(["", "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)"])
+        for run in todo:
+            if run.link:
+                threading.Thread(target=run.link.send, args=(f"touch {STOP}", iter(())), daemon=True).start()
+
+    return stop
+
+
+def _conclude(todo: list[Run], screen: Screen) -> None:
+    for run in todo:
+        if run.plan and not run.failure:
+            rest = f"; {len(run.plan.held)} held back, see above" if run.plan.held else ""
+            screen.lines([f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan)}{rest}"])
+
+
+def _end(found: list[Run], options: Options) -> None:
+    """The failures once more, each with its next step, and the highest exit code."""
+    if options.json:
+        failures = {run.name: {"what": run.failure.what, "why": run.failure.why, "try": run.failure.hint} for run in found if run.failure}
+        answer = render.as_json([run.plan for run in found if run.plan], {run.name: run.code for run in found})
+        print(json.dumps({**answer, "failures": failures, "changed": {run.name: [one.address for one in run.done] for run in found}}))
+    failures_: list[Trouble] = [run.failure for run in found if run.failure]
+    code = max((run.code for run in found), default=0)
+    if code:
+        raise Exit(tell(Troubles(failures_)) if failures_ else None, code=code)
+
+

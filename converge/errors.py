@@ -1,0 +1,39 @@
+"""What went wrong, said once and whole: every error a user can meet is a Trouble."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ERROR, PENDING, REFUSED, UNREACHABLE, LOCKED = 1, 2, 3, 4, 5
+
+
+@dataclass
+class Trouble(Exception):
+    """One clear error: what, where, why, what was left untouched, and what to type next.
+
+    `code` is the exit code of the command: 1 error, 3 refused or unknown, 4 unreachable, 5 locked.
+    """
+
+    what: str
+    where: str = ""
+    why: str = ""
+    untouched: str = ""
+    hint: str = ""
+    code: int = ERROR
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        rest = [self.why, self.untouched, f"try: {self.hint}" if self.hint else ""]
+        return "\n".join([head, *(f"     {line}" for part in rest if part for line in part.splitlines())])
+
+
+class Troubles(Exception):
+    """Several errors at once, so that one wrong key or dead host never hides the others."""
+
+    def __init__(self, troubles: list[Trouble]) -> None:
+        super().__init__("\n".join(str(one) for one in troubles))
+        self.troubles = troubles
+
+    @property
+    def code(self) -> int:
+        return max(one.code for one in self.troubles)

@@ -1,0 +1,188 @@
+"""A compose project: its file, and its services running as the file, their own files and their images say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.resources.docker import GUARD
+from converge.shell import quote, sh, words
+
+LABEL = "org.stowage.hash"
+FILE = "compose.yaml"
+FOLDER = "/etc/stowage"
+GRACE = 90
+"""Seconds that a service may take to stop; a storage server flushes for up to a minute."""
+
+
+@dataclass(frozen=True)
+class Project(Resource):
+    """A compose project, whose services are recreated only when their own hash changes.
+
+    `services` and `networks` are compose's own. `salt` adds what compose does not know to a service's hash: the files
+    that it reads only at its start, and its image. `together` recreates and starts all services when one must change.
+    """
+
+    kind: ClassVar[str] = "project"
+    project: str
+    services: Mapping[str, Mapping[str, Any]]
+    networks: Mapping[str, Any] = field(default_factory=dict)
+    salt: Mapping[str, str] = field(default_factory=dict)
+    together: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.project
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDER}/{self.project}/compose.yaml"
+
+    def hash_of(self, service: str) -> str:
+        told = [self.services[service], self.networks, self.salt.get(service, "")]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def text(self) -> str:
+        """The compose file. JSON is YAML, and needs no quoting rules; `$` is doubled, as compose would fill it in."""
+        services = {
+            name: {**definition, "labels": {**definition.get("labels", {}), LABEL: self.hash_of(name)}}
+            for name, definition in self.services.items()
+        }
+        whole = {"name": self.project, "services": services, "networks": self.networks}
+        return json.dumps(_dollars(whole), indent=2, ensure_ascii=False) + "\n"
+
+    def desired(self) -> State:
+        return {FILE: hashlib.sha256(self.text().encode()).hexdigest()} | {
+            name: f"{self.hash_of(name)} running" for name in self.services
+        }
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Project]) -> str:
+        names = [definition["container_name"] for one in wanted for definition in one.services.values()]
+        template = '{{slice .Name 1}} {{index .Config.Labels "%s"}} {{.State.Status}} {{index .Config.Labels "com.docker.compose.project"}}' % LABEL
+        return (
+            f"sha256sum -- {words(one.path for one in wanted)}\n"
+            + GUARD
+            + f"out=$(docker container inspect --format {quote(template)} -- {words(names)})"
+            + " || docker version --format x >/dev/null || exit 1\nprintf '%s\\n' \"$out\""
+        )
+
+    @classmethod
+    def read(cls, wanted: Sequence[Project], answer: str) -> list[Reading]:
+        have = {line.split(" ")[0]: line.split(" ") for line in answer.splitlines() if line.count(" ") >= 2}
+        return [one._state({parts[2]: parts[0] for parts in have.values()}, have) for one in wanted]
+
+    def _state(self, sums: Mapping[str, str], have: Mapping[str, list[str]]) -> Reading:
+        state = {FILE: sums[self.path]} if self.path in sums else {}
+        for name, definition in self.services.items():
+            parts = have.get(definition["container_name"])
+            if not parts:
+                continue
+            state[name] = f"{parts[1] or 'foreign'} {parts[2]}"
+            if parts[1] == "" or (len(parts) > 3 and parts[3] != self.project):
+                state["foreign"] = definition["container_name"]
+        return state or None
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and "foreign" in before:
+            return Refusal(f"a container named {before['foreign']} is there that Stowage did not make", sh("docker inspect {}", before["foreign"]))
+        return None
+
+    def diff(self, before: State | None) -> list[str]:
+        file = [] if (before or {}).get(FILE) == self.desired()[FILE] else [f"{self.path}: differs"]
+        return file + [f"{name}: {self._difference(name, (before or {}).get(name))}" for name in self.changed(before)]
+
+    def _difference(self, service: str, before: str | None) -> str:
+        if before is None:
+            return "is not there: created"
+        old, state = before.split(" ")
+        if old != self.hash_of(service):
+            return "its definition, files or image changed: recreated"
+        return f"is {state}: started"
+
+    def changed(self, before: State | None) -> list[str]:
+        """The services that are not as they should be."""
+        return [name for name in self.services if (before or {}).get(name) != self.desired()[name]]
+
+    def disrupts(self, before: State | None) -> bool:
+        return any(name in (before or {}) and (before or {})[name].endswith(" running") for name in self.changed(before))
+
+    def fix(self, before: State | None) -> list[Step]:
+        stale = any((before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services)
+        services = list(self.services) if self.together and stale else self.changed(before)
+        folder = self.path.rpartition("/")[0]
+        up = f"docker compose -p {self.project} -f {self.path} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
+        return [
+            Shell(f"""
+mkdir -p -m 0755 {folder}; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
+printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
+docker compose -p {self.project} -f "$new" config -q
+sync "$new"; mv -f "$new" {self.path}
+{up if services else ""}
+""")
+        ]
+
+
+def _dollars(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _dollars(one) for key, one in value.items()}
+    return [_dollars(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@dataclass(frozen=True)
+class Answers(Resource):
+    """Something that answers over HTTP on the host itself, within a time after it was started."""
+
+    kind: ClassVar[str] = "answers"
+    of: str
+    urls: tuple[str, ...]
+    within: int = 120
+    status: str = "200"
+    after: tuple[Step, ...] = ()
+    """Steps that prove more than an answer, once all of them answer."""
+
+    @property
+    def name(self) -> str:
+        return self.of
+
+    def desired(self) -> State:
+        return {url: self.status for url in self.urls}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Answers]) -> str:
+        urls = " ".join(f"-o /dev/null {quote(url)}" for one in wanted for url in one.urls)
+        return f"command -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
+
+    @classmethod
+    def read(cls, wanted: Sequence[Answers], answer: str) -> list[Reading]:
+        codes = dict(line.split(" ", 1)[::-1] for line in answer.splitlines() if " " in line)  # type: ignore[misc]
+        found: list[Reading] = []
+        for one in wanted:
+            state = {url: codes.get(url, "000") for url in one.urls}
+            found.append(state if any(code != "000" for code in state.values()) else None)
+        return found
+
+    def note(self, before: State | None) -> str:
+        return f"waits up to {self.within} s" if before is None else ""
+
+    def fix(self, before: State | None) -> list[Step]:
+        urls = " ".join(f"-o /dev/null {quote(url)}" for url in self.urls)
+        wait = f"""
+n=0
+while :; do
+  said=$({_CURL} {urls} || :)
+  [ "$(printf '%s\\n' "$said" | grep -c '^{self.status} ')" != {len(self.urls)} ] || exit 0
+  n=$((n + 1)); [ $n -lt {self.within} ] || {{ echo "no answer after {self.within} s:"; printf '%s\\n' "$said"; exit 1; }}
+  [ $((n % 8)) != 0 ] || {{ printf 'waiting: '; printf '%s\\n' "$said" | tr '\\n' ' '; echo; }}
+  sleep 1
+done"""
+        return [Shell(wait), *self.after]
+
+
+_CURL = "curl -q -s -k --noproxy '*' --parallel --connect-timeout 2 -m 4 -w '%{http_code} %{url}\\n'"

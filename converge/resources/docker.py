@@ -1,0 +1,159 @@
+"""Docker on a host: networks and images, read and changed by its own command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Send, Shell, State, Step
+from converge.shell import quote, sh, words
+
+# Docker that is not installed has nothing; Docker that does not answer is unknown.
+GUARD = "command -v docker >/dev/null || exit 0\n"
+
+
+def _inspect(what: str, names: Sequence[str], template: str) -> str:
+    """`docker inspect` of several things at once: 1 only means that some are missing, unless the daemon is away."""
+    return (
+        GUARD
+        + f"out=$(docker {what} inspect --format {quote(template)} -- {words(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
+        + "printf '%s\\n' \"$out\"\n[ -n \"$out\" ] || docker version --format x >/dev/null"
+    )
+
+
+@dataclass(frozen=True)
+class Network(Resource):
+    """A bridge network with a fixed subnet. It is never replaced: containers hang on it."""
+
+    kind: ClassVar[str] = "network"
+    network: str
+    subnet: str
+
+    @property
+    def name(self) -> str:
+        return self.network
+
+    def desired(self) -> State:
+        return {"subnet": self.subnet}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Network]) -> str:
+        names = [one.network for one in wanted]
+        return "ip -4 -o route show; echo\n" + _inspect("network", names, "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}")
+
+    @classmethod
+    def read(cls, wanted: Sequence[Network], answer: str) -> list[Reading]:
+        from ipaddress import ip_network
+
+        routes, _, networks = answer.partition("\n\n")
+        have = {line.split(" ")[0]: line.split(" ")[1] for line in networks.splitlines() if line.count(" ")}
+        routed = [(ip_network(line.split(" ")[0]), line) for line in routes.splitlines() if line[:1].isdigit() and "/" in line.split(" ")[0]]
+        found: list[Reading] = []
+        for one in wanted:
+            clash = next((line for net, line in routed if net.overlaps(ip_network(one.subnet))), "")
+            state = {"subnet": have[one.network]} if one.network in have else {"subnet": "", "clash": clash} if clash else None
+            found.append(state)
+        return found
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before.get("clash"):
+            return Refusal(f"{self.subnet} collides with a route of the host: {before['clash']}", "choose another network.subnet in the inventory")
+        if before:
+            return Refusal(f"it has the subnet {before['subnet']}, and containers may hang on it", sh("docker network inspect {}", self.network))
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(sh("docker network create --driver bridge --subnet {} -- {}", self.subnet, self.network))]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an image is, wherever it lies: its platform, layers and configuration."""
+
+    platform: str
+    layers: str
+    config: str
+    size: int = 0
+
+    @classmethod
+    def of(cls, inspected: dict[str, Any]) -> Content:
+        """From what `docker image inspect` says. Ids and digests are left out: both change on the way."""
+        config = inspected.get("Config") or {}
+        kept = {key: config.get(key) for key in ("Cmd", "Entrypoint", "Env", "User", "WorkingDir", "Labels", "ExposedPorts") if config.get(key)}
+        return cls(
+            f"{inspected['Os']}/{inspected['Architecture']}",
+            _hash(inspected["RootFS"].get("Layers") or []),
+            _hash(kept),
+            inspected.get("Size", 0),
+        )
+
+
+def _hash(value: object) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Image(Resource):
+    """An image that is present by content. With `shipped`, its bytes come from the operator's machine; else it is pulled."""
+
+    kind: ClassVar[str] = "image"
+    reference: str
+    shipped: Any = None
+    """An object with `content() -> Content` and `stream() -> Iterator[bytes]`, or None."""
+
+    @property
+    def name(self) -> str:
+        return self.reference
+
+    def desired(self) -> State:
+        if self.shipped is None:
+            return {"present": "yes"}
+        content: Content = self.shipped.content()
+        return {"platform": content.platform, "layers": content.layers, "config": content.config}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Image]) -> str:
+        names = [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]
+        return _inspect("image", names, "{{json .}}")
+
+    @classmethod
+    def read(cls, wanted: Sequence[Image], answer: str) -> list[Reading]:
+        have: dict[str, State] = {}
+        for line in answer.splitlines():
+            if not line.startswith("{"):
+                continue
+            inspected = json.loads(line)
+            content = Content.of(inspected)
+            state = {"present": "yes", "platform": content.platform, "layers": content.layers, "config": content.config}
+            for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:
+                have[_plain(name)] = state
+        return [have.get(_plain(one.reference)) for one in wanted]
+
+    def note(self, before: State | None) -> str:
+        if self.shipped is None:
+            return "pulled by the host"
+        return f"{self.shipped.content().size / 1e6:.0f} MB from this machine"
+
+    def diff(self, before: State | None) -> list[str]:
+        return ["its content differs from the one on this machine"] if before else []
+
+    def fix(self, before: State | None) -> list[Step]:
+        if self.shipped is None:
+            return [Shell(sh("docker pull -q -- {}", self.reference))]
+        content: Content = self.shipped.content()
+        stream: Iterator[bytes] = self.shipped.stream
+        return [Send("docker load -q", stream, content.size, "sending")]  # type: ignore[arg-type]
+
+
+def _plain(reference: str) -> str:
+    """A reference without Docker Hub's defaults and, where it has a digest, without its tag."""
+    reference = reference.removeprefix("docker.io/").removeprefix("library/")
+    name, _, digest = reference.partition("@")
+    if digest:
+        head, _, tail = name.rpartition("/")
+        return f"{head}/{tail.partition(':')[0]}".lstrip("/") + "@" + digest
+    return name if ":" in name.rpartition("/")[2] else name + ":latest"

@@ -1,0 +1,253 @@
+"""Files, directories and symbolic links."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step, absent_or
+from converge.secret import Secret
+from converge.shell import quote, sh, words
+
+SHOWN = 65536
+"""Bytes of a file on the host that are fetched for its diff."""
+
+
+def _stats(paths: Sequence[str]) -> str:
+    return f"stat -c '%F|0%a|%U|%G|%n' -- {words(paths)} || [ $? = 1 ]"
+
+
+def _read_stats(lines: Sequence[str]) -> dict[str, dict[str, str]]:
+    states = {}
+    for line in lines:
+        what, mode, owner, group, path = line.split("|", 4)
+        what = "file" if what.startswith("regular") else what
+        states[path] = {"type": what, "mode": normal_mode(mode), "owner": owner, "group": group}
+    return states
+
+
+def normal_mode(mode: str) -> str:
+    """Four octal digits: `644`, `0644` and `00644` are the same mode."""
+    return f"{int(mode, 8):04o}"
+
+
+def _checked_path(path: str) -> None:
+    if not path.startswith("/") or any(ord(letter) < 32 or letter in "\\|" for letter in path):
+        raise ValueError(f"not a path that can be managed: {path!r}")
+
+
+@dataclass(frozen=True)
+class File(Resource):
+    """A file with this content. `check` is a command that must accept the new file (its path replaces `{}`) before it
+    takes the old one's place; the old one is kept once in /var/lib/stowage/previous, unless it is secret."""
+
+    kind: ClassVar[str] = "file"
+    path: str
+    content: str | Secret = field(repr=False)
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0644"
+    check: str = ""
+
+    def __post_init__(self) -> None:
+        _checked_path(self.path)
+        object.__setattr__(self, "mode", normal_mode(self.mode))
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    @property
+    def secret(self) -> bool:
+        return isinstance(self.content, Secret)
+
+    @property
+    def text(self) -> str:
+        return self.content.reveal() if isinstance(self.content, Secret) else self.content
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def desired(self) -> State:
+        return {"type": "file", "mode": self.mode, "owner": self.owner, "group": self.group, "sha256": self.sha256}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[File]) -> str:
+        paths = [one.path for one in wanted]
+        lines = [_stats(paths), "echo", f"sums=$(sha256sum -- {words(paths)}); printf '%s\\n\\n' \"$sums\""]
+        for one in wanted:
+            if not one.secret:
+                # The content comes only where it differs: a check of a thousand files stays small.
+                same = quote(f"{one.sha256}  {one.path}")
+                lines.append(
+                    f'case "$sums" in *{same}*) ;; *) [ ! -f {quote(one.path)} ] || '
+                    f"{{ printf '%s\\n' {quote(one.path)}; head -c {SHOWN} -- {quote(one.path)} | base64 -w0; echo; }};; esac"
+                )
+        return "\n".join([*lines, "exit 0"])
+
+    @classmethod
+    def read(cls, wanted: Sequence[File], answer: str) -> list[Reading]:
+        stats, sums, *contents = answer.split("\n\n", 2)
+        states = _read_stats([line for line in stats.splitlines() if line])
+        for line in sums.splitlines():
+            digest, _, path = line.partition("  ")
+            if path in states:
+                states[path]["sha256"] = digest
+        lines = contents[0].split("\n") if contents else []
+        for path, data in zip(lines[::2], lines[1::2], strict=False):
+            if path in states:
+                states[path]["content"] = base64.b64decode(data).decode(errors="replace")
+        return absent_or(states, [one.path for one in wanted])
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["type"] == "directory":
+            return Refusal("a directory stands where the file should be", sh("ls -la {}", self.path))
+        return None
+
+    def note(self, before: State | None) -> str:
+        return "content hidden" if self.secret else ""
+
+    def diff(self, before: State | None) -> list[str]:
+        if before is None:
+            return []
+        lines = [
+            f"{key}: {before.get(key, '-')} -> {value}"
+            for key, value in self.desired().items()
+            if key != "sha256" and before.get(key) != value
+        ]
+        if before.get("sha256") == self.sha256:
+            return lines
+        if self.secret or "content" not in before:
+            return [*lines, "content: changed, hidden" if self.secret else "content: changed"]
+        old, new = before["content"].splitlines(), self.text.splitlines()
+        return [*lines, *list(difflib.unified_diff(old, new, "on the host", "wanted", lineterm="", n=2))[2:]]
+
+    def fix(self, before: State | None) -> list[Step]:
+        keep = ""
+        if before and not self.secret:
+            kept = quote(f"/var/lib/stowage/previous{self.path}")
+            keep = f"mkdir -p -m 0700 -- \"$(dirname {kept})\"; cp -a --remove-destination -- {quote(self.path)} {kept}"
+        encoded = base64.b64encode(self.text.encode()).decode()
+        check = f"{self.check.replace('{}', chr(34) + '$new' + chr(34))} || {{ rm -f -- \"$new\"; exit 1; }}" if self.check else ""
+        # The name ends as the target's does: programs that read a file by its ending can check it.
+        folder, _, base = self.path.rpartition("/")
+        return [
+            Shell(f"""
+new=$(mktemp {quote(folder + "/.stowage-XXXXXX-" + base)})
+trap 'rm -f -- "$new"' EXIT
+printf %s {quote(encoded)} | base64 -d >"$new"
+chown {quote(self.owner)}:{quote(self.group)} "$new"; chmod {self.mode} "$new"
+{check}
+{keep}
+sync "$new"; mv -fT -- "$new" {quote(self.path)}; sync {quote(folder or "/")}
+""")
+        ]
+
+
+@dataclass(frozen=True)
+class Directory(Resource):
+    """A directory with this owner and mode; what is in it is its own business."""
+
+    kind: ClassVar[str] = "directory"
+    path: str
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0755"
+
+    def __post_init__(self) -> None:
+        _checked_path(self.path)
+        object.__setattr__(self, "mode", normal_mode(self.mode))
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def desired(self) -> State:
+        return {"type": "directory", "mode": self.mode, "owner": self.owner, "group": self.group}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Directory]) -> str:
+        return _stats([one.path for one in wanted])
+
+    @classmethod
+    def read(cls, wanted: Sequence[Directory], answer: str) -> list[Reading]:
+        return absent_or(_read_stats([line for line in answer.splitlines() if line]), [one.path for one in wanted])
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["type"] != "directory":
+            return Refusal(f"a {before['type']} stands where the directory should be", sh("ls -la {}", self.path))
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        make = sh("mkdir -p -m {} -- {}", self.mode, self.path)
+        return [Shell(f"{make}\n" + sh("chown {} {}\nchmod {} {}", f"{self.owner}:{self.group}", self.path, self.mode, self.path))]
+
+
+@dataclass(frozen=True)
+class Symlink(Resource):
+    """A symbolic link to this target."""
+
+    kind: ClassVar[str] = "symlink"
+    path: str
+    to: str
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def desired(self) -> State:
+        return {"to": self.to}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Symlink]) -> str:
+        tests = [sh("if [ -L {} ]; then printf 'l%s\\n' \"$(readlink {})\"; elif [ -e {} ]; then echo e; else echo; fi", *[one.path] * 3) for one in wanted]
+        return "\n".join(tests)
+
+    @classmethod
+    def read(cls, wanted: Sequence[Symlink], answer: str) -> list[Reading]:
+        lines = answer.split("\n")[: len(wanted)]
+        return [{"to": line[1:]} if line.startswith("l") else {"to": "", "other": "yes"} if line else None for line in lines]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and "other" in before:
+            return Refusal("something else than a link stands there", sh("ls -la {}", self.path))
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(sh("ln -sfnT -- {} {}", self.to, self.path))]
+
+
+@dataclass(frozen=True)
+class Absent(Resource):
+    """A path that must not exist; only a file or a link is ever removed, never a directory."""
+
+    kind: ClassVar[str] = "absent"
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def desired(self) -> None:
+        return None
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Absent]) -> str:
+        return _stats([one.path for one in wanted])
+
+    @classmethod
+    def read(cls, wanted: Sequence[Absent], answer: str) -> list[Reading]:
+        return absent_or(_read_stats([line for line in answer.splitlines() if line]), [one.path for one in wanted])
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["type"] == "directory":
+            return Refusal("it is a directory, which is never removed", sh("ls -la {}", self.path))
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(sh("rm -f -- {}", self.path))]

@@ -1,0 +1,162 @@
+"""A filesystem on a drive. It is made on a blank drive only; whatever holds anything is refused with what it holds."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.long import as_unit
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.shell import quote, sh
+
+RECORDS = "/var/lib/stowage/drives"
+"""One file a label: what was formatted, and LABEL.intent while it is being formatted."""
+
+_COLUMNS = "NAME,TYPE,SIZE,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINT"
+
+# Everything that makes a drive not blank, looked at on the medium; the last line says `blank` or what was found.
+_LOOK = f"""
+export LC_ALL=C
+dev=$(readlink -f -- "$1"); name=${{dev##*/}}
+[ -b "$dev" ] || {{ echo missing; exit 0; }}
+[ -r "/sys/class/block/$name/size" ] || {{ echo missing; exit 0; }}
+size=$(cat /sys/class/block/$name/size)
+[ "$size" -gt 0 ] || {{ echo missing; exit 0; }}
+[ ! -e "/sys/class/block/$name/partition" ] || {{ echo "held a partition of another disk"; exit 0; }}
+[ -z "$(ls /sys/class/block/$name/holders)" ] || {{ echo "held in use by $(ls /sys/class/block/$name/holders | tr '\\n' ' ')"; exit 0; }}
+[ -z "$(ls -d /sys/class/block/$name/$name*[0-9] 2>/dev/null)" ] || {{ echo "held partitions: $(ls -d /sys/class/block/$name/$name*[0-9] | xargs -n1 basename | tr '\\n' ' ')"; exit 0; }}
+! grep -q "^$dev " /proc/swaps || {{ echo "held swap in use"; exit 0; }}
+! awk -v d="$(cat /sys/class/block/$name/dev)" '$3 == d {{ found = 1 }} END {{ exit !found }}' /proc/self/mountinfo || {{ echo "held mounted at $(findmnt -nro TARGET -S "$dev" | tr '\\n' ' ')"; exit 0; }}
+found=$(blkid -p -o export -- "$dev" 2>/dev/null); status=$?
+case $status in 0) echo "holds $(printf '%s\\n' "$found" | grep -E '^(TYPE|LABEL|PTTYPE)=' | tr '\\n' ' ')"; exit 0;; 2) ;; *) echo "held signatures that blkid cannot tell apart"; exit 0;; esac
+found=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null | tr '\\n' ' ')
+[ -z "$found" ] || {{ echo "held signatures: $found"; exit 0; }}
+part=16777216; bytes=$((size * 512)); [ "$bytes" -gt $((part * 2)) ] || part=$((bytes / 2))
+cmp -s -n $part -- "$dev" /dev/zero || {{ echo "held data without a known signature in its first 16 MiB"; exit 0; }}
+cmp -s -n $part -i $((bytes - part)):0 -- "$dev" /dev/zero || {{ echo "held data without a known signature in its last 16 MiB"; exit 0; }}
+echo blank
+"""
+DEADLINE = 8
+"""Seconds that looking at one unmounted drive may take; a drive that does not answer is unknown, never blank."""
+
+
+@dataclass(frozen=True)
+class Filesystem(Resource):
+    """A filesystem with this label on this drive."""
+
+    kind: ClassVar[str] = "filesystem"
+    device: str
+    label: str
+    fstype: str = "xfs"
+
+    @property
+    def name(self) -> str:
+        return self.label
+
+    def desired(self) -> State:
+        return {"type": self.fstype, "label": self.label}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Filesystem]) -> str:
+        """Mounted drives are read from the kernel and udev; unmounted ones are looked at, all at once, with a deadline."""
+        devices = " ".join(quote(one.device) for one in wanted)
+        labels = " ".join(quote(one.label) for one in wanted)
+        return f"""
+all=$(lsblk -Pno {_COLUMNS} 2>/dev/null); printf '%s\\n\\n' "$all"
+blkid_of() {{ sh -c {quote(_LOOK)} look "$1"; }}
+dir=$(mktemp -d /run/stowage-look.XXXXXX); trap 'rm -rf "$dir"' EXIT; n=0
+for device in {devices}; do
+  n=$((n + 1)); real=$(readlink -f -- "$device"); echo "${{real##*/}}" >$dir/$n.name
+  case $all in *"NAME=\\"${{real##*/}}\\" "*) if findmnt -rno TARGET -S "$real" >/dev/null; then echo mounted >$dir/$n; continue; fi;; esac
+  timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look "$device" >$dir/$n &
+done
+wait; i=0
+while [ $i -lt $n ]; do i=$((i + 1)); printf '%s|%s\\n' "$(cat $dir/$i.name)" "$(tail -n 1 $dir/$i)"; done
+echo
+for label in {labels}; do printf '%s|%s\\n' "$(cat {RECORDS}/"$label" 2>/dev/null)" "$(cat {RECORDS}/"$label".intent 2>/dev/null)"; done
+"""
+
+    @classmethod
+    def read(cls, wanted: Sequence[Filesystem], answer: str) -> list[Reading]:
+        table, looks, records = answer.split("\n\n", 2)
+        disks = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines() if line]
+        looked = [line.split("|", 1) for line in looks.splitlines()]
+        kept = [line.split("|", 1) for line in records.split("\n")[: len(wanted)]]
+        return [
+            _reading(one, disks, name, look, record, intent)
+            for one, (name, look), (record, intent) in zip(wanted, looked, kept, strict=True)
+        ]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before is None or before.get("unfinished"):
+            return None
+        if before["type"] == "blank":
+            return Refusal(
+                f"{self.device} is blank, yet this host recorded {before['recorded']} for {self.label}: another or a wiped drive",
+                f"inv drives.replace {self.label}",
+            )
+        if before.get("twice"):
+            return Refusal(f"two drives carry the label {self.label}: {before['twice']}", "lsblk -o NAME,LABEL,SERIAL,SIZE")
+        wipe = sh("wipefs --all {}", self.device)
+        return Refusal(f"{self.device} is not blank: it holds {before['holds']}; Stowage never wipes", f"on the host, if that may be lost: {wipe}")
+
+    def note(self, before: State | None) -> str:
+        return f"makes {self.fstype} on {self.device}" + (", which an earlier run began" if before else "")
+
+    def fix(self, before: State | None) -> list[Step]:
+        """Write down what is about to be formatted, format while it is still blank, look, and turn the intent into a record."""
+        intent, record = f"{RECORDS}/{self.label}.intent", f"{RECORDS}/{self.label}"
+        fingerprint = _FINGERPRINT.format(device=quote(self.device))
+        blank = f'[ "$(sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)" = blank ]'
+        if before:
+            blank = f'[ "$({fingerprint})" = "$(cat {intent})" ]'
+        make = sh("mkfs.xfs -q -f -L {} {}", self.label, self.device)
+        if before is None:
+            make = make.replace(" -f ", " ")
+        command = f"{blank} || {{ echo 'the drive is no longer blank'; exit 1; }}; {make}"
+        return [
+            Shell(f"""
+mkdir -p -m 0750 {RECORDS}
+{fingerprint} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}
+{as_unit("mkfs-" + self.label, command)}
+udevadm settle --timeout=10 || true
+blkid -p -o export -- {quote(self.device)} | grep -qxF {quote("LABEL=" + self.label)}
+mv {intent} {record}; sync -f {record}
+""")
+        ]
+
+
+_FINGERPRINT = (
+    'sh -c \'d=$(readlink -f -- "$1"); printf "%s %s\\n" "$(lsblk -dnro SERIAL -- "$d" | grep . || echo no-serial)"'
+    ' "$(blockdev --getsize64 "$d")"\' fingerprint {device}'
+)
+
+
+def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str, record: str, intent: str) -> Reading:
+    twice = sorted(disk["NAME"] for disk in disks if disk.get("LABEL") == one.label)
+    if len(twice) > 1:
+        return {"type": "other", "holds": "", "twice": " and ".join(twice)}
+    if look == "mounted":
+        disk = next((disk for disk in disks if disk["NAME"] == name), {})
+        kind, label = disk.get("FSTYPE", ""), disk.get("LABEL", "")
+        return {"type": kind, "label": label, "holds": f"{kind} labelled {label or 'nothing'}, mounted at {disk.get('MOUNTPOINT')}"}
+    if look == "missing":
+        blank = ", ".join(f"/dev/{disk['NAME']} ({disk['SIZE']})" for disk in disks if disk["TYPE"] in ("disk", "loop") and not disk["FSTYPE"])
+        return Unknown(f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}")
+    if look == "blank":
+        return {"type": "blank", "recorded": record} if record else None
+    if look.startswith("holds "):
+        return _signature(one, look.removeprefix("holds ").strip(), intent)
+    if look.startswith("held "):
+        return {"type": "other", "holds": look.removeprefix("held ")}
+    return Unknown(f"{one.device} did not answer within {DEADLINE} s")
+
+
+def _signature(one: Filesystem, text: str, intent: str) -> State:
+    found = dict(pair.split("=", 1) for pair in text.split(" ") if "=" in pair)
+    state = {"type": found.get("TYPE", "other"), "label": found.get("LABEL", ""), "holds": text.replace("\\ ", " ")}
+    if intent:
+        return state | {"type": "unfinished", "unfinished": intent}
+    return state

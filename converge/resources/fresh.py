@@ -1,0 +1,116 @@
+"""Programs that run with the configuration which their files hold now.
+
+What counts is read from the host, never remembered: the time at which the inode of a file last changed, which nobody
+can set back, against the start of the program or our last reload of it. So a restart that a cut took away is found by
+the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Resource, Shell, State, Step
+from converge.resources.docker import GUARD
+from converge.shell import quote, sh, words
+
+STAMPS = "/run/stowage-fresh"
+"""Empties itself at a reboot, as it should: every program has then started anew."""
+
+_WANTED = {"runs with": "its files as they are"}
+
+
+def _facts(name: str, files: Sequence[str], started: str) -> str:
+    newest = f"$(stat -c %Z -- {words(files)} | sort -n | tail -n 1)"
+    return f'echo "{started}|{newest}|$(cat {STAMPS}/{quote(name)} 2>/dev/null)"'
+
+
+def _read(line: str) -> Reading:
+    """From start of the program, last change of its files, last reload by us (seconds; empty where there is none)."""
+    started, changed, reloaded = (int(part.lstrip("@") or 0) for part in line.split("|"))
+    if not started:
+        return None
+    return _WANTED if changed <= max(started, reloaded) else {"runs with": "older files"}
+
+
+@dataclass(frozen=True)
+class FreshUnit(Resource):
+    """A systemd service that has been restarted (or reloaded) since its files changed."""
+
+    kind: ClassVar[str] = "fresh"
+    unit: str
+    files: tuple[str, ...]
+    act: str = "restart"
+
+    @property
+    def name(self) -> str:
+        return self.unit
+
+    def desired(self) -> State:
+        return _WANTED
+
+    @classmethod
+    def probe(cls, wanted: Sequence[FreshUnit]) -> str:
+        started = "$(systemctl show -p ActiveEnterTimestamp --timestamp=unix --value -- %s)"
+        return "\n".join(_facts(one.unit, one.files, started % quote(one.unit)) for one in wanted)
+
+    @classmethod
+    def read(cls, wanted: Sequence[FreshUnit], answer: str) -> list[Reading]:
+        return [_read(line) for line in answer.splitlines()]
+
+    def note(self, before: State | None) -> str:
+        return f"{self.act}s {self.unit}" if before else ""
+
+    def disrupts(self, before: State | None) -> bool:
+        return before is not None and self.act == "restart"
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(f"{sh('systemctl {} -- {}', self.act, self.unit)}\n{_stamp(self.unit)}")]
+
+
+@dataclass(frozen=True)
+class FreshContainer(Resource):
+    """A container that has been told to reload since its files changed.
+
+    `check` runs in the container before; when it or the reload fails, the previous files are put back.
+    """
+
+    kind: ClassVar[str] = "loaded"
+    container: str
+    files: tuple[str, ...]
+    reload: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.container
+
+    def desired(self) -> State:
+        return _WANTED
+
+    @classmethod
+    def probe(cls, wanted: Sequence[FreshContainer]) -> str:
+        started = "$(at=$(docker container inspect -f '{{.State.StartedAt}}' -- %s) && date +%%s -d \"$at\")"
+        return GUARD + "\n".join(_facts(one.container, one.files, started % quote(one.container)) for one in wanted)
+
+    @classmethod
+    def read(cls, wanted: Sequence[FreshContainer], answer: str) -> list[Reading]:
+        lines = answer.splitlines() or ["||"] * len(wanted)
+        return [_read(line) for line in lines]
+
+    def note(self, before: State | None) -> str:
+        return f"runs {' '.join(self.reload)} in {self.container}" if before else ""
+
+    def fix(self, before: State | None) -> list[Step]:
+        if before is None:
+            return [Shell(sh("docker container inspect -- {} >/dev/null", self.container))]
+        back = "\n".join(
+            sh("  [ ! -f {} ] || cp -a -- {} {}", f"/var/lib/stowage/previous{path}", f"/var/lib/stowage/previous{path}", path)
+            for path in self.files
+        )
+        command = f"docker exec {quote(self.container)} {words(self.reload)}"
+        return [Shell(f"if ! {command}; then\n  echo 'the reload failed: the previous files are put back'\n{back}\n  exit 1\nfi\n{_stamp(self.container)}")]
+
+
+def _stamp(name: str) -> str:
+    return f"mkdir -p {STAMPS}; date +%s >{STAMPS}/{quote(name)}"

@@ -1,0 +1,133 @@
+"""Mount points and mounts. What is compared is what is mounted, not only that something is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.shell import quote, sh, words
+
+
+@dataclass(frozen=True)
+class MountPoint(Resource):
+    """An empty directory that is immutable beneath the mount: while nothing is mounted, nothing can be written there."""
+
+    kind: ClassVar[str] = "mountpoint"
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    def desired(self) -> State:
+        return {"type": "directory", "immutable": "yes", "empty": "yes"}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[MountPoint]) -> str:
+        """Read beneath what is mounted, in a mount namespace of its own, where unmounting is nobody else's business."""
+        look = """
+for path do while mountpoint -q "$path"; do umount -l "$path" || exit 3; done; done
+for path do
+  if [ -d "$path" ] && [ ! -L "$path" ]; then
+    printf 'directory %s %s\\n' "$(lsattr -d -- "$path" | cut -d' ' -f1)" "$(ls -A -- "$path" | wc -l)"
+  elif [ -e "$path" ]; then echo other; else echo absent; fi
+done"""
+        return f"unshare -m sh -c {quote(look)} look {words(one.path for one in wanted)}"
+
+    @classmethod
+    def read(cls, wanted: Sequence[MountPoint], answer: str) -> list[Reading]:
+        return [_beneath(line) for line in answer.splitlines()[: len(wanted)]]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["type"] != "directory":
+            return Refusal("something else than a directory stands there", sh("ls -la {}", self.path))
+        if before and before["empty"] != "yes":
+            return Refusal("files lie beneath the mount, on the root disk", f"on the host: {sh('unshare -m sh -c {}', f'umount -l {self.path}; ls -la {self.path}')}")
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        beneath = sh("mkdir -p -m 0755 -- {}\nchattr +i -- {}", self.path, self.path)
+        inner = f"while mountpoint -q {quote(self.path)}; do umount -l {quote(self.path)} || exit 3; done\nset -e\n{beneath}"
+        return [Shell(f"unshare -m sh -c {quote(inner)}")]
+
+
+def _beneath(line: str) -> Reading:
+    if line == "absent":
+        return None
+    if line == "other":
+        return {"type": "other"}
+    _, flags, count = line.split(" ")
+    return {"type": "directory", "immutable": "yes" if "i" in flags else "no", "empty": "yes" if count == "0" else "no"}
+
+
+@dataclass(frozen=True)
+class Mount(Resource):
+    """A filesystem mounted by its label, now and at every boot.
+
+    `nofail` and a short device timeout are always added: a host with a dead drive must still boot and answer SSH.
+    """
+
+    kind: ClassVar[str] = "mount"
+    path: str
+    label: str
+    fstype: str = "xfs"
+    options: str = "defaults,noatime"
+
+    @property
+    def name(self) -> str:
+        return self.path
+
+    @property
+    def line(self) -> str:
+        extra = "nofail,x-systemd.device-timeout=10s,x-systemd.before=docker.service"
+        return f"LABEL={self.label} {self.path} {self.fstype} {self.options},{extra} 0 0"
+
+    def desired(self) -> State:
+        return {"fstab": self.line, "mounted": self.label}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Mount]) -> str:
+        return "cat /etc/fstab; printf '\\n\\n'; cat /proc/self/mountinfo; printf '\\n'; lsblk -rno MAJ:MIN,LABEL"
+
+    @classmethod
+    def read(cls, wanted: Sequence[Mount], answer: str) -> list[Reading]:
+        fstab, rest = answer.split("\n\n\n", 1) if "\n\n\n" in answer else answer.split("\n\n", 1)
+        mountinfo, blocks = rest.split("\n\n", 1)
+        labels = dict(line.split(" ", 1) for line in blocks.splitlines() if " " in line)
+        mounts = {line.split(" ")[4]: line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 5}
+        lines = {line.split()[1]: " ".join(line.split()) for line in fstab.splitlines() if len(line.split()) > 3 and line[0] != "#"}
+        return [_mounted(one, lines.get(one.path, ""), mounts.get(one.path), labels) for one in wanted]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["mounted"] not in ("", self.label):
+            return Refusal(f"{before['source']} ({before['mounted']}) is mounted there", f"on the host: {sh('umount {}', self.path)}")
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        other_lines = sh("awk -v path={} '$1 ~ /^#/ || $2 != path'", self.path)
+        mounted = "" if before and before["mounted"] else sh("mount -- {}\n", self.path)
+        return [
+            Shell(f"""
+new=$(mktemp /etc/fstab.stowage-XXXXXX); trap 'rm -f "$new"' EXIT
+{other_lines} /etc/fstab >"$new"; printf '%s\\n' {quote(self.line)} >>"$new"
+chmod 0644 "$new"
+findmnt --verify --tab-file "$new" >"$new.said" 2>&1 || {{ cat "$new.said"; rm -f "$new.said"; exit 1; }}
+rm -f "$new.said"
+sync "$new"; mv -f "$new" /etc/fstab; sync /etc
+systemctl daemon-reload
+{mounted}[ "$(findmnt -nro LABEL --mountpoint {quote(self.path)})" = {quote(self.label)} ]
+systemctl daemon-reload
+""")
+        ]
+
+
+def _mounted(one: Mount, line: str, mount: list[str] | None, labels: dict[str, str]) -> Reading:
+    if not line and mount is None:
+        return None
+    state = {"fstab": line, "mounted": ""}
+    if mount:
+        source = mount[mount.index("-") + 2]
+        state |= {"mounted": labels.get(mount[2], "") or source, "source": source}
+    return state

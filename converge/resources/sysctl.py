@@ -1,0 +1,53 @@
+"""Kernel settings that are in force now; the file that keeps them over a reboot is a File."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.shell import sh, words
+
+
+@dataclass(frozen=True)
+class Sysctl(Resource):
+    """A kernel setting in force; several numbers are separated by single blanks."""
+
+    kind: ClassVar[str] = "sysctl"
+    key: str
+    value: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", " ".join(self.value.split()))
+
+    @property
+    def name(self) -> str:
+        return self.key
+
+    @property
+    def path(self) -> str:
+        return "/proc/sys/" + self.key.replace(".", "/")
+
+    def desired(self) -> State:
+        return {"value": self.value}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Sysctl]) -> str:
+        # Not the shell's own `read`: it reads byte by byte, and these files give one byte to such a reader.
+        return f"grep -H -m 1 '' -- {words(one.path for one in wanted)} || [ $? -le 2 ]"
+
+    @classmethod
+    def read(cls, wanted: Sequence[Sysctl], answer: str) -> list[Reading]:
+        have = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
+        return [
+            {"value": " ".join(have[one.path].split())} if one.path in have else {"value": "", "missing": "yes"} for one in wanted
+        ]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and "missing" in before:
+            return Refusal("this kernel has no such setting", sh("sysctl -a --pattern {}", self.key))
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(sh("sysctl -qw {}", f"{self.key}={self.value}"))]

@@ -1,0 +1,40 @@
+"""The operating system, which is what it is: a host with another one is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, State, Step
+
+
+@dataclass(frozen=True)
+class System(Resource):
+    """One of the supported systems, as `ID VERSION_ID` of /etc/os-release."""
+
+    kind: ClassVar[str] = "system"
+    supported: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "os-release"
+
+    def desired(self) -> State:
+        return {"supported": "yes"}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[System]) -> str:
+        return '. /etc/os-release; printf "%s %s\\n" "$ID" "$VERSION_ID"'
+
+    @classmethod
+    def read(cls, wanted: Sequence[System], answer: str) -> list[Reading]:
+        system = answer.strip()
+        return [{"system": system, "supported": "yes" if system in one.supported else "no"} for one in wanted]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        found = before["system"] if before else "unknown"
+        return Refusal(f"{found} is not supported; supported are {', '.join(self.supported)}")
+
+    def fix(self, before: State | None) -> list[Step]:
+        return []

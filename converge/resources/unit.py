@@ -1,0 +1,60 @@
+"""systemd units and timers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Resource, Shell, State, Step
+from converge.shell import sh, words
+
+
+@dataclass(frozen=True)
+class Unit(Resource):
+    """A unit that is enabled and running, with systemd having read its file as it is now."""
+
+    kind: ClassVar[str] = "unit"
+    unit: str
+    enabled: bool = True
+    active: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.unit
+
+    def desired(self) -> State:
+        state = {"enabled": "enabled" if self.enabled else "disabled", "reload": "no"}
+        return state | {"active": "active"} if self.active else state | {"active": "inactive"}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Unit]) -> str:
+        return f"systemctl show -p Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload -- {words(one.unit for one in wanted)}"
+
+    @classmethod
+    def read(cls, wanted: Sequence[Unit], answer: str) -> list[Reading]:
+        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in answer.strip().split("\n\n")]
+        return [_state(block) for block in blocks[: len(wanted)]]
+
+    def diff(self, before: State | None) -> list[str]:
+        lines = super().diff(before)
+        return [line.replace("reload: yes -> no", "systemd has not read its file again") for line in lines]
+
+    def fix(self, before: State | None) -> list[Step]:
+        lines = ["systemctl daemon-reload"]
+        lines.append(sh("systemctl enable -q -- {}" if self.enabled else "systemctl disable -q -- {}", self.unit))
+        lines.append(sh("systemctl start -- {}" if self.active else "systemctl stop -- {}", self.unit))
+        return [Shell("\n".join(lines))]
+
+    def disrupts(self, before: State | None) -> bool:
+        return not self.active and before is not None
+
+
+def _state(block: dict[str, str]) -> Reading:
+    if block.get("LoadState") == "not-found":
+        return None
+    return {
+        "enabled": block.get("UnitFileState", ""),
+        "active": block.get("ActiveState", ""),
+        "reload": block.get("NeedDaemonReload", "no"),
+    }

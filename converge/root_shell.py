@@ -1,0 +1,158 @@
+"""One root shell on the host for a whole run: it holds the lock and runs only scripts that have arrived whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from converge.errors import LOCKED, UNREACHABLE, Trouble
+from converge.shell import quote
+
+if TYPE_CHECKING:
+    from converge.ssh import Link, Pipe
+
+LOCK = "/run/stowage.lock"
+STOP = "/run/stowage.stop"
+SILENCE = 60
+"""Seconds without a word from the operator's side after which the shell on the host ends."""
+
+# A frame is a header of 76 bytes (SHA-256, blank, length, line end) and a body. `head -c` never reads further than it
+# is told, so the next frame stays in the pipe. The body is evaluated in a subshell: not in argv, not in a file.
+_LOOP = """
+LC_ALL=C; export LC_ALL; umask 077
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+while :; do
+  head=$(timeout {silence} head -c 76)
+  set -- $head
+  [ $# = 2 ] || exit 0
+  [ "$2" != 0 ] || continue
+  body=$(head -c "$2"; printf x); body=${{body%x}}
+  case $(printf %s "$body" | sha256sum) in "$1 "*) ;; *) printf '{marker} cut\\n'; exit 76;; esac
+  ( eval "$body" ) </dev/null
+  printf '\\n{marker} done %s\\n' $?
+done
+"""
+
+# `>>` creates the lock without emptying what the holder wrote into it. A reader of the lock may hold it for an instant.
+_TAKE_LOCK = """
+umask 022
+exec 9>>{lock} || {{ printf '{marker} nolock\\n'; exit 74; }}
+if ! flock -w 2 9; then printf '{marker} locked\\n'; cat {lock}; exit {code}; fi
+printf '%s\\n' {holder} >{lock}; rm -f {stop}
+"""
+
+
+def holder(command: str) -> dict[str, str]:
+    """Who takes a lock: the operator's name and machine, since when, doing what."""
+    import getpass
+    import socket
+
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"who": getpass.getuser(), "from": socket.gethostname(), "since": since, "doing": command}
+
+
+def describe(text: str) -> str:
+    """The holder of a lock in words."""
+    try:
+        by = json.loads(text)
+        return f"{by['who']}@{by['from']} since {by['since']}: {by['doing']}"
+    except (ValueError, KeyError):
+        return "somebody, whose name could not be read"
+
+
+class RootShell:
+    """Runs scripts as root, one after the other, in one channel; with a holder, under the host's lock."""
+
+    def __init__(self, link: Link, locked_by: dict[str, str] | None = None) -> None:
+        self.link = link
+        self.host = link.target.name
+        self.marker = "stowage-" + secrets.token_hex(8)
+        script = _LOOP.format(silence=SILENCE, marker=self.marker)
+        if locked_by:
+            who = quote(json.dumps(locked_by))
+            script = _TAKE_LOCK.format(lock=LOCK, stop=STOP, marker=self.marker, code=LOCKED, holder=who) + script
+        self._pipe: Pipe = link.shell(script)
+        self._writing = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._keep_talking, daemon=True).start()
+
+    def start(self, body: str) -> None:
+        """Send a script without waiting for its answer."""
+        data = body.encode()
+        with self._writing:
+            self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
+
+    def finish(self, on_line: Callable[[str], None] | None = None, quiet: float = 900) -> tuple[int, str]:
+        """The exit status and the output of the script that was started first.
+
+        `on_line` sees every line as it comes. `quiet` is the number of seconds without any line after which the host is
+        given up; a script reports progress more often than that.
+        """
+        lines: list[str] = []
+        while True:
+            try:
+                raw = self._pipe.readline(quiet)
+            except TimeoutError:
+                raise self._lost(f"it said nothing for {quiet:.0f} s") from None
+            if not raw:
+                raise self._ended("\n".join(lines))
+            line = raw.decode(errors="replace").rstrip("\n")
+            if line.startswith(self.marker):
+                word, _, rest = line[len(self.marker) + 1 :].partition(" ")
+                if word == "done":
+                    return int(rest), "\n".join(lines)
+                raise self._refused(word)
+            if on_line:
+                on_line(line)
+            lines.append(line)
+
+    def run(self, body: str, on_line: Callable[[str], None] | None = None) -> tuple[int, str]:
+        """Run a script: its exit status and its output."""
+        self.start(body)
+        return self.finish(on_line)
+
+    def close(self) -> None:
+        """End the shell on the host, and with it the lock."""
+        self._closed.set()
+        self._pipe.close_stdin()
+
+    def _keep_talking(self) -> None:
+        while not self._closed.wait(SILENCE / 3):
+            try:
+                with self._writing:
+                    self._pipe.write(f"{'0' * 64} {0:>10d}\n".encode())
+            except (Trouble, OSError):
+                return
+
+    def _refused(self, word: str) -> Trouble:
+        if word == "locked":
+            return Trouble(
+                "another run holds the lock",
+                where=self.host,
+                why=describe(self._pipe.readline(10).decode(errors="replace")),
+                untouched="nothing was changed",
+                hint=f"wait for it, or see what it does: inv unlock --host {self.host}",
+                code=LOCKED,
+            )
+        why = {"nolock": f"{LOCK} cannot be written", "cut": "a script did not arrive whole"}.get(word, word)
+        return Trouble("the run could not go on", where=self.host, why=why, hint=f"inv status --host {self.host}")
+
+    def _ended(self, said: str) -> Trouble:
+        status = self._pipe.exit_status()
+        tail = self._pipe.stderr_tail().strip() or said.strip()[-300:]
+        return self._lost("the connection was lost" if status in (-1, None) else f"the shell ended with {status}: {tail}")
+
+    def _lost(self, why: str) -> Trouble:
+        return Trouble(
+            "the line to the host broke",
+            where=self.host,
+            why=why,
+            untouched="a step that had begun may still run; the next deploy waits for it and finishes the work",
+            hint=f"inv deploy --host {self.host}",
+            code=UNREACHABLE,
+        )

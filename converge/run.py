@@ -1,0 +1,273 @@
+"""A run over hosts: connect, probe, plan; then, when somebody said yes, apply and verify."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from converge import plan as planning
+from converge import probe
+from converge.apply import Done, Report, carry_out
+from converge.errors import ERROR, PENDING, REFUSED, Trouble, Troubles
+from converge.plan import Change, Plan, Wanted
+from converge.resource import Action, Reading, Resource, Unknown
+from converge.role import Role
+from converge.root_shell import RootShell, holder
+from converge.shell import quote
+
+if TYPE_CHECKING:
+    from converge.ssh import Link
+
+AUDIT = "/var/lib/stowage/audit.jsonl"
+MOST_HOSTS_AT_ONCE = 32
+
+
+@dataclass
+class Run:
+    """One host in the course of a run: its connection, its plan, and what became of it."""
+
+    host: Any
+    roles: Sequence[Role]
+    wants: list[Wanted]
+    link: Link | None = None
+    shell: RootShell | None = None
+    plan: Plan | None = None
+    memory: dict[str, str] = field(default_factory=dict)
+    done: list[Change] = field(default_factory=list)
+    failure: Trouble | None = None
+    changed_roles: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return str(self.host.name)
+
+    @property
+    def code(self) -> int:
+        """The exit code of this host."""
+        if self.failure:
+            return self.failure.code
+        if self.plan is None:
+            return ERROR
+        if self.plan.held:
+            return REFUSED
+        return PENDING if self.plan.todo or self.plan.later else 0
+
+    def close(self) -> None:
+        if self.shell:
+            self.shell.close()
+        if self.link:
+            self.link.close()
+
+
+def prepare(host: Any, roles: Sequence[Role]) -> Run:
+    """What the roles want of a host. Two may want the same thing, but not in two ways."""
+    wants: dict[str, Wanted] = {}
+    for one in (one for role in roles for one in planning.wanted(role, host)):
+        first = wants.setdefault(one.resource.address, one)
+        if first.resource != one.resource:
+            raise Trouble(f"{one.resource.address} is wanted differently by {first.role} and by {one.role}", where=host.name)
+    return Run(host, roles, list(wants.values()))
+
+
+def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
+    """Do something with every host at once; what goes wrong on one stays with that one."""
+
+    def guarded(run: Run) -> None:
+        try:
+            do(run)
+        except Trouble as trouble:
+            trouble.where = trouble.where or run.name
+            run.failure = trouble
+        except Troubles as troubles:
+            run.failure = troubles.troubles[0]
+
+    if len(runs) == 1:
+        guarded(runs[0])
+        return
+    with ThreadPoolExecutor(min(len(runs), MOST_HOSTS_AT_ONCE)) as pool:
+        list(pool.map(guarded, runs))
+
+
+def look(run: Run, command: str, lock: bool) -> None:
+    """Connect, read everything in one round trip, and plan."""
+    from converge.ssh import connect
+
+    run.link = connect(run.host.target)
+    run.shell = RootShell(run.link, holder(command) if lock else None)
+    readings, run.memory = gather(run, run.wants)
+    run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
+
+
+def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Read resources: those of the shell in one script, those of APIs at the same moment."""
+    assert run.shell
+    resources = [one.resource for one in wants]
+    run.shell.start(probe.script(resources, "probe-" + run.shell.marker))
+    asked = _ask_all(run.link, resources)
+    for one in resources:
+        one.desired()  # what is costly to work out is worked out while the host reads
+    _, answer = run.shell.finish()
+    readings, memory = probe.read(resources, answer, "probe-" + run.shell.marker)
+    return readings | asked, memory
+
+
+def _ask_all(link: Link | None, resources: Iterable[Resource]) -> dict[str, Reading]:
+    """All API reads at once, one thread a kind."""
+    kinds: dict[type[Resource], list[Resource]] = {}
+    for one in resources:
+        if one.is_api():
+            kinds.setdefault(type(one), []).append(one)
+    if not kinds or link is None:
+        return {}
+
+    def ask(kind: type[Resource]) -> list[tuple[str, Reading]]:
+        many = kinds[kind]
+        try:
+            readings = kind.ask(link, many)
+        except Trouble as trouble:
+            readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}")] * len(many)
+        return list(zip((one.address for one in many), readings, strict=True))
+
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        return {address: reading for found in pool.map(ask, kinds) for address, reading in found}
+
+
+def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) -> None:
+    """Carry out the plan of a host, role by role, and read back what changed.
+
+    A role behind a changed one is read and planned again; `agree` is asked about what was not in the plan that was shown.
+    """
+    if not run.plan or not (run.plan.todo or run.plan.later):
+        return
+    assert run.shell
+    shown = {one.address: one for one in run.plan.changes}
+    _audit(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
+    try:
+        for role in run.roles:
+            _apply_role(run, role, shown, report, agree)
+            if run.failure:
+                break
+    finally:
+        _audit_end(run)
+
+
+def _apply_role(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    assert run.plan and run.link and run.shell
+    if run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name)) or run.changed_roles & {*role.needs}:
+        _replan(run, role)
+    todo = [one for one in run.plan.of_role(role.name) if one.action in planning.TODO]
+    if not todo:
+        return
+    new = [one for one in todo if not _was_shown(one, shown)]
+    if new and not agree(run, new):
+        raise Trouble(
+            "the plan changed while it was carried out",
+            where=run.name,
+            why="not agreed to: " + ", ".join(f"{one.action.value} {one.address}" for one in new),
+            untouched=f"{len(run.done)} changes are done, nothing else was touched",
+            hint=f"inv deploy --host {run.name}",
+            code=PENDING,
+        )
+    result = carry_out(run.shell, run.link, todo, report)
+    if todo:
+        run.changed_roles.add(role.name)
+    if result.failed or result.stopped:
+        run.done.extend(result.done)
+        run.failure = _failure(run, result)
+        return
+    _verify(run, role, result.done)
+    run.done.extend(result.done)
+
+
+def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
+    before = shown.get(change.address)
+    return before is not None and (before.action is change.action or before.action is Action.WAITING) and (
+        before.disrupts or not change.disrupts or before.action is Action.CREATE
+    )
+
+
+def _replan(run: Run, role: Role) -> None:
+    """Read a role's resources again, now that roles before it have changed the host."""
+    assert run.plan
+    wants = [one for one in run.wants if one.role == role.name]
+    readings, _ = gather(run, wants)
+    fresh = planning.make(run.name, [role], wants, readings, run.memory)
+    for one in run.plan.changes:
+        if one.role in role.needs and one in run.plan.held:
+            return
+    position = next((i for i, one in enumerate(run.plan.changes) if one.role == role.name), len(run.plan.changes))
+    others = [one for one in run.plan.changes if one.role != role.name]
+    run.plan.changes = others[:position] + fresh.changes + others[position:]
+
+
+def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
+    """Read again what was changed: a change that did not take is an error."""
+    assert run.plan
+    addresses = {one.address for one in done}
+    wants = [one for one in run.wants if one.resource.address in addresses]
+    readings, _ = gather(run, wants)
+    after = {one.address: planning.compare(want, readings[want.resource.address], {}) for want in wants for one in [want.resource]}
+    wrong = [one for one in after.values() if one.action is not Action.NONE]
+    run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
+    if wrong:
+        lines = "\n".join(f"{one.address}: {one.why or '; '.join(one.resource.diff(one.before)) or 'still ' + one.action.value}" for one in wrong)
+        raise Trouble(
+            "a change did not take: the host still differs after it was made",
+            where=run.name,
+            why=lines,
+            untouched=f"the roles after {role.name} were not begun",
+            hint=f"inv check --host {run.name} --diff",
+        )
+
+
+def _failure(run: Run, result: Done) -> Trouble:
+    left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
+    untouched = f"{len(run.done)} changes are done; not begun: {left or 'nothing else of this role'}, and the roles after it"
+    if result.failed is None:
+        return Trouble("stopped, as you asked", where=run.name, untouched=untouched, hint=f"inv deploy --host {run.name}")
+    return Trouble(
+        f"{result.failed.address} failed", where=run.name, why=result.why, untouched=untouched, hint=f"inv deploy --host {run.name}"
+    )
+
+
+def _audit(run: Run, what: str, changes: list[str]) -> None:
+    """One line of JSON on the host, synced: who did what, from which commit. No values, so no secrets."""
+    assert run.shell
+    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": what, **holder(""), "commit": _commit(run), "changes": changes}
+    line.pop("since")
+    line.pop("doing")
+    memory = ""
+    if what == "end":
+        kept = run.memory | {one.address: one.resource.remembered() for one in run.done if one.resource.desired() is not None}
+        text = "".join(f"{address} {value}\n" for address, value in sorted(kept.items()))
+        memory = f"printf %s {quote(text)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\n"
+        line["result"] = "failed" if run.failure else "done"
+    folder = AUDIT.rsplit("/", 1)[0]
+    status, said = run.shell.run(
+        f"set -e\nmkdir -p -m 0750 {folder}\nprintf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n{memory}sync -f {AUDIT}"
+    )
+    if status:
+        raise Trouble("the audit line could not be written", where=run.name, why=said, untouched="nothing was changed")
+
+
+def _audit_end(run: Run) -> None:
+    try:
+        _audit(run, "end", [f"{one.action.value} {one.address}" for one in run.done])
+    except Trouble as trouble:
+        run.failure = run.failure or trouble
+
+
+def _commit(run: Run) -> str:
+    """The commit of the checkout, read without starting git; empty where there is none."""
+    git = run.host.root / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        return head[:12] if not head.startswith("ref: ") else (git / head[5:]).read_text().strip()[:12]
+    except OSError:
+        return ""

@@ -1,0 +1,88 @@
+"""Becoming root: the command that starts a root shell over any login shell, and what its refusals mean."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from converge.errors import ERROR, Trouble
+
+# What sudo says (LC_ALL=C; sudo and sudo-rs), what it means, and what to do.
+_REFUSALS = [
+    (("a password is required", "interactive authentication is required"), "sudo wants a password of {user}",
+     "give ansible_become_password, or on the host: echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{user}"),
+    (("is not in the sudoers", "is not allowed to", "may not run sudo", "I'm afraid I can't do that"),
+     "{user} may not use sudo", "add {user} to the group sudo on the host: usermod -aG sudo {user}"),
+    (("must have a tty",), "sudo wants a terminal for {user}",
+     "on the host, in sudoers: Defaults:{user} !requiretty"),
+    (("sudo': No such file", "sudo: not found", "sudo: No such file"), "it has no sudo",
+     "install sudo on the host, or log in as root"),
+    (("stowage: not root",), "{user} is not root there", "set ansible_become: true, or ansible_user: root"),
+]  # fmt: skip
+
+# Linux takes 128 KiB for one argument.
+_LONGEST = 120_000
+
+
+@dataclass(frozen=True)
+class Rise:
+    """One way to root: directly, by sudo, or by sudo with a password."""
+
+    user: str
+    become: bool
+    password: bool
+
+    @property
+    def sudo(self) -> bool:
+        return self.become and self.user != "root"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A command to start, and the words to look for: `ready` on stdout, `asks` on stderr when sudo wants a password."""
+
+    command: str
+    ready: str
+    asks: str | None
+
+
+def begin(rise: Rise, script: str) -> Start:
+    """The command that runs a script as root. It says `ready` first: what a login shell prints before is not ours."""
+    ready = secrets.token_hex(16)
+    lines = ['[ "$(id -u)" = 0 ] || { echo "stowage: not root" >&2; exit 77; }', f"echo {ready}"]
+    if not (rise.sudo and rise.password):
+        return Start(f"exec {_sudo(rise, '-n')}/bin/sh -c {_word(_join(lines, script))}", ready, None)
+    asks = secrets.token_hex(16)
+    # Where sudo asks for none, the password lies unread: all is thrown away up to the line that follows our ready.
+    lines.append(f'line=; until [ "$line" = {ready} ]; do IFS= read -r line || exit 78; done; unset line')
+    return Start(f"exec {_sudo(rise, f'-k -S -p {asks}')}/bin/sh -c {_word(_join(lines, script))}", ready, asks)
+
+
+def _sudo(rise: Rise, flags: str) -> str:
+    return f"env LC_ALL=C sudo {flags} -- " if rise.sudo else ""
+
+
+def _join(lines: list[str], script: str) -> str:
+    return "\n".join([*lines, script])
+
+
+def _word(text: str) -> str:
+    """One word for bash, dash, zsh and fish alike: fish reads backslashes inside single quotes."""
+    word = "'" + text.replace("\\", "\0").replace("'", "'\"'\"'").replace("\0", "'\"\\\\\"'") + "'"
+    if not text.isascii() or "\0" in text or len(word) > _LONGEST:
+        raise ValueError(f"a script is ASCII, and {_LONGEST} bytes at most when quoted: the rest travels on stdin")
+    return word
+
+
+def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
+    """Why there is no root shell, from what was said on stderr."""
+    for words, what, hint in _REFUSALS:
+        if any(one in said for one in words):
+            return Trouble(what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user))
+    what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
+    return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", code=ERROR)
+
+
+def wrong_password(rise: Rise, where: str) -> Trouble:
+    hint = "correct ansible_become_password"
+    return Trouble(f"sudo refused the password of {rise.user}", where, hint=hint, code=ERROR)

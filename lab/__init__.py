@@ -1,0 +1,1 @@
+"""Throwaway hosts for the demo and the tests: real systemd, udev, sshd, Docker and drives."""

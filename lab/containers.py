@@ -1,0 +1,142 @@
+"""Containers that behave like machines, on the operator's Engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+from converge.errors import Trouble
+from lab import clone
+
+# What a storage host serves: ssh, http, https, dashboards, PostgreSQL, S3, its console, metrics.
+GUEST_PORTS = (22, 80, 443, 3000, 5432, 8080, 9000, 9001, 9090)
+HOST, LOOPS = "stowage.host", "stowage.loops"
+# Debian packages that were downloaded once, for all lab hosts of all clones.
+PACKAGES, PACKAGES_AT = "stowage-lab-packages", "/var/cache/lab-packages"
+
+
+def start(container: Any) -> None:
+    import docker
+
+    try:
+        container.start()
+    except docker.errors.APIError as error:
+        name = container.labels[HOST]
+        again = f"inv lab.down --host {name}, then inv lab.up --host {name} (its drives are lost)"
+        raise Trouble("the host does not start", where=name, why=error.explanation, hint=again) from None
+
+
+def find(client: Any, name: str) -> Any | None:
+    """The container of a host, running or not."""
+    return next(iter(client.containers.list(all=True, filters={"name": f"^/?{clone.identity(name)}$"})), None)
+
+
+def need(client: Any, name: str, running: bool = True) -> Any:
+    container = find(client, name)
+    if container is None:
+        raise Trouble(f"there is no lab host {name}", hint=f"inv lab.up --host {name}")
+    if running and container.status != "running":
+        raise Trouble("the lab host is switched off", where=name, hint=f"inv lab.up --host {name}")
+    return container
+
+
+def ours(client: Any) -> list[Any]:
+    """All hosts of this clone."""
+    mine = clone.family() + "-"
+    return [one for one in everyones(client) if one.name.startswith(mine)]
+
+
+def everyones(client: Any) -> list[Any]:
+    """The hosts of all clones on this Engine."""
+    return list(client.containers.list(all=True, filters={"label": HOST}, ignore_removed=True))
+
+
+def volumes(name: str) -> dict[str, str]:
+    """The volumes of one host, and where they are in it: its drives' files, its own Docker's data."""
+    return {f"{clone.identity(name)}-drives": "/lab", f"{clone.identity(name)}-docker": "/var/lib/docker"}
+
+
+def create(client: Any, name: str, image: str, ports: Mapping[int, int], loops: list[int]) -> Any:
+    identity = clone.identity(name)
+    made = client.api.create_container(
+        image,
+        name=identity,
+        hostname=name,
+        environment=_environment(identity + ".", loops),
+        labels={HOST: name, LOOPS: json.dumps(loops), "stowage.checkout": str(clone.ROOT)},
+        ports=list(ports),
+        host_config=_machine(
+            client,
+            binds=[*(f"{volume}:{place}" for volume, place in volumes(name).items()), f"{PACKAGES}:{PACKAGES_AT}"],
+            port_bindings={guest: ("127.0.0.1", port) for guest, port in ports.items()},
+            tmpfs={"/run": "exec", "/tmp": "exec", "/run/lock": ""},
+        ),
+    )
+    return client.containers.get(made["Id"])
+
+
+def firmware(client: Any, image: str, *words: str, **more: Any) -> str:
+    """Run a word of the firmware beside the hosts: loop devices belong to the kernel, not to a container."""
+    made = client.api.create_container(
+        image,
+        command=list(words),
+        environment=_environment(clone.family() + "-", []),
+        host_config=_machine(client, network_mode="none", **more),
+    )
+    container = client.containers.get(made["Id"])
+    try:
+        container.start()
+        code = container.wait()["StatusCode"]
+        said = container.logs().decode(errors="replace")
+    finally:
+        container.remove(force=True)
+    if code:
+        raise Trouble(f"the lab's `{' '.join(words)}` failed", why=said.strip(), hint="losetup -a")
+    return str(said)
+
+
+def inside(container: Any, *argv: str) -> str:
+    """Run a program inside a host; its stderr is the reason when it fails."""
+    code, (out, err) = container.exec_run(list(argv), demux=True)
+    if code:
+        said = (err or out or b"").decode(errors="replace").strip()
+        what = said or f"`{' '.join(argv)}` ended with {code}"
+        raise Trouble(what, where=container.labels[HOST], hint="inv lab.status")
+    return (out or b"").decode(errors="replace").strip()
+
+
+def put(container: Any, files: Mapping[str, tuple[str, int, int]]) -> None:
+    """Write small files (text, mode, owner) into a host that may not run yet; directories to match."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path, (text, mode, owner) in files.items():
+            folder = tarfile.TarInfo(path.strip("/").rpartition("/")[0])
+            folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, owner, owner
+            entry = tarfile.TarInfo(path.strip("/"))
+            entry.size, entry.mode, entry.uid, entry.gid = len(text.encode()), mode, owner, owner
+            tar.addfile(folder)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    container.put_archive("/", packed.getvalue())
+
+
+def _environment(images: str, loops: list[int]) -> dict[str, str]:
+    """What the firmware may touch: drive images whose names start so, and these loop devices."""
+    return {"STOWAGE_LAB": images, "STOWAGE_LOOPS": " ".join(map(str, loops))}
+
+
+def _machine(client: Any, **more: Any) -> dict[str, Any]:
+    """All that `--privileged` gives but the one capability that nested machines lack."""
+    config: dict[str, Any] = client.api.create_host_config(
+        cap_add=["ALL"],
+        cap_drop=["SYS_RESOURCE"],
+        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+        device_cgroup_rules=["a *:* rwm"],
+        cgroupns="private",
+        **more,
+    )
+    # The command line's `systempaths=unconfined`: nothing of /proc and /sys is hidden or read-only.
+    config["MaskedPaths"], config["ReadonlyPaths"] = [], []
+    return config

@@ -1,0 +1,180 @@
+"""Throwaway hosts: up, down, reboot, power cut, status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from converge.errors import Trouble
+from lab import claims, clone, containers, images, records
+from lab.engine import ensure_engine
+from lab.progress import long_work, say
+
+BOOT_PATIENCE, STOP_PATIENCE = 120, 60
+
+
+@dataclass(frozen=True)
+class LabHost:
+    """One host of this clone as it is; `drives` are images by number, empty where one was pulled."""
+
+    name: str
+    running: bool
+    ports: dict[int, int]
+    drives: dict[int, str]
+
+    def line(self) -> str:
+        if not self.running:
+            return f"{self.name}  off  inv lab.up --host {self.name}"
+        ports = f"ssh 127.0.0.1:{self.ports[22]}  S3 :{self.ports[9000]}  console :{self.ports[9001]}"
+        bays = "  ".join(f"drive{number} {'in' if image else 'pulled'}" for number, image in self.drives.items())
+        return f"{self.name}  runs  {ports}  {bays}"
+
+
+def up(name: str = "lab", cold: bool = False) -> None:
+    """Make a host, or start it; nothing changes when it runs. `cold` makes the images anew."""
+    clone.identity(name)
+    client = ensure_engine()
+    image = images.build("machine", cold)
+    container = containers.find(client, name) or _make(client, name, image)
+    power_on(name)
+    if container.attrs["Image"] != client.images.get(image).id:
+        say(f"  {name} is of an older definition; for the new one: inv lab.down --host {name}, then inv lab.up")
+
+
+def _make(client: Any, name: str, image: str) -> Any:
+    _, public_key = records.ssh_key(name)
+    records.secrets_of(name)
+    with claims.alone():
+        attached = claims.sweep(client, image)
+        _remove_volumes(client, name)
+        ports = claims.ports(client, containers.GUEST_PORTS)
+        container = containers.create(client, name, image, ports, claims.loops(client, attached))
+    containers.put(
+        container,
+        {
+            "/root/.ssh/authorized_keys": (public_key, 0o600, 0),
+            "/home/operator/.ssh/authorized_keys": (public_key, 0o600, 1000),
+            "/root/.lab-passwords": (f"operator:{records.secret(name, 'sudo_password')}\n", 0o600, 0),
+        },
+    )
+    return container
+
+
+def power_on(name: str) -> None:
+    """Start a host that is switched off, wait until it is up, and write how to reach it."""
+    container = containers.need(ensure_engine(), name, running=False)
+    if container.status != "running":
+        containers.start(container)
+    _up_and_recorded(name, container)
+
+
+def reboot(name: str = "lab") -> int:
+    """A true reboot: services stop, the firmware runs again, drives are found anew. Gives the seconds it took."""
+    container = containers.need(ensure_engine(), name)
+    started = time.monotonic()
+    with long_work(f"{name} shuts down"):
+        container.restart(timeout=STOP_PATIENCE)
+    _up_and_recorded(name, container)
+    return round(time.monotonic() - started)
+
+
+def power_cut(name: str = "lab") -> None:
+    """Pull the plug: what was not synced to a drive is lost. The root disk is the Engine's, and keeps what it has."""
+    client = ensure_engine()
+    container = containers.need(client, name)
+    loops = json.loads(container.labels[containers.LOOPS])
+    container.pause()
+    try:
+        image, process_view = container.attrs["Image"], f"container:{container.id}"
+        containers.firmware(client, image, "fail", *map(str, loops), pid_mode=process_view)
+    finally:
+        container.kill("KILL")
+
+
+def down(name: str = "lab") -> bool:
+    """Remove a host with its drives; its secrets stay. False when there was none."""
+    client = ensure_engine()
+    container = containers.find(client, name)
+    port = claims.published(container)[22] if container else None
+    with claims.alone():
+        if container:
+            container.remove(force=True, v=True)
+        if client.images.list(images.MACHINE):
+            claims.sweep(client, images.MACHINE)
+        _remove_volumes(client, name)
+    records.forget(name, port)
+    return container is not None
+
+
+def status() -> list[LabHost]:
+    """The hosts of this clone."""
+    return [_as_it_is(one) for one in sorted(containers.ours(ensure_engine()), key=lambda one: str(one.name))]
+
+
+def published(name: str = "lab") -> dict[int, int]:
+    """Guest port to port on 127.0.0.1."""
+    return claims.published(containers.need(ensure_engine(), name, running=False))
+
+
+def _as_it_is(container: Any) -> LabHost:
+    running = container.status == "running"
+    name, ports = container.labels[containers.HOST], claims.published(container)
+    return LabHost(name, running, ports, _drives(container) if running else {})
+
+
+def _drives(container: Any) -> dict[int, str]:
+    lines = (line.split(" ") for line in containers.inside(container, "/sbin/firmware", "drives").splitlines())
+    return {int(number): image for number, _, image in lines}
+
+
+def _remove_volumes(client: Any, name: str) -> None:
+    """Also what a host left behind whose container was removed by hand: a new host starts blank."""
+    mine = containers.volumes(name)
+    for volume in client.volumes.list(filters={"name": clone.identity(name)}):
+        if volume.name in mine:
+            volume.remove(force=True)
+
+
+def _up_and_recorded(name: str, container: Any) -> None:
+    container.reload()
+    ports = claims.published(container)
+    with long_work(f"{name} boots") as work:
+        while not (_systemd_is_up(container) and _ssh_answers(ports[22])):
+            if work.seconds > BOOT_PATIENCE:
+                again = f"inv lab.down --host {name}, then inv lab.up --host {name}"
+                raise Trouble("the host does not come up", where=name, why=_why_not_up(container), hint=again)
+            time.sleep(0.2)
+    record(name, container)
+
+
+def record(name: str, container: Any) -> None:
+    """Write how to reach a host and which devices its drives have now."""
+    ports = claims.published(container)
+    devices = [line.split(" ")[1] for line in containers.inside(container, "/sbin/firmware", "drives").splitlines()]
+    records.write_host(name, ports, records.ssh_key(name)[0], devices)
+    records.trust(ports[22], containers.inside(container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
+
+
+def _systemd_is_up(container: Any) -> bool:
+    code, _ = container.exec_run(["sh", "-c", "systemctl is-system-running | grep -qxE 'running|degraded'"])
+    return bool(code == 0)
+
+
+def _ssh_answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _why_not_up(container: Any) -> str:
+    container.reload()
+    if container.status != "running":
+        return str(container.logs(tail=10).decode(errors="replace")).strip()
+    ask = "systemctl is-system-running; systemctl --no-pager list-jobs; systemctl --no-pager --failed"
+    _, out = container.exec_run(["sh", "-c", ask])
+    return str(out.decode(errors="replace")).strip()

@@ -1,0 +1,113 @@
+"""The images that the lab builds: the machine itself, and the services where no registry answers."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from converge.errors import Trouble
+from lab import programs, rootfs
+from lab.engine import ensure_engine
+from lab.programs import Program
+from lab.progress import long_work
+
+HERE = Path(__file__).parent
+DEFINITION = "stowage.definition"
+MACHINE = "stowage-lab/machine:13"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one image is made: a folder with a Dockerfile, and programs built from source that it copies."""
+
+    name: str
+    tag: str
+    folder: str
+    takes: str = "under a minute"
+    programs: tuple[Program, ...] = ()
+
+
+# The last commit of upstream's server; the last release with the whole console; the client.
+MINIO = Program("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", "3-6 minutes")
+MINIO_CONSOLE = Program("minio", "github.com/minio/minio", "v0.0.0-20250422221226-0d7408fc9969", "3-6 minutes")
+MC = Program("mc", "github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9", "1-2 minutes")
+
+RECIPES = {
+    one.name: one
+    for one in (
+        Recipe("machine", MACHINE, "machine"),
+        Recipe("minio", f"stowage-lab/minio:{MINIO.release}", "services/minio", programs=(MINIO, MC)),
+        # For tests of upgrades and of single sign-on only: it has known holes.
+        Recipe(
+            "minio-console",
+            f"stowage-lab/minio:{MINIO_CONSOLE.release}",
+            "services/minio",
+            programs=(MINIO_CONSOLE, MC),
+        ),
+        Recipe("nginx", "stowage-lab/nginx:1.26", "services/nginx"),
+    )
+}
+
+
+def build(service: str, cold: bool = False) -> str:
+    """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
+    if service not in RECIPES:
+        known = ", ".join(RECIPES)
+        raise Trouble(f"the lab cannot build {service!r}", why=f"it knows {known}", hint="a row in lab/images.py")
+    recipe, client = RECIPES[service], ensure_engine()
+    base = rootfs.ensure(client, cold)
+    definition = _definition(recipe, base)
+    if cold or not client.images.list(recipe.tag, filters={"label": f"{DEFINITION}={definition}"}):
+        architecture = client.version()["Arch"]
+        with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
+            _docker_build(client, recipe, definition, context, cold)
+    return recipe.tag
+
+
+def _definition(recipe: Recipe, base: str) -> str:
+    """A hash of all that an image is made from."""
+    digest = hashlib.sha256(f"{base} {recipe.programs}".encode())
+    for path in sorted((HERE / recipe.folder).iterdir()):
+        digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _context(recipe: Recipe, more: Mapping[str, Path]) -> IO[bytes]:
+    """What `docker build` sees: the folder, and the programs."""
+    packed = tempfile.TemporaryFile()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for path in sorted((HERE / recipe.folder).iterdir()):
+            tar.add(path, path.name)
+        for name, path in more.items():
+            tar.add(path, name)
+    packed.seek(0)
+    return packed
+
+
+def _docker_build(client: Any, recipe: Recipe, definition: str, context: IO[bytes], cold: bool) -> None:
+    said: list[str] = []
+    with long_work(f"building {recipe.tag}", recipe.takes) as work:
+        for event in client.api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=recipe.tag,
+            buildargs={"BASE": rootfs.TAG},
+            labels={DEFINITION: definition},
+            nocache=cold,
+            rm=True,
+            forcerm=True,
+            decode=True,
+        ):
+            line = event.get("stream") or event.get("error") or ""
+            said.append(line)
+            work.note(line)
+            if "error" in event:
+                why = "".join(said[-12:]).strip()
+                raise Trouble(f"building {recipe.tag} failed", why=why, hint="the Engine needs deb.debian.org for this")
+    client.images.prune(filters={"dangling": True, "label": DEFINITION})

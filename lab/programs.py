@@ -1,0 +1,101 @@
+"""Programs built from source through the Go module proxy, for machines that no registry answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from converge.errors import Trouble
+from lab import clone, shell
+
+HINT = "is https://proxy.golang.org reachable? `go env GOPROXY` names another"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A main package at one version, and what it is told to call itself."""
+
+    name: str
+    module: str
+    version: str
+    takes: str
+
+    @property
+    def time(self) -> str:
+        """When the version was committed, as it stands in it: 2026-02-12T20:18:48Z."""
+        year, month, day, hour, minute, second = self._stamp
+        return f"{year}-{month}-{day}T{hour}:{minute}:{second}Z"
+
+    @property
+    def release(self) -> str:
+        """The name in upstream's form of a release; upstream itself tagged none at this commit."""
+        return "RELEASE." + self.time.replace(":", "-")
+
+    @property
+    def ldflags(self) -> str:
+        """Without these a build calls itself DEVELOPMENT.GOGET, and clients do not know how old it is."""
+        commit = self.version.rpartition("-")[2]
+        told = {
+            "Version": self.time,
+            "ReleaseTag": self.release,
+            "CommitID": commit,
+            "ShortCommitID": commit,
+            "CopyrightYear": self.time[:4],
+        }
+        return " ".join(["-s -w", *(f"-X {self.module}/cmd.{key}={value}" for key, value in told.items())])
+
+    @property
+    def _stamp(self) -> tuple[str, ...]:
+        found = re.search(r"-(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)-", self.version)
+        assert found, f"{self.version} is no version of a commit"
+        return found.groups()
+
+
+def binary(program: Program, architecture: str) -> Path:
+    """The program for Linux on an architecture; built once, then kept outside the checkout."""
+    path = clone.cache("bin", f"{program.name}-{program.release}-linux-{architecture}")
+    if not path.exists():
+        _build(program, architecture, path)
+    return path
+
+
+def _build(program: Program, architecture: str, path: Path) -> None:
+    go, unfinished = _go(), path.with_suffix(".part")
+    source = _source(go, program)
+    shell.run(
+        f"building {program.name} {program.release}",
+        *(go, "build", "-C", source, "-buildvcs=false", "-ldflags", program.ldflags, "-o", str(unfinished), "."),
+        takes=program.takes,
+        env={"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": architecture, "GOTOOLCHAIN": "auto"},
+        hint=HINT,
+    )
+    unfinished.rename(path)
+
+
+def _source(go: str, program: Program) -> str:
+    """Go's own copy of the module, checked against its checksum database."""
+    at = f"{program.module}@{program.version}"
+    said = shell.run(f"fetching {at}", go, "mod", "download", "-json", at, hint=HINT)
+    return str(json.loads(said[said.index("{") :])["Dir"])
+
+
+def _go() -> str:
+    """Any Go that can fetch the version which a module asks for: 1.21 or later."""
+    go = _where()
+    if go is None:
+        shell.apt_install("golang-go")
+        go = _where()
+    version = subprocess.run([go or "go", "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
+    if go is None or tuple(map(int, re.findall(r"\d+", version)[:2])) < (1, 21):
+        why = f"found {version.strip() or 'none'}; the lab builds MinIO from source where no registry has it"
+        raise Trouble("the lab needs Go 1.21 or later", why=why, hint="https://go.dev/dl, then the same command again")
+    return go
+
+
+def _where() -> str | None:
+    return shutil.which("go") or shutil.which("go", path=f"/usr/local/go/bin{os.pathsep}/usr/lib/go/bin")

@@ -1,0 +1,39 @@
+"""What every storage host needs: a supported system, time in step, kernel settings, and quiet around the drives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.resources.file import File
+from converge.resources.package import Packages
+from converge.resources.sysctl import Sysctl
+from converge.resources.system import System
+from converge.resources.unit import Unit
+from converge.resource import in_order
+from converge.role import Wanted, role
+
+NEEDRESTART = "# A storage host restarts its services when its operator says so.\n$nrconf{restart} = 'l';\n$nrconf{kernelhints} = 0;\n"
+
+
+@role
+def base(host: Any) -> Wanted:
+    settings = host.settings.base
+    yield System(("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04"))
+    yield in_order(
+        Packages("base", tuple(settings.packages)),
+        Unit("chrony.service"),
+    )
+    kept = "".join(f"{key} = {value}\n" for key, value in sorted(settings.sysctl.items()))
+    yield File("/etc/sysctl.d/60-stowage.conf", "# Kernel settings of the inventory: base.sysctl\n" + kept)
+    yield from (Sysctl(key, value) for key, value in sorted(settings.sysctl.items()))
+    # An index of object storage would read every inode of every drive, every night.
+    pruned = " ".join(drive.path for drive in host.settings.drives)
+    yield File("/etc/updatedb.conf", f'PRUNE_BIND_MOUNTS="yes"\nPRUNENAMES=".git .bzr .hg .svn"\nPRUNEPATHS="/tmp /var/spool /media /var/lib/docker {pruned}"\nPRUNEFS="NFS nfs nfs4 proc smbfs autofs overlay sysfs tmpfs"\n')
+    yield from _needrestart(settings.packages)
+
+
+def _needrestart(packages: list[str]) -> Wanted:
+    if "needrestart" in packages:
+        yield in_order(
+            Packages("needrestart", ("needrestart",)), File("/etc/needrestart/conf.d/60-stowage.conf", NEEDRESTART)
+        )

@@ -1,0 +1,21 @@
+"""Buckets, policies, users and service accounts of the cluster, reconciled through its API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.resource import in_order
+from converge.role import Wanted, role
+from roles.bucket_kinds import Bucket, Policy, ServiceAccount, User
+from roles.minio import api_of
+
+
+@role(needs=("minio",))
+def buckets(host: Any) -> Wanted:
+    settings, api = host.settings, api_of(host)
+    yield from (Bucket(api, bucket) for bucket in settings.buckets)
+    policies = [Policy(api, policy) for policy in settings.policies]
+    yield from policies
+    for user in settings.users:
+        keys = [ServiceAccount(api, user, account) for account in user.service_accounts]
+        yield in_order(User(api, user), *keys)

@@ -1,0 +1,26 @@
+"""Data drives: one XFS filesystem each, mounted by label, never formatted when it holds anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.resource import in_order
+from converge.resources.account import Group, User
+from converge.resources.file import Directory
+from converge.resources.filesystem import Filesystem
+from converge.resources.mount import Mount, MountPoint
+from converge.role import Wanted, role
+
+
+@role(needs=("base",))
+def drives(host: Any) -> Wanted:
+    owner = host.settings.data_user
+    yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
+    for drive in host.settings.drives:
+        yield in_order(
+            Filesystem(drive.device, label=drive.label),
+            MountPoint(drive.path),  # immutable while unmounted: nothing can fill the root disk
+            Mount(drive.path, label=drive.label, options=drive.options),
+            # What containers bind: it exists only on the right drive, so none starts on an empty mount point.
+            Directory(f"{drive.path}/{drive.label}", owner=owner.name, group=owner.name, mode="0750"),
+        )

@@ -1,0 +1,86 @@
+"""The images that a host runs, present by content: pulled by the host, or shipped over SSH where it has no registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from converge.errors import REFUSED, Trouble
+from converge.resources.docker import Content, Image
+from converge.role import Wanted, role
+
+# Pulled from nowhere since September 2026; upstream is archived.
+DEAD = ("minio/minio", "minio/mc", "quay.io/minio/minio", "quay.io/minio/mc")
+REPLACEMENT = "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"
+
+
+@dataclass(frozen=True)
+class LocalImage:
+    """An image of the operator's own Engine, with which the one on the host is compared."""
+
+    reference: str
+
+    @cached_property
+    def _inspected(self) -> dict[str, Any]:
+        import docker
+
+        try:
+            image = docker.from_env(timeout=20).api.inspect_image(self.reference)
+        except docker.errors.ImageNotFound:
+            raise self._missing("this machine's Engine does not have it") from None
+        except docker.errors.DockerException as error:
+            raise self._missing(f"this machine's Engine does not answer: {error}") from None
+        return dict(image)
+
+    def _missing(self, why: str) -> Trouble:
+        hint = "inv lab.up" if self.reference.startswith("stowage-lab/") else f"docker pull {self.reference}"
+        return Trouble(f"the image {self.reference} cannot be shipped", why=why, untouched="the host was not changed", hint=hint)
+
+    def content(self) -> Content:
+        return Content.of(self._inspected)
+
+    def stream(self) -> Iterator[bytes]:
+        import docker
+
+        yield from docker.from_env(timeout=600).api.get_image(self.reference, chunk_size=1 << 20)
+
+
+@lru_cache
+def local_image(reference: str) -> LocalImage:
+    """One inspection a run, however many hosts get the image."""
+    return LocalImage(reference)
+
+
+def image(host: Any, name: str) -> Image:
+    """The image that stands under a name in the host's table."""
+    table = host.settings.images
+    if name not in table:
+        raise Trouble(
+            f"no image is named {name}", where=host.name, why=f"images has {', '.join(table) or 'nothing'}", hint=f"add images.{name}"
+        )
+    row = table[name]
+    plain = row.reference.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
+    if plain in DEAD and not row.ship:
+        raise Trouble(
+            f"{row.reference} can no longer be pulled",
+            where=host.name,
+            why="MinIO's images were withdrawn from Docker Hub and quay.io in September 2026",
+            untouched="nothing was connected to or changed",
+            hint=f"set images.{name}.reference to {REPLACEMENT}, a mirror of your own, or ship: true if this machine has it",
+            code=REFUSED,
+        )
+    return Image(row.reference, local_image(row.reference) if row.ship else None)
+
+
+@role(needs=("docker",))
+def images(host: Any) -> Wanted:
+    return [image(host, name) for name in host.settings.images]
+
+
+def salt(host: Any, name: str) -> str:
+    """What of an image makes its containers new: its reference and, where we know it, its content."""
+    found = image(host, name)
+    content = found.shipped.content() if found.shipped else None
+    return f"{found.reference} {content.layers + content.config if content else ''}"

@@ -1,0 +1,208 @@
+"""MinIO's API, spoken through the host's SSH connection straight to a node."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from converge.errors import Trouble
+from converge.secret import Secret
+
+if TYPE_CHECKING:
+    from converge.ssh import Link
+
+REGION = "us-east-1"
+PROOF = "stowage-proof"
+HEAD_START, CONNECTS_WITHIN = 0.4, 3.0
+"""Seconds that a node has before the next one is tried, and that the last one has."""
+SETTLES_WITHIN = 60
+"""Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where a cluster answers and as whom."""
+
+    nodes: tuple[tuple[str, int], ...]
+    user: Secret = field(repr=False)
+    password: Secret = field(repr=False)
+
+    def client(self, link: Link, node: tuple[str, int]) -> Any:
+        """A client of minio-py for one node."""
+        from minio import Minio
+
+        host, port = node
+        return Minio(
+            f"{host}:{port}", self.user.reveal(), self.password.reveal(), secure=False, region=REGION, http_client=pool(link)
+        )
+
+    def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
+        """Do something with a node that answers."""
+        return do(self.client(link, _living(link, self.nodes)))
+
+
+_LIVING: WeakKeyDictionary[Any, Future[tuple[str, int]]] = WeakKeyDictionary()
+_FINDING = Lock()
+
+
+def _living(link: Link, nodes: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """The first node that takes a connection; found once for all questions that are asked at the same moment."""
+    with _FINDING:
+        future = _LIVING.get(link)
+        if future is None or (future.done() and future.exception()) or (future.done() and not _takes(link, future.result())):
+            future = _LIVING[link] = Future()
+            Thread(target=_race, args=(link, nodes, future), daemon=True).start()
+    try:
+        return future.result(HEAD_START * len(nodes) + CONNECTS_WITHIN)
+    except TimeoutError:
+        raise _no_node(link, f"{', '.join(node[0] for node in nodes)} take no connection") from None
+
+
+def _takes(link: Link, node: tuple[str, int]) -> bool:
+    try:
+        link.tunnel(*node).close()
+    except Trouble:
+        return False
+    return True
+
+
+def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str, int]]) -> None:
+    """Knock at one node after the other, each with a head start: a dead one costs moments, not a time-out."""
+    said: list[Trouble] = []
+
+    def knock(node: tuple[str, int]) -> None:
+        try:
+            link.tunnel(*node).close()
+        except Trouble as trouble:
+            said.append(trouble)
+            if len(said) == len(nodes) and not first.done():
+                forbidden = next((one for one in said if "forbidden" in one.what), None)
+                first.set_exception(forbidden or _no_node(link, "; ".join(one.what for one in said[:1])))
+        else:
+            with suppress(InvalidStateError):
+                first.set_result(node)
+
+    for node in nodes:
+        thread = Thread(target=knock, args=(node,), daemon=True)
+        thread.start()
+        thread.join(HEAD_START)
+        if first.done():
+            return
+
+
+def _no_node(link: Link, why: str) -> Trouble:
+    return Trouble("no MinIO node answers", where=link.target.name, why=why, hint=f"inv status --host {link.target.name}")
+
+
+def pool(link: Link) -> Any:
+    """A urllib3 pool whose connections are channels of the host's SSH connection."""
+    import urllib3
+    from urllib3.connection import HTTPConnection
+    from urllib3.exceptions import NewConnectionError
+
+    class Tunnelled(HTTPConnection):
+        def _new_conn(self) -> Any:
+            try:
+                return link.tunnel(self.host, self.port or 80)
+            except Trouble as trouble:
+                raise NewConnectionError(self, trouble.what) from None
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Tunnelled
+
+    manager = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=urllib3.Retry(total=1, backoff_factor=0.2))
+    manager.pool_classes_by_scheme = {"http": Pool}
+    return manager
+
+
+def admin(client: Any, method: str, path: str, query: dict[str, str] | None = None, body: bytes = b"") -> bytes:
+    """One signed call of the admin API that minio-py has no method for; its answer is never logged."""
+    import hashlib
+    from datetime import UTC, datetime
+    from urllib.parse import urlencode, urlsplit
+
+    from minio.credentials import Credentials
+    from minio.signer import sign_v4_s3
+
+    base, now = client._base_url, datetime.now(UTC)
+    url = urlsplit(f"http://{base.host}/minio/admin/v3/{path}" + (f"?{urlencode(query)}" if query else ""))
+    digest = hashlib.sha256(body).hexdigest()
+    headers = {"Host": base.host, "x-amz-content-sha256": digest, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")}
+    found = client._provider.retrieve()
+    signed = sign_v4_s3(
+        method=method,
+        url=url,
+        region=REGION,
+        headers=headers,
+        credentials=Credentials(found.access_key, found.secret_key),
+        content_sha256=digest,
+        date=now,
+    )
+    answer = client._http.request(method, url.geturl(), headers=signed, body=body or None)
+    if answer.status >= 300:
+        raise Trouble(f"MinIO refused {method} {path}", why=_reason(answer.data, answer.status))
+    return bytes(answer.data)
+
+
+def _reason(data: bytes, status: int) -> str:
+    try:
+        said = json.loads(data)
+        return f"{said.get('Code')}: {said.get('Message')}"
+    except ValueError:
+        return f"status {status}"
+
+
+def administrator(client: Any) -> Any:
+    """minio-py's admin client for the node of a client; its calls encrypt what is secret."""
+    from minio import MinioAdmin
+
+    return MinioAdmin(endpoint=client._base_url.host, credentials=client._provider, region=REGION, secure=False, http_client=client._http)
+
+
+def unzipped(data: bytes) -> dict[str, bytes]:
+    """The files of a zip archive by name."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def prove_data_path(api: Api, link: Link) -> None:
+    """Write a small object through each node and read it through all: green health checks alone do not prove that."""
+    import urllib3.exceptions
+    from minio.error import MinioException
+
+    until = time.monotonic() + SETTLES_WITHIN
+    while True:
+        try:
+            return _write_and_read(api, link)
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            if time.monotonic() > until:
+                raise Trouble("MinIO runs, but data does not pass through all nodes", where=link.target.name, why=str(error)) from None
+            time.sleep(2)
+
+
+def _write_and_read(api: Api, link: Link) -> None:
+    clients = [api.client(link, node) for node in api.nodes]
+    if not clients[0].bucket_exists(PROOF):
+        clients[0].make_bucket(PROOF)
+    try:
+        for number, writer in enumerate(clients):
+            data = f"written through node {number + 1}".encode()
+            writer.put_object(PROOF, f"node{number + 1}", io.BytesIO(data), len(data))
+            for reader in clients:
+                answer = reader.get_object(PROOF, f"node{number + 1}")
+                if answer.read() != data:
+                    raise OSError("what was read is not what was written")
+                answer.release_conn()
+    finally:
+        for number in range(len(clients)):
+            clients[0].remove_object(PROOF, f"node{number + 1}")
+        clients[0].remove_bucket(PROOF)

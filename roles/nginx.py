@@ -1,0 +1,93 @@
+"""The edge: S3 on one port and the console on another, spread over the nodes, streaming, failing over off a dead one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from converge.errors import Trouble
+from converge.resource import in_order
+from converge.resources.compose import FOLDER, Answers, Project
+from converge.resources.file import Directory, File
+from converge.resources.fresh import FreshContainer
+from converge.role import Wanted, role
+from converge.secret import Secret
+from converge.shell import quote
+from converge.templates import render
+from roles.images import image, salt
+
+HERE = f"{FOLDER}/nginx/conf"
+INSIDE = "/etc/stowage"
+CONFIG = f"{HERE}/nginx.conf"
+
+
+@role(needs=("docker", "images"))
+def nginx(host: Any) -> Wanted:
+    settings, owner = host.settings.nginx, host.settings.data_user
+    if settings is None:
+        raise Trouble("the role nginx needs settings", where=host.name, why="the inventory has no nginx section", hint="see inventory/group_vars/weatherlearn.yml")
+    reference = image(host, settings.image).reference
+    # Proven by the very program that will read it; the directory is bound, since a renamed file stays the old one inside.
+    check = (
+        f"docker run --rm --network none --read-only --tmpfs /tmp -u {owner.uid}:{owner.uid} -v {HERE}:{INSIDE}:ro"
+        f" --entrypoint nginx {quote(reference)} -t -q -c {INSIDE}/$(basename {{}})"
+    )
+    certificates = _certificates(host)
+    config = render(host, "nginx.conf.j2", settings=settings, nodes=host.settings.minio.nodes, inside=INSIDE)
+    scheme = "https" if settings.tls else "http"
+    yield in_order(
+        Directory(FOLDER),
+        Directory(f"{FOLDER}/nginx"),
+        Directory(HERE, group=owner.name, mode="0750"),
+        *certificates,
+        File(CONFIG, config, mode="0644", check=check),
+        Project("nginx", {"nginx": service(host)}, {host.settings.network.name: {"external": True}}, salt={"nginx": salt(host, settings.image)}),
+        FreshContainer("nginx", (CONFIG, *(one.path for one in certificates)), ("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf")),
+        Answers("nginx", (f"{scheme}://{settings.address}:9000/stowage/alive", f"{scheme}://{settings.address}:9001/stowage/alive"), within=30),
+    )
+
+
+def _certificates(host: Any) -> list[File]:
+    tls, owner = host.settings.nginx.tls, host.settings.data_user
+    if tls is None:
+        return []
+    certificate, key = (_read(host, name, getattr(tls, name)) for name in ("certificate", "key"))
+    return [
+        File(f"{HERE}/tls.crt", certificate, group=owner.name, mode="0640"),
+        File(f"{HERE}/tls.key", Secret(key), owner=owner.name, group=owner.name, mode="0400"),
+    ]
+
+
+def _read(host: Any, name: str, path: str) -> str:
+    try:
+        return (host.root / Path(path).expanduser()).read_text()
+    except OSError as error:
+        raise Trouble(
+            f"nginx.tls.{name} cannot be read", where=host.name, why=f"{path}: {error.strerror}", untouched="nothing was connected to or changed", hint=f"ls -l {path}"
+        ) from None
+
+
+def service(host: Any) -> dict[str, Any]:
+    """The container: no root, no capabilities, nothing to write but its own /tmp."""
+    settings, owner = host.settings.nginx, host.settings.data_user
+    return {
+        "image": image(host, settings.image).reference,
+        "container_name": "nginx",
+        "entrypoint": ["nginx"],
+        "command": ["-c", f"{INSIDE}/nginx.conf", "-g", "daemon off;"],
+        "user": f"{owner.uid}:{owner.uid}",
+        "restart": "unless-stopped",
+        "read_only": True,
+        "tmpfs": ["/tmp"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "ports": [f"{_bracketed(settings.listen)}:{settings.api_port}:9000", f"{_bracketed(settings.listen)}:{settings.console_port}:9001"],
+        "volumes": [{"type": "bind", "source": HERE, "target": INSIDE, "read_only": True, "bind": {"create_host_path": False}}],
+        "networks": {host.settings.network.name: {"ipv4_address": settings.address}},
+        "stop_signal": "SIGQUIT",
+        "stop_grace_period": "60s",
+    }
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,27 @@
+"""A systemd unit for each compose project: mounts before Docker, late starters started, a long grace at shutdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.resource import in_order
+from converge.resources.compose import FOLDER, GRACE
+from converge.resources.file import Directory, File
+from converge.resources.unit import Unit
+from converge.role import Wanted, role
+
+SCRIPT = "/usr/local/lib/stowage/project"
+PROJECTS = ("minio", "nginx")
+
+
+@role(needs=("docker",))
+def stack(host: Any) -> Wanted:
+    files = host.root / "files"
+    unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER).replace("@GRACE@", str(GRACE))
+    projects = [name for name in PROJECTS if name in host.settings.roles]
+    yield in_order(
+        Directory("/usr/local/lib/stowage"),
+        File(SCRIPT, (files / "project.sh").read_text(), mode="0755", check="sh -n {}"),
+        File("/etc/systemd/system/stowage@.service", unit, check="systemd-analyze verify --man=no {} || true #"),
+        *(Unit(f"stowage@{name}.service") for name in projects),
+    )

@@ -1,0 +1,273 @@
+"""Status: the one screen that an on-call engineer opens first."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from converge import run as runs
+from converge.errors import UNREACHABLE, Trouble
+from converge.resource import Action
+from converge.role import Role
+from converge.root_shell import LOCK, describe
+from converge.run import AUDIT
+from converge.shell import sh, words
+
+if TYPE_CHECKING:
+    from converge.ssh import Link
+
+PATIENCE = 8.0
+"""Seconds after which a host that has not answered is shown as dead."""
+
+
+@dataclass
+class Drive:
+    label: str
+    path: str
+    mounted: str = ""
+    size: int = 0
+    used: int = 0
+    healing: str = ""
+    problem: str = ""
+
+
+@dataclass
+class Node:
+    name: str
+    state: str = "absent"
+    drive: str = ""
+
+
+@dataclass
+class Bucket:
+    name: str
+    objects: int = 0
+    size: int = 0
+
+
+@dataclass
+class Status:
+    """All that is known of one host; `next` is what to do about it."""
+
+    host: str
+    error: str = ""
+    drives: list[Drive] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    quorum: str = ""
+    endpoints: dict[str, str] = field(default_factory=dict)
+    buckets: list[Bucket] = field(default_factory=list)
+    last_deploy: str = ""
+    under_way: str = ""
+    drift: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        return not self.error and not self.next
+
+
+def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Status]:
+    """The status of every host, gathered at once; a host that is silent costs PATIENCE and no more."""
+    found: dict[str, Status] = {}
+
+    def ask(host: Any) -> None:
+        try:
+            found[host.name] = of_host(host, roles[host.name])
+        except Trouble as trouble:
+            why = f": {trouble.why}" if trouble.why else ""
+            found[host.name] = Status(host.name, error=f"{trouble.what}{why}", next=[trouble.hint] if trouble.hint else [])
+
+    threads = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return [found.get(host.name) or _silent(host) for host in hosts]
+
+
+def _silent(host: Any) -> Status:
+    return Status(host.name, error=f"no answer within {PATIENCE:.0f} s", next=[f"is it up? ping, console, or ssh {host.target.address}"])
+
+
+def of_host(host: Any, roles: Sequence[Role]) -> Status:
+    """Everything of one host, read without taking its lock."""
+    quick = _with_target(host, replace(host.target, connect_timeout=min(host.target.connect_timeout, 5.0)))
+    run = runs.prepare(quick, roles)
+    status = Status(host.name)
+    try:
+        runs.look(run, "status", lock=False)
+        assert run.shell and run.link and run.plan
+        _, answer = run.shell.run(_facts(host))
+        _read_facts(status, host, answer)
+        if host.settings.minio:
+            _read_cluster(status, host, run.link)
+        status.drift = [f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}" for one in run.plan.changes if one.action is not Action.NONE]
+    finally:
+        run.close()
+    status.next = _advice(status, host)
+    return status
+
+
+def _with_target(host: Any, target: Any) -> Any:
+    return replace(host, target=target)
+
+
+def _facts(host: Any) -> str:
+    """One script: space on mounted drives, containers, the last deploy, the lock."""
+    paths = [drive.path for drive in host.settings.drives]
+    space = "\n".join(sh("mountpoint -q {} && timeout 3 df -B1 --output=target,size,used,source -- {} | tail -n 1", path, path) for path in paths)
+    return f"""
+{space}
+echo --
+command -v docker >/dev/null && timeout 5 docker ps -a --format '{{{{.Names}}}}|{{{{.State}}}}|{{{{.Status}}}}'
+echo --
+tail -n 1 {AUDIT} 2>/dev/null
+echo --
+[ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}
+echo --
+for url in {words(_urls(host))}; do curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{{http_code}} %{{url}}\\n' "$url"; done
+"""
+
+
+def _urls(host: Any) -> list[str]:
+    nginx = host.settings.nginx
+    if not nginx or "nginx" not in host.settings.roles:
+        return []
+    scheme, listen = "https" if nginx.tls else "http", nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1"
+    at = f"[{listen}]" if ":" in listen else listen
+    return [f"{scheme}://{at}:{nginx.api_port}/minio/health/cluster", f"{scheme}://{at}:{nginx.console_port}/"]
+
+
+def _read_facts(status: Status, host: Any, answer: str) -> None:
+    space, containers, audit, lock, urls = (part.strip().splitlines() for part in ("\n" + answer).split("\n--\n"))
+    mounted = {line.split()[0]: line.split() for line in space if len(line.split()) == 4}
+    for drive in host.settings.drives:
+        found = mounted.get(drive.path)
+        size, used, source = (int(found[1]), int(found[2]), found[3]) if found else (0, 0, "")
+        problem = "" if found else "not mounted"
+        status.drives.append(Drive(drive.label, drive.path, source, size, used, problem=problem))
+    states = dict(line.split("|", 1) for line in containers)
+    for node in host.settings.minio.nodes if host.settings.minio else []:
+        status.nodes.append(Node(node.name, states.get(node.name, "absent").replace("|", ", "), node.drive))
+    status.endpoints = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}
+    status.under_way = describe(lock[0]) if lock else ""
+    status.last_deploy = _last(audit[0]) if audit else "never"
+
+
+def _last(line: str) -> str:
+    try:
+        told = json.loads(line)
+        result = told.get("result", "under way, or cut off")
+        return f"{told['at']} by {told['who']}@{told['from']}, {len(told['changes'])} changes, {result}"
+    except (ValueError, KeyError):
+        return "its record cannot be read"
+
+
+def _read_cluster(status: Status, host: Any, link: Link) -> None:
+    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+    from roles.minio import api_of
+    from roles.minio_api import admin
+
+    try:
+        info = api_of(host).any(link, lambda client: json.loads(admin(client, "GET", "info")))
+        usage = api_of(host).any(link, lambda client: json.loads(admin(client, "GET", "datausageinfo")))
+        names = api_of(host).any(link, lambda client: [bucket.name for bucket in client.list_buckets()])
+    except Exception as error:
+        status.quorum = f"the cluster does not tell: {getattr(error, 'why', '') or type(error).__name__}"
+        return
+    online = 0
+    by_address = {node.address: node for node in host.settings.minio.nodes}
+    by_name = {node.name: node for node in host.settings.minio.nodes}
+    for server in info.get("servers") or []:
+        place = server.get("endpoint", "").rpartition(":")[0]
+        node = by_name.get(place) or by_address.get(place)
+        for seen in server.get("drives") or []:
+            online += seen.get("state") == "ok"
+            drive = next((one for one in status.drives if node and one.label == node.drive), None)
+            if drive and seen.get("state") != "ok" and not drive.problem:
+                drive.problem = f"the cluster says {seen.get('state')}"
+            if drive and seen.get("healing"):
+                done = (seen.get("heal_info") or {}).get("bytes_done", 0)
+                drive.healing = f"healing, {human(done)} done"
+    status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
+    sizes = usage.get("bucketsUsageInfo") or {}
+    status.buckets = [Bucket(name, sizes.get(name, {}).get("objectsCount", 0), sizes.get(name, {}).get("size", 0)) for name in names]
+
+
+def quorum(online: int, drives: int, parity: int | None) -> str:
+    """What a cluster of one set can still lose, in words. Reading needs the data drives, writing one more when data equals parity."""
+    parity = drives // 2 if parity is None else parity
+    read = drives - parity
+    write = read + 1 if read == parity else read
+    if online < read:
+        return f"{online} of {drives} drives: LOST, reading needs {read}"
+    if online < write:
+        return f"{online} of {drives} drives: READ ONLY, writing needs {write}"
+    return f"{online} of {drives} drives: reads survive {online - read} more, writes {online - write} more"
+
+
+def _advice(status: Status, host: Any) -> list[str]:
+    """What to do next, the most urgent first."""
+    advice = []
+    for drive in status.drives:
+        if drive.problem == "not mounted":
+            advice.append(f"{drive.label} is not mounted: reseat it and `inv deploy --host {host.name}`, or `inv drives.replace {drive.label} --host {host.name}` with a blank one")
+        elif drive.problem:
+            advice.append(f"{drive.label}: {drive.problem}: inv logs --host {host.name}")
+        if drive.size and drive.used / drive.size > 0.85:
+            advice.append(f"{drive.label} is {drive.used / drive.size:.0%} full: add drives or let lifecycle rules expire objects")
+    for node in status.nodes:
+        if not node.state.startswith("running"):
+            advice.append(f"{node.name} is {node.state}: inv logs {node.name} --host {host.name}, then inv deploy --host {host.name}")
+    if status.drift and not advice:
+        advice.append(f"inv check --host {host.name} shows the differences, inv deploy --host {host.name} mends them")
+    if status.under_way:
+        advice.append(f"a run is under way ({status.under_way})")
+    return advice
+
+
+def human(size: float) -> str:
+    """Bytes in the unit that a person would choose."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} PiB"
+
+
+def lines(status: Status) -> list[str]:
+    """The screen of one host."""
+    if status.error:
+        return [f"{status.host}: DOWN, {status.error}", *(f"  next       {one}" for one in status.next)]
+    found = [f"{status.host}: {'all is well' if status.healthy else 'needs you'}"]
+    for drive in status.drives:
+        state = drive.problem.upper() or f"{human(drive.used)} of {human(drive.size)} used"
+        found.append(f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip())
+    found += [f"  node       {node.name:8} on {node.drive:8} {node.state}" for node in status.nodes]
+    if status.quorum:
+        found.append(f"  quorum     {status.quorum}")
+    found += [f"  endpoint   {url}  {'ok' if code[:1] in '23' else code}" for url, code in status.endpoints.items()]
+    found += [f"  bucket     {one.name:20} {one.objects} objects, {human(one.size)}" for one in status.buckets]
+    found.append(f"  deployed   {status.last_deploy}")
+    if status.under_way:
+        found.append(f"  under way  {status.under_way}")
+    found += [f"  differs    {one}" for one in status.drift[:12]]
+    if len(status.drift) > 12:
+        found.append(f"  differs    and {len(status.drift) - 12} more")
+    found += [f"  next       {one}" for one in status.next] or ["  next       nothing to do"]
+    return found
+
+
+def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
+    """Print the status of hosts; the exit code is 0 when all is well, 2 when something needs a person, 4 for a dead host."""
+    found = of_hosts(hosts, roles)
+    if as_json:
+        print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
+    else:
+        print("\n".join(line for one in found for line in lines(one)))
+    return max((UNREACHABLE if one.error else 0 if one.healthy else 2 for one in found), default=0)
