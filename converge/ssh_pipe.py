@@ -85,7 +85,7 @@ class Pipe:
         """The end of what it said on stderr so far; after the end of the command, all of that."""
         if self._channel.status_event.is_set():
             self._drain.join(_PATIENCE)
-        text = bytes(self._errors).decode(errors="replace")
+        text = bytes(self._errors).decode(errors="replace").rpartition(f"{self._start.ready}\n")[2]
         return text.replace(self._start.asks, "") if self._start.asks else text
 
     def give_password(self, password: Secret) -> None:

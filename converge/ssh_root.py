@@ -47,9 +47,9 @@ class Start:
 
 
 def begin(rise: Rise, script: str) -> Start:
-    """The command that runs a script as root. It says `ready` first: what a login shell prints before is not ours."""
+    """The command that runs a script as root. It says `ready` first: login shell and sudo may print before."""
     ready = secrets.token_hex(16)
-    lines = ['[ "$(id -u)" = 0 ] || { echo "stowage: not root" >&2; exit 77; }', f"echo {ready}"]
+    lines = ['[ "$(id -u)" = 0 ] || { echo "stowage: not root" >&2; exit 77; }', f"echo {ready}; echo {ready} >&2"]
     if not (rise.sudo and rise.password):
         return Start(f"exec {_sudo(rise, '-n')}/bin/sh -c {_word(_join(lines, script))}", ready, None)
     asks = secrets.token_hex(16)

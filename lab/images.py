@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -78,16 +79,17 @@ def _definition(recipe: Recipe, base: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _context(recipe: Recipe, more: Mapping[str, Path]) -> IO[bytes]:
+@contextmanager
+def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
     """What `docker build` sees: the folder, and the programs."""
-    packed = tempfile.TemporaryFile()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for path in sorted((HERE / recipe.folder).iterdir()):
-            tar.add(path, path.name)
-        for name, path in more.items():
-            tar.add(path, name)
-    packed.seek(0)
-    return packed
+    with tempfile.TemporaryFile() as packed:
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            for path in sorted((HERE / recipe.folder).iterdir()):
+                tar.add(path, path.name)
+            for name, path in more.items():
+                tar.add(path, name)
+        packed.seek(0)
+        yield packed
 
 
 def _docker_build(client: Any, recipe: Recipe, definition: str, context: IO[bytes], cold: bool) -> None:

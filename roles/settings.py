@@ -9,8 +9,10 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
+from converge.errors import Trouble
 from converge.secret import Secret
 
 
@@ -49,18 +51,27 @@ def size_in_bytes(size: str) -> int:
     return int(number) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit)
 
 
-def _secret(value: Any) -> Any:
-    """A reference stays what it is until the inventory resolves it; anything else is refused, without being shown."""
+def _secret(value: Any, info: ValidationInfo) -> Any:
+    """A reference becomes its secret where the caller resolves them; a value in plain text is refused unseen."""
     if isinstance(value, Secret):
         return value
-    if isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file", "command"}:
-        (text,) = value.values()
-        if isinstance(text, str) and text:
-            return Secret(f"unresolved:{next(iter(value))}:{text}")
-    raise ValueError("a secret is a reference: {env: NAME}, {file: PATH} or {command: TEXT}")
+    if not (isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file", "command"}):
+        raise ValueError("a secret is a reference: {env: NAME}, {file: PATH} or {command: TEXT}")
+    resolve = (info.context or {}).get("resolve")
+    if resolve is None:
+        return Secret("not read")
+    try:
+        return resolve(value, info.field_name)
+    except Trouble as trouble:
+        told = {"what": trouble.what, "why": trouble.why, "hint": trouble.hint}
+        raise PydanticCustomError("stowage_secret", "a secret cannot be read", told) from None
 
 
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+
+
+VENDOR_DEFAULTS = {"minioadmin", "minio123", "minio", "password", "admin", "changeme", "secret_key", "12345678"}
+"""Refused outside the lab."""
 
 
 class Base(Section):
@@ -108,7 +119,8 @@ class Image(Section):
     """One row of the table of images: every image that a system runs stands here and nowhere else."""
 
     reference: Line = Field(description="registry reference, with digest where one is pinned")
-    ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling on the host")
+    ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
+    lab: str = Field(default="", description="how the lab builds it where no registry answers: a recipe of lab/images.py")
 
 
 class DataUser(Section):
@@ -251,6 +263,8 @@ class Settings(Section):
             if ipaddress.ip_address(address) not in subnet:
                 raise ValueError(f"{address} is not in the network {subnet}")
         if not self.lab:
+            if self.minio and self.minio.root_password.reveal() in VENDOR_DEFAULTS:
+                raise ValueError("minio.root_password is a vendor's default, which the whole world knows")
             for drive in self.drives:
                 if not drive.device.startswith(("/dev/disk/by-id/", "/dev/disk/by-path/")):
                     raise ValueError(f"{drive.device} may name another drive after a reboot: use /dev/disk/by-id/...")

@@ -258,7 +258,7 @@ def test_each_refusal_of_sudo_says_what_to_do(said, what, hint):
     assert hint in trouble.hint
 
 
-# --- what we take for granted of Paramiko: a new version must pass here first -------------------------------------------
+# --- what we take for granted of Paramiko: a new version must pass here first -----------------------------------------
 
 
 def test_paramiko_builds_an_attempt_to_log_in_in_two_steps_that_we_join():
