@@ -7,9 +7,10 @@ import shlex
 import sys
 from typing import Any
 
-from invoke import Collection
+from invoke import Collection, Exit
 
-from converge.cli import command, hosts, only
+from converge.cli import ROOT, command, hosts, only
+from converge.errors import Trouble
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
 
@@ -24,8 +25,7 @@ def _deploy(c: Any, host: str, role: str, set: list[str], **options: Any) -> Non
 
     names = tuple(only(role, ROLES))
     chosen = hosts(c, host, set)
-    said = "inv " + " ".join(shlex.quote(word) for word in sys.argv[1:])
-    deploy(chosen, {one.name: _roles(one, names) for one in chosen}, Options(command=said, **options))
+    deploy(chosen, {one.name: _roles(one, names) for one in chosen}, Options(command=_said(), **options))
 
 
 @command
@@ -40,24 +40,124 @@ def check(c, host="", role="", diff=True, full=False, set=(), json=False):  # ty
     _deploy(c, host, role, set, check=True, diff=diff, full=full, yes=False, json=json)
 
 
-def _role_collection(name: str) -> Collection:
-    """`inv NAME` deploys one role; what else a role offers stands beside it as `inv NAME.COMMAND`."""
-    module = importlib.import_module(f"roles.{name}")
+@command
+def status(c, host="", json=False):  # type: ignore[no-untyped-def]
+    """The screen to open first: drives, nodes, quorum, endpoints, buckets, drift, and what to do next."""
+    from runbook.status import show
 
-    def body(c, host="", check=False, diff=True, full=False, yes=False, set=(), json=False):  # type: ignore[no-untyped-def]
-        _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
-
-    body.__name__ = body.__qualname__ = name
-    body.__doc__ = module.__doc__
-    return Collection(name, default=command(body)) if False else _with_default(name, command(body))
+    chosen = hosts(c, host)
+    _end(show(chosen, {one.name: _roles(one, ()) for one in chosen}, json))
 
 
-def _with_default(name: str, task: Any) -> Collection:
-    collection = Collection(name)
-    collection.add_task(task, name="deploy", default=True)
+@command(positional=["service"], help={"service": "a container (default: all)", "lines": "how many", "since": "such as 42m or a time"})
+def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ignore[no-untyped-def]
+    """Show the logs of a service, or of all."""
+    from runbook.services import logs
+
+    logs(_one(c, host), service, lines, follow, since)
+
+
+@command(help={"service": "minio (all nodes together) or nginx"})
+def restart(c, service, host=""):  # type: ignore[no-untyped-def]
+    """Restart minio or nginx, and wait until data passes through it again."""
+    from runbook.services import restart
+
+    restart(_one(c, host), service, _said())
+
+
+@command(help={"lines": "how many"})
+def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
+    """Show what was done to a host: when, by whom, from which commit."""
+    from runbook.history import history
+
+    for one in hosts(c, host):
+        history(one, lines, json)
+
+
+@command
+def unlock(c, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Show who holds the lock of a host; ask, then end what holds it."""
+    from runbook.history import unlock
+
+    unlock(_one(c, host), yes)
+
+
+@command
+def inventory(c, host="", set=(), json=False):  # type: ignore[no-untyped-def]
+    """Show every setting of a host and where it came from."""
+    from runbook.inventory import show
+
+    for one in hosts(c, host, set, secrets=False):
+        show(one, json)
+
+
+@command(name="list")
+def drives_list(c, host="", json=False):  # type: ignore[no-untyped-def]
+    """Show the drives of a host, with size, serial and content."""
+    from runbook.drive import show
+
+    for one in hosts(c, host):
+        show(one, json)
+
+
+@command(name="replace", help={"label": "the drive that is replaced"})
+def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Put a blank drive in the place of a dead one, and follow the healing to its end."""
+    from runbook import drive
+
+    one = _one(c, host)
+    if drive.replace(one, label, yes, _said()):
+        _deploy(c, one.name, "", (), check=False, diff=True, full=False, yes=True, json=False)
+        drive.follow_healing(one)
+
+
+@command(name="trust")
+def host_trust(c, name, yes=False):  # type: ignore[no-untyped-def]
+    """Show the fingerprint of a host's key and pin it."""
+    from runbook.machines import trust
+
+    trust(hosts(c, name, secrets=False)[0].target, yes)
+
+
+@command(name="add", help={"name": "its name in the inventory", "address": "where it is", "user": "who logs in", "port": "SSH port", "key": "private key file"})
+def host_add(c, name, address, user="", port=0, key=""):  # type: ignore[no-untyped-def]
+    """Read a new machine and write its host file and secrets."""
+    from runbook.machines import add
+
+    add(ROOT, name, address, user, port or None, key)
+
+
+def _one(c: Any, host: str) -> Any:
+    chosen = hosts(c, host)
+    if len(chosen) > 1:
+        raise Trouble("one host, please", why=f"that names {', '.join(one.name for one in chosen)}", hint=f"--host {chosen[0].name}")
+    return chosen[0]
+
+
+def _end(code: int) -> None:
+    if code:
+        raise Exit(code=code)
+
+
+def _said() -> str:
+    return "inv " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+
+
+def _collection(name: str, *tasks: Any) -> Collection:
+    """`inv NAME` deploys one role; its runbook commands stand beside it as `inv NAME.COMMAND`."""
+    collection = Collection(name, *tasks)
+    if name in ROLES:
+
+        def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=(), json=False):  # type: ignore[no-untyped-def]
+            _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
+
+        deploy.__doc__ = importlib.import_module(f"roles.{name}").__doc__
+        collection.add_task(command(deploy), name="deploy", default=True)
     return collection
 
 
-namespace = Collection(deploy, check)
+namespace = Collection(deploy, check, status, logs, restart, history, unlock, inventory)
+namespace.add_collection(_collection("host", host_add, host_trust))
+namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
 for _name in ROLES:
-    namespace.add_collection(_role_collection(_name))
+    namespace.add_collection(_collection(_name, *((drives_list, drives_replace) if _name == "drives" else ())))

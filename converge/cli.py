@@ -6,12 +6,15 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from invoke import Exit, task
 
 from converge.errors import ERROR, Trouble, Troubles
+
+ROOT = Path(__file__).resolve().parent.parent
 
 HELP = {
     "host": "a host, a group, or several with commas (default: `host` of invoke.yaml)",
@@ -68,15 +71,12 @@ def tell(trouble: Trouble | Troubles) -> str:
     return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
 
 
-def hosts(context: Any, names: str, sets: list[str] | None = None) -> list[Any]:
+def hosts(context: Any, names: str, sets: Sequence[str] = (), secrets: bool = True) -> list[Any]:
     """The hosts that a command was given, or the default of invoke.yaml, with validated settings."""
-    from pathlib import Path
-
     from converge.inventory import load
     from roles.settings import Settings
 
-    root = Path(__file__).resolve().parent.parent
-    return load(root, names or str(context.config.get("host", "")), Settings, sets or [])
+    return load(ROOT, names or str(context.config.get("host", "")), Settings, sets, secrets)
 
 
 def only(names: str, known: tuple[str, ...]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converge.errors import Trouble
 from lab import containers, hosts
-from lab.engine import ensure_engine
+from lab.engine import ensure_engine, plainly
 
 NUMBERS = (1, 2, 3, 4)
 
@@ -37,6 +37,7 @@ def swap_drives(name: str, one: int, other: int) -> None:
     _by_hand(name, "swap", one, other)
 
 
+@plainly
 def _by_hand(name: str, word: str, *numbers: int) -> str:
     container = containers.need(ensure_engine(), name)
     device = containers.inside(container, "/sbin/firmware", word, *(str(number(str(one))) for one in numbers))

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import time
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from converge.errors import Trouble
 from lab import clone, shell
@@ -14,6 +16,29 @@ from lab.progress import long_work
 
 # A first `docker import` and a stop that waits for the guest are the slow calls.
 TIMEOUT = 600
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def plainly(function: Callable[P, R]) -> Callable[P, R]:
+    """What the Engine refuses reaches the user as one clear error, like everything else."""
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        import docker
+        import requests
+
+        try:
+            return function(*args, **kwargs)
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            why = str(getattr(error, "explanation", None) or error)
+            raise Trouble(
+                "the Docker Engine of this machine refuses", why=why, hint="docker info; docker ps -a"
+            ) from None
+
+    return told
 
 
 def ensure_engine() -> Any:
@@ -25,8 +50,9 @@ def ensure_engine() -> Any:
         raise _no_engine()
     if not shutil.which("dockerd"):
         shell.apt_install("docker.io", "iptables")
-    _start_dockerd()
-    return client
+    if not _answers(client):
+        _start_dockerd()
+    return connect()
 
 
 def connect(timeout: int = TIMEOUT) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from converge.errors import Trouble
 from lab import claims, clone, containers, images, records
-from lab.engine import ensure_engine
+from lab.engine import ensure_engine, plainly
 from lab.progress import long_work, say
 
 BOOT_PATIENCE, STOP_PATIENCE = 120, 60
@@ -33,6 +33,7 @@ class LabHost:
         return f"{self.name}  runs  {ports}  {bays}"
 
 
+@plainly
 def up(name: str = "lab", cold: bool = False) -> None:
     """Make a host, or start it; nothing changes when it runs. `cold` makes the images anew."""
     clone.identity(name)
@@ -45,13 +46,17 @@ def up(name: str = "lab", cold: bool = False) -> None:
 
 
 def _make(client: Any, name: str, image: str) -> Any:
-    _, public_key = records.ssh_key(name)
-    records.secrets_of(name)
     with claims.alone():
         attached = claims.sweep(client, image)
         _remove_volumes(client, name)
         ports = claims.ports(client, containers.GUEST_PORTS)
-        container = containers.create(client, name, image, ports, claims.loops(client, attached))
+        return containers.create(client, name, image, ports, claims.loops(client, attached))
+
+
+def _hand_over_keys(name: str, container: Any) -> None:
+    """What an installer asks for: who may log in, and the administrator's password."""
+    records.secrets_of(name)
+    _, public_key = records.ssh_key(name)
     containers.put(
         container,
         {
@@ -60,17 +65,20 @@ def _make(client: Any, name: str, image: str) -> Any:
             "/root/.lab-passwords": (f"operator:{records.secret(name, 'sudo_password')}\n", 0o600, 0),
         },
     )
-    return container
 
 
+@plainly
 def power_on(name: str) -> None:
     """Start a host that is switched off, wait until it is up, and write how to reach it."""
     container = containers.need(ensure_engine(), name, running=False)
+    if container.status == "created":
+        _hand_over_keys(name, container)
     if container.status != "running":
         containers.start(container)
     _up_and_recorded(name, container)
 
 
+@plainly
 def reboot(name: str = "lab") -> int:
     """A true reboot: services stop, the firmware runs again, drives are found anew. Gives the seconds it took."""
     container = containers.need(ensure_engine(), name)
@@ -81,6 +89,7 @@ def reboot(name: str = "lab") -> int:
     return round(time.monotonic() - started)
 
 
+@plainly
 def power_cut(name: str = "lab") -> None:
     """Pull the plug: what was not synced to a drive is lost. The root disk is the Engine's, and keeps what it has."""
     client = ensure_engine()
@@ -94,6 +103,7 @@ def power_cut(name: str = "lab") -> None:
         container.kill("KILL")
 
 
+@plainly
 def down(name: str = "lab") -> bool:
     """Remove a host with its drives; its secrets stay. False when there was none."""
     client = ensure_engine()
@@ -109,11 +119,13 @@ def down(name: str = "lab") -> bool:
     return container is not None
 
 
+@plainly
 def status() -> list[LabHost]:
     """The hosts of this clone."""
     return [_as_it_is(one) for one in sorted(containers.ours(ensure_engine()), key=lambda one: str(one.name))]
 
 
+@plainly
 def published(name: str = "lab") -> dict[int, int]:
     """Guest port to port on 127.0.0.1."""
     return claims.published(containers.need(ensure_engine(), name, running=False))

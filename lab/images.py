@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from converge.errors import Trouble
 from lab import programs, rootfs
-from lab.engine import ensure_engine
+from lab.engine import ensure_engine, plainly
 from lab.programs import Program
 from lab.progress import long_work
 
@@ -55,6 +55,7 @@ RECIPES = {
 }
 
 
+@plainly
 def build(service: str, cold: bool = False) -> str:
     """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
     if service not in RECIPES:

@@ -1,0 +1,120 @@
+"""Drives: what is in a host, and putting a blank one in the place of a dead one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from converge.errors import REFUSED, Trouble
+from converge.resources.filesystem import RECORDS
+from converge.root_shell import RootShell, holder
+from converge.shell import quote, sh
+from converge.ssh import connect
+
+_LIST = """
+lsblk -dPno NAME,TYPE,SIZE,SERIAL,MODEL,FSTYPE,LABEL,MOUNTPOINT
+echo --
+for link in /dev/disk/by-id/*; do [ -e "$link" ] && printf '%s %s\\n' "$(readlink -f "$link")" "$link"; done
+"""
+
+
+def disks(host: Any) -> list[dict[str, str]]:
+    """Every whole disk of a host: kernel name, by-id name, size, serial, and what it holds."""
+    import shlex
+
+    link = connect(host.target)
+    try:
+        _, out, _ = link.send(_LIST, iter(()))
+    finally:
+        link.close()
+    table, _, ids = out.decode(errors="replace").partition("--\n")
+    names: dict[str, str] = {}
+    for line in ids.splitlines():
+        device, _, name = line.partition(" ")
+        if device not in names or "wwn-" in names[device]:
+            names[device] = name
+    found = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines()]
+    return [{key.lower(): value for key, value in one.items()} | {"by_id": names.get(f"/dev/{one['NAME']}", "")} for one in found if one["TYPE"] in ("disk", "loop")]
+
+
+def show(host: Any, as_json: bool) -> None:
+    """Print the disks of a host and which of them the inventory names."""
+    wanted = {drive.device: drive.label for drive in host.settings.drives}
+    found = disks(host)
+    if as_json:
+        print(json.dumps({"host": host.name, "drives": found}))
+        return
+    print(f"{host.name}:")
+    for one in found:
+        label = wanted.get(one["by_id"]) or wanted.get(f"/dev/{one['name']}") or "-"
+        holds = f"{one['fstype']} {one['label']}".strip() or "blank or unknown"
+        print(f"  {label:8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}")
+
+
+def replace(host: Any, label: str, yes: bool, command: str) -> bool:
+    """Let a blank drive take the place of the recorded one at the next deploy; False when that was not agreed to.
+
+    Refused while another drive is away or heals: the cluster must be able to lose this one.
+    """
+    drive = next((one for one in host.settings.drives if one.label == label), None)
+    if drive is None:
+        known = ", ".join(one.label for one in host.settings.drives)
+        raise Trouble(f"there is no drive {label}", where=host.name, why=f"drives are {known}", hint=f"inv drives.list --host {host.name}")
+    _may_be_replaced(host, label)
+    print(f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it.")
+    if not yes and not (sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() == host.name):
+        print("nothing was changed")
+        return False
+    link = connect(host.target)
+    try:
+        shell = RootShell(link, holder(command))
+        record = f"{RECORDS}/{label}"
+        status, said = shell.run(
+            f"set -e\n! findmnt -nro SOURCE --mountpoint {quote(drive.path)} | grep -q . || {{ echo 'it is still mounted: pull the drive, or umount it'; exit 1; }}\n"
+            + sh("[ ! -e {} ] || mv -f -- {} {}", record, record, f"{record}.replaced")
+        )
+        shell.close()
+    finally:
+        link.close()
+    if status:
+        raise Trouble(f"{label} was not replaced", where=host.name, why=said, untouched="nothing was changed", hint=f"inv drives.list --host {host.name}", code=REFUSED)
+    return True
+
+
+def _may_be_replaced(host: Any, label: str) -> None:
+    """The cluster's own word that it can do without this drive's node."""
+    from runbook.status import of_host
+
+    status = of_host(host, [])
+    others = [one.label for one in status.drives if one.label != label and (one.problem or one.healing)]
+    if others:
+        raise Trouble(
+            f"{label} cannot be replaced now", where=host.name, why=f"{', '.join(others)} is away or heals: two at once would lose data",
+            untouched="nothing was changed", hint=f"inv status --host {host.name}", code=REFUSED,
+        )
+
+
+def follow_healing(host: Any) -> None:
+    """Print the progress of healing until the cluster says that no drive heals."""
+    from roles.minio import api_of
+    from roles.minio_api import admin
+
+    link, api, begun, calm = connect(host.target), api_of(host), time.monotonic(), 0
+    try:
+        while calm < 3:
+            info = json.loads(api.any(link, lambda client: admin(client, "GET", "info")))
+            drives = [drive for server in info.get("servers") or [] for drive in server.get("drives") or []]
+            healing = [one for one in drives if one.get("healing")]
+            bad = [one for one in drives if one.get("state") not in ("ok", None)]
+            calm = 0 if healing or bad else calm + 1
+            for one in healing:
+                told = one.get("heal_info") or {}
+                print(f"  healing: {told.get('objects_healed', told.get('items_healed', 0))} objects, {told.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s", flush=True)
+            if bad:
+                print(f"  waiting: {', '.join(str(one.get('state')) for one in bad)}, {time.monotonic() - begun:.0f} s", flush=True)
+            time.sleep(5)
+    finally:
+        link.close()
+    print(f"{host.name}: healed, all {len(drives)} drives are well")

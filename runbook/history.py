@@ -1,0 +1,63 @@
+"""What was done to a host, and who is doing something now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from converge.errors import Trouble
+from converge.root_shell import LOCK, describe
+from converge.run import AUDIT
+from converge.ssh import connect
+
+
+def _root(host: Any, script: str) -> str:
+    link = connect(host.target)
+    try:
+        status, out, err = link.send(script, iter(()))
+    finally:
+        link.close()
+    if status:
+        raise Trouble("the host did not do it", where=host.name, why=(out + err).decode(errors="replace")[-400:])
+    return out.decode(errors="replace")
+
+
+def history(host: Any, lines: int, as_json: bool) -> None:
+    """Print the host's audit lines, the newest last."""
+    told = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
+    if as_json:
+        print(json.dumps({"host": host.name, "history": [json.loads(line) for line in told]}))
+        return
+    if not told:
+        print(f"{host.name}: nothing was deployed yet")
+    for line in told:
+        one = json.loads(line)
+        what = one.get("result") or "began"
+        print(f"{host.name}  {one['at']}  {one['who']}@{one['from']}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {', '.join(one['changes'][:4])}{' ...' if len(one['changes']) > 4 else ''}")
+
+
+def unlock(host: Any, yes: bool) -> None:
+    """Show who holds the lock and, if that is agreed to, end the processes that hold it."""
+    holders = _root(host, f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; cat {LOCK}; fuser {LOCK} 2>/dev/null || grep -l {LOCK} /proc/[0-9]*/maps 2>/dev/null; true")
+    if not holders.strip():
+        print(f"{host.name}: nobody holds the lock")
+        return
+    print(f"{host.name}: locked by {describe(holders.splitlines()[0])}")
+    if not yes and not (sys.stdin.isatty() and input("End what holds it? A command that runs is cut off. [y/N] ").strip().lower() in ("y", "yes")):
+        print("nothing was changed")
+        return
+    _root(host, _END_HOLDERS)
+    print(f"{host.name}: the lock is free; the next deploy finishes what was cut off")
+
+
+# The holders are found by the open file itself; the lock ends with the last of them.
+_END_HOLDERS = f"""
+for fd in /proc/[0-9]*/fd/*; do
+  [ "$(readlink "$fd" 2>/dev/null)" = {LOCK} ] || continue
+  pid=${{fd#/proc/}}; pid=${{pid%%/*}}
+  [ "$pid" = $$ ] || kill "$pid" 2>/dev/null
+done
+sleep 1
+flock -n {LOCK} true
+"""
