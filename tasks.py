@@ -29,13 +29,13 @@ def _deploy(c: Any, host: str, role: str, set: list[str], **options: Any) -> Non
 
 
 @command
-def deploy(c, host="", role="", check=False, diff=True, full=False, yes=False, set=(), json=False):  # type: ignore[no-untyped-def]
+def deploy(c, host="", role="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
     """Bring hosts to what the inventory says: plan, ask, change, read back."""
     _deploy(c, host, role, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
 
 @command
-def check(c, host="", role="", diff=True, full=False, set=(), json=False):  # type: ignore[no-untyped-def]
+def check(c, host="", role="", diff=True, full=False, set=None, json=False):  # type: ignore[no-untyped-def]
     """Show how far hosts are from the inventory; changes nothing. Exit code 2 when something differs."""
     _deploy(c, host, role, set, check=True, diff=diff, full=full, yes=False, json=json)
 
@@ -83,7 +83,7 @@ def unlock(c, host="", yes=False):  # type: ignore[no-untyped-def]
 
 
 @command
-def inventory(c, host="", set=(), json=False):  # type: ignore[no-untyped-def]
+def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
     """Show every setting of a host and where it came from."""
     from runbook.inventory import show
 
@@ -107,7 +107,7 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
 
     one = _one(c, host)
     if drive.replace(one, label, yes, _said()):
-        _deploy(c, one.name, "", (), check=False, diff=True, full=False, yes=True, json=False)
+        _deploy(c, one.name, "", None, check=False, diff=True, full=False, yes=True, json=False)
         drive.follow_healing(one)
 
 
@@ -148,7 +148,7 @@ def _collection(name: str, *tasks: Any) -> Collection:
     collection = Collection(name, *tasks)
     if name in ROLES:
 
-        def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=(), json=False):  # type: ignore[no-untyped-def]
+        def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
             _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
         deploy.__doc__ = importlib.import_module(f"roles.{name}").__doc__

@@ -40,6 +40,7 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         given = options.pop("help", {})
         shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
         options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
+        options.setdefault("positional", [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty])
         return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
 
     return make(function) if function else make
@@ -71,12 +72,12 @@ def tell(trouble: Trouble | Troubles) -> str:
     return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
 
 
-def hosts(context: Any, names: str, sets: Sequence[str] = (), secrets: bool = True) -> list[Any]:
+def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: bool = True) -> list[Any]:
     """The hosts that a command was given, or the default of invoke.yaml, with validated settings."""
     from converge.inventory import load
     from roles.settings import Settings
 
-    return load(ROOT, names or str(context.config.get("host", "")), Settings, sets, secrets)
+    return load(ROOT, names or str(context.config.get("host", "")), Settings, sets or (), secrets)
 
 
 def only(names: str, known: tuple[str, ...]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from converge.errors import Trouble
-from converge.layers import UNTOUCHED, Layer, Path_, dotted
+from converge.yamllayers import UNTOUCHED, Layer, Path_, dotted
 
 _EXPECTED = {
     "string_type": "text",

@@ -93,7 +93,7 @@ class Known:
 
 
 def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
-    """What these files say of a host; a file that is not there says nothing."""
+    """What these files say of a host; a file that cannot be read says nothing."""
     lines: dict[str, list[Line]] = {name: [] for name in names}
     for file in files:
         for names_of, line in _read(file):
@@ -133,7 +133,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _read(file: Path) -> Iterator[tuple[str, Line]]:
     try:
         text = file.read_text(errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()

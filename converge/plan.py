@@ -115,6 +115,8 @@ def make(
         blocker = next((held_roles[need] for need in role.needs if need in held_roles), None)
         for one in (want for want in wants if want.role == role.name):
             change = compare(one, readings.get(one.resource.address, Unknown("it was not read")), memory)
+            if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in _before(one, wants, plan)):
+                change = replace(change, action=Action.UPDATE, disrupts=change.resource.disrupts(change.before))
             if change.action is Action.UNKNOWN and one.resource.is_api():
                 change = _until_it_is_up(change, [made for made in plan.changes if made.role in role.needs])
             cause = held.get(one.after or "") or blocker
@@ -138,6 +140,16 @@ def _until_it_is_up(change: Change, service: Sequence[Change]) -> Change:
     if any(one.action in TODO for one in service):
         return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
     return change
+
+
+def _before(one: Wanted, wants: Sequence[Wanted], plan: Plan) -> list[Change]:
+    """The changes that will be made to what stands before a resource in its chain."""
+    by_address, made = {two.resource.address: two for two in wants}, {two.address: two for two in plan.changes}
+    found: list[Change] = []
+    while one.after and one.after in made:
+        found.append(made[one.after])
+        one = by_address[one.after]
+    return [two for two in found if two.action in TODO]
 
 
 def _root(cause: Change, held: dict[str, Change]) -> Change:

@@ -123,6 +123,10 @@ class Resource:
         """The steps from `before` to `desired()`."""
         raise NotImplementedError
 
+    def undone_by(self, other: Resource) -> bool:
+        """Whether a change of `other`, earlier in the same chain, makes this necessary again, though it is well now."""
+        return False
+
     def disrupts(self, before: State | None) -> bool:
         """Whether the fix restarts, replaces or removes something that is in use."""
         return before is not None and self.desired() is None

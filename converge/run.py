@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from converge import plan as planning
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 AUDIT = "/var/lib/stowage/audit.jsonl"
 MOST_HOSTS_AT_ONCE = 32
+API_PATIENCE = 40.0
+"""Seconds that an API may take; MinIO waits up to 11 for a peer that has just died."""
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Run:
     done: list[Change] = field(default_factory=list)
     failure: Trouble | None = None
     changed_roles: set[str] = field(default_factory=set)
+    patience: float = API_PATIENCE
 
     @property
     def name(self) -> str:
@@ -92,11 +96,12 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
         list(pool.map(guarded, runs))
 
 
-def look(run: Run, command: str, lock: bool) -> None:
-    """Connect, read everything in one round trip, and plan."""
+def look(run: Run, command: str, lock: bool, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Connect, read everything in one round trip, and plan; `meanwhile` begins once there is a connection."""
     from converge.ssh import connect
 
     run.link = connect(run.host.target)
+    meanwhile()
     run.shell = RootShell(run.link, holder(command) if lock else None)
     readings, run.memory = gather(run, run.wants)
     run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
@@ -107,7 +112,7 @@ def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[
     assert run.shell
     resources = [one.resource for one in wants]
     run.shell.start(probe.script(resources, "probe-" + run.shell.marker))
-    asked = _ask_all(run.link, resources)
+    asked = _ask_all(run.link, resources, run.patience)
     for one in resources:
         one.desired()  # what is costly to work out is worked out while the host reads
     _, answer = run.shell.finish()
@@ -115,25 +120,30 @@ def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[
     return readings | asked, memory
 
 
-def _ask_all(link: Link | None, resources: Iterable[Resource]) -> dict[str, Reading]:
-    """All API reads at once, one thread a kind."""
+def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) -> dict[str, Reading]:
+    """All API reads at once, one thread a kind; what has not answered in time is unknown."""
     kinds: dict[type[Resource], list[Resource]] = {}
     for one in resources:
         if one.is_api():
             kinds.setdefault(type(one), []).append(one)
-    if not kinds or link is None:
-        return {}
+    late = f"the API did not answer within {patience:.0f} s"
+    found: dict[str, Reading] = {one.address: Unknown(late) for many in kinds.values() for one in many}
 
-    def ask(kind: type[Resource]) -> list[tuple[str, Reading]]:
-        many = kinds[kind]
+    def ask(kind: type[Resource], many: list[Resource]) -> None:
         try:
+            assert link
             readings = kind.ask(link, many)
         except Trouble as trouble:
             readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}")] * len(many)
-        return list(zip((one.address for one in many), readings, strict=True))
+        found.update(zip((one.address for one in many), readings, strict=True))
 
-    with ThreadPoolExecutor(len(kinds)) as pool:
-        return {address: reading for found in pool.map(ask, kinds) for address, reading in found}
+    threads = [Thread(target=ask, args=pair, daemon=True) for pair in kinds.items()]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + patience
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(found)
 
 
 def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) -> None:

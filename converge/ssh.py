@@ -90,11 +90,10 @@ class Link:
         start = ssh_root.begin(self._rise, script)
         self._sessions.acquire()
         try:
-            channel = self._line.session(start.command)
+            pipe = Pipe(self._line, self._rise, start, ended=self._sessions.release)
         except BaseException:
             self._sessions.release()
             raise
-        pipe = Pipe(channel, self.target.name, self._rise, start, self._line.lost, self._sessions.release)
         if start.asks:
             assert self.target.become_password
             pipe.give_password(self.target.become_password)

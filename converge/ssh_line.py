@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -14,7 +14,7 @@ from converge.known import HostKey, Known
 from converge.known_certificate import Certificate
 from converge.ssh_config import Question, Way, split_hop
 from converge.ssh_reach import SILENCE, Reached
-from converge.ssh_wire import Wire
+from converge.ssh_wire import BROKEN, Wire
 
 if TYPE_CHECKING:
     from converge.ssh import Target
@@ -33,22 +33,26 @@ class Line:
     reached: Reached
     beneath: Line | None
     silence: float
-    _opened_in: list[float] = field(default_factory=list)
+    _fastest: float | None = None
 
     @property
     def rtt(self) -> float:
         """The fastest answer so far; a first session is slow, for sshd prepares the user's."""
-        return min(self._opened_in, default=self.reached.rtt)
+        return self._fastest or self.reached.rtt
 
     def session(self, command: str) -> paramiko.Channel:
         """Start a command on a channel of its own."""
         begun = time.monotonic()
         try:
             channel = self._open("session")
+            took = time.monotonic() - begun
+            ssh_wire.start(channel, command)
         except paramiko.ChannelException as error:
-            raise Trouble("it opens no more sessions", self.way.name, _text(error), code=UNREACHABLE) from None
-        self._opened_in.append(time.monotonic() - begun)
-        ssh_wire.start(channel, command)
+            hint = "on the host, in sshd_config: MaxSessions 10, then: systemctl reload ssh"
+            raise Trouble("it opens no more sessions", self.way.name, str(error.text), hint=hint) from None
+        except BROKEN:
+            raise self.loss() from None
+        self._fastest = min(self._fastest or took, took)
         return channel
 
     def tunnel(self, host: str, port: int) -> paramiko.Channel:
@@ -65,19 +69,20 @@ class Line:
             return self.wire.open_channel(kind, to, ("127.0.0.1", 0), window_size=window)
         except paramiko.ChannelException:
             raise
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except BROKEN as error:
             raise self.lost() or Trouble("it opens no channel", self.way.name, str(error), code=UNREACHABLE) from None
 
     def _no_tunnel(self, host: str, port: int, error: paramiko.ChannelException) -> Trouble:
         if error.code == _PROHIBITED:
             hint = "on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh"
             return Trouble("forwarding is forbidden by sshd", self.way.name, f"asked for {host}:{port}", hint=hint)
-        return Trouble(f"nothing answers at {host}:{port}, as seen from there", self.way.name, _text(error))
+        return Trouble(f"nothing answers at {host}:{port}, as seen from there", self.way.name, str(error.text))
 
     def lost(self) -> Trouble | None:
         """What to say when this line is no more."""
-        if self.wire.is_active():
-            return None
+        return None if self.wire.is_active() else self.loss()
+
+    def loss(self) -> Trouble:
         why = f"it was silent for {self.silence:.0f} s" if self.wire.silent else "the connection was closed"
         hint = f"{self.way.command} true"
         return Trouble("the connection was lost", self.way.name, why, hint=hint, code=UNREACHABLE)
@@ -89,10 +94,6 @@ class Line:
             self.beneath.close()
 
 
-def _text(error: paramiko.ChannelException) -> str:
-    return str(error.text)
-
-
 def open_line(target: Target, way: Way, reached: Reached | None) -> Line:
     """A line to the target, on a socket that is there already or through its hops."""
     return _connect(target, way, list(way.jumps), 0, reached)
@@ -100,7 +101,11 @@ def open_line(target: Target, way: Way, reached: Reached | None) -> Line:
 
 def shown_key(target: Target, way: Way) -> HostKey:
     """The key that the target shows to anyone who asks."""
-    beneath, reached = _reach(target, way, list(way.jumps), 0)
+    return _shown(target, way, list(way.jumps), 0)
+
+
+def _shown(target: Target, way: Way, hops: list[str], depth: int) -> HostKey:
+    beneath, reached = _reach(target, way, hops, depth)
     try:
         return _key_of(_greet(target, way, reached, known.ALGORITHMS))
     finally:
@@ -115,11 +120,11 @@ def _connect(target: Target, way: Way, hops: list[str], depth: int, reached: Rea
     keys = known.look_up(way.known_names, (*way.known_files, target.known_hosts))
     try:
         wire = _greet(target, way, reached, keys.algorithms())
-        _check(way, keys, wire, None if depth else target.name)
+        _check(way, keys, wire, target.name)
         ssh_login.log_in(wire, way, None if depth else target.key_file)
     except _OtherKinds:
         _let_go(reached, beneath)
-        raise _changed(way, keys, shown_key(target, way)) from None
+        raise _stranger(way, keys, _shown(target, way, hops, depth), target.name) from None
     except BaseException:
         _let_go(reached, beneath)
         raise
@@ -172,7 +177,7 @@ def _greet(target: Target, way: Way, reached: Reached, algorithms: tuple[str, ..
     wire = Wire(reached.sock, algorithms)
     try:
         wire.greet(way.timeout or target.connect_timeout)
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except BROKEN as error:
         wire.hang_up()
         if "host key" in str(error) and algorithms != known.ALGORITHMS:
             raise _OtherKinds from None
@@ -187,21 +192,26 @@ def _key_of(wire: Wire) -> HostKey:
     return HostKey(key.get_name(), key.get_base64())
 
 
-def _check(way: Way, keys: Known, wire: Wire, trust: str | None) -> None:
+def _check(way: Way, keys: Known, wire: Wire, target: str) -> None:
     """Refuse a key that is revoked, changed or unknown. Until here nothing was sent that is not for everyone."""
     shown, blob = _key_of(wire), wire.get_remote_server_key().public_blob
     certificate = Certificate.read(blob.key_type, blob.key_blob) if blob else None
     if line := keys.revoked(shown, certificate):
-        raise Trouble("its host key is revoked", way.name, f"{shown}\n{line.place}", _NOTHING_SENT, code=REFUSED)
-    if keys.accepts(shown) or (certificate and keys.vouch(certificate, way.alias or way.host)):
-        return
-    if keys.keys:
-        raise _changed(way, keys, shown)
-    hint = f"inv host.trust {trust}" if trust else f"{way.command} true"
-    raise Trouble("its host key is not known", way.name, f"it shows {shown}", _NOTHING_SENT, hint, REFUSED)
+        hint = "on its console: rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh"
+        raise Trouble("its host key is revoked", way.name, f"{shown}\n{line.place}", _NOTHING_SENT, hint, REFUSED)
+    if not keys.accepts(shown) and not (certificate and keys.vouch(certificate, way.alias or way.host)):
+        raise _stranger(way, keys, shown, target)
 
 
 _NOTHING_SENT = "nothing was sent to it"
+
+
+def _stranger(way: Way, keys: Known, shown: HostKey, target: str) -> Trouble:
+    """A key that nobody knows. `ssh` itself asks about the key of a hop."""
+    if keys.keys:
+        return _changed(way, keys, shown)
+    hint = f"inv host.trust {target}" if way.name == target else f"{way.command} true"
+    return Trouble("its host key is not known", way.name, f"it shows {shown}", _NOTHING_SENT, hint, REFUSED)
 
 
 def _changed(way: Way, keys: Known, shown: HostKey) -> Trouble:

@@ -38,10 +38,11 @@ def log_in(wire: Wire, way: Way, key_file: str | None) -> None:
             raise _no_keys_wanted(way, error.allowed_types) from None
         except (OSError, EOFError) as error:
             why = str(error) or "the connection was closed"
-            raise Trouble("it does not answer the login", way.name, why, code=UNREACHABLE) from None
+            hint = f"{way.command} true"
+            raise Trouble("it does not answer the login", way.name, why, hint=hint, code=UNREACHABLE) from None
         except paramiko.SSHException:
             if not wire.is_active():
-                raise _denied(way, tried, "the host ended the connection after too many keys") from None
+                raise _denied(way, tried, "the host ended the connection: too many keys?") from None
             tried.refused.append(label)
             continue
         if more:
@@ -96,8 +97,11 @@ def _with_certificates(file: str, key: paramiko.PKey, way: Way) -> Iterator[tupl
 
 def _fits(key: paramiko.PKey, file: str) -> bool:
     """Load a certificate into the key that it is about."""
-    kind, text = Path(file).read_text().split()[:2]
-    certificate = Certificate.read(kind, base64.b64decode(text))
+    try:
+        kind, text = Path(file).read_text().split()[:2]
+        certificate = Certificate.read(kind, base64.b64decode(text))
+    except (OSError, ValueError):
+        return False
     if not certificate or certificate.key.text != key.get_base64():
         return False
     key.load_certificate(file)

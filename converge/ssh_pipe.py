@@ -6,27 +6,38 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-
-import paramiko
+from typing import TYPE_CHECKING
 
 from converge import ssh_root
 from converge.errors import Trouble
 from converge.secret import Secret
 from converge.ssh_root import Rise, Start
+from converge.ssh_wire import BROKEN
+
+if TYPE_CHECKING:
+    from converge.ssh_line import Line
 
 _TAIL = 64 * 1024
-_PIECE = 1024 * 1024
+_MOUTHFUL = 1024 * 1024
+# What fits into one packet of OpenSSH: Paramiko would copy all that is left for each.
+_PACKET = 32 * 1024 - 64
+_NOISE = 2000
+_HESITATION = 0.5
 _PATIENCE = 60.0
+# What a daemon that the command left behind says later is not the command's.
+_LINGER = 2.0
 
 
 class Pipe:
     """One command on one channel. Reading is for one thread at a time, and so is writing."""
 
-    def __init__(self, channel: paramiko.Channel, where: str, rise: Rise, start: Start,
-                 lost: Callable[[], Trouble | None], ended: Callable[[], None]) -> None:  # fmt: skip
-        self._channel, self._where, self._rise, self._start, self._lost = channel, where, rise, start, lost
+    def __init__(self, line: Line, rise: Rise, start: Start, ended: Callable[[], None]) -> None:
+        self._far, self._rise, self._start = line, rise, start
+        self._channel = channel = line.session(start.command)
+        self._where = line.way.name
         self._buffer = bytearray()
         self._errors = bytearray()
+        self._noise = b""
         self._asked = 0
         self._ready = False
         self._readable = threading.Event()
@@ -35,13 +46,17 @@ class Pipe:
         self._drain.start()
 
     def write(self, data: bytes) -> None:
-        """Send bytes to its stdin. A lost line is a Trouble; BrokenPipeError says that the command has ended."""
+        """Send bytes to its stdin. A lost line is a Trouble; BrokenPipeError says that the command reads no more."""
+        view, at = memoryview(data), 0
         try:
-            for at in range(0, len(data), _PIECE):
-                self._channel.sendall(data[at : at + _PIECE])
-        except (OSError, EOFError, paramiko.SSHException):
+            while at < len(view):
+                sent = self._channel.send(bytes(view[at : at + _PACKET]))
+                if not sent:
+                    raise OSError("stdin is closed")  # Paramiko's own sendall would try for ever
+                at += sent
+        except BROKEN:
             self._raise_if_lost()
-            raise BrokenPipeError("the command has ended") from None
+            raise BrokenPipeError("the command reads no more") from None
 
     def readline(self, timeout: float | None = None) -> bytes:
         """The next line with its end; b"" at the end of its output; TimeoutError when no whole line came in time."""
@@ -68,12 +83,12 @@ class Pipe:
         """Say that nothing more will come."""
         try:
             self._channel.shutdown_write()
-        except (OSError, EOFError, paramiko.SSHException):
+        except BROKEN:
             self._raise_if_lost()
 
     def close(self) -> None:
         """Let go of the command. It may still be running."""
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*BROKEN):
             self._channel.close()
 
     def exit_status(self) -> int:
@@ -82,9 +97,9 @@ class Pipe:
         return self._channel.exit_status
 
     def stderr_tail(self) -> str:
-        """The end of what it said on stderr so far; after the end of the command, all of that."""
+        """The end of what it said on stderr: so far, or until it ended."""
         if self._channel.status_event.is_set():
-            self._drain.join(_PATIENCE)
+            self._drain.join(_LINGER)
         text = bytes(self._errors).decode(errors="replace").rpartition(f"{self._start.ready}\n")[2]
         return text.replace(self._start.asks, "") if self._start.asks else text
 
@@ -104,12 +119,14 @@ class Pipe:
             if not line:
                 raise self._refusal()
             self._ready = line.rstrip(b"\r\n") == self._start.ready.encode()
+            self._noise = (self._noise + line)[-_NOISE:]
 
     def _refusal(self) -> Trouble:
         status = self.exit_status()
         if self._asked > 1:
             return ssh_root.wrong_password(self._rise, self._where)
-        return ssh_root.refused(self._rise, self._where, self.stderr_tail(), status)
+        said = self.stderr_tail() + self._noise.decode(errors="replace")
+        return ssh_root.refused(self._rise, self._where, said, status)
 
     def _line(self, deadline: float | None) -> bytes:
         seen = 0
@@ -128,19 +145,31 @@ class Pipe:
         """Wait for more; False at the end of the output. A line that was lost is a Trouble, not an end."""
         if not self._readable.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
             raise TimeoutError(f"{self._where}: no answer in time")
-        data = self._channel.recv(_PIECE)
+        try:
+            data = self._channel.recv(_MOUTHFUL)
+        except BROKEN:
+            raise self._far.loss() from None
         self._buffer += data
         if not data and not self._channel.eof_received:
             self._raise_if_lost()
         return bool(data)
 
     def _raise_if_lost(self) -> None:
-        trouble = self._lost()
+        if self._channel.exit_status < 0:
+            # Paramiko closes the channels of a broken line before it says that the line is broken.
+            self._far.wire.join(_HESITATION)
+        trouble = self._far.lost()
         if trouble:
             raise trouble
 
+    def _more_errors(self) -> bytes:
+        try:
+            return self._channel.recv_stderr(_TAIL)
+        except BROKEN:
+            return b""
+
     def _drain_errors(self, ended: Callable[[], None]) -> None:
-        while data := self._channel.recv_stderr(_TAIL):
+        while data := self._more_errors():
             self._errors += data
             if self._start.asks and not self._ready:
                 self._asked = bytes(self._errors).count(self._start.asks.encode())

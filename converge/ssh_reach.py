@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -34,7 +35,8 @@ class Reached:
         return self.complaints.read(4000).decode(errors="replace").strip()
 
     def close(self) -> None:
-        self.sock.close()
+        with contextlib.suppress(OSError, EOFError):
+            self.sock.close()
         if self.process:
             self.process.terminate()
             self.process.wait()

@@ -25,6 +25,9 @@ Packetizer.REKEY_PACKETS = 2**45
 # Without a handler of its own, Python prints Paramiko's complaints between our lines.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+BROKEN = (OSError, EOFError, paramiko.SSHException)
+"""What Paramiko raises on a line that is broken, and on some that are not."""
+
 _SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "ABRT": 6, "FPE": 8, "KILL": 9, "SEGV": 11, "PIPE": 13,
             "ALRM": 14, "TERM": 15}  # fmt: skip
 
@@ -63,7 +66,6 @@ class _Login(AuthHandler):
     """Sends the first attempt together with the request for the service: one round trip less."""
 
     _asked = False
-    _request_service: Callable[[], None]
 
     def _request_auth(self) -> None:
         if not self._asked:
@@ -145,17 +147,16 @@ class Wire(paramiko.Transport):
         message.add_byte(cMSG_GLOBAL_REQUEST)
         message.add_string("keepalive@openssh.com")
         message.add_boolean(True)
-        try:
+        with contextlib.suppress(*BROKEN):
             self._send_user_message(message)
-        except (EOFError, OSError, paramiko.SSHException):
-            return
 
     def hang_up(self) -> None:
         """Close at once: a reader that sleeps in recv wakes only when its socket is shut down."""
         self.packetizer.complete_handshake()  # its timer would hold up the end of the program
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*BROKEN):
             self.sock.shutdown(socket.SHUT_RDWR)
-        self.close()
+        with contextlib.suppress(*BROKEN):
+            self.close()
 
 
 def start(channel: paramiko.Channel, command: str) -> None:

@@ -20,8 +20,8 @@ from converge.shell import sh, words
 if TYPE_CHECKING:
     from converge.ssh import Link
 
-PATIENCE = 8.0
-"""Seconds after which a host that has not answered is shown as dead."""
+PATIENCE, CLUSTER_PATIENCE = 9.0, 4.0
+"""Seconds after which a host that has not answered is shown as dead, and its cluster as silent."""
 
 
 @dataclass
@@ -98,14 +98,16 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
     """Everything of one host, read without taking its lock."""
     quick = _with_target(host, replace(host.target, connect_timeout=min(host.target.connect_timeout, 5.0)))
     run = runs.prepare(quick, roles)
+    run.patience = CLUSTER_PATIENCE
     status = Status(host.name)
     try:
-        runs.look(run, "status", lock=False)
+        cluster: dict[str, Any] = {}
+        runs.look(run, "status", lock=False, meanwhile=lambda: _start_reading(host, run.link, cluster))
         assert run.shell and run.link and run.plan
         _, answer = run.shell.run(_facts(host))
         _read_facts(status, host, answer)
         if host.settings.minio:
-            _read_cluster(status, host, run.link)
+            _read_cluster(status, host, cluster)
         status.drift = [f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}" for one in run.plan.changes if one.action is not Action.NONE]
     finally:
         run.close()
@@ -123,13 +125,13 @@ def _facts(host: Any) -> str:
     space = "\n".join(sh("mountpoint -q {} && timeout 3 df -B1 --output=target,size,used,source -- {} | tail -n 1", path, path) for path in paths)
     return f"""
 {space}
-echo --
+printf '\n--\n'
 command -v docker >/dev/null && timeout 5 docker ps -a --format '{{{{.Names}}}}|{{{{.State}}}}|{{{{.Status}}}}'
-echo --
+printf '\n--\n'
 tail -n 1 {AUDIT} 2>/dev/null
-echo --
+printf '\n--\n'
 [ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}
-echo --
+printf '\n--\n'
 for url in {words(_urls(host))}; do curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{{http_code}} %{{url}}\\n' "$url"; done
 """
 
@@ -144,7 +146,7 @@ def _urls(host: Any) -> list[str]:
 
 
 def _read_facts(status: Status, host: Any, answer: str) -> None:
-    space, containers, audit, lock, urls = (part.strip().splitlines() for part in ("\n" + answer).split("\n--\n"))
+    space, containers, audit, lock, urls = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
     mounted = {line.split()[0]: line.split() for line in space if len(line.split()) == 4}
     for drive in host.settings.drives:
         found = mounted.get(drive.path)
@@ -168,17 +170,40 @@ def _last(line: str) -> str:
         return "its record cannot be read"
 
 
-def _read_cluster(status: Status, host: Any, link: Link) -> None:
-    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+def _start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
+    """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
     from roles.minio import api_of
     from roles.minio_api import admin
 
-    try:
-        info = api_of(host).any(link, lambda client: json.loads(admin(client, "GET", "info")))
-        usage = api_of(host).any(link, lambda client: json.loads(admin(client, "GET", "datausageinfo")))
-        names = api_of(host).any(link, lambda client: [bucket.name for bucket in client.list_buckets()])
-    except Exception as error:
-        status.quorum = f"the cluster does not tell: {getattr(error, 'why', '') or type(error).__name__}"
+    if not host.settings.minio or link is None:
+        return
+    questions = {
+        "info": lambda client: json.loads(admin(client, "GET", "info")),
+        "usage": lambda client: json.loads(admin(client, "GET", "datausageinfo")),
+        "names": lambda client: [bucket.name for bucket in client.list_buckets()],
+    }
+
+    def ask(name: str) -> None:
+        try:
+            told[name] = api_of(host).any(link, questions[name])
+        except Exception as error:
+            told.setdefault("why", getattr(error, "what", "") or type(error).__name__)
+
+    told["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
+    told["until"] = time.monotonic() + CLUSTER_PATIENCE
+    for thread in told["threads"]:
+        thread.start()
+
+
+def _read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
+    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+    for thread in told.get("threads", []):
+        thread.join(max(0.0, told["until"] - time.monotonic()))
+    info, usage, names = told.get("info"), told.get("usage") or {}, told.get("names") or []
+    if info is None:
+        up = sum(node.state.startswith("running") for node in status.nodes)
+        why = told.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
+        status.quorum = f"the cluster does not tell ({why}); by its containers: {quorum(up, len(status.nodes), None)}"
         return
     online = 0
     by_address = {node.address: node for node in host.settings.minio.nodes}

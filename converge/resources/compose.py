@@ -168,8 +168,11 @@ class Answers(Resource):
             found.append(state if any(code != "000" for code in state.values()) else None)
         return found
 
+    def undone_by(self, other: Resource) -> bool:
+        return isinstance(other, Project)
+
     def note(self, before: State | None) -> str:
-        return f"waits up to {self.within} s" if before is None else ""
+        return f"waits up to {self.within} s"
 
     def fix(self, before: State | None) -> list[Step]:
         urls = " ".join(f"-o /dev/null {quote(url)}" for url in self.urls)

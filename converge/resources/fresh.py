@@ -59,6 +59,9 @@ class FreshUnit(Resource):
     def read(cls, wanted: Sequence[FreshUnit], answer: str) -> list[Reading]:
         return [_read(line) for line in answer.splitlines()]
 
+    def undone_by(self, other: Resource) -> bool:
+        return other.name in self.files
+
     def note(self, before: State | None) -> str:
         return f"{self.act}s {self.unit}" if before else ""
 
@@ -97,6 +100,9 @@ class FreshContainer(Resource):
     def read(cls, wanted: Sequence[FreshContainer], answer: str) -> list[Reading]:
         lines = answer.splitlines() or ["||"] * len(wanted)
         return [_read(line) for line in lines]
+
+    def undone_by(self, other: Resource) -> bool:
+        return other.name in self.files
 
     def note(self, before: State | None) -> str:
         return f"runs {' '.join(self.reload)} in {self.container}" if before else ""

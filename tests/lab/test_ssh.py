@@ -266,6 +266,14 @@ def test_an_account_without_a_shell_is_said(start, open_link):
         pipe.readline(5)
 
 
+def test_what_a_refusing_account_prints_is_shown(start, open_link):
+    """As cloud images refuse root."""
+    force = "ForceCommand echo 'Please login as the user ubuntu rather than root.'; exit 142"
+    pipe = open_link(start(options=force).target()).shell("echo mine")
+    with pytest.raises(Trouble, match="Please login as the user ubuntu"):
+        pipe.readline(5)
+
+
 def test_a_signal_is_told_from_a_lost_line(start, open_link):
     link = open_link(start().target())
     assert link.shell("kill -9 $$").exit_status() == 137
@@ -276,6 +284,13 @@ def test_writing_to_a_command_that_has_ended_is_a_broken_pipe(start, open_link):
     pipe = open_link(start().target()).shell("exit 0")
     pipe.exit_status()
     time.sleep(0.1)
+    with pytest.raises(BrokenPipeError):
+        pipe.write(b"more")
+
+
+def test_writing_after_the_end_of_stdin_is_a_broken_pipe(start, open_link):
+    pipe = open_link(start().target()).shell("sleep 10")
+    pipe.close_stdin()
     with pytest.raises(BrokenPipeError):
         pipe.write(b"more")
 
@@ -582,6 +597,11 @@ def test_a_certificate_beside_a_key_is_shown(start, open_link, tmp_path):
     ca, key = sshd.keygen("ca"), sshd.keygen("certified")
     subprocess.run(["ssh-keygen", "-q", "-s", ca, "-I", "me", "-n", sshd.user, "-V", "+1h", f"{key}.pub"], check=True)
     assert open_link(sshd.target(key_file=str(key))).alive()
+
+
+def test_a_host_that_ends_the_login_is_said(start):
+    sshd = start(options="MaxAuthTries 1")
+    assert "too many keys?" in refusal(sshd.target(key_file=str(sshd.host_key))).why
 
 
 def test_a_host_that_wants_more_than_a_key_is_said(start):

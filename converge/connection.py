@@ -1,0 +1,142 @@
+"""Ansible's connection keys: how a host is reached."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converge.errors import Trouble
+from converge.layers import REFERENCE, Node, plain
+from converge.secret import Secret
+from converge.validation import private
+
+if TYPE_CHECKING:
+    from converge.inventory import Value
+    from converge.ssh import Target
+
+ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]{0,252}")
+USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}")
+
+
+def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and bool(pattern.fullmatch(value))
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and value[0] != "-" and value.isprintable()
+
+
+# Each key with what it takes.
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "ansible_host": (_text(ADDRESS), "an address, a host name, or a name of ~/.ssh/config"),
+    "ansible_port": (lambda value: type(value) is int and 0 < value < 65536, "a number from 1 to 65535, without quotes"),
+    "ansible_user": (_text(USER), "a user name"),
+    "ansible_ssh_private_key_file": (_path, "the path of a file"),
+    "ansible_become": (lambda value: isinstance(value, bool), "true or false"),
+    "ansible_become_password": (
+        lambda value: isinstance(value, dict) and len(value) == 1 and all(k in REFERENCE and v and isinstance(v, str) for k, v in value.items()),
+        "a reference: {env: NAME}, {file: PATH} or {command: TEXT}; a password never stands in the inventory",
+    ),
+}
+# What people bring along from Ansible, and why it is not read.
+NOT_READ = {
+    "ansible_become_pass": "write ansible_become_password",
+    "ansible_sudo_pass": "write ansible_become_password",
+    "ansible_ssh_host": "write ansible_host",
+    "ansible_ssh_port": "write ansible_port",
+    "ansible_ssh_user": "write ansible_user",
+    "ansible_private_key_file": "write ansible_ssh_private_key_file",
+    "ansible_password": "use a key, with ansible_ssh_private_key_file or an agent",
+    "ansible_ssh_pass": "use a key, with ansible_ssh_private_key_file or an agent",
+    "ansible_ssh_common_args": "write ProxyJump and the like into ~/.ssh/config, which is read",
+    "ansible_ssh_extra_args": "write it into ~/.ssh/config, which is read",
+    "ansible_become_method": "remove it: sudo is used",
+    "ansible_become_user": "remove it: it is always root",
+    "ansible_connection": "remove it: it is always SSH",
+    "ansible_python_interpreter": "remove it: hosts need no Python",
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    target: Target
+    nodes: dict[str, Node]
+
+    def origins(self) -> dict[str, Value]:
+        from converge.inventory import Value, hidden
+
+        return {key: Value(hidden(node) if isinstance(node.value, dict) else node.value, node.origin) for key, node in self.nodes.items()}
+
+
+def connection(name: str, tree: Node, root: Path, whose: str, secrets: Any, troubles: list[Trouble]) -> Connection | None:
+    """How a host is reached, or None where its settings do not say; each mistake goes to `troubles`."""
+    before = len(troubles)
+    nodes = {key: node for key, node in tree.value.items() if key.startswith("ansible_") and node.value is not None}
+    for key, node in nodes.items():
+        troubles.extend(_wrong(key, node))
+    if "ansible_host" not in nodes:
+        troubles.append(_no_address(name, tree, whose))
+    if len(troubles) > before:
+        return None
+    from converge.ssh import Target
+
+    said = {key: plain(node) for key, node in nodes.items()}
+    try:
+        target = Target(
+            name=name,
+            address=said["ansible_host"],
+            known_hosts=root / "inventory" / "known_hosts",
+            port=said.get("ansible_port"),
+            user=said.get("ansible_user"),
+            key_file=_key_file(nodes.get("ansible_ssh_private_key_file"), root, check=bool(secrets)),
+            become=said.get("ansible_become", True),
+            become_password=_password(nodes.get("ansible_become_password"), secrets),
+        )
+    except Trouble as trouble:
+        troubles.append(trouble)
+        return None
+    return Connection(target, nodes)
+
+
+def _wrong(key: str, node: Node) -> list[Trouble]:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, 1, 0.7)
+        hint = NOT_READ.get(key) or (f"write {near[0]}" if near else "write it into ~/.ssh/config, which is read")
+        return [Trouble(f"{key}: not a connection key that is read", where=node.origin, why=f"known are {', '.join(KEYS)}", hint=hint)]
+    fits, expected = KEYS[key]
+    if fits(plain(node)):
+        return []
+    shown = "not what it takes" if private([key]) or not isinstance(node.value, (str, int)) else repr(node.value)
+    return [Trouble(f"{key} is {shown}", where=node.origin, why=f"expected {expected}", hint=f"correct {key} in {node.origin}")]
+
+
+def _no_address(name: str, tree: Node, whose: str) -> Trouble:
+    if "lab" in tree.value and tree.value["lab"].value is True:
+        up = "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
+        return Trouble(f"the lab host {name} is not up", where=name, why=f"inventory/host_vars/{name}.yml, which says how to reach it, is not there", hint=up)
+    why = "neither its groups nor its own file set ansible_host"
+    return Trouble(f"the host {name} has no address", where=whose, why=why, hint=f"write `ansible_host: ADDRESS` into inventory/host_vars/{name}.yml")
+
+
+def _key_file(node: Node | None, root: Path, check: bool) -> str | None:
+    if node is None:
+        return None
+    path = root / Path(node.value).expanduser()
+    if check and not path.is_file():
+        why = f"{path} is not there" if not path.exists() else f"{path} is not a file"
+        raise Trouble("the SSH key is missing", where=node.origin, why=why, hint="correct ansible_ssh_private_key_file, or remove it to use the agent")
+    return str(path)
+
+
+def _password(node: Node | None, secrets: Any) -> Secret | None:
+    if node is None or secrets is None:
+        return None
+    try:
+        return secrets(plain(node), "ansible_become_password")  # type: ignore[no-any-return]
+    except Trouble as trouble:
+        trouble.where = trouble.where or node.origin
+        raise

@@ -1,0 +1,97 @@
+"""How a machine is reached: what `ssh -G` says, read without a host."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from converge.errors import Trouble
+from converge.ssh_config import Question, split_hop
+
+
+@pytest.fixture
+def ssh_says(tmp_path, monkeypatch):
+    """An `ssh` program that answers `-G` with a given text."""
+
+    def says(text: str, status: int = 0) -> None:
+        program = tmp_path / "ssh"
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return says
+
+
+def way(**given):
+    return Question("prod", given.pop("address", "storage"), **given).answer()
+
+
+def test_settings_are_what_ssh_says(ssh_says, monkeypatch):
+    monkeypatch.setenv("AGENT", "/run/agent")
+    ssh_says(
+        "hostname 10.0.0.5\nuser admin\nport 2222\nhostkeyalias storage-1\nidentityfile ~/.ssh/%h\nidentitiesonly yes\n"
+        "identityagent $AGENT\nproxyjump a@one:22,two\nconnecttimeout 7\nserveraliveinterval 5\nserveralivecountmax 2\n"
+        "userknownhostsfile /home/x y/.ssh/known_hosts /tmp/%k\nglobalknownhostsfile none"
+    )
+    found = way()
+    assert (found.host, found.user, found.port, found.known_names) == ("10.0.0.5", "admin", 2222, ("storage-1",))
+    assert found.identities == (str(Path.home() / ".ssh/10.0.0.5"),)
+    assert (found.only_these_identities, found.agent, found.jumps) == (True, "/run/agent", ("a@one:22", "two"))
+    assert (found.timeout, found.alive_interval, found.alive_count) == (7.0, 5.0, 2)
+    assert found.known_files == (Path("/home/x y/.ssh/known_hosts"), Path("/tmp/storage-1"))
+
+
+def test_none_is_no_setting(ssh_says):
+    ssh_says("hostname h\nuser u\nport 22\nproxyjump none\nproxycommand none\nconnecttimeout none\nidentityagent none")
+    found = way()
+    assert found.direct
+    assert found.timeout is None
+
+
+def test_the_words_of_a_proxy_command_are_filled_in(ssh_says):
+    ssh_says("hostname 10.0.0.5\nuser admin\nport 2222\nproxycommand reach %n %r@%h:%p 100%%")
+    assert way().proxy_command == "reach storage admin@10.0.0.5:2222 100%"
+
+
+def test_a_given_port_and_user_win():
+    found = way(port=2201, user="operator")
+    assert (found.port, found.user) == (2201, "operator")
+
+
+def test_a_broken_ssh_configuration_is_said(ssh_says):
+    ssh_says("", status=255)
+    with pytest.raises(Trouble, match="your ssh configuration cannot be read"):
+        way()
+
+
+def test_without_an_ssh_program_the_inventory_is_enough(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = way(address="10.0.0.9", port=2201, user="root")
+    assert (found.host, found.port, found.user) == ("10.0.0.9", 2201, "root")
+    assert found.known_files[0] == Path.home() / ".ssh/known_hosts"
+
+
+def test_an_address_is_never_an_option():
+    with pytest.raises(Trouble, match="is not an address"):
+        way(address="-oProxyCommand=touch /tmp/x")
+
+
+@pytest.mark.parametrize(
+    ("hop", "parts"),
+    [
+        ("one", ("one", None, None)),
+        ("a@one:2222", ("one", 2222, "a")),
+        ("a@b@one", ("one", None, "a@b")),
+        ("[fe80::1]:22", ("fe80::1", 22, None)),
+        ("fe80::1", ("fe80::1", None, None)),
+        ("ssh://a@one:22", ("one", 22, "a")),
+    ],
+)
+def test_a_hop_is_user_host_and_port(hop, parts):
+    assert split_hop(hop) == parts
+
+
+def test_the_settings_of_ssh_are_read_from_a_real_ssh():
+    assert Question("x", "example.invalid").answer().host == "example.invalid"

@@ -1,0 +1,80 @@
+"""The way to root: commands that survive any login shell, and what refusals mean."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from converge import ssh_root
+from converge.ssh_root import Rise
+
+
+def through(shell: str, script: str) -> str:
+    start = ssh_root.begin(Rise("root", True, False), script)
+    done = subprocess.run([shell, "-c", start.command], capture_output=True, text=True, check=True)
+    ready, _, rest = done.stdout.partition("\n")
+    assert ready == start.ready
+    return rest
+
+
+@pytest.fixture
+def seen_as_root(tmp_path, monkeypatch):
+    (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "id").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("shell", [one for one in ("sh", "bash", "dash", "zsh", "fish") if shutil.which(one)])
+@pytest.mark.parametrize("text", ["'", "\\", "\\\\", "\\'", "'\\''", "$HOME `id` !x *", "a\n\tb", '"', "\\n'\\"])
+def test_a_script_reaches_sh_unchanged_through_any_login_shell(seen_as_root, shell, text):
+    assert through(shell, f"cat <<'END'\n{text}\nEND") == text + "\n"
+
+
+@settings(max_examples=50, deadline=None)
+@given(some.text("'\\\"$ab \n", max_size=20))
+def test_any_script_is_one_word(text):
+    word = ssh_root._word(text)
+    assert subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, text=True).stdout == text
+
+
+@pytest.mark.parametrize("script", ["echo é", "echo \0", "x" * 120_000, "'" * 30_000])
+def test_what_does_not_fit_on_a_command_line_is_refused(script):
+    with pytest.raises(ValueError, match="stdin"):
+        ssh_root.begin(Rise("root", True, False), script)
+
+
+@pytest.mark.parametrize(
+    ("rise", "begins"),
+    [
+        (Rise("root", True, True), "exec /bin/sh -c "),
+        (Rise("bob", False, False), "exec /bin/sh -c "),
+        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -- /bin/sh -c "),
+        (Rise("bob", True, True), "exec env LC_ALL=C sudo -k -S -p "),
+    ],
+)
+def test_the_way_to_root(rise, begins):
+    assert ssh_root.begin(rise, "true").command.startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "hint"),
+    [
+        ("sudo: a password is required", "sudo wants a password of bob", "ansible_become_password"),
+        ("sudo: interactive authentication is required", "sudo wants a password of bob", "NOPASSWD"),
+        ("bob is not in the sudoers file.", "bob may not use sudo", "usermod -aG sudo bob"),
+        ("sudo: I'm sorry bob. I'm afraid I can't do that", "bob may not use sudo", "usermod -aG sudo bob"),
+        ("sudo: sorry, you must have a tty to run sudo", "sudo wants a terminal for bob", "!requiretty"),
+        ("env: 'sudo': No such file or directory", "it has no sudo", "install sudo"),
+        ("stowage: not root", "bob is not root there", "ansible_become: true"),
+        ('sudo: the "no new privileges" flag is set', "sudo gave bob no root shell", ""),
+    ],
+)
+def test_each_refusal_of_sudo_says_what_to_do(said, what, hint):
+    trouble = ssh_root.refused(Rise("bob", True, False), "prod", said, 1)
+    assert trouble.what == what
+    assert hint in trouble.hint
