@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
-from converge.layers import REFERENCE, Node, plain
+from converge.layers import REFERENCE, Node, Value, hidden, plain
 from converge.secret import Secret
 from converge.validation import private
 
 if TYPE_CHECKING:
-    from converge.inventory import Value
     from converge.ssh import Target
 
 ADDRESS = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]{0,252}")
@@ -67,8 +66,6 @@ class Connection:
     nodes: dict[str, Node]
 
     def origins(self) -> dict[str, Value]:
-        from converge.inventory import Value, hidden
-
         return {key: Value(hidden(node) if isinstance(node.value, dict) else node.value, node.origin) for key, node in self.nodes.items()}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converge.connection import connection
 from converge.errors import Trouble, Troubles
 from converge.groups import UNTOUCHED, Inventory
-from converge.yamllayers import Node, descend, dotted, lift, merge, plain
+from converge.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
 from converge.secret import Secret, resolve
 from converge.sets import override
 from converge.validation import Path as Keys
@@ -20,15 +20,7 @@ from converge.validation import fields, private, validate
 if TYPE_CHECKING:
     from converge.ssh import Target
 
-REDACTED = "[redacted]"
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value and where it came from: `inventory/group_vars/all.yml:12`, `--set` or `default`."""
-
-    value: Any
-    origin: str
+__all__ = ["Host", "Value", "explain", "load"]
 
 
 @dataclass(frozen=True)
@@ -170,13 +162,6 @@ def _values(settings: Any, tree: Node, above: Keys) -> Iterator[tuple[Keys, Valu
         if isinstance(value, str) and private(keys[-1:]) and not value.startswith(("/", ".")):
             shown = REDACTED
         yield keys, Value(shown, node.origin if node else "default")
-
-
-def hidden(node: Node | None) -> str:
-    """A secret's place in a listing: its reference, never its value."""
-    if node is None or not isinstance(node.value, dict):
-        return REDACTED
-    return f"{REDACTED} ({', '.join(f'{how}: {what.value}' for how, what in node.value.items())})"
 
 
 def explain(host: Host) -> list[tuple[str, str, str]]:

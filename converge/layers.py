@@ -18,6 +18,7 @@ TAG = "tag:yaml.org,2002:"
 MERGE = f"{TAG}merge"
 DEEPEST = 40
 REFERENCE = ("env", "file", "command")
+REDACTED = "[redacted]"
 
 # What YAML's parser says, and what its author most likely meant.
 HINTS = (
@@ -30,6 +31,14 @@ HINTS = (
     ("quoted scalar", "close the quotes"),
     ("single document", "one document a file: remove the second ---"),
 )
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value and where it came from: `inventory/group_vars/all.yml:12`, `--set` or `default`."""
+
+    value: Any
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +228,10 @@ def descend(node: Node, path: Sequence[str | int]) -> Iterator[Node]:
 def dotted(path: Sequence[str | int]) -> str:
     """A path as people write it: `drives[2].label`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def hidden(node: Node | None) -> str:
+    """A secret's place in a listing: its reference, never its value."""
+    if node is None or not isinstance(node.value, dict):
+        return REDACTED
+    return f"{REDACTED} ({', '.join(f'{how}: {what.value}' for how, what in node.value.items())})"

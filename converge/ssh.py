@@ -80,12 +80,12 @@ class Link:
 
     @property
     def rtt(self) -> float:
-        """Seconds to the host and back, as measured last; 0.0 while unknown."""
+        """Seconds to the host and back, at the fastest so far; 0.0 while unknown."""
         return self._line.rtt
 
     def shell(self, script: str) -> Pipe:
         """Start `sh -c script` as root on a channel of its own."""
-        from converge.ssh_pipe import Pipe as Pipe
+        from converge.ssh_pipe import Pipe
 
         start = ssh_root.begin(self._rise, script)
         self._sessions.acquire()

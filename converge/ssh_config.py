@@ -68,7 +68,7 @@ class Question:
         try:
             self._process: subprocess.Popen[str] | None = subprocess.Popen(
                 ["ssh", "-G", *given, "--", address],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             )  # fmt: skip
         except FileNotFoundError:
             self._process = None
@@ -91,7 +91,7 @@ class Question:
             identities=tuple(_path(one, words) for one in said.get("identityfile", _DEFAULT_IDENTITIES)),
             certificates=tuple(_path(one, words) for one in said.get("certificatefile", [])),
             only_these_identities=_first(said, "identitiesonly") == "yes",
-            agent=_agent(_first(said, "identityagent"), words),
+            agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], words),
             jumps=tuple(one for one in (_first(said, "proxyjump") or "").split(",") if one),
             proxy_command=_expand(proxy, words) if proxy else None,
             known_files=_known_files(said, words),
@@ -106,7 +106,8 @@ class Question:
             out, err = self._process.communicate(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            out, err = "", f"`ssh -G` did not end within {_PATIENCE:.0f} s: is it a `Match exec`?"
+            self._process.wait()
+            out, err = "", f"it did not end within {_PATIENCE:.0f} s: is it a `Match exec`?"
         if self._process.returncode:
             why = err.strip() or f"it ended with {self._process.returncode}"
             raise Trouble("your ssh configuration cannot be read", self._name, why, hint=f"ssh -G {self._address}")
@@ -153,13 +154,11 @@ def _path(text: str, words: dict[str, str]) -> str:
     return str(Path(_expand(text, words)).expanduser())
 
 
-def _agent(text: str | None, words: dict[str, str]) -> str | None:
-    """The socket of the agent: `IdentityAgent`, which may name a variable, else `SSH_AUTH_SOCK`."""
-    if text and text.startswith("$"):
-        return os.environ.get(text[1:].strip("{}"))
-    if text and text != "SSH_AUTH_SOCK":
-        return _path(text, words)
-    return os.environ.get("SSH_AUTH_SOCK")
+def _agent(text: str, words: dict[str, str]) -> str | None:
+    """The socket of the agent: a path, a variable, `SSH_AUTH_SOCK`, or `none`."""
+    if text.startswith("$") or text == "SSH_AUTH_SOCK":
+        return os.environ.get(text.strip("${}"))
+    return None if text.lower() == "none" else _path(text, words)
 
 
 def _known_files(said: dict[str, list[str]], words: dict[str, str]) -> tuple[Path, ...]:

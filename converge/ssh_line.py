@@ -107,7 +107,10 @@ def shown_key(target: Target, way: Way) -> HostKey:
 def _shown(target: Target, way: Way, hops: list[str], depth: int) -> HostKey:
     beneath, reached = _reach(target, way, hops, depth)
     try:
-        return _key_of(_greet(target, way, reached, known.ALGORITHMS))
+        wire = _greet(target, way, reached, known.ALGORITHMS)
+        key = _key_of(wire)
+        wire.hang_up()
+        return key
     finally:
         _let_go(reached, beneath)
 
@@ -120,8 +123,7 @@ def _connect(target: Target, way: Way, hops: list[str], depth: int, reached: Rea
     keys = known.look_up(way.known_names, (*way.known_files, target.known_hosts))
     try:
         wire = _greet(target, way, reached, keys.algorithms())
-        _check(way, keys, wire, target.name)
-        ssh_login.log_in(wire, way, None if depth else target.key_file)
+        _enter(target, way, keys, wire, None if depth else target.key_file)
     except _OtherKinds:
         _let_go(reached, beneath)
         raise _stranger(way, keys, _shown(target, way, hops, depth), target.name) from None
@@ -131,6 +133,15 @@ def _connect(target: Target, way: Way, hops: list[str], depth: int, reached: Rea
     silence = way.alive_interval * way.alive_count or SILENCE
     wire.watch(silence)
     return Line(way, wire, reached, beneath, silence)
+
+
+def _enter(target: Target, way: Way, keys: Known, wire: Wire, key_file: str | None) -> None:
+    try:
+        _check(way, keys, wire, target.name)
+        ssh_login.log_in(wire, way, key_file)
+    except BaseException:
+        wire.hang_up()
+        raise
 
 
 def _let_go(reached: Reached, beneath: Line | None) -> None:

@@ -62,8 +62,9 @@ def _keys(way: Way, key_file: str | None, tried: _Tried) -> Iterator[tuple[str, 
     for key in sorted(agent, key=lambda one: _rank(one, list(named))):
         if key.asbytes() in named or not way.only_these_identities:
             yield f"{key.comment or key.get_name()} (agent)", key
-    held = {key.asbytes() for key in agent}
-    yield from _from_file([one for one in way.identities if _public(one) not in held], way, tried)
+    done = {key.asbytes() for key in agent}
+    rest = [one for one in way.identities if one not in own and _public(one) not in done]
+    yield from _from_file(rest, way, tried)
 
 
 def _rank(key: paramiko.PKey, named: list[bytes | None]) -> int:

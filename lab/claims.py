@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from converge.errors import Trouble
@@ -17,14 +14,6 @@ from lab import clone, containers
 FIRST_LOOP, LOOPS_OF_A_HOST = 64, 8
 # Below the ephemeral range, so that no outgoing connection sits on a port when a host starts again.
 PORTS = range(20000, 32000)
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """No other lab on this machine chooses at the same time."""
-    with clone.cache("claims.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def ports(client: Any, guests: tuple[int, ...]) -> dict[int, int]:
@@ -72,15 +61,24 @@ def attached_loops(client: Any, image: str) -> dict[int, str]:
 
 
 def lost(attached: dict[int, str], living: set[str], family: str) -> list[int]:
-    """Loop devices of this clone whose host is gone: the kernel keeps them attached after a crash."""
-    owners = {number: file.rpartition("/")[2].partition(".")[0] for number, file in attached.items()}
-    return [number for number, owner in owners.items() if owner.startswith(family + "-") and owner not in living]
+    """Loop devices that the kernel keeps attached for nobody: their host is gone, or, of any clone, their file is."""
+    return [number for number, file in attached.items() if _is_lost(file, living, family)]
+
+
+def _is_lost(file: str, living: set[str], family: str) -> bool:
+    image = file.rpartition("/")[2]
+    owner = image.partition(".")[0]
+    if image.endswith(" (deleted)"):
+        return owner.startswith(clone.EVERY_FAMILY)
+    return owner.startswith(family + "-") and owner not in living
 
 
 def sweep(client: Any, image: str) -> dict[int, str]:
-    """Detach the loop devices that hosts of this clone left behind; gives those that stay."""
+    """Detach the loop devices that hosts left behind; gives those that stay."""
     attached = attached_loops(client, image)
     living = {one.name for one in containers.ours(client)}
-    if gone := lost(attached, living, clone.family()):
-        containers.firmware(client, image, "free", *map(str, gone))
-    return {number: file for number, file in attached.items() if number not in gone}
+    gone = lost(attached, living, clone.family())
+    if not gone:
+        return attached
+    containers.firmware(client, image, "free", *map(str, gone))
+    return attached_loops(client, image)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from converge.errors import Trouble
+from lab.progress import long_work
 
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "inventory"
+EVERY_FAMILY = "stowage-"
 
 
 def identity(name: str, root: Path = ROOT) -> str:
@@ -26,7 +31,7 @@ def identity(name: str, root: Path = ROOT) -> str:
 
 def family(root: Path = ROOT) -> str:
     """The start of every identity of one checkout."""
-    return f"stowage-{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
+    return f"{EVERY_FAMILY}{hashlib.sha256(str(root).encode()).hexdigest()[:8]}"
 
 
 def cache(*parts: str) -> Path:
@@ -35,3 +40,12 @@ def cache(*parts: str) -> Path:
     path = Path(home, "stowage", *parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def locked(what: str) -> Iterator[None]:
+    """One lab of this machine at a time does `what`: choosing ports and loop devices, building images."""
+    with cache(f"{what}.lock").open("w") as lock:
+        with long_work(f"waiting for another lab's {what}"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

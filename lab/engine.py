@@ -43,16 +43,13 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
 
 def ensure_engine() -> Any:
     """A client of the Engine; started, as root on Debian also installed, when none answers."""
-    client = connect()
-    if _answers(client):
+    if client := _answering():
         return client
     if os.environ.get("DOCKER_HOST") or os.geteuid() or not os.path.exists("/usr/bin/apt-get"):
         raise _no_engine()
     if not shutil.which("dockerd"):
         shell.apt_install("docker.io", "iptables")
-    if not _answers(client):
-        _start_dockerd()
-    return connect()
+    return _answering() or _start_dockerd()
 
 
 def connect(timeout: int = TIMEOUT) -> Any:
@@ -66,21 +63,23 @@ def connect(timeout: int = TIMEOUT) -> Any:
     return docker.DockerClient(base_url=context.Host if context else None, timeout=timeout)
 
 
-def _answers(client: Any) -> bool:
+def _answering() -> Any | None:
     try:
-        return bool(client.ping())
+        client = connect()
+        client.ping()
     except Exception:  # the SDK lets through errors of requests, of urllib3 and its own
-        return False
+        return None
+    return client
 
 
-def _start_dockerd() -> None:
+def _start_dockerd() -> Any:
     """By hand: in a virtual machine or a container there may be no systemd to do it."""
     log = clone.cache("dockerd.log")
     with long_work("starting dockerd") as work, log.open("ab") as out:
         child = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         while work.seconds < 60:
-            if _answers(connect()):
-                return
+            if client := _answering():
+                return client
             if child.poll() is not None:
                 break
             time.sleep(0.5)

@@ -46,7 +46,7 @@ def up(name: str = "lab", cold: bool = False) -> None:
 
 
 def _make(client: Any, name: str, image: str) -> Any:
-    with claims.alone():
+    with clone.locked("claims"):
         attached = claims.sweep(client, image)
         _remove_volumes(client, name)
         ports = claims.ports(client, containers.GUEST_PORTS)
@@ -109,11 +109,11 @@ def down(name: str = "lab") -> bool:
     client = ensure_engine()
     container = containers.find(client, name)
     port = claims.published(container)[22] if container else None
-    with claims.alone():
+    with clone.locked("claims"):
         if container:
             container.remove(force=True, v=True)
-        if client.images.list(images.MACHINE):
-            claims.sweep(client, images.MACHINE)
+        if machines := client.images.list(images.MACHINE):
+            claims.sweep(client, machines[0].id)
         _remove_volumes(client, name)
     records.forget(name, port)
     return container is not None

@@ -6,28 +6,31 @@ import hashlib
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from converge.errors import Trouble
-from lab import programs, rootfs
+from lab import clone, programs, rootfs
 from lab.engine import ensure_engine, plainly
 from lab.programs import Program
 from lab.progress import long_work
 
 HERE = Path(__file__).parent
 DEFINITION = "stowage.definition"
-MACHINE = "stowage-lab/machine:13"
+MACHINE = "stowage-lab/machine"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one image is made: a folder with a Dockerfile, and programs built from source that it copies."""
+    """How one image is made: a folder with a Dockerfile, and programs built from source that it copies.
+
+    Without a tag the image is tagged by its definition, so that clones of different commits do not meet.
+    """
 
     name: str
-    tag: str
+    image: str
     folder: str
     takes: str = "under a minute"
     programs: tuple[Program, ...] = ()
@@ -62,13 +65,14 @@ def build(service: str, cold: bool = False) -> str:
         known = ", ".join(RECIPES)
         raise Trouble(f"the lab cannot build {service!r}", why=f"it knows {known}", hint="a row in lab/images.py")
     recipe, client = RECIPES[service], ensure_engine()
-    base = rootfs.ensure(client, cold)
-    definition = _definition(recipe, base)
-    if cold or not client.images.list(recipe.tag, filters={"label": f"{DEFINITION}={definition}"}):
-        architecture = client.version()["Arch"]
-        with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
-            _docker_build(client, recipe, definition, context, cold)
-    return recipe.tag
+    with clone.locked("build"):
+        definition = _definition(recipe, rootfs.ensure(client, cold))
+        tag = recipe.image if ":" in recipe.image else f"{recipe.image}:{definition}"
+        if cold or not client.images.list(tag, filters={"label": f"{DEFINITION}={definition}"}):
+            architecture = client.version()["Arch"]
+            with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
+                _docker_build(client, recipe, tag, definition, context, cold)
+    return tag
 
 
 def _definition(recipe: Recipe, base: str) -> str:
@@ -93,13 +97,14 @@ def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
         yield packed
 
 
-def _docker_build(client: Any, recipe: Recipe, definition: str, context: IO[bytes], cold: bool) -> None:
+def _docker_build(client: Any, recipe: Recipe, tag: str, definition: str, context: IO[bytes], cold: bool) -> None:
     said: list[str] = []
-    with long_work(f"building {recipe.tag}", recipe.takes) as work:
+    before = client.images.list(tag)
+    with long_work(f"building {tag}", recipe.takes) as work:
         for event in client.api.build(
             fileobj=context,
             custom_context=True,
-            tag=recipe.tag,
+            tag=tag,
             buildargs={"BASE": rootfs.TAG},
             labels={DEFINITION: definition},
             nocache=cold,
@@ -112,5 +117,16 @@ def _docker_build(client: Any, recipe: Recipe, definition: str, context: IO[byte
             work.note(line)
             if "error" in event:
                 why = "".join(said[-12:]).strip()
-                raise Trouble(f"building {recipe.tag} failed", why=why, hint="the Engine needs deb.debian.org for this")
-    client.images.prune(filters={"dangling": True, "label": DEFINITION})
+                raise Trouble(f"building {tag} failed", why=why, hint="the Engine needs deb.debian.org for this")
+    _forget(client, before, tag)
+
+
+def _forget(client: Any, before: list[Any], tag: str) -> None:
+    """The image that had the tag, where nothing runs on it."""
+    import docker
+
+    now = client.images.get(tag).id
+    for image in before:
+        with suppress(docker.errors.APIError):
+            if image.id != now:
+                client.images.remove(image.id)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from invoke.context import Context
-from invoke.tasks import task
+from collections.abc import Callable
+from typing import Any
 
+from converge import cli
 from lab import drives, hosts
+
+# Typed here, for what an Invoke task returns has no type.
+command: Callable[..., Callable[[Callable[..., None]], Any]] = cli.command
 
 HOST = {"host": "name of the lab host"}
 DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 
 
-@task(auto_shortflags=False, help=HOST | {"cold": "make the images anew, as on a machine that never had a lab"})
-def up(_: Context, host: str = "lab", cold: bool = False) -> None:
+@command(help=HOST | {"cold": "make the images anew, as on a machine that never had a lab"})
+def up(c: Any, host: str = "lab", cold: bool = False) -> None:
     """Make and start a throwaway host, with four blank drives."""
     hosts.up(host, cold)
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
 
-@task(auto_shortflags=False, help=HOST)
-def down(_: Context, host: str = "lab") -> None:
+@command(help=HOST)
+def down(c: Any, host: str = "lab") -> None:
     """Remove a throwaway host and its drives."""
     print(f"{host} is gone, with its drives" if hosts.down(host) else f"there was no {host}")
 
 
-@task(auto_shortflags=False)
-def status(_: Context) -> None:
+@command()
+def status(c: Any) -> None:
     """List this clone's lab hosts, their ports and drives."""
     found = hosts.status()
     for one in found:
@@ -35,39 +39,39 @@ def status(_: Context) -> None:
         print("no lab host; make one: inv lab.up")
 
 
-@task(auto_shortflags=False, help=HOST)
-def reboot(_: Context, host: str = "lab") -> None:
+@command(help=HOST)
+def reboot(c: Any, host: str = "lab") -> None:
     """Reboot a lab host and wait until it is back."""
     print(f"{host} is back after {hosts.reboot(host)} s")
 
 
-@task(auto_shortflags=False, help=HOST)
-def power_cut(_: Context, host: str = "lab") -> None:
+@command(help=HOST)
+def power_cut(c: Any, host: str = "lab") -> None:
     """Pull the plug of a lab host; `inv lab.up` switches it on again."""
     hosts.power_cut(host)
     print(f"{host} is off; on again: inv lab.up --host {host}")
 
 
-@task(auto_shortflags=False, positional=["drive"], help=DRIVE)
-def pull_drive(_: Context, drive: str, host: str = "lab") -> None:
+@command(help=DRIVE)
+def pull_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Let a drive die: EIO at once, then it is gone."""
     print(f"drive {drive} of {host} was pulled ({drives.pull_drive(host, drives.number(drive))} is gone)")
 
 
-@task(auto_shortflags=False, positional=["drive"], help=DRIVE)
-def insert_drive(_: Context, drive: str, host: str = "lab") -> None:
+@command(help=DRIVE)
+def insert_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Put a new blank drive into an empty bay."""
     print(f"a blank drive {drive} is in {host}: /dev/{drives.insert_drive(host, drives.number(drive))}")
 
 
-@task(auto_shortflags=False, positional=["drive"], help=DRIVE)
-def put_back_drive(_: Context, drive: str, host: str = "lab") -> None:
+@command(help=DRIVE)
+def put_back_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Put a pulled drive back, with all that is on it."""
     print(f"drive {drive} is back in {host}: /dev/{drives.put_back_drive(host, drives.number(drive))}")
 
 
-@task(auto_shortflags=False, positional=["one", "other"], help=HOST | {"one": "a drive", "other": "another drive"})
-def swap_drives(_: Context, one: str, other: str, host: str = "lab") -> None:
+@command(help=HOST | {"one": "a drive", "other": "another drive"})
+def swap_drives(c: Any, one: str, other: str, host: str = "lab") -> None:
     """Swap two drives; their kernel names change at the next reboot."""
     drives.swap_drives(host, drives.number(one), drives.number(other))
     print(f"drives {one} and {other} of {host} are swapped from the next reboot on: inv lab.reboot --host {host}")

@@ -36,13 +36,13 @@ class Api:
     user: Secret = field(repr=False)
     password: Secret = field(repr=False)
 
-    def client(self, link: Link, node: tuple[str, int]) -> Any:
-        """A client of minio-py for one node."""
+    def client(self, link: Link, node: tuple[str, int], patience: float = 15, again: int = 1) -> Any:
+        """A client of minio-py for one node, which waits `patience` seconds for an answer and asks once more."""
         from minio import Minio
 
         host, port = node
         return Minio(
-            f"{host}:{port}", self.user.reveal(), self.password.reveal(), secure=False, region=REGION, http_client=pool(link)
+            f"{host}:{port}", self.user.reveal(), self.password.reveal(), secure=False, region=REGION, http_client=pool(link, patience, again)
         )
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
@@ -103,7 +103,7 @@ def _no_node(link: Link, why: str) -> Trouble:
     return Trouble("no MinIO node answers", where=link.target.name, why=why, hint=f"inv status --host {link.target.name}")
 
 
-def pool(link: Link) -> Any:
+def pool(link: Link, patience: float, again: int) -> Any:
     """A urllib3 pool whose connections are channels of the host's SSH connection."""
     import urllib3
     from urllib3.connection import HTTPConnection
@@ -119,7 +119,7 @@ def pool(link: Link) -> Any:
     class Pool(urllib3.HTTPConnectionPool):
         ConnectionCls = Tunnelled
 
-    manager = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=urllib3.Retry(total=1, backoff_factor=0.2))
+    manager = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=patience), retries=urllib3.Retry(total=again, backoff_factor=0.2))
     manager.pool_classes_by_scheme = {"http": Pool}
     return manager
 
@@ -190,7 +190,11 @@ def prove_data_path(api: Api, link: Link) -> None:
 
 
 def _write_and_read(api: Api, link: Link) -> None:
-    clients = [api.client(link, node) for node in api.nodes]
+    import urllib3.exceptions
+    from minio.error import MinioException
+
+    # A node that has just started may hold a request back for a minute (seen); asked again, it answers at once.
+    clients = [api.client(link, node, patience=4, again=0) for node in api.nodes]
     if not clients[0].bucket_exists(PROOF):
         clients[0].make_bucket(PROOF)
     try:
@@ -203,6 +207,7 @@ def _write_and_read(api: Api, link: Link) -> None:
                     raise OSError("what was read is not what was written")
                 answer.release_conn()
     finally:
-        for number in range(len(clients)):
-            clients[0].remove_object(PROOF, f"node{number + 1}")
-        clients[0].remove_bucket(PROOF)
+        with suppress(MinioException, urllib3.exceptions.HTTPError):
+            for number in range(len(clients)):
+                clients[0].remove_object(PROOF, f"node{number + 1}")
+            clients[0].remove_bucket(PROOF)

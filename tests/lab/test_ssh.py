@@ -490,13 +490,17 @@ def test_a_key_of_another_kind_than_known_is_a_changed_key(start):
 
 
 def test_the_known_one_of_several_host_keys_is_asked_for(start, open_link, tmp_path):
-    sshd = start(options=f"HostKey {tmp_path}/second", key="rsa") if (second(tmp_path)) else None
-    assert open_link(sshd.target()).alive()
+    second = tmp_path / "second"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", second], check=True)
+    assert open_link(start(options=f"HostKey {second}", key="rsa").target()).alive()
 
 
-def second(tmp_path: Path) -> bool:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "second"], check=True)
-    return True
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_keys_of_every_kind_will_do(start, open_link, kind):
+    sshd = start(key=kind)
+    key = sshd.keygen("other", kind)
+    (sshd.folder / "authorized").write_text(sshd.public(key) + "\n")
+    assert open_link(sshd.target(key_file=str(key))).alive()
 
 
 def test_a_revoked_key_is_refused_even_where_it_is_known(start):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from converge import ssh_config
 from converge.errors import Trouble
 from converge.ssh_config import Question, split_hop
 
@@ -48,6 +49,26 @@ def test_none_is_no_setting(ssh_says):
     found = way()
     assert found.direct
     assert found.timeout is None
+
+
+@pytest.mark.parametrize(
+    ("identity_agent", "socket"),
+    [("SSH_AUTH_SOCK", "/run/mine"), ("${OTHER}", "/run/other"), ("none", None), ("/run/%r", "/run/u")],
+)
+def test_the_agent_is_where_ssh_would_look(ssh_says, monkeypatch, identity_agent, socket):
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/mine")
+    monkeypatch.setenv("OTHER", "/run/other")
+    ssh_says(f"hostname h\nuser u\nport 22\nidentityagent {identity_agent}")
+    assert way().agent == socket
+
+
+def test_an_ssh_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh_config, "_PATIENCE", 0.2)
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Trouble, match="did not end within"):
+        way()
 
 
 def test_the_words_of_a_proxy_command_are_filled_in(ssh_says):

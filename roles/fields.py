@@ -1,0 +1,126 @@
+"""The kinds of values that settings take. What is not certain to be taken literally everywhere is refused here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from converge.secret import Secret
+
+UNREAD = Secret("a secret that has not been read")
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var/lib/docker")
+BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/log")
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
+
+
+def matches(pattern: str, said: str) -> AfterValidator:
+    """The whole text must match; otherwise `said` is the reason."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(said)
+        return value
+
+    return AfterValidator(check)
+
+
+def _address(value: str) -> str:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("an IP address such as 172.30.99.11") from None
+    if getattr(address, "scope_id", None):
+        raise ValueError("an IP address without a zone")
+    return str(address)
+
+
+def _subnet(value: str) -> str:
+    try:
+        subnet = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        why = "its host bits must be zero" if "host bits" in str(error) else "an IPv4 network such as 172.30.99.0/24"
+        raise ValueError(why) from None
+    if not 8 <= subnet.prefixlen <= 29:
+        raise ValueError("a network from /8 to /29")
+    return str(subnet)
+
+
+def _no_dots(value: str) -> str:
+    if any(part in (".", "..", "") for part in value.split("/")[1:]):
+        raise ValueError("a path without . or .. or // in it")
+    return value
+
+
+def _mountable(value: str) -> str:
+    if value in BUSY or any(value == one or value.startswith(f"{one}/") for one in SYSTEM):
+        raise ValueError("the system lives there: mount drives beneath /mnt, /srv or a directory of their own")
+    return value
+
+
+def _secret(value: Any) -> Any:
+    """A reference stands for its secret until the inventory has read it; anything else is refused, without being shown."""
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file", "command"}:
+        (text,) = value.values()
+        if isinstance(text, str) and text.isprintable() and text:
+            return UNREAD
+    raise ValueError("a secret never stands in the inventory: give a reference, {env: NAME}, {file: PATH} or {command: TEXT}")
+
+
+SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+Name = Annotated[str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")]
+Package = Annotated[str, matches(r"[a-z0-9][a-z0-9+.-]+", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit")]
+Label = Annotated[
+    str, matches(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,11}", "an XFS label has at most 12 of A-Z, a-z, 0-9, - and _, and does not begin with -")
+]
+AbsolutePath = Annotated[
+    str, matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"), AfterValidator(_no_dots)
+]
+MountPath = Annotated[
+    str, matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"), AfterValidator(_no_dots), AfterValidator(_mountable)
+]
+Device = Annotated[AbsolutePath, matches(r"/dev/.+", "a device is a path beneath /dev")]
+Options = Annotated[str, matches(r"[A-Za-z0-9_][\w=:./@%+-]*(,[A-Za-z0-9_][\w=:./@%+-]*)*", "options are words with commas and no blanks, such as defaults,noatime")]
+Line = Annotated[str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")]
+LocalFile = Annotated[Line, matches(r"[^-].*", "the path of a file on this machine; it does not begin with -")]
+Url = Annotated[str, matches(r"https?://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux")]
+CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
+KernelSetting = Annotated[str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")]
+Address = Annotated[str, AfterValidator(_address)]
+Subnet = Annotated[str, AfterValidator(_subnet)]
+BucketName = Annotated[
+    str,
+    matches(
+        r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a bucket name has 3 to 63 of a-z, 0-9, . and -, begins and ends with a letter or digit, and is no IP address",
+    ),
+]
+Size = Annotated[str, matches(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB")]
+ImageReference = Annotated[
+    str,
+    matches(
+        r"[a-z0-9][a-z0-9._-]*(:[0-9]+(?=/))?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        "an image with its version, such as docker.io/library/nginx:1.30 or one with @sha256:...",
+    ),
+]
+MinioVariable = Annotated[str, matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")]
+PolicyName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "a policy name has letters, digits, _ . and -, and begins with a letter or digit")]
+UserName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")]
+AccessKey = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_-]{2,19}", "an access key has 3 to 20 letters, digits, - and _, and does not begin with -")]
+
+
+def size_in_bytes(size: str) -> int:
+    """The number of bytes of a size such as `500GiB`."""
+    number, unit = re.fullmatch(r"(\d+)(\w+)", size).groups()  # type: ignore[union-attr]
+    return int(number) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit)
