@@ -155,9 +155,11 @@ class _Progress:
 
         self.size, self.say, self.clock = size, say, time.monotonic
         self.begun = self.last = self.clock()
+        self.sent = 0
 
-    def __call__(self, sent: int) -> None:
-        now = self.clock()
+    def __call__(self, more: int) -> None:
+        self.sent += more
+        now, sent = self.clock(), self.sent
         if now - self.last < 3 or sent < 1 << 20:
             return
         self.last = now

@@ -5,80 +5,47 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from converge.errors import Trouble
-from converge.secret import Secret
+from converge.validation import Problems
+from roles.agreement import disagreements
+from roles.fields import (
+    AbsolutePath,
+    AccessKey,
+    Address,
+    BucketName,
+    CodeName,
+    Device,
+    ImageReference,
+    KernelSetting,
+    Label,
+    Line,
+    LocalFile,
+    MinioVariable,
+    MountPath,
+    Name,
+    Options,
+    Package,
+    PolicyName,
+    SecretValue,
+    Section,
+    Size,
+    Subnet,
+    Url,
+    UserName,
+    size_in_bytes,
+)
 
-
-class Section(BaseModel):
-    """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
-
-
-def _matches(pattern: str, said: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(said)
-        return value
-
-    return AfterValidator(check)
-
-
-Name = Annotated[str, _matches(r"[a-z][a-z0-9_-]{0,30}", "a name is lower-case letters, digits, - and _, from a letter")]
-Label = Annotated[str, _matches(r"[A-Za-z0-9_-]{1,12}", "an XFS label has at most 12 letters, digits, - or _")]
-AbsolutePath = Annotated[
-    str, _matches(r"/[^\x00-\x1f\\\"'\s]*[^\x00-\x1f\\\"'\s/]", "an absolute path without blanks, quotes or a slash at the end")
-]
-Line = Annotated[str, _matches(r"[^\x00-\x1f\x7f]*", "one line of text")]
-Address = Annotated[str, AfterValidator(lambda value: str(ipaddress.ip_address(value)))]
-Subnet = Annotated[str, AfterValidator(lambda value: str(ipaddress.IPv4Network(value)))]
-BucketName = Annotated[
-    str, _matches(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket name has 3 to 63 of a-z, 0-9, . and -")
-]
-Size = Annotated[str, _matches(r"[1-9][0-9]*(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB")]
-
-
-def size_in_bytes(size: str) -> int:
-    """The number of bytes of a size such as `500GiB`."""
-    number, unit = re.fullmatch(r"(\d+)(\w+)", size).groups()  # type: ignore[union-attr]
-    return int(number) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit)
-
-
-def _secret(value: Any, info: ValidationInfo) -> Any:
-    """A reference becomes its secret where the caller resolves them; a value in plain text is refused unseen."""
-    if isinstance(value, Secret):
-        return value
-    if not (isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file", "command"}):
-        raise ValueError("a secret is a reference: {env: NAME}, {file: PATH} or {command: TEXT}")
-    resolve = (info.context or {}).get("resolve")
-    if resolve is None:
-        return Secret("not read")
-    try:
-        return resolve(value, info.field_name)
-    except Trouble as trouble:
-        told = {"what": trouble.what, "why": trouble.why, "hint": trouble.hint}
-        raise PydanticCustomError("stowage_secret", "a secret cannot be read", told) from None
-
-
-SecretValue = Annotated[Secret, BeforeValidator(_secret)]
-
-
-VENDOR_DEFAULTS = {"minioadmin", "minio123", "minio", "password", "admin", "changeme", "secret_key", "12345678"}
-"""Refused outside the lab."""
+__all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
 
 
 class Base(Section):
     """What every storage host needs."""
 
-    packages: list[Name] = Field(default=["curl", "xfsprogs", "chrony", "needrestart"], description="Debian packages")
-    sysctl: dict[str, str] = Field(
+    packages: list[Package] = Field(default=["curl", "xfsprogs", "chrony", "needrestart"], description="Debian packages")
+    sysctl: dict[KernelSetting, Line] = Field(
         default={"vm.swappiness": "10", "net.core.somaxconn": "4096"}, description="kernel settings, kept over reboots"
     )
 
@@ -86,23 +53,23 @@ class Base(Section):
 class Drive(Section):
     """One data drive: a whole blank disk that gets one filesystem."""
 
-    device: AbsolutePath = Field(description="/dev/disk/by-id/... (kernel names such as /dev/sdb only in the lab)")
+    device: Device = Field(description="/dev/disk/by-id/... (kernel names such as /dev/sdb only in the lab)")
     label: Label = Field(description="the filesystem's label, by which it is mounted")
-    path: AbsolutePath = Field(description="where it is mounted")
-    options: Line = Field(default="defaults,noatime", description="mount options; nofail and a timeout are always added")
+    path: MountPath = Field(description="where it is mounted")
+    options: Options = Field(default="defaults,noatime", description="mount options; nofail and a timeout are always added")
 
 
 class DockerSettings(Section):
     source: Literal["distribution", "docker"] = Field(
         default="distribution", description="Debian's packages, or Docker's own signed repository"
     )
-    packages: list[Name] = Field(
+    packages: list[Package] = Field(
         default=["docker.io", "docker-cli", "docker-compose", "iptables"],
         description="used with source: distribution; on Ubuntu docker.io and docker-compose-v2",
     )
-    suite: Line = Field(default="trixie", description="the repository's suite: the code name of the host's system")
-    repository: Line = Field(default="https://download.docker.com/linux", description="used with source: docker")
-    repository_key: str | None = Field(
+    suite: CodeName = Field(default="trixie", description="the repository's suite: the code name of the host's system")
+    repository: Url = Field(default="https://download.docker.com/linux", description="used with source: docker")
+    repository_key: LocalFile | None = Field(
         default=None, description="file with the repository's signing key (ASCII armour); needed with source: docker"
     )
     daemon: dict[str, Any] = Field(
@@ -118,9 +85,9 @@ class DockerSettings(Section):
 class Image(Section):
     """One row of the table of images: every image that a system runs stands here and nowhere else."""
 
-    reference: Line = Field(description="registry reference, with digest where one is pinned")
+    reference: ImageReference = Field(description="registry reference, with digest where one is pinned")
     ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
-    lab: str = Field(default="", description="how the lab builds it where no registry answers: a recipe of lab/images.py")
+    lab: Name | None = Field(default=None, description="how the lab builds it where no registry answers: a recipe of lab/images.py")
 
 
 class DataUser(Section):
@@ -151,12 +118,12 @@ class Minio(Section):
     root_drive_threshold: Size | None = Field(
         default=None, description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives"
     )
-    environment: dict[Annotated[str, _matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")], Line] = {}
+    environment: dict[MinioVariable, Line] = Field(default={}, description="further settings of the server, the same on every node")
 
 
 class Tls(Section):
-    certificate: Line = Field(description="PEM file on the operator's machine, with the chain")
-    key: Line = Field(description="PEM file of the key on the operator's machine")
+    certificate: LocalFile = Field(description="PEM file on the operator's machine, with the chain")
+    key: LocalFile = Field(description="PEM file of the key on the operator's machine")
 
 
 class Nginx(Section):
@@ -199,28 +166,28 @@ class Bucket(Section):
     @model_validator(mode="after")
     def _lock_needs(self) -> Bucket:
         if self.retention and not self.object_lock:
-            raise ValueError("retention needs object_lock: true")
+            raise Problems([(("retention",), "it needs object_lock: true")])
         if self.object_lock and not self.versioning:
-            raise ValueError("object_lock needs versioning: true")
+            raise Problems([(("object_lock",), "it needs versioning: true")])
         return self
 
 
 class Policy(Section):
     """An IAM policy; `statements` is AWS's JSON, as YAML."""
 
-    name: Name
+    name: PolicyName
     statements: list[dict[str, Any]] = Field(min_length=1)
 
 
 class ServiceAccount(Section):
-    access_key: Annotated[str, _matches(r"[A-Za-z0-9_-]{3,20}", "an access key has 3 to 20 letters, digits, - or _")]
+    access_key: AccessKey
     secret_key: SecretValue
 
 
 class User(Section):
-    name: Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ -")]
+    name: UserName
     password: SecretValue
-    policies: list[Line] = []
+    policies: list[PolicyName] = []
     service_accounts: list[ServiceAccount] = []
 
 
@@ -243,29 +210,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Settings:
-        for what, names in (
-            ("drives have the label", [drive.label for drive in self.drives]),
-            ("drives have the path", [drive.path for drive in self.drives]),
-            ("drives have the device", [drive.device for drive in self.drives]),
-            ("buckets have the name", [bucket.name for bucket in self.buckets]),
-            ("users have the name", [user.name for user in self.users]),
-            ("policies have the name", [policy.name for policy in self.policies]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"two {what} {twice[0]}")
-        subnet = ipaddress.IPv4Network(self.network.subnet)
-        nodes = self.minio.nodes if self.minio else []
-        for node in nodes:
-            if node.drive not in {drive.label for drive in self.drives}:
-                raise ValueError(f"minio node {node.name} wants the drive {node.drive}, which drives does not have")
-        for address in [*(node.address for node in nodes), *([self.nginx.address] if self.nginx else [])]:
-            if ipaddress.ip_address(address) not in subnet:
-                raise ValueError(f"{address} is not in the network {subnet}")
-        if not self.lab:
-            if self.minio and self.minio.root_password.reveal() in VENDOR_DEFAULTS:
-                raise ValueError("minio.root_password is a vendor's default, which the whole world knows")
-            for drive in self.drives:
-                if not drive.device.startswith(("/dev/disk/by-id/", "/dev/disk/by-path/")):
-                    raise ValueError(f"{drive.device} may name another drive after a reboot: use /dev/disk/by-id/...")
+        found = list(disagreements(self))
+        if found:
+            raise Problems(found)
         return self

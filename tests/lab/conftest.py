@@ -1,0 +1,86 @@
+"""A fresh clone of the project with a lab host of its own, used as a newcomer uses it: by its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parents[2]
+# Always the same place, so that a run after a crashed one finds and clears away what that one left.
+CLONE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-clone"
+
+
+@dataclass
+class Clone:
+    """A checkout and its lab host; `inv` runs a command in it, `on_host` runs a shell command on the host itself."""
+
+    root: Path
+    host: str = "lab"
+
+    def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
+        """The output of a command, standard error included; with `code` its exit code is checked."""
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=1800, **more,
+        )
+        assert code is None or done.returncode == code, f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", "invoke", *words], cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    @property
+    def vars(self) -> dict[str, Any]:
+        import yaml
+
+        return dict(yaml.safe_load((self.root / f"inventory/host_vars/{self.host}.yml").read_text()))
+
+    def ssh(self) -> list[str]:
+        said = self.vars
+        options = ["-o", f"UserKnownHostsFile={self.root}/inventory/known_hosts", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+        return ["ssh", "-i", said["ansible_ssh_private_key_file"], "-p", str(said["ansible_port"]), *options, "root@127.0.0.1"]
+
+    def on_host(self, script: str, check: bool = True) -> str:
+        done = subprocess.run([*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=300)
+        assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def secret(self, name: str) -> str:
+        return (self.root / f"inventory/secrets/{self.host}/{name}").read_text().strip()
+
+    def port(self, guest: int) -> int:
+        code = f"from lab.hosts import published; print(published({self.host!r})[{guest}])"
+        return int(subprocess.run([sys.executable, "-c", code], cwd=self.root, text=True, capture_output=True, check=True).stdout)
+
+    def changes(self, *flags: str, code: int | None = None) -> dict[str, str]:
+        """What `inv check` would change: address to action."""
+        told = json.loads(self.inv("check", "--json", *flags, code=code).splitlines()[-1])
+        return {one["address"]: one["action"] for host in told["hosts"] for one in host["changes"]}
+
+
+@pytest.fixture(scope="session")
+def clone() -> Iterator[Clone]:
+    """A clone with a bare lab host that is up."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True).stdout
+    CLONE.mkdir(parents=True, exist_ok=True)
+    there = Clone(CLONE)
+    if (CLONE / "tasks.py").exists():
+        there.inv("lab.down", code=None)
+    for name in ("roles", "converge", "runbook", "lab", "inventory/group_vars", "inventory/host_vars", "templates", "files"):
+        shutil.rmtree(CLONE / name, ignore_errors=True)
+    for name in listed.splitlines():
+        if (HERE / name).is_file():
+            (CLONE / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / name, CLONE / name)
+    there.inv("lab.up")
+    yield there
+    there.inv("lab.down", code=None)
