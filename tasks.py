@@ -16,8 +16,11 @@ ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "bucke
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:
-    wanted = [name for name in host.settings.roles if not names or name in names]
-    return [getattr(importlib.import_module(f"roles.{name}"), name) for name in wanted]
+    return [_role(name) for name in host.settings.roles if not names or name in names]
+
+
+def _role(name: str) -> Any:
+    return getattr(importlib.import_module(f"roles.{name}"), name) if name in ROLES else None
 
 
 def _deploy(c: Any, host: str, role: str, set: list[str], **options: Any) -> None:
@@ -25,7 +28,7 @@ def _deploy(c: Any, host: str, role: str, set: list[str], **options: Any) -> Non
 
     names = tuple(only(role, ROLES))
     chosen = hosts(c, host, set)
-    deploy(chosen, {one.name: _roles(one, names) for one in chosen}, Options(command=_said(), **options))
+    deploy(chosen, {one.name: _roles(one, names) for one in chosen}, Options(command=_said(), **options), None if names else _role)
 
 
 @command

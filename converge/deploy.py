@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,12 @@ class Options:
     json: bool = False
 
 
-def deploy(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], options: Options) -> None:
+def deploy(
+    hosts: Sequence[Any], roles: dict[str, Sequence[Role]], options: Options, find_role: Callable[[str], Role | None] | None = None
+) -> None:
     """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
     screen = Screen((host.name for host in hosts), quiet=options.json)
-    found = [runs.prepare(host, roles[host.name]) for host in hosts]
+    found = [runs.prepare(host, roles[host.name], find_role) for host in hosts]
     try:
         runs.each(found, lambda run: runs.look(run, options.command, lock=not options.check))
         for run in found:

@@ -44,8 +44,9 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     inventory = Inventory(root, troubles)
     _stop(troubles)
     chosen = inventory.choose(names)
-    trees = {name: _tree(inventory, name, model, sets, troubles) for name in chosen}
+    trees = {name: _tree(inventory, name, model) for name in chosen}
     _stop(troubles)
+    trees = {name: _with_sets(tree, sets, troubles) for name, tree in trees.items()}
     secrets = Vault(root) if resolve_secrets else None
     found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
     _stop(troubles)
@@ -60,10 +61,14 @@ def _stop(troubles: list[Trouble]) -> None:
         raise Troubles(unique)
 
 
-def _tree(inventory: Inventory, name: str, model: type, sets: Sequence[str], troubles: list[Trouble]) -> Node:
+def _tree(inventory: Inventory, name: str, model: type) -> Node:
     tree = lift(default_mappings(model), "default")
     for layer in inventory.layers(name):
         tree = merge(tree, layer)
+    return tree
+
+
+def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble]) -> Node:
     for one in sets:
         tree = override(tree, one, troubles)
     return tree

@@ -94,7 +94,7 @@ def compare(one: Wanted, reading: Reading, memory: dict[str, str]) -> Change:
     if refusal:
         return Change(one.role, resource, reading, Action.REFUSED, why=refusal.why, hint=refusal.hint)
     action = Action.REMOVE if after is None else Action.CREATE if reading is None else Action.UPDATE
-    drift = memory.get(resource.address) == resource.remembered()
+    drift = memory.get(resource.address, "").endswith(f" {resource.remembered()}")
     return Change(one.role, resource, reading, action, drift=drift, disrupts=resource.disrupts(reading))
 
 

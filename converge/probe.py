@@ -29,14 +29,20 @@ def script(resources: Sequence[Resource], marker: str) -> str:
 
 
 def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
-    """The reading of every resource by address, and what the host remembers of earlier deploys (address to hash)."""
+    """The reading of every resource by address, and what the host remembers of earlier deploys."""
     answers = _split(answer, marker)
     readings: dict[str, Reading] = {}
     for kind, many in kinds(resources).items():
         text, status = next(answers, ("", None))
         readings.update(zip((one.address for one in many), _read_kind(kind, many, text, status), strict=True))
     memory, _ = next(answers, ("", None))
-    return readings, dict(line.rsplit(" ", 1)[::1] for line in memory.splitlines() if " " in line)  # type: ignore[misc]
+    return readings, _memory(memory)
+
+
+def _memory(text: str) -> dict[str, str]:
+    """Address to `role hash`, of lines `role hash address`."""
+    lines = (line.split(" ", 2) for line in text.splitlines())
+    return {parts[2]: f"{parts[0]} {parts[1]}" for parts in lines if len(parts) == 3}
 
 
 def _split(answer: str, marker: str):  # type: ignore[no-untyped-def]

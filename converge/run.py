@@ -44,6 +44,8 @@ class Run:
     failure: Trouble | None = None
     changed_roles: set[str] = field(default_factory=set)
     patience: float = API_PATIENCE
+    find_role: Callable[[str], Role | None] | None = None
+    """Finds a role that the host had and its settings no longer name; None when only some roles were asked for."""
 
     @property
     def name(self) -> str:
@@ -67,14 +69,14 @@ class Run:
             self.link.close()
 
 
-def prepare(host: Any, roles: Sequence[Role]) -> Run:
+def prepare(host: Any, roles: Sequence[Role], find_role: Callable[[str], Role | None] | None = None) -> Run:
     """What the roles want of a host. Two may want the same thing, but not in two ways."""
     wants: dict[str, Wanted] = {}
     for one in (one for role in roles for one in planning.wanted(role, host)):
         first = wants.setdefault(one.resource.address, one)
         if first.resource != one.resource:
             raise Trouble(f"{one.resource.address} is wanted differently by {first.role} and by {one.role}", where=host.name)
-    return Run(host, roles, list(wants.values()))
+    return Run(host, roles, list(wants.values()), find_role=find_role)
 
 
 def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
@@ -104,7 +106,23 @@ def look(run: Run, command: str, lock: bool, meanwhile: Callable[[], None] = lam
     meanwhile()
     run.shell = RootShell(run.link, holder(command) if lock else None)
     readings, run.memory = gather(run, run.wants)
+    readings |= _what_is_gone(run)
     run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
+
+
+def _what_is_gone(run: Run) -> dict[str, Reading]:
+    """Read what the host remembers and no role wants any more; seldom anything, and then one more round trip."""
+    known = {one.resource.address for one in run.wants}
+    if not set(run.memory) - known:
+        return {}
+    from converge.gone import no_longer_wanted
+
+    if run.find_role:
+        past = {told.split(" ")[0] for told in run.memory.values()} - {one.name for one in run.roles} - set(run.host.settings.roles)
+        run.roles = [*run.roles, *(role for name in sorted(past) if (role := run.find_role(name)))]
+    gone = list(no_longer_wanted(run.host, run.memory, known, {role.name: role for role in run.roles}))
+    run.wants += gone
+    return gather(run, gone)[0] if gone else {}
 
 
 def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[str, str]]:
@@ -254,8 +272,10 @@ def _audit(run: Run, what: str, changes: list[str]) -> None:
     line.pop("doing")
     memory = ""
     if what == "end":
-        kept = run.memory | {one.address: one.resource.remembered() for one in run.done if one.resource.desired() is not None}
-        text = "".join(f"{address} {value}\n" for address, value in sorted(kept.items()))
+        gone = {one.address for one in run.done if one.resource.desired() is None}
+        made = {one.address: f"{one.role} {one.resource.remembered()}" for one in run.done}
+        kept = {address: told for address, told in (run.memory | made).items() if address not in gone}
+        text = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))
         memory = f"printf %s {quote(text)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\n"
         line["result"] = "failed" if run.failure else "done"
     folder = AUDIT.rsplit("/", 1)[0]

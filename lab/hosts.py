@@ -71,6 +71,10 @@ def _hand_over_keys(name: str, container: Any) -> None:
 def power_on(name: str) -> None:
     """Start a host that is switched off, wait until it is up, and write how to reach it."""
     container = containers.need(ensure_engine(), name, running=False)
+    if container.status == "paused":
+        container.kill("KILL")
+        container.wait()
+        container.reload()
     if container.status == "created":
         _hand_over_keys(name, container)
     if container.status != "running":
@@ -138,8 +142,8 @@ def _as_it_is(container: Any) -> LabHost:
 
 
 def _drives(container: Any) -> dict[int, str]:
-    lines = (line.split(" ") for line in containers.inside(container, "/sbin/firmware", "drives").splitlines())
-    return {int(number): image for number, _, image in lines}
+    lines = (line.split() for line in containers.inside(container, "/sbin/firmware", "drives").splitlines())
+    return {int(number): "".join(image) for number, _, *image in lines}
 
 
 def _remove_volumes(client: Any, name: str) -> None:
@@ -151,11 +155,10 @@ def _remove_volumes(client: Any, name: str) -> None:
 
 
 def _up_and_recorded(name: str, container: Any) -> None:
-    container.reload()
-    ports = claims.published(container)
+    port = claims.published(container)[22]
     with long_work(f"{name} boots") as work:
-        while not (_systemd_is_up(container) and _ssh_answers(ports[22])):
-            if work.seconds > BOOT_PATIENCE:
+        while not _is_up(container, port):
+            if container.status != "running" or work.seconds > BOOT_PATIENCE:
                 again = f"inv lab.down --host {name}, then inv lab.up --host {name}"
                 raise Trouble("the host does not come up", where=name, why=_why_not_up(container), hint=again)
             time.sleep(0.2)
@@ -168,6 +171,11 @@ def record(name: str, container: Any) -> None:
     devices = [line.split(" ")[1] for line in containers.inside(container, "/sbin/firmware", "drives").splitlines()]
     records.write_host(name, ports, records.ssh_key(name)[0], devices)
     records.trust(ports[22], containers.inside(container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
+
+
+def _is_up(container: Any, port: int) -> bool:
+    container.reload()
+    return container.status == "running" and _systemd_is_up(container) and _ssh_answers(port)
 
 
 def _systemd_is_up(container: Any) -> bool:
@@ -184,7 +192,6 @@ def _ssh_answers(port: int) -> bool:
 
 
 def _why_not_up(container: Any) -> str:
-    container.reload()
     if container.status != "running":
         return str(container.logs(tail=10).decode(errors="replace")).strip()
     ask = "systemctl is-system-running; systemctl --no-pager list-jobs; systemctl --no-pager --failed"

@@ -99,7 +99,7 @@ def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
 
 def _docker_build(client: Any, recipe: Recipe, tag: str, definition: str, context: IO[bytes], cold: bool) -> None:
     said: list[str] = []
-    before = client.images.list(tag)
+    before = client.images.list(recipe.image)
     with long_work(f"building {tag}", recipe.takes) as work:
         for event in client.api.build(
             fileobj=context,

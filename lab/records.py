@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import string
@@ -52,7 +53,7 @@ def host_vars(name: str, ports: Mapping[int, int], key: Path, drives: list[str])
         "ansible_host: 127.0.0.1",
         f"ansible_port: {ports[22]}",
         "ansible_user: root",
-        f"ansible_ssh_private_key_file: {key}",
+        f"ansible_ssh_private_key_file: {json.dumps(str(key))}",
         "drives:",
     ]
     for number, device in enumerate(drives, start=1):

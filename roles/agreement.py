@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from converge.secret import Secret
@@ -40,16 +40,21 @@ def _twice(settings: Any) -> Found:
         for step in path:
             items = getattr(items, step, None) or []
         for key in keys:
-            yield from _repeated([getattr(one, key) for one in items], lambda at, path=path, key=key: (*path, at, key))
+            yield from _repeated([getattr(one, key) for one in items], _at(*path, None, key))
     for at, bucket in enumerate(settings.buckets):
-        yield from _repeated([one.id for one in bucket.lifecycle], lambda rule, at=at: ("buckets", at, "lifecycle", rule, "id"))
+        yield from _repeated([one.id for one in bucket.lifecycle], _at("buckets", at, "lifecycle", None, "id"))
     accounts = [(user, key) for user, one in enumerate(settings.users) for key in range(len(one.service_accounts))]
     names = [settings.users[user].service_accounts[key].access_key for user, key in accounts]
     yield from _repeated(names, lambda at: ("users", accounts[at][0], "service_accounts", accounts[at][1], "access_key"))
-    yield from _repeated(settings.roles, lambda at: ("roles", at))
+    yield from _repeated(settings.roles, _at("roles", None))
 
 
-def _repeated(values: Sequence[str], path: Any) -> Found:
+def _at(*path: str | int | None) -> Callable[[int], Path]:
+    """The path of the item with a number, which goes where None stands."""
+    return lambda number: tuple(number if step is None else step for step in path)
+
+
+def _repeated(values: Sequence[str], path: Callable[[int], Path]) -> Found:
     for at, value in enumerate(values):
         if value in values[:at]:
             yield path(at), f"{value} stands twice; it must differ from the other"
@@ -152,7 +157,10 @@ def _vendor_defaults(settings: Any) -> Found:
 
 def _lengths(settings: Any) -> Found:
     for path, _, password in _passwords(settings):
-        if not 8 <= len(password.reveal()) <= 40 and not (path[-1] != "secret_key" and len(password.reveal()) > 40):
-            yield path, "MinIO takes 8 to 40 characters for a secret key" if path[-1] == "secret_key" else "MinIO takes no password of fewer than 8 characters"
+        length = len(password.reveal())
+        if path[-1] == "secret_key" and not 8 <= length <= 40:
+            yield path, "MinIO takes 8 to 40 characters here"
+        elif length < 8:
+            yield path, "MinIO takes no fewer than 8 characters here"
     if settings.minio and settings.minio.root_user is not UNREAD and len(settings.minio.root_user.reveal()) < 3:
-        yield ("minio", "root_user"), "MinIO takes no name of fewer than 3 characters"
+        yield ("minio", "root_user"), "MinIO takes no fewer than 3 characters here"

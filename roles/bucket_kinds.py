@@ -335,3 +335,57 @@ class ServiceAccount(Resource):
         # Made by the user itself: minio-py cannot make one on behalf of another.
         own = Api(self.api.nodes, Secret(self.user.name), self.user.password)
         return _doing(own, lambda client: administrator(client).add_service_account(access_key=self.name, secret_key=secret.reveal()) and None)
+
+
+@dataclass(frozen=True)
+class Gone(Resource):
+    """Something of the cluster that the settings no longer name. A bucket that holds anything is never removed."""
+
+    kind: ClassVar[str] = "gone"
+    api: Api = field(repr=False)
+    was: str
+    called: str
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def address(self) -> str:
+        return f"{self.was}:{self.called}"
+
+    def desired(self) -> None:
+        return None
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
+        def read(client: Any) -> list[Reading]:
+            iam = _iam(client)
+            places = {"policy": "policies", "minio-user": "users", "service-account": "svcaccts"}
+            return [
+                _content(client, one.called) if one.was == "bucket" else {"there": "yes"} if one.called in iam.get(places[one.was], {}) else None
+                for one in wanted
+            ]
+
+        return _reading(wanted[0].api, link, read)
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before.get("holds"):
+            return Refusal(f"it holds {before['holds']}: a bucket with objects is never removed", f"name it in buckets again, or empty it: mc rm -r --force --versions ALIAS/{self.called}")
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        remove: dict[str, Callable[[Any], Any]] = {
+            "bucket": lambda client: client.remove_bucket(self.called),
+            "policy": lambda client: administrator(client).policy_remove(self.called),
+            "minio-user": lambda client: administrator(client).user_remove(self.called),
+            "service-account": lambda client: administrator(client).delete_service_account(self.called),
+        }
+        return _doing(self.api, remove[self.was])
+
+
+def _content(client: Any, bucket: str) -> Reading:
+    if not client.bucket_exists(bucket):
+        return None
+    first = next(iter(client.list_objects(bucket, include_version=True, recursive=True)), None)
+    return {"holds": f"{first.object_name} and perhaps more" if first else ""}

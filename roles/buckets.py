@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from converge.resource import in_order
+from converge.resource import Resource, in_order
 from converge.role import Wanted, role
-from roles.bucket_kinds import Bucket, Policy, ServiceAccount, User
+from roles.bucket_kinds import Bucket, Gone, Policy, ServiceAccount, User
 from roles.minio import api_of
 
 
-@role(needs=("minio",))
+def _gone(host: Any, kind: str, name: str) -> Resource | None:
+    return Gone(api_of(host), kind, name) if host.settings.minio else None
+
+
+@role(needs=("minio",), gone=_gone)
 def buckets(host: Any) -> Wanted:
     settings, api = host.settings, api_of(host)
     yield from (Bucket(api, bucket) for bucket in settings.buckets)

@@ -127,6 +127,36 @@ sync "$new"; mv -f "$new" {self.path}
         ]
 
 
+@dataclass(frozen=True)
+class NoProject(Resource):
+    """A compose project of ours that is no longer wanted: its containers are removed, what they bound stays."""
+
+    kind: ClassVar[str] = "project"
+    project: str
+
+    @property
+    def name(self) -> str:
+        return self.project
+
+    def desired(self) -> None:
+        return None
+
+    @classmethod
+    def probe(cls, wanted: Sequence[NoProject]) -> str:
+        filters = "\n".join(
+            f"printf '%s\\n' \"$(docker ps -aq --filter label=com.docker.compose.project={quote(one.project)} | wc -l)\"" for one in wanted
+        )
+        return GUARD + filters
+
+    @classmethod
+    def read(cls, wanted: Sequence[NoProject], answer: str) -> list[Reading]:
+        counts = [*answer.split(), *["0"] * len(wanted)]
+        return [{"containers": count} if count != "0" else None for count in counts[: len(wanted)]]
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(f"docker compose -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1")]
+
+
 def _dollars(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "$$")

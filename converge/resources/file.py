@@ -228,10 +228,16 @@ class Absent(Resource):
 
     kind: ClassVar[str] = "absent"
     path: str
+    was: str = "absent"
+    """The kind of what was there, where it was ours."""
 
     @property
     def name(self) -> str:
         return self.path
+
+    @property
+    def address(self) -> str:
+        return f"{self.was}:{self.path}"
 
     def desired(self) -> None:
         return None

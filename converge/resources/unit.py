@@ -50,6 +50,25 @@ class Unit(Resource):
         return not self.active and before is not None
 
 
+@dataclass(frozen=True)
+class NoUnit(Unit):
+    """A unit of ours that is no longer wanted: disabled and stopped."""
+
+    def desired(self) -> None:  # type: ignore[override]
+        return None
+
+    @classmethod
+    def read(cls, wanted: Sequence[Unit], answer: str) -> list[Reading]:
+        readings = super().read(wanted, answer)
+        return [one if isinstance(one, dict) and (one["enabled"] == "enabled" or one["active"] == "active") else None for one in readings]
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(sh("systemctl disable -q --now -- {}", self.unit))]
+
+    def disrupts(self, before: State | None) -> bool:
+        return True
+
+
 def _state(block: dict[str, str]) -> Reading:
     if block.get("LoadState") == "not-found":
         return None

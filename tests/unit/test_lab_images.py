@@ -1,0 +1,150 @@
+"""How the lab's images and programs are named, stamped and reused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from converge.errors import Trouble
+from lab import clone, containers, engine, images, programs, progress, shell
+
+
+def test_a_build_from_source_says_its_version_in_upstreams_form() -> None:
+    assert images.MINIO.release == "RELEASE.2026-02-12T20-18-48Z"
+    assert "-X github.com/minio/minio/cmd.Version=2026-02-12T20:18:48Z" in images.MINIO.ldflags
+    assert "-X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-02-12T20-18-48Z" in images.MINIO.ldflags
+    assert "-X github.com/minio/minio/cmd.CommitID=7aac2a2c5b7c" in images.MINIO.ldflags
+    assert images.RECIPES["minio"].image == "stowage-lab/minio:RELEASE.2026-02-12T20-18-48Z"
+
+
+def test_every_recipe_has_a_dockerfile_on_the_common_base() -> None:
+    for recipe in images.RECIPES.values():
+        lines = (images.HERE / recipe.folder / "Dockerfile").read_text().splitlines()
+        assert "FROM ${BASE}" in lines, recipe.name
+
+
+def test_an_unknown_image_is_refused_with_those_there_are() -> None:
+    with pytest.raises(Trouble, match=r"cannot build 'redis'[\s\S]*machine, minio") as told:
+        images.build("redis")
+    assert "lab/images.py" in told.value.hint
+
+
+def test_an_image_is_made_anew_when_a_file_or_its_mode_or_the_base_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "HERE", tmp_path)
+    (tmp_path / "one").mkdir()
+    file = tmp_path / "one" / "Dockerfile"
+    file.write_text("FROM ${BASE}\n")
+    recipe = images.Recipe("one", "one:1", "one")
+    seen = [images._definition(recipe, "base")]
+    file.write_text("FROM ${BASE}\nRUN true\n")
+    seen.append(images._definition(recipe, "base"))
+    file.chmod(0o755)
+    seen.append(images._definition(recipe, "base"))
+    seen.append(images._definition(recipe, "newer base"))
+    assert len(set(seen)) == 4
+    assert images._definition(recipe, "newer base") == seen[-1]
+
+
+def test_the_build_context_holds_the_folder_and_the_programs(tmp_path: Path) -> None:
+    binary = tmp_path / "minio-RELEASE-linux-amd64"
+    binary.write_text("a program")
+    with (
+        images._context(images.RECIPES["minio"], {"minio": binary}) as context,
+        tarfile.open(fileobj=context) as tar,
+    ):
+        assert set(tar.getnames()) == {"Dockerfile", "entrypoint", "minio"}
+
+
+def test_a_program_in_the_cache_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = clone.cache("bin", f"mc-{images.MC.release}-linux-arm64")
+    path.write_text("built before")
+    monkeypatch.setattr(shell, "run", lambda *_, **__: pytest.fail("built again"))
+    assert programs.binary(images.MC, "arm64") == path
+
+
+def test_old_engines_are_spared_the_capability_that_nested_machines_lack() -> None:
+    assert containers.lacking("20.10.24+dfsg1") == ["SYS_RESOURCE"]
+    assert containers.lacking("26.1.5+dfsg1") == []
+
+
+def test_no_engine_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    with pytest.raises(Trouble, match="no Docker Engine answers") as told:
+        engine.ensure_engine()
+    assert "to deploy to production none is needed" in told.value.why
+    assert told.value.hint
+
+
+def test_what_the_engine_refuses_is_a_trouble() -> None:
+    import docker
+
+    @engine.plainly
+    def refused() -> None:
+        raise docker.errors.APIError("409", explanation="the name is in use")
+
+    with pytest.raises(Trouble, match="the name is in use"):
+        refused()
+
+
+def test_a_failing_program_ends_with_its_last_words_and_what_to_do() -> None:
+    with pytest.raises(Trouble) as told:
+        shell.run("the build", "sh", "-c", "echo first; echo no space left >&2; exit 3", hint="df -h")
+    assert "ended with 3" in told.value.why
+    assert told.value.why.endswith("no space left")
+    assert told.value.hint == "df -h"
+
+
+def test_a_missing_program_is_no_traceback() -> None:
+    with pytest.raises(Trouble, match="No such file or directory"):
+        shell.run("the build", "no-such-program-here")
+
+
+def test_long_work_counts_aloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    with progress.long_work("making it", takes="a minute") as work:
+        work.note("unpacking\tlibc6  ")
+        time.sleep(0.2)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "  making it (a minute) ..."
+    assert said[1] == "  making it: 0 s, unpacking libc6"
+    assert said[-1] == "  making it: done in 0 s"
+
+
+def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.long_work("a moment"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_the_firmware_is_plain_shell() -> None:
+    for script in ("machine/firmware", "machine/keep-packages", "services/minio/entrypoint"):
+        subprocess.run(["sh", "-n", str(images.HERE / script)], check=True)
+
+
+def test_importing_the_lab_does_not_load_the_docker_sdk() -> None:
+    line = "import sys, lab.hosts, lab.drives, lab.images; sys.exit('docker' in sys.modules)"
+    subprocess.run([sys.executable, "-c", line], check=True, cwd=clone.ROOT)
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs util-linux")
+def test_a_lock_says_whom_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    lock = clone.cache("build.lock")
+    with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo; sleep 0.4"], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with clone.locked("build"):
+            pass
+    assert "waiting for another lab's build: 0 s" in capsys.readouterr().err
