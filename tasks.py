@@ -7,7 +7,8 @@ import shlex
 import sys
 from typing import Any
 
-from invoke import Collection, Exit
+from invoke.collection import Collection
+from invoke.exceptions import Exit
 
 from converge.cli import ROOT, command, hosts, only
 from converge.errors import Trouble
@@ -23,12 +24,17 @@ def _role(name: str) -> Any:
     return getattr(importlib.import_module(f"roles.{name}"), name) if name in ROLES else None
 
 
-def _deploy(c: Any, host: str, role: str, set: list[str], **options: Any) -> None:
+def _deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) -> None:
     from converge.deploy import Options, deploy
 
     names = tuple(only(role, ROLES))
     chosen = hosts(c, host, set)
-    deploy(chosen, {one.name: _roles(one, names) for one in chosen}, Options(command=_said(), **options), None if names else _role)
+    deploy(
+        chosen,
+        {one.name: _roles(one, names) for one in chosen},
+        Options(command=_said(), **options),
+        None if names else _role,
+    )
 
 
 @command
@@ -52,7 +58,10 @@ def status(c, host="", json=False):  # type: ignore[no-untyped-def]
     _end(show(chosen, {one.name: _roles(one, ()) for one in chosen}, json))
 
 
-@command(positional=["service"], help={"service": "a container (default: all)", "lines": "how many", "since": "such as 42m or a time"})
+@command(
+    positional=["service"],
+    help={"service": "a container (default: all)", "lines": "how many", "since": "such as 42m or a time"},
+)
 def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ignore[no-untyped-def]
     """Show the logs of a service, or of all."""
     from runbook.services import logs
@@ -122,7 +131,16 @@ def host_trust(c, name, yes=False):  # type: ignore[no-untyped-def]
     trust(hosts(c, name, secrets=False)[0].target, yes)
 
 
-@command(name="add", help={"name": "its name in the inventory", "address": "where it is", "user": "who logs in", "port": "SSH port", "key": "private key file"})
+@command(
+    name="add",
+    help={
+        "name": "its name in the inventory",
+        "address": "where it is",
+        "user": "who logs in",
+        "port": "SSH port",
+        "key": "private key file",
+    },
+)
 def host_add(c, name, address, user="", port=0, key=""):  # type: ignore[no-untyped-def]
     """Read a new machine and write its host file and secrets."""
     from runbook.machines import add
@@ -133,7 +151,11 @@ def host_add(c, name, address, user="", port=0, key=""):  # type: ignore[no-unty
 def _one(c: Any, host: str) -> Any:
     chosen = hosts(c, host)
     if len(chosen) > 1:
-        raise Trouble("one host, please", why=f"that names {', '.join(one.name for one in chosen)}", hint=f"--host {chosen[0].name}")
+        raise Trouble(
+            "one host, please",
+            why=f"that names {', '.join(one.name for one in chosen)}",
+            hint=f"--host {chosen[0].name}",
+        )
     return chosen[0]
 
 

@@ -144,7 +144,9 @@ def _run_other(link: Link, step: Step, change: Change, report: Report) -> str:
     assert isinstance(step, Send)
     sent = _Progress(step.size, lambda text: report("says", change, text))
     status, out, err = link.send(step.command, step.source(), sent)
-    return "" if status == 0 else "\n".join([f"ended with status {status}", (out + err).decode(errors="replace")[-600:]])
+    return (
+        "" if status == 0 else "\n".join([f"ended with status {status}", (out + err).decode(errors="replace")[-600:]])
+    )
 
 
 class _Progress:

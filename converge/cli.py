@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from invoke import Exit, task
+from invoke.exceptions import Exit
+from invoke.tasks import task
 
 from converge.errors import ERROR, Trouble, Troubles
 
@@ -40,7 +41,10 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         given = options.pop("help", {})
         shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
         options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
-        options.setdefault("positional", [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty])
+        options.setdefault(
+            "positional",
+            [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty],
+        )
         return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
 
     return make(function) if function else make
@@ -53,7 +57,9 @@ def boundary(body: Callable[[], Any]) -> Any:
     except (Trouble, Troubles) as trouble:
         raise Exit(tell(trouble), code=trouble.code) from None
     except KeyboardInterrupt:
-        raise Exit("stopped; nothing that had begun was left half done without the next deploy finishing it", code=130) from None
+        raise Exit(
+            "stopped; nothing that had begun was left half done without the next deploy finishing it", code=130
+        ) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Exit(code=ERROR) from None
@@ -63,12 +69,17 @@ def boundary(body: Callable[[], Any]) -> Any:
         if os.environ.get("STOWAGE_DEBUG"):
             raise
         why = f"{type(error).__name__}: {error}"
-        raise Exit(tell(Trouble("a fault of Stowage itself", why=why, hint="STOWAGE_DEBUG=1, the same command again")), code=ERROR) from None
+        raise Exit(
+            tell(Trouble("a fault of Stowage itself", why=why, hint="STOWAGE_DEBUG=1, the same command again")),
+            code=ERROR,
+        ) from None
 
 
 def tell(trouble: Trouble | Troubles) -> str:
     """The message of an error, in red where there is a terminal."""
-    text = f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
+    text = (
+        f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
+    )
     return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
 
 
@@ -87,5 +98,9 @@ def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
     for name in (part.strip() for part in names.split(",") if part.strip()):
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            raise Trouble(f"there is no role {name}", why=f"roles are {', '.join(known)}", hint=f"--role {near[0] if near else known[0]}")
+            raise Trouble(
+                f"there is no role {name}",
+                why=f"roles are {', '.join(known)}",
+                hint=f"--role {near[0] if near else known[0]}",
+            )
         yield name

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from invoke import Exit
+from invoke.exceptions import Exit
 
 from converge import render
 from converge import run as runs
@@ -37,7 +37,10 @@ class Options:
 
 
 def deploy(
-    hosts: Sequence[Any], roles: dict[str, Sequence[Role]], options: Options, find_role: Callable[[str], Role | None] | None = None
+    hosts: Sequence[Any],
+    roles: dict[str, Sequence[Role]],
+    options: Options,
+    find_role: Callable[[str], Role | None] | None = None,
 ) -> None:
     """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
     screen = Screen((host.name for host in hosts), quiet=options.json)
@@ -101,7 +104,12 @@ def _stopper(todo: list[Run], screen: Screen) -> Any:
         pressed.append(number)
         if len(pressed) > 1:
             raise KeyboardInterrupt
-        screen.lines(["", "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)"])
+        screen.lines(
+            [
+                "",
+                "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)",
+            ]
+        )
         for run in todo:
             if run.link:
                 threading.Thread(target=run.link.send, args=(f"touch {STOP}", iter(())), daemon=True).start()
@@ -119,12 +127,22 @@ def _conclude(todo: list[Run], screen: Screen) -> None:
 def _end(found: list[Run], options: Options) -> None:
     """The failures once more, each with its next step, and the highest exit code."""
     if options.json:
-        failures = {run.name: {"what": run.failure.what, "why": run.failure.why, "try": run.failure.hint} for run in found if run.failure}
+        failures = {
+            run.name: {"what": run.failure.what, "why": run.failure.why, "try": run.failure.hint}
+            for run in found
+            if run.failure
+        }
         answer = render.as_json([run.plan for run in found if run.plan], {run.name: run.code for run in found})
-        print(json.dumps({**answer, "failures": failures, "changed": {run.name: [one.address for one in run.done] for run in found}}))
+        print(
+            json.dumps(
+                {
+                    **answer,
+                    "failures": failures,
+                    "changed": {run.name: [one.address for one in run.done] for run in found},
+                }
+            )
+        )
     failures_: list[Trouble] = [run.failure for run in found if run.failure]
     code = max((run.code for run in found), default=0)
     if code:
         raise Exit(tell(Troubles(failures_)) if failures_ else None, code=code)
-
-

@@ -20,7 +20,9 @@ _REMOVED: dict[str, Callable[[str], Resource]] = {
 }
 
 
-def no_longer_wanted(host: Any, memory: Mapping[str, str], wanted: set[str], roles: Mapping[str, Role]) -> Iterator[Wanted]:
+def no_longer_wanted(
+    host: Any, memory: Mapping[str, str], wanted: set[str], roles: Mapping[str, Role]
+) -> Iterator[Wanted]:
     """What the host remembers of these roles and they no longer want. The memory maps an address to `role hash`."""
     for address, told in sorted(memory.items(), reverse=True):
         role = roles.get(told.split(" ")[0])

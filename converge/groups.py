@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from converge.errors import Trouble, Troubles
-from converge.layers import Node, merge, read_file
+from converge.layers import Node, read_file
 
 KEYS = ("hosts", "children", "vars")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")

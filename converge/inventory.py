@@ -20,7 +20,7 @@ from converge.validation import fields, private, validate
 if TYPE_CHECKING:
     from converge.ssh import Target
 
-__all__ = ["Host", "Value", "explain", "load"]
+__all__ = ["Host", "Value", "explain", "load", "names"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     return [host for host in found if host]
 
 
+def names(root: Path) -> tuple[list[str], list[str]]:
+    """All hosts and all groups, in the order of the files."""
+    troubles: list[Trouble] = []
+    inventory = Inventory(root, troubles)
+    _stop(troubles)
+    return list(inventory.hosts), list(inventory.groups)
+
+
 def _stop(troubles: list[Trouble]) -> None:
     """Raise what has gathered, each trouble once: hosts of one group share their files."""
     if troubles:
@@ -62,10 +70,10 @@ def _stop(troubles: list[Trouble]) -> None:
 
 
 def _tree(inventory: Inventory, name: str, model: type) -> Node:
-    tree = lift(default_mappings(model), "default")
+    tree = Node({}, "inventory")
     for layer in inventory.layers(name):
         tree = merge(tree, layer)
-    return tree
+    return merge(lift(default_mappings(model), "default"), tree)
 
 
 def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble]) -> Node:

@@ -216,9 +216,7 @@ def descend(node: Node, path: Sequence[str | int]) -> Iterator[Node]:
     """The nodes on the way along a path, as far as there are any; the node itself first."""
     yield node
     for step in path:
-        if isinstance(node.value, dict) and step in node.value:
-            node = node.value[step]
-        elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+        if (isinstance(node.value, dict) and step in node.value) or (isinstance(node.value, list) and isinstance(step, int) and step < len(node.value)):
             node = node.value[step]
         else:
             return

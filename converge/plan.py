@@ -115,7 +115,9 @@ def make(
         blocker = next((held_roles[need] for need in role.needs if need in held_roles), None)
         for one in (want for want in wants if want.role == role.name):
             change = compare(one, readings.get(one.resource.address, Unknown("it was not read")), memory)
-            if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in _before(one, wants, plan)):
+            if change.action is Action.NONE and any(
+                change.resource.undone_by(two.resource) for two in _before(one, wants, plan)
+            ):
                 change = replace(change, action=Action.UPDATE, disrupts=change.resource.disrupts(change.before))
             if change.action is Action.UNKNOWN and one.resource.is_api():
                 change = _until_it_is_up(change, [made for made in plan.changes if made.role in role.needs])

@@ -23,7 +23,10 @@ def script(resources: Sequence[Resource], marker: str) -> str:
 
     A kind runs in a subshell with nothing on its standard input, so that it can end neither the probe nor read it.
     """
-    parts = [f"( {kind.probe(many)}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?" for kind, many in kinds(resources).items()]
+    parts = [
+        f"( {kind.probe(many)}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?"
+        for kind, many in kinds(resources).items()
+    ]
     parts.append(f"cat {MEMORY} 2>/dev/null\nprintf '\\n{marker} 0\\n'")
     return "\n".join(parts)
 

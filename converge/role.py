@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from converge.resource import Chain, Resource
 
 Wanted = Iterable[Resource | Chain]
+Wants = Callable[[Any], Wanted]
+Gone = Callable[[Any, str, str], Resource | None]
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,23 @@ class Role:
     """
 
     name: str
-    wants: Callable[[Any], Wanted]
+    wants: Wants
     needs: tuple[str, ...] = ()
-    gone: Callable[[Any, str, str], Resource | None] = lambda host, kind, name: None
+    gone: Gone = lambda host, kind, name: None
 
     @property
     def doc(self) -> str:
         return (self.wants.__doc__ or importlib.import_module(self.wants.__module__).__doc__ or "").strip()
 
 
-def role(function: Callable[[Any], Wanted] | None = None, **more: Any) -> Any:
+@overload
+def role(function: Wants) -> Role: ...
+@overload
+def role(*, needs: tuple[str, ...] = (), gone: Gone = ...) -> Callable[[Wants], Role]: ...
+def role(function: Wants | None = None, **more: Any) -> Role | Callable[[Wants], Role]:
     """Make a role of a generator: `@role` or `@role(needs=("docker",))`."""
 
-    def make(wants: Callable[[Any], Wanted]) -> Role:
+    def make(wants: Wants) -> Role:
         return Role(wants.__name__, wants, **more)
 
     return make(function) if function else make

@@ -145,7 +145,9 @@ class RootShell:
     def _ended(self, said: str) -> Trouble:
         status = self._pipe.exit_status()
         tail = self._pipe.stderr_tail().strip() or said.strip()[-300:]
-        return self._lost("the connection was lost" if status in (-1, None) else f"the shell ended with {status}: {tail}")
+        return self._lost(
+            "the connection was lost" if status in (-1, None) else f"the shell ended with {status}: {tail}"
+        )
 
     def _lost(self, why: str) -> Trouble:
         return Trouble(

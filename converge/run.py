@@ -75,7 +75,9 @@ def prepare(host: Any, roles: Sequence[Role], find_role: Callable[[str], Role | 
     for one in (one for role in roles for one in planning.wanted(role, host)):
         first = wants.setdefault(one.resource.address, one)
         if first.resource != one.resource:
-            raise Trouble(f"{one.resource.address} is wanted differently by {first.role} and by {one.role}", where=host.name)
+            raise Trouble(
+                f"{one.resource.address} is wanted differently by {first.role} and by {one.role}", where=host.name
+            )
     return Run(host, roles, list(wants.values()), find_role=find_role)
 
 
@@ -118,7 +120,11 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
     from converge.gone import no_longer_wanted
 
     if run.find_role:
-        past = {told.split(" ")[0] for told in run.memory.values()} - {one.name for one in run.roles} - set(run.host.settings.roles)
+        past = (
+            {told.split(" ")[0] for told in run.memory.values()}
+            - {one.name for one in run.roles}
+            - set(run.host.settings.roles)
+        )
         run.roles = [*run.roles, *(role for name in sorted(past) if (role := run.find_role(name)))]
     gone = list(no_longer_wanted(run.host, run.memory, known, {role.name: role for role in run.roles}))
     run.wants += gone
@@ -187,7 +193,11 @@ def _apply_role(
     run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
 ) -> None:
     assert run.plan and run.link and run.shell
-    if run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name)) or run.changed_roles & {*role.needs}:
+    if (
+        (run.changed_roles
+        and any(one.action is not Action.NONE for one in run.plan.of_role(role.name)))
+        or run.changed_roles & {*role.needs}
+    ):
         _replan(run, role)
     todo = [one for one in run.plan.of_role(role.name) if one.action in planning.TODO]
     if not todo:
@@ -215,8 +225,10 @@ def _apply_role(
 
 def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
     before = shown.get(change.address)
-    return before is not None and (before.action is change.action or before.action is Action.WAITING) and (
-        before.disrupts or not change.disrupts or before.action is Action.CREATE
+    return (
+        before is not None
+        and (before.action is change.action or before.action is Action.WAITING)
+        and (before.disrupts or not change.disrupts or before.action is Action.CREATE)
     )
 
 
@@ -240,11 +252,18 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     addresses = {one.address for one in done}
     wants = [one for one in run.wants if one.resource.address in addresses]
     readings, _ = gather(run, wants)
-    after = {one.address: planning.compare(want, readings[want.resource.address], {}) for want in wants for one in [want.resource]}
+    after = {
+        one.address: planning.compare(want, readings[want.resource.address], {})
+        for want in wants
+        for one in [want.resource]
+    }
     wrong = [one for one in after.values() if one.action is not Action.NONE]
     run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
     if wrong:
-        lines = "\n".join(f"{one.address}: {one.why or '; '.join(one.resource.diff(one.before)) or 'still ' + one.action.value}" for one in wrong)
+        lines = "\n".join(
+            f"{one.address}: {one.why or '; '.join(one.resource.diff(one.before)) or 'still ' + one.action.value}"
+            for one in wrong
+        )
         raise Trouble(
             "a change did not take: the host still differs after it was made",
             where=run.name,
@@ -256,18 +275,32 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
 
 def _failure(run: Run, result: Done) -> Trouble:
     left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
-    untouched = f"{len(run.done)} changes are done; not begun: {left or 'nothing else of this role'}, and the roles after it"
+    untouched = (
+        f"{len(run.done)} changes are done; not begun: {left or 'nothing else of this role'}, and the roles after it"
+    )
     if result.failed is None:
-        return Trouble("stopped, as you asked", where=run.name, untouched=untouched, hint=f"inv deploy --host {run.name}")
+        return Trouble(
+            "stopped, as you asked", where=run.name, untouched=untouched, hint=f"inv deploy --host {run.name}"
+        )
     return Trouble(
-        f"{result.failed.address} failed", where=run.name, why=result.why, untouched=untouched, hint=f"inv deploy --host {run.name}"
+        f"{result.failed.address} failed",
+        where=run.name,
+        why=result.why,
+        untouched=untouched,
+        hint=f"inv deploy --host {run.name}",
     )
 
 
 def _audit(run: Run, what: str, changes: list[str]) -> None:
     """One line of JSON on the host, synced: who did what, from which commit. No values, so no secrets."""
     assert run.shell
-    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": what, **holder(""), "commit": _commit(run), "changes": changes}
+    line = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "event": what,
+        **holder(""),
+        "commit": _commit(run),
+        "changes": changes,
+    }
     line.pop("since")
     line.pop("doing")
     memory = ""
@@ -298,6 +331,6 @@ def _commit(run: Run) -> str:
     git = run.host.root / ".git"
     try:
         head = (git / "HEAD").read_text().strip()
-        return head[:12] if not head.startswith("ref: ") else (git / head[5:]).read_text().strip()[:12]
+        return str(head if not head.startswith("ref: ") else (git / head[5:]).read_text())[:12]
     except OSError:
         return ""

@@ -13,12 +13,18 @@ def render(host: Any, name: str, **values: Any) -> str:
 
     folder = host.root / "templates"
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     try:
         return environment.get_template(name).render(host=host, **values)
     except jinja2.TemplateSyntaxError as error:
-        raise _broken(host, f"templates/{error.filename and error.name or name}:{error.lineno}", str(error.message)) from None
+        raise _broken(
+            host, f"templates/{(error.filename and error.name) or name}:{error.lineno}", str(error.message)
+        ) from None
     except jinja2.TemplateNotFound as error:
         raise _broken(host, f"templates/{name}", f"there is no template {error.name}") from None
     except jinja2.UndefinedError as error:
@@ -37,5 +43,9 @@ def _line(error: BaseException, name: str) -> int:
 
 def _broken(host: Any, where: str, why: str) -> Trouble:
     return Trouble(
-        "a template cannot be rendered", where=host.name, why=f"{where}: {why}", untouched="nothing was connected to or changed", hint=f"mend {where}"
+        "a template cannot be rendered",
+        where=host.name,
+        why=f"{where}: {why}",
+        untouched="nothing was connected to or changed",
+        hint=f"mend {where}",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from converge.errors import Trouble
 from converge.layers import Node, descend, dotted
+from converge.secret import Secret
 
 Path = tuple[str | int, ...]
 
@@ -67,7 +68,8 @@ def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     elif error["type"] == "missing":
         yield _missing(path, model, tree, whose)
     elif error["type"] == "value_error":
-        yield _fault(path, tree, whose, str(error["ctx"]["error"]), is_key=error["loc"][-1:] == ("[key]",))
+        unseen = error["loc"][-1:] == ("[key]",) or annotation(model, path) is Secret
+        yield _fault(path, tree, whose, str(error["ctx"]["error"]), unseen)
     else:
         yield _mistyped(error, path, tree, whose)
 
@@ -81,7 +83,7 @@ def _unknown(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
     if near:
         hint = f"write {near[0]} instead of {key}"
     elif elsewhere:
-        hint = f"{elsewhere[0]} is a setting"
+        hint = f"set {elsewhere[0]}"
     else:
         hint = "inventory/group_vars/all.yml shows every key"
     return Trouble(f"{dotted(path)}: unknown key", where=_where(path, tree, whose), why=f"{what} {', '.join(known)}", hint=hint)
@@ -96,10 +98,10 @@ def _missing(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
     return Trouble(what, where=_where(path, tree, whose), why=said or "it has no default", hint=f"add `{path[-1]}: ...`")
 
 
-def _fault(path: Path, tree: Node, whose: str, said: str, is_key: bool = False) -> Trouble:
+def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) -> Trouble:
     found = list(descend(tree, path))
     node = found[-1] if len(found) == len(path) + 1 else None
-    shown = "" if is_key or node is None or isinstance(node.value, (dict, list)) or private(path) else f" is {_repr(node.value)}"
+    shown = "" if unseen or node is None or isinstance(node.value, (dict, list)) or private(path) else f" is {_repr(node.value)}"
     return Trouble(f"{dotted(path) or 'the settings'}{shown}", where=_where(path, tree, whose), why=said, hint=_edit(path, tree, whose))
 
 
@@ -108,14 +110,20 @@ def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:
     node = list(descend(tree, path))[-1]
     actual, hint = _actual(node.value), _edit(path, tree, whose)
     hidden = private(path) or error["type"] in CONTAINERS or isinstance(node.value, (dict, list))
-    shown = actual if hidden else f"{actual} {_repr(node.value)}"
+    shown = actual.replace("the ", "a ") if hidden else f"{actual} {_repr(node.value)}"
     if error["type"] == "string_type" and node.written:
-        hint = "quote it" if private(path) else f'quote it: "{node.written}"'
+        hint = "quote it" if private(path) else _quoted(path, node)
         if not hidden and node.written != str(node.value):
             shown = f"{actual}: YAML reads {node.written} as {_repr(node.value)}"
     elif isinstance(node.value, str) and error["type"] in ("int_type", "bool_type"):
         hint = f"write {expected}, without quotes"
     return Trouble(f"{dotted(path)} is {shown}", where=_where(path, tree, whose), why=f"expected {expected}", hint=hint)
+
+
+def _quoted(path: Path, node: Node) -> str:
+    if node.origin == "--set":
+        return f"--set '{'.'.join(map(str, path))}=\"{node.written}\"'"
+    return f'quote it: "{node.written}"'
 
 
 def _actual(value: Any) -> str:

@@ -14,7 +14,20 @@ Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]
 
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
-VENDOR_DEFAULTS = {"minioadmin", "minio123", "minio", "password", "admin", "administrator", "changeme", "secret", "secret_key", "12345678", "root", "rootpass"}
+VENDOR_DEFAULTS = {
+    "minioadmin",
+    "minio123",
+    "minio",
+    "password",
+    "admin",
+    "administrator",
+    "changeme",
+    "secret",
+    "secret_key",
+    "12345678",
+    "root",
+    "rootpass",
+}
 """Passwords that stand in manuals and examples: refused outside the lab."""
 DIFFERENT = (
     (("drives",), ("label", "path", "device")),
@@ -45,7 +58,9 @@ def _twice(settings: Any) -> Found:
         yield from _repeated([one.id for one in bucket.lifecycle], _at("buckets", at, "lifecycle", None, "id"))
     accounts = [(user, key) for user, one in enumerate(settings.users) for key in range(len(one.service_accounts))]
     names = [settings.users[user].service_accounts[key].access_key for user, key in accounts]
-    yield from _repeated(names, lambda at: ("users", accounts[at][0], "service_accounts", accounts[at][1], "access_key"))
+    yield from _repeated(
+        names, lambda at: ("users", accounts[at][0], "service_accounts", accounts[at][1], "access_key")
+    )
     yield from _repeated(settings.roles, _at("roles", None))
 
 
@@ -104,7 +119,11 @@ def _addresses(settings: Any) -> Found:
         taken.append((("nginx", "address"), settings.nginx.address))
         if settings.nginx.address in [node.address for node in nodes]:
             yield ("nginx", "address"), "a node of minio has this address"
-    reserved = {subnet.network_address: "the network itself", subnet.broadcast_address: "its broadcast", subnet.network_address + 1: "Docker's gateway"}
+    reserved = {
+        subnet.network_address: "the network itself",
+        subnet.broadcast_address: "its broadcast",
+        subnet.network_address + 1: "Docker's gateway",
+    }
     for path, address in taken:
         ip = ipaddress.ip_address(address)
         if ip not in subnet:
@@ -143,7 +162,9 @@ def _passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
     for at, user in enumerate(settings.users):
         found.append((("users", at, "password"), user.name, user.password))
         for number, account in enumerate(user.service_accounts):
-            found.append((("users", at, "service_accounts", number, "secret_key"), account.access_key, account.secret_key))
+            found.append(
+                (("users", at, "service_accounts", number, "secret_key"), account.access_key, account.secret_key)
+            )
     return (one for one in found if one[2] is not UNREAD)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from converge.resource import in_order
 from converge.resources.file import File
 from converge.resources.package import Packages
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
 from converge.resources.unit import Unit
-from converge.resource import in_order
 from converge.role import Wanted, role
 
 NEEDRESTART = "# A storage host restarts its services when its operator says so.\n$nrconf{restart} = 'l';\n$nrconf{kernelhints} = 0;\n"
@@ -28,7 +28,10 @@ def base(host: Any) -> Wanted:
     yield from (Sysctl(key, value) for key, value in sorted(settings.sysctl.items()))
     # An index of object storage would read every inode of every drive, every night.
     pruned = " ".join(drive.path for drive in host.settings.drives)
-    yield File("/etc/updatedb.conf", f'PRUNE_BIND_MOUNTS="yes"\nPRUNENAMES=".git .bzr .hg .svn"\nPRUNEPATHS="/tmp /var/spool /media /var/lib/docker {pruned}"\nPRUNEFS="NFS nfs nfs4 proc smbfs autofs overlay sysfs tmpfs"\n')
+    yield File(
+        "/etc/updatedb.conf",
+        f'PRUNE_BIND_MOUNTS="yes"\nPRUNENAMES=".git .bzr .hg .svn"\nPRUNEPATHS="/tmp /var/spool /media /var/lib/docker {pruned}"\nPRUNEFS="NFS nfs nfs4 proc smbfs autofs overlay sysfs tmpfs"\n',
+    )
     yield from _needrestart(settings.packages)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from converge.ssh import Link
 
 
-def _doing(api: Api, act: Callable[[Any], None]) -> list[Step]:
+def _doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
     """One API call as a step; what MinIO says becomes the error."""
 
     def run(link: Link) -> None:
@@ -64,7 +64,9 @@ class Bucket(Resource):
 
         want = self.settings
         retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
-        rules = sorted(_rule(rule.id, rule.prefix, rule.expire_days, rule.expire_noncurrent_days) for rule in want.lifecycle)
+        rules = sorted(
+            _rule(rule.id, rule.prefix, rule.expire_days, rule.expire_noncurrent_days) for rule in want.lifecycle
+        )
         return {
             "versioning": "on" if want.versioning else "off",
             "object_lock": "on" if want.object_lock else "off",
@@ -86,7 +88,9 @@ class Bucket(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["object_lock"] != self.desired()["object_lock"]:
-            return Refusal("object lock can only be chosen when a bucket is made", "make a new bucket and copy the objects")
+            return Refusal(
+                "object lock can only be chosen when a bucket is made", "make a new bucket and copy the objects"
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -108,7 +112,7 @@ def _rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, mo
     return ", ".join(part for part in parts if part)
 
 
-def _bucket(name: str, files: dict[str, bytes]) -> State:
+def _bucket(name: str, files: dict[str, bytes]) -> dict[str, str]:
     import xml.etree.ElementTree as ET
 
     def text(file: str) -> str:
@@ -163,15 +167,24 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
     want, name, after = bucket.settings, bucket.name, bucket.desired()
     if before is None:
         client.make_bucket(name, object_lock=want.object_lock)
-    now = before or _bucket(name, {}) | {"versioning": "on" if want.object_lock else "off"}
+    now = dict(before) if before else _bucket(name, {}) | {"versioning": "on" if want.object_lock else "off"}
     if now["versioning"] != after["versioning"]:
         client.set_bucket_versioning(name, VersioningConfig(ENABLED if want.versioning else SUSPENDED))
     if now["retention"] != after["retention"]:
         kept = want.retention
-        client.set_object_lock_config(name, ObjectLockConfig(kept.mode.upper(), kept.days, DAYS) if kept else ObjectLockConfig())
+        if kept:
+            client.set_object_lock_config(name, ObjectLockConfig(kept.mode.upper(), kept.days, DAYS))
+        else:
+            client.delete_object_lock_config(name)
     if now["quota"] != after["quota"]:
         size = int(after["quota"].split(" ")[0]) if want.quota else 0
-        admin(client, "PUT", "set-bucket-quota", {"bucket": name}, json.dumps({"quota": size, "size": size, "quotatype": "hard"}).encode())
+        admin(
+            client,
+            "PUT",
+            "set-bucket-quota",
+            {"bucket": name},
+            json.dumps({"quota": size, "size": size, "quotatype": "hard"}).encode(),
+        )
     if now["lifecycle"] == after["lifecycle"]:
         return
     rules = [
@@ -181,7 +194,9 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
             rule_filter=Filter(prefix=rule.prefix),
             expiration=Expiration(days=rule.expire_days) if rule.expire_days else None,
             noncurrent_version_expiration=(
-                NoncurrentVersionExpiration(noncurrent_days=rule.expire_noncurrent_days) if rule.expire_noncurrent_days else None
+                NoncurrentVersionExpiration(noncurrent_days=rule.expire_noncurrent_days)
+                if rule.expire_noncurrent_days
+                else None
             ),
         )
         for rule in want.lifecycle
@@ -195,7 +210,9 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
 def _iam(client: Any) -> dict[str, Any]:
     """All of IAM in one request, in memory only: it holds secret keys in clear text."""
     files = unzipped(admin(client, "GET", "export-iam"))
-    return {name.rpartition("/")[2].removesuffix(".json"): json.loads(data or b"{}") or {} for name, data in files.items()}
+    return {
+        name.rpartition("/")[2].removesuffix(".json"): json.loads(data or b"{}") or {} for name, data in files.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -217,13 +234,18 @@ class Policy(Resource):
     def ask(cls, link: Link, wanted: Sequence[Policy]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
             have = _iam(client).get("policies", {})
-            return [{"statements": _statements(have[one.name].get("Statement", []))} if one.name in have else None for one in wanted]
+            return [
+                {"statements": _statements(have[one.name].get("Statement", []))} if one.name in have else None
+                for one in wanted
+            ]
 
         return _reading(wanted[0].api, link, read)
 
     def fix(self, before: State | None) -> list[Step]:
         body = json.dumps({"Version": "2012-10-17", "Statement": self.settings.statements}).encode()
-        return _doing(self.api, lambda client: admin(client, "PUT", "add-canned-policy", {"name": self.name}, body) and None)
+        return _doing(
+            self.api, lambda client: admin(client, "PUT", "add-canned-policy", {"name": self.name}, body) and None
+        )
 
 
 def _statements(statements: Sequence[dict[str, Any]]) -> str:
@@ -232,7 +254,10 @@ def _statements(statements: Sequence[dict[str, Any]]) -> str:
     def plain(value: Any) -> Any:
         return sorted(value) if isinstance(value, list) else [value]
 
-    listed = [{key: plain(value) if key in ("Action", "Resource") else value for key, value in one.items()} for one in statements]
+    listed = [
+        {key: plain(value) if key in ("Action", "Resource") else value for key, value in one.items()}
+        for one in statements
+    ]
     return json.dumps(sorted(listed, key=lambda one: json.dumps(one, sort_keys=True)), sort_keys=True)
 
 
@@ -278,7 +303,9 @@ def _user(iam: dict[str, Any], name: str) -> Reading:
     return {
         "password": fingerprint(Secret(user.get("secretKey", ""))),
         "policies": ",".join(sorted(filter(None, policies.split(",")))),
-        "status": user.get("status", "").replace("on", "enabled") if user.get("status") == "on" else user.get("status", ""),
+        "status": user.get("status", "").replace("on", "enabled")
+        if user.get("status") == "on"
+        else user.get("status", ""),
     }
 
 
@@ -316,7 +343,12 @@ class ServiceAccount(Resource):
         def read(client: Any) -> list[Reading]:
             have = _iam(client).get("svcaccts", {})
             found = [have.get(one.name) for one in wanted]
-            return [{"secret_key": fingerprint(Secret(one.get("secretKey", ""))), "user": one.get("parent", "")} if one else None for one in found]
+            return [
+                {"secret_key": fingerprint(Secret(one.get("secretKey", ""))), "user": one.get("parent", "")}
+                if one
+                else None
+                for one in found
+            ]
 
         return _reading(wanted[0].api, link, read)
 
@@ -331,10 +363,20 @@ class ServiceAccount(Resource):
     def fix(self, before: State | None) -> list[Step]:
         secret = self.settings.secret_key
         if before:
-            return _doing(self.api, lambda client: administrator(client).update_service_account(self.name, secret_key=secret.reveal()) and None)
+            return _doing(
+                self.api,
+                lambda client: (
+                    administrator(client).update_service_account(self.name, secret_key=secret.reveal()) and None
+                ),
+            )
         # Made by the user itself: minio-py cannot make one on behalf of another.
         own = Api(self.api.nodes, Secret(self.user.name), self.user.password)
-        return _doing(own, lambda client: administrator(client).add_service_account(access_key=self.name, secret_key=secret.reveal()) and None)
+        return _doing(
+            own,
+            lambda client: (
+                administrator(client).add_service_account(access_key=self.name, secret_key=secret.reveal()) and None
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -363,7 +405,11 @@ class Gone(Resource):
             iam = _iam(client)
             places = {"policy": "policies", "minio-user": "users", "service-account": "svcaccts"}
             return [
-                _content(client, one.called) if one.was == "bucket" else {"there": "yes"} if one.called in iam.get(places[one.was], {}) else None
+                _content(client, one.called)
+                if one.was == "bucket"
+                else {"there": "yes"}
+                if one.called in iam.get(places[one.was], {})
+                else None
                 for one in wanted
             ]
 
@@ -371,7 +417,10 @@ class Gone(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("holds"):
-            return Refusal(f"it holds {before['holds']}: a bucket with objects is never removed", f"name it in buckets again, or empty it: mc rm -r --force --versions ALIAS/{self.called}")
+            return Refusal(
+                f"it holds {before['holds']}: a bucket with objects is never removed",
+                f"name it in buckets again, or empty it: mc rm -r --force --versions ALIAS/{self.called}",
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:

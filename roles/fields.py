@@ -11,7 +11,22 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from converge.secret import Secret
 
 UNREAD = Secret("a secret that has not been read")
-SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr", "/var/lib/docker")
+SYSTEM = (
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/lib/docker",
+)
 BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/log")
 
 
@@ -74,28 +89,53 @@ def _secret(value: Any) -> Any:
         (text,) = value.values()
         if isinstance(text, str) and text.isprintable() and text:
             return UNREAD
-    raise ValueError("a secret never stands in the inventory: give a reference, {env: NAME}, {file: PATH} or {command: TEXT}")
+    raise ValueError(
+        "a secret never stands in the inventory: give a reference, {env: NAME}, {file: PATH} or {command: TEXT}"
+    )
 
 
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
-Name = Annotated[str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")]
-Package = Annotated[str, matches(r"[a-z0-9][a-z0-9+.-]+", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit")]
+Name = Annotated[
+    str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")
+]
+Package = Annotated[
+    str, matches(r"[a-z0-9][a-z0-9+.-]+", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit")
+]
 Label = Annotated[
-    str, matches(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,11}", "an XFS label has at most 12 of A-Z, a-z, 0-9, - and _, and does not begin with -")
+    str,
+    matches(
+        r"[A-Za-z0-9_][A-Za-z0-9_-]{0,11}",
+        "an XFS label has at most 12 of A-Z, a-z, 0-9, - and _, and does not begin with -",
+    ),
 ]
 AbsolutePath = Annotated[
-    str, matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"), AfterValidator(_no_dots)
+    str,
+    matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"),
+    AfterValidator(_no_dots),
 ]
 MountPath = Annotated[
-    str, matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"), AfterValidator(_no_dots), AfterValidator(_mountable)
+    str,
+    matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),
+    AfterValidator(_no_dots),
+    AfterValidator(_mountable),
 ]
 Device = Annotated[AbsolutePath, matches(r"/dev/.+", "a device is a path beneath /dev")]
-Options = Annotated[str, matches(r"[A-Za-z0-9_][\w=:./@%+-]*(,[A-Za-z0-9_][\w=:./@%+-]*)*", "options are words with commas and no blanks, such as defaults,noatime")]
-Line = Annotated[str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")]
+Options = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9_][\w=:./@%+-]*(,[A-Za-z0-9_][\w=:./@%+-]*)*",
+        "options are words with commas and no blanks, such as defaults,noatime",
+    ),
+]
+Line = Annotated[
+    str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")
+]
 LocalFile = Annotated[Line, matches(r"[^-].*", "the path of a file on this machine; it does not begin with -")]
 Url = Annotated[str, matches(r"https?://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux")]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
-KernelSetting = Annotated[str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")]
+KernelSetting = Annotated[
+    str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")
+]
 Address = Annotated[str, AfterValidator(_address)]
 Subnet = Annotated[str, AfterValidator(_subnet)]
 BucketName = Annotated[
@@ -115,9 +155,23 @@ ImageReference = Annotated[
     ),
 ]
 MinioVariable = Annotated[str, matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")]
-PolicyName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "a policy name has letters, digits, _ . and -, and begins with a letter or digit")]
-UserName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")]
-AccessKey = Annotated[str, matches(r"[A-Za-z0-9_][A-Za-z0-9_-]{2,19}", "an access key has 3 to 20 letters, digits, - and _, and does not begin with -")]
+PolicyName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}",
+        "a policy name has letters, digits, _ . and -, and begins with a letter or digit",
+    ),
+]
+UserName = Annotated[
+    str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
+]
+AccessKey = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9_][A-Za-z0-9_-]{2,19}",
+        "an access key has 3 to 20 letters, digits, - and _, and does not begin with -",
+    ),
+]
 
 
 def size_in_bytes(size: str) -> int:

@@ -36,7 +36,9 @@ class LocalImage:
 
     def _missing(self, why: str) -> Trouble:
         hint = "inv lab.up" if self.reference.startswith("stowage-lab/") else f"docker pull {self.reference}"
-        return Trouble(f"the image {self.reference} cannot be shipped", why=why, untouched="the host was not changed", hint=hint)
+        return Trouble(
+            f"the image {self.reference} cannot be shipped", why=why, untouched="the host was not changed", hint=hint
+        )
 
     def content(self) -> Content:
         return Content.of(self._inspected)
@@ -58,7 +60,10 @@ def image(host: Any, name: str) -> Image:
     table = host.settings.images
     if name not in table:
         raise Trouble(
-            f"no image is named {name}", where=host.name, why=f"images has {', '.join(table) or 'nothing'}", hint=f"add images.{name}"
+            f"no image is named {name}",
+            where=host.name,
+            why=f"images has {', '.join(table) or 'nothing'}",
+            hint=f"add images.{name}",
         )
     row = table[name]
     plain = row.reference.removeprefix("docker.io/").partition("@")[0].partition(":")[0]

@@ -23,7 +23,10 @@ def minio(host: Any) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     names = [node.name for node in settings.nodes]
     secret = {"root_user": settings.root_user, "root_password": settings.root_password}
-    files = [File(f"{SECRETS}/{name}", value, owner=owner.name, group=owner.name, mode="0400") for name, value in secret.items()]
+    files = [
+        File(f"{SECRETS}/{name}", value, owner=owner.name, group=owner.name, mode="0400")
+        for name, value in secret.items()
+    ]
     # A new root credential must reach all nodes at once; only its hash goes into the label.
     salted = f"{salt(host, settings.image)} {' '.join(one.sha256[:12] for one in files)}"
     api = api_of(host)
@@ -52,7 +55,12 @@ def minio(host: Any) -> Wanted:
 def settings_of(host: Any) -> Any:
     """The minio section, which a host with this role must have."""
     if host.settings.minio is None:
-        raise Trouble("the role minio needs settings", where=host.name, why="the inventory has no minio section", hint="see inventory/group_vars/weatherlearn.yml")
+        raise Trouble(
+            "the role minio needs settings",
+            where=host.name,
+            why="the inventory has no minio section",
+            hint="see inventory/group_vars/weatherlearn.yml",
+        )
     return host.settings.minio
 
 
@@ -81,7 +89,16 @@ def service(host: Any, node: Any) -> dict[str, Any]:
         "image": image(host, settings.image).reference,
         "container_name": node.name,
         "hostname": node.name,
-        "command": ["server", "--address", ":9000", "--console-address", ":9001", "--certs-dir", "/tmp/certs", *endpoints(settings.nodes)],
+        "command": [
+            "server",
+            "--address",
+            ":9000",
+            "--console-address",
+            ":9001",
+            "--certs-dir",
+            "/tmp/certs",
+            *endpoints(settings.nodes),
+        ],
         "user": f"{owner.uid}:{owner.uid}",
         "restart": "unless-stopped",
         "stop_grace_period": f"{GRACE}s",
@@ -93,7 +110,13 @@ def service(host: Any, node: Any) -> dict[str, Any]:
         "volumes": [
             # Missing on any drive but the right one, and never made by Docker: then the node does not start.
             {"type": "bind", "source": f"{path}/{node.drive}", "target": "/data", "bind": {"create_host_path": False}},
-            {"type": "bind", "source": SECRETS, "target": INSIDE, "read_only": True, "bind": {"create_host_path": False}},
+            {
+                "type": "bind",
+                "source": SECRETS,
+                "target": INSIDE,
+                "read_only": True,
+                "bind": {"create_host_path": False},
+            },
         ],
         "networks": {network.name: {"ipv4_address": node.address}},
         # Fixed, so that a node that is away does not lose its name.

@@ -42,7 +42,12 @@ class Api:
 
         host, port = node
         return Minio(
-            f"{host}:{port}", self.user.reveal(), self.password.reveal(), secure=False, region=REGION, http_client=pool(link, patience, again)
+            f"{host}:{port}",
+            self.user.reveal(),
+            self.password.reveal(),
+            secure=False,
+            region=REGION,
+            http_client=pool(link, patience, again),
         )
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
@@ -58,7 +63,11 @@ def _living(link: Link, nodes: Sequence[tuple[str, int]]) -> tuple[str, int]:
     """The first node that takes a connection; found once for all questions that are asked at the same moment."""
     with _FINDING:
         future = _LIVING.get(link)
-        if future is None or (future.done() and future.exception()) or (future.done() and not _takes(link, future.result())):
+        if (
+            future is None
+            or (future.done() and future.exception())
+            or (future.done() and not _takes(link, future.result()))
+        ):
             future = _LIVING[link] = Future()
             Thread(target=_race, args=(link, nodes, future), daemon=True).start()
     try:
@@ -100,7 +109,9 @@ def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str,
 
 
 def _no_node(link: Link, why: str) -> Trouble:
-    return Trouble("no MinIO node answers", where=link.target.name, why=why, hint=f"inv status --host {link.target.name}")
+    return Trouble(
+        "no MinIO node answers", where=link.target.name, why=why, hint=f"inv status --host {link.target.name}"
+    )
 
 
 def pool(link: Link, patience: float, again: int) -> Any:
@@ -119,7 +130,9 @@ def pool(link: Link, patience: float, again: int) -> Any:
     class Pool(urllib3.HTTPConnectionPool):
         ConnectionCls = Tunnelled
 
-    manager = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=patience), retries=urllib3.Retry(total=again, backoff_factor=0.2))
+    manager = urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=patience), retries=urllib3.Retry(total=again, backoff_factor=0.2)
+    )
     manager.pool_classes_by_scheme = {"http": Pool}
     return manager
 
@@ -130,7 +143,7 @@ def admin(client: Any, method: str, path: str, query: dict[str, str] | None = No
     from datetime import UTC, datetime
     from urllib.parse import urlencode, urlsplit
 
-    from minio.credentials import Credentials
+    from minio.credentials.credentials import Credentials
     from minio.signer import sign_v4_s3
 
     base, now = client._base_url, datetime.now(UTC)
@@ -165,7 +178,13 @@ def administrator(client: Any) -> Any:
     """minio-py's admin client for the node of a client; its calls encrypt what is secret."""
     from minio import MinioAdmin
 
-    return MinioAdmin(endpoint=client._base_url.host, credentials=client._provider, region=REGION, secure=False, http_client=client._http)
+    return MinioAdmin(
+        endpoint=client._base_url.host,
+        credentials=client._provider,
+        region=REGION,
+        secure=False,
+        http_client=client._http,
+    )
 
 
 def unzipped(data: bytes) -> dict[str, bytes]:
@@ -185,7 +204,9 @@ def prove_data_path(api: Api, link: Link) -> None:
             return _write_and_read(api, link)
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             if time.monotonic() > until:
-                raise Trouble("MinIO runs, but data does not pass through all nodes", where=link.target.name, why=str(error)) from None
+                raise Trouble(
+                    "MinIO runs, but data does not pass through all nodes", where=link.target.name, why=str(error)
+                ) from None
             time.sleep(2)
 
 

@@ -25,7 +25,12 @@ CONFIG = f"{HERE}/nginx.conf"
 def nginx(host: Any) -> Wanted:
     settings, owner = host.settings.nginx, host.settings.data_user
     if settings is None:
-        raise Trouble("the role nginx needs settings", where=host.name, why="the inventory has no nginx section", hint="see inventory/group_vars/weatherlearn.yml")
+        raise Trouble(
+            "the role nginx needs settings",
+            where=host.name,
+            why="the inventory has no nginx section",
+            hint="see inventory/group_vars/weatherlearn.yml",
+        )
     reference = image(host, settings.image).reference
     # Proven by the very program that will read it; the directory is bound, since a renamed file stays the old one inside.
     check = (
@@ -41,9 +46,22 @@ def nginx(host: Any) -> Wanted:
         Directory(HERE, group=owner.name, mode="0750"),
         *certificates,
         File(CONFIG, config, mode="0644", check=check),
-        Project("nginx", {"nginx": service(host)}, {host.settings.network.name: {"external": True}}, salt={"nginx": salt(host, settings.image)}),
-        FreshContainer("nginx", (CONFIG, *(one.path for one in certificates)), ("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf")),
-        Answers("nginx", (f"{scheme}://{settings.address}:9000/stowage/alive", f"{scheme}://{settings.address}:9001/stowage/alive"), within=30),
+        Project(
+            "nginx",
+            {"nginx": service(host)},
+            {host.settings.network.name: {"external": True}},
+            salt={"nginx": salt(host, settings.image)},
+        ),
+        FreshContainer(
+            "nginx",
+            (CONFIG, *(one.path for one in certificates)),
+            ("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
+        ),
+        Answers(
+            "nginx",
+            (f"{scheme}://{settings.address}:9000/stowage/alive", f"{scheme}://{settings.address}:9001/stowage/alive"),
+            within=30,
+        ),
     )
 
 
@@ -60,10 +78,14 @@ def _certificates(host: Any) -> list[File]:
 
 def _read(host: Any, name: str, path: str) -> str:
     try:
-        return (host.root / Path(path).expanduser()).read_text()
+        return str((host.root / Path(path).expanduser()).read_text())
     except OSError as error:
         raise Trouble(
-            f"nginx.tls.{name} cannot be read", where=host.name, why=f"{path}: {error.strerror}", untouched="nothing was connected to or changed", hint=f"ls -l {path}"
+            f"nginx.tls.{name} cannot be read",
+            where=host.name,
+            why=f"{path}: {error.strerror}",
+            untouched="nothing was connected to or changed",
+            hint=f"ls -l {path}",
         ) from None
 
 
@@ -81,8 +103,13 @@ def service(host: Any) -> dict[str, Any]:
         "tmpfs": ["/tmp"],
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "ports": [f"{_bracketed(settings.listen)}:{settings.api_port}:9000", f"{_bracketed(settings.listen)}:{settings.console_port}:9001"],
-        "volumes": [{"type": "bind", "source": HERE, "target": INSIDE, "read_only": True, "bind": {"create_host_path": False}}],
+        "ports": [
+            f"{_bracketed(settings.listen)}:{settings.api_port}:9000",
+            f"{_bracketed(settings.listen)}:{settings.console_port}:9001",
+        ],
+        "volumes": [
+            {"type": "bind", "source": HERE, "target": INSIDE, "read_only": True, "bind": {"create_host_path": False}}
+        ],
         "networks": {host.settings.network.name: {"ipv4_address": settings.address}},
         "stop_signal": "SIGQUIT",
         "stop_grace_period": "60s",

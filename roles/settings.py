@@ -44,7 +44,9 @@ __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
 class Base(Section):
     """What every storage host needs."""
 
-    packages: list[Package] = Field(default=["curl", "xfsprogs", "chrony", "needrestart"], description="Debian packages")
+    packages: list[Package] = Field(
+        default=["curl", "xfsprogs", "chrony", "needrestart"], description="Debian packages"
+    )
     sysctl: dict[KernelSetting, Line] = Field(
         default={"vm.swappiness": "10", "net.core.somaxconn": "4096"}, description="kernel settings, kept over reboots"
     )
@@ -56,7 +58,9 @@ class Drive(Section):
     device: Device = Field(description="/dev/disk/by-id/... (kernel names such as /dev/sdb only in the lab)")
     label: Label = Field(description="the filesystem's label, by which it is mounted")
     path: MountPath = Field(description="where it is mounted")
-    options: Options = Field(default="defaults,noatime", description="mount options; nofail and a timeout are always added")
+    options: Options = Field(
+        default="defaults,noatime", description="mount options; nofail and a timeout are always added"
+    )
 
 
 class DockerSettings(Section):
@@ -87,7 +91,9 @@ class Image(Section):
 
     reference: ImageReference = Field(description="registry reference, with digest where one is pinned")
     ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
-    lab: Name | None = Field(default=None, description="how the lab builds it where no registry answers: a recipe of lab/images.py")
+    lab: Name | None = Field(
+        default=None, description="how the lab builds it where no registry answers: a recipe of lab/images.py"
+    )
 
 
 class DataUser(Section):
@@ -116,9 +122,12 @@ class Minio(Section):
     root_user: SecretValue
     root_password: SecretValue
     root_drive_threshold: Size | None = Field(
-        default=None, description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives"
+        default=None,
+        description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives",
     )
-    environment: dict[MinioVariable, Line] = Field(default={}, description="further settings of the server, the same on every node")
+    environment: dict[MinioVariable, Line] = Field(
+        default={}, description="further settings of the server, the same on every node"
+    )
 
 
 class Tls(Section):
@@ -194,7 +203,9 @@ class User(Section):
 class Settings(Section):
     """Everything that a host's group_vars, host_vars and --set may say."""
 
-    lab: bool = Field(default=False, description="a throwaway host: vendor default credentials and kernel names allowed")
+    lab: bool = Field(
+        default=False, description="a throwaway host: vendor default credentials and kernel names allowed"
+    )
     roles: list[Name] = Field(default=[], description="what this host is, in the order in which it is built")
     base: Base = Base()
     drives: list[Drive] = []

@@ -36,7 +36,11 @@ def disks(host: Any) -> list[dict[str, str]]:
         if device not in names or "wwn-" in names[device]:
             names[device] = name
     found = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines()]
-    return [{key.lower(): value for key, value in one.items()} | {"by_id": names.get(f"/dev/{one['NAME']}", "")} for one in found if one["TYPE"] in ("disk", "loop")]
+    return [
+        {key.lower(): value for key, value in one.items()} | {"by_id": names.get(f"/dev/{one['NAME']}", "")}
+        for one in found
+        if one["TYPE"] in ("disk", "loop")
+    ]
 
 
 def show(host: Any, as_json: bool) -> None:
@@ -50,7 +54,9 @@ def show(host: Any, as_json: bool) -> None:
     for one in found:
         label = wanted.get(one["by_id"]) or wanted.get(f"/dev/{one['name']}") or "-"
         holds = f"{one['fstype']} {one['label']}".strip() or "blank or unknown"
-        print(f"  {label:8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}")
+        print(
+            f"  {label:8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}"
+        )
 
 
 def replace(host: Any, label: str, yes: bool, command: str) -> bool:
@@ -61,9 +67,16 @@ def replace(host: Any, label: str, yes: bool, command: str) -> bool:
     drive = next((one for one in host.settings.drives if one.label == label), None)
     if drive is None:
         known = ", ".join(one.label for one in host.settings.drives)
-        raise Trouble(f"there is no drive {label}", where=host.name, why=f"drives are {known}", hint=f"inv drives.list --host {host.name}")
+        raise Trouble(
+            f"there is no drive {label}",
+            where=host.name,
+            why=f"drives are {known}",
+            hint=f"inv drives.list --host {host.name}",
+        )
     _may_be_replaced(host, label)
-    print(f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it.")
+    print(
+        f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it."
+    )
     if not yes and not (sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() == host.name):
         print("nothing was changed")
         return False
@@ -79,7 +92,14 @@ def replace(host: Any, label: str, yes: bool, command: str) -> bool:
     finally:
         link.close()
     if status:
-        raise Trouble(f"{label} was not replaced", where=host.name, why=said, untouched="nothing was changed", hint=f"inv drives.list --host {host.name}", code=REFUSED)
+        raise Trouble(
+            f"{label} was not replaced",
+            where=host.name,
+            why=said,
+            untouched="nothing was changed",
+            hint=f"inv drives.list --host {host.name}",
+            code=REFUSED,
+        )
     return True
 
 
@@ -91,8 +111,12 @@ def _may_be_replaced(host: Any, label: str) -> None:
     others = [one.label for one in status.drives if one.label != label and (one.problem or one.healing)]
     if others:
         raise Trouble(
-            f"{label} cannot be replaced now", where=host.name, why=f"{', '.join(others)} is away or heals: two at once would lose data",
-            untouched="nothing was changed", hint=f"inv status --host {host.name}", code=REFUSED,
+            f"{label} cannot be replaced now",
+            where=host.name,
+            why=f"{', '.join(others)} is away or heals: two at once would lose data",
+            untouched="nothing was changed",
+            hint=f"inv status --host {host.name}",
+            code=REFUSED,
         )
 
 
@@ -111,9 +135,15 @@ def follow_healing(host: Any) -> None:
             calm = 0 if healing or bad else calm + 1
             for one in healing:
                 told = one.get("heal_info") or {}
-                print(f"  healing: {told.get('objects_healed', told.get('items_healed', 0))} objects, {told.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s", flush=True)
+                print(
+                    f"  healing: {told.get('objects_healed', told.get('items_healed', 0))} objects, {told.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s",
+                    flush=True,
+                )
             if bad:
-                print(f"  waiting: {', '.join(str(one.get('state')) for one in bad)}, {time.monotonic() - begun:.0f} s", flush=True)
+                print(
+                    f"  waiting: {', '.join(str(one.get('state')) for one in bad)}, {time.monotonic() - begun:.0f} s",
+                    flush=True,
+                )
             time.sleep(5)
     finally:
         link.close()

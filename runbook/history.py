@@ -34,17 +34,25 @@ def history(host: Any, lines: int, as_json: bool) -> None:
     for line in told:
         one = json.loads(line)
         what = one.get("result") or "began"
-        print(f"{host.name}  {one['at']}  {one['who']}@{one['from']}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {', '.join(one['changes'][:4])}{' ...' if len(one['changes']) > 4 else ''}")
+        print(
+            f"{host.name}  {one['at']}  {one['who']}@{one['from']}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {', '.join(one['changes'][:4])}{' ...' if len(one['changes']) > 4 else ''}"
+        )
 
 
 def unlock(host: Any, yes: bool) -> None:
     """Show who holds the lock and, if that is agreed to, end the processes that hold it."""
-    holders = _root(host, f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; cat {LOCK}; fuser {LOCK} 2>/dev/null || grep -l {LOCK} /proc/[0-9]*/maps 2>/dev/null; true")
+    holders = _root(
+        host,
+        f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; cat {LOCK}; fuser {LOCK} 2>/dev/null || grep -l {LOCK} /proc/[0-9]*/maps 2>/dev/null; true",
+    )
     if not holders.strip():
         print(f"{host.name}: nobody holds the lock")
         return
     print(f"{host.name}: locked by {describe(holders.splitlines()[0])}")
-    if not yes and not (sys.stdin.isatty() and input("End what holds it? A command that runs is cut off. [y/N] ").strip().lower() in ("y", "yes")):
+    if not yes and not (
+        sys.stdin.isatty()
+        and input("End what holds it? A command that runs is cut off. [y/N] ").strip().lower() in ("y", "yes")
+    ):
         print("nothing was changed")
         return
     _root(host, _END_HOLDERS)

@@ -12,7 +12,15 @@ def show(host: Any, as_json: bool) -> None:
     """Print every setting of a host; secrets show their reference, never their value."""
     rows = explain(host)
     if as_json:
-        print(json.dumps({"host": host.name, "groups": host.groups, "settings": [dict(zip(("key", "value", "origin"), row, strict=True)) for row in rows]}))
+        print(
+            json.dumps(
+                {
+                    "host": host.name,
+                    "groups": host.groups,
+                    "settings": [dict(zip(("key", "value", "origin"), row, strict=True)) for row in rows],
+                }
+            )
+        )
         return
     width = min(max(len(key) for key, _, _ in rows), 44)
     print(f"{host.name}  (groups: {', '.join(host.groups)})")

@@ -29,7 +29,9 @@ def trust(target: Target, yes: bool) -> None:
 
     kind, key, fingerprint = host_key(target)
     print(f"{target.name} at {target.address} presents {kind}\n  {fingerprint}")
-    print("Compare it with what the machine itself says (on its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).")
+    print(
+        "Compare it with what the machine itself says (on its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)."
+    )
     if not yes and not (sys.stdin.isatty() and input("Trust it? [y/N] ").strip().lower() in ("y", "yes")):
         print("nothing was changed")
         return
@@ -46,14 +48,24 @@ def add(root: Path, name: str, address: str, user: str, port: int | None, key: s
 
     file = root / "inventory" / "host_vars" / f"{name}.yml"
     if file.exists() and "EXAMPLE_SERIAL" not in file.read_text():
-        raise Trouble(f"{name} is already there", where=str(file.relative_to(root)), untouched="nothing was changed", hint=f"edit it, or choose another name than {name}", code=REFUSED)
-    target = Target(name, address, root / "inventory" / "known_hosts", port=port, user=user or None, key_file=key or None)
+        raise Trouble(
+            f"{name} is already there",
+            where=str(file.relative_to(root)),
+            untouched="nothing was changed",
+            hint=f"edit it, or choose another name than {name}",
+            code=REFUSED,
+        )
+    target = Target(
+        name, address, root / "inventory" / "known_hosts", port=port, user=user or None, key_file=key or None
+    )
     found = _read(target)
     if found["system"] not in ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04"):
         print(f"warning: {found['system']} is not supported; a deploy will refuse it")
     secrets = _secrets(root, name)
     file.write_text(_host_file(name, target, found, secrets))
-    print(f"wrote {file.relative_to(root)}: {found['system']}, {len(found['blank'])} blank drives\nwrote {', '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)")
+    print(
+        f"wrote {file.relative_to(root)}: {found['system']}, {len(found['blank'])} blank drives\nwrote {', '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)"
+    )
     print(f"next: read the file; name {name} under a group of inventory/hosts.yml; inv check --host {name}")
 
 
@@ -91,14 +103,30 @@ def _secrets(root: Path, name: str) -> list[Path]:
 
 
 def _host_file(name: str, target: Target, found: dict[str, Any], secrets: list[Path]) -> str:
-    lines = [f"# {name}, read from the machine by `inv host.add`: {found['system']}, {found.get('machine')}, root disk {found.get('root')} GB.", f"ansible_host: {target.address}"]
+    lines = [
+        f"# {name}, read from the machine by `inv host.add`: {found['system']}, {found.get('machine')}, root disk {found.get('root')} GB.",
+        f"ansible_host: {target.address}",
+    ]
     lines += [f"ansible_port: {target.port}"] if target.port else []
     lines += [f"ansible_user: {target.user}"] if target.user else []
     lines += [f"ansible_ssh_private_key_file: {target.key_file}"] if target.key_file else []
-    lines += ["", "# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank.", "drives:" if found["blank"] else "drives: []  # no blank drive was found"]
+    lines += [
+        "",
+        "# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank.",
+        "drives:" if found["blank"] else "drives: []  # no blank drive was found",
+    ]
     for number, (link, facts, _) in enumerate(found["blank"], 1):
         lines += [f"  - {{device: {link}, label: drive{number}, path: /mnt/drive{number}}}  # {facts}"]
     lines += [f"# not offered, it holds something: {link} ({facts}) {holds}" for link, facts, holds in found["other"]]
     user, password = (f"inventory/secrets/{name}/{one.name}" for one in secrets)
-    lines += ["", "minio:", f"  root_user: {{file: {user}}}", f"  root_password: {{file: {password}}}", "", "nginx:", "  listen: 127.0.0.1  # Docker's ports bypass ufw: the address of the network that may use them", ""]
+    lines += [
+        "",
+        "minio:",
+        f"  root_user: {{file: {user}}}",
+        f"  root_password: {{file: {password}}}",
+        "",
+        "nginx:",
+        "  listen: 127.0.0.1  # Docker's ports bypass ufw: the address of the network that may use them",
+        "",
+    ]
     return "\n".join(lines)

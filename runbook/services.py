@@ -13,7 +13,11 @@ from converge.ssh import connect
 
 def service_names(host: Any) -> list[str]:
     """The containers of a host, by its settings."""
-    nodes = [node.name for node in host.settings.minio.nodes] if host.settings.minio and "minio" in host.settings.roles else []
+    nodes = (
+        [node.name for node in host.settings.minio.nodes]
+        if host.settings.minio and "minio" in host.settings.roles
+        else []
+    )
     return [*nodes, *(["nginx"] if host.settings.nginx and "nginx" in host.settings.roles else [])]
 
 
@@ -43,15 +47,31 @@ def logs(host: Any, service: str, lines: int, follow: bool, since: str) -> None:
 def _must_be_known(host: Any, service: str) -> None:
     known = service_names(host)
     if service not in known:
-        raise Trouble(f"there is no service {service}", where=host.name, why=f"services are {', '.join(known) or 'none'}", hint=f"inv logs {known[0] if known else ''} --host {host.name}")
+        raise Trouble(
+            f"there is no service {service}",
+            where=host.name,
+            why=f"services are {', '.join(known) or 'none'}",
+            hint=f"inv logs {known[0] if known else ''} --host {host.name}",
+        )
 
 
 def restart(host: Any, service: str, command: str) -> None:
     """Restart the edge, or all MinIO nodes together, under the lock; refused when writes would not survive it anyway."""
     if service not in ("minio", "nginx"):
         nodes = service_names(host)
-        why = "MinIO's nodes are one unit and restart together" if service in nodes else f"services are {', '.join(nodes)}"
-        raise Trouble(f"{service} cannot be restarted alone", where=host.name, why=why, untouched="nothing was changed", hint=f"inv restart minio --host {host.name}", code=REFUSED)
+        why = (
+            "MinIO's nodes are one unit and restart together"
+            if service in nodes
+            else f"services are {', '.join(nodes)}"
+        )
+        raise Trouble(
+            f"{service} cannot be restarted alone",
+            where=host.name,
+            why=why,
+            untouched="nothing was changed",
+            hint=f"inv restart minio --host {host.name}",
+            code=REFUSED,
+        )
     link = connect(host.target)
     try:
         shell = RootShell(link, holder(command))
@@ -60,7 +80,9 @@ def restart(host: Any, service: str, command: str) -> None:
         script = f"set -e\n{before}\ndocker compose -p {project} -f /etc/stowage/{project}/compose.yaml restart --timeout 90 2>&1"
         status, said = shell.run(script, lambda line: print(f"  {line}", flush=True) if line.strip() else None)
         if status:
-            raise Trouble(f"{service} was not restarted", where=host.name, why=said[-600:], hint=f"inv status --host {host.name}")
+            raise Trouble(
+                f"{service} was not restarted", where=host.name, why=said[-600:], hint=f"inv status --host {host.name}"
+            )
         _wait(shell, host, names)
         shell.close()
     finally:
@@ -73,7 +95,10 @@ def restart(host: Any, service: str, command: str) -> None:
 def _wait(shell: RootShell, host: Any, names: list[str]) -> None:
     addresses = {node.name: node.address for node in host.settings.minio.nodes} if host.settings.minio else {}
     urls = [f"http://{addresses[name]}:9000/minio/health/cluster" for name in names if name in addresses]
-    checks = "\n".join(sh("until curl -q -fsS -o /dev/null -m 3 {}; do sleep 1; n=$((n+1)); [ $n -lt 120 ] || exit 1; done", url) for url in urls)
+    checks = "\n".join(
+        sh("until curl -q -fsS -o /dev/null -m 3 {}; do sleep 1; n=$((n+1)); [ $n -lt 120 ] || exit 1; done", url)
+        for url in urls
+    )
     status, _ = shell.run(f"n=0\n{checks}\ntrue")
     if status:
         raise Trouble("it does not answer after 120 s", where=host.name, hint=f"inv logs --host {host.name}")

@@ -79,7 +79,9 @@ def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Sta
             found[host.name] = of_host(host, roles[host.name])
         except Trouble as trouble:
             why = f": {trouble.why}" if trouble.why else ""
-            found[host.name] = Status(host.name, error=f"{trouble.what}{why}", next=[trouble.hint] if trouble.hint else [])
+            found[host.name] = Status(
+                host.name, error=f"{trouble.what}{why}", next=[trouble.hint] if trouble.hint else []
+            )
 
     threads = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
     for thread in threads:
@@ -91,7 +93,11 @@ def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Sta
 
 
 def _silent(host: Any) -> Status:
-    return Status(host.name, error=f"no answer within {PATIENCE:.0f} s", next=[f"is it up? ping, console, or ssh {host.target.address}"])
+    return Status(
+        host.name,
+        error=f"no answer within {PATIENCE:.0f} s",
+        next=[f"is it up? ping, console, or ssh {host.target.address}"],
+    )
 
 
 def of_host(host: Any, roles: Sequence[Role]) -> Status:
@@ -108,7 +114,11 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
         _read_facts(status, host, answer)
         if host.settings.minio:
             _read_cluster(status, host, cluster)
-        status.drift = [f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}" for one in run.plan.changes if one.action is not Action.NONE]
+        status.drift = [
+            f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}"
+            for one in run.plan.changes
+            if one.action is not Action.NONE
+        ]
     finally:
         run.close()
     status.next = _advice(status, host)
@@ -122,7 +132,10 @@ def _with_target(host: Any, target: Any) -> Any:
 def _facts(host: Any) -> str:
     """One script: space on mounted drives, containers, the last deploy, the lock."""
     paths = [drive.path for drive in host.settings.drives]
-    space = "\n".join(sh("mountpoint -q {} && timeout 3 df -B1 --output=target,size,used,source -- {} | tail -n 1", path, path) for path in paths)
+    space = "\n".join(
+        sh("mountpoint -q {} && timeout 3 df -B1 --output=target,size,used,source -- {} | tail -n 1", path, path)
+        for path in paths
+    )
     return f"""
 {space}
 printf '\n--\n'
@@ -140,7 +153,10 @@ def _urls(host: Any) -> list[str]:
     nginx = host.settings.nginx
     if not nginx or "nginx" not in host.settings.roles:
         return []
-    scheme, listen = "https" if nginx.tls else "http", nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1"
+    scheme, listen = (
+        "https" if nginx.tls else "http",
+        nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1",
+    )
     at = f"[{listen}]" if ":" in listen else listen
     return [f"{scheme}://{at}:{nginx.api_port}/minio/health/cluster", f"{scheme}://{at}:{nginx.console_port}/"]
 
@@ -221,7 +237,9 @@ def _read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
                 drive.healing = f"healing, {human(done)} done"
     status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
     sizes = usage.get("bucketsUsageInfo") or {}
-    status.buckets = [Bucket(name, sizes.get(name, {}).get("objectsCount", 0), sizes.get(name, {}).get("size", 0)) for name in names]
+    status.buckets = [
+        Bucket(name, sizes.get(name, {}).get("objectsCount", 0), sizes.get(name, {}).get("size", 0)) for name in names
+    ]
 
 
 def quorum(online: int, drives: int, parity: int | None) -> str:
@@ -241,14 +259,20 @@ def _advice(status: Status, host: Any) -> list[str]:
     advice = []
     for drive in status.drives:
         if drive.problem == "not mounted":
-            advice.append(f"{drive.label} is not mounted: reseat it and `inv deploy --host {host.name}`, or `inv drives.replace {drive.label} --host {host.name}` with a blank one")
+            advice.append(
+                f"{drive.label} is not mounted: reseat it and `inv deploy --host {host.name}`, or `inv drives.replace {drive.label} --host {host.name}` with a blank one"
+            )
         elif drive.problem:
             advice.append(f"{drive.label}: {drive.problem}: inv logs --host {host.name}")
         if drive.size and drive.used / drive.size > 0.85:
-            advice.append(f"{drive.label} is {drive.used / drive.size:.0%} full: add drives or let lifecycle rules expire objects")
+            advice.append(
+                f"{drive.label} is {drive.used / drive.size:.0%} full: add drives or let lifecycle rules expire objects"
+            )
     for node in status.nodes:
         if not node.state.startswith("running"):
-            advice.append(f"{node.name} is {node.state}: inv logs {node.name} --host {host.name}, then inv deploy --host {host.name}")
+            advice.append(
+                f"{node.name} is {node.state}: inv logs {node.name} --host {host.name}, then inv deploy --host {host.name}"
+            )
     if status.drift and not advice:
         advice.append(f"inv check --host {host.name} shows the differences, inv deploy --host {host.name} mends them")
     if status.under_way:
@@ -272,7 +296,9 @@ def lines(status: Status) -> list[str]:
     found = [f"{status.host}: {'all is well' if status.healthy else 'needs you'}"]
     for drive in status.drives:
         state = drive.problem.upper() or f"{human(drive.used)} of {human(drive.size)} used"
-        found.append(f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip())
+        found.append(
+            f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
+        )
     found += [f"  node       {node.name:8} on {node.drive:8} {node.state}" for node in status.nodes]
     if status.quorum:
         found.append(f"  quorum     {status.quorum}")

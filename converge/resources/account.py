@@ -31,12 +31,17 @@ class Group(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Group], answer: str) -> list[Reading]:
-        states = {line.split(":")[0]: {"gid": line.split(":")[2]} for line in answer.splitlines() if line.count(":") > 2}
+        states = {
+            line.split(":")[0]: {"gid": line.split(":")[2]} for line in answer.splitlines() if line.count(":") > 2
+        }
         return absent_or(states, [one.group for one in wanted])
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before:
-            return Refusal(f"{self.group} has the number {before['gid']}, and files may carry it", sh("getent group {}", self.group))
+            return Refusal(
+                f"{self.group} has the number {before['gid']}, and files may carry it",
+                sh("getent group {}", self.group),
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -73,7 +78,9 @@ class User(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["uid"] != str(self.uid):
-            return Refusal(f"{self.user} has the number {before['uid']}, and files may carry it", sh("id {}", self.user))
+            return Refusal(
+                f"{self.user} has the number {before['uid']}, and files may carry it", sh("id {}", self.user)
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:

@@ -63,7 +63,7 @@ class Project(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         names = [definition["container_name"] for one in wanted for definition in one.services.values()]
-        template = '{{slice .Name 1}} {{index .Config.Labels "%s"}} {{.State.Status}} {{index .Config.Labels "com.docker.compose.project"}}' % LABEL
+        template = f'{{{{slice .Name 1}}}} {_label(LABEL)} {{{{.State.Status}}}} {_label("com.docker.compose.project")}'
         return (
             f"sha256sum -- {words(one.path for one in wanted)}\n"
             + GUARD
@@ -89,7 +89,10 @@ class Project(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "foreign" in before:
-            return Refusal(f"a container named {before['foreign']} is there that Stowage did not make", sh("docker inspect {}", before["foreign"]))
+            return Refusal(
+                f"a container named {before['foreign']} is there that Stowage did not make",
+                sh("docker inspect {}", before["foreign"]),
+            )
         return None
 
     def diff(self, before: State | None) -> list[str]:
@@ -109,10 +112,14 @@ class Project(Resource):
         return [name for name in self.services if (before or {}).get(name) != self.desired()[name]]
 
     def disrupts(self, before: State | None) -> bool:
-        return any(name in (before or {}) and (before or {})[name].endswith(" running") for name in self.changed(before))
+        return any(
+            name in (before or {}) and (before or {})[name].endswith(" running") for name in self.changed(before)
+        )
 
     def fix(self, before: State | None) -> list[Step]:
-        stale = any((before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services)
+        stale = any(
+            (before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services
+        )
         services = list(self.services) if self.together and stale else self.changed(before)
         folder = self.path.rpartition("/")[0]
         up = f"docker compose -p {self.project} -f {self.path} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
@@ -144,7 +151,8 @@ class NoProject(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[NoProject]) -> str:
         filters = "\n".join(
-            f"printf '%s\\n' \"$(docker ps -aq --filter label=com.docker.compose.project={quote(one.project)} | wc -l)\"" for one in wanted
+            f"printf '%s\\n' \"$(docker ps -aq --filter label=com.docker.compose.project={quote(one.project)} | wc -l)\""
+            for one in wanted
         )
         return GUARD + filters
 
@@ -154,7 +162,15 @@ class NoProject(Resource):
         return [{"containers": count} if count != "0" else None for count in counts[: len(wanted)]]
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"docker compose -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1")]
+        return [
+            Shell(
+                f"docker compose -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1"
+            )
+        ]
+
+
+def _label(name: str) -> str:
+    return f'{{{{index .Config.Labels "{name}"}}}}'
 
 
 def _dollars(value: Any) -> Any:
@@ -191,7 +207,7 @@ class Answers(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Answers], answer: str) -> list[Reading]:
-        codes = dict(line.split(" ", 1)[::-1] for line in answer.splitlines() if " " in line)  # type: ignore[misc]
+        codes = dict(line.split(" ", 1)[::-1] for line in answer.splitlines() if " " in line)
         found: list[Reading] = []
         for one in wanted:
             state = {url: codes.get(url, "000") for url in one.urls}

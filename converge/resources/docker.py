@@ -19,7 +19,7 @@ def _inspect(what: str, names: Sequence[str], template: str) -> str:
     return (
         GUARD
         + f"out=$(docker {what} inspect --format {quote(template)} -- {words(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
-        + "printf '%s\\n' \"$out\"\n[ -n \"$out\" ] || docker version --format x >/dev/null"
+        + 'printf \'%s\\n\' "$out"\n[ -n "$out" ] || docker version --format x >/dev/null'
     )
 
 
@@ -41,7 +41,9 @@ class Network(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Network]) -> str:
         names = [one.network for one in wanted]
-        return "ip -4 -o route show; echo\n" + _inspect("network", names, "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}")
+        return "ip -4 -o route show; echo\n" + _inspect(
+            "network", names, "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}"
+        )
 
     @classmethod
     def read(cls, wanted: Sequence[Network], answer: str) -> list[Reading]:
@@ -49,19 +51,35 @@ class Network(Resource):
 
         routes, _, networks = answer.partition("\n\n")
         have = {line.split(" ")[0]: line.split(" ")[1] for line in networks.splitlines() if line.count(" ")}
-        routed = [(ip_network(line.split(" ")[0]), line) for line in routes.splitlines() if line[:1].isdigit() and "/" in line.split(" ")[0]]
+        routed = [
+            (ip_network(line.split(" ")[0]), line)
+            for line in routes.splitlines()
+            if line[:1].isdigit() and "/" in line.split(" ")[0]
+        ]
         found: list[Reading] = []
         for one in wanted:
             clash = next((line for net, line in routed if net.overlaps(ip_network(one.subnet))), "")
-            state = {"subnet": have[one.network]} if one.network in have else {"subnet": "", "clash": clash} if clash else None
+            state = (
+                {"subnet": have[one.network]}
+                if one.network in have
+                else {"subnet": "", "clash": clash}
+                if clash
+                else None
+            )
             found.append(state)
         return found
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("clash"):
-            return Refusal(f"{self.subnet} collides with a route of the host: {before['clash']}", "choose another network.subnet in the inventory")
+            return Refusal(
+                f"{self.subnet} collides with a route of the host: {before['clash']}",
+                "choose another network.subnet in the inventory",
+            )
         if before:
-            return Refusal(f"it has the subnet {before['subnet']}, and containers may hang on it", sh("docker network inspect {}", self.network))
+            return Refusal(
+                f"it has the subnet {before['subnet']}, and containers may hang on it",
+                sh("docker network inspect {}", self.network),
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -81,7 +99,11 @@ class Content:
     def of(cls, inspected: dict[str, Any]) -> Content:
         """From what `docker image inspect` says. Ids and digests are left out: both change on the way."""
         config = inspected.get("Config") or {}
-        kept = {key: config.get(key) for key in ("Cmd", "Entrypoint", "Env", "User", "WorkingDir", "Labels", "ExposedPorts") if config.get(key)}
+        kept = {
+            key: config.get(key)
+            for key in ("Cmd", "Entrypoint", "Env", "User", "WorkingDir", "Labels", "ExposedPorts")
+            if config.get(key)
+        }
         return cls(
             f"{inspected['Os']}/{inspected['Architecture']}",
             _hash(inspected["RootFS"].get("Layers") or []),

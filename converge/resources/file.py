@@ -131,9 +131,13 @@ class File(Resource):
         keep = ""
         if before and not self.secret:
             kept = quote(f"/var/lib/stowage/previous{self.path}")
-            keep = f"mkdir -p -m 0700 -- \"$(dirname {kept})\"; cp -a --remove-destination -- {quote(self.path)} {kept}"
+            keep = f'mkdir -p -m 0700 -- "$(dirname {kept})"; cp -a --remove-destination -- {quote(self.path)} {kept}'
         encoded = base64.b64encode(self.text.encode()).decode()
-        check = f"{self.check.replace('{}', chr(34) + '$new' + chr(34))} || {{ rm -f -- \"$new\"; exit 1; }}" if self.check else ""
+        check = (
+            f'{self.check.replace("{}", chr(34) + "$new" + chr(34))} || {{ rm -f -- "$new"; exit 1; }}'
+            if self.check
+            else ""
+        )
         # The name ends as the target's does: programs that read a file by its ending can check it.
         folder, _, base = self.path.rpartition("/")
         return [
@@ -185,7 +189,12 @@ class Directory(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         make = sh("mkdir -p -m {} -- {}", self.mode, self.path)
-        return [Shell(f"{make}\n" + sh("chown {} {}\nchmod {} {}", f"{self.owner}:{self.group}", self.path, self.mode, self.path))]
+        return [
+            Shell(
+                f"{make}\n"
+                + sh("chown {} {}\nchmod {} {}", f"{self.owner}:{self.group}", self.path, self.mode, self.path)
+            )
+        ]
 
 
 @dataclass(frozen=True)
@@ -205,13 +214,21 @@ class Symlink(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Symlink]) -> str:
-        tests = [sh("if [ -L {} ]; then printf 'l%s\\n' \"$(readlink {})\"; elif [ -e {} ]; then echo e; else echo; fi", *[one.path] * 3) for one in wanted]
+        tests = [
+            sh(
+                "if [ -L {} ]; then printf 'l%s\\n' \"$(readlink {})\"; elif [ -e {} ]; then echo e; else echo; fi",
+                *[one.path] * 3,
+            )
+            for one in wanted
+        ]
         return "\n".join(tests)
 
     @classmethod
     def read(cls, wanted: Sequence[Symlink], answer: str) -> list[Reading]:
         lines = answer.split("\n")[: len(wanted)]
-        return [{"to": line[1:]} if line.startswith("l") else {"to": "", "other": "yes"} if line else None for line in lines]
+        return [
+            {"to": line[1:]} if line.startswith("l") else {"to": "", "other": "yes"} if line else None for line in lines
+        ]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "other" in before:

@@ -17,25 +17,25 @@ RECORDS = "/var/lib/stowage/drives"
 _COLUMNS = "NAME,TYPE,SIZE,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINT"
 
 # Everything that makes a drive not blank, looked at on the medium; the last line says `blank` or what was found.
-_LOOK = f"""
+_LOOK = """
 export LC_ALL=C
-dev=$(readlink -f -- "$1"); name=${{dev##*/}}
-[ -b "$dev" ] || {{ echo missing; exit 0; }}
-[ -r "/sys/class/block/$name/size" ] || {{ echo missing; exit 0; }}
+dev=$(readlink -f -- "$1"); name=${dev##*/}
+[ -b "$dev" ] || { echo missing; exit 0; }
+[ -r "/sys/class/block/$name/size" ] || { echo missing; exit 0; }
 size=$(cat /sys/class/block/$name/size)
-[ "$size" -gt 0 ] || {{ echo missing; exit 0; }}
-[ ! -e "/sys/class/block/$name/partition" ] || {{ echo "held a partition of another disk"; exit 0; }}
-[ -z "$(ls /sys/class/block/$name/holders)" ] || {{ echo "held in use by $(ls /sys/class/block/$name/holders | tr '\\n' ' ')"; exit 0; }}
-[ -z "$(ls -d /sys/class/block/$name/$name*[0-9] 2>/dev/null)" ] || {{ echo "held partitions: $(ls -d /sys/class/block/$name/$name*[0-9] | xargs -n1 basename | tr '\\n' ' ')"; exit 0; }}
-! grep -q "^$dev " /proc/swaps || {{ echo "held swap in use"; exit 0; }}
-! awk -v d="$(cat /sys/class/block/$name/dev)" '$3 == d {{ found = 1 }} END {{ exit !found }}' /proc/self/mountinfo || {{ echo "held mounted at $(findmnt -nro TARGET -S "$dev" | tr '\\n' ' ')"; exit 0; }}
+[ "$size" -gt 0 ] || { echo missing; exit 0; }
+[ ! -e "/sys/class/block/$name/partition" ] || { echo "held a partition of another disk"; exit 0; }
+[ -z "$(ls /sys/class/block/$name/holders)" ] || { echo "held in use by $(ls /sys/class/block/$name/holders | tr '\\n' ' ')"; exit 0; }
+[ -z "$(ls -d /sys/class/block/$name/$name*[0-9] 2>/dev/null)" ] || { echo "held partitions: $(ls -d /sys/class/block/$name/$name*[0-9] | xargs -n1 basename | tr '\\n' ' ')"; exit 0; }
+! grep -q "^$dev " /proc/swaps || { echo "held swap in use"; exit 0; }
+! awk -v d="$(cat /sys/class/block/$name/dev)" '$3 == d { found = 1 } END { exit !found }' /proc/self/mountinfo || { echo "held mounted at $(findmnt -nro TARGET -S "$dev" | tr '\\n' ' ')"; exit 0; }
 found=$(blkid -p -o export -- "$dev" 2>/dev/null); status=$?
 case $status in 0) echo "holds $(printf '%s\\n' "$found" | grep -E '^(TYPE|LABEL|PTTYPE)=' | tr '\\n' ' ')"; exit 0;; 2) ;; *) echo "held signatures that blkid cannot tell apart"; exit 0;; esac
 found=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null | tr '\\n' ' ')
-[ -z "$found" ] || {{ echo "held signatures: $found"; exit 0; }}
+[ -z "$found" ] || { echo "held signatures: $found"; exit 0; }
 part=16777216; bytes=$((size * 512)); [ "$bytes" -gt $((part * 2)) ] || part=$((bytes / 2))
-cmp -s -n $part -- "$dev" /dev/zero || {{ echo "held data without a known signature in its first 16 MiB"; exit 0; }}
-cmp -s -n $part -i $((bytes - part)):0 -- "$dev" /dev/zero || {{ echo "held data without a known signature in its last 16 MiB"; exit 0; }}
+cmp -s -n $part -- "$dev" /dev/zero || { echo "held data without a known signature in its first 16 MiB"; exit 0; }
+cmp -s -n $part -i $((bytes - part)):0 -- "$dev" /dev/zero || { echo "held data without a known signature in its last 16 MiB"; exit 0; }
 echo blank
 """
 DEADLINE = 8
@@ -98,9 +98,14 @@ for label in {labels}; do printf '%s|%s\\n' "$(cat {RECORDS}/"$label" 2>/dev/nul
                 f"inv drives.replace {self.label}",
             )
         if before.get("twice"):
-            return Refusal(f"two drives carry the label {self.label}: {before['twice']}", "lsblk -o NAME,LABEL,SERIAL,SIZE")
+            return Refusal(
+                f"two drives carry the label {self.label}: {before['twice']}", "lsblk -o NAME,LABEL,SERIAL,SIZE"
+            )
         wipe = sh("wipefs --all {}", self.device)
-        return Refusal(f"{self.device} is not blank: it holds {before['holds']}; Stowage never wipes", f"on the host, if that may be lost: {wipe}")
+        return Refusal(
+            f"{self.device} is not blank: it holds {before['holds']}; Stowage never wipes",
+            f"on the host, if that may be lost: {wipe}",
+        )
 
     def note(self, before: State | None) -> str:
         return f"makes {self.fstype} on {self.device}" + (", which an earlier run began" if before else "")
@@ -141,9 +146,17 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
     if look == "mounted":
         disk = next((disk for disk in disks if disk["NAME"] == name), {})
         kind, label = disk.get("FSTYPE", ""), disk.get("LABEL", "")
-        return {"type": kind, "label": label, "holds": f"{kind} labelled {label or 'nothing'}, mounted at {disk.get('MOUNTPOINT')}"}
+        return {
+            "type": kind,
+            "label": label,
+            "holds": f"{kind} labelled {label or 'nothing'}, mounted at {disk.get('MOUNTPOINT')}",
+        }
     if look == "missing":
-        blank = ", ".join(f"/dev/{disk['NAME']} ({disk['SIZE']})" for disk in disks if disk["TYPE"] in ("disk", "loop") and not disk["FSTYPE"])
+        blank = ", ".join(
+            f"/dev/{disk['NAME']} ({disk['SIZE']})"
+            for disk in disks
+            if disk["TYPE"] in ("disk", "loop") and not disk["FSTYPE"]
+        )
         return Unknown(f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}")
     if look == "blank":
         return {"type": "blank", "recorded": record} if record else None

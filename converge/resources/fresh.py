@@ -111,11 +111,20 @@ class FreshContainer(Resource):
         if before is None:
             return [Shell(sh("docker container inspect -- {} >/dev/null", self.container))]
         back = "\n".join(
-            sh("  [ ! -f {} ] || cp -a -- {} {}", f"/var/lib/stowage/previous{path}", f"/var/lib/stowage/previous{path}", path)
+            sh(
+                "  [ ! -f {} ] || cp -a -- {} {}",
+                f"/var/lib/stowage/previous{path}",
+                f"/var/lib/stowage/previous{path}",
+                path,
+            )
             for path in self.files
         )
         command = f"docker exec {quote(self.container)} {words(self.reload)}"
-        return [Shell(f"if ! {command}; then\n  echo 'the reload failed: the previous files are put back'\n{back}\n  exit 1\nfi\n{_stamp(self.container)}")]
+        return [
+            Shell(
+                f"if ! {command}; then\n  echo 'the reload failed: the previous files are put back'\n{back}\n  exit 1\nfi\n{_stamp(self.container)}"
+            )
+        ]
 
 
 def _stamp(name: str) -> str:

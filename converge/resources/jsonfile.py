@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.file import File
 from converge.shell import quote, sh
 
@@ -47,7 +47,8 @@ class JsonKeys(Resource):
         content = json.dumps({**theirs, **self.keys}, indent=2) + "\n"
         folder = sh("mkdir -p -m 0755 {}\n", self.path.rpartition("/")[0])
         (write,) = File(self.path, content, check=self.check).fix(before and {"type": "file"})
-        return [type(write)(folder + write.script)]  # type: ignore[union-attr,call-arg]
+        assert isinstance(write, Shell)
+        return [Shell(folder + write.script)]
 
 
 def _reading(line: str) -> Reading:
@@ -57,7 +58,11 @@ def _reading(line: str) -> Reading:
         keys = json.loads(base64.b64decode(line))
     except ValueError as error:
         return {"broken": str(error)}
-    return {key: _text(value) for key, value in keys.items()} if isinstance(keys, dict) else {"broken": "it is a list or a value"}
+    return (
+        {key: _text(value) for key, value in keys.items()}
+        if isinstance(keys, dict)
+        else {"broken": "it is a list or a value"}
+    )
 
 
 def _text(value: Any) -> str:

@@ -44,7 +44,10 @@ done"""
         if before and before["type"] != "directory":
             return Refusal("something else than a directory stands there", sh("ls -la {}", self.path))
         if before and before["empty"] != "yes":
-            return Refusal("files lie beneath the mount, on the root disk", f"on the host: {sh('unshare -m sh -c {}', f'umount -l {self.path}; ls -la {self.path}')}")
+            return Refusal(
+                "files lie beneath the mount, on the root disk",
+                f"on the host: {sh('unshare -m sh -c {}', f'umount -l {self.path}; ls -la {self.path}')}",
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -97,12 +100,19 @@ class Mount(Resource):
         mountinfo, blocks = rest.split("\n\n", 1)
         labels = dict(line.split(" ", 1) for line in blocks.splitlines() if " " in line)
         mounts = {line.split(" ")[4]: line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 5}
-        lines = {line.split()[1]: " ".join(line.split()) for line in fstab.splitlines() if len(line.split()) > 3 and line[0] != "#"}
+        lines = {
+            line.split()[1]: " ".join(line.split())
+            for line in fstab.splitlines()
+            if len(line.split()) > 3 and line[0] != "#"
+        }
         return [_mounted(one, lines.get(one.path, ""), mounts.get(one.path), labels) for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["mounted"] not in ("", self.label):
-            return Refusal(f"{before['source']} ({before['mounted']}) is mounted there", f"on the host: {sh('umount {}', self.path)}")
+            return Refusal(
+                f"{before['source']} ({before['mounted']}) is mounted there",
+                f"on the host: {sh('umount {}', self.path)}",
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:

@@ -41,7 +41,8 @@ class Sysctl(Resource):
     def read(cls, wanted: Sequence[Sysctl], answer: str) -> list[Reading]:
         have = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
         return [
-            {"value": " ".join(have[one.path].split())} if one.path in have else {"value": "", "missing": "yes"} for one in wanted
+            {"value": " ".join(have[one.path].split())} if one.path in have else {"value": "", "missing": "yes"}
+            for one in wanted
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:

@@ -60,7 +60,10 @@ class NoUnit(Unit):
     @classmethod
     def read(cls, wanted: Sequence[Unit], answer: str) -> list[Reading]:
         readings = super().read(wanted, answer)
-        return [one if isinstance(one, dict) and (one["enabled"] == "enabled" or one["active"] == "active") else None for one in readings]
+        return [
+            one if isinstance(one, dict) and (one["enabled"] == "enabled" or one["active"] == "active") else None
+            for one in readings
+        ]
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell(sh("systemctl disable -q --now -- {}", self.unit))]

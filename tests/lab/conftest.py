@@ -30,13 +30,29 @@ class Clone:
         """The output of a command, standard error included; with `code` its exit code is checked."""
         done = subprocess.run(
             [sys.executable, "-m", "invoke", *words],
-            cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=1800, **more,
+            cwd=self.root,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=1800,
+            **more,
         )
-        assert code is None or done.returncode == code, f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
+        assert code is None or done.returncode == code, (
+            f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
+        )
         return done.stdout
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-m", "invoke", *words], cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=self.root,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     @property
     def vars(self) -> dict[str, Any]:
@@ -46,11 +62,28 @@ class Clone:
 
     def ssh(self) -> list[str]:
         said = self.vars
-        options = ["-o", f"UserKnownHostsFile={self.root}/inventory/known_hosts", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
-        return ["ssh", "-i", said["ansible_ssh_private_key_file"], "-p", str(said["ansible_port"]), *options, "root@127.0.0.1"]
+        options = [
+            "-o",
+            f"UserKnownHostsFile={self.root}/inventory/known_hosts",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=10",
+        ]
+        return [
+            "ssh",
+            "-i",
+            said["ansible_ssh_private_key_file"],
+            "-p",
+            str(said["ansible_port"]),
+            *options,
+            "root@127.0.0.1",
+        ]
 
     def on_host(self, script: str, check: bool = True) -> str:
-        done = subprocess.run([*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=300)
+        done = subprocess.run(
+            [*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=300
+        )
         assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -59,7 +92,11 @@ class Clone:
 
     def port(self, guest: int) -> int:
         code = f"from lab.hosts import published; print(published({self.host!r})[{guest}])"
-        return int(subprocess.run([sys.executable, "-c", code], cwd=self.root, text=True, capture_output=True, check=True).stdout)
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", code], cwd=self.root, text=True, capture_output=True, check=True
+            ).stdout
+        )
 
     def changes(self, *flags: str, code: int | None = None) -> dict[str, str]:
         """What `inv check` would change: address to action."""
@@ -70,12 +107,23 @@ class Clone:
 @pytest.fixture(scope="session")
 def clone() -> Iterator[Clone]:
     """A clone with a bare lab host that is up."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
+    ).stdout
     CLONE.mkdir(parents=True, exist_ok=True)
     there = Clone(CLONE)
     if (CLONE / "tasks.py").exists():
         there.inv("lab.down", code=None)
-    for name in ("roles", "converge", "runbook", "lab", "inventory/group_vars", "inventory/host_vars", "templates", "files"):
+    for name in (
+        "roles",
+        "converge",
+        "runbook",
+        "lab",
+        "inventory/group_vars",
+        "inventory/host_vars",
+        "templates",
+        "files",
+    ):
         shutil.rmtree(CLONE / name, ignore_errors=True)
     for name in listed.splitlines():
         if (HERE / name).is_file():

@@ -24,18 +24,35 @@ def s3(clone: Clone, port: int = 9000, **more: Any) -> Any:
     from botocore.config import Config
 
     return boto3.client(
-        "s3", endpoint_url=f"http://127.0.0.1:{clone.port(port)}", aws_access_key_id=clone.secret("root_user"),
-        aws_secret_access_key=clone.secret("root_password"), region_name="us-east-1", config=Config(**more),
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{clone.port(port)}",
+        aws_access_key_id=clone.secret("root_user"),
+        aws_secret_access_key=clone.secret("root_password"),
+        region_name="us-east-1",
+        config=Config(**more),
     )
 
 
 def test_a_check_of_a_bare_host_shows_the_whole_plan_and_changes_nothing(clone: Clone) -> None:
     screen = clone.inv("check", code=2)
-    for address in ("packages:base", "filesystem:drive1", "mount:/mnt/drive4", "unit:docker.service", "project:minio", "loaded:nginx", "bucket:superdarn-data"):
+    for address in (
+        "packages:base",
+        "filesystem:drive1",
+        "mount:/mnt/drive4",
+        "unit:docker.service",
+        "project:minio",
+        "loaded:nginx",
+        "bucket:superdarn-data",
+    ):
         assert f"+ {address}" in screen
     assert "refused" not in screen
     assert "unknown" not in screen
-    assert clone.on_host("ls /var/lib/stowage /etc/stowage 2>/dev/null; command -v docker; findmnt -n /mnt/drive1", check=False) == ""
+    assert (
+        clone.on_host(
+            "ls /var/lib/stowage /etc/stowage 2>/dev/null; command -v docker; findmnt -n /mnt/drive1", check=False
+        )
+        == ""
+    )
 
 
 def test_without_a_terminal_and_without_yes_nothing_changes(clone: Clone) -> None:
@@ -46,12 +63,16 @@ def test_without_a_terminal_and_without_yes_nothing_changes(clone: Clone) -> Non
 def test_a_deploy_brings_the_bare_host_to_a_running_cluster(clone: Clone) -> None:
     screen = clone.inv("deploy", "--yes")
     assert "changes made and read back" in screen
-    mapping = clone.on_host("for n in 1 2 3 4; do docker inspect -f '{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Source}}{{end}}{{end}}' minio$n; done")
+    mapping = clone.on_host(
+        "for n in 1 2 3 4; do docker inspect -f '{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Source}}{{end}}{{end}}' minio$n; done"
+    )
     assert mapping.split() == ["/mnt/drive3/drive3", "/mnt/drive2/drive2", "/mnt/drive4/drive4", "/mnt/drive1/drive1"]
 
 
 def test_a_second_deploy_changes_nothing_and_says_so_in_one_sentence(clone: Clone) -> None:
-    before = clone.on_host("find /etc /var/lib/stowage /usr/local /mnt/drive1 -newermt '-1 second' 2>/dev/null; stat -c %Z /var/lib/stowage/* /etc/fstab")
+    before = clone.on_host(
+        "find /etc /var/lib/stowage /usr/local /mnt/drive1 -newermt '-1 second' 2>/dev/null; stat -c %Z /var/lib/stowage/* /etc/fstab"
+    )
     screen = clone.inv("deploy", "--yes")
     assert screen.strip().splitlines() == [screen.strip()]
     assert "nothing to do" in screen
@@ -88,7 +109,10 @@ DRIFT = [
     ("chmod 0777 /mnt/drive2/drive2", "directory:/mnt/drive2/drive2"),
     ("unshare -m sh -c 'umount -l /mnt/drive3; chattr -i /mnt/drive3'", "mountpoint:/mnt/drive3"),
     ("sed -i 's/noatime/relatime/' /etc/fstab", "mount:/mnt/drive1"),
-    ("python3 -c \"import json;p='/etc/docker/daemon.json';d=json.load(open(p));d['live-restore']=False;json.dump(d,open(p,'w'))\"", "json:/etc/docker/daemon.json"),
+    (
+        "python3 -c \"import json;p='/etc/docker/daemon.json';d=json.load(open(p));d['live-restore']=False;json.dump(d,open(p,'w'))\"",
+        "json:/etc/docker/daemon.json",
+    ),
     ("chmod 0644 /etc/stowage/minio/secrets/root_password", "file:/etc/stowage/minio/secrets/root_password"),
     ("sed -i 's/least_conn;//' /etc/stowage/nginx/conf/nginx.conf", "file:/etc/stowage/nginx/conf/nginx.conf"),
     ("sed -i 's/unless-stopped/no/' /etc/stowage/minio/compose.yaml", "project:minio"),
@@ -99,7 +123,9 @@ DRIFT = [
 ]
 
 
-@pytest.mark.parametrize(("harm", "address"), DRIFT, ids=[f"{address}-{number}" for number, (_, address) in enumerate(DRIFT)])
+@pytest.mark.parametrize(
+    ("harm", "address"), DRIFT, ids=[f"{address}-{number}" for number, (_, address) in enumerate(DRIFT)]
+)
 def test_drift_is_found_by_check_and_put_right_by_deploy(clone: Clone, harm: str, address: str) -> None:
     clone.on_host(harm)
     assert address in clone.changes(code=2)
@@ -116,12 +142,19 @@ def test_drift_in_the_cluster_is_found_and_put_right(clone: Clone) -> None:
     assert clone.changes(code=0) == {}
 
 
-def test_the_examples_of_the_seed_run_with_only_endpoint_keys_and_paths_substituted(clone: Clone, tmp_path: Any) -> None:
+def test_the_examples_of_the_seed_run_with_only_endpoint_keys_and_paths_substituted(
+    clone: Clone, tmp_path: Any
+) -> None:
     from minio import Minio
 
     local = tmp_path / "file.dat"
     local.write_bytes(b"radar" * 1000)
-    client = Minio(f"127.0.0.1:{clone.port(9000)}", access_key=clone.secret("root_user"), secret_key=clone.secret("root_password"), secure=False)
+    client = Minio(
+        f"127.0.0.1:{clone.port(9000)}",
+        access_key=clone.secret("root_user"),
+        secret_key=clone.secret("root_password"),
+        secure=False,
+    )
     assert [bucket.name for bucket in client.list_buckets()] == ["models", "processed-data", "superdarn-data"]
     client.fput_object("superdarn-data", "test-file.dat", str(local))
     client.fput_object("superdarn-data", "training/dataset.h5", str(local))
@@ -153,7 +186,11 @@ def test_a_large_object_passes_through_nginx_without_a_copy_on_the_way(clone: Cl
     thread.join()
     assert (tmp_path / "back").stat().st_size == 5_000_000_000
     assert max(most) < 1_000_000
-    client.delete_object(Bucket="superdarn-data", Key="big", VersionId=client.head_object(Bucket="superdarn-data", Key="big")["VersionId"])
+    client.delete_object(
+        Bucket="superdarn-data",
+        Key="big",
+        VersionId=client.head_object(Bucket="superdarn-data", Key="big")["VersionId"],
+    )
 
 
 def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) -> None:
@@ -182,7 +219,9 @@ def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) 
     over.set()
     for thread in threads:
         thread.join()
-    print(f"acknowledged {len(acknowledged)}, failed in the first 10 s {len(failed)}, failed later {len(late_failures)}")
+    print(
+        f"acknowledged {len(acknowledged)}, failed in the first 10 s {len(failed)}, failed later {len(late_failures)}"
+    )
     assert not late_failures
     assert acknowledged
     for key in acknowledged:
@@ -221,7 +260,9 @@ def test_a_second_operator_is_told_who_holds_the_lock(clone: Clone) -> None:
 
 @pytest.mark.parametrize("after", [0.7, 1.2, 1.8, 2.6])
 def test_a_deploy_that_was_killed_is_finished_by_the_next(clone: Clone, after: float) -> None:
-    clone.on_host("docker rm -f minio1 nginx; rm -rf /etc/stowage/nginx; rm -f /etc/docker/daemon.json; umount -l /mnt/drive4; systemctl disable -q stowage@nginx")
+    clone.on_host(
+        "docker rm -f minio1 nginx; rm -rf /etc/stowage/nginx; rm -f /etc/docker/daemon.json; umount -l /mnt/drive4; systemctl disable -q stowage@nginx"
+    )
     first = clone.start("deploy", "--yes")
     time.sleep(after)
     first.send_signal(signal.SIGKILL)
@@ -254,7 +295,9 @@ def test_a_replaced_drive_is_healed_to_its_end(clone: Clone) -> None:
     assert int(clone.on_host("find /mnt/drive2/drive2/superdarn-data -type f | wc -l")) > 100
 
 
-def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_root_disk_stays_clean(clone: Clone) -> None:
+def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_root_disk_stays_clean(
+    clone: Clone,
+) -> None:
     clone.inv("lab.power-cut")
     code = "from lab import hosts, drives; drives.pull_drive('lab', 1); hosts.power_on('lab')"
     subprocess.run([sys.executable, "-c", code], cwd=clone.root, check=True)
@@ -263,17 +306,27 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
     assert "drive1 is not mounted" in screen
     s3(clone).put_object(Bucket="models", Key="in need", Body=b"written with three drives")
     assert clone.on_host("find /mnt/drive1 -mindepth 1") == ""
-    subprocess.run([sys.executable, "-c", "from lab import drives; drives.put_back_drive('lab', 1)"], cwd=clone.root, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from lab import drives; drives.put_back_drive('lab', 1)"], cwd=clone.root, check=True
+    )
     clone.inv("deploy", "--yes")
     _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 90)
 
 
 def test_swapped_drives_keep_their_nodes_for_they_are_known_by_label(clone: Clone) -> None:
-    subprocess.run([sys.executable, "-c", "from lab import drives, hosts; drives.swap_drives('lab', 1, 2); hosts.reboot('lab')"], cwd=clone.root, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from lab import drives, hosts; drives.swap_drives('lab', 1, 2); hosts.reboot('lab')"],
+        cwd=clone.root,
+        check=True,
+    )
     _until(lambda: "4 of 4 drives" in clone.inv("status", code=None), 90)
     labels = clone.on_host("findmnt -nro LABEL /mnt/drive1; findmnt -nro LABEL /mnt/drive2")
     assert labels.split() == ["drive1", "drive2"]
-    subprocess.run([sys.executable, "-c", "from lab import drives, hosts; drives.swap_drives('lab', 1, 2); hosts.reboot('lab')"], cwd=clone.root, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "from lab import drives, hosts; drives.swap_drives('lab', 1, 2); hosts.reboot('lab')"],
+        cwd=clone.root,
+        check=True,
+    )
     _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 90)
 
 
@@ -291,15 +344,27 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
 
     thread = threading.Thread(target=watch)
     thread.start()
-    watcher = subprocess.Popen([*clone.ssh(), "end=$(($(date +%s) + 12)); while [ $(date +%s) -lt $end ]; do ps axww -o args; done"], text=True, stdout=subprocess.PIPE)
-    screens = clone.inv("deploy", "--yes") + clone.inv("check", "--full") + clone.inv("check", "--json", "--full") + clone.inv("history") + clone.inv("inventory")
+    watcher = subprocess.Popen(
+        [*clone.ssh(), "end=$(($(date +%s) + 12)); while [ $(date +%s) -lt $end ]; do ps axww -o args; done"],
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    screens = (
+        clone.inv("deploy", "--yes")
+        + clone.inv("check", "--full")
+        + clone.inv("check", "--json", "--full")
+        + clone.inv("history")
+        + clone.inv("inventory")
+    )
     there, _ = watcher.communicate()
     over.set()
     thread.join()
     assert not any(seen)
     assert secret not in there
     assert secret not in screens
-    readable = clone.on_host("find /etc /var/lib/stowage /var/log /run /usr/local -xdev -type f -perm -o+r -size -2M -print0 2>/dev/null | xargs -0 cat 2>/dev/null | strings | grep -c stowage-admin || true; cat /var/lib/stowage/audit.jsonl /var/lib/stowage/applied; docker inspect $(docker ps -aq); journalctl -q --no-pager -n 3000")
+    readable = clone.on_host(
+        "find /etc /var/lib/stowage /var/log /run /usr/local -xdev -type f -perm -o+r -size -2M -print0 2>/dev/null | xargs -0 cat 2>/dev/null | strings | grep -c stowage-admin || true; cat /var/lib/stowage/audit.jsonl /var/lib/stowage/applied; docker inspect $(docker ps -aq); journalctl -q --no-pager -n 3000"
+    )
     assert secret not in readable
 
 

@@ -1,0 +1,1 @@
+"""The engine: hosts, resources, probe, plan, apply, report. It knows nothing of storage."""

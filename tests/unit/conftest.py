@@ -1,0 +1,270 @@
+"""What the tests share: this machine's own /bin/sh as a host, a kind of resource, a storage host, and golden files."""
+
+from __future__ import annotations
+
+import copy
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from converge import plan as planning
+from converge import probe
+from converge.apply import Done, carry_out
+from converge.plan import Plan
+from converge.resource import Refusal, Resource, Step, in_order
+from converge.role import Role
+from converge.root_shell import RootShell
+from converge.secret import Secret
+from roles.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+class Pipe:
+    """A shell of this machine, spoken to as to one behind SSH."""
+
+    def __init__(self, script: str) -> None:
+        self._said = tempfile.TemporaryFile()
+        self._line = b""
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0
+        )
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self.process.stdin.write(view) :]
+
+    def readline(self, timeout: float | None = None) -> bytes:
+        while b"\n" not in self._line:
+            if not select.select([self.process.stdout], [], [], timeout)[0]:
+                raise TimeoutError
+            more = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not more:
+                line, self._line = self._line, b""
+                return line
+            self._line += more
+        line, _, self._line = self._line.partition(b"\n")
+        return line + b"\n"
+
+    def read_exactly(self, n: int) -> bytes:
+        while len(self._line) < n:
+            self._line += os.read(self.process.stdout.fileno(), n) or pytest.fail("the output ended")
+        taken, self._line = self._line[:n], self._line[n:]
+        return taken
+
+    def close_stdin(self) -> None:
+        self.process.stdin.close()
+
+    def exit_status(self) -> int:
+        return max(self.process.wait(10), -1)
+
+    def stderr_tail(self) -> str:
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace")
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        for file in (self.process.stdin, self.process.stdout, self._said):
+            with suppress(OSError):
+                file.close()
+        self.process.wait()
+
+
+class Link:
+    """A line to this very machine."""
+
+    def __init__(self) -> None:
+        self.target = SimpleNamespace(name="here")
+        self.pipes: list[Pipe] = []
+
+    def shell(self, script: str) -> Pipe:
+        self.pipes.append(Pipe(script))
+        return self.pipes[-1]
+
+    def send(self, command: str, chunks: Iterable[bytes], on_bytes: Any = None) -> tuple[int, bytes, bytes]:
+        done = subprocess.run(["/bin/sh", "-c", command], input=b"".join(chunks), capture_output=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+
+class Here(RootShell):
+    """A root shell whose host keeps its things beneath a folder; `places` says which text stands for which."""
+
+    places: dict[str, str]
+    programs: Path
+
+    def start(self, body: str) -> None:
+        for place, here in self.places.items():
+            body = body.replace(place, here)
+        super().start(f"PATH={self.programs}:$PATH\n{body}")
+
+
+class Machine:
+    """This machine as a host: probe scripts and fixes run for real, in its own shell."""
+
+    def __init__(self, link: Link, folder: Path) -> None:
+        self.link, self.folder, self.shell = link, folder, Here(link)
+        self.places = {"/var/lib/stowage": f"{folder}/stowage", "/run/stowage": f"{folder}/run-stowage"}
+        self.shell.places, self.shell.programs = self.places, folder / "programs"
+        self.shell.programs.mkdir()
+        self.events: list[tuple[str, str, str]] = []
+
+    def program(self, name: str, script: str) -> None:
+        """A program that this machine lacks, or must not start in a test."""
+        file = self.shell.programs / name
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    def run(self, body: str) -> tuple[int, str]:
+        return self.shell.run(body)
+
+    def read(self, *resources: Resource) -> list[Any]:
+        _, answer = self.run(probe.script(resources, "marker"))
+        readings, _ = probe.read(resources, answer, "marker")
+        return [readings[one.address] for one in resources]
+
+    def plan(self, *resources: Resource) -> Plan:
+        role = Role("role", lambda host: [in_order(*resources)])
+        readings = dict(zip((one.address for one in resources), self.read(*resources), strict=True))
+        return planning.make("here", [role], planning.wanted(role, None), readings, {})
+
+    def carry_out(self, plan: Plan) -> Done:
+        return carry_out(self.shell, self.link, plan.todo, lambda event, change, text: self.events.append((event, change.address, text)))
+
+    def deploy(self, *resources: Resource) -> Done:
+        """Bring the machine to what the resources want; what is refused is not touched."""
+        return self.carry_out(self.plan(*resources))
+
+
+@pytest.fixture
+def link() -> Iterator[Link]:
+    link = Link()
+    yield link
+    for pipe in link.pipes:
+        pipe.end()
+
+
+@pytest.fixture
+def machine(link: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(link, tmp_path_factory.mktemp("machine"))
+    yield machine
+    machine.shell.close()
+
+
+@dataclass(frozen=True)
+class Thing(Resource):
+    """A kind of resource for tests: its state is one word."""
+
+    kind: ClassVar[str] = "thing"
+    named: str
+    wants: str | None = "new"
+    refuses: str = ""
+    undone_after: str = ""
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.named
+
+    def desired(self) -> dict[str, str] | None:
+        return None if self.wants is None else {"word": self.wants}
+
+    def refusal(self, before: Any) -> Refusal | None:
+        return Refusal(self.refuses, "look at it") if self.refuses else None
+
+    def undone_by(self, other: Resource) -> bool:
+        return other.name == self.undone_after
+
+    def fix(self, before: Any) -> list[Step]:
+        return list(self.steps)
+
+
+@pytest.fixture
+def thing() -> type[Thing]:
+    return Thing
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare with a file of tests/golden; STOWAGE_GOLDEN=write writes it instead."""
+
+    def compare(name: str, text: str) -> None:
+        file = GOLDEN / f"{name}.txt"
+        if os.environ.get("STOWAGE_GOLDEN") == "write":
+            file.write_text(text)
+        assert text == file.read_text(), f"the screen differs from {file.name}: if it should, STOWAGE_GOLDEN=write"
+
+    return compare
+
+
+WEATHERLEARN: dict[str, Any] = {
+    "roles": ["base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets"],
+    "drives": [
+        {"device": f"/dev/disk/by-id/ata-DISK_{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"} for n in (1, 2, 3, 4)
+    ],
+    "images": {
+        "minio": {"reference": "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"},
+        "nginx": {"reference": "docker.io/library/nginx:1.28"},
+    },
+    "minio": {
+        "nodes": [
+            {"name": f"minio{n}", "drive": drive, "address": f"172.30.99.1{n}"}
+            for n, drive in enumerate(("drive3", "drive2", "drive4", "drive1"), 1)
+        ],
+        "root_user": Secret("SENTINEL-root-user"),
+        "root_password": Secret("SENTINEL-root-password"),
+        "root_drive_threshold": "500GiB",
+    },
+    "nginx": {"address": "172.30.99.10"},
+    "buckets": [
+        {"name": "superdarn-data", "versioning": True},
+        {"name": "models", "lifecycle": [{"id": "old", "expire_noncurrent_days": 90}], "quota": "2TiB"},
+    ],
+    "policies": [{"name": "reader", "statements": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}],
+    "users": [
+        {
+            "name": "science",
+            "password": Secret("SENTINEL-user-password"),
+            "policies": ["reader"],
+            "service_accounts": [{"access_key": "science-app", "secret_key": Secret("SENTINEL-secret-key")}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def storage_host() -> Callable[..., SimpleNamespace]:
+    """The storage server of WeatherLearn, with changes to its settings."""
+
+    def make(**changes: Any) -> SimpleNamespace:
+        # Secrets cannot be copied, and need not be.
+        secrets = {id(one): one for one in _secrets(WEATHERLEARN)}
+        settings = copy.deepcopy(WEATHERLEARN, secrets)
+        for path, value in changes.items():
+            *above, last = path.split("__")
+            place: Any = settings
+            for step in above:
+                place = place[int(step)] if step.isdigit() else place.setdefault(step, {})
+            place[last] = value
+        return SimpleNamespace(name="prod", settings=Settings.model_validate(settings), root=ROOT)
+
+    return make
+
+
+def _secrets(value: Any) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _secrets(one)

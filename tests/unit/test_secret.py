@@ -1,0 +1,80 @@
+"""Secrets: never printed by accident, and read from where their references point."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+
+from converge.errors import Trouble
+from converge.secret import Secret, resolve
+
+WORD = "hunter2-SENTINEL"
+
+
+@pytest.mark.parametrize("show", [str, repr, "{}".format, "{!r}".format, "{:>20}".format, "%s".__mod__, lambda one: f"{[one]} {(one,)}"])
+def test_printing_a_secret_shows_only_that_it_is_one(show):
+    text = show(Secret(WORD))
+    assert WORD not in text
+    assert "[redacted]" in text
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, json.dumps, copy.deepcopy])
+def test_a_secret_is_not_written_anywhere(write):
+    with pytest.raises(TypeError):
+        write(Secret(WORD))
+
+
+def test_a_traceback_of_a_secret_shows_nothing():
+    with pytest.raises(TypeError) as caught:
+        Secret(WORD) + "x"
+    assert WORD not in str(caught.value)
+
+
+def test_secrets_are_equal_by_value_and_only_to_secrets():
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_one_line_end_is_not_part_of_a_secret(tmp_path, monkeypatch, end):
+    (tmp_path / "file").write_text(f" {WORD} {end}", newline="")
+    monkeypatch.setenv("WORD", f" {WORD} {end}")
+    for reference in ({"file": "file"}, {"env": "WORD"}, {"command": "cat file"}):
+        assert resolve(reference, "key", tmp_path).reveal() == f" {WORD} "
+
+
+@pytest.mark.parametrize("text", ["", "\n", f"{WORD}\n{WORD}\n", f"{WORD}\0"])
+def test_a_secret_of_no_line_or_several_is_refused_without_being_shown(tmp_path, text):
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(Trouble, match="the secret minio.root_password is (empty|more than one line)") as caught:
+        resolve({"file": "file"}, "minio.root_password", tmp_path)
+    assert WORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ({"env": "NOT_THERE"}, "the environment has no NOT_THERE"),
+        ({"file": "missing"}, "No such file"),
+        ({"file": "."}, "Is a directory"),
+        ({"file": "bytes"}, "it is not text"),
+        ({"command": "echo sorry >&2; exit 3"}, "ended with 3: sorry"),
+        ({"command": "no-such-program-of-ours"}, "ended with 127"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_says_which_and_why(tmp_path, reference, says):
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(Trouble, match="the secret sudo") as caught:
+        resolve(reference, "sudo", tmp_path)
+    assert says in caught.value.why
+    assert caught.value.hint
+
+
+def test_a_command_whose_answer_is_not_text_is_told_like_any_other(tmp_path):
+    with pytest.raises(Trouble, match="the secret sudo"):
+        resolve({"command": r"printf '\377\376'"}, "sudo", tmp_path)

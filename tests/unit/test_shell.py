@@ -1,0 +1,50 @@
+"""Words for the shell arrive in a real /bin/sh as they are."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from converge.shell import quote, sh, words
+
+TEXT = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+def arguments(script: str) -> list[str]:
+    """The words that a shell makes of a script's arguments, each ended by a NUL."""
+    done = subprocess.run(["/bin/sh", "-c", f"set -- {script}\nprintf '%s\\0' \"$@\""], capture_output=True, check=True)
+    return done.stdout.decode().split("\0")[:-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(some.lists(TEXT, min_size=1, max_size=4))
+def test_any_words_arrive_as_they_are(many):
+    assert arguments(words(many)) == many
+    assert arguments(" ".join(quote(one) for one in many)) == many
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXT, TEXT)
+def test_a_template_takes_any_values(one, two):
+    assert arguments(sh("-- {} middle {}", one, two)) == ["--", one, "middle", two]
+
+
+@pytest.mark.parametrize("text", ["", " ", "a b", "'", '"', "$HOME", "$(id)", "`id`", "\n", "*", "-rf", "~", "{}", "a\\", "!x", "#", "é"])
+def test_what_means_something_to_a_shell_is_only_text(text):
+    assert arguments(quote(text)) == [text]
+
+
+def test_a_number_is_a_word():
+    assert arguments(sh("{} {}", 9000, "x")) == ["9000", "x"]
+
+
+def test_a_value_with_braces_is_not_filled_in():
+    assert arguments(sh("{} {}", "{}", "{0}")) == ["{}", "{0}"]
+
+
+def test_a_nul_is_refused():
+    with pytest.raises(ValueError, match="NUL"):
+        quote("a\0b")
