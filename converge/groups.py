@@ -32,6 +32,7 @@ class Inventory:
         self.folder, self.root, self.troubles = root / "inventory", root, troubles
         self.groups: dict[str, Group] = {"all": Group("all", "inventory/hosts.yml")}
         self.hosts: dict[str, list[Node]] = {}
+        self._read: dict[Path, Node] = {}
         for path in self._files():
             tree = read_file(path, root, troubles)
             for name, node in tree.value.items():
@@ -147,10 +148,6 @@ class Inventory:
                 if path not in self._read:
                     self._read[path] = read_file(path, self.root, self.troubles)
                 yield self._read[path]
-
-    @property
-    def _read(self) -> dict[Path, Node]:
-        return self.__dict__.setdefault("_cache", {})
 
     def choose(self, names: str) -> list[str]:
         """The hosts that a comma list of hosts and groups names; every name must be known and give a host."""

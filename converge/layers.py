@@ -216,10 +216,10 @@ def descend(node: Node, path: Sequence[str | int]) -> Iterator[Node]:
     """The nodes on the way along a path, as far as there are any; the node itself first."""
     yield node
     for step in path:
-        if (isinstance(node.value, dict) and step in node.value) or (isinstance(node.value, list) and isinstance(step, int) and step < len(node.value)):
-            node = node.value[step]
-        else:
+        below = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
+        if not isinstance(below, dict) or step not in below:
             return
+        node = below[step]
         yield node
 
 

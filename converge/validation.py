@@ -115,7 +115,7 @@ def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:
         hint = "quote it" if private(path) else _quoted(path, node)
         if not hidden and node.written != str(node.value):
             shown = f"{actual}: YAML reads {node.written} as {_repr(node.value)}"
-    elif isinstance(node.value, str) and error["type"] in ("int_type", "bool_type"):
+    elif isinstance(node.value, str | int) and error["type"] in ("int_type", "bool_type"):
         hint = f"write {expected}, without quotes"
     return Trouble(f"{dotted(path)} is {shown}", where=_where(path, tree, whose), why=f"expected {expected}", hint=hint)
 

@@ -119,7 +119,7 @@ def _addresses(settings: Any) -> Found:
         taken.append((("nginx", "address"), settings.nginx.address))
         if settings.nginx.address in [node.address for node in nodes]:
             yield ("nginx", "address"), "a node of minio has this address"
-    reserved = {
+    reserved: dict[Any, str] = {
         subnet.network_address: "the network itself",
         subnet.broadcast_address: "its broadcast",
         subnet.network_address + 1: "Docker's gateway",

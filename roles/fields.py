@@ -176,5 +176,5 @@ AccessKey = Annotated[
 
 def size_in_bytes(size: str) -> int:
     """The number of bytes of a size such as `500GiB`."""
-    number, unit = re.fullmatch(r"(\d+)(\w+)", size).groups()  # type: ignore[union-attr]
-    return int(number) * 1024 ** ["B", "KiB", "MiB", "GiB", "TiB", "PiB"].index(unit)
+    number = size.rstrip("BKMGTPi")
+    return int(number) << 10 * ("B", "KiB", "MiB", "GiB", "TiB", "PiB").index(size.removeprefix(number))

@@ -169,7 +169,7 @@ class Bucket(Section):
     versioning: bool = False
     object_lock: bool = Field(default=False, description="only when the bucket is made; needs versioning")
     retention: Retention | None = Field(default=None, description="default retention; needs object_lock")
-    lifecycle: list[Lifecycle] = []
+    lifecycle: list[Lifecycle] = Field(default=[], description="when it forgets objects")
     quota: Size | None = None
 
     @model_validator(mode="after")
@@ -196,8 +196,8 @@ class ServiceAccount(Section):
 class User(Section):
     name: UserName
     password: SecretValue
-    policies: list[PolicyName] = []
-    service_accounts: list[ServiceAccount] = []
+    policies: list[PolicyName] = Field(default=[], description="names of policies, the server's own or those of the inventory")
+    service_accounts: list[ServiceAccount] = Field(default=[], description="keys for programs, with no more rights than their user")
 
 
 class Settings(Section):
@@ -208,16 +208,16 @@ class Settings(Section):
     )
     roles: list[Name] = Field(default=[], description="what this host is, in the order in which it is built")
     base: Base = Base()
-    drives: list[Drive] = []
+    drives: list[Drive] = Field(default=[], description="whole blank disks")
     docker: DockerSettings = DockerSettings()
     data_user: DataUser = DataUser()
     network: Network = Network()
-    images: dict[Name, Image] = {}
+    images: dict[Name, Image] = Field(default={}, description="every image that the host runs, by name")
     minio: Minio | None = None
     nginx: Nginx | None = None
-    buckets: list[Bucket] = []
-    policies: list[Policy] = []
-    users: list[User] = []
+    buckets: list[Bucket] = Field(default=[], description="the buckets of the cluster")
+    policies: list[Policy] = Field(default=[], description="IAM policies")
+    users: list[User] = Field(default=[], description="IAM users")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Settings:

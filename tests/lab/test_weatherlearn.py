@@ -392,3 +392,83 @@ def test_an_nginx_configuration_that_does_not_parse_is_refused_and_the_old_one_g
 def test_an_object_of_any_kind_of_body_goes_through(clone: Clone) -> None:
     s3(clone).upload_fileobj(io.BytesIO(b"x" * 20_000_000), "models", "multi part/ünïcode + plus")
     assert s3(clone).head_object(Bucket="models", Key="multi part/ünïcode + plus")["ContentLength"] == 20_000_000
+
+
+def test_restarting_minio_and_nginx_waits_until_data_passes_again(clone: Clone) -> None:
+    before = clone.on_host("docker inspect -f '{{.State.StartedAt}}' minio1 minio4 nginx")
+    assert "was restarted and answers" in clone.inv("restart", "minio")
+    assert "was restarted and answers" in clone.inv("restart", "nginx")
+    after = clone.on_host("docker inspect -f '{{.State.StartedAt}}' minio1 minio4 nginx")
+    assert not set(before.split()) & set(after.split())
+    s3(clone).list_buckets()
+    assert "one unit" in clone.inv("restart", "minio2", code=3)
+
+
+def test_logs_of_one_service_and_of_all_are_shown(clone: Clone) -> None:
+    assert "MinIO Object Storage Server" in clone.inv("logs", "minio1", "--lines", "50")
+    assert "minio4" in clone.inv("logs", "--lines", "5")
+
+
+def test_new_root_credentials_reach_all_nodes_and_the_old_ones_are_gone(clone: Clone) -> None:
+    file = clone.root / "inventory/secrets/lab/root_password"
+    old = file.read_text().strip()
+    file.write_text("a-new-$(secret)-'\"-password\n")
+    screen = clone.inv("deploy", "--yes")
+    assert "content: changed, hidden" in screen
+    assert old not in screen
+    s3(clone).list_buckets()
+    assert old not in clone.on_host(
+        "grep -rl . /etc/stowage /var/lib/stowage | xargs cat; docker inspect $(docker ps -aq)"
+    )
+    assert clone.changes(code=0) == {}
+
+
+def test_tls_from_given_files_and_back(clone: Clone) -> None:
+    import urllib3
+
+    folder = clone.root / "inventory/secrets/lab"
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=storage",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(
+        [*make, "-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")], check=True, capture_output=True
+    )
+    tls = "--set=nginx.tls={certificate: inventory/secrets/lab/tls.crt, key: inventory/secrets/lab/tls.key}"
+    clone.inv("deploy", "--yes", tls)
+    assert clone.changes(tls, code=0) == {}
+    pool = urllib3.PoolManager(ca_certs=str(folder / "tls.crt"))
+    assert pool.request("GET", f"https://127.0.0.1:{clone.port(9000)}/minio/health/live").status == 200
+    assert (folder / "tls.key").read_text().splitlines()[1] not in clone.inv("history") + clone.inv(
+        "check", "--json", "--full", tls
+    )
+    clone.inv("deploy", "--yes")
+    assert clone.on_host("ls /etc/stowage/nginx/conf").split() == ["nginx.conf"]
+    s3(clone).list_buckets()
+
+
+def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_objects(clone: Clone) -> None:
+    more = "--set=buckets=[{name: kept, versioning: true}, {name: empty}]"
+    user = "--set=users=[{name: ana, password: {command: echo geheim-geheim}, policies: [readonly], service_accounts: [{access_key: ana-key, secret_key: {command: echo noch-geheimer}}]}]"
+    clone.inv("deploy", "--yes", more, user)
+    assert clone.changes(more, user, code=None).get("bucket:kept") is None
+    s3(clone).put_object(Bucket="kept", Key="a", Body=b"data")
+    s3(clone).delete_object(Bucket="kept", Key="a")  # a marker and an old version stay behind
+    screen = clone.inv("deploy", "--yes", code=3)
+    assert "- bucket:empty" in screen
+    assert "- minio-user:ana" in screen
+    assert "! bucket:kept" in screen
+    assert "never removed" in screen
+    names = [bucket["Name"] for bucket in s3(clone).list_buckets()["Buckets"]]
+    assert "kept" in names
+    assert "empty" not in names

@@ -1,0 +1,156 @@
+"""The documents are true: their commands parse, their files exist, their examples run."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.parser import Parser
+
+from converge.resource import Resource
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
+# Written for one clone only, so a document may name them and a checkout need not have them.
+OF_A_CLONE = ("inventory/secrets", "inventory/known_hosts", "inventory/host_vars/lab.yml", ".venv")
+
+
+@pytest.fixture(scope="module")
+def commands():
+    sys.path.insert(0, str(ROOT))
+    return importlib.import_module("tasks").namespace
+
+
+def code_of(document: Path) -> list[str]:
+    """What a reader could type: the lines of shell blocks, and code within a sentence."""
+    text = document.read_text()
+    shell = [body for language, _, body in FENCE.findall(text) if language == "sh"]
+    lines = [line.partition(" #")[0].strip() for body in shell for line in body.splitlines()]
+    return [*lines, *SPAN.findall(FENCE.sub("", text))]
+
+
+def typed(document: Path) -> list[list[str]]:
+    """Every command of ours in a document, as words."""
+    found = (re.sub(r"^\./", "", line) for line in code_of(document))
+    return [shlex.split(line)[1:] for line in found if line.startswith("inv ")]
+
+
+def test_every_command_stands_in_the_readme_or_in_the_runbook(commands):
+    named = {words[0] for name in ("README.md", "docs/runbook.md") for words in typed(ROOT / name)}
+    missing = [name for name, others in commands.task_names.items() if not {name, *others} & named]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_is_one_that_exists_with_these_options(commands, document):
+    made_by_examples = {Path(name).stem for name in blocks() if name.startswith("roles/")}
+    parser = Parser(contexts=commands.to_contexts())
+    for words in typed(document):
+        if words[0].startswith("--") or words[0] in made_by_examples:
+            continue
+        assert words[0] in parser.contexts, f"{document.name}: inv {' '.join(words)}"
+        if len(words) > 1:
+            parser.parse_argv(words)  # raises at an unknown option or a missing word
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_a_document_names_exists(document):
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    for link in links:
+        assert (document.parent / link).exists(), f"{document.name} links to {link}"
+    tops = tuple(f"{path.name}/" for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for span in code_of(document):
+        path = span.split(" ")[0].removesuffix(".")
+        ours = path.startswith(tops) or re.fullmatch(r"[\w.-]+\.(py|toml|txt|md)", path)
+        if ours and not path.startswith(OF_A_CLONE) and not re.search(r"[A-Z]{4}|[*{…]", Path(path).stem):
+            assert (ROOT / path).exists() or path in blocks(), f"{document.name} names {path}"
+
+
+def test_every_kind_of_resource_stands_in_the_table():
+    text = (ROOT / "docs/writing-a-role.md").read_text()
+    for path in sorted((ROOT / "converge/resources").glob("*.py")):
+        module = importlib.import_module(f"converge.resources.{path.stem}")
+        for name, one in inspect.getmembers(module, inspect.isclass):
+            if issubclass(one, Resource) and one.__module__ == module.__name__:
+                assert f"`{name}(" in text, f"{name} of {path.name} is not in the table"
+
+
+def blocks() -> dict[str, list[tuple[str, str]]]:
+    """The blocks of the guide by the file they belong to: language and text."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for language, name, body in FENCE.findall((ROOT / "docs/writing-a-role.md").read_text()):
+        if name:
+            found.setdefault(name, []).append((language, body))
+    return found
+
+
+def copy_to(root: Path) -> None:
+    """A copy of the project as a checkout has it: without what was written for one clone, and without tests."""
+    skipped = shutil.ignore_patterns(".*", "__pycache__", "secrets", "known_hosts", "test_*.py")
+    shutil.copytree(ROOT, root, ignore=skipped)
+    for path in (root / "inventory/host_vars").glob("*.yml"):
+        if path.stem != "prod":
+            path.unlink()
+
+
+def follow(root: Path) -> None:
+    """Do in a copy of the project what the guide says, word for word."""
+    for name, parts in blocks().items():
+        path = root / name
+        for language, body in parts:
+            text = changed(path.read_text(), body, name) if language == "diff" else body
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def changed(text: str, difference: str, name: str) -> str:
+    """A text with a difference applied; `…` stands for whatever is there, also in the line that takes its place."""
+    lines = [(line[:1], line[1:]) for line in difference.splitlines()]
+    old = "\n".join(line for mark, line in lines if mark != "+")
+    new = "\n".join(line for mark, line in lines if mark != "-")
+    found = re.findall(re.escape(old).replace("…", "(.*)"), text)
+    assert len(found) == 1, f"{name} has this {len(found)} times:\n{old}"
+    for kept in [found[0]] if "…" in old else []:
+        old, new = old.replace("…", kept), new.replace("…", kept)
+    return text.replace(old, new)
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory):
+    """A copy of the project in which somebody has followed the guide."""
+    copy = tmp_path_factory.mktemp("guide") / "stowage"
+    copy_to(copy)
+    follow(copy)
+    return copy
+
+
+def run(copy: Path, *words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_tests_of_the_guide_pass(guided):
+    tests = [name for name in blocks() if name.startswith("tests/")]
+    assert tests
+    assert "passed" in run(guided, "pytest", "-q", "-p", "no:cacheprovider", *tests)
+
+
+def test_the_guide_keeps_our_own_rules_of_style(guided):
+    written = [name for name, parts in blocks().items() if parts[0][0] == "python"]
+    run(guided, "ruff", "check", *written)
+    run(guided, "ruff", "format", "--check", *written)
+
+
+def test_the_role_of_the_guide_is_a_command_with_settings(guided):
+    assert "Log files of the operator's own programs" in run(guided, "invoke", "--list")
+    assert "logrotate.keep" in run(guided, "invoke", "inventory", "--host", "prod")

@@ -1,0 +1,254 @@
+"""What is wrong with an inventory is told whole, in plain words, with the place and the next step, and never with a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from converge.errors import Trouble, Troubles
+from converge.inventory import load
+from roles.settings import Settings
+
+Load = Callable[..., list[Trouble]]
+HOSTS = "all:\n  children:\n    store:\n      hosts:\n        one: {ansible_host: 10.0.0.1}\n    empty:\n"
+DRIVE = "{device: /dev/disk/by-id/a, label: drive1, path: /mnt/drive1}"
+
+
+def told(root: Path, files: dict[str, str], *sets: str, host: str = "one", secrets: bool = False) -> list[Trouble]:
+    for name, text in {"hosts.yml": HOSTS, **files}.items():
+        path = root / "inventory" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, errors="surrogateescape")
+    try:
+        load(root, host, Settings, sets, secrets)
+    except Troubles as several:
+        return several.troubles
+    return []
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Load:
+    """The troubles of an inventory in which host_vars/one.yml has this text."""
+    return lambda text, *sets, **more: told(tmp_path, {"host_vars/one.yml": text}, *sets, **more)
+
+
+FAULTS = [
+    # text of host_vars/one.yml, line, part of what, part of why, part of the hint
+    (f"drives:\n  - {DRIVE}\n  - {{device: /dev/disk/by-id/b, lable: x, label: b, path: /mnt/b}}\n", 3, "drives[1].lable: unknown key", "device, label, path, options", "label instead of lable"),
+    ("listen: 0.0.0.0\n", 1, "listen: unknown key", "the settings have lab, roles", "set nginx.listen"),
+    ("hammock: 1\n", 1, "hammock: unknown key", "the settings have", "all.yml shows every key"),
+    ("drives:\n  - label: a\n    path: /mnt/a\n", 2, "drives[0].device is missing", "/dev/disk/by-id", "add `device"),
+    ("drives:\n  - label:\n    path: /mnt/a\n    device: /dev/disk/by-id/a\n", 2, "drives[0].label has no value", "", "add `label"),
+    ("\nlab: 3\n", 2, "lab is the number 3", "expected true or false", "without quotes"),
+    ("lab: 'yes'\n", 1, "lab is the text 'yes'", "expected true or false", "without quotes"),
+    ("drives: nothing\n", 1, "drives is a text", "expected a list", "correct drives in inventory/host_vars/one.yml:1"),
+    ("base: [1]\n", 1, "base is a list", "expected a mapping", "correct base"),
+    ("docker: {suite: on}\n", 1, "docker.suite is a yes or no: YAML reads on as true", "expected a text", 'quote it: "on"'),
+    ("base: {sysctl: {vm.swappiness: 10}}\n", 1, "base.sysctl.vm.swappiness is the number 10", "expected a text", 'quote it: "10"'),
+    ("data_user: {uid: 010}\n", 1, "010 is not what it looks like", "the number 8", 'quote it: "010"'),
+    ("data_user: {uid: 1:30}\n", 1, "1:30 is not what it looks like", "the number 90", "quote it"),
+    ("data_user: {uid: '9000'}\n", 1, "data_user.uid is the text '9000'", "a whole number", "without quotes"),
+    ("data_user: {uid: 0}\n", 1, "data_user.uid is the number 0", "at least 100", "correct data_user.uid"),
+    ("docker: {source: apt}\n", 1, "docker.source is the text 'apt'", "'distribution' or 'docker'", "correct docker.source"),
+    ("buckets: [{name: abc}, {name: abc}]\n", 1, "buckets[1].name is 'abc'", "stands twice", "correct buckets[1].name"),
+    ("buckets: [{name: abc, object_lock: true}]\n", 1, "buckets[0].object_lock is true", "needs versioning", "correct"),
+    ("roles: [base, minio]\n", 1, "roles[1] is 'minio'", "needs the section minio", "correct"),
+    ("lab: true\nlab: false\n", 2, "the key lab stands twice", "lines 1 and 2", "keep one"),
+    ("on: 1\n", 1, "the key on is not text", "YAML reads on as true or false", 'quote it: "on"'),
+    ("lab: {{ is_lab }}\n", 1, "a key must be a text", "", "quote the value"),
+    ("roles: ['{{ mine }}']\n", 1, "a template in the inventory", "taken as they stand", "write the value"),
+    ("roles: !vault |\n  abc\n", 1, "!vault is Ansible's", "references", "command: ansible-vault"),
+    ("roles: !!binary aGFsbG8=\n", 1, "the tag !!binary", "", "remove it"),
+    ("ansible_prt: 22\n", 1, "ansible_prt: not a connection key", "ansible_port", "write ansible_port"),
+    ("ansible_ssh_common_args: -J jump\n", 1, "ansible_ssh_common_args", "", "~/.ssh/config"),
+    ("ansible_port: '22'\n", 1, "ansible_port is '22'", "without quotes", "correct ansible_port"),
+    ("ansible_host: -oProxyCommand=x\n", 1, "ansible_host is '-oProxyCommand=x'", "an address", "correct"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "what", "why", "hint"), FAULTS, ids=[fault[2] for fault in FAULTS])
+def test_a_fault_says_where_what_why_and_what_next(wrong: Load, text: str, line: int, what: str, why: str, hint: str) -> None:
+    trouble = next(one for one in wrong(text) if what in one.what)
+    assert trouble.where == f"inventory/host_vars/one.yml:{line}"
+    assert why in trouble.why
+    assert hint in trouble.hint
+
+
+def test_all_faults_are_told_at_once_and_that_nothing_was_touched_only_at_the_end(wrong: Load) -> None:
+    troubles = wrong("lab: 3\nlisten: 1\ndrives: [{lable: x}]\nansible_prt: 1\n", "nginx=5")
+    assert len(troubles) == 8
+    assert [one.untouched for one in troubles] == [""] * 7 + ["nothing was connected to or changed"]
+    assert all(one.hint and one.why for one in troubles)
+
+
+def test_no_word_of_pydantic_reaches_the_user(wrong: Load) -> None:
+    text = "\n".join(str(one) for fault in FAULTS for one in wrong(fault[0]))
+    for jargon in ("Input should", "Value error", "extra_forbidden", "pydantic", "model_type", "Extra inputs", "Field required"):
+        assert jargon not in text
+
+
+SYNTAX = [
+    ("a:\n\tb: 1\n", 2, 1, "YAML takes no tabs"),
+    ("a: b: c\n", 1, 5, "a colon inside a text needs quotes"),
+    ("a: @b\n", 1, 4, "into quotes"),
+    ("a: [1, 2\nb: 3\n", 2, 2, "brackets"),
+    ("a: 'x\n", 2, 1, "close the quotes"),
+    ("a: *b\n", 1, 4, "begins with *"),
+    ("a: 1\n---\nb: 2\n", 2, 1, "remove the second ---"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column", "hint"), SYNTAX, ids=[repr(one[0]) for one in SYNTAX])
+def test_a_slip_in_yaml_is_told_with_line_and_column(wrong: Load, text: str, line: int, column: int, hint: str) -> None:
+    (trouble,) = wrong(text)
+    assert trouble.where == f"inventory/host_vars/one.yml:{line}:{column}"
+    assert hint in trouble.hint
+    assert trouble.why
+
+
+@pytest.mark.parametrize("text", ["a: \x07", "a: \udcff", "a: &x [*x]", "a: \ud800x", "- 1", "text", "!!map [1]", "? [a]\n: 1", "a: !!int x", "&a [*a]"])
+def test_hostile_yaml_is_a_trouble_and_no_traceback(wrong: Load, text: str) -> None:
+    assert wrong(text.replace("\ud800", "\udcc3"))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(alphabet=st.sampled_from("ab:{}[]\"'-#&*!|>%@`\n \t,?<=~0.1é"), max_size=40))
+def test_no_text_whatever_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
+    told(tmp_path, {"host_vars/one.yml": text})
+    told(tmp_path, {"host_vars/one.yml": ""}, text)
+    told(tmp_path, {"host_vars/one.yml": ""}, f"nginx={text}", f"{text}=1")
+
+
+STRUCTURE = [
+    ("all: {host: {one: }}", "all.host: unknown key", "hosts:"),
+    ("all: {hosts: [one]}", "all.hosts is not a mapping", "`name:`"),
+    ("all: {hosts: {'one[1:3]': }}", "cannot be a host's name", "by its own name"),
+    ("all: {hosts: {'-x': }}", "cannot be a host's name", "by its own name"),
+    ("all: {children: {a: {children: {b: {children: {a: }}}}}}", "the group a contains itself", "remove"),
+]
+
+
+@pytest.mark.parametrize(("text", "what", "hint"), STRUCTURE, ids=[one[1] for one in STRUCTURE])
+def test_a_fault_in_the_hosts_file_is_told(tmp_path: Path, text: str, what: str, hint: str) -> None:
+    troubles = told(tmp_path, {"hosts.yml": text})
+    assert any(what in one.what and hint in one.hint for one in troubles)
+
+
+NAMES = [
+    ("oen", "no host or group is named oen", "--host one"),
+    ("stoer", "no host or group is named stoer", "--host store"),
+    ("empty", "the group empty has no hosts", "add a host under empty.hosts"),
+    ("", "no host is named", "--host one"),
+    ("*", "no host or group is named *", "inv inventory"),
+    ("stray", "no host or group is named stray", "add stray to a group in inventory/hosts.yml"),
+    ("../one", "no host or group is named ../one", ""),
+]
+
+
+@pytest.mark.parametrize(("name", "what", "hint"), NAMES)
+def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path, name: str, what: str, hint: str) -> None:
+    try:
+        (trouble,) = told(tmp_path, {"host_vars/stray.yml": "lab: true"}, host=name)
+    except Trouble as single:
+        trouble = single
+    assert trouble.what == what
+    assert hint in trouble.hint
+    assert trouble.untouched
+
+
+def test_a_host_without_an_address_says_where_to_write_it(tmp_path: Path) -> None:
+    (trouble,) = told(tmp_path, {"hosts.yml": "all: {hosts: {one: }}"})
+    assert trouble.what == "the host one has no address"
+    assert "inventory/host_vars/one.yml" in trouble.hint
+
+
+def test_a_settings_file_of_no_group_is_a_misspelt_name(tmp_path: Path) -> None:
+    (trouble,) = told(tmp_path, {"group_vars/stroe.yml": "lab: true"})
+    assert trouble.hint == "mv inventory/group_vars/stroe.yml inventory/group_vars/store.yml"
+
+
+SECRET = "hunter2-hunter2"
+MINIO = f"""
+drives: [{DRIVE}]
+images: {{minio: {{reference: a/b:1}}}}
+minio:
+  nodes: [{{name: a, drive: drive1, address: 172.30.99.11}}]
+  root_user: {{env: STOWAGE_USER}}
+  root_password: {{env: STOWAGE_PASSWORD}}
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"minio: {{root_password: {SECRET}}}",
+        f"minio: {{root_password: {{plain: {SECRET}}}}}",
+        f"minio: {{root_password: [{SECRET}]}}",
+        f"minio: {{root_pasword: {SECRET}}}",
+        f"minio: {{root_user: {SECRET}, nodes: 3}}",
+        f"minio: {SECRET}",
+        f"users: [{{name: abc, password: {SECRET}}}]",
+        f"users: [{{name: abc, service_accounts: [{{access_key: abc, secret_key: {SECRET}}}]}}]",
+        f"ansible_become_password: {SECRET}",
+        f"ansible_become_pass: {SECRET}",
+        f"minio: {{environment: {{MINIO_IDENTITY_OPENID_CLIENT_SECRET: [{SECRET}]}}}}",
+        f'minio: {{root_password: "{SECRET}',
+        f"minio: {{root_password: @{SECRET}}}",
+        f"root_password: {SECRET}",
+    ],
+)
+def test_a_secret_in_plain_text_is_refused_and_not_repeated(wrong: Load, tmp_path: Path, text: str) -> None:
+    troubles = wrong(text)
+    assert troubles
+    assert SECRET not in "\n".join(map(str, troubles))
+    key, _, value = text.partition(": ")
+    assert SECRET not in "\n".join(map(str, told(tmp_path, {"host_vars/one.yml": ""}, f"{key}={value}")))
+
+
+def test_all_secrets_that_cannot_be_read_are_told_with_their_place(wrong: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STOWAGE_USER", raising=False)
+    monkeypatch.delenv("STOWAGE_PASSWORD", raising=False)
+    assert [(one.where, one.what, one.hint) for one in wrong(MINIO, secrets=True)] == [
+        ("inventory/host_vars/one.yml:6", "the secret minio.root_user is missing", "export STOWAGE_USER=..."),
+        ("inventory/host_vars/one.yml:7", "the secret minio.root_password is missing", "export STOWAGE_PASSWORD=..."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "reason"),
+    [
+        ("minioadmin", "minioadmin", "vendor's default"),
+        ("minio", "minio123", "vendor's default"),
+        ("someone", "MinioAdmin", "vendor's default"),
+        ("storekeeper", "storekeeper", "the same as the name"),
+    ],
+)
+def test_a_password_that_everyone_knows_is_refused_outside_the_lab(
+    wrong: Load, monkeypatch: pytest.MonkeyPatch, user: str, password: str, reason: str
+) -> None:
+    monkeypatch.setenv("STOWAGE_USER", user)
+    monkeypatch.setenv("STOWAGE_PASSWORD", password)
+    (trouble,) = wrong(MINIO, secrets=True)
+    assert (trouble.where, trouble.what) == ("inventory/host_vars/one.yml:7", "minio.root_password")
+    assert reason in trouble.why
+    assert wrong(f"lab: true\n{MINIO}", secrets=True) == []
+
+
+def test_a_password_that_minio_would_not_take_is_refused_everywhere(wrong: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOWAGE_USER", "ab")
+    monkeypatch.setenv("STOWAGE_PASSWORD", "short")
+    assert [one.what for one in wrong(f"lab: true\n{MINIO}", secrets=True)] == ["minio.root_password", "minio.root_user"]
+
+
+@pytest.mark.parametrize(
+    ("given_", "what"),
+    [("nginx.lisen=1", "nginx.lisen: unknown key"), ("lab", "--set needs KEY=VALUE, lab is not"), ("=1", "--set needs KEY=VALUE, the text is not"), ("drives.7.label=x", "drives.7.label: there is no item 7")],
+)
+def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str) -> None:
+    trouble = next(one for one in wrong(f"drives: [{DRIVE}]", given_) if one.what == what)
+    assert trouble.where == "--set"
+    assert trouble.hint

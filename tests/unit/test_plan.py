@@ -1,0 +1,219 @@
+"""The plan: what is compared with what should be, and what holds back what."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from converge import plan as planning
+from converge import run as runs
+from converge.errors import Trouble
+from converge.resource import Action, Unknown, in_order
+from converge.role import Role, role
+
+OLD, NEW = {"word": "old"}, {"word": "new"}
+
+
+def role_of(name: str, *wants, needs=()) -> Role:
+    return Role(name, lambda host: wants, needs)
+
+
+def made(roles, readings, memory=None) -> planning.Plan:
+    wants = [one for role in roles for one in planning.wanted(role, None)]
+    return planning.make("host", roles, wants, {f"thing:{name}": one for name, one in readings.items()}, memory or {})
+
+
+def symbols(plan) -> dict[str, str]:
+    return {one.resource.name: one.action.value for one in plan.changes}
+
+
+def why(plan, name: str) -> str:
+    return next(one.why for one in plan.changes if one.resource.name == name)
+
+
+@pytest.fixture
+def remote(thing):
+    """A kind that only an API can read."""
+    return type("Remote", (thing,), {"ask": classmethod(lambda cls, link, wanted: [])})
+
+
+@pytest.mark.parametrize(
+    ("wants", "reading", "symbol"),
+    [
+        ("new", None, "+"),
+        ("new", OLD, "~"),
+        ("new", {}, "~"),
+        ("new", NEW, " "),
+        ("new", NEW | {"more": "than is asked"}, " "),
+        ("new", Unknown("late"), "?"),
+        (None, OLD, "-"),
+        (None, {}, "-"),
+        (None, None, " "),
+        (None, Unknown("late"), "?"),
+    ],
+)
+def test_the_action_follows_from_what_is_and_what_should_be(thing, wants, reading, symbol):
+    assert symbols(made([role_of("r", thing("a", wants))], {"a": reading})) == {"a": symbol}
+
+
+def test_what_was_not_read_is_unknown_never_created(thing):
+    plan = made([role_of("r", thing("a"))], {})
+    assert symbols(plan) == {"a": "?"}
+    assert not plan.todo
+    assert plan.held
+
+
+@pytest.mark.parametrize("reading", [None, OLD, {}])
+def test_a_refusal_says_why_and_how_a_person_decides_otherwise(thing, reading):
+    (change,) = made([role_of("r", thing("a", refuses="it holds data"))], {"a": reading}).changes
+    assert (change.action, change.why, change.hint) == (Action.REFUSED, "it holds data", "look at it")
+
+
+def test_what_is_as_it_should_be_is_not_refused(thing):
+    assert made([role_of("r", thing("a", refuses="it holds data"))], {"a": NEW}).in_sync
+
+
+def test_a_refused_drive_holds_back_its_own_mount_only(thing):
+    chains = [in_order(thing(f"drive{n}", refuses="it holds ext4" if n == 2 else ""), thing(f"mount{n}"), thing(f"folder{n}")) for n in (1, 2, 3)]
+    plan = made([role_of("drives", *chains)], {f"{what}{n}": None for what in ("drive", "mount", "folder") for n in (1, 2, 3)})
+    assert symbols(plan) == {
+        "drive1": "+", "mount1": "+", "folder1": "+",
+        "drive2": "!", "mount2": ".", "folder2": ".",
+        "drive3": "+", "mount3": "+", "folder3": "+",
+    }  # fmt: skip
+    assert why(plan, "folder2") == "waits for thing:drive2"
+
+
+def test_an_unknown_resource_holds_back_what_stands_behind_it(thing):
+    plan = made([role_of("r", in_order(thing("a"), thing("b")))], {"a": Unknown("late"), "b": None})
+    assert symbols(plan) == {"a": "?", "b": "."}
+
+
+def test_what_is_well_behind_a_refused_resource_is_left_alone_but_passes_the_wait_on(thing):
+    chain = in_order(thing("a", refuses="no"), thing("b"), thing("c"))
+    plan = made([role_of("r", chain)], {"a": OLD, "b": NEW, "c": None})
+    assert symbols(plan) == {"a": "!", "b": " ", "c": "."}
+    assert why(plan, "c") == "waits for thing:a"
+
+
+def test_the_roles_that_need_a_role_wait_for_what_it_waits_for_and_others_go_on(thing):
+    roles = [
+        role_of("drives", in_order(thing("drive", refuses="it holds ext4"), thing("mount"))),
+        role_of("docker", thing("engine")),
+        role_of("minio", in_order(thing("nodes"), thing("answers")), needs=("drives", "docker")),
+        role_of("buckets", thing("bucket"), needs=("minio",)),
+    ]
+    plan = made(roles, dict.fromkeys(["drive", "mount", "engine", "nodes", "answers", "bucket"]))
+    assert symbols(plan) == {"drive": "!", "mount": ".", "engine": "+", "nodes": ".", "answers": ".", "bucket": "."}
+    assert {why(plan, name) for name in ("mount", "nodes", "answers", "bucket")} == {"waits for thing:drive"}
+
+
+def test_a_resource_that_two_roles_want_holds_back_the_chains_of_both(thing):
+    shared = thing("folder", refuses="a file stands there")
+    host = SimpleNamespace(name="host")
+    roles = [role_of("minio", in_order(shared, thing("a"))), role_of("nginx", in_order(shared, thing("b")))]
+    wants = runs.prepare(host, roles).wants
+    plan = planning.make("host", roles, wants, dict.fromkeys(["thing:folder", "thing:a", "thing:b"]), {})
+    assert symbols(plan) == {"folder": "!", "a": ".", "b": "."}
+
+
+def test_two_roles_may_want_the_same_thing_but_not_in_two_ways(thing):
+    host = SimpleNamespace(name="host")
+    assert len(runs.prepare(host, [role_of("one", thing("a")), role_of("two", thing("a"))]).wants) == 1
+    with pytest.raises(Trouble, match="thing:a is wanted differently by one and by two"):
+        runs.prepare(host, [role_of("one", thing("a")), role_of("two", thing("a", "other"))])
+
+
+@pytest.mark.parametrize(
+    ("service", "symbol", "later"),
+    [
+        ([None, None], "+", False),
+        ([NEW, OLD], ".", True),
+        ([NEW, None], ".", True),
+        ([None, OLD], ".", True),
+        ([NEW, NEW], "?", False),
+    ],
+)
+def test_what_an_api_tells_waits_for_a_service_of_this_plan_and_is_new_only_with_it(thing, remote, service, symbol, later):
+    roles = [role_of("minio", thing("nodes"), thing("answers")), role_of("buckets", remote("bucket"), needs=("minio",))]
+    readings = {"nodes": service[0], "answers": service[1], "bucket": Unknown("no node answers")}
+    plan = made(roles, readings)
+    assert symbols(plan)["bucket"] == symbol
+    assert bool(plan.later) is later
+
+
+def test_buckets_are_not_new_where_the_drives_hold_data_already(thing, remote):
+    roles = [
+        role_of("drives", thing("drive")),
+        role_of("minio", thing("nodes"), needs=("drives",)),
+        role_of("buckets", remote("bucket"), needs=("minio",)),
+    ]
+    plan = made(roles, {"drive": NEW, "nodes": None, "bucket": Unknown("no node answers")})
+    assert symbols(plan) == {"drive": " ", "nodes": "+", "bucket": "."}, "the drives were made by an earlier deploy"
+
+
+def test_what_an_api_tells_waits_for_what_holds_its_service_back(thing, remote):
+    roles = [role_of("minio", thing("nodes", refuses="not ours")), role_of("buckets", remote("bucket"), needs=("minio",))]
+    plan = made(roles, {"nodes": OLD, "bucket": Unknown("no node answers")})
+    assert (symbols(plan)["bucket"], why(plan, "bucket")) == (".", "waits for thing:nodes")
+    assert not plan.later
+
+
+def test_what_is_read_later_keeps_the_plan_from_being_in_sync_without_refusing_it(thing, remote):
+    roles = [role_of("minio", thing("nodes")), role_of("buckets", remote("bucket"), needs=("minio",))]
+    plan = made(roles, {"nodes": OLD, "bucket": Unknown("no node answers")})
+    assert not plan.in_sync
+    assert not plan.held
+
+
+@pytest.mark.parametrize(("file", "symbol"), [(OLD, "~"), (None, "~"), (NEW, " ")])
+def test_a_restart_stands_in_the_plan_when_what_it_reads_changes(thing, file, symbol):
+    chain = in_order(thing("file"), thing("between"), thing("service", undone_after="file"))
+    assert symbols(made([role_of("r", chain)], {"file": file, "between": NEW, "service": NEW}))["service"] == symbol
+
+
+def test_a_restart_does_not_follow_from_what_comes_later_or_stands_elsewhere(thing):
+    roles = [role_of("r", in_order(thing("service", undone_after="file"), thing("file"))), role_of("s", thing("other", undone_after="file"))]
+    plan = made(roles, {"service": NEW, "file": OLD, "other": NEW})
+    assert symbols(plan) == {"service": " ", "file": "~", "other": " "}
+
+
+def test_a_restart_does_not_follow_from_a_refused_change(thing):
+    chain = in_order(thing("file", refuses="a directory"), thing("service", undone_after="file"))
+    assert symbols(made([role_of("r", chain)], {"file": OLD, "service": NEW})) == {"file": "!", "service": " "}
+
+
+@pytest.mark.parametrize("reading", [OLD, None])
+def test_drift_is_told_from_a_new_setting(thing, reading):
+    one = role_of("r", thing("a"))
+    told = {name: made([one], {"a": reading}, memory).changes[0].drift for name, memory in {
+        "applied as it is wanted": {"thing:a": thing("a").remembered()},
+        "applied otherwise": {"thing:a": thing("a", "older").remembered()},
+        "never applied": {},
+    }.items()}  # fmt: skip
+    assert told == {"applied as it is wanted": True, "applied otherwise": False, "never applied": False}
+
+
+def test_a_removal_disrupts_and_a_creation_does_not(thing):
+    plan = made([role_of("r", thing("gone", None), thing("made"))], {"gone": OLD, "made": None})
+    assert [one.disrupts for one in plan.changes] == [True, False]
+
+
+def test_an_empty_plan_is_in_sync():
+    assert planning.Plan("host").in_sync
+
+
+def test_a_chain_may_hold_chains(thing):
+    inner = in_order(thing("b"), thing("c"))
+    names = [(one.resource.name, one.after) for one in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)]
+    assert names == [("a", None), ("b", "thing:a"), ("c", "thing:b"), ("d", "thing:c")]
+
+
+def test_a_role_is_known_by_its_function_and_its_first_line():
+    @role(needs=("base",))
+    def drives(host):
+        """Data drives."""
+        return []
+
+    assert (drives.name, drives.needs, drives.doc) == ("drives", ("base",), "Data drives.")

@@ -1,0 +1,193 @@
+"""Settings take hostile values literally or refuse them clearly; the commented example has every key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from converge.inventory import load
+from converge.layers import dotted, read_text
+from converge.validation import every_key
+from roles import fields
+from roles.settings import Settings, size_in_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "inventory" / "group_vars" / "all.yml"
+
+# Each kind of text with one that it takes and some that it must not.
+KINDS: dict[str, tuple[str, list[str]]] = {
+    "Name": ("minio-1", ["", "-a", "1a", "A", "a b", "a\n", "é", "a" * 32]),
+    "Package": ("libstdc++6", ["", "-y", "a b", "a;b", "A"]),
+    "Label": ("drive_1", ["", "-x", "a b", "a" * 13, "é", "a\n", "$(x)"]),
+    "AbsolutePath": ("/srv/a,b", ["", "a", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a b", "/a\n", "/$(x)", "/`x`", "/a'b", '/a"b', "/é", "/a\\b", "/a*"]),
+    "MountPath": ("/mnt/drive1", ["/", "/etc", "/etc/x", "/usr/local", "/mnt", "/home", "/var/lib/docker/x", "/proc/1", "/mnt/a:b", "/mnt/-a b"]),
+    "Device": ("/dev/disk/by-id/wwn-0x5:1", ["/mnt/x", "/dev/../etc/passwd", "/dev", "/dev/a b", "/dev/a\n"]),
+    "Options": ("defaults,size=5%", ["", "-o", "a, b", "a,,b", "a b", "a,", "a\n", "$(x)", "a,-b"]),
+    "Line": ("$(x) `y` 'z' \"é\" -a", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "\t"]),
+    "LocalFile": ("certs/a b.pem", ["", "-rf", "a\n"]),
+    "Url": ("https://example.org/a", ["", "ftp://a", "https://a b", "https://a\ndeb", "-x", "https://$(x)"]),
+    "CodeName": ("trixie", ["", "-x", "a b", "a\n", "A"]),
+    "KernelSetting": ("net.ipv4.ip_forward", ["", "vm", "-vm.x", "vm.x y", "vm.x=1", "vm.x\n", "vm..x", "../x"]),
+    "Address": ("172.30.99.11", ["", "1.2.3", "01.2.3.4", "1.2.3.4\n", "fe80::1%eth0", "fe80::1%$(x)", "example.org", "-1", "1.2.3.4/24"]),
+    "Subnet": ("10.0.0.0/16", ["", "10.0.0.1/16", "10.0.0.0/30", "0.0.0.0/0", "fd00::/64", "10.0.0.0/24\n"]),
+    "BucketName": ("superdarn-data", ["", "ab", "-abc", "abc-", "Abc", "a_b", "a..b", "1.2.3.4", "xn--abc", "a b c", "a" * 64, "abc\n"]),
+    "Size": ("500GiB", ["", "0GiB", "5GB", "5 GiB", "-5GiB", "1e3GiB", "5GiB\n", "5TiBB"]),
+    "ImageReference": (
+        "registry.example.org:5000/a/b-c:1.2@sha256:" + "0" * 64,
+        ["", "nginx", "a:5000/nginx", "-v:1", "a b:1", "a:1 --privileged", "a:1\n", "$(x):1", "a/B:1", "a:", "a@sha256:1", "../a:1"],
+    ),
+    "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
+    "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
+    "UserName": ("a.b@c", ["", "ab", "-abc", "a b", "a:b", "abc\n", "a,b,c"]),
+    "AccessKey": ("trainer-job", ["", "ab", "-abc", "a=b", "abc\n", "a" * 21]),
+}
+
+
+def takes(kind: Any, value: object) -> bool:
+    try:
+        found = TypeAdapter(kind, config={"strict": True, "arbitrary_types_allowed": True}).validate_python(value)
+    except ValidationError as error:
+        assert all(one["type"] in ("value_error", "string_type") for one in error.errors()), "refused in our own words"
+        return False
+    assert found == value, "taken literally"
+    return True
+
+
+def test_every_kind_of_text_is_tried() -> None:
+    found = {name for name, kind in vars(fields).items() if getattr(kind, "__metadata__", None) and getattr(kind, "__origin__", None) is str}
+    assert found == set(KINDS)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_good_value_is_taken_and_bad_ones_are_refused(name: str) -> None:
+    good, bad = KINDS[name]
+    assert takes(getattr(fields, name), good)
+    assert [value for value in bad if takes(getattr(fields, name), value)] == []
+
+
+HOSTILE = st.text(alphabet=st.sampled_from("az09-_./$()`'\"\\\n\r\t\0;|&<>*?~#%{}[]=:, @+é\u2028\u202e\x7f"), max_size=12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataObject) -> None:
+    good, _ = KINDS[name]
+    at = data.draw(st.integers(0, len(good)))
+    value = good[:at] + data.draw(HOSTILE | st.text(max_size=8)) + good[at:]
+    if not takes(getattr(fields, name), value):
+        return
+    assert len(value.splitlines()) == 1
+    assert value.isprintable() or name in ("Line", "LocalFile")
+    if name in ("Line", "LocalFile"):  # quoted wherever they go
+        return
+    assert not value.startswith("-")
+    assert not set(value) & set("$()`'\"\\;|&<>*?~{}[] \t") or (name == "Url" and "~" in value)
+
+
+@pytest.mark.parametrize("value", ["hunter2", "", None, 5, ["a"], {}, {"env": ""}, {"env": 3}, {"env": "A", "file": "b"}, {"plain": "x"}, {"command": "a\nb"}])
+def test_only_a_reference_is_a_secret(value: object) -> None:
+    with pytest.raises(ValidationError, match="a secret never stands in the inventory"):
+        TypeAdapter(fields.SecretValue, config={"arbitrary_types_allowed": True}).validate_python(value)
+
+
+@pytest.mark.parametrize(("size", "number"), [("1B", 1), ("5KiB", 5120), ("2MiB", 2 << 20), ("3GiB", 3 << 30), ("4TiB", 4 << 40), ("10PiB", 10 << 50)])
+def test_a_size_is_a_number_of_bytes(size: str, number: int) -> None:
+    assert size_in_bytes(size) == number
+
+
+GOOD: dict[str, Any] = {
+    "drives": [{"device": f"/dev/disk/by-id/{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"} for n in (1, 2)],
+    "images": {"minio": {"reference": "a/b:1"}, "nginx": {"reference": "nginx:1"}},
+    "minio": {
+        "nodes": [{"name": f"minio{n}", "drive": f"drive{n}", "address": f"172.30.99.1{n}"} for n in (1, 2)],
+        "root_user": {"env": "A"},
+        "root_password": {"env": "B"},
+    },
+    "nginx": {"address": "172.30.99.10"},
+    "users": [{"name": "abc", "password": {"env": "C"}, "service_accounts": [{"access_key": "abc", "secret_key": {"env": "D"}}]}],
+}
+
+CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
+    (["drives", 1, "label"], "drive1", "drives[1].label"),
+    (["drives", 1, "path"], "/mnt/drive1", "drives[1].path"),
+    (["drives", 1, "path"], "/mnt/drive1/inside", "drives[1].path"),
+    (["drives", 1, "device"], "/dev/disk/by-id/1", "drives[1].device"),
+    (["drives", 1, "device"], "/dev/sdb", "drives[1].device"),
+    (["minio", "nodes", 1, "name"], "minio1", "minio.nodes[1].name"),
+    (["minio", "nodes", 1, "drive"], "drive1", "minio.nodes[1].drive"),
+    (["minio", "nodes", 1, "drive"], "drive9", "minio.nodes[1].drive"),
+    (["minio", "nodes", 1, "address"], "172.30.99.11", "minio.nodes[1].address"),
+    (["minio", "nodes", 1, "address"], "172.30.98.12", "minio.nodes[1].address"),
+    (["minio", "nodes", 1, "address"], "172.30.99.1", "minio.nodes[1].address"),
+    (["minio", "nodes", 1, "address"], "172.30.99.255", "minio.nodes[1].address"),
+    (["nginx", "address"], "172.30.99.11", "nginx.address"),
+    (["nginx", "console_port"], 9000, "nginx.console_port"),
+    (["minio", "image"], "mino", "minio.image"),
+    (["minio", "environment"], {"MINIO_ROOT_PASSWORD": "x"}, "minio.environment.MINIO_ROOT_PASSWORD"),
+    (["roles"], ["base", "base"], "roles[1]"),
+    (["docker"], {"source": "docker"}, "docker.source"),
+    (["policies"], [{"name": "a", "statements": [{}]}, {"name": "a", "statements": [{}]}], "policies[1].name"),
+    (["buckets"], [{"name": "abc", "lifecycle": [{"id": "a", "expire_days": 1}, {"id": "a", "expire_days": 2}]}], "buckets[0].lifecycle[1].id"),
+    (["users", 0, "service_accounts"], [{"access_key": "abc", "secret_key": {"env": "D"}}] * 2, "users[0].service_accounts[1].access_key"),
+]
+
+
+def changed(value: Any, path: list[Any], new: object) -> Any:
+    if not path:
+        return new
+    if isinstance(value, list):
+        return [changed(one, path[1:], new) if number == path[0] else one for number, one in enumerate(value)]
+    return {**value, path[0]: changed(value.get(path[0], {}), path[1:], new)}
+
+
+@pytest.mark.parametrize(("path", "new", "told"), CONTRADICTIONS, ids=[f"{one[2]}={one[1]}" for one in CONTRADICTIONS])
+def test_settings_that_contradict_each_other_are_refused_at_their_place(path: list[Any], new: object, told: str) -> None:
+    Settings.model_validate(GOOD)
+    with pytest.raises(ValidationError) as raised:
+        Settings.model_validate(changed(GOOD, path, new))
+    problems = raised.value.errors()[0]["ctx"]["error"].problems
+    assert told in [dotted(where) for where, _ in problems]
+
+
+def uncommented(text: str) -> str:
+    """The example with its settings in force: a `#` without a blank behind it goes."""
+    return re.sub(r"(?m)^( *)#(?=\S)", r"\1", text)
+
+
+def paths(node: Any) -> set[str]:
+    """The keys in YAML, with items and free names as they are."""
+    below = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+    return {path for step, one in below for path in (f".{step}", *(f".{step}{rest}" for rest in paths(one)))}
+
+
+def test_the_example_has_every_key_of_the_settings() -> None:
+    found = {re.sub(r"\.\d+(?=\.|$)", "[0]", path).lstrip(".") for path in paths(read_text(uncommented(EXAMPLE.read_text()), "all.yml", []))}
+    missing = [dotted(path) for path in every_key(Settings) if not any(re.fullmatch(re.escape(dotted(path)).replace("NAME", "[^.]+"), one) for one in found)]
+    assert missing == []
+
+
+def example(tmp_path: Path, text: str) -> Any:
+    (tmp_path / "inventory" / "group_vars").mkdir(parents=True)
+    (tmp_path / "inventory" / "hosts.yml").write_text("all: {hosts: {one: {ansible_host: 10.0.0.1}}}")
+    (tmp_path / "inventory" / "group_vars" / "all.yml").write_text(text)
+    return load(tmp_path, "one", Settings, resolve_secrets=False)[0].settings
+
+
+def test_the_example_changes_nothing_as_it_stands(tmp_path: Path) -> None:
+    assert example(tmp_path, EXAMPLE.read_text()) == Settings()
+
+
+def test_the_example_loads_with_all_its_settings_in_force_and_shows_the_defaults(tmp_path: Path) -> None:
+    found = example(tmp_path, uncommented(EXAMPLE.read_text()))
+    bare = Settings()
+    assert found.minio and found.nginx and found.nginx.tls and found.users and found.policies
+    for same in ("base", "data_user", "network", "lab"):
+        assert getattr(found, same) == getattr(bare, same), f"{same} of the example is not the default"
+    assert found.docker.model_copy(update={"repository_key": None}) == bare.docker
+    assert (found.drives[0].options, found.nginx.listen) == ("defaults,noatime", "127.0.0.1")
