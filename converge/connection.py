@@ -32,12 +32,19 @@ def _path(value: Any) -> bool:
 # Each key with what it takes.
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "ansible_host": (_text(ADDRESS), "an address, a host name, or a name of ~/.ssh/config"),
-    "ansible_port": (lambda value: type(value) is int and 0 < value < 65536, "a number from 1 to 65535, without quotes"),
+    "ansible_port": (
+        lambda value: type(value) is int and 0 < value < 65536,
+        "a number from 1 to 65535, without quotes",
+    ),
     "ansible_user": (_text(USER), "a user name"),
     "ansible_ssh_private_key_file": (_path, "the path of a file"),
     "ansible_become": (lambda value: isinstance(value, bool), "true or false"),
     "ansible_become_password": (
-        lambda value: isinstance(value, dict) and len(value) == 1 and all(k in REFERENCE and v and isinstance(v, str) for k, v in value.items()),
+        lambda value: (
+            isinstance(value, dict)
+            and len(value) == 1
+            and all(k in REFERENCE and v and isinstance(v, str) for k, v in value.items())
+        ),
         "a reference: {env: NAME}, {file: PATH} or {command: TEXT}; a password never stands in the inventory",
     ),
 }
@@ -66,10 +73,15 @@ class Connection:
     nodes: dict[str, Node]
 
     def origins(self) -> dict[str, Value]:
-        return {key: Value(hidden(node) if isinstance(node.value, dict) else node.value, node.origin) for key, node in self.nodes.items()}
+        return {
+            key: Value(hidden(node) if isinstance(node.value, dict) else node.value, node.origin)
+            for key, node in self.nodes.items()
+        }
 
 
-def connection(name: str, tree: Node, root: Path, whose: str, secrets: Any, troubles: list[Trouble]) -> Connection | None:
+def connection(
+    name: str, tree: Node, root: Path, whose: str, secrets: Any, troubles: list[Trouble]
+) -> Connection | None:
     """How a host is reached, or None where its settings do not say; each mistake goes to `troubles`."""
     before = len(troubles)
     nodes = {key: node for key, node in tree.value.items() if key.startswith("ansible_") and node.value is not None}
@@ -103,20 +115,41 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
     if key not in KEYS:
         near = difflib.get_close_matches(key, KEYS, 1, 0.7)
         hint = NOT_READ.get(key) or (f"write {near[0]}" if near else "write it into ~/.ssh/config, which is read")
-        return [Trouble(f"{key}: not a connection key that is read", where=node.origin, why=f"known are {', '.join(KEYS)}", hint=hint)]
+        return [
+            Trouble(
+                f"{key}: not a connection key that is read",
+                where=node.origin,
+                why=f"known are {', '.join(KEYS)}",
+                hint=hint,
+            )
+        ]
     fits, expected = KEYS[key]
     if fits(plain(node)):
         return []
     shown = "not what it takes" if private([key]) or not isinstance(node.value, (str, int)) else repr(node.value)
-    return [Trouble(f"{key} is {shown}", where=node.origin, why=f"expected {expected}", hint=f"correct {key} in {node.origin}")]
+    return [
+        Trouble(
+            f"{key} is {shown}", where=node.origin, why=f"expected {expected}", hint=f"correct {key} in {node.origin}"
+        )
+    ]
 
 
 def _no_address(name: str, tree: Node, whose: str) -> Trouble:
     if "lab" in tree.value and tree.value["lab"].value is True:
         up = "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
-        return Trouble(f"the lab host {name} is not up", where=name, why=f"inventory/host_vars/{name}.yml, which says how to reach it, is not there", hint=up)
+        return Trouble(
+            f"the lab host {name} is not up",
+            where=name,
+            why=f"inventory/host_vars/{name}.yml, which says how to reach it, is not there",
+            hint=up,
+        )
     why = "neither its groups nor its own file set ansible_host"
-    return Trouble(f"the host {name} has no address", where=whose, why=why, hint=f"write `ansible_host: ADDRESS` into inventory/host_vars/{name}.yml")
+    return Trouble(
+        f"the host {name} has no address",
+        where=whose,
+        why=why,
+        hint=f"write `ansible_host: ADDRESS` into inventory/host_vars/{name}.yml",
+    )
 
 
 def _key_file(node: Node | None, root: Path, check: bool) -> str | None:
@@ -125,7 +158,12 @@ def _key_file(node: Node | None, root: Path, check: bool) -> str | None:
     path = root / Path(node.value).expanduser()
     if check and not path.is_file():
         why = f"{path} is not there" if not path.exists() else f"{path} is not a file"
-        raise Trouble("the SSH key is missing", where=node.origin, why=why, hint="correct ansible_ssh_private_key_file, or remove it to use the agent")
+        raise Trouble(
+            "the SSH key is missing",
+            where=node.origin,
+            why=why,
+            hint="correct ansible_ssh_private_key_file, or remove it to use the agent",
+        )
     return str(path)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converge.document import read_file
 from converge.errors import Trouble, Troubles
-from converge.layers import Node, read_file
+from converge.layers import Node
 
 KEYS = ("hosts", "children", "vars")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
@@ -43,10 +44,14 @@ class Inventory:
         self._strangers()
 
     def _files(self) -> list[Path]:
-        files = sorted(path for path in self.folder.glob("*.y*ml") if path.suffix in (".yml", ".yaml") and path.name[0] != ".")
+        files = sorted(
+            path for path in self.folder.glob("*.y*ml") if path.suffix in (".yml", ".yaml") and path.name[0] != "."
+        )
         if not files:
             where = "inventory/hosts.yml"
-            self.troubles.append(Trouble("there is no inventory", where=where, why="the file is missing", hint=f"git checkout {where}"))
+            self.troubles.append(
+                Trouble("there is no inventory", where=where, why="the file is missing", hint=f"git checkout {where}")
+            )
         return files
 
     def _group(self, name: str, node: Node, above: list[str]) -> None:
@@ -60,14 +65,21 @@ class Inventory:
             if key not in KEYS:
                 near = difflib.get_close_matches(key, KEYS, 1)
                 known = "a group has hosts, children and vars"
-                self._refuse(part, f"{name}.{key}: unknown key", known, f"{near[0]}:" if near else f"put {key} under {name}.vars")
+                self._refuse(
+                    part, f"{name}.{key}: unknown key", known, f"{near[0]}:" if near else f"put {key} under {name}.vars"
+                )
                 continue
             getattr(self, f"_{key}")(group, part, [*above, name])
 
     def _hosts(self, group: Group, node: Node, above: list[str]) -> None:
         for name, part in self._mapping(node, f"{group.name}.hosts").items():
             if not NAME.fullmatch(name):
-                self._refuse(part, f"{name!r} cannot be a host's name", "a name has letters, digits, ., - and _", "write each host by its own name")
+                self._refuse(
+                    part,
+                    f"{name!r} cannot be a host's name",
+                    "a name has letters, digits, ., - and _",
+                    "write each host by its own name",
+                )
                 continue
             settings = self.hosts.setdefault(name, [])
             settings.append(Node(self._mapping(part, f"the host {name}"), part.origin))
@@ -91,7 +103,12 @@ class Inventory:
             return {}
         if isinstance(node.value, dict):
             return node.value
-        self._refuse(node, f"{what} is not a mapping", "expected names, each with a colon behind it", "write `name:` instead of `- name`")
+        self._refuse(
+            node,
+            f"{what} is not a mapping",
+            "expected names, each with a colon behind it",
+            "write `name:` instead of `- name`",
+        )
         return {}
 
     def _refuse(self, node: Node, what: str, why: str, hint: str) -> None:
@@ -113,7 +130,11 @@ class Inventory:
                 near = difflib.get_close_matches(path.stem, self.groups, 1, 0.5)
                 where = str(path.relative_to(self.root))
                 why = f"groups are {', '.join(sorted(self.groups))}"
-                rename = f"mv {where} {path.with_stem(near[0]).relative_to(self.root)}" if near else f"add {path.stem} to inventory/hosts.yml"
+                rename = (
+                    f"mv {where} {path.with_stem(near[0]).relative_to(self.root)}"
+                    if near
+                    else f"add {path.stem} to inventory/hosts.yml"
+                )
                 self.troubles.append(Trouble(f"no group is named {path.stem}", where=where, why=why, hint=rename))
 
     def members(self, name: str) -> list[str]:
@@ -153,7 +174,13 @@ class Inventory:
         """The hosts that a comma list of hosts and groups names; every name must be known and give a host."""
         wanted = [name.strip() for name in names.split(",")]
         if not any(wanted):
-            raise _untouched(Trouble("no host is named", why=f"hosts are {', '.join(self.hosts)}", hint=f"--host {next(iter(self.hosts), 'NAME')}"))
+            raise _untouched(
+                Trouble(
+                    "no host is named",
+                    why=f"hosts are {', '.join(self.hosts)}",
+                    hint=f"--host {next(iter(self.hosts), 'NAME')}",
+                )
+            )
         chosen: dict[str, bool] = {}
         troubles: list[Trouble] = []
         for name in filter(None, wanted):
@@ -168,13 +195,30 @@ class Inventory:
     def _nobody(self, name: str) -> Trouble:
         if name in self.groups:
             where = self.groups[name].origin
-            return Trouble(f"the group {name} has no hosts", where=where, why="nothing stands under its hosts or children", hint=f"add a host under {name}.hosts")
+            return Trouble(
+                f"the group {name} has no hosts",
+                where=where,
+                why="nothing stands under its hosts or children",
+                hint=f"add a host under {name}.hosts",
+            )
         known = [*self.hosts, *(one for one in self.groups if one not in self.hosts)]
         near = difflib.get_close_matches(name, known, 1, 0.5)
         why = f"hosts are {', '.join(self.hosts)}; groups are {', '.join(self.groups)}"
-        stray = [path for path in (self.folder / "host_vars").glob(f"{name}*") if path.stem == name] if NAME.fullmatch(name) else []
-        hint = f"add {name} to a group in inventory/hosts.yml, as it has {stray[0].relative_to(self.root)}" if stray else ""
-        return Trouble(f"no host or group is named {name}", why=why, hint=hint or (f"--host {near[0]}" if near else "inv inventory"))
+        stray = (
+            [path for path in (self.folder / "host_vars").glob(f"{name}*") if path.stem == name]
+            if NAME.fullmatch(name)
+            else []
+        )
+        hint = (
+            f"add {name} to a group in inventory/hosts.yml, as it has {stray[0].relative_to(self.root)}"
+            if stray
+            else ""
+        )
+        return Trouble(
+            f"no host or group is named {name}",
+            why=why,
+            hint=hint or (f"--host {near[0]}" if near else "inv inventory"),
+        )
 
 
 def _untouched(trouble: Trouble) -> Trouble:

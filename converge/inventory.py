@@ -108,7 +108,9 @@ class Vault:
         return self.known[how, what]
 
 
-def _host(inventory: Inventory, name: str, tree: Node, model: Any, secrets: Vault | None, troubles: list[Trouble]) -> Host | None:
+def _host(
+    inventory: Inventory, name: str, tree: Node, model: Any, secrets: Vault | None, troubles: list[Trouble]
+) -> Host | None:
     before = len(troubles)
     whose = inventory.hosts[name][0].origin
     target = connection(name, tree, inventory.root, whose, secrets, troubles)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from converge.document import read_text
 from converge.errors import Trouble
-from converge.layers import Node, merge, read_text
+from converge.layers import Node, merge
 
 ORIGIN = "--set"
 KEY = re.compile(r"[A-Za-z_][^=\s]*")
@@ -16,7 +17,14 @@ def override(tree: Node, given: str, troubles: list[Trouble]) -> Node:
     key, equals, text = given.partition("=")
     if not equals or not KEY.fullmatch(key):
         shown = key if KEY.fullmatch(key) else "the text"
-        troubles.append(Trouble(f"--set needs KEY=VALUE, {shown} is not", where=ORIGIN, why="for example nginx.listen=0.0.0.0", hint="--set KEY=VALUE"))
+        troubles.append(
+            Trouble(
+                f"--set needs KEY=VALUE, {shown} is not",
+                where=ORIGIN,
+                why="for example nginx.listen=0.0.0.0",
+                hint="--set KEY=VALUE",
+            )
+        )
         return tree
     steps = re.sub(r"\[(\d+)\]", r".\1", key).split(".")
     problems: list[Trouble] = []
@@ -48,13 +56,17 @@ def _put(node: Node, steps: list[str], value: Node, key: str) -> Node:
     whole = ".".join(steps)
     if rest and whole in below:  # a key that has dots itself, such as a kernel setting
         step, rest = whole, []
-    return Node({**below, step: _put(below.get(step, Node({} if rest else None, ORIGIN)), rest, value, key)}, node.origin)
+    return Node(
+        {**below, step: _put(below.get(step, Node({} if rest else None, ORIGIN)), rest, value, key)}, node.origin
+    )
 
 
 def _put_in_list(node: Node, step: str, rest: list[str], value: Node, key: str) -> Node:
     if not step.isdecimal() or int(step) >= len(node.value):
         what = f"the list has {len(node.value)}, counted from 0" if node.value else "the list is empty"
-        raise Trouble(f"{key}: there is no item {step}", where=ORIGIN, why=what, hint=f"--set {key.partition('.')[0]}.0...")
+        raise Trouble(
+            f"{key}: there is no item {step}", where=ORIGIN, why=what, hint=f"--set {key.partition('.')[0]}.0..."
+        )
     items = list(node.value)
     items[int(step)] = _put(items[int(step)], rest, value, key)
     return Node(items, node.origin)

@@ -86,7 +86,9 @@ def _unknown(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
         hint = f"set {elsewhere[0]}"
     else:
         hint = "inventory/group_vars/all.yml shows every key"
-    return Trouble(f"{dotted(path)}: unknown key", where=_where(path, tree, whose), why=f"{what} {', '.join(known)}", hint=hint)
+    return Trouble(
+        f"{dotted(path)}: unknown key", where=_where(path, tree, whose), why=f"{what} {', '.join(known)}", hint=hint
+    )
 
 
 def _missing(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
@@ -95,14 +97,25 @@ def _missing(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
     found = list(descend(tree, path))
     empty = len(found) == len(path) + 1
     what = f"{dotted(path)} has no value" if empty else f"{dotted(path)} is missing"
-    return Trouble(what, where=_where(path, tree, whose), why=said or "it has no default", hint=f"add `{path[-1]}: ...`")
+    return Trouble(
+        what, where=_where(path, tree, whose), why=said or "it has no default", hint=f"add `{path[-1]}: ...`"
+    )
 
 
 def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) -> Trouble:
     found = list(descend(tree, path))
     node = found[-1] if len(found) == len(path) + 1 else None
-    shown = "" if unseen or node is None or isinstance(node.value, (dict, list)) or private(path) else f" is {_repr(node.value)}"
-    return Trouble(f"{dotted(path) or 'the settings'}{shown}", where=_where(path, tree, whose), why=said, hint=_edit(path, tree, whose))
+    shown = (
+        ""
+        if unseen or node is None or isinstance(node.value, (dict, list)) or private(path)
+        else f" is {_repr(node.value)}"
+    )
+    return Trouble(
+        f"{dotted(path) or 'the settings'}{shown}",
+        where=_where(path, tree, whose),
+        why=said,
+        hint=_edit(path, tree, whose),
+    )
 
 
 def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from converge import cli
-from lab import drives, hosts
+from lab import drives, hosts, images
 
 # Typed here, for what an Invoke task returns has no type.
 command: Callable[..., Callable[[Callable[..., None]], Any]] = cli.command
@@ -17,10 +17,21 @@ DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 
 @command(help=HOST | {"cold": "make the images anew, as on a machine that never had a lab"})
 def up(c: Any, host: str = "lab", cold: bool = False) -> None:
-    """Make and start a throwaway host, with four blank drives."""
+    """Make and start a throwaway host, with four blank drives, and build the images that it will run."""
     hosts.up(host, cold)
+    for service in _services(host):
+        images.build(service, cold)
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
+
+
+def _services(host: str) -> list[str]:
+    """The services whose images this host's settings let the lab build."""
+    from converge.inventory import load
+    from roles.settings import Settings
+
+    (found,) = load(cli.ROOT, host, Settings, (), False)
+    return [image.lab for image in found.settings.images.values() if image.lab]
 
 
 @command(help=HOST)

@@ -66,7 +66,9 @@ def _subnet(value: str) -> str:
         raise ValueError(why) from None
     if not 8 <= subnet.prefixlen <= 29:
         raise ValueError("a network from /8 to /29")
-    return str(subnet)
+    if str(subnet) != value:
+        raise ValueError(f"write it as {subnet}")
+    return value
 
 
 def _no_dots(value: str) -> str:

@@ -196,8 +196,12 @@ class ServiceAccount(Section):
 class User(Section):
     name: UserName
     password: SecretValue
-    policies: list[PolicyName] = Field(default=[], description="names of policies, the server's own or those of the inventory")
-    service_accounts: list[ServiceAccount] = Field(default=[], description="keys for programs, with no more rights than their user")
+    policies: list[PolicyName] = Field(
+        default=[], description="names of policies, the server's own or those of the inventory"
+    )
+    service_accounts: list[ServiceAccount] = Field(
+        default=[], description="keys for programs, with no more rights than their user"
+    )
 
 
 class Settings(Section):

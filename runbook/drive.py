@@ -13,6 +13,9 @@ from converge.root_shell import RootShell, holder
 from converge.shell import quote, sh
 from converge.ssh import connect
 
+PATIENCE = 180
+"""Seconds that a cluster may take to see a new drive; it looks every 15."""
+
 _LIST = """
 lsblk -dPno NAME,TYPE,SIZE,SERIAL,MODEL,FSTYPE,LABEL,MOUNTPOINT
 echo --
@@ -138,6 +141,14 @@ def follow_healing(host: Any) -> None:
                 print(
                     f"  healing: {told.get('objects_healed', told.get('items_healed', 0))} objects, {told.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s",
                     flush=True,
+                )
+            if bad and time.monotonic() - begun > PATIENCE and not healing:
+                raise Trouble(
+                    "the new drive is not taken up",
+                    where=host.name,
+                    why=f"after {PATIENCE} s the cluster still says {', '.join(str(one.get('state')) for one in bad)}",
+                    untouched="the drive is formatted and mounted; no data was lost",
+                    hint=f"inv logs --host {host.name}",
                 )
             if bad:
                 print(

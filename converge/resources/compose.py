@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -60,32 +60,63 @@ class Project(Resource):
             name: f"{self.hash_of(name)} running" for name in self.services
         }
 
+    @property
+    def binds(self) -> Iterator[tuple[str, str, str]]:
+        """Container, directory on the host, and where it is in the container, of every bind."""
+        for definition in self.services.values():
+            for volume in definition.get("volumes", ()):
+                if volume["type"] == "bind":
+                    yield definition["container_name"], volume["source"], volume["target"]
+
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
+        """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
         names = [definition["container_name"] for one in wanted for definition in one.services.values()]
-        template = f'{{{{slice .Name 1}}}} {_label(LABEL)} {{{{.State.Status}}}} {_label("com.docker.compose.project")}'
-        return (
-            f"sha256sum -- {words(one.path for one in wanted)}\n"
-            + GUARD
-            + f"out=$(docker container inspect --format {quote(template)} -- {words(names)})"
-            + " || docker version --format x >/dev/null || exit 1\nprintf '%s\\n' \"$out\""
-        )
+        template = f"{{{{slice .Name 1}}}} {_label(LABEL)} {{{{.State.Status}}}} {_label('com.docker.compose.project')} {{{{.State.Pid}}}}"
+        places: dict[str, list[str]] = {}
+        for one in wanted:
+            for container, source, target in one.binds:
+                places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
+        cases = "\n".join(f'  {quote(name)}) set -- "$@" {" ".join(paths)};;' for name, paths in places.items())
+        return f"""sha256sum -- {words(one.path for one in wanted)}; echo
+{GUARD}out=$(docker container inspect --format {quote(template)} -- {words(names)}) || docker version --format x >/dev/null || exit 1
+printf '%s\n\n' "$out"
+set --
+while read -r name hash status project pid; do [ "$status" = running ] || continue; case $name in
+{cases}
+esac; done <<END
+$out
+END
+[ $# = 0 ] || timeout 5 stat -L -c '%d:%i %n' -- "$@"
+exit 0"""
 
     @classmethod
     def read(cls, wanted: Sequence[Project], answer: str) -> list[Reading]:
-        have = {line.split(" ")[0]: line.split(" ") for line in answer.splitlines() if line.count(" ") >= 2}
-        return [one._state({parts[2]: parts[0] for parts in have.values()}, have) for one in wanted]
+        sums, containers, inodes = [*(part.splitlines() for part in answer.split("\n\n", 2)), [], []][:3]
+        have = {line.split(" ")[0]: line.split(" ") for line in containers if line.count(" ") >= 2}
+        files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
+        where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
+        return [one._state(files, have, where) for one in wanted]
 
-    def _state(self, sums: Mapping[str, str], have: Mapping[str, list[str]]) -> Reading:
+    def _state(self, sums: Mapping[str, str], have: Mapping[str, list[str]], inodes: Mapping[str, str]) -> Reading:
         state = {FILE: sums[self.path]} if self.path in sums else {}
         for name, definition in self.services.items():
             parts = have.get(definition["container_name"])
             if not parts:
                 continue
-            state[name] = f"{parts[1] or 'foreign'} {parts[2]}"
-            if parts[1] == "" or (len(parts) > 3 and parts[3] != self.project):
+            late = parts[2] == "running" and self._is_late(parts, inodes)
+            state[name] = f"{parts[1] or 'foreign'} {'late' if late else parts[2]}"
+            if parts[1] == "" or parts[3] != self.project:
                 state["foreign"] = definition["container_name"]
         return state or None
+
+    def _is_late(self, parts: Sequence[str], inodes: Mapping[str, str]) -> bool:
+        """Whether a container has bound something that is no longer what lies there on the host."""
+        return any(
+            source in inodes and inodes.get(f"/proc/{parts[-1]}/root{target}") != inodes[source]
+            for container, source, target in self.binds
+            if container == parts[0]
+        )
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "foreign" in before:
@@ -105,6 +136,8 @@ class Project(Resource):
         old, state = before.split(" ")
         if old != self.hash_of(service):
             return "its definition, files or image changed: recreated"
+        if state == "late":
+            return "was started before its drive was mounted: restarted"
         return f"is {state}: started"
 
     def changed(self, before: State | None) -> list[str]:
@@ -113,7 +146,8 @@ class Project(Resource):
 
     def disrupts(self, before: State | None) -> bool:
         return any(
-            name in (before or {}) and (before or {})[name].endswith(" running") for name in self.changed(before)
+            name in (before or {}) and (before or {})[name].endswith((" running", " late"))
+            for name in self.changed(before)
         )
 
     def fix(self, before: State | None) -> list[Step]:
@@ -121,8 +155,10 @@ class Project(Resource):
             (before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services
         )
         services = list(self.services) if self.together and stale else self.changed(before)
+        late = [name for name in self.services if (before or {}).get(name) == f"{self.hash_of(name)} late"]
         folder = self.path.rpartition("/")[0]
-        up = f"docker compose -p {self.project} -f {self.path} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
+        compose = f"docker compose -p {self.project} -f {self.path}"
+        up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
         return [
             Shell(f"""
 mkdir -p -m 0755 {folder}; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
@@ -130,6 +166,7 @@ printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}
 {up if services else ""}
+{f"{compose} restart --timeout {GRACE} -- {words(late)}" if late else ""}
 """)
         ]
 

@@ -24,8 +24,8 @@ class Free(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     who: str = "nobody"
-    map: dict[str, Any] = {"from": "default"}  # noqa: RUF012
-    items: list[int] = []  # noqa: RUF012
+    map: dict[str, Any] = {"from": "default"}
+    items: list[int] = []
     lab: bool = False
 
 
@@ -88,7 +88,13 @@ def test_set_is_last(write: Write) -> None:
 
 
 def test_mappings_merge_by_key_and_lists_replace(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "group_vars/all.yml": "map: {a: 1, b: {c: 1, d: 1}}\nitems: [1, 2]", "host_vars/one.yml": "map: {b: {c: 2}}\nitems: [3]"})
+    root = write(
+        {
+            "hosts.yml": HOSTS,
+            "group_vars/all.yml": "map: {a: 1, b: {c: 1, d: 1}}\nitems: [1, 2]",
+            "host_vars/one.yml": "map: {b: {c: 2}}\nitems: [3]",
+        }
+    )
     host = one(root)
     assert host.settings.map == {"from": "default", "a": 1, "b": {"c": 2, "d": 1}}
     assert host.settings.items == [3]
@@ -98,55 +104,97 @@ def test_mappings_merge_by_key_and_lists_replace(write: Write) -> None:
 
 
 def test_a_key_without_a_value_counts_as_not_set_and_takes_back_what_was_said(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "group_vars/all.yml": "map: {a: 1}\nwho: all", "host_vars/one.yml": "map:\n  a:\n  from:\nwho:\n"})
+    root = write(
+        {
+            "hosts.yml": HOSTS,
+            "group_vars/all.yml": "map: {a: 1}\nwho: all",
+            "host_vars/one.yml": "map:\n  a:\n  from:\nwho:\n",
+        }
+    )
     assert one(root).settings.map == {}
     assert one(root).settings.who == "nobody"
 
 
 def test_a_reference_to_a_secret_replaces_another_as_a_whole(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "group_vars/all.yml": "map: {key: {file: a}}", "host_vars/one.yml": "map: {key: {env: B}}"})
+    root = write(
+        {"hosts.yml": HOSTS, "group_vars/all.yml": "map: {key: {file: a}}", "host_vars/one.yml": "map: {key: {env: B}}"}
+    )
     assert one(root).settings.map["key"] == {"env": "B"}
 
 
 def test_a_file_counts_once_and_a_folder_of_files_in_order(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "group_vars/inner/1.yml": "who: first", "group_vars/inner/2.yml": "who: second", "group_vars/inner/.2.yml.swp": "who: editor"})
+    root = write(
+        {
+            "hosts.yml": HOSTS,
+            "group_vars/inner/1.yml": "who: first",
+            "group_vars/inner/2.yml": "who: second",
+            "group_vars/inner/.2.yml.swp": "who: editor",
+        }
+    )
     assert one(root).settings.who == "second"
 
 
 def test_several_hosts_files_make_one_inventory(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "more.yml": "all: {children: {inner: {hosts: {three: {ansible_host: 10.0.0.3}}}}}"})
+    root = write(
+        {"hosts.yml": HOSTS, "more.yml": "all: {children: {inner: {hosts: {three: {ansible_host: 10.0.0.3}}}}}"}
+    )
     assert [host.name for host in load(root, "outer", Free)] == ["one", "two", "three"]
     assert names(root) == (["one", "two", "three"], ["all", "outer", "inner", "empty"])
 
 
 @pytest.mark.parametrize(
-    ("chosen", "found"), [("one", ["one"]), ("all", ["one", "two"]), ("outer", ["one", "two"]), ("two, one,two", ["two", "one"]), ("inner,one", ["one", "two"])]
+    ("chosen", "found"),
+    [
+        ("one", ["one"]),
+        ("all", ["one", "two"]),
+        ("outer", ["one", "two"]),
+        ("two, one,two", ["two", "one"]),
+        ("inner,one", ["one", "two"]),
+    ],
 )
 def test_a_name_is_a_host_or_a_group_or_several(write: Write, chosen: str, found: list[str]) -> None:
     assert [host.name for host in load(write({"hosts.yml": HOSTS}), chosen, Free)] == found
 
 
 def test_a_host_is_reached_as_ansible_would(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "host_vars/one.yml": "ansible_user: me\nansible_ssh_private_key_file: inventory/key\nansible_become: no\n", "key": ""})
+    root = write(
+        {
+            "hosts.yml": HOSTS,
+            "host_vars/one.yml": "ansible_user: me\nansible_ssh_private_key_file: inventory/key\nansible_become: no\n",
+            "key": "",
+        }
+    )
     target = one(root).target
-    assert (target.name, target.address, target.port, target.user, target.become) == ("one", "10.0.0.1", 2222, "me", False)
+    assert (target.name, target.address, target.port, target.user, target.become) == (
+        "one",
+        "10.0.0.1",
+        2222,
+        "me",
+        False,
+    )
     assert target.key_file == str(root / "inventory/key")
     assert target.known_hosts == root / "inventory/known_hosts"
     assert one(root).groups == ("all", "outer", "inner")
 
 
 def test_the_password_of_sudo_is_read_for_a_run_and_never_shown(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "host_vars/one.yml": "ansible_become_password: {file: inventory/pw}", "pw": "hunter2\n"})
+    root = write(
+        {"hosts.yml": HOSTS, "host_vars/one.yml": "ansible_become_password: {file: inventory/pw}", "pw": "hunter2\n"}
+    )
     password = one(root).target.become_password
     assert password
     assert password.reveal() == "hunter2"
     assert one(root, resolve_secrets=False).target.become_password is None
     assert "hunter2" not in repr(explain(one(root))) + repr(one(root))
-    assert ("ansible_become_password", "[redacted] (file: inventory/pw)", "inventory/host_vars/one.yml:1") in explain(one(root))
+    assert ("ansible_become_password", "[redacted] (file: inventory/pw)", "inventory/host_vars/one.yml:1") in explain(
+        one(root)
+    )
 
 
 def test_aliases_and_merge_keys_of_yaml_are_read(write: Write) -> None:
-    root = write({"hosts.yml": HOSTS, "host_vars/one.yml": "map:\n  a: &base {x: 1, y: 1}\n  b:\n    <<: *base\n    y: 2\n"})
+    root = write(
+        {"hosts.yml": HOSTS, "host_vars/one.yml": "map:\n  a: &base {x: 1, y: 1}\n  b:\n    <<: *base\n    y: 2\n"}
+    )
     assert one(root).settings.map["b"] == {"x": 1, "y": 2}
 
 
@@ -175,7 +223,12 @@ def test_set_reaches_into_lists(write: Write, key: str) -> None:
 
 
 def test_set_finds_a_key_that_has_dots_itself(write: Write) -> None:
-    assert one(write({"hosts.yml": HOSTS, "host_vars/one.yml": "map: {vm.swappiness: a}"}), "map.vm.swappiness=b").settings.map["vm.swappiness"] == "b"
+    assert (
+        one(
+            write({"hosts.yml": HOSTS, "host_vars/one.yml": "map: {vm.swappiness: a}"}), "map.vm.swappiness=b"
+        ).settings.map["vm.swappiness"]
+        == "b"
+    )
 
 
 def test_a_lab_host_that_is_not_up_says_how_to_start_it(write: Write) -> None:
@@ -194,13 +247,21 @@ def test_a_secret_is_read_once_for_all_hosts(write: Write, tmp_path: Path) -> No
 
 def test_the_inventory_of_the_repository_loads_whole() -> None:
     (prod,) = load(ROOT, "prod", Settings, resolve_secrets=False)
-    assert {node.name: node.drive for node in prod.settings.minio.nodes} == {"minio1": "drive3", "minio2": "drive2", "minio3": "drive4", "minio4": "drive1"}
+    assert {node.name: node.drive for node in prod.settings.minio.nodes} == {
+        "minio1": "drive3",
+        "minio2": "drive2",
+        "minio3": "drive4",
+        "minio4": "drive1",
+    }
     assert [bucket.name for bucket in prod.settings.buckets] == ["superdarn-data", "models", "processed-data"]
     assert not prod.settings.lab
 
 
 def test_every_setting_is_explained_with_its_origin(write: Write) -> None:
-    rows = {key: (value, origin) for key, value, origin in explain(load(ROOT, "prod", Settings, ["nginx.listen=0.0.0.0"], False)[0])}
+    rows = {
+        key: (value, origin)
+        for key, value, origin in explain(load(ROOT, "prod", Settings, ["nginx.listen=0.0.0.0"], False)[0])
+    }
     assert rows["nginx.listen"] == ("0.0.0.0", "--set")
     assert rows["drives[0].options"] == ("defaults,noatime", "default")
     assert rows["minio.nodes[0].drive"][1].startswith("inventory/group_vars/weatherlearn.yml:")

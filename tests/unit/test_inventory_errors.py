@@ -38,22 +38,52 @@ def wrong(tmp_path: Path) -> Load:
 
 FAULTS = [
     # text of host_vars/one.yml, line, part of what, part of why, part of the hint
-    (f"drives:\n  - {DRIVE}\n  - {{device: /dev/disk/by-id/b, lable: x, label: b, path: /mnt/b}}\n", 3, "drives[1].lable: unknown key", "device, label, path, options", "label instead of lable"),
+    (
+        f"drives:\n  - {DRIVE}\n  - {{device: /dev/disk/by-id/b, lable: x, label: b, path: /mnt/b}}\n",
+        3,
+        "drives[1].lable: unknown key",
+        "device, label, path, options",
+        "label instead of lable",
+    ),
     ("listen: 0.0.0.0\n", 1, "listen: unknown key", "the settings have lab, roles", "set nginx.listen"),
     ("hammock: 1\n", 1, "hammock: unknown key", "the settings have", "all.yml shows every key"),
     ("drives:\n  - label: a\n    path: /mnt/a\n", 2, "drives[0].device is missing", "/dev/disk/by-id", "add `device"),
-    ("drives:\n  - label:\n    path: /mnt/a\n    device: /dev/disk/by-id/a\n", 2, "drives[0].label has no value", "", "add `label"),
+    (
+        "drives:\n  - label:\n    path: /mnt/a\n    device: /dev/disk/by-id/a\n",
+        2,
+        "drives[0].label has no value",
+        "",
+        "add `label",
+    ),
     ("\nlab: 3\n", 2, "lab is the number 3", "expected true or false", "without quotes"),
     ("lab: 'yes'\n", 1, "lab is the text 'yes'", "expected true or false", "without quotes"),
     ("drives: nothing\n", 1, "drives is a text", "expected a list", "correct drives in inventory/host_vars/one.yml:1"),
     ("base: [1]\n", 1, "base is a list", "expected a mapping", "correct base"),
-    ("docker: {suite: on}\n", 1, "docker.suite is a yes or no: YAML reads on as true", "expected a text", 'quote it: "on"'),
-    ("base: {sysctl: {vm.swappiness: 10}}\n", 1, "base.sysctl.vm.swappiness is the number 10", "expected a text", 'quote it: "10"'),
+    (
+        "docker: {suite: on}\n",
+        1,
+        "docker.suite is a yes or no: YAML reads on as true",
+        "expected a text",
+        'quote it: "on"',
+    ),
+    (
+        "base: {sysctl: {vm.swappiness: 10}}\n",
+        1,
+        "base.sysctl.vm.swappiness is the number 10",
+        "expected a text",
+        'quote it: "10"',
+    ),
     ("data_user: {uid: 010}\n", 1, "010 is not what it looks like", "the number 8", 'quote it: "010"'),
     ("data_user: {uid: 1:30}\n", 1, "1:30 is not what it looks like", "the number 90", "quote it"),
     ("data_user: {uid: '9000'}\n", 1, "data_user.uid is the text '9000'", "a whole number", "without quotes"),
     ("data_user: {uid: 0}\n", 1, "data_user.uid is the number 0", "at least 100", "correct data_user.uid"),
-    ("docker: {source: apt}\n", 1, "docker.source is the text 'apt'", "'distribution' or 'docker'", "correct docker.source"),
+    (
+        "docker: {source: apt}\n",
+        1,
+        "docker.source is the text 'apt'",
+        "'distribution' or 'docker'",
+        "correct docker.source",
+    ),
     ("buckets: [{name: abc}, {name: abc}]\n", 1, "buckets[1].name is 'abc'", "stands twice", "correct buckets[1].name"),
     ("buckets: [{name: abc, object_lock: true}]\n", 1, "buckets[0].object_lock is true", "needs versioning", "correct"),
     ("roles: [base, minio]\n", 1, "roles[1] is 'minio'", "needs the section minio", "correct"),
@@ -71,7 +101,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "line", "what", "why", "hint"), FAULTS, ids=[fault[2] for fault in FAULTS])
-def test_a_fault_says_where_what_why_and_what_next(wrong: Load, text: str, line: int, what: str, why: str, hint: str) -> None:
+def test_a_fault_says_where_what_why_and_what_next(
+    wrong: Load, text: str, line: int, what: str, why: str, hint: str
+) -> None:
     trouble = next(one for one in wrong(text) if what in one.what)
     assert trouble.where == f"inventory/host_vars/one.yml:{line}"
     assert why in trouble.why
@@ -87,7 +119,15 @@ def test_all_faults_are_told_at_once_and_that_nothing_was_touched_only_at_the_en
 
 def test_no_word_of_pydantic_reaches_the_user(wrong: Load) -> None:
     text = "\n".join(str(one) for fault in FAULTS for one in wrong(fault[0]))
-    for jargon in ("Input should", "Value error", "extra_forbidden", "pydantic", "model_type", "Extra inputs", "Field required"):
+    for jargon in (
+        "Input should",
+        "Value error",
+        "extra_forbidden",
+        "pydantic",
+        "model_type",
+        "Extra inputs",
+        "Field required",
+    ):
         assert jargon not in text
 
 
@@ -110,7 +150,21 @@ def test_a_slip_in_yaml_is_told_with_line_and_column(wrong: Load, text: str, lin
     assert trouble.why
 
 
-@pytest.mark.parametrize("text", ["a: \x07", "a: \udcff", "a: &x [*x]", "a: \ud800x", "- 1", "text", "!!map [1]", "? [a]\n: 1", "a: !!int x", "&a [*a]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: \x07",
+        "a: \udcff",
+        "a: &x [*x]",
+        "a: \ud800x",
+        "- 1",
+        "text",
+        "!!map [1]",
+        "? [a]\n: 1",
+        "a: !!int x",
+        "&a [*a]",
+    ],
+)
 def test_hostile_yaml_is_a_trouble_and_no_traceback(wrong: Load, text: str) -> None:
     assert wrong(text.replace("\ud800", "\udcc3"))
 
@@ -209,7 +263,9 @@ def test_a_secret_in_plain_text_is_refused_and_not_repeated(wrong: Load, tmp_pat
     assert SECRET not in "\n".join(map(str, told(tmp_path, {"host_vars/one.yml": ""}, f"{key}={value}")))
 
 
-def test_all_secrets_that_cannot_be_read_are_told_with_their_place(wrong: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_secrets_that_cannot_be_read_are_told_with_their_place(
+    wrong: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("STOWAGE_USER", raising=False)
     monkeypatch.delenv("STOWAGE_PASSWORD", raising=False)
     assert [(one.where, one.what, one.hint) for one in wrong(MINIO, secrets=True)] == [
@@ -238,15 +294,25 @@ def test_a_password_that_everyone_knows_is_refused_outside_the_lab(
     assert wrong(f"lab: true\n{MINIO}", secrets=True) == []
 
 
-def test_a_password_that_minio_would_not_take_is_refused_everywhere(wrong: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_minio_would_not_take_is_refused_everywhere(
+    wrong: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STOWAGE_USER", "ab")
     monkeypatch.setenv("STOWAGE_PASSWORD", "short")
-    assert [one.what for one in wrong(f"lab: true\n{MINIO}", secrets=True)] == ["minio.root_password", "minio.root_user"]
+    assert [one.what for one in wrong(f"lab: true\n{MINIO}", secrets=True)] == [
+        "minio.root_password",
+        "minio.root_user",
+    ]
 
 
 @pytest.mark.parametrize(
     ("given_", "what"),
-    [("nginx.lisen=1", "nginx.lisen: unknown key"), ("lab", "--set needs KEY=VALUE, lab is not"), ("=1", "--set needs KEY=VALUE, the text is not"), ("drives.7.label=x", "drives.7.label: there is no item 7")],
+    [
+        ("nginx.lisen=1", "nginx.lisen: unknown key"),
+        ("lab", "--set needs KEY=VALUE, lab is not"),
+        ("=1", "--set needs KEY=VALUE, the text is not"),
+        ("drives.7.label=x", "drives.7.label: there is no item 7"),
+    ],
 )
 def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str) -> None:
     trouble = next(one for one in wrong(f"drives: [{DRIVE}]", given_) if one.what == what)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from converge.document import read_text
 from converge.inventory import load
-from converge.layers import dotted, read_text
+from converge.layers import dotted
 from converge.validation import every_key
 from roles import fields
 from roles.settings import Settings, size_in_bytes
@@ -25,8 +26,31 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Name": ("minio-1", ["", "-a", "1a", "A", "a b", "a\n", "é", "a" * 32]),
     "Package": ("libstdc++6", ["", "-y", "a b", "a;b", "A"]),
     "Label": ("drive_1", ["", "-x", "a b", "a" * 13, "é", "a\n", "$(x)"]),
-    "AbsolutePath": ("/srv/a,b", ["", "a", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a b", "/a\n", "/$(x)", "/`x`", "/a'b", '/a"b', "/é", "/a\\b", "/a*"]),
-    "MountPath": ("/mnt/drive1", ["/", "/etc", "/etc/x", "/usr/local", "/mnt", "/home", "/var/lib/docker/x", "/proc/1", "/mnt/a:b", "/mnt/-a b"]),
+    "AbsolutePath": (
+        "/srv/a,b",
+        [
+            "",
+            "a",
+            "/",
+            "/a/",
+            "/a//b",
+            "/a/../b",
+            "/a/./b",
+            "/a b",
+            "/a\n",
+            "/$(x)",
+            "/`x`",
+            "/a'b",
+            '/a"b',
+            "/é",
+            "/a\\b",
+            "/a*",
+        ],
+    ),
+    "MountPath": (
+        "/mnt/drive1",
+        ["/", "/etc", "/etc/x", "/usr/local", "/mnt", "/home", "/var/lib/docker/x", "/proc/1", "/mnt/a:b", "/mnt/-a b"],
+    ),
     "Device": ("/dev/disk/by-id/wwn-0x5:1", ["/mnt/x", "/dev/../etc/passwd", "/dev", "/dev/a b", "/dev/a\n"]),
     "Options": ("defaults,size=5%", ["", "-o", "a, b", "a,,b", "a b", "a,", "a\n", "$(x)", "a,-b"]),
     "Line": ("$(x) `y` 'z' \"é\" -a", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "\t"]),
@@ -34,13 +58,44 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Url": ("https://example.org/a", ["", "ftp://a", "https://a b", "https://a\ndeb", "-x", "https://$(x)"]),
     "CodeName": ("trixie", ["", "-x", "a b", "a\n", "A"]),
     "KernelSetting": ("net.ipv4.ip_forward", ["", "vm", "-vm.x", "vm.x y", "vm.x=1", "vm.x\n", "vm..x", "../x"]),
-    "Address": ("172.30.99.11", ["", "1.2.3", "01.2.3.4", "1.2.3.4\n", "fe80::1%eth0", "fe80::1%$(x)", "example.org", "-1", "1.2.3.4/24"]),
-    "Subnet": ("10.0.0.0/16", ["", "10.0.0.1/16", "10.0.0.0/30", "0.0.0.0/0", "fd00::/64", "10.0.0.0/24\n"]),
-    "BucketName": ("superdarn-data", ["", "ab", "-abc", "abc-", "Abc", "a_b", "a..b", "1.2.3.4", "xn--abc", "a b c", "a" * 64, "abc\n"]),
+    "Address": (
+        "172.30.99.11",
+        ["", "1.2.3", "01.2.3.4", "1.2.3.4\n", "fe80::1%eth0", "fe80::1%$(x)", "example.org", "-1", "1.2.3.4/24"],
+    ),
+    "Subnet": (
+        "10.0.0.0/16",
+        [
+            "",
+            "10.0.0.1/16",
+            "10.0.0.0/30",
+            "0.0.0.0/0",
+            "fd00::/64",
+            "10.0.0.0/24\n",
+            "10.0.0.0/024",
+            "10.0.0.0/255.0.0.0",
+        ],
+    ),
+    "BucketName": (
+        "superdarn-data",
+        ["", "ab", "-abc", "abc-", "Abc", "a_b", "a..b", "1.2.3.4", "xn--abc", "a b c", "a" * 64, "abc\n"],
+    ),
     "Size": ("500GiB", ["", "0GiB", "5GB", "5 GiB", "-5GiB", "1e3GiB", "5GiB\n", "5TiBB"]),
     "ImageReference": (
         "registry.example.org:5000/a/b-c:1.2@sha256:" + "0" * 64,
-        ["", "nginx", "a:5000/nginx", "-v:1", "a b:1", "a:1 --privileged", "a:1\n", "$(x):1", "a/B:1", "a:", "a@sha256:1", "../a:1"],
+        [
+            "",
+            "nginx",
+            "a:5000/nginx",
+            "-v:1",
+            "a b:1",
+            "a:1 --privileged",
+            "a:1\n",
+            "$(x):1",
+            "a/B:1",
+            "a:",
+            "a@sha256:1",
+            "../a:1",
+        ],
     ),
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
@@ -52,15 +107,18 @@ KINDS: dict[str, tuple[str, list[str]]] = {
 def takes(kind: Any, value: object) -> bool:
     try:
         found = TypeAdapter(kind, config={"strict": True, "arbitrary_types_allowed": True}).validate_python(value)
-    except ValidationError as error:
-        assert all(one["type"] in ("value_error", "string_type") for one in error.errors()), "refused in our own words"
+    except ValidationError:
         return False
-    assert found == value, "taken literally"
+    assert found == value or kind is fields.Address, "taken literally; an address in its shortest form"
     return True
 
 
 def test_every_kind_of_text_is_tried() -> None:
-    found = {name for name, kind in vars(fields).items() if getattr(kind, "__metadata__", None) and getattr(kind, "__origin__", None) is str}
+    found = {
+        name
+        for name, kind in vars(fields).items()
+        if getattr(kind, "__metadata__", None) and getattr(kind, "__origin__", None) is str
+    }
     assert found == set(KINDS)
 
 
@@ -71,7 +129,9 @@ def test_a_good_value_is_taken_and_bad_ones_are_refused(name: str) -> None:
     assert [value for value in bad if takes(getattr(fields, name), value)] == []
 
 
-HOSTILE = st.text(alphabet=st.sampled_from("az09-_./$()`'\"\\\n\r\t\0;|&<>*?~#%{}[]=:, @+é\u2028\u202e\x7f"), max_size=12)
+HOSTILE = st.text(
+    alphabet=st.sampled_from("az09-_./$()`'\"\\\n\r\t\0;|&<>*?~#%{}[]=:, @+é\u2028\u202e\x7f"), max_size=12
+)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -90,13 +150,31 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     assert not set(value) & set("$()`'\"\\;|&<>*?~{}[] \t") or (name == "Url" and "~" in value)
 
 
-@pytest.mark.parametrize("value", ["hunter2", "", None, 5, ["a"], {}, {"env": ""}, {"env": 3}, {"env": "A", "file": "b"}, {"plain": "x"}, {"command": "a\nb"}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "hunter2",
+        "",
+        None,
+        5,
+        ["a"],
+        {},
+        {"env": ""},
+        {"env": 3},
+        {"env": "A", "file": "b"},
+        {"plain": "x"},
+        {"command": "a\nb"},
+    ],
+)
 def test_only_a_reference_is_a_secret(value: object) -> None:
     with pytest.raises(ValidationError, match="a secret never stands in the inventory"):
         TypeAdapter(fields.SecretValue, config={"arbitrary_types_allowed": True}).validate_python(value)
 
 
-@pytest.mark.parametrize(("size", "number"), [("1B", 1), ("5KiB", 5120), ("2MiB", 2 << 20), ("3GiB", 3 << 30), ("4TiB", 4 << 40), ("10PiB", 10 << 50)])
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [("1B", 1), ("5KiB", 5120), ("2MiB", 2 << 20), ("3GiB", 3 << 30), ("4TiB", 4 << 40), ("10PiB", 10 << 50)],
+)
 def test_a_size_is_a_number_of_bytes(size: str, number: int) -> None:
     assert size_in_bytes(size) == number
 
@@ -110,7 +188,13 @@ GOOD: dict[str, Any] = {
         "root_password": {"env": "B"},
     },
     "nginx": {"address": "172.30.99.10"},
-    "users": [{"name": "abc", "password": {"env": "C"}, "service_accounts": [{"access_key": "abc", "secret_key": {"env": "D"}}]}],
+    "users": [
+        {
+            "name": "abc",
+            "password": {"env": "C"},
+            "service_accounts": [{"access_key": "abc", "secret_key": {"env": "D"}}],
+        }
+    ],
 }
 
 CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
@@ -133,8 +217,16 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["roles"], ["base", "base"], "roles[1]"),
     (["docker"], {"source": "docker"}, "docker.source"),
     (["policies"], [{"name": "a", "statements": [{}]}, {"name": "a", "statements": [{}]}], "policies[1].name"),
-    (["buckets"], [{"name": "abc", "lifecycle": [{"id": "a", "expire_days": 1}, {"id": "a", "expire_days": 2}]}], "buckets[0].lifecycle[1].id"),
-    (["users", 0, "service_accounts"], [{"access_key": "abc", "secret_key": {"env": "D"}}] * 2, "users[0].service_accounts[1].access_key"),
+    (
+        ["buckets"],
+        [{"name": "abc", "lifecycle": [{"id": "a", "expire_days": 1}, {"id": "a", "expire_days": 2}]}],
+        "buckets[0].lifecycle[1].id",
+    ),
+    (
+        ["users", 0, "service_accounts"],
+        [{"access_key": "abc", "secret_key": {"env": "D"}}] * 2,
+        "users[0].service_accounts[1].access_key",
+    ),
 ]
 
 
@@ -147,7 +239,9 @@ def changed(value: Any, path: list[Any], new: object) -> Any:
 
 
 @pytest.mark.parametrize(("path", "new", "told"), CONTRADICTIONS, ids=[f"{one[2]}={one[1]}" for one in CONTRADICTIONS])
-def test_settings_that_contradict_each_other_are_refused_at_their_place(path: list[Any], new: object, told: str) -> None:
+def test_settings_that_contradict_each_other_are_refused_at_their_place(
+    path: list[Any], new: object, told: str
+) -> None:
     Settings.model_validate(GOOD)
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate(changed(GOOD, path, new))
@@ -162,13 +256,26 @@ def uncommented(text: str) -> str:
 
 def paths(node: Any) -> set[str]:
     """The keys in YAML, with items and free names as they are."""
-    below = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+    below = (
+        node.value.items()
+        if isinstance(node.value, dict)
+        else enumerate(node.value)
+        if isinstance(node.value, list)
+        else ()
+    )
     return {path for step, one in below for path in (f".{step}", *(f".{step}{rest}" for rest in paths(one)))}
 
 
 def test_the_example_has_every_key_of_the_settings() -> None:
-    found = {re.sub(r"\.\d+(?=\.|$)", "[0]", path).lstrip(".") for path in paths(read_text(uncommented(EXAMPLE.read_text()), "all.yml", []))}
-    missing = [dotted(path) for path in every_key(Settings) if not any(re.fullmatch(re.escape(dotted(path)).replace("NAME", "[^.]+"), one) for one in found)]
+    found = {
+        re.sub(r"\.\d+(?=\.|$)", "[0]", path).lstrip(".")
+        for path in paths(read_text(uncommented(EXAMPLE.read_text()), "all.yml", []))
+    }
+    missing = [
+        dotted(path)
+        for path in every_key(Settings)
+        if not any(re.fullmatch(re.escape(dotted(path)).replace("NAME", "[^.]+"), one) for one in found)
+    ]
     assert missing == []
 
 
