@@ -42,6 +42,9 @@ def minio(host: Any) -> Wanted:
             networks={host.settings.network.name: {"external": True}},
             salt=dict.fromkeys(names, salted),
             together=True,
+            warning=""
+            if settings.root_drive_threshold
+            else "no minio.root_drive_threshold: one guard less against data on the root disk",
         ),
         Answers(
             "minio",

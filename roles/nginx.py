@@ -51,6 +51,7 @@ def nginx(host: Any) -> Wanted:
             {"nginx": service(host)},
             {host.settings.network.name: {"external": True}},
             salt={"nginx": salt(host, settings.image)},
+            warning=_exposed(settings),
         ),
         FreshContainer(
             "nginx",
@@ -63,6 +64,14 @@ def nginx(host: Any) -> Wanted:
             within=30,
         ),
     )
+
+
+def _exposed(settings: Any) -> str:
+    from ipaddress import ip_address
+
+    if settings.tls or ip_address(settings.listen).is_loopback:
+        return ""
+    return f"{settings.listen} without TLS: keys are signed, data is not hidden; and ports of Docker bypass ufw"
 
 
 def _certificates(host: Any) -> list[File]:

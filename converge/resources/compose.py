@@ -33,6 +33,8 @@ class Project(Resource):
     networks: Mapping[str, Any] = field(default_factory=dict)
     salt: Mapping[str, str] = field(default_factory=dict)
     together: bool = False
+    warning: str = ""
+    """Shown in the plan whenever the project is made or changed."""
 
     @property
     def name(self) -> str:
@@ -125,6 +127,9 @@ exit 0"""
                 sh("docker inspect {}", before["foreign"]),
             )
         return None
+
+    def note(self, before: State | None) -> str:
+        return f"warning: {self.warning}" if self.warning else ""
 
     def diff(self, before: State | None) -> list[str]:
         file = [] if (before or {}).get(FILE) == self.desired()[FILE] else [f"{self.path}: differs"]

@@ -28,6 +28,7 @@ from roles.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+PATIENCE = 5.0
 
 
 class Pipe:
@@ -47,7 +48,8 @@ class Pipe:
 
     def readline(self, timeout: float | None = None) -> bytes:
         while b"\n" not in self._line:
-            if not select.select([self.process.stdout], [], [], timeout)[0]:
+            # A shell of this machine that says nothing for so long says nothing at all.
+            if not select.select([self.process.stdout], [], [], min(timeout or PATIENCE, PATIENCE))[0]:
                 raise TimeoutError
             more = os.read(self.process.stdout.fileno(), 1 << 16)
             if not more:
@@ -67,7 +69,7 @@ class Pipe:
         self.process.stdin.close()
 
     def exit_status(self) -> int:
-        return max(self.process.wait(10), -1)
+        return max(self.process.wait(PATIENCE), -1)
 
     def stderr_tail(self) -> str:
         self._said.seek(0)
