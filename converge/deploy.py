@@ -44,7 +44,10 @@ def deploy(
 ) -> None:
     """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
     screen = Screen((host.name for host in hosts), quiet=options.json)
+    lines = runs.dial(hosts)
     found = [runs.prepare(host, roles[host.name], find_role) for host in hosts]
+    for run in found:
+        run.line = lines[run.name]
     try:
         runs.each(found, lambda run: runs.look(run, options.command, lock=not options.check))
         for run in found:

@@ -86,7 +86,7 @@ def compare(one: Wanted, reading: Reading, memory: dict[str, str]) -> Change:
     """What is to be done about one resource, were it alone."""
     resource = one.resource
     if isinstance(reading, Unknown):
-        return Change(one.role, resource, None, Action.UNKNOWN, why=reading.why)
+        return Change(one.role, resource, None, Action.UNKNOWN, why=reading.why, hint=reading.hint)
     after = resource.desired()
     if _same(reading, after):
         return Change(one.role, resource, reading, Action.NONE)

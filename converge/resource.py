@@ -21,6 +21,7 @@ class Unknown:
     """The state could not be read. Never the same as absent: absent could mean "format it"."""
 
     why: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)

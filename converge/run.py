@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ class Run:
     host: Any
     roles: Sequence[Role]
     wants: list[Wanted]
+    line: Future[Link] | None = None
     link: Link | None = None
     shell: RootShell | None = None
     plan: Plan | None = None
@@ -81,6 +82,16 @@ def prepare(host: Any, roles: Sequence[Role], find_role: Callable[[str], Role | 
     return Run(host, roles, list(wants.values()), find_role=find_role)
 
 
+def dial(hosts: Sequence[Any]) -> dict[str, Future[Link]]:
+    """Begin to connect to hosts: what the roles want is worked out while they answer."""
+    from converge.ssh import connect
+
+    pool = ThreadPoolExecutor(min(len(hosts), MOST_HOSTS_AT_ONCE))
+    lines = {host.name: pool.submit(connect, host.target) for host in hosts}
+    pool.shutdown(wait=False)
+    return lines
+
+
 def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
     """Do something with every host at once; what goes wrong on one stays with that one."""
 
@@ -102,9 +113,7 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
 
 def look(run: Run, command: str, lock: bool, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Connect, read everything in one round trip, and plan; `meanwhile` begins once there is a connection."""
-    from converge.ssh import connect
-
-    run.link = connect(run.host.target)
+    run.link = (run.line or dial([run.host])[run.name]).result()
     meanwhile()
     run.shell = RootShell(run.link, holder(command) if lock else None)
     readings, run.memory = gather(run, run.wants)

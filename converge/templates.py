@@ -46,6 +46,6 @@ def _broken(host: Any, where: str, why: str) -> Trouble:
         "a template cannot be rendered",
         where=host.name,
         why=f"{where}: {why}",
-        untouched="nothing was connected to or changed",
+        untouched="nothing was changed",
         hint=f"mend {where}",
     )

@@ -43,7 +43,7 @@ def _from_docker(host: Any) -> Chain:
             "the signing key of Docker's repository cannot be read",
             where=host.name,
             why=f"docker.repository_key: {settings.repository_key}: {error.strerror}",
-            untouched="nothing was connected to or changed",
+            untouched="nothing was changed",
             hint="put the key there, or use docker.source: distribution",
         ) from None
     sources = f"Types: deb\nURIs: {settings.repository}\nSuites: {settings.suite}\nComponents: stable\nSigned-By: /etc/apt/keyrings/docker.asc\n"

@@ -93,7 +93,7 @@ def _read(host: Any, name: str, path: str) -> str:
             f"nginx.tls.{name} cannot be read",
             where=host.name,
             why=f"{path}: {error.strerror}",
-            untouched="nothing was connected to or changed",
+            untouched="nothing was changed",
             hint=f"ls -l {path}",
         ) from None
 

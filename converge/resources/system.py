@@ -25,7 +25,7 @@ class System(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[System]) -> str:
-        return '. /etc/os-release; printf "%s %s\\n" "$ID" "$VERSION_ID"'
+        return '[ ! -r /etc/os-release ] || . /etc/os-release; printf "%s\\n" "$ID $VERSION_ID"'
 
     @classmethod
     def read(cls, wanted: Sequence[System], answer: str) -> list[Reading]:
@@ -33,8 +33,11 @@ class System(Resource):
         return [{"system": system, "supported": "yes" if system in one.supported else "no"} for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        found = before["system"] if before else "unknown"
-        return Refusal(f"{found} is not supported; supported are {', '.join(self.supported)}")
+        found = (before or {}).get("system") or "a system that does not say in /etc/os-release what it is"
+        return Refusal(
+            f"{found} is not supported; supported are {', '.join(self.supported)}",
+            "install one of these on the machine, or name another machine in its host file (ansible_host)",
+        )
 
     def fix(self, before: State | None) -> list[Step]:
         return []

@@ -44,6 +44,8 @@ class Pipe:
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
+            if self.process.stdin.closed:
+                raise BrokenPipeError
             view = view[self.process.stdin.write(view) :]
 
     def readline(self, timeout: float | None = None) -> bytes:

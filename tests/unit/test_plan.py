@@ -188,8 +188,8 @@ def test_a_restart_does_not_follow_from_a_refused_change(thing):
 def test_drift_is_told_from_a_new_setting(thing, reading):
     one = role_of("r", thing("a"))
     told = {name: made([one], {"a": reading}, memory).changes[0].drift for name, memory in {
-        "applied as it is wanted": {"thing:a": thing("a").remembered()},
-        "applied otherwise": {"thing:a": thing("a", "older").remembered()},
+        "applied as it is wanted": {"thing:a": f"r {thing('a').remembered()}"},
+        "applied otherwise": {"thing:a": f"r {thing('a', 'older').remembered()}"},
         "never applied": {},
     }.items()}  # fmt: skip
     assert told == {"applied as it is wanted": True, "applied otherwise": False, "never applied": False}
