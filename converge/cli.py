@@ -13,7 +13,7 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from converge.errors import ERROR, Trouble, Troubles
+from converge.errors import ERROR, PENDING, Trouble, Troubles
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,6 +91,30 @@ def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: 
     return load(ROOT, names or str(context.config.get("host", "")), Settings, sets or (), secrets)
 
 
+def answered(question: str) -> str:
+    """What a person types; nothing at the end of the input."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        print()
+        return ""
+
+
+def answered_yes(question: str) -> bool:
+    """Ask; anything but yes is no."""
+    return answered(question).lower() in ("y", "yes")
+
+
+def agreed(question: str, yes: bool, word: str = "") -> None:
+    """Go on when that is agreed to, by a flag or by a person (with `word`, by typing it); else end with exit code 2."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Exit("nothing was changed: there is no terminal to ask on, and no --yes", code=PENDING)
+    if not (answered(question) == word if word else answered_yes(question)):
+        raise Exit("nothing was changed", code=PENDING)
+
+
 def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
     """The names of a comma list, each of which must be known."""
     import difflib
@@ -101,6 +125,7 @@ def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
             raise Trouble(
                 f"there is no role {name}",
                 why=f"roles are {', '.join(known)}",
+                untouched="nothing was connected to or changed",
                 hint=f"--role {near[0] if near else known[0]}",
             )
         yield name

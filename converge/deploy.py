@@ -14,7 +14,7 @@ from invoke.exceptions import Exit
 
 from converge import render
 from converge import run as runs
-from converge.cli import tell
+from converge.cli import answered_yes, tell
 from converge.errors import Trouble, Troubles
 from converge.plan import Change
 from converge.resource import Action
@@ -45,12 +45,13 @@ def deploy(
     """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
     screen = Screen((host.name for host in hosts), quiet=options.json)
     lines = runs.dial(hosts)
-    found = [runs.prepare(host, roles[host.name], find_role) for host in hosts]
+    found = _prepared(hosts, roles, find_role)
     for run in found:
         run.line = lines[run.name]
     try:
         runs.each(found, lambda run: runs.look(run, options.command, lock=not options.check))
         for run in found:
+            _untouched(run, "nothing was changed")
             if run.plan:
                 screen.lines(render.plan(run.plan, full=options.full, diffs=options.diff, colour=screen.colour))
         todo = [run for run in found if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
@@ -63,6 +64,28 @@ def deploy(
     _end(found, options)
 
 
+def _prepared(
+    hosts: Sequence[Any], roles: dict[str, Sequence[Role]], find_role: Callable[[str], Role | None] | None
+) -> list[Run]:
+    """What every host should be, or all that is wrong with what was written for them: then none of them is touched."""
+    found: list[Run] = []
+    troubles: list[Trouble] = []
+    for host in hosts:
+        try:
+            found.append(runs.prepare(host, roles[host.name], find_role))
+        except Trouble as trouble:
+            troubles.append(trouble)
+    if troubles:
+        raise Troubles(troubles)
+    return found
+
+
+def _untouched(run: Run, what: str) -> None:
+    """What a failure left untouched, where it does not say so itself."""
+    if run.failure and not run.failure.untouched:
+        run.failure.untouched = what
+
+
 def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
     """One question for all hosts. Without a terminal and without --yes nothing changes."""
     if options.yes:
@@ -72,8 +95,7 @@ def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
         return False
     changes = sum(len(run.plan.todo) for run in todo if run.plan)
     names = ", ".join(run.name for run in todo)
-    answer = input(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] ")
-    if answer.strip().lower() not in ("y", "yes"):
+    if not answered_yes(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] "):
         screen.lines(["nothing was changed"])
         return False
     return True
@@ -87,7 +109,7 @@ def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
         if options.yes:
             return all(one.action is Action.CREATE and not one.disrupts for one in new)
         with asking:
-            return input(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ").strip().lower() in ("y", "yes")
+            return answered_yes(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ")
 
     screen.lines(["", "applying:"])
     over = screen.watch()
@@ -122,16 +144,22 @@ def _stopper(todo: list[Run], screen: Screen) -> Any:
 
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
+        _untouched(run, f"{len(run.done)} changes are done; the next deploy finishes the one that was under way")
         if run.plan and not run.failure:
-            rest = f"; {len(run.plan.held)} held back, see above" if run.plan.held else ""
-            screen.lines([f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan)}{rest}"])
+            screen.lines([f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan)}"])
 
 
 def _end(found: list[Run], options: Options) -> None:
-    """The failures once more, each with its next step, and the highest exit code."""
+    """What failed or was refused once more, each with its next step, and the highest exit code."""
     if options.json:
         failures = {
-            run.name: {"what": run.failure.what, "why": run.failure.why, "try": run.failure.hint}
+            run.name: {
+                "what": run.failure.what,
+                "why": run.failure.why,
+                "untouched": run.failure.untouched,
+                "try": run.failure.hint,
+                "exit_code": run.code,
+            }
             for run in found
             if run.failure
         }
@@ -145,7 +173,13 @@ def _end(found: list[Run], options: Options) -> None:
                 }
             )
         )
-    failures_: list[Trouble] = [run.failure for run in found if run.failure]
+    troubles = [one for run in found for one in _troubles(run)]
     code = max((run.code for run in found), default=0)
     if code:
-        raise Exit(tell(Troubles(failures_)) if failures_ else None, code=code)
+        raise Exit(tell(Troubles(troubles)) if troubles else None, code=code)
+
+
+def _troubles(run: Run) -> list[Trouble]:
+    if run.failure:
+        return [run.failure]
+    return render.troubles(run.plan) if run.plan else []

@@ -120,7 +120,7 @@ def make(
             ):
                 change = replace(change, action=Action.UPDATE, disrupts=change.resource.disrupts(change.before))
             if change.action is Action.UNKNOWN and one.resource.is_api():
-                change = _until_it_is_up(change, [made for made in plan.changes if made.role in role.needs])
+                change = _until_it_is_up(change, _beneath(role, roles), plan)
             cause = held.get(one.after or "") or blocker
             if cause and change.action in TODO | {Action.UNKNOWN}:
                 change = replace(change, action=Action.WAITING, why=f"waits for {_root(cause, held).address}", hint="")
@@ -135,11 +135,29 @@ def make(
     return plan
 
 
-def _until_it_is_up(change: Change, service: Sequence[Change]) -> Change:
-    """An API that does not answer, because what it belongs to is made or changed by this very plan."""
-    if service and all(one.action is Action.CREATE for one in service):
+def _beneath(role: Role, roles: Sequence[Role]) -> list[str]:
+    """The roles that a role stands on, its own needs first."""
+    found = list(role.needs)
+    for name in found:
+        found += [need for one in roles if one.name == name for need in one.needs if need not in found]
+    return found
+
+
+def _until_it_is_up(change: Change, beneath: Sequence[str], plan: Plan) -> Change:
+    """An API that does not answer, because what it belongs to is made or changed by this very plan.
+
+    It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
+    """
+    direct = [one for one in plan.changes if one.role in beneath[:1]]
+    made = {one.role for one in plan.changes if one.action is Action.CREATE}
+    there = {one.role for one in plan.changes}
+    if (
+        direct
+        and all(one.action is Action.CREATE for one in direct)
+        and all(name in made for name in beneath if name in there)
+    ):
         return replace(change, action=Action.CREATE, why="")
-    if any(one.action in TODO for one in service):
+    if any(one.action in TODO for one in direct):
         return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
     return change
 

@@ -52,8 +52,8 @@ def _split(answer: str, marker: str):  # type: ignore[no-untyped-def]
     parts = answer.split(f"\n{marker} ")
     text = parts[0]
     for part in parts[1:]:
-        status, _, rest = part.partition("\n")
-        yield text, int(status)
+        status, end, rest = part.partition("\n")
+        yield text, int(status) if end and status.isdigit() else None
         text = rest
 
 
@@ -63,6 +63,9 @@ def _read_kind(kind: type[Resource], many: list[Resource], text: str, status: in
     if status:
         return [Unknown(f"reading {kind.kind} ended with status {status}")] * len(many)
     try:
-        return kind.read(many, text)
-    except (ValueError, KeyError, IndexError) as error:
+        found = kind.read(many, text)
+        if len(found) != len(many):
+            raise ValueError(f"{len(found)} answers for {len(many)}")
+    except Exception as error:  # whatever it is: unread is unknown, never absent
         return [Unknown(f"the host's answer for {kind.kind} was not understood: {error!r}")] * len(many)
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
+from converge.errors import REFUSED, Trouble
 from converge.plan import Change, Plan
 from converge.resource import Action
 
@@ -24,6 +26,12 @@ WORDS = (
     (Action.UNKNOWN, "unknown"),
     (Action.WAITING, "waiting"),
 )
+REASONS = {
+    Action.REFUSED: ("is refused", "are refused"),
+    Action.UNKNOWN: ("could not be read", "could not be read"),
+}
+MOST_WAITING = 3
+"""So many resources of a role that wait for the same are named; more are counted."""
 
 
 def paint(text: str, code: str, colour: bool) -> str:
@@ -36,32 +44,66 @@ def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = Fal
     if of.in_sync and not full:
         return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be."]
     lines = [of.host]
-    role = ""
-    for change in of.changes:
-        if change.action is Action.NONE and not full:
-            continue
-        if change.role != role:
-            role = change.role
-            lines.append(f"  {role}")
-        lines.extend(_change(change, diffs, colour))
+    shown = [change for change in of.changes if full or change.action is not Action.NONE]
+    for role, changes in groupby(shown, lambda change: change.role):
+        lines.append(f"  {role}")
+        for waits_for, group in groupby(changes, lambda change: change.action is Action.WAITING and change.why):
+            many = list(group)
+            if waits_for and len(many) > MOST_WAITING and not full:
+                symbol = paint(Action.WAITING.value, COLOURS[Action.WAITING], colour)
+                lines.append(f"    {symbol} {few(many)}  each {waits_for}")
+            else:
+                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour))
     return [*lines, f"  {counts(of)}"]
 
 
-def _change(change: Change, diffs: bool, colour: bool) -> list[str]:
+def few(changes: Sequence[Change], most: int = 1) -> str:
+    """The addresses of changes: the first of them, and the number of the others."""
+    names = [change.address for change in changes]
+    return ", ".join(names) if len(names) <= most + 1 else f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def troubles(of: Plan) -> list[Trouble]:
+    """What is refused or could not be read, for the end of the screen: one error each cause, with what waits for it."""
+    found: dict[tuple[Action, str, str], list[Change]] = {}
+    for change in of.held:
+        if change.action in REASONS:
+            found.setdefault((change.action, change.why, change.hint), []).append(change)
+    return [_trouble(of, many) for many in found.values()]
+
+
+def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
+    causes = {f"waits for {change.address}" for change in many}
+    waiting = [change for change in of.changes if change.action is Action.WAITING and change.why in causes]
+    one, several = REASONS[many[0].action]
+    return Trouble(
+        f"{few(many, 3)} {one if len(many) == 1 else several}",
+        where=of.host,
+        why=many[0].why,
+        untouched=f"not touched: {few([*many, *waiting], 3)}",
+        hint=_for_host(many[0].hint, of.host) or f"inv status --host {of.host}",
+        code=REFUSED,
+    )
+
+
+def _for_host(hint: str, host: str) -> str:
+    """A hint as it can be pasted: a resource does not know which host it is on."""
+    return f"{hint} --host {host}" if hint.startswith("inv ") and "--host" not in hint else hint
+
+
+def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
     symbol = paint(change.action.value, COLOURS.get(change.action, "0"), colour)
     notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
     if change.why:
         notes.append(change.why)
-    if change.drift and change.action is not Action.CREATE:
-        notes.append("changed on the host")
-    elif change.drift:
-        notes.append("gone from the host")
+    if change.drift:
+        notes.append("changed on the host" if change.before else "gone from the host")
     tail = "; ".join(note for note in notes if note)
     lines = [f"    {symbol} {change.address}{'  ' + tail if tail else ''}"]
     if diffs and change.action is Action.UPDATE:
         lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
     if change.hint:
-        lines.append(f"        try: {change.hint}")
+        lines.append(f"        try: {_for_host(change.hint, host)}")
     return lines
 
 
@@ -90,6 +132,7 @@ def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:
                         "address": change.address,
                         "action": change.action.name.lower(),
                         "why": change.why,
+                        "try": _for_host(change.hint, one.host),
                         "drift": change.drift,
                         "diff": change.resource.diff(change.before) if change.action is Action.UPDATE else [],
                     }

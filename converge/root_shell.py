@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from converge.errors import LOCKED, UNREACHABLE, Trouble
@@ -41,7 +42,8 @@ done
 # `>>` creates the lock without emptying what the holder wrote into it. A reader of the lock may hold it for an instant.
 _TAKE_LOCK = """
 umask 022
-exec 9>>{lock} || {{ printf '{marker} nolock\\n'; exit 74; }}
+( : >>{lock} ) 2>/dev/null || {{ printf '{marker} nolock\\n'; exit 74; }}
+exec 9>>{lock}
 if ! flock -w 2 9; then printf '{marker} locked\\n'; cat {lock}; exit {code}; fi
 printf '%s\\n' {holder} >{lock}; rm -f {stop}
 """
@@ -61,7 +63,7 @@ def describe(text: str) -> str:
     try:
         by = json.loads(text)
         return f"{by['who']}@{by['from']} since {by['since']}: {by['doing']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "somebody, whose name could not be read"
 
 
@@ -83,9 +85,10 @@ class RootShell:
 
     def start(self, body: str) -> None:
         """Send a script without waiting for its answer."""
-        data = body.encode()
+        data = body.encode() or b":"  # a frame without a body is a sign of life
         with self._writing:
-            self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
+            with suppress(BrokenPipeError):  # a shell that has ended says why in what is read from it
+                self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
 
     def finish(self, on_line: Callable[[str], None] | None = None, quiet: float = 900) -> tuple[int, str]:
         """The exit status and the output of the script that was started first.

@@ -74,8 +74,11 @@ def _from_file(name: str, key: str, base: Path) -> str:
 
 
 def _from_command(line: str, key: str, base: Path) -> str:
-    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, cwd=base, check=False)
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, cwd=base, check=False)
     if done.returncode:
-        why = f"`{line}` ended with {done.returncode}: {done.stderr.strip()[-300:]}"
+        why = f"`{line}` ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()[-300:]}"
         raise Trouble(f"the secret {key} cannot be read", why=why, hint=line)
-    return done.stdout
+    try:
+        return done.stdout.decode()
+    except UnicodeDecodeError:
+        raise Trouble(f"the secret {key} cannot be read", why=f"what `{line}` prints is not text", hint=line) from None

@@ -12,13 +12,18 @@ from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
+SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
 NEEDRESTART = "# A storage host restarts its services when its operator says so.\n$nrconf{restart} = 'l';\n$nrconf{kernelhints} = 0;\n"
 
 
 @role
 def base(host: Any) -> Wanted:
+    # Nothing is done to a system that is not supported.
+    yield from (in_order(System(SUPPORTED), part) for part in _parts(host))
+
+
+def _parts(host: Any) -> Wanted:
     settings = host.settings.base
-    yield System(("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04"))
     yield in_order(
         Packages("base", tuple(settings.packages)),
         Unit("chrony.service"),

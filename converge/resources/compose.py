@@ -124,7 +124,7 @@ exit 0"""
         if before and "foreign" in before:
             return Refusal(
                 f"a container named {before['foreign']} is there that Stowage did not make",
-                sh("docker inspect {}", before["foreign"]),
+                sh("on the host: docker inspect {}", before["foreign"]),
             )
         return None
 
@@ -169,7 +169,7 @@ exit 0"""
 mkdir -p -m 0755 {folder}; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
 printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose -p {self.project} -f "$new" config -q
-sync "$new"; mv -f "$new" {self.path}
+sync "$new"; mv -f "$new" {self.path}; sync {folder}
 {up if services else ""}
 {f"{compose} restart --timeout {GRACE} -- {words(late)}" if late else ""}
 """)

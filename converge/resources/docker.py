@@ -78,7 +78,7 @@ class Network(Resource):
         if before:
             return Refusal(
                 f"it has the subnet {before['subnet']}, and containers may hang on it",
-                sh("docker network inspect {}", self.network),
+                sh("on the host: docker network inspect {}", self.network),
             )
         return None
 

@@ -106,7 +106,7 @@ class File(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":
-            return Refusal("a directory stands where the file should be", sh("ls -la {}", self.path))
+            return Refusal("a directory stands where the file should be", sh("on the host: ls -la {}", self.path))
         return None
 
     def note(self, before: State | None) -> str:
@@ -184,15 +184,19 @@ class Directory(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] != "directory":
-            return Refusal(f"a {before['type']} stands where the directory should be", sh("ls -la {}", self.path))
+            return Refusal(
+                f"a {before['type']} stands where the directory should be", sh("on the host: ls -la {}", self.path)
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
-        make = sh("mkdir -p -m {} -- {}", self.mode, self.path)
+        parent = self.path.rpartition("/")[0] or "/"
+        # Synced, with the directory it stands in: a power cut a moment later must not take back what was called done.
         return [
             Shell(
-                f"{make}\n"
-                + sh("chown {} {}\nchmod {} {}", f"{self.owner}:{self.group}", self.path, self.mode, self.path)
+                sh("mkdir -p -m {} -- {}\n", self.mode, self.path)
+                + sh("chown {} {}\nchmod {} {}\n", f"{self.owner}:{self.group}", self.path, self.mode, self.path)
+                + sh("sync -- {} {}", self.path, parent)
             )
         ]
 
@@ -232,11 +236,11 @@ class Symlink(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "other" in before:
-            return Refusal("something else than a link stands there", sh("ls -la {}", self.path))
+            return Refusal("something else than a link stands there", sh("on the host: ls -la {}", self.path))
         return None
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(sh("ln -sfnT -- {} {}", self.to, self.path))]
+        return [Shell(sh("ln -sfnT -- {} {}\nsync -- {}", self.to, self.path, self.path.rpartition("/")[0] or "/"))]
 
 
 @dataclass(frozen=True)
@@ -269,7 +273,7 @@ class Absent(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":
-            return Refusal("it is a directory, which is never removed", sh("ls -la {}", self.path))
+            return Refusal("it is a directory, which is never removed", sh("on the host: ls -la {}", self.path))
         return None
 
     def fix(self, before: State | None) -> list[Step]:

@@ -99,13 +99,20 @@ for label in {labels}; do printf '%s|%s\\n' "$(cat {RECORDS}/"$label" 2>/dev/nul
             )
         if before.get("twice"):
             return Refusal(
-                f"two drives carry the label {self.label}: {before['twice']}", "lsblk -o NAME,LABEL,SERIAL,SIZE"
+                f"two drives carry the label {self.label}: {before['twice']}",
+                "on the host: lsblk -o NAME,LABEL,SERIAL,SIZE",
             )
-        wipe = sh("wipefs --all {}", self.device)
         return Refusal(
             f"{self.device} is not blank: it holds {before['holds']}; Stowage never wipes",
-            f"on the host, if that may be lost: {wipe}",
+            self._way_out(before["holds"]),
         )
+
+    def _way_out(self, holds: str) -> str:
+        """What a person may type; which data may be lost is nobody else's business."""
+        for words, command in _WAYS_OUT.items():
+            if words in holds:
+                return command.format(device=quote(self.device))
+        return _WIPE.format(device=quote(self.device))
 
     def note(self, before: State | None) -> str:
         return f"makes {self.fstype} on {self.device}" + (", which an earlier run began" if before else "")
@@ -133,6 +140,18 @@ mv {intent} {record}; sync -f {record}
         ]
 
 
+_WIPE = "on the host, if that may be lost: wipefs --all {device} && dd if=/dev/zero of={device} bs=1M count=16"
+# What a drive holds, and what helps against just that; a signature can be wiped.
+_WAYS_OUT = {
+    "mounted at": "on the host: findmnt -S {device}; name another drive in the inventory, or umount this one and look again",
+    "swap in use": "on the host: swapoff {device}, then look again",
+    "in use by": "on the host: lsblk {device}; name another drive in the inventory",
+    "partition of another disk": "on the host: lsblk; name the whole disk in the inventory",
+    "first 16 MiB": "on the host, if that may be lost: dd if=/dev/zero of={device} bs=1M count=16",
+    "last 16 MiB": "on the host, if that may be lost: dd if=/dev/zero of={device} bs=1M"
+    " seek=$(($(blockdev --getsize64 {device}) / 1048576 - 16))",
+}
+
 _FINGERPRINT = (
     'sh -c \'d=$(readlink -f -- "$1"); printf "%s %s\\n" "$(lsblk -dnro SERIAL -- "$d" | grep . || echo no-serial)"'
     ' "$(blockdev --getsize64 "$d")"\' fingerprint {device}'
@@ -155,16 +174,19 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
         blank = ", ".join(
             f"/dev/{disk['NAME']} ({disk['SIZE']})"
             for disk in disks
-            if disk["TYPE"] in ("disk", "loop") and not disk["FSTYPE"]
+            if disk["TYPE"] in ("disk", "loop") and disk["SIZE"] != "0B"
+            if not any(disk.get(held) for held in ("FSTYPE", "PTTYPE", "MOUNTPOINT"))
         )
-        return Unknown(f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}")
+        return Unknown(
+            f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}", "inv drives.list"
+        )
     if look == "blank":
         return {"type": "blank", "recorded": record} if record else None
     if look.startswith("holds "):
         return _signature(one, look.removeprefix("holds ").strip(), intent)
     if look.startswith("held "):
         return {"type": "other", "holds": look.removeprefix("held ")}
-    return Unknown(f"{one.device} did not answer within {DEADLINE} s")
+    return Unknown(f"{one.device} did not answer within {DEADLINE} s", "on the host: dmesg | tail -n 30")
 
 
 def _signature(one: Filesystem, text: str, intent: str) -> State:

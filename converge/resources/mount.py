@@ -42,7 +42,7 @@ done"""
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] != "directory":
-            return Refusal("something else than a directory stands there", sh("ls -la {}", self.path))
+            return Refusal("something else than a directory stands there", f"on the host: {sh('ls -la {}', self.path)}")
         if before and before["empty"] != "yes":
             return Refusal(
                 "files lie beneath the mount, on the root disk",
@@ -100,18 +100,24 @@ class Mount(Resource):
         mountinfo, blocks = rest.split("\n\n", 1)
         labels = dict(line.split(" ", 1) for line in blocks.splitlines() if " " in line)
         mounts = {line.split(" ")[4]: line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 5}
+        places = {labels.get(mount[2], ""): path for path, mount in mounts.items() if mount[3] == "/"}
         lines = {
             line.split()[1]: " ".join(line.split())
             for line in fstab.splitlines()
             if len(line.split()) > 3 and line[0] != "#"
         }
-        return [_mounted(one, lines.get(one.path, ""), mounts.get(one.path), labels) for one in wanted]
+        return [_mounted(one, lines.get(one.path, ""), mounts.get(one.path), labels, places) for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["mounted"] not in ("", self.label):
             return Refusal(
-                f"{before['source']} ({before['mounted']}) is mounted there",
+                f"{before['source']} ({before['holds']}) is mounted there",
                 f"on the host: {sh('umount {}', self.path)}",
+            )
+        if before and before.get("elsewhere") and not before["mounted"]:
+            return Refusal(
+                f"{self.label} is mounted at {before['elsewhere']} already",
+                f"on the host, once nothing uses it there: {sh('umount {}', before['elsewhere'])}",
             )
         return None
 
@@ -133,11 +139,14 @@ systemctl daemon-reload
         ]
 
 
-def _mounted(one: Mount, line: str, mount: list[str] | None, labels: dict[str, str]) -> Reading:
-    if not line and mount is None:
+def _mounted(one: Mount, line: str, mount: list[str] | None, labels: dict[str, str], places: dict[str, str]) -> Reading:
+    elsewhere = "" if mount else places.get(one.label, "")
+    if not (line or mount or elsewhere):
         return None
-    state = {"fstab": line, "mounted": ""}
+    state = {"fstab": line, "mounted": ""} | ({"elsewhere": elsewhere} if elsewhere else {})
     if mount:
-        source = mount[mount.index("-") + 2]
-        state |= {"mounted": labels.get(mount[2], "") or source, "source": source}
+        kind, source = mount[mount.index("-") + 1 :][:2]
+        label = labels.get(mount[2], "")
+        holds = f"{kind} labelled {label}" if label else kind
+        state |= {"mounted": label or source, "source": source, "holds": holds}
     return state

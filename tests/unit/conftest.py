@@ -35,7 +35,7 @@ class Pipe:
     """A shell of this machine, spoken to as to one behind SSH."""
 
     def __init__(self, script: str) -> None:
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the pipe is)
         self._line = b""
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0

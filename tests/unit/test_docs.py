@@ -117,11 +117,10 @@ def changed(text: str, difference: str, name: str) -> str:
     lines = [(line[:1], line[1:]) for line in difference.splitlines()]
     old = "\n".join(line for mark, line in lines if mark != "+")
     new = "\n".join(line for mark, line in lines if mark != "-")
-    found = re.findall("^" + re.escape(old).replace("…", "(.*)") + "$", text, re.MULTILINE)
+    place = re.compile("^" + re.escape(old).replace("…", "(.*)") + "$", re.MULTILINE)
+    found = place.findall(text)
     assert len(found) == 1, f"{name} has this {len(found)} times:\n{old}"
-    for kept in [found[0]] if "…" in old else []:
-        old, new = old.replace("…", kept), new.replace("…", kept)
-    return text.replace(old, new)
+    return place.sub(lambda at: new.replace("…", at[1] if at.groups() else ""), text)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def test_one_line_end_is_not_part_of_a_secret(tmp_path, monkeypatch, end):
 @pytest.mark.parametrize("text", ["", "\n", f"{WORD}\n{WORD}\n", f"{WORD}\0"])
 def test_a_secret_of_no_line_or_several_is_refused_without_being_shown(tmp_path, text):
     (tmp_path / "file").write_text(text)
-    with pytest.raises(Trouble, match="the secret minio.root_password is (empty|more than one line)") as caught:
+    with pytest.raises(Trouble, match=r"the secret minio\.root_password is (empty|more than one line)") as caught:
         resolve({"file": "file"}, "minio.root_password", tmp_path)
     assert WORD not in str(caught.value)
 

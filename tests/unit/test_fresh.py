@@ -1,0 +1,120 @@
+"""Programs that must run with the files that lie there now: read from the host, never remembered."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from converge.resources.fresh import FreshContainer, FreshUnit
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "daemon.json"
+    file.write_text("new")
+    return file
+
+
+@pytest.fixture
+def started(machine):
+    """Lets the unit and the container have started so many seconds ago; None when they do not run."""
+
+    def ago(seconds: float | None) -> None:
+        at = None if seconds is None else int(time.time() - seconds)
+        said = f'echo "$*" >>{machine.folder}/said'
+        machine.program("systemctl", f'[ "$1" = show ] || {said}\n' + ("echo" if at is None else f"echo @{at}"))
+        inspect = "exit 1" if at is None else f"date -u -d @{at} +%Y-%m-%dT%H:%M:%S.123456789Z"
+        machine.program("docker", f'case "$*" in "container inspect -f"*) {inspect};; version*) ;; *) {said};; esac')
+
+    return ago
+
+
+def fresh(kind, config):
+    return FreshUnit("docker.service", (str(config),)) if kind == "unit" else FreshContainer("nginx", (str(config),), ("nginx", "-s", "reload"))
+
+
+KINDS = pytest.mark.parametrize("kind", ["unit", "container"])
+
+
+@KINDS
+@pytest.mark.parametrize(("seconds", "symbol"), [(3600, "~"), (-5, " ")])
+def test_a_program_is_stale_when_it_started_before_its_file_changed(machine, config, started, kind, seconds, symbol):
+    started(seconds)
+    assert machine.plan(fresh(kind, config)).changes[0].action.value == symbol
+
+
+@KINDS
+def test_a_modification_time_set_back_does_not_hide_a_change(machine, config, started, kind):
+    os.utime(config, (1, 1))
+    started(3600)
+    assert not machine.plan(fresh(kind, config)).in_sync
+
+
+@KINDS
+def test_a_restart_that_a_cut_took_away_is_found_and_made_once(machine, config, started, kind):
+    started(3600)
+    done = machine.deploy(fresh(kind, config))
+    assert done.done
+    assert machine.plan(fresh(kind, config)).in_sync, "our reload is remembered until the next boot"
+
+
+@KINDS
+def test_the_newest_of_several_files_counts_and_missing_ones_do_not(machine, config, started, kind):
+    started(3600)
+    wanted = fresh(kind, config)
+    assert not machine.plan(type(wanted)(wanted.name, ("/missing", *wanted.files), *([] if kind == "unit" else [("true",)]))).in_sync
+    assert machine.plan(type(wanted)(wanted.name, ("/missing", "/etc/hostname-of-no-one"), *([] if kind == "unit" else [("true",)]))).in_sync
+
+
+@KINDS
+def test_what_does_not_run_is_absent(machine, config, started, kind):
+    started(None)
+    assert machine.read(fresh(kind, config)) == [None]
+
+
+def test_without_docker_a_container_is_absent(machine, config):
+    machine.places["command -v docker"] = "command -v no-docker-here"
+    assert machine.read(fresh("container", config)) == [None]
+
+
+def test_several_containers_are_told_apart(machine, config, tmp_path):
+    other = tmp_path / "other"
+    machine.program("docker", f'case "$*" in *nginx) date -u -d @{int(time.time()) - 60} +%FT%TZ;; *) exit 1;; esac')
+    os.utime(config)
+    wanted = [FreshContainer(name, (str(config),), ("true",)) for name in ("minio", "nginx")]
+    assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [None, "older files"]
+    assert not other.exists()
+
+
+def test_only_a_restart_disrupts(config):
+    stale = {"runs with": "older files"}
+    assert FreshUnit("docker.service", (str(config),)).disrupts(stale)
+    assert not FreshUnit("ssh.service", (str(config),), act="reload").disrupts(stale)
+    assert not fresh("container", config).disrupts(stale)
+
+
+def test_a_change_of_one_of_its_files_earlier_in_the_chain_makes_it_necessary(config, thing):
+    assert fresh("unit", config).undone_by(thing(str(config)))
+    assert not fresh("unit", config).undone_by(thing("/another/file"))
+
+
+def test_a_reload_that_fails_puts_the_previous_files_back(machine, config, started):
+    started(3600)
+    machine.program("docker", 'case "$1" in exec) echo "unknown directive" >&2; exit 1;; container) date -u -d @1000 +%FT%TZ;; esac')
+    kept = machine.folder / "stowage" / f"previous{config}"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("old")
+    done = machine.deploy(fresh("container", config))
+    assert done.failed
+    assert "the previous files are put back" in done.why
+    assert "unknown directive" in done.why
+    assert config.read_text() == "old"
+
+
+def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine, config, started):
+    started(3600)
+    machine.program("docker", 'case "$1" in exec) exit 1;; container) date -u -d @1000 +%FT%TZ;; esac')
+    assert machine.deploy(fresh("container", config)).failed
+    assert config.read_text() == "new"

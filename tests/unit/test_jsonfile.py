@@ -1,0 +1,110 @@
+"""Keys of a JSON file: ours are set, others' stay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from converge.resource import Action, Unknown
+from converge.resources.jsonfile import JsonKeys
+
+OURS = {"live-restore": True, "log-opts": {"max-size": "20m"}}
+KEY = some.text(some.characters(exclude_categories=["Cs"]), max_size=6)
+VALUE = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False, allow_infinity=False) | KEY,
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(KEY, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def keys(path: Path, wanted=None, **more) -> JsonKeys:
+    return JsonKeys(str(path), OURS if wanted is None else wanted, **more)
+
+
+def action_of(machine, resource) -> Action:
+    return machine.plan(resource).changes[0].action
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.dictionaries(KEY, VALUE, max_size=4), some.dictionaries(KEY, VALUE, min_size=1, max_size=3))
+def test_others_keys_stay_as_they_are(machine, tmp_path, theirs, ours):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps(theirs))
+    assert not machine.deploy(keys(path, ours)).failed
+    assert json.loads(path.read_text()) == theirs | ours
+    assert action_of(machine, keys(path, ours)) is Action.NONE
+
+
+@pytest.mark.parametrize("before", [None, "", "{}", "\n{ }\n"])
+def test_a_file_that_says_nothing_gets_our_keys(machine, tmp_path, before):
+    path = tmp_path / "docker" / "daemon.json"
+    if before is not None:
+        path.parent.mkdir()
+        path.write_text(before)
+    assert not machine.deploy(keys(path)).failed
+    assert json.loads(path.read_text()) == OURS
+
+
+@pytest.mark.parametrize("text", ["[]", "1", '"text"', "null", "{", "{'single': 1}", '{"a": 1,}', "live-restore: true", "\x00", "\xff"])
+def test_what_is_not_a_json_object_is_refused_and_left(machine, tmp_path, text):
+    path = tmp_path / "daemon.json"
+    path.write_bytes(text.encode("latin-1"))
+    (change,) = machine.plan(keys(path)).changes
+    assert (change.action, change.why.partition(":")[0]) == (Action.REFUSED, "it is not a JSON object")
+    machine.deploy(keys(path))
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+@pytest.mark.parametrize("name", ["broken", "type", ""])
+def test_a_key_of_theirs_may_have_any_name(machine, tmp_path, name):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps({name: 1}))
+    machine.deploy(keys(path))
+    assert json.loads(path.read_text()) == {name: 1} | OURS
+
+
+def test_a_file_that_cannot_be_read_is_never_taken_for_absent(machine, tmp_path):
+    (tmp_path / "daemon.json").mkdir()
+    (reading,) = machine.read(keys(tmp_path / "daemon.json"))
+    assert isinstance(reading, Unknown)
+
+
+def test_the_order_and_spelling_of_a_value_do_not_matter(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text('{"b":{"y":1,"x":[1,2]},"a":"\\u00e9"}')
+    assert action_of(machine, keys(path, {"a": "é", "b": {"x": [1, 2], "y": 1}})) is Action.NONE
+
+
+def test_a_file_that_its_program_does_not_accept_leaves_the_old_one(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text('{"theirs": 1}')
+    assert machine.deploy(keys(path, check="false {}")).failed
+    assert path.read_text() == '{"theirs": 1}'
+    assert [one.name for one in tmp_path.iterdir()] == ["daemon.json"]
+
+
+def test_a_file_that_others_keep_to_themselves_stays_so(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text('{"proxies": {"http-proxy": "http://user:password@proxy"}}')
+    path.chmod(0o600)
+    machine.deploy(keys(path))
+    assert f"{path.stat().st_mode & 0o777:o}" == "600"
+
+
+def test_only_our_keys_are_shown(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text('{"proxies": "http://user:password@proxy", "live-restore": false}')
+    assert keys(path).diff(machine.read(keys(path))[0]) == [
+        "live-restore: false -> true",
+        'log-opts: - -> {"max-size": "20m"}',
+    ]
+
+
+def test_several_files_are_told_apart(machine, tmp_path):
+    (tmp_path / "b").write_text(json.dumps(OURS))
+    (tmp_path / "c").write_text("rubbish")
+    assert [one.action.value for one in machine.plan(*(keys(tmp_path / name) for name in "abc")).changes] == ["+", " ", "!"]

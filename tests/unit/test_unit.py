@@ -1,0 +1,93 @@
+"""systemd units, from what `systemctl show` tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from converge.resource import Action, Unknown
+from converge.resources.unit import NoUnit, Unit
+
+RUNS = "Id={0}\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
+STOPPED = "Id={0}\nLoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\nNeedDaemonReload=no\n"
+MISSING = "Id={0}\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\nNeedDaemonReload=no\n"
+STALE = RUNS.replace("Reload=no", "Reload=yes")
+
+
+@pytest.fixture
+def systemd(machine):
+    """A systemctl that tells of each unit what it is told here, and writes down what else it is asked to do."""
+
+    def tells(*blocks: str) -> None:
+        (machine.folder / "units").write_text("\n".join(blocks))
+        machine.program("systemctl", f'[ "$1" = show ] || {{ echo "$*" >>{machine.folder}/said; exit 0; }}\ncat {machine.folder}/units')
+
+    return tells
+
+
+def actions(machine, *units) -> str:
+    return "".join(one.action.value for one in machine.plan(*units).changes)
+
+
+@pytest.mark.parametrize(
+    ("block", "symbol", "diff"),
+    [
+        (RUNS, " ", []),
+        (MISSING, "+", []),
+        (STOPPED, "~", ["enabled: disabled -> enabled", "active: inactive -> active"]),
+        (STALE, "~", ["systemd has not read its file again"]),
+        (RUNS.replace("=active", "=failed"), "~", ["active: failed -> active"]),
+        (RUNS.replace("=active", "=activating"), "~", ["active: activating -> active"]),
+        (RUNS.replace("=enabled", "=masked"), "~", ["enabled: masked -> enabled"]),
+    ],
+)
+def test_a_unit_is_well_when_it_is_enabled_runs_and_has_been_read(machine, systemd, block, symbol, diff):
+    systemd(block.format("chrony.service"))
+    (change,) = machine.plan(Unit("chrony.service")).changes
+    assert change.action.value == symbol
+    assert change.resource.diff(change.before) == diff
+
+
+def test_several_units_are_told_apart(machine, systemd):
+    systemd(RUNS.format("a"), MISSING.format("b"), STOPPED.format("c"), RUNS.format("d"))
+    assert actions(machine, *(Unit(name) for name in "abcd")) == " +~ "
+
+
+@pytest.mark.parametrize("answer", ["", "Id=a\n", RUNS.format("a")])
+def test_units_of_which_nothing_is_told_are_unknown(machine, systemd, answer):
+    systemd(answer)
+    assert isinstance(machine.read(Unit("a"), Unit("b"))[-1], Unknown)
+
+
+def test_without_systemd_a_unit_is_unknown(machine):
+    machine.program("systemctl", "echo 'System has not been booted with systemd' >&2; exit 1")
+    assert isinstance(machine.read(Unit("chrony.service"))[0], Unknown)
+
+
+def test_a_unit_may_have_to_be_off(machine, systemd):
+    off = Unit("apt-daily.timer", enabled=False, active=False)
+    systemd(RUNS.format("apt-daily.timer"))
+    assert machine.plan(off).changes[0].disrupts
+    machine.deploy(off)
+    assert (machine.folder / "said").read_text().splitlines()[1:] == ["disable -q -- apt-daily.timer", "stop -- apt-daily.timer"]
+    systemd(STOPPED.format("apt-daily.timer"))
+    assert machine.plan(off).in_sync
+
+
+def test_a_unit_is_read_again_before_it_is_started(machine, systemd):
+    systemd(STALE.format("stowage@minio.service"))
+    machine.deploy(Unit("stowage@minio.service"))
+    assert (machine.folder / "said").read_text().splitlines() == [
+        "daemon-reload",
+        "enable -q -- stowage@minio.service",
+        "start -- stowage@minio.service",
+    ]
+
+
+@pytest.mark.parametrize(("block", "action"), [(RUNS, Action.REMOVE), (STOPPED, Action.NONE), (MISSING, Action.NONE)])
+def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, systemd, block, action):
+    systemd(block.format("stowage@nginx.service"))
+    gone = NoUnit("stowage@nginx.service")
+    assert machine.plan(gone).changes[0].action is action
+    machine.deploy(gone)
+    said = machine.folder / "said"
+    assert (said.read_text() if said.exists() else "") == ("disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else "")
