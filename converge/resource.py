@@ -125,7 +125,7 @@ class Resource:
         raise NotImplementedError
 
     def undone_by(self, other: Resource) -> bool:
-        """Whether a change of `other`, earlier in the same chain, makes this necessary again, though it is well now."""
+        """Whether a change of `other`, earlier in its chain or in a role beneath, makes this necessary, though it is well now."""
         return False
 
     def disrupts(self, before: State | None) -> bool:

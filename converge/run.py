@@ -203,10 +203,8 @@ def _apply_role(
 ) -> None:
     assert run.plan and run.link and run.shell
     if (
-        (run.changed_roles
-        and any(one.action is not Action.NONE for one in run.plan.of_role(role.name)))
-        or run.changed_roles & {*role.needs}
-    ):
+        run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name))
+    ) or run.changed_roles & {*role.needs}:
         _replan(run, role)
     todo = [one for one in run.plan.of_role(role.name) if one.action in planning.TODO]
     if not todo:

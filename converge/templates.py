@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
@@ -27,18 +28,21 @@ def render(host: Any, name: str, **values: Any) -> str:
         ) from None
     except jinja2.TemplateNotFound as error:
         raise _broken(host, f"templates/{name}", f"there is no template {error.name}") from None
-    except jinja2.UndefinedError as error:
-        raise _broken(host, f"templates/{name}:{_line(error, name)}", str(error.message)) from None
+    except Exception as error:
+        where = _place(error, folder) or f"templates/{name}"
+        said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
+        raise _broken(host, where, said) from None
 
 
-def _line(error: BaseException, name: str) -> int:
+def _place(error: BaseException, folder: Path) -> str:
     """The innermost line of a template in the traceback."""
-    line, trace = 0, error.__traceback__
+    place, trace = "", error.__traceback__
     while trace:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
-            line = trace.tb_lineno
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(folder):
+            place = f"templates/{file.relative_to(folder)}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return line
+    return place
 
 
 def _broken(host: Any, where: str, why: str) -> Trouble:

@@ -92,8 +92,11 @@ def _last_lines(text: str, count: int = 5) -> str:
 
 def _no_engine() -> Trouble:
     start = "start Docker Desktop, or: sudo systemctl start docker"
+    where = os.environ.get("DOCKER_HOST")
     return Trouble(
         "no Docker Engine answers on this machine",
+        where=f"DOCKER_HOST={where}" if where else "",
         why="the lab's hosts are containers of it; to deploy to production none is needed here",
+        untouched="nothing was changed",
         hint=start if shutil.which("docker") else "https://docs.docker.com/engine/install, then inv lab.up",
     )

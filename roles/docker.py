@@ -7,7 +7,7 @@ from typing import Any
 
 from converge.errors import Trouble
 from converge.resource import Chain, in_order
-from converge.resources.docker import Network
+from converge.resources.docker import Network, NoSnap
 from converge.resources.file import File
 from converge.resources.fresh import FreshUnit
 from converge.resources.jsonfile import JsonKeys
@@ -22,6 +22,7 @@ DAEMON = "/etc/docker/daemon.json"
 def docker(host: Any) -> Wanted:
     settings, network = host.settings.docker, host.settings.network
     yield in_order(
+        NoSnap(),
         *(_from_docker(host) if settings.source == "docker" else _from_distribution(settings.packages)),
         JsonKeys(DAEMON, settings.daemon, check="dockerd --validate --config-file {}"),
         Unit("docker.service"),

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from converge.errors import REFUSED, Trouble
+from converge.errors import Trouble
+from converge.resource import Refusal
 from converge.resources.docker import Content, Image
 from converge.role import Wanted, role
 
-# Pulled from nowhere since September 2026; upstream is archived.
 ENGINE = "/var/run/docker.sock"
+# Pulled from nowhere since September 2026; upstream is archived.
 DEAD = ("minio/minio", "minio/mc", "quay.io/minio/minio", "quay.io/minio/mc")
 REPLACEMENT = "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"
+
+
+def is_dead(reference: str) -> bool:
+    """Whether an image can be pulled from nowhere; the same name at a mirror is another reference."""
+    return reference.removeprefix("docker.io/").partition("@")[0].partition(":")[0] in DEAD
 
 
 @dataclass(frozen=True)
@@ -29,16 +36,22 @@ class LocalImage:
         try:
             found = _ask_engine(f"/images/{quote(self.reference, safe='/:@')}/json")
         except OSError as error:
-            raise self._missing(f"this machine's Engine does not answer: {error}") from None
+            why = f"no Docker Engine answers on this machine, at {os.environ.get('DOCKER_HOST') or ENGINE}"
+            why += f": {error.strerror}" if error.strerror else ""
+            raise self._missing(why, "docker info; or ship: false, if the host can pull it") from None
         if "RootFS" not in found:
-            raise self._missing("this machine's Engine does not have it")
+            raise self._missing("the Docker Engine of this machine does not have it", self._to_have_it)
         return found
 
-    def _missing(self, why: str) -> Trouble:
-        hint = "inv lab.up" if self.reference.startswith("stowage-lab/") else f"docker pull {self.reference}"
-        return Trouble(
-            f"the image {self.reference} cannot be shipped", why=why, untouched="the host was not changed", hint=hint
-        )
+    @property
+    def _to_have_it(self) -> str:
+        if self.reference.startswith("stowage-lab/"):
+            return "inv lab.up"
+        return f"name {REPLACEMENT} instead" if is_dead(self.reference) else f"docker pull {self.reference}"
+
+    def _missing(self, why: str, hint: str) -> Trouble:
+        what = f"the image {self.reference} cannot be shipped"
+        return Trouble(what, why=why, untouched="the host was not changed", hint=hint)
 
     def content(self) -> Content:
         return Content.of(self._inspected)
@@ -53,7 +66,6 @@ def _ask_engine(path: str) -> dict[str, Any]:
     """One question to the operator's Engine. Over its usual socket without the SDK, whose import costs more than a check."""
     import http.client
     import json
-    import os
     import socket
 
     if os.environ.get("DOCKER_HOST", "").removeprefix("unix://") not in ("", ENGINE) or not os.path.exists(ENGINE):
@@ -92,17 +104,12 @@ def image(host: Any, name: str) -> Image:
             hint=f"add images.{name}",
         )
     row = table[name]
-    plain = row.reference.removeprefix("docker.io/").partition("@")[0].partition(":")[0]
-    if plain in DEAD and not row.ship:
-        raise Trouble(
-            f"{row.reference} can no longer be pulled",
-            where=host.name,
-            why="MinIO's images were withdrawn from Docker Hub and quay.io in September 2026",
-            untouched="nothing was changed",
-            hint=f"set images.{name}.reference to {REPLACEMENT}, a mirror of your own, or ship: true if this machine has it",
-            code=REFUSED,
-        )
-    return Image(row.reference, local_image(row.reference) if row.ship else None)
+    withdrawn = Refusal(
+        "it can no longer be pulled: MinIO's images were withdrawn from Docker Hub and quay.io in September 2026",
+        f"set images.{name}.reference to {REPLACEMENT}, or to a mirror of your own; or ship: true if this machine has it",
+    )
+    shipped = local_image(row.reference) if row.ship else None
+    return Image(row.reference, shipped, withdrawn if is_dead(row.reference) else None)
 
 
 @role(needs=("docker",))

@@ -111,7 +111,10 @@ def _may_be_replaced(host: Any, label: str) -> None:
     from runbook.status import of_host
 
     status = of_host(host, [])
-    others = [one.label for one in status.drives if one.label != label and (one.problem or one.healing)]
+    named = next((one for one in status.drives if one.label == label), None)
+    others = [one.label for one in status.drives if one.label != label and one.healing]
+    if named and not named.problem:  # it still serves: without it, no other may be away
+        others += [one.label for one in status.drives if one.label != label and one.problem]
     if others:
         raise Trouble(
             f"{label} cannot be replaced now",

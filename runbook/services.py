@@ -51,7 +51,7 @@ def _must_be_known(host: Any, service: str) -> None:
             f"there is no service {service}",
             where=host.name,
             why=f"services are {', '.join(known) or 'none'}",
-            hint=f"inv logs {known[0] if known else ''} --host {host.name}",
+            hint=f"inv logs --service {known[0] if known else 'NAME'} --host {host.name}",
         )
 
 
@@ -72,6 +72,8 @@ def restart(host: Any, service: str, command: str) -> None:
             hint=f"inv restart minio --host {host.name}",
             code=REFUSED,
         )
+    if service == "minio":
+        _all_must_be_well(host)
     link = connect(host.target)
     try:
         shell = RootShell(link, holder(command))
@@ -90,6 +92,22 @@ def restart(host: Any, service: str, command: str) -> None:
     if service == "minio":
         _prove(host)
     print(f"{host.name}: {service} was restarted and answers")
+
+
+def _all_must_be_well(host: Any) -> None:
+    """All nodes restart together: one that is away would not come back, and one that heals would begin anew."""
+    from runbook.status import of_host
+
+    odd = [f"{one.label} {one.problem or one.healing}" for one in of_host(host, []).drives if one.problem or one.healing]
+    if odd:
+        raise Trouble(
+            "minio is not restarted now",
+            where=host.name,
+            why=", ".join(odd),
+            untouched="nothing was changed",
+            hint=f"inv status --host {host.name}; a single container: docker start NAME on the host",
+            code=REFUSED,
+        )
 
 
 def _wait(shell: RootShell, host: Any, names: list[str]) -> None:

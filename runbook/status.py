@@ -266,12 +266,12 @@ def _advice(status: Status, host: Any) -> list[str]:
             advice.append(f"{drive.label}: {drive.problem}: inv logs --host {host.name}")
         if drive.size and drive.used / drive.size > 0.85:
             advice.append(
-                f"{drive.label} is {drive.used / drive.size:.0%} full: add drives or let lifecycle rules expire objects"
+                f"{drive.label} is {drive.used / drive.size:.0%} full: delete objects, or let lifecycle rules expire them: docs/runbook.md"
             )
     for node in status.nodes:
         if not node.state.startswith("running"):
             advice.append(
-                f"{node.name} is {node.state}: inv logs {node.name} --host {host.name}, then inv deploy --host {host.name}"
+                f"{node.name} is {node.state}: inv logs --service {node.name} --host {host.name}, then inv deploy --host {host.name}"
             )
     if status.drift and not advice:
         advice.append(f"inv check --host {host.name} shows the differences, inv deploy --host {host.name} mends them")

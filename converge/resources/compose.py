@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import GUARD
+from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
 
 LABEL = "org.stowage.hash"
@@ -127,6 +128,10 @@ exit 0"""
                 sh("on the host: docker inspect {}", before["foreign"]),
             )
         return None
+
+    def undone_by(self, other: Resource) -> bool:
+        """A container that is bound to a drive does not see one that is mounted later."""
+        return isinstance(other, Mount) and any(source.startswith(f"{other.path}/") for _, source, _ in self.binds)
 
     def note(self, before: State | None) -> str:
         return f"warning: {self.warning}" if self.warning else ""

@@ -24,6 +24,42 @@ def _inspect(what: str, names: Sequence[str], template: str) -> str:
 
 
 @dataclass(frozen=True)
+class NoSnap(Resource):
+    """Docker that does not come from snap, which sees only parts of the host: data drives not, nor files in /etc."""
+
+    kind: ClassVar[str] = "engine"
+
+    @property
+    def name(self) -> str:
+        return "docker"
+
+    def desired(self) -> State:
+        return {"from snap": "no"}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[NoSnap]) -> str:
+        # Our PATH does not lead to snap's programs, and each of them is a link to snap itself.
+        return """
+for path in /snap/bin/docker /var/lib/snapd/snap/bin/docker /snap/docker/current "$(readlink -f "$(command -v docker)")"; do
+  case $path in /snap/*|/var/lib/snapd/*|*/bin/snap) [ ! -e "$path" ] && [ ! -L "$path" ] || echo "$path";; esac
+done"""
+
+    @classmethod
+    def read(cls, wanted: Sequence[NoSnap], answer: str) -> list[Reading]:
+        path = answer.partition("\n")[0]
+        return [{"from snap": path or "no"}] * len(wanted)
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        return Refusal(
+            f"Docker is snap's there ({(before or {}).get('from snap')}), which cannot reach the drives",
+            "on the host, once nothing needs what runs in it: snap remove docker",
+        )
+
+    def fix(self, before: State | None) -> list[Step]:
+        return []
+
+
+@dataclass(frozen=True)
 class Network(Resource):
     """A bridge network with a fixed subnet. It is never replaced: containers hang on it."""
 
@@ -126,6 +162,8 @@ class Image(Resource):
     reference: str
     shipped: Any = None
     """An object with `content() -> Content` and `stream() -> Iterator[bytes]`, or None."""
+    withdrawn: Refusal | None = None
+    """Why it cannot be pulled any more, and what to name instead: a host that has it may keep it."""
 
     @property
     def name(self) -> str:
@@ -154,6 +192,9 @@ class Image(Resource):
             for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:
                 have[_plain(name)] = state
         return [have.get(_plain(one.reference)) for one in wanted]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        return None if self.shipped else self.withdrawn
 
     def note(self, before: State | None) -> str:
         if self.shipped is None:

@@ -125,7 +125,8 @@ class File(Resource):
         if self.secret or "content" not in before:
             return [*lines, "content: changed, hidden" if self.secret else "content: changed"]
         old, new = before["content"].splitlines(), self.text.splitlines()
-        return [*lines, *list(difflib.unified_diff(old, new, "on the host", "wanted", lineterm="", n=2))[2:]]
+        shown = list(difflib.unified_diff(old, new, "on the host", "wanted", lineterm="", n=2))[2:]
+        return [*lines, *(shown or ["content: only line ends differ"])]
 
     def fix(self, before: State | None) -> list[Step]:
         keep = ""
@@ -142,7 +143,7 @@ class File(Resource):
         folder, _, base = self.path.rpartition("/")
         return [
             Shell(f"""
-new=$(mktemp {quote(folder + "/.stowage-XXXXXX-" + base)})
+new=$(mktemp --suffix {quote("-" + base)} {quote(folder + "/.stowage-XXXXXX")})
 trap 'rm -f -- "$new"' EXIT
 printf %s {quote(encoded)} | base64 -d >"$new"
 chown {quote(self.owner)}:{quote(self.group)} "$new"; chmod {self.mode} "$new"
@@ -194,7 +195,7 @@ class Directory(Resource):
         # Synced, with the directory it stands in: a power cut a moment later must not take back what was called done.
         return [
             Shell(
-                sh("mkdir -p -m {} -- {}\n", self.mode, self.path)
+                sh("( umask 022; mkdir -p -m {} -- {} )\n", self.mode, self.path)
                 + sh("chown {} {}\nchmod {} {}\n", f"{self.owner}:{self.group}", self.path, self.mode, self.path)
                 + sh("sync -- {} {}", self.path, parent)
             )

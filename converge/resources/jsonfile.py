@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.file import File
 from converge.shell import quote, sh
+
+
+_BROKEN = "\0"
+"""Stands for the file where it is not JSON; no key can be called so."""
 
 
 @dataclass(frozen=True)
@@ -31,37 +35,44 @@ class JsonKeys(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[JsonKeys]) -> str:
-        return "\n".join(f"[ ! -e {quote(one.path)} ] || base64 -w0 -- {quote(one.path)}; echo" for one in wanted)
+        return "\n".join(
+            f"[ ! -e {quote(one.path)} ] || base64 -w0 -- {quote(one.path)} || printf '?'; echo" for one in wanted
+        )
 
     @classmethod
     def read(cls, wanted: Sequence[JsonKeys], answer: str) -> list[Reading]:
         return [_reading(line) for line in answer.split("\n")[: len(wanted)]]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before and "broken" in before:
-            return Refusal(f"it is not a JSON object: {before['broken']}", sh("python3 -m json.tool {}", self.path))
+        if before and _BROKEN in before:
+            return Refusal(f"it is not a JSON object: {before[_BROKEN]}", sh("python3 -m json.tool {}", self.path))
         return None
 
     def fix(self, before: State | None) -> list[Step]:
         theirs = {key: json.loads(value) for key, value in (before or {}).items()}
         content = json.dumps({**theirs, **self.keys}, indent=2) + "\n"
-        folder = sh("mkdir -p -m 0755 {}\n", self.path.rpartition("/")[0])
-        (write,) = File(self.path, content, check=self.check).fix(before and {"type": "file"})
+        folder = sh("( umask 022; mkdir -p -m 0755 {} )\n", self.path.rpartition("/")[0])
+        # Others may keep it to themselves: it keeps the mode and the owner that it has.
+        kept = sh("kept=$(stat -c '%a %u:%g' -- {} 2>/dev/null || echo 644 0:0)\n", self.path)
+        given = sh('\nchown "${{kept#* }}" {}; chmod "${{kept% *}}" {}', self.path, self.path)
+        (write,) = File(self.path, content, mode="0600", check=self.check).fix(before and {"type": "file"})
         assert isinstance(write, Shell)
-        return [Shell(folder + write.script)]
+        return [Shell(folder + kept + write.script + given)]
 
 
 def _reading(line: str) -> Reading:
     if not line:
         return None
+    if line.endswith("?"):
+        return Unknown("the file is there and cannot be read")
     try:
         keys = json.loads(base64.b64decode(line))
     except ValueError as error:
-        return {"broken": str(error)}
+        return {_BROKEN: str(error)}
     return (
         {key: _text(value) for key, value in keys.items()}
         if isinstance(keys, dict)
-        else {"broken": "it is a list or a value"}
+        else {_BROKEN: "it is a list or a value"}
     )
 
 

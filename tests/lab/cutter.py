@@ -7,11 +7,12 @@
     at      the number of the step that is cut; -1 is no cut
     where   before, inside or after
     share   inside: how far into the step it is killed, from 0 to 1
-    seconds how long each step takes when nothing cuts it, in the order of `steps`
+    seconds how long the step takes when nothing cuts it
     through a local port to which to connect instead of the host's own
     silence seconds after which the shell on the host ends by itself
 
-It says `CUT {...}` on a line of its own once it stands still, and after the end what each step took: `TOOK [...]`.
+It says `CUT "..."` on a line of its own once it stands still, and after the end what each change took: `TOOK {...}`.
+With `list` instead of a cut it only says the steps of the plan in their order: `STEPS [...]`.
 
 What is patched is patched from the outside: `frame` and `carry_out` of `converge.apply`, and what carries out single
 steps. The product knows nothing of this. Whoever waits on the host says so every tenth of a second, so it ends by
@@ -27,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from converge import apply, root_shell, run, ssh
@@ -46,11 +48,11 @@ class Cut:
     at: int
     where: str
     share: float
-    seconds: list[float]
+    seconds: float
     numbers: dict[str, int] = field(default_factory=dict)
     stands: bool = False
     begun: dict[str, float] = field(default_factory=dict)
-    took: list[tuple[str, int, float]] = field(default_factory=list)
+    took: dict[str, float] = field(default_factory=dict)
 
     def place(self, change: Change) -> str:
         """Where to stop at the next step of a change; a step that comes after the place which was asked for is too far."""
@@ -63,10 +65,6 @@ class Cut:
             return ""
         self.stands = True
         return self.where if position == self.at else "too far"
-
-    @property
-    def time(self) -> float:
-        return self.seconds[self.at]
 
 
 def say(word: str, what: Any) -> None:
@@ -90,11 +88,11 @@ def cut_script(script: str, where: str, cut: Cut) -> str:
         return f"( set -e\n{script}\n)\n{pause('after')}"
     end = "END_" + secrets.token_hex(8)
     commands = max(1, round(len(re.findall(r"[;\n|&]+", script.strip())) * cut.share))
-    if cut.time < SHORT and commands > 1:
+    if cut.seconds < SHORT and commands > 1:
         how = f"trap 'n=$((${{n:-0}} + 1)); [ $n -le {commands} ] || kill -KILL -$$' DEBUG\n"
         start = "setsid -w bash"
     else:
-        how, start = "", f"timeout -s KILL {max(0.002, cut.time * cut.share):.3f} sh"
+        how, start = "", f"timeout -s KILL {max(0.002, cut.seconds * cut.share):.3f} sh"
     return f"""
 mkdir -p -m 0700 /run/stowage-cut
 cat >/run/stowage-cut/step <<'{end}'
@@ -188,7 +186,7 @@ def carrying_out(cut: Cut) -> Callable[..., Any]:
             if event == "begin":
                 cut.begun[change.address] = now
             elif event == "end":
-                cut.took.append((change.address, 0, now - cut.begun.get(change.address, now)))
+                cut.took[change.address] = now - cut.begun.get(change.address, now)
             if event == "says" and text.startswith(PAUSED):
                 if not told:
                     told = True
@@ -206,15 +204,32 @@ def connect_through(port: int) -> None:
     ssh.dial = lambda way, timeout: original(replace(way, host="127.0.0.1", port=port), timeout)
 
 
+def list_steps(name: str) -> None:
+    """The steps of the whole plan of a host, which is only read."""
+    from converge.inventory import load
+    from roles.settings import Settings
+    from tasks import _roles
+
+    (host,) = load(Path.cwd(), name, Settings, ())
+    found = run.prepare(host, _roles(host, ()))
+    run.look(found, "", lock=False)
+    assert found.plan
+    say("STEPS", [(one.address, n) for one in found.plan.todo for n, _ in enumerate(one.resource.fix(one.before))])
+    found.close()
+
+
 def main() -> None:
     orders = json.loads(sys.argv[1])
+    if orders.get("list"):
+        list_steps(orders["host"])
+        return
     steps = [(address, number) for address, number in orders.get("steps", [])]
     cut = Cut(
         steps,
         orders.get("at", -1),
         orders.get("where", ""),
         orders.get("share", 0.5),
-        orders.get("seconds") or [0.1] * len(steps),
+        orders.get("seconds", 0.1),
     )
     apply.frame, apply._run_other, run.carry_out = frames(cut), others(cut), carrying_out(cut)
     if orders.get("through"):

@@ -244,7 +244,7 @@ def test_status_names_the_dead_node_and_what_to_do_within_seconds(clone: Clone) 
     assert time.monotonic() - begun < 15  # a bound for hanging, not a measure
     assert "lab: needs you" in screen
     assert "minio2 is exited" in screen
-    assert "inv logs minio2" in screen
+    assert "inv logs --service minio2" in screen
 
 
 def test_with_two_nodes_dead_reads_go_on(clone: Clone) -> None:
@@ -407,7 +407,7 @@ def test_restarting_minio_and_nginx_waits_until_data_passes_again(clone: Clone) 
 
 
 def test_logs_of_one_service_and_of_all_are_shown(clone: Clone) -> None:
-    assert "MinIO Object Storage Server" in clone.inv("logs", "minio1", "--lines", "50")
+    assert "MinIO Object Storage Server" in clone.inv("logs", "--service", "minio1", "--lines", "50")
     assert "minio4" in clone.inv("logs", "--lines", "5")
 
 

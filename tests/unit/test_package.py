@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.resource import Unknown
 from converge.resources.package import Packages
 
 BASE = Packages("base", ("curl", "xfsprogs", "chrony"))
@@ -58,10 +58,9 @@ def test_a_database_that_cannot_be_read_is_unknown_and_a_missing_package_is_not(
 
 
 def test_one_process_asks_for_the_packages_of_all_roles(machine):
-    machine.program("dpkg-query", f'echo "$*" >>{machine.folder}/said')
+    machine.program("dpkg-query", f'shift 4; echo "$*" >>{machine.folder}/said')
     machine.read(BASE, Packages("docker", ("curl", "docker.io")))
-    (said,) = (machine.folder / "said").read_text().splitlines()
-    assert said.endswith("-- chrony curl docker.io xfsprogs")
+    assert (machine.folder / "said").read_text().splitlines() == ["chrony curl docker.io xfsprogs"]
 
 
 def test_only_what_is_missing_is_installed():
@@ -70,6 +69,5 @@ def test_only_what_is_missing_is_installed():
     assert subprocess.run(["/bin/sh", "-n"], input=step.script, text=True, check=False).returncode == 0
 
 
-def test_packages_never_disrupt():
+def test_installing_disrupts_nothing():
     assert not BASE.disrupts({"curl": "installed"})
-    assert Action.REMOVE not in {Action.CREATE, Action.UPDATE}
