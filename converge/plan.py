@@ -115,11 +115,12 @@ def make(
         beneath = _beneath(role, roles)
         blocker = next((held_roles[need] for need in role.needs if need in held_roles), None)
         for one in (want for want in wants if want.role == role.name):
-            change = compare(one, readings.get(one.resource.address, Unknown("it was not read")), memory)
+            reading = readings.get(one.resource.address, Unknown("it was not read"))
+            change = compare(one, reading, memory)
             earlier = [*_before(one, wants, plan), *(two for two in plan.todo if two.role in beneath)]
             if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in earlier):
                 change = replace(change, action=Action.UPDATE, disrupts=change.resource.disrupts(change.before))
-            if change.action is Action.UNKNOWN and one.resource.is_api():
+            if isinstance(reading, Unknown) and not reading.lasting and one.resource.is_api():
                 change = _until_it_is_up(change, beneath, plan)
             cause = held.get(one.after or "") or blocker
             if cause and change.action in TODO | {Action.UNKNOWN}:

@@ -22,6 +22,8 @@ class Unknown:
 
     why: str
     hint: str = ""
+    lasting: bool = False
+    """Whether no deploy can change that: it is not only a service that is not up yet."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ class Line:
     def _no_tunnel(self, host: str, port: int, error: paramiko.ChannelException) -> Trouble:
         if error.code == _PROHIBITED:
             hint = "on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh"
-            return Trouble("forwarding is forbidden by sshd", self.way.name, f"asked for {host}:{port}", hint=hint)
+            why = f"asked for {host}:{port}"
+            return Trouble("forwarding is forbidden by sshd", self.way.name, why, hint=hint, code=REFUSED)
         return Trouble(f"nothing answers at {host}:{port}, as seen from there", self.way.name, str(error.text))
 
     def lost(self) -> Trouble | None:

@@ -78,7 +78,8 @@ def _prepare(sock: socket.socket) -> None:
 def _unreachable(way: Way, error: Exception, timeout: float) -> Trouble:
     if isinstance(error, (socket.gaierror, UnicodeError)):
         hint = f"getent hosts {way.host}"
-        return Trouble(f"no address is known for {way.host}", way.name, str(error), hint=hint, code=UNREACHABLE)
+        why = getattr(error, "strerror", None) or str(error)
+        return Trouble(f"no address is known for {way.host}", way.name, why, hint=hint, code=UNREACHABLE)
     late = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT
     why = f"no answer within {timeout:.0f} s" if late else getattr(error, "strerror", None) or str(error)
     what = f"it cannot be reached at {way.host}:{way.port}"

@@ -10,7 +10,8 @@ from converge.errors import ERROR, Trouble
 # What sudo says (LC_ALL=C; sudo and sudo-rs), what it means, and what to do.
 _REFUSALS = [
     (("a password is required", "interactive authentication is required"), "sudo wants a password of {user}",
-     "give ansible_become_password, or on the host: echo '{user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{user}"),
+     "write `ansible_become_password: {{file: PATH}}` into inventory/host_vars/{host}.yml, or on the host:"
+     " echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}"),
     (("is not in the sudoers", "is not allowed to", "may not run sudo", "I'm afraid I can't do that"),
      "{user} may not use sudo", "add {user} to the group sudo on the host: usermod -aG sudo {user}"),
     (("must have a tty",), "sudo wants a terminal for {user}",
@@ -78,11 +79,12 @@ def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
     for words, what, hint in _REFUSALS:
         if any(one in said for one in words):
-            return Trouble(what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user))
+            return Trouble(what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user, host=where))
     what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
     return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", code=ERROR)
 
 
 def wrong_password(rise: Rise, where: str) -> Trouble:
-    hint = "correct ansible_become_password"
-    return Trouble(f"sudo refused the password of {rise.user}", where, hint=hint, code=ERROR)
+    hint = f"correct what ansible_become_password names: inv inventory --host {where}"
+    why = "it was given once, and nothing after it"
+    return Trouble(f"sudo refused the password of {rise.user}", where, why, hint=hint, code=ERROR)

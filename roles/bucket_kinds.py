@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.errors import Trouble
-from converge.resource import Call, Reading, Refusal, Resource, State, Step
+from converge.errors import REFUSED, Trouble
+from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
 from converge.secret import Secret
 from roles.minio_api import Api, admin, administrator, unzipped
 
@@ -84,7 +84,7 @@ class Bucket(Resource):
             files = unzipped(admin(client, "GET", "export-bucket-metadata")) if names else {}
             return [_bucket(one.name, files) if one.name in names else None for one in wanted]
 
-        return _reading(wanted[0].api, link, read)
+        return _reading(wanted[0].api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["object_lock"] != self.desired()["object_lock"]:
@@ -97,11 +97,16 @@ class Bucket(Resource):
         return _doing(self.api, partial(_make_bucket, self, before))
 
 
-def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]]) -> list[Reading]:
+def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
+    """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
     from minio.error import MinioException
 
     try:
         return list(api.any(link, read))
+    except Trouble as trouble:
+        if trouble.code != REFUSED:
+            raise
+        return [Unknown(trouble.what, trouble.hint, lasting=True)] * many
     except MinioException as error:
         raise Trouble("MinIO does not tell", why=_said(error)) from None
 
@@ -239,7 +244,7 @@ class Policy(Resource):
                 for one in wanted
             ]
 
-        return _reading(wanted[0].api, link, read)
+        return _reading(wanted[0].api, link, read, len(wanted))
 
     def fix(self, before: State | None) -> list[Step]:
         body = json.dumps({"Version": "2012-10-17", "Statement": self.settings.statements}).encode()
@@ -286,7 +291,7 @@ class User(Resource):
             iam = _iam(client)
             return [_user(iam, one.name) for one in wanted]
 
-        return _reading(wanted[0].api, link, read)
+        return _reading(wanted[0].api, link, read, len(wanted))
 
     def diff(self, before: State | None) -> list[str]:
         return _hide(super().diff(before))
@@ -350,7 +355,7 @@ class ServiceAccount(Resource):
                 for one in found
             ]
 
-        return _reading(wanted[0].api, link, read)
+        return _reading(wanted[0].api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["user"] != self.user.name:
@@ -413,7 +418,7 @@ class Gone(Resource):
                 for one in wanted
             ]
 
-        return _reading(wanted[0].api, link, read)
+        return _reading(wanted[0].api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("holds"):

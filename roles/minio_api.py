@@ -14,7 +14,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from converge.errors import Trouble
+from converge.errors import REFUSED, Trouble
 from converge.secret import Secret
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str,
         except Trouble as trouble:
             said.append(trouble)
             if len(said) == len(nodes) and not first.done():
-                forbidden = next((one for one in said if "forbidden" in one.what), None)
+                forbidden = next((one for one in said if one.code == REFUSED), None)
                 first.set_exception(forbidden or _no_node(link, "; ".join(one.what for one in said[:1])))
         else:
             with suppress(InvalidStateError):
@@ -198,6 +198,7 @@ def prove_data_path(api: Api, link: Link) -> None:
     import urllib3.exceptions
     from minio.error import MinioException
 
+    _must_let_through(link, api.nodes[0])
     until = time.monotonic() + SETTLES_WITHIN
     while True:
         try:
@@ -208,6 +209,15 @@ def prove_data_path(api: Api, link: Link) -> None:
                     "MinIO runs, but data does not pass through all nodes", where=link.target.name, why=str(error)
                 ) from None
             time.sleep(2)
+
+
+def _must_let_through(link: Link, node: tuple[str, int]) -> None:
+    """Forwarding that sshd forbids is told at once: asking again does not help."""
+    try:
+        link.tunnel(*node).close()
+    except Trouble as trouble:
+        if trouble.code == REFUSED:
+            raise
 
 
 def _write_and_read(api: Api, link: Link) -> None:

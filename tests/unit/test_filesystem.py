@@ -76,12 +76,13 @@ def test_a_blank_drive_is_to_be_formatted(drive):
     assert drive.wanted.note(None) == f"makes xfs on {drive.path}"
 
 
-@pytest.mark.parametrize("size", [1 * MIB, 20 * MIB, 33 * MIB])
-def test_a_small_drive_is_looked_at_whole(machine, drive, tmp_path, size):
+@pytest.mark.parametrize("size", [1 * MIB, 20 * MIB, 32 * MIB])
+@pytest.mark.parametrize("beside", [-1, 0])
+def test_a_small_drive_is_looked_at_whole(machine, drive, tmp_path, size, beside):
     small = Drive(machine, tmp_path / "sdy", size)
     assert small.change.action is Action.CREATE
-    small.write(b"x", size // 2 - 1)
-    assert "data without a known signature" in refused(small) or size > 32 * MIB
+    small.write(b"x", size // 2 + beside)
+    assert "data without a known signature" in refused(small)
 
 
 @needs_mkfs
@@ -105,7 +106,7 @@ def test_what_a_drive_holds_is_named_with_the_command_to_wipe_it(drive, command,
     assert change.action is Action.REFUSED
     assert all(one in change.why for one in says)
     assert change.why.endswith("Stowage never wipes")
-    assert change.hint == f"on the host, if that may be lost: wipefs --all {drive.path}"
+    assert change.hint.startswith(f"on the host, if that may be lost: wipefs --all {drive.path}")
 
 
 def test_a_partition_table_without_partitions_is_something(drive):
@@ -118,6 +119,21 @@ def test_a_member_of_a_raid_array_is_refused(drive):
     drive.write(bytes.fromhex("fc4e2ba9 01000000 00000000 00000000") + b"\x11" * 16 + b"host:0".ljust(32, b"\0"), 4096)
     drive.write((8).to_bytes(8, "little"), 4096 + 144)
     assert "linux_raid_member" in refused(drive)
+
+
+def test_what_a_hint_wipes_is_blank_afterwards(drive):
+    if not shutil.which("mkswap"):
+        pytest.skip("no mkswap")
+    drive.run("mkswap", "-q")
+    drive.write(b"x", 1 * MIB)
+    drive.write(b"x", 319 * MIB)
+    for _ in range(3):
+        # `conv=notrunc`: a drive does not end where a write ends, a file that stands for one does.
+        command = drive.change.hint.partition(": ")[2].replace("dd ", "dd conv=notrunc ")
+        assert drive.machine.run(command)[0] == 0
+        if drive.change.action is Action.CREATE:
+            return
+    pytest.fail("three hints did not lead to a blank drive")
 
 
 @pytest.mark.parametrize(("at", "where"), [(0, "first"), (16 * MIB - 1, "first"), (304 * MIB, "last"), (320 * MIB - 1, "last")])
@@ -149,15 +165,17 @@ def test_a_drive_that_is_away_is_unknown_with_the_blank_ones_that_are_there(mach
     machine.program("lsblk", """echo 'NAME="sdb" TYPE="disk" SIZE="4T" SERIAL="B1" FSTYPE="" LABEL="" PTTYPE="" MOUNTPOINT=""'""")
     drive.path.unlink() if empty == "no file" else (drive.system / "size").write_text("0\n")
     (reading,) = machine.read(drive.wanted)
-    assert reading == Unknown(f"there is no drive at {drive.path}; drives without a filesystem: /dev/sdb (4T)")
+    assert reading.why == f"there is no drive at {drive.path}; drives without a filesystem: /dev/sdb (4T)"
 
 
 def test_a_drive_that_does_not_answer_in_time_is_unknown_and_holds_up_no_other(machine, drive, tmp_path, monkeypatch):
     monkeypatch.setattr(filesystem, "DEADLINE", 0.3)
     other = Drive(machine, tmp_path / "sdy")
     machine.program("blkid", f'case "$*" in *sdx) exec sleep 20;; esac\nexec {shutil.which("blkid")} "$@"')
-    readings = machine.read(drive.wanted, Filesystem(str(other.path), "other"))
-    assert readings == [Unknown(f"{drive.path} did not answer within 0.3 s"), None]
+    late, blank = machine.read(drive.wanted, Filesystem(str(other.path), "other"))
+    assert isinstance(late, Unknown)
+    assert late.why == f"{drive.path} did not answer within 0.3 s"
+    assert blank is None
 
 
 @pytest.mark.parametrize("program", ["blkid", "cmp", "wipefs"])

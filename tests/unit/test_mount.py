@@ -63,16 +63,24 @@ def test_the_spelling_of_a_line_does_not_matter(machine, mounts):
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("8:48 / /mnt/drive1 rw - xfs /dev/sdd rw", "/dev/sdd (drive2) is mounted there"),
-        ("8:80 / /mnt/drive1 rw - xfs /dev/sdf rw", "/dev/sdf (/dev/sdf) is mounted there"),
+        ("8:48 / /mnt/drive1 rw - xfs /dev/sdd rw", "/dev/sdd (xfs labelled drive2) is mounted there"),
+        ("8:80 / /mnt/drive1 rw - xfs /dev/sdf rw", "/dev/sdf (xfs) is mounted there"),
         ("0:55 / /mnt/drive1 rw - tmpfs tmpfs rw", "tmpfs (tmpfs) is mounted there"),
-        ("0:60 / /mnt/drive1 rw - nfs4 10.0.0.1:/export rw", "10.0.0.1:/export (10.0.0.1:/export) is mounted there"),
+        ("0:60 / /mnt/drive1 rw - nfs4 10.0.0.1:/export rw", "10.0.0.1:/export (nfs4) is mounted there"),
     ],
 )
 def test_something_else_mounted_there_is_refused_and_named(machine, mounts, source, why):
     mounts(FSTAB.format(line=DRIVE1.line), MOUNTINFO.format(line=f"50 27 {source}"))
     change = change_of(machine, DRIVE1)
     assert (change.action, change.why, change.hint) == (Action.REFUSED, why, "on the host: umount /mnt/drive1")
+
+
+def test_a_drive_that_is_mounted_elsewhere_is_refused_with_the_place(machine, mounts):
+    mounts(mountinfo=MOUNTINFO.format(line=MOUNTED.replace("/mnt/drive1", "/mnt/elsewhere")))
+    change = change_of(machine, DRIVE1)
+    assert change.action is Action.REFUSED
+    assert "/mnt/elsewhere" in change.why
+    assert change.hint.endswith("umount /mnt/elsewhere")
 
 
 @pytest.mark.parametrize("upper", ["8:48 / /mnt/drive1 rw - xfs /dev/sdd rw", "0:55 / /mnt/drive1 rw - tmpfs tmpfs rw"])
@@ -119,8 +127,9 @@ def test_what_differs_is_shown(machine, mounts, line, mounted, diff):
 def test_odd_lines_and_blank_ones_in_fstab_hide_nothing(machine, mounts, fstab, mounted):
     mounts(fstab.format(line=DRIVE1.line), MOUNTINFO.format(line=mounted))
     (reading,) = machine.read(DRIVE1)
-    expected = {"fstab": DRIVE1.line if "{line}" in fstab else "", "mounted": "drive1" if mounted else ""}
-    assert {key: (reading or {}).get(key, "") for key in expected} == expected
+    state = reading or {"fstab": "", "mounted": ""}
+    assert not isinstance(state, Unknown)
+    assert (state["fstab"], state["mounted"]) == (DRIVE1.line if "{line}" in fstab else "", "drive1" if mounted else "")
 
 
 def test_a_host_that_cannot_list_its_drives_is_unknown(machine, mounts):
