@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from converge.resource import Reading, Resource, Unknown
 
@@ -23,21 +23,37 @@ def script(resources: Sequence[Resource], marker: str) -> str:
 
     A kind runs in a subshell with nothing on its standard input, so that it can end neither the probe nor read it.
     """
+    found = kinds(resources)
     parts = [
-        f"( {kind.probe(many)}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?"
-        for kind, many in kinds(resources).items()
+        f"{ask.__name__}=$( ( {ask(names)}\n) </dev/null 2>/dev/null ); status=$?\n"
+        f"printf '%s\\n\\n{marker} %s\\n' \"${ask.__name__}\" $status"
+        for ask, names in _shared(found).items()
+    ]
+    parts += [
+        f"( {kind.probe(many)}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?" for kind, many in found.items()
     ]
     parts.append(f"cat {MEMORY} 2>/dev/null\nprintf '\\n{marker} 0\\n'")
     return "\n".join(parts)
+
+
+def _shared(found: dict[type[Resource], list[Resource]]) -> dict[Callable[[Sequence[str]], str], list[str]]:
+    """The questions that several kinds ask, each once, about all that they want to know."""
+    questions: dict[Callable[[Sequence[str]], str], list[str]] = {}
+    for kind, many in found.items():
+        for ask, names in kind.shares(many).items():
+            questions.setdefault(ask, []).extend(name for name in names if name not in questions[ask])
+    return questions
 
 
 def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
     """The reading of every resource by address, and what the host remembers of earlier deploys."""
     answers = _split(answer, marker)
     readings: dict[str, Reading] = {}
-    for kind, many in kinds(resources).items():
-        text, status = next(answers, ("", None))
-        readings.update(zip((one.address for one in many), _read_kind(kind, many, text, status), strict=True))
+    found = kinds(resources)
+    shared = {ask: next(answers, ("", None)) for ask in _shared(found)}
+    for kind, many in found.items():
+        texts = [next(answers, ("", None)), *(shared[ask] for ask in kind.shares(many))]
+        readings.update(zip((one.address for one in many), _read_kind(kind, many, texts), strict=True))
     memory, _ = next(answers, ("", None))
     return readings, _memory(memory)
 
@@ -57,13 +73,13 @@ def _split(answer: str, marker: str):  # type: ignore[no-untyped-def]
         text = rest
 
 
-def _read_kind(kind: type[Resource], many: list[Resource], text: str, status: int | None) -> list[Reading]:
-    if status is None:
+def _read_kind(kind: type[Resource], many: list[Resource], texts: list[tuple[str, int | None]]) -> list[Reading]:
+    if any(status is None for _, status in texts):
         return [Unknown("the host's answer was cut short")] * len(many)
-    if status:
+    if status := next((status for _, status in texts if status), 0):
         return [Unknown(f"reading {kind.kind} ended with status {status}")] * len(many)
     try:
-        found = kind.read(many, text)
+        found = kind.read(many, *(text for text, _ in texts))
         if len(found) != len(many):
             raise ValueError(f"{len(found)} answers for {len(many)}")
     except Exception as error:  # whatever it is: unread is unknown, never absent

@@ -105,8 +105,16 @@ class Resource:
         raise NotImplementedError
 
     @classmethod
-    def read(cls, wanted: Sequence[Any], answer: str) -> list[Reading]:
-        """One reading for each of `wanted`, in their order."""
+    def shares(cls, wanted: Sequence[Any]) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
+        """What it asks together with other kinds, in one process: the shell of a question, and the names it asks about.
+
+        `read` is given the answer to each, for all names of all kinds, behind the answer of `probe`.
+        """
+        return {}
+
+    @classmethod
+    def read(cls, *args: Any, **kwargs: Any) -> list[Reading]:
+        """`read(wanted, answer, *shared)`: one reading for each of `wanted`, in their order."""
         raise NotImplementedError
 
     @classmethod

@@ -86,9 +86,9 @@ class RootShell:
     def start(self, body: str) -> None:
         """Send a script without waiting for its answer."""
         data = body.encode() or b":"  # a frame without a body is a sign of life
-        with self._writing:
-            with suppress(BrokenPipeError):  # a shell that has ended says why in what is read from it
-                self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
+        # A shell that has ended says why in what is read from it.
+        with self._writing, suppress(BrokenPipeError):
+            self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
 
     def finish(self, on_line: Callable[[str], None] | None = None, quiet: float = 900) -> tuple[int, str]:
         """The exit status and the output of the script that was started first.

@@ -79,7 +79,9 @@ def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
     for words, what, hint in _REFUSALS:
         if any(one in said for one in words):
-            return Trouble(what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user, host=where))
+            return Trouble(
+                what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user, host=where)
+            )
     what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
     return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", code=ERROR)
 

@@ -98,7 +98,9 @@ def _all_must_be_well(host: Any) -> None:
     """All nodes restart together: one that is away would not come back, and one that heals would begin anew."""
     from runbook.status import of_host
 
-    odd = [f"{one.label} {one.problem or one.healing}" for one in of_host(host, []).drives if one.problem or one.healing]
+    odd = [
+        f"{one.label} {one.problem or one.healing}" for one in of_host(host, []).drives if one.problem or one.healing
+    ]
     if odd:
         raise Trouble(
             "minio is not restarted now",

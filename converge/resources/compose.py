@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.resources.docker import GUARD
+from converge.resources.docker import GUARD, Shares, containers, inspect
 from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
 
@@ -74,29 +74,29 @@ class Project(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
-        names = [definition["container_name"] for one in wanted for definition in one.services.values()]
-        template = f"{{{{slice .Name 1}}}} {_label(LABEL)} {{{{.State.Status}}}} {_label('com.docker.compose.project')} {{{{.State.Pid}}}}"
         places: dict[str, list[str]] = {}
         for one in wanted:
             for container, source, target in one.binds:
                 places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
         cases = "\n".join(f'  {quote(name)}) set -- "$@" {" ".join(paths)};;' for name, paths in places.items())
         return f"""sha256sum -- {words(one.path for one in wanted)}; echo
-{GUARD}out=$(docker container inspect --format {quote(template)} -- {words(names)}) || docker version --format x >/dev/null || exit 1
-printf '%s\n\n' "$out"
 set --
-while read -r name hash status project pid; do [ "$status" = running ] || continue; case $name in
+while IFS='|' read -r name status _ pid _; do [ "$status" = running ] || continue; case $name in
 {cases}
 esac; done <<END
-$out
+${inspect.__name__}
 END
 [ $# = 0 ] || timeout 5 stat -L -c '%d:%i %n' -- "$@"
 exit 0"""
 
     @classmethod
-    def read(cls, wanted: Sequence[Project], answer: str) -> list[Reading]:
-        sums, containers, inodes = [*(part.splitlines() for part in answer.split("\n\n", 2)), [], []][:3]
-        have = {line.split(" ")[0]: line.split(" ") for line in containers if line.count(" ") >= 2}
+    def shares(cls, wanted: Sequence[Project]) -> Shares:
+        return {inspect: [definition["container_name"] for one in wanted for definition in one.services.values()]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Project], answer: str, *shared: str) -> list[Reading]:
+        sums, inodes = [*(part.splitlines() for part in answer.split("\n\n", 1)), []][:2]
+        have = {name: [name, one.hash, one.status, one.project, one.pid] for name, one in containers(shared[0]).items()}
         files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
         where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
         return [one._state(files, have, where) for one in wanted]
@@ -214,10 +214,6 @@ class NoProject(Resource):
                 f"docker compose -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1"
             )
         ]
-
-
-def _label(name: str) -> str:
-    return f'{{{{index .Config.Labels "{name}"}}}}'
 
 
 def _dollars(value: Any) -> Any:

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Send, Shell, State, Step
 from converge.shell import quote, sh, words
 
+Shares = Mapping[Callable[[Sequence[str]], str], Sequence[str]]
+
 # Docker that is not installed has nothing; Docker that does not answer is unknown.
 GUARD = "command -v docker >/dev/null || exit 0\n"
 
 
-def _inspect(what: str, names: Sequence[str], template: str) -> str:
-    """`docker inspect` of several things at once: 1 only means that some are missing, unless the daemon is away."""
+LABELS = ("org.stowage.hash", "com.docker.compose.project")
+
+# Of a container only what is read of it, in a line of words; of networks and images all, as JSON.
+_WHAT = (
+    '{{if index . "State"}}{{slice (index . "Name") 1}}'
+    + "".join(f'|{{{{index . "State" "{one}"}}}}' for one in ("Status", "StartedAt", "Pid"))
+    + "".join(f'|{{{{with index . "Config" "Labels"}}}}{{{{index . "{one}"}}}}{{{{end}}}}' for one in LABELS)
+    + "{{else}}{{json .}}{{end}}"
+)
+
+
+def inspect(names: Sequence[str]) -> str:
+    """One `docker inspect` for containers, networks and images: 1 only means that some are missing, unless the daemon is away."""
     return (
         GUARD
-        + f"out=$(docker {what} inspect --format {quote(template)} -- {words(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
+        + f"out=$(docker inspect --format {quote(_WHAT)} -- {words(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
         + 'printf \'%s\\n\' "$out"\n[ -n "$out" ] || docker version --format x >/dev/null'
     )
+
+
+@dataclass(frozen=True)
+class Container:
+    """What `inspect` says of a container."""
+
+    status: str
+    started: str
+    pid: str
+    hash: str
+    project: str
+
+
+def containers(said: str) -> dict[str, Container]:
+    """The containers that `inspect` tells of, by name."""
+    lines = (line.replace("<no value>", "").split("|") for line in said.splitlines() if line and line[0] != "{")
+    return {name: Container(*rest) for name, *rest in lines}
+
+
+def others(said: str, mark: str) -> list[dict[str, Any]]:
+    """The networks (`IPAM`) or images (`RootFS`) that `inspect` tells of."""
+    return [one for line in said.splitlines() if line.startswith("{") if mark in (one := json.loads(line))]
 
 
 @dataclass(frozen=True)
@@ -76,20 +111,24 @@ class Network(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Network]) -> str:
-        names = [one.network for one in wanted]
-        return "ip -4 -o route show; echo\n" + _inspect(
-            "network", names, "{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}"
-        )
+        return "ip -4 -o route show"
 
     @classmethod
-    def read(cls, wanted: Sequence[Network], answer: str) -> list[Reading]:
+    def shares(cls, wanted: Sequence[Network]) -> Shares:
+        return {inspect: [one.network for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Network], answer: str, *shared: str) -> list[Reading]:
         from ipaddress import ip_network
 
-        routes, _, networks = answer.partition("\n\n")
-        have = {line.split(" ")[0]: line.split(" ")[1] for line in networks.splitlines() if line.count(" ")}
+        have = {
+            one["Name"]: one["IPAM"]["Config"][0]["Subnet"]
+            for one in others(shared[0], "IPAM")
+            if one["IPAM"].get("Config")
+        }
         routed = [
             (ip_network(line.split(" ")[0]), line)
-            for line in routes.splitlines()
+            for line in answer.splitlines()
             if line[:1].isdigit() and "/" in line.split(" ")[0]
         ]
         found: list[Reading] = []
@@ -177,16 +216,16 @@ class Image(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Image]) -> str:
-        names = [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]
-        return _inspect("image", names, "{{json .}}")
+        return ":"
 
     @classmethod
-    def read(cls, wanted: Sequence[Image], answer: str) -> list[Reading]:
+    def shares(cls, wanted: Sequence[Image]) -> Shares:
+        return {inspect: [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Image], answer: str, *shared: str) -> list[Reading]:
         have: dict[str, State] = {}
-        for line in answer.splitlines():
-            if not line.startswith("{"):
-                continue
-            inspected = json.loads(line)
+        for inspected in others(shared[0], "RootFS"):
             content = Content.of(inspected)
             state = {"present": "yes", "platform": content.platform, "layers": content.layers, "config": content.config}
             for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:

@@ -64,18 +64,31 @@ class Filesystem(Resource):
         devices = " ".join(quote(one.device) for one in wanted)
         labels = " ".join(quote(one.label) for one in wanted)
         return f"""
+newline='
+'
 all=$(lsblk -Pno {_COLUMNS} 2>/dev/null); printf '%s\\n\\n' "$all"
-blkid_of() {{ sh -c {quote(_LOOK)} look "$1"; }}
-dir=$(mktemp -d /run/stowage-look.XXXXXX); trap 'rm -rf "$dir"' EXIT; n=0
+dir=; n=0; names=$(readlink -m -- {devices})
 for device in {devices}; do
-  n=$((n + 1)); real=$(readlink -f -- "$device"); echo "${{real##*/}}" >$dir/$n.name
-  case $all in *"NAME=\\"${{real##*/}}\\" "*) if findmnt -rno TARGET -S "$real" >/dev/null; then echo mounted >$dir/$n; continue; fi;; esac
+  n=$((n + 1)); real=${{names%%"$newline"*}}; names=${{names#*"$newline"}}; name=${{real##*/}}
+  # A drive's own line of the table says whether it is mounted; then nothing else is asked of it.
+  case $all in *"NAME=\\"$name\\" "*) line=${{all#*"NAME=\\"$name\\" "}}; line=${{line%%"$newline"*}};; *) line=;; esac
+  case $line in *' MOUNTPOINT="/'*) eval "look$n='$name|mounted'"; continue;; esac
+  [ "$dir" ] || {{ dir=$(mktemp -d /run/stowage-look.XXXXXX); trap 'rm -rf "$dir"' EXIT; }}
+  eval "look$n="; echo "$name" >$dir/$n.name
   timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look "$device" >$dir/$n &
 done
 wait; i=0
-while [ $i -lt $n ]; do i=$((i + 1)); printf '%s|%s\\n' "$(cat $dir/$i.name)" "$(tail -n 1 $dir/$i)"; done
+while [ $i -lt $n ]; do
+  i=$((i + 1)); eval "look=\\$look$i"
+  printf '%s\\n' "${{look:-$(cat $dir/$i.name)|$(tail -n 1 $dir/$i)}}"
+done
 echo
-for label in {labels}; do printf '%s|%s\\n' "$(cat {RECORDS}/"$label" 2>/dev/null)" "$(cat {RECORDS}/"$label".intent 2>/dev/null)"; done
+for label in {labels}; do
+  record=; intent=
+  [ ! -e {RECORDS}/"$label" ] || read -r record <{RECORDS}/"$label"
+  [ ! -e {RECORDS}/"$label".intent ] || read -r intent <{RECORDS}/"$label".intent
+  printf '%s|%s\\n' "$record" "$intent"
+done
 """
 
     @classmethod

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
-from converge.resources.docker import GUARD
+from converge.resources.docker import Shares, containers, inspect
+from converge.resources.unit import show, units
 from converge.shell import quote, sh, words
 
 STAMPS = "/run/stowage-fresh"
@@ -21,14 +22,19 @@ STAMPS = "/run/stowage-fresh"
 _WANTED = {"runs with": "its files as they are"}
 
 
-def _facts(name: str, files: Sequence[str], started: str) -> str:
-    newest = f"$(stat -c %Z -- {words(files)} | sort -n | tail -n 1)"
-    return f'echo "{started}|{newest}|$(cat {STAMPS}/{quote(name)} 2>/dev/null)"'
+def _facts(names: Sequence[str], files: Sequence[Sequence[str]]) -> str:
+    """Per program one line with the last changes of its files, and one with our last reload."""
+    told = zip(names, files, strict=True)
+    lines = [
+        f"stat -c %Z -- {words(many)} | tr '\\n' ' '; echo; cat {STAMPS}/{quote(one)} 2>/dev/null || echo"
+        for one, many in told
+    ]
+    return "\n".join(lines)
 
 
-def _read(line: str) -> Reading:
+def _read(started: int, times: str, stamp: str) -> Reading:
     """From start of the program, last change of its files, last reload by us (seconds; empty where there is none)."""
-    started, changed, reloaded = (int(part.lstrip("@") or 0) for part in line.split("|"))
+    changed, reloaded = max(map(int, times.split()), default=0), int(stamp or 0)
     if not started:
         return None
     return _WANTED if changed <= max(started, reloaded) else {"runs with": "older files"}
@@ -52,12 +58,17 @@ class FreshUnit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshUnit]) -> str:
-        started = "$(systemctl show -p ActiveEnterTimestamp --timestamp=unix --value -- %s)"
-        return "\n".join(_facts(one.unit, one.files, started % quote(one.unit)) for one in wanted)
+        return _facts([one.unit for one in wanted], [one.files for one in wanted])
 
     @classmethod
-    def read(cls, wanted: Sequence[FreshUnit], answer: str) -> list[Reading]:
-        return [_read(line) for line in answer.splitlines()]
+    def shares(cls, wanted: Sequence[FreshUnit]) -> Shares:
+        return {show: [one.unit for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[FreshUnit], answer: str, *shared: str) -> list[Reading]:
+        have, lines = units(shared[0]), answer.split("\n")
+        started = [have.get(one.unit, {}).get("ActiveEnterTimestamp", "").lstrip("@") for one in wanted]
+        return [_read(int(start or 0), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
     def undone_by(self, other: Resource) -> bool:
         return other.name in self.files
@@ -93,13 +104,17 @@ class FreshContainer(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshContainer]) -> str:
-        started = "$(at=$(docker container inspect -f '{{.State.StartedAt}}' -- %s) && date +%%s -d \"$at\")"
-        return GUARD + "\n".join(_facts(one.container, one.files, started % quote(one.container)) for one in wanted)
+        return _facts([one.container for one in wanted], [one.files for one in wanted])
 
     @classmethod
-    def read(cls, wanted: Sequence[FreshContainer], answer: str) -> list[Reading]:
-        lines = answer.splitlines() or ["||"] * len(wanted)
-        return [_read(line) for line in lines]
+    def shares(cls, wanted: Sequence[FreshContainer]) -> Shares:
+        return {inspect: [one.container for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[FreshContainer], answer: str, *shared: str) -> list[Reading]:
+        have, lines = containers(shared[0]), answer.split("\n")
+        started = [have[one.container].started if one.container in have else "" for one in wanted]
+        return [_read(_seconds(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
     def undone_by(self, other: Resource) -> bool:
         return other.name in self.files
@@ -125,6 +140,15 @@ class FreshContainer(Resource):
                 f"if ! {command}; then\n  echo 'the reload failed: the previous files are put back'\n{back}\n  exit 1\nfi\n{_stamp(self.container)}"
             )
         ]
+
+
+def _seconds(moment: str) -> int:
+    """Docker's time, which has nanoseconds, in whole seconds; 0 where there is none or a container never started."""
+    from datetime import UTC, datetime
+
+    if not moment or moment.startswith("0001"):
+        return 0
+    return int(datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
 def _stamp(name: str) -> str:

@@ -12,7 +12,6 @@ from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Un
 from converge.resources.file import File
 from converge.shell import quote, sh
 
-
 _BROKEN = "\0"
 """Stands for the file where it is not JSON; no key can be called so."""
 

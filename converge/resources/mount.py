@@ -10,6 +10,10 @@ from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import quote, sh, words
 
 
+_NEXT = "== stowage: next"
+"""Stands between the answers; fstab may hold anything, but hardly this."""
+
+
 @dataclass(frozen=True)
 class MountPoint(Resource):
     """An empty directory that is immutable beneath the mount: while nothing is mounted, nothing can be written there."""
@@ -28,10 +32,18 @@ class MountPoint(Resource):
     def probe(cls, wanted: Sequence[MountPoint]) -> str:
         """Read beneath what is mounted, in a mount namespace of its own, where unmounting is nobody else's business."""
         look = """
-for path do while mountpoint -q "$path"; do umount -l "$path" || exit 3; done; done
+mounted() { # the paths of $all on which something is mounted
+  while read -r _ _ _ _ at _; do case " $all " in *" $at "*) printf '%s ' "$at";; esac; done </proc/self/mountinfo
+}
+all="$*"
+while at=$(mounted); [ "$at" ]; do umount -l $at || exit 3; done
+newline="
+"; flags=$(lsattr -d -- "$@" 2>/dev/null)$newline
 for path do
   if [ -d "$path" ] && [ ! -L "$path" ]; then
-    printf 'directory %s %s\\n' "$(lsattr -d -- "$path" | cut -d' ' -f1)" "$(ls -A -- "$path" | wc -l)"
+    count=0
+    for one in "$path"/* "$path"/.[!.]* "$path"/..?*; do if [ -e "$one" ] || [ -L "$one" ]; then count=$((count + 1)); fi; done
+    flag=${flags%% "$path$newline"*}; printf 'directory %s %s\\n' "${flag##*[!a-zA-Z-]}" "$count"
   elif [ -e "$path" ]; then echo other; else echo absent; fi
 done"""
         return f"unshare -m sh -c {quote(look)} look {words(one.path for one in wanted)}"
@@ -92,12 +104,11 @@ class Mount(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Mount]) -> str:
-        return "cat /etc/fstab; printf '\\n\\n'; cat /proc/self/mountinfo; printf '\\n'; lsblk -rno MAJ:MIN,LABEL"
+        return f"cat /etc/fstab; printf '\\n{_NEXT}\\n'; cat /proc/self/mountinfo; printf '\\n{_NEXT}\\n'; lsblk -rno MAJ:MIN,LABEL"
 
     @classmethod
     def read(cls, wanted: Sequence[Mount], answer: str) -> list[Reading]:
-        fstab, rest = answer.split("\n\n\n", 1) if "\n\n\n" in answer else answer.split("\n\n", 1)
-        mountinfo, blocks = rest.split("\n\n", 1)
+        fstab, mountinfo, blocks = answer.rsplit(f"\n{_NEXT}\n", 2)
         labels = dict(line.split(" ", 1) for line in blocks.splitlines() if " " in line)
         mounts = {line.split(" ")[4]: line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 5}
         places = {labels.get(mount[2], ""): path for path, mount in mounts.items() if mount[3] == "/"}

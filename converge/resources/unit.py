@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
+from converge.resources.docker import Shares
 from converge.shell import sh, words
+
+
+def show(names: Sequence[str]) -> str:
+    """One `systemctl show` for all who ask about units. Each block is named as it was asked for: an alias has another Id."""
+    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ActiveEnterTimestamp"
+    return f"printf '%s ' {words(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {words(names)}"
+
+
+def units(said: str) -> dict[str, dict[str, str]]:
+    """The properties of each unit, by the name that was asked for."""
+    names, _, blocks = said.partition("\n")
+    read = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks.strip().split("\n\n")]
+    return dict(zip(names.split(), read, strict=True))
 
 
 @dataclass(frozen=True)
@@ -29,12 +43,16 @@ class Unit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Unit]) -> str:
-        return f"systemctl show -p Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload -- {words(one.unit for one in wanted)}"
+        return ":"
 
     @classmethod
-    def read(cls, wanted: Sequence[Unit], answer: str) -> list[Reading]:
-        blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in answer.strip().split("\n\n")]
-        return [_state(block) for block in blocks[: len(wanted)]]
+    def shares(cls, wanted: Sequence[Unit]) -> Shares:
+        return {show: [one.unit for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
+        have = units(shared[0])
+        return [_state(have[one.unit]) for one in wanted]
 
     def diff(self, before: State | None) -> list[str]:
         lines = super().diff(before)
@@ -58,8 +76,8 @@ class NoUnit(Unit):
         return None
 
     @classmethod
-    def read(cls, wanted: Sequence[Unit], answer: str) -> list[Reading]:
-        readings = super().read(wanted, answer)
+    def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
+        readings = super().read(wanted, answer, *shared)
         return [
             one if isinstance(one, dict) and (one["enabled"] == "enabled" or one["active"] == "active") else None
             for one in readings

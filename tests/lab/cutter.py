@@ -33,7 +33,7 @@ from typing import Any
 
 from converge import apply, root_shell, run, ssh
 from converge.plan import Change
-from converge.resource import Call, Send, Shell, Step
+from converge.resource import Call, Send, Step
 
 PAUSED = "stowage-cut stands"
 SHORT = 0.25

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,8 @@ from roles.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
-PATIENCE = 5.0
+PATIENCE = 20.0
+LARGEST_FILE = 1 << 30
 
 
 class Pipe:
@@ -37,8 +39,14 @@ class Pipe:
     def __init__(self, script: str) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the pipe is)
         self._line = b""
+        # A session of its own, so that all of it can be ended; and whatever it does, it fills no disk.
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, bufsize=0
+            ["/bin/sh", "-c", f"ulimit -f {LARGEST_FILE // 512}\n{script}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            bufsize=0,
+            start_new_session=True,
         )
 
     def write(self, data: bytes) -> None:
@@ -78,8 +86,9 @@ class Pipe:
         return self._said.read().decode(errors="replace")
 
     def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         for file in (self.process.stdin, self.process.stdout, self._said):
             with suppress(OSError):
                 file.close()
