@@ -49,7 +49,7 @@ def deploy(
     for run in found:
         run.line = lines[run.name]
     try:
-        runs.each(found, lambda run: runs.look(run, options.command, lock=not options.check))
+        runs.each(found, lambda run: _look(run, options, screen))
         for run in found:
             _untouched(run, "nothing was changed")
             if run.plan:
@@ -84,6 +84,10 @@ def _untouched(run: Run, what: str) -> None:
     """What a failure left untouched, where it does not say so itself."""
     if run.failure and not run.failure.untouched:
         run.failure.untouched = what
+
+
+def _look(run: Run, options: Options, screen: Screen) -> None:
+    runs.look(run, options.command, not options.check, tell=lambda text: screen.lines([f"{run.name}: {text}"]))
 
 
 def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:

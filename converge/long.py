@@ -10,11 +10,15 @@ PREFIX = "stowage-run-"
 WAIT_FOR_OTHERS = f"""
 for unit in /run/systemd/transient/{PREFIX}*.service; do
   [ -e "$unit" ] || continue
-  unit=${{unit##*/}}
-  while systemctl is-active -q "$unit"; do echo "waiting for $unit, which an earlier run began"; sleep 2; done
-  systemctl reset-failed "$unit" 2>/dev/null || true
-done
+  unit=${{unit##*/}}; waited=0
+  while case $(systemctl show -p ActiveState --value -- "$unit") in active|*ing) ;; *) false ;; esac; do
+    [ $((waited % 10)) != 0 ] || say "$unit, which an earlier run began"
+    waited=$((waited + 1)); sleep 1
+  done
+  systemctl reset-failed "$unit" 2>/dev/null || :
+done </dev/null
 """
+"""Wait until what earlier runs began has ended, and `say` (a function of the shell that runs this) what for."""
 
 
 def as_unit(name: str, command: str) -> str:

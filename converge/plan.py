@@ -119,7 +119,7 @@ def make(
             change = compare(one, reading, memory)
             earlier = [*_before(one, wants, plan), *(two for two in plan.todo if two.role in beneath)]
             if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in earlier):
-                change = replace(change, action=Action.UPDATE, disrupts=change.resource.disrupts(change.before))
+                change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
             if isinstance(reading, Unknown) and not reading.lasting and one.resource.is_api():
                 change = _until_it_is_up(change, beneath, plan)
             cause = held.get(one.after or "") or blocker

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from converge.errors import LOCKED, UNREACHABLE, Trouble
+from converge.long import WAIT_FOR_OTHERS
 from converge.shell import quote
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ umask 022
 exec 9>>{lock}
 if ! flock -w 2 9; then printf '{marker} locked\\n'; cat {lock}; exit {code}; fi
 printf '%s\\n' {holder} >{lock}; rm -f {stop}
+say() {{ printf '{marker} waits %s\\n' "$*"; }}
+{wait}
 """
 
 
@@ -68,16 +71,24 @@ def describe(text: str) -> str:
 
 
 class RootShell:
-    """Runs scripts as root, one after the other, in one channel; with a holder, under the host's lock."""
+    """Runs scripts as root, one after the other, in one channel; with a holder, under the host's lock.
 
-    def __init__(self, link: Link, locked_by: dict[str, str] | None = None) -> None:
+    With the lock it first waits for the commands that an earlier run left behind, and tells `on_wait` so.
+    """
+
+    def __init__(
+        self, link: Link, locked_by: dict[str, str] | None = None, on_wait: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.link = link
         self.host = link.target.name
         self.marker = "stowage-" + secrets.token_hex(8)
+        self.waited = False
+        self._on_wait = on_wait
         script = _LOOP.format(silence=SILENCE, marker=self.marker)
         if locked_by:
             who = quote(json.dumps(locked_by))
-            script = _TAKE_LOCK.format(lock=LOCK, stop=STOP, marker=self.marker, code=LOCKED, holder=who) + script
+            words = {"lock": LOCK, "stop": STOP, "marker": self.marker, "code": LOCKED, "holder": who}
+            script = _TAKE_LOCK.format(**words, wait=WAIT_FOR_OTHERS) + script
         self._pipe: Pipe = link.shell(script)
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -109,6 +120,10 @@ class RootShell:
                 word, _, rest = line[len(self.marker) + 1 :].partition(" ")
                 if word == "done":
                     return int(rest), "\n".join(lines)
+                if word == "waits":
+                    self.waited = True
+                    self._on_wait(f"waits for {rest}")
+                    continue
                 raise self._refused(word)
             if on_line:
                 on_line(line)

@@ -111,11 +111,20 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
         list(pool.map(guarded, runs))
 
 
-def look(run: Run, command: str, lock: bool, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Connect, read everything in one round trip, and plan; `meanwhile` begins once there is a connection."""
+def look(
+    run: Run,
+    command: str,
+    lock: bool,
+    meanwhile: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Connect, read everything in one round trip, and plan; `meanwhile` begins once there is a connection.
+
+    With the lock, what an earlier run left running is waited for before anything is read, and `tell` hears of it.
+    """
     run.link = (run.line or dial([run.host])[run.name]).result()
     meanwhile()
-    run.shell = RootShell(run.link, holder(command) if lock else None)
+    run.shell = RootShell(run.link, holder(command) if lock else None, tell)
     readings, run.memory = gather(run, run.wants)
     readings |= _what_is_gone(run)
     run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
@@ -149,6 +158,8 @@ def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[
     for one in resources:
         one.desired()  # what is costly to work out is worked out while the host reads
     _, answer = run.shell.finish()
+    if run.shell.waited:
+        run.shell.waited, asked = False, _ask_all(run.link, resources, run.patience)  # those were asked too early
     readings, memory = probe.read(resources, answer, "probe-" + run.shell.marker)
     return readings | asked, memory
 

@@ -133,7 +133,9 @@ Line = Annotated[
     str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")
 ]
 LocalFile = Annotated[Line, matches(r"[^-].*", "the path of a file on this machine; it does not begin with -")]
-Url = Annotated[str, matches(r"https?://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux")]
+Url = Annotated[
+    str, matches(r"(https?|file)://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux")
+]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
 KernelSetting = Annotated[
     str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")

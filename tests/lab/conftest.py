@@ -17,6 +17,16 @@ import pytest
 HERE = Path(__file__).resolve().parents[2]
 # Always the same place, so that a run after a crashed one finds and clears away what that one left.
 CLONE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-clone"
+COPIED_ANEW = (
+    "roles",
+    "converge",
+    "runbook",
+    "lab",
+    "inventory/group_vars",
+    "inventory/host_vars",
+    "templates",
+    "files",
+)
 
 
 @dataclass
@@ -104,31 +114,28 @@ class Clone:
         return {one["address"]: one["action"] for host in told["hosts"] for one in host["changes"]}
 
 
-@pytest.fixture(scope="session")
-def clone() -> Iterator[Clone]:
-    """A clone with a bare lab host that is up."""
+def fresh(folder: Path) -> Clone:
+    """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
     ).stdout
-    CLONE.mkdir(parents=True, exist_ok=True)
-    there = Clone(CLONE)
-    if (CLONE / "tasks.py").exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    there = Clone(folder)
+    if (folder / "tasks.py").exists():
         there.inv("lab.down", code=None)
-    for name in (
-        "roles",
-        "converge",
-        "runbook",
-        "lab",
-        "inventory/group_vars",
-        "inventory/host_vars",
-        "templates",
-        "files",
-    ):
-        shutil.rmtree(CLONE / name, ignore_errors=True)
+    for name in COPIED_ANEW:
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in listed.splitlines():
         if (HERE / name).is_file():
-            (CLONE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(HERE / name, CLONE / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / name, folder / name)
     there.inv("lab.up")
+    return there
+
+
+@pytest.fixture(scope="session")
+def clone() -> Iterator[Clone]:
+    """A clone with a bare lab host that is up."""
+    there = fresh(CLONE)
     yield there
     there.inv("lab.down", code=None)

@@ -1,0 +1,284 @@
+"""Apply: steps run for real, in order, to the first that fails; what was and was not done is told truly."""
+
+from __future__ import annotations
+
+import getpass
+import grp
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from converge import apply
+from converge import plan as planning
+from converge import run as runs
+from converge.apply import carry_out, parts
+from converge.errors import Trouble
+from converge.plan import Change
+from converge.resource import Action, Call, Send, Shell, in_order
+from converge.resources.file import File
+from converge.role import Role
+from converge.run import Run
+from converge.secret import Secret
+
+
+@pytest.fixture
+def steps(tmp_path, thing, monkeypatch):
+    """Changes whose steps leave a file each; `made` lists the files."""
+    monkeypatch.setattr(apply, "STOP", str(tmp_path / "stop"))
+    folder = tmp_path / "made"
+    folder.mkdir()
+
+    def change(name: str, *many) -> Change:
+        wanted = [Shell(one.replace("MADE", str(folder))) if isinstance(one, str) else one for one in many or (f"touch MADE/{name}",)]
+        return Change("role", thing(name, steps=tuple(wanted)), None, Action.CREATE)
+
+    return SimpleNamespace(change=change, made=lambda: sorted(one.name for one in folder.iterdir()), folder=folder, stop=tmp_path / "stop")
+
+
+@pytest.fixture
+def do(machine):
+    """Carry out changes; afterwards `machine.events` tells what was reported."""
+
+    def carry(*changes: Change):
+        return carry_out(machine.shell, machine.link, changes, lambda event, one, text: machine.events.append((event, one.resource.name, text)))
+
+    return carry
+
+
+def names(changes) -> list[str]:
+    return [one.resource.name for one in changes]
+
+
+def test_all_changes_are_made_in_their_order_and_each_is_reported_as_it_ends(machine, steps, do):
+    done = do(steps.change("a"), steps.change("b", "touch MADE/b1", "touch MADE/b2"), steps.change("c"))
+    assert (names(done.done), done.failed, done.left) == (["a", "b", "c"], None, [])
+    assert steps.made() == ["a", "b1", "b2", "c"]
+    assert [(event, name) for event, name, _ in machine.events] == [
+        ("begin", "a"), ("end", "a"), ("begin", "b"), ("end", "b"), ("begin", "c"), ("end", "c"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("false", 1),
+        ("exit 7", 7),
+        ("sh -c 'exit 42'", 42),
+        ("no-such-program", 127),
+        ("x=$(false)", 1),
+        ("false | false", 1),
+        ("kill -9 $(sh -c 'echo $PPID')", 137),
+        ("cd /no/such/folder", 2),
+        (": ${nothing:?}", 2),
+        ("if", 2),
+    ],
+)
+def test_a_command_that_fails_in_the_middle_of_a_step_stops_it_and_all_that_follows(machine, steps, do, script, status):
+    middle = f"touch MADE/b1\n{script}\ntouch MADE/b2"
+    done = do(steps.change("a"), steps.change("b", middle, "touch MADE/b3"), steps.change("c"))
+    assert (names(done.done), done.failed.resource.name, names(done.left)) == (["a"], "b", ["c"])
+    assert done.why.splitlines()[0] == f"ended with status {status}"
+    assert set(steps.made()) <= {"a", "b1"}
+    assert machine.events[-1][:2] == ("failed", "b")
+
+
+def test_a_step_that_ends_early_and_well_lets_the_next_one_begin(steps, do):
+    assert do(steps.change("a", "touch MADE/a\nexit 0\ntouch MADE/never"), steps.change("b")).failed is None
+    assert steps.made() == ["a", "b"]
+
+
+def test_the_end_of_what_a_failed_step_said_is_told_and_nothing_of_the_steps_before(steps, do):
+    loud = "echo first words; echo 'cannot open' >&2; seq 100; false"
+    done = do(steps.change("a", "echo unrelated"), steps.change("b", loud))
+    assert done.why.splitlines()[-1] == "100"
+    assert len(done.why.splitlines()) == apply.TAIL + 1
+    assert "unrelated" not in done.why
+
+
+def test_what_a_step_prints_is_told_while_it_runs(machine, steps, do):
+    do(steps.change("a", "echo one; echo two >&2"))
+    assert [text for event, _, text in machine.events if event == "says"] == ["one", "two"]
+
+
+def test_steps_do_not_see_each_others_folder_words_or_traps(machine, steps, do):
+    first = "cd /usr; word=old; umask 000; trap '>MADE/trapped' EXIT; PATH=/nowhere; set +e"
+    second = '[ "$PWD" != /usr ]; [ -z "$word" ]; [ "$(umask)" = 0077 ]; rm MADE/trapped; touch MADE/b'
+    done = do(steps.change("a", first, second))
+    assert (done.failed, done.why) == (None, "")
+    assert steps.made() == ["b"]
+
+
+def test_a_step_finds_nothing_on_its_standard_input(steps, do):
+    assert do(steps.change("a", "cat >MADE/a"), steps.change("b")).failed is None
+    assert (steps.folder / "a").read_text() == ""
+    assert steps.made() == ["a", "b"]
+
+
+def test_neighbouring_steps_travel_together(steps):
+    call, send = Call(lambda link: None), Send("cat", lambda: iter([]), 0)
+    changes = [steps.change("a"), steps.change("b", "true", "true"), steps.change("c", "true", call), steps.change("d", send), steps.change("e"), steps.change("f")]
+    assert [[one.resource.name for one, _ in part.steps] for part in parts(changes)] == [["a", "b", "b", "c"], ["c"], ["d"], ["e", "f"]]
+
+
+def test_a_wish_to_stop_is_met_before_anything_begins(steps, do):
+    steps.stop.touch()
+    done = do(steps.change("a"), steps.change("b"))
+    assert (done.stopped, done.failed, names(done.done), names(done.left)) == (True, None, [], ["a", "b"])
+    assert steps.made() == []
+
+
+def test_a_wish_to_stop_lets_the_current_change_end_and_counts_it_as_done(steps, do):
+    done = do(steps.change("a"), steps.change("b", f"touch {steps.stop}", "touch MADE/b"), steps.change("c"))
+    assert done.stopped
+    assert steps.made() == ["a", "b"]
+    assert (names(done.done), names(done.left)) == (["a", "b"], ["c"])
+
+
+@pytest.mark.parametrize("kind", ["call", "send"])
+def test_a_wish_to_stop_is_met_before_an_api_or_a_stream_too(steps, do, kind):
+    made = []
+    step = Call(lambda link: made.append("b")) if kind == "call" else Send(f"touch {steps.folder}/b", lambda: iter([b""]), 0)
+    done = do(steps.change("a", f"touch {steps.stop}"), steps.change("b", step), steps.change("c", step))
+    assert (made, steps.made()) == ([], [])
+    assert (done.stopped, names(done.done), names(done.left)) == (True, ["a"], ["b", "c"])
+
+
+def test_a_frame_stops_by_itself_with_status_130(steps):
+    steps.stop.touch()
+    (part,) = parts([steps.change("a")])
+    assert subprocess.run(["/bin/sh", "-c", apply.frame(part, "marker")], check=False, capture_output=True).returncode == 130
+
+
+def test_a_line_that_breaks_stops_at_the_next_change(link, machine, steps):
+    (part,) = parts([steps.change("a", "touch MADE/a; while [ ! -e MADE/gone ]; do sleep 0.01; done"), steps.change("b")])
+    machine.shell.start(apply.frame(part, "marker"))
+    pipe = link.pipes[0]
+    until = time.monotonic() + 10
+    while not steps.made() and time.monotonic() < until:
+        time.sleep(0.01)
+    pipe.process.stdout.close()
+    (steps.folder / "gone").touch()
+    pipe.process.wait(10)
+    assert steps.made() == ["a", "gone"]
+
+
+def test_a_stream_arrives_whole_and_one_that_fails_stops_the_rest(machine, steps, do):
+    good = Send(f"cat >{steps.folder}/a", lambda: iter([b"one", b"\0two"]), 7, "sending")
+    bad = Send("cat >/dev/null; echo 'no space left' >&2; exit 5", lambda: iter([b"x"]), 1)
+    done = do(steps.change("a", good), steps.change("b", bad), steps.change("c"))
+    assert (steps.folder / "a").read_bytes() == b"one\0two"
+    assert (names(done.done), done.failed.resource.name, names(done.left)) == (["a"], "b", ["c"])
+    assert done.why.splitlines() == ["ended with status 5", "no space left"]
+    assert machine.events[0] == ("begin", "a", "sending")
+
+
+def test_an_api_that_refuses_stops_the_rest_with_its_reason(steps, do):
+    def refuse(link):
+        raise Trouble("MinIO refused", why="QuotaExceeded: no", hint="inv status")
+
+    done = do(steps.change("a", "touch MADE/a", Call(refuse), "touch MADE/never"), steps.change("b"))
+    assert (steps.made(), done.failed.resource.name, names(done.left)) == (["a"], "a", ["b"])
+    assert done.why == "MinIO refused\nQuotaExceeded: no\ninv status"
+
+
+def test_an_api_is_called_with_the_line_to_the_host(machine, steps, do):
+    seen = []
+    do(steps.change("a", Call(seen.append)))
+    assert seen == [machine.link]
+
+
+# A whole run on this machine: apply, read back, remember.
+
+
+@pytest.fixture
+def run_of(machine, tmp_path):
+    """A run whose host is this machine."""
+
+    def make(*resources, memory=None) -> Run:
+        role = Role("role", lambda host: [in_order(*resources)])
+        host = SimpleNamespace(name="here", root=tmp_path, settings=SimpleNamespace(roles=["role"]))
+        run = runs.prepare(host, [role])
+        run.link, run.shell, run.memory = machine.link, machine.shell, memory or {}
+        readings, run.memory = runs.gather(run, run.wants)
+        run.plan = planning.make("here", [role], run.wants, readings, run.memory)
+        return run
+
+    return make
+
+
+def agreed(run, new) -> bool:
+    return True
+
+
+def quiet(event, change, text) -> None:
+    pass
+
+
+def mine(path: Path, content="new", **more) -> File:
+    return File(str(path), content, owner=getpass.getuser(), group=grp.getgrgid(os.getgid()).gr_name, **more)
+
+
+def audit(machine) -> list[dict]:
+    file = machine.folder / "stowage" / "audit.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_a_second_run_changes_nothing_and_writes_nothing(machine, run_of, tmp_path):
+    wanted = mine(tmp_path / "file")
+    first = run_of(wanted)
+    runs.apply(first, quiet, agreed)
+    before = audit(machine)
+    second = run_of(wanted)
+    runs.apply(second, quiet, agreed)
+    assert (first.failure, second.plan.in_sync, second.code) == (None, True, 0)
+    assert audit(machine) == before
+    assert [(one["event"], one["changes"], one.get("result")) for one in before] == [
+        ("begin", [f"+ {wanted.address}"], None),
+        ("end", [f"+ {wanted.address}"], "done"),
+    ]
+
+
+def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, tmp_path):
+    wanted = mine(tmp_path / "a b")
+    runs.apply(run_of(wanted), quiet, agreed)
+    (tmp_path / "a b").write_text("changed by hand")
+    assert [one.drift for one in run_of(wanted).plan.changes] == [True]
+    assert [one.drift for one in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
+
+
+def test_a_change_that_did_not_take_is_an_error_not_a_success(machine, run_of, tmp_path):
+    wanted = mine(tmp_path / "file")
+    undoes_it = type("Undoes", (File,), {"kind": "undoes", "fix": lambda self, before: [Shell(f"rm -f {wanted.path}")]})(str(tmp_path / "other"), "")
+    run = run_of(wanted, undoes_it)
+    with pytest.raises(Trouble, match="a change did not take") as caught:
+        runs.apply(run, quiet, agreed)
+    assert wanted.address in caught.value.why
+    assert audit(machine)[-1]["event"] == "end"
+
+
+def test_a_failure_says_what_is_done_and_what_was_not_begun(machine, run_of, tmp_path):
+    run = run_of(mine(tmp_path / "a"), mine(tmp_path / "b", check="false {}"), mine(tmp_path / "c"))
+    runs.apply(run, quiet, agreed)
+    assert run.failure.what == f"file:{tmp_path}/b failed"
+    assert "1 changes are done" in run.failure.untouched
+    assert f"not begun: file:{tmp_path}/c" in run.failure.untouched
+    assert audit(machine)[-1]["result"] == "failed"
+    assert [one.address for one in run.done] == [f"file:{tmp_path}/a"]
+
+
+def test_neither_the_audit_nor_the_memory_holds_a_secret(machine, run_of, tmp_path):
+    runs.apply(run_of(mine(tmp_path / "key", Secret("SENTINEL"), mode="0400")), quiet, agreed)
+    assert not [one for one in (machine.folder / "stowage").rglob("*") if one.is_file() and "SENTINEL" in one.read_text()]
+
+
+def test_on_a_host_whose_audit_cannot_be_written_nothing_is_changed(machine, run_of, tmp_path):
+    (machine.folder / "stowage").write_text("a file in the way")
+    run = run_of(mine(tmp_path / "file"))
+    with pytest.raises(Trouble, match="the audit line could not be written"):
+        runs.apply(run, quiet, agreed)
+    assert not (tmp_path / "file").exists()
