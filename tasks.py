@@ -123,12 +123,20 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
         drive.follow_healing(one)
 
 
-@command(name="trust")
-def host_trust(c, name, yes=False):  # type: ignore[no-untyped-def]
+@command(
+    name="trust",
+    help={"name": "a host, a group, or several with commas", "address": "where a new machine is", "port": "its SSH port"},
+)
+def host_trust(c, name, address="", port=0, yes=False):  # type: ignore[no-untyped-def]
     """Show the fingerprint of a host's key and pin it."""
-    from runbook.machines import trust
+    from runbook.machines import newcomer
+    from runbook.trust import trust
 
-    trust(hosts(c, name, secrets=False)[0].target, yes)
+    if address:
+        trust(newcomer(ROOT, name, address, port=port).target, yes)
+        return
+    for one in hosts(c, name, secrets=False):
+        trust(one.target, yes)
 
 
 @command(
@@ -139,13 +147,15 @@ def host_trust(c, name, yes=False):  # type: ignore[no-untyped-def]
         "user": "who logs in",
         "port": "SSH port",
         "key": "private key file",
+        "group": "what it is to be: a group of inventory/hosts.yml",
+        "sudo-password": "where it is: file:PATH, env:NAME or command:TEXT",
     },
 )
-def host_add(c, name, address, user="", port=0, key=""):  # type: ignore[no-untyped-def]
+def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=""):  # type: ignore[no-untyped-def]
     """Read a new machine and write its host file and secrets."""
-    from runbook.machines import add
+    from runbook.machines import add, newcomer
 
-    add(ROOT, name, address, user, port or None, key)
+    add(ROOT, newcomer(ROOT, name, address, user, port, key, group, sudo_password))
 
 
 def _one(c: Any, host: str) -> Any:

@@ -104,6 +104,7 @@ def connection(
             key_file=_key_file(nodes.get("ansible_ssh_private_key_file"), root, check=bool(secrets)),
             become=said.get("ansible_become", True),
             become_password=_password(nodes.get("ansible_become_password"), secrets),
+            wake=_lab_up(name) if _is_lab(tree) else "",
         )
     except Trouble as trouble:
         troubles.append(trouble)
@@ -135,8 +136,8 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
 
 
 def _no_address(name: str, tree: Node, whose: str) -> Trouble:
-    if "lab" in tree.value and tree.value["lab"].value is True:
-        up = "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
+    if _is_lab(tree):
+        up = _lab_up(name)
         return Trouble(
             f"the lab host {name} is not up",
             where=name,
@@ -150,6 +151,14 @@ def _no_address(name: str, tree: Node, whose: str) -> Trouble:
         why=why,
         hint=f"write `ansible_host: ADDRESS` into inventory/host_vars/{name}.yml",
     )
+
+
+def _is_lab(tree: Node) -> bool:
+    return "lab" in tree.value and tree.value["lab"].value is True
+
+
+def _lab_up(name: str) -> str:
+    return "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
 
 
 def _key_file(node: Node | None, root: Path, check: bool) -> str | None:

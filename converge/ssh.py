@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converge import ssh_root
+from converge import known, ssh_root
+from converge.errors import Trouble
+from converge.known import Known
 from converge.secret import Secret
 from converge.ssh_config import Question
 from converge.ssh_reach import dial
@@ -37,6 +39,8 @@ class Target:
     become: bool = True
     become_password: Secret | None = None
     connect_timeout: float = 10.0
+    wake: str = ""
+    """The command that switches it on, where there is one."""
 
 
 def connect(target: Target) -> Link:
@@ -49,7 +53,11 @@ def connect(target: Target) -> Link:
     question = Question(target.name, target.address, target.port, target.user)
     loading.start()
     way = question.answer()
-    reached = dial(way, way.timeout or target.connect_timeout) if way.direct else None
+    try:
+        reached = dial(way, way.timeout or target.connect_timeout) if way.direct else None
+    except Trouble as trouble:
+        trouble.hint = target.wake or trouble.hint
+        raise
     from converge.ssh_line import open_line
 
     return Link(target, open_line(target, way, reached))
@@ -67,6 +75,12 @@ def host_key(target: Target) -> tuple[str, str, str]:
 def known_name(target: Target) -> str:
     """The name under which a line of known_hosts must speak of this host."""
     return Question(target.name, target.address, target.port, target.user).answer().known_names[0]
+
+
+def known_keys(target: Target) -> Known:
+    """What all known_hosts files say of this host's key."""
+    way = Question(target.name, target.address, target.port, target.user).answer()
+    return known.look_up(way.known_names, (*way.known_files, target.known_hosts))
 
 
 class Link:

@@ -221,15 +221,16 @@ _NOTHING_SENT = "nothing was sent to it"
 def _stranger(way: Way, keys: Known, shown: HostKey, target: str) -> Trouble:
     """A key that nobody knows. `ssh` itself asks about the key of a hop."""
     if keys.keys:
-        return _changed(way, keys, shown)
+        return _changed(way, keys, shown, target)
     hint = f"inv host.trust {target}" if way.name == target else f"{way.command} true"
     return Trouble("its host key is not known", way.name, f"it shows {shown}", _NOTHING_SENT, hint, REFUSED)
 
 
-def _changed(way: Way, keys: Known, shown: HostKey) -> Trouble:
+def _changed(way: Way, keys: Known, shown: HostKey, target: str) -> Trouble:
     was = [f"known:    {one.key} ({one.place})" for one in keys.keys]
     files = {one.place.rpartition(":")[0] for one in keys.keys}
     forget = " && ".join(f"ssh-keygen -R '{way.known_names[0]}' -f {file}" for file in sorted(files))
     untouched = f"{_NOTHING_SENT}: someone may stand between; ask who keeps the host whether it was installed anew"
     why = "\n".join([*was, f"it shows: {shown}"])
-    return Trouble("its host key has changed", way.name, why, untouched, forget, REFUSED)
+    hint = f"inv host.trust {target}" if way.name == target else forget
+    return Trouble("its host key has changed", way.name, why, untouched, hint, REFUSED)

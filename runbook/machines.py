@@ -1,119 +1,27 @@
-"""New machines: their host key, and their host file, written from what is found on them."""
+"""New machines: read, and written into the inventory."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import secrets as random
-import shlex
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from converge.cli import agreed
 from converge.connection import ADDRESS, USER
 from converge.errors import ERROR, REFUSED, Trouble, Troubles
 from converge.groups import NAME, Inventory
-from converge.known import HostKey
 from converge.layers import plain
 from converge.secret import resolve
-from converge.ssh import Link, Target, connect, host_key, known_keys, known_name
+from converge.ssh import Link, Target, connect, known_keys
 from roles.base import SUPPORTED
+from runbook.found import Found, human, read
+from runbook.host_file import host_file
+from runbook.trust import trust
 
-# By-path is for disks without a serial number, as in many clouds. A partition is never a data drive.
-_LOOK = """
-. /etc/os-release; printf 'system=%s %s\\n' "$ID" "$VERSION_ID"
-printf 'machine=%s\\n' "$(uname -m)"
-printf 'root=%s\\n' "$(df -B1 --output=size / | tail -n 1 | tr -d ' ')"
-printf 'address=%s\\n' "$(hostname -I | cut -d' ' -f1)"
-for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
-  case $link in *-part[0-9]*|*/dm-*|*/lvm-*|*/md-*|*/wwn-*|*/nvme-eui*|*/nvme-nvme*) continue;; esac
-  real=$(readlink -f "$link"); [ -b "$real" ] || continue
-  printf 'disk=%s|%s|%s\\n' "$link" "$(lsblk -bdnPo NAME,TYPE,SIZE,SERIAL,MODEL,RM "$real")" \
-    "$(lsblk -nro FSTYPE,LABEL,MOUNTPOINT,PTTYPE "$real" | tr -s '\\n ' ' ')"
-done
-"""
-GIB = 1 << 30
-
-
-def trust(target: Target, yes: bool) -> None:
-    """Show the key that a host presents beside what is known of it and, if that is agreed to, pin it in inventory/known_hosts.
-
-    A key that has changed is never pinned by a flag: a person has to say so.
-    """
-    kind, text, _ = host_key(target)
-    shown, known = HostKey(kind, text), known_keys(target)
-    print(f"{target.name} at {target.address} shows\n  {shown}")
-    if line := known.revoked(shown, None):
-        raise Trouble("its host key is revoked", target.name, line.place, "nothing was pinned", _NEW_KEY, REFUSED)
-    if known.accepts(shown):
-        print("which is known: nothing to do")
-        return
-    for one in known.keys:
-        print(f"but known is\n  {one.key}  ({one.place})")
-    if known.keys:
-        print("The key has CHANGED. Somebody may stand between you and it: ask who keeps it whether it was installed anew.")
-        if yes:
-            hint = f"inv host.trust {target.name}, without --yes, and compare"
-            raise Trouble("a changed key is not pinned by --yes", target.name, "", "nothing was pinned", hint, REFUSED)
-    print(f"Compare it with what the machine itself says, on its console: ssh-keygen -lf /etc/ssh/ssh_host_{_file(kind)}_key.pub")
-    agreed("Trust it? [y/N] ", yes)
-    _pin(target.known_hosts, known_name(target), f"{kind} {text}")
-    print(f"pinned in inventory/{target.known_hosts.name}")
-    for one in known.keys:
-        file = one.place.rpartition(":")[0]
-        if file != str(target.known_hosts):
-            print(f"the old one still stands in {file}; away with it: ssh-keygen -R '{known_name(target)}' -f {file}")
-
-
-_NEW_KEY = "on its console: rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh"
-
-
-def _file(kind: str) -> str:
-    return "ed25519" if "ed25519" in kind else "ecdsa" if "ecdsa" in kind else "rsa"
-
-
-def _pin(file: Path, name: str, key: str) -> None:
-    lines = file.read_text().splitlines() if file.exists() else []
-    kept = [line for line in lines if line.split(" ")[0] != name]
-    _write(file, "\n".join([*kept, f"{name} {key}"]) + "\n")
-
-
-def _write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    new.write_text(text)
-    new.replace(file)
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A whole disk of a machine, by a name that lasts; `holds` is empty where nothing is seen on it."""
-
-    link: str
-    size: int
-    what: str
-    holds: str
-
-
-@dataclass
-class Found:
-    """What a machine is."""
-
-    system: str = ""
-    machine: str = ""
-    root: int = 0
-    address: str = ""
-    disks: list[Disk] = field(default_factory=list)
-
-    @property
-    def blank(self) -> list[Disk]:
-        return [one for one in self.disks if not one.holds]
+NOTHING = "nothing was connected to or written"
 
 
 @dataclass(frozen=True)
@@ -122,109 +30,79 @@ class Newcomer:
 
     name: str
     target: Target
-    sudo_password: dict[str, str] = field(default_factory=dict)
     group: str = ""
+    sudo_password: dict[str, str] = field(default_factory=dict)
 
 
 def newcomer(
-    root: Path, name: str, address: str, user: str = "", port: int = 0, key: str = "", sudo_password: str = "", group: str = ""
+    root: Path, name: str, address: str, user: str = "", port: int = 0, key: str = "", group: str = "", sudo: str = ""
 ) -> Newcomer:
-    """What was typed, checked: it becomes the name of a file, and part of a command."""
-    for what, value, pattern in (("a host's name", name, NAME), ("an address", address, ADDRESS), ("a user", user, USER)):
+    """What was typed, checked: it becomes the name of a file and a part of commands."""
+    for what, value, pattern in (("host's name", name, NAME), ("address", address, ADDRESS), ("user's name", user, USER)):
         if value and not pattern.fullmatch(value):
-            raise Trouble(f"{value!r} cannot be {what}", untouched=_NOTHING, hint="inv --help host.add")
-    if key and not (root / Path(key).expanduser()).is_file():
-        raise Trouble("the SSH key is missing", why=f"{key} is not a file", untouched=_NOTHING, hint=f"ls -l {key}")
-    how, _, what = sudo_password.partition(":")
-    if sudo_password and (how not in ("file", "env", "command") or not what):
-        why = "a password itself would be seen by everybody on this machine"
+            raise Trouble(f"{value!r} cannot be a {what}", untouched=NOTHING, hint="inv --help host.add")
+    key_file = root / Path(key).expanduser() if key else None
+    if key_file and not key_file.is_file():
+        raise Trouble("the SSH key is missing", why=f"{key_file} is not a file", untouched=NOTHING, hint=f"ls -l {key}")
+    how, _, what = sudo.partition(":")
+    if sudo and (how not in ("file", "env", "command") or not what):
+        why = "a password itself could be read by everybody on this machine"
         hint = f"--sudo-password file:inventory/secrets/{name}/sudo_password"
-        raise Trouble("--sudo-password takes file:PATH, env:NAME or command:TEXT", why=why, untouched=_NOTHING, hint=hint)
-    reference = {how: what} if sudo_password else {}
+        raise Trouble("--sudo-password takes file:PATH, env:NAME or command:TEXT", "", why, NOTHING, hint)
+    password = resolve({how: what}, "--sudo-password", root) if sudo else None
     target = Target(
         name,
         address,
         root / "inventory" / "known_hosts",
         port=port or None,
         user=user or None,
-        key_file=str(root / Path(key).expanduser()) if key else None,
-        become_password=resolve(reference, "--sudo-password", root) if reference else None,
+        key_file=str(key_file) if key_file else None,
+        become_password=password,
     )
-    return Newcomer(name, target, reference, group)
-
-
-_NOTHING = "nothing was connected to or written"
+    return Newcomer(name, target, group, {how: what} if sudo else {})
 
 
 def add(root: Path, new: Newcomer) -> None:
-    """Read a new machine and write its host file and generated secrets, which load; nothing on the machine changes."""
-    file = root / "inventory" / "host_vars" / f"{new.name}.yml"
+    """Read a new machine and write its host file, which loads, and its secrets; nothing on the machine changes."""
+    file, hosts_file = root / "inventory/host_vars" / f"{new.name}.yml", root / "inventory/hosts.yml"
     if file.exists() and "EXAMPLE_SERIAL" not in file.read_text():
-        hint = f"edit it; or mv {file.relative_to(root)} aside; or choose another name"
-        raise Trouble(f"{new.name} is already there", str(file.relative_to(root)), "", _NOTHING, hint, REFUSED)
-    hosts_file, hosts = _named(root, new)
-    found = read(new)
-    texts = {hosts_file: hosts}
-    texts[file] = host_file(new, found, roles_of(root, new.name, texts))
-    _must_load(root, new.name, texts)
+        where, hint = str(file.relative_to(root)), f"edit it, or choose another name than {new.name}"
+        raise Trouble(f"{new.name} is already there", where, "", NOTHING, hint, REFUSED)
+    hosts = _with_newcomer(root, hosts_file.read_text() if hosts_file.exists() else "", new)
+    found = _found(new)
+    texts = _fitting(root, new, found, hosts)
+    written = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[path])
     secrets = _secrets(root, new.name)
-    for path, text in texts.items():
-        if not path.exists() or path.read_text() != text:
-            _write(path, text)
-            print(f"wrote {path.relative_to(root)}")
-    print(f"wrote {' and '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)")
-    blank = ", ".join(f"{one.link.rpartition('/')[2]} ({_gib(one.size)})" for one in found.blank) or "none"
-    print(f"{new.name} is {found.system}, {found.machine}; blank drives: {blank}")
+    print(f"{new.name} is {found.system}, {found.machine}; blank drives: {_named(found)}")
+    print(f"wrote {', '.join(str(one.relative_to(root)) for one in written)}")
+    print(f"wrote {', '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)")
     if found.system not in SUPPORTED:
-        print(f"warning: {found.system} is not supported, a deploy will refuse it; supported are {', '.join(SUPPORTED)}")
+        print(f"warning: a deploy will refuse {found.system}; supported are {', '.join(SUPPORTED)}")
     print(f"next: read {file.relative_to(root)}, then: inv check --host {new.name}")
 
 
-def _named(root: Path, new: Newcomer) -> tuple[Path, str]:
-    """inventory/hosts.yml, with the host under its group if it is under none yet."""
-    file = root / "inventory" / "hosts.yml"
-    troubles: list[Trouble] = []
-    inventory = Inventory(root, troubles)
-    if troubles:
-        raise Troubles(troubles)
-    text = file.read_text() if file.exists() else ""
-    if new.name in inventory.groups:
-        raise Trouble(f"a group is named {new.name}", untouched=_NOTHING, hint="choose another name for the host")
-    if new.name in inventory.hosts:
-        return file, text
-    groups = [name for name in inventory.groups if name != "all" and not _is_lab(inventory, name)]
-    group = new.group or (groups[0] if len(groups) == 1 else "")
-    if group not in inventory.groups:
-        what = f"there is no group {group}" if group else f"it is not said what {new.name} is to be"
-        why = f"groups are {', '.join(groups)}"
-        raise Trouble(what, "inventory/hosts.yml", why, _NOTHING, f"--group {groups[0] if groups else 'NAME'}")
-    return file, with_host(text, group, new.name)
+def _named(found: Found) -> str:
+    return ", ".join(f"{one.link.rpartition('/')[2]} ({human(one.size)})" for one in found.blank) or "none"
 
 
-def _is_lab(inventory: Inventory, group: str) -> bool:
-    return group == "lab" or group.startswith("lab_")
-
-
-def with_host(text: str, group: str, name: str) -> str:
-    """The text of hosts.yml with a host under a group, put in as a line of its own; comments and order stay."""
-    lines = text.splitlines()
-    for at, line in enumerate(lines):
-        found = re.match(rf"( *){re.escape(group)}:\s*(#.*)?$", line)
-        if not found:
-            continue
-        depth, here = len(found[1]), at + 1
-        for below in range(at + 1, len(lines)):
-            indent = len(lines[below]) - len(lines[below].lstrip())
-            if lines[below].strip() and indent <= depth:
-                break
-            if re.match(r" *hosts:\s*(#.*)?$", lines[below]) and indent == depth + 2:
-                return "\n".join([*lines[: below + 1], f"{' ' * (indent + 2)}{name}:", *lines[below + 1 :]]) + "\n"
-        return "\n".join([*lines[:here], f"{' ' * (depth + 2)}hosts:", f"{' ' * (depth + 4)}{name}:", *lines[here:]]) + "\n"
-    return text
+def _found(new: Newcomer) -> Found:
+    link = _link(new)
+    try:
+        return read(link)
+    except Trouble as trouble:
+        if trouble.code == ERROR and "wants a password" in trouble.what:
+            trouble.hint = f"the same with --sudo-password file:PATH, or --user root if it may log in at {new.target.address}"
+        trouble.untouched = trouble.untouched or "nothing was written"
+        raise
+    finally:
+        link.close()
 
 
 def _link(new: Newcomer) -> Link:
-    """A connection; the key of a machine that nobody has met is shown and asked about."""
+    """A connection. The key of a machine that nobody has met is shown and asked about."""
     try:
         return connect(new.target)
     except Trouble as trouble:
@@ -238,176 +116,99 @@ def _link(new: Newcomer) -> Link:
     return connect(new.target)
 
 
-def read(new: Newcomer) -> Found:
-    """Look at a machine."""
-    link = _link(new)
-    try:
-        status, out, err = link.send(_LOOK, iter(()))
-    except Trouble as trouble:
-        if trouble.code == ERROR and "wants a password" in trouble.what:
-            trouble.hint = f"add --sudo-password file:inventory/secrets/{new.name}/sudo_password, and put it there (mode 0600)"
-        trouble.untouched = trouble.untouched or "nothing was written"
-        raise
-    finally:
-        link.close()
-    if status:
-        why = err.decode(errors="replace")[-300:]
-        hint = f"ssh {new.target.address} cat /etc/os-release"
-        raise Trouble("the machine could not be read", new.name, why, "nothing was written", hint)
-    return parsed(out.decode(errors="replace"))
+def _with_newcomer(root: Path, text: str, new: Newcomer) -> str:
+    """hosts.yml with the host under its group, where it is under none yet."""
+    troubles: list[Trouble] = []
+    inventory = Inventory(root, troubles)
+    if troubles:
+        raise Troubles(troubles)
+    if new.name in inventory.groups:
+        raise Trouble(f"a group is named {new.name}", untouched=NOTHING, hint="choose another name for the host")
+    if new.name in inventory.hosts:
+        return text
+    groups = [name for name in inventory.groups if name != "all" and not _is_lab(root, name)]
+    group = new.group or (groups[0] if len(groups) == 1 else "")
+    if group not in inventory.groups:
+        what = f"there is no group {group}" if group else f"nothing says what {new.name} is to be"
+        hint = f"--group {groups[0] if groups else 'NAME'}"
+        raise Trouble(what, "inventory/hosts.yml", f"groups are {', '.join(groups)}", NOTHING, hint)
+    return with_host(text, group, new.name)
 
 
-def parsed(text: str) -> Found:
-    """What the machine told of itself: each disk once, by its best name."""
-    found, disks = Found(), {}
-    for line in text.splitlines():
-        key, _, value = line.partition("=")
-        if key == "disk":
-            link, told, holds = value.split("|", 2)
-            facts = dict(pair.split("=", 1) for pair in shlex.split(told))
-            if facts.get("TYPE") in ("disk", "loop") and facts["SIZE"] != "0":
-                disks.setdefault(facts["NAME"], Disk(link, int(facts["SIZE"]), _facts(facts), _holds(facts, holds)))
-        elif key == "root":
-            found.root = int(value or 0)
-        elif key in ("system", "machine", "address"):
-            setattr(found, key, value)
-    found.disks = sorted(disks.values(), key=lambda one: one.link)
-    return found
+def _is_lab(root: Path, group: str) -> bool:
+    file = root / "inventory/group_vars" / f"{group}.yml"
+    return file.exists() and bool(re.search(r"^lab: *true", file.read_text(), re.MULTILINE))
 
 
-def _facts(facts: dict[str, str]) -> str:
-    told = [facts["NAME"], _gib(int(facts["SIZE"])), facts.get("MODEL", ""), f"serial {facts['SERIAL']}" if facts.get("SERIAL") else ""]
-    return ", ".join(one.strip() for one in told if one.strip())
+def with_host(text: str, group: str, name: str) -> str:
+    """The text of hosts.yml with a line for a host under a group; comments and order stay."""
+    lines = text.splitlines()
+    at = next((n for n, line in enumerate(lines) if re.match(rf" *{re.escape(group)}:\s*(#.*)?$", line)), None)
+    if at is None:
+        raise _by_hand(group, name)
+    depth = _depth(lines[at])
+    inside = [n for n in range(at + 1, len(lines)) if lines[n].strip() and lines[n].strip()[0] != "#"]
+    below = _depth(lines[inside[0]]) if inside and _depth(lines[inside[0]]) > depth else depth + 2
+    for n in inside:
+        if _depth(lines[n]) <= depth:
+            break
+        if _depth(lines[n]) == below and re.match(r" *hosts:\s*(#.*)?$", lines[n]):
+            return "\n".join([*lines[: n + 1], f"{' ' * (below + 2)}{name}:", *lines[n + 1 :]]) + "\n"
+    new = [f"{' ' * below}hosts:", f"{' ' * (below + 2)}{name}:"]
+    return "\n".join([*lines[: at + 1], *new, *lines[at + 1 :]]) + "\n"
 
 
-def _holds(facts: dict[str, str], holds: str) -> str:
-    return holds.strip() or ("it is removable" if facts.get("RM") == "1" else "")
+def _depth(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:.0f} GiB" if size < 1024 * GIB else f"{size / 1024 / GIB:.1f} TiB"
+def _by_hand(group: str, name: str) -> Trouble:
+    lines = f"{group}:\n  hosts:\n    {name}:"
+    why = "it is written in a way that is better edited by hand; these lines belong there:"
+    return Trouble("the host could not be put in", "inventory/hosts.yml", f"{why}\n{lines}", NOTHING, "put them in, then the same command again")
 
 
-def roles_of(root: Path, name: str, texts: dict[Path, str]) -> list[str]:
-    """The roles that a host has by its groups."""
-    with tempfile.TemporaryDirectory() as folder:
-        there = _copy(root, Path(folder), texts)
-        roles: list[str] = []
-        for layer in Inventory(there, []).layers(name):
-            if "roles" in layer.value and layer.value["roles"].value is not None:
-                roles = list(plain(layer.value["roles"]))
-        return roles
-
-
-def _must_load(root: Path, name: str, texts: dict[Path, str]) -> None:
-    """Refuse to write what would not load; show it, so that nothing that was found is lost."""
+def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, str]:
+    """The files to write, tried in a copy of the inventory. What does not load is shown instead, so that it is not lost."""
     from converge.inventory import load
     from roles.settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
-        there = _copy(root, Path(folder), texts)
+        there = Path(folder)
+        shutil.copytree(root / "inventory", there / "inventory", ignore=shutil.ignore_patterns("secrets"))
+        (there / "inventory/hosts.yml").write_text(hosts)
+        inventory = Inventory(there, [])
+        if new.name not in inventory.hosts:
+            raise _by_hand(new.group or "GROUP", new.name)
+        text = host_file(new.target, new.sudo_password, found, _roles(inventory, new.name))
+        (there / "inventory/host_vars").mkdir(exist_ok=True)
+        (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
-            load(there, name, Settings, resolve_secrets=False)
-            return
+            load(there, new.name, Settings, resolve_secrets=False)
         except Troubles as troubles:
-            told = troubles.troubles
-    file = next(path for path in texts if path.stem == name)
-    print(texts[file])
-    print(f"This is what was found. It is not written to {file.relative_to(root)}, for with the settings of its groups it does not fit:")
-    told[-1].untouched = "nothing was written"
-    raise Troubles([replace_code(one) for one in told])
+            print(f"{text}\nThis was found, but does not fit to what the groups of {new.name} say:", flush=True)
+            for one in troubles.troubles:
+                one.untouched, one.code = "", REFUSED
+            troubles.troubles[-1].untouched = "nothing was written"
+            raise
+    return {root / "inventory/hosts.yml": hosts, root / "inventory/host_vars" / f"{new.name}.yml": text}
 
 
-def replace_code(trouble: Trouble) -> Trouble:
-    return replace(trouble, code=REFUSED)
-
-
-def _copy(root: Path, to: Path, texts: dict[Path, str]) -> Path:
-    """The inventory as it would be; without secrets, which are not needed to see whether it fits."""
-    shutil.copytree(root / "inventory", to / "inventory", ignore=shutil.ignore_patterns("secrets"))
-    for path, text in texts.items():
-        place = to / path.relative_to(root)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    return to
+def _roles(inventory: Inventory, name: str) -> list[str]:
+    """What a host is by its groups."""
+    roles: list[str] = []
+    for layer in inventory.layers(name):
+        if "roles" in layer.value and layer.value["roles"].value is not None:
+            roles = list(plain(layer.value["roles"]))
+    return roles
 
 
 def _secrets(root: Path, name: str) -> list[Path]:
-    folder = root / "inventory" / "secrets" / name
+    folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    written = []
-    for what, value in (("root_user", f"admin-{random.token_hex(4)}"), ("root_password", random.token_urlsafe(30))):
-        file = folder / what
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(value + "\n")
-        written.append(file)
-    return written
-
-
-def host_file(new: Newcomer, found: Found, roles: list[str]) -> str:
-    """The text of the host file, commented."""
-    target = new.target
-    lines = [
-        f"# {new.name}, read from the machine by `inv host.add`: {found.system}, {found.machine}, root disk {_gib(found.root)}.",
-        f"ansible_host: {_yaml(target.address)}",
-        *([f"ansible_port: {target.port}"] if target.port else []),
-        *([f"ansible_user: {_yaml(target.user)}"] if target.user else []),
-        *([f"ansible_ssh_private_key_file: {_yaml(target.key_file)}"] if target.key_file else []),
-        *([f"ansible_become_password: {_flow(new.sudo_password)}"] if new.sudo_password else []),
-        "",
-        *_drives(found),
-        *(_docker(found.system) if "docker" in roles else []),
-        *(_minio(new.name, found) if "minio" in roles else []),
-    ]
-    if "nginx" in roles:
-        lines += ["", "nginx:", "  # Ports that Docker publishes are not held back by ufw: listen where only those are who may use it,"]
-        lines += [f"  # such as {found.address or 'its address in a private network'}.", "  listen: 127.0.0.1"]
-    return "\n".join(lines) + "\n"
-
-
-def _drives(found: Found) -> list[str]:
-    lines = ["# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank."]
-    lines += ["drives:" if found.blank else "drives: []  # no blank drive was found"]
-    for number, one in enumerate(found.blank, 1):
-        drive = {"device": one.link, "label": f"drive{number}", "path": f"/mnt/drive{number}"}
-        lines += [f"  - {_flow(drive)}  # {one.what}"]
-    return lines + [f"# not offered: {one.link} ({one.what}): {one.holds}" for one in found.disks if one.holds]
-
-
-def _docker(system: str) -> list[str]:
-    if system.startswith("ubuntu"):
-        return ["", "docker:", "  packages: [docker.io, docker-compose-v2, iptables]"]
-    if system == "debian 12":
-        return [
-            "",
-            "docker:",
-            "  # Debian 12 has no compose v2: Docker's own repository, with its key beside the inventory:",
-            "  # curl -fsSL https://download.docker.com/linux/debian/gpg -o inventory/docker.asc",
-            "  source: docker",
-            "  repository: https://download.docker.com/linux/debian",
-            "  suite: bookworm",
-            "  repository_key: inventory/docker.asc",
-        ]
-    return []
-
-
-def _minio(name: str, found: Found) -> list[str]:
-    lines = ["", "minio:"]
-    lines += [f"  {what}: {_flow({'file': f'inventory/secrets/{name}/{what}'})}" for what in ("root_user", "root_password")]
-    smallest = min((one.size for one in found.blank), default=0)
-    if smallest > 1.5 * found.root > 0:
-        between = round((found.root + smallest) / 2 / GIB)
-        lines += ["  # Above the root disk, below the drives: a filesystem up to this size is never taken for a drive."]
-        lines += [f"  root_drive_threshold: {between}GiB"]
-    return lines
-
-
-def _yaml(value: object) -> str:
-    """A value for YAML: as it is where that is plain text, quoted where not."""
-    text = str(value)
-    return text if re.fullmatch(r"[A-Za-z/][A-Za-z0-9_./-]*", text) else json.dumps(text)
-
-
-def _flow(mapping: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{key}: {_yaml(value)}" for key, value in mapping.items()) + "}"
+    files = {"root_user": f"admin-{random.token_hex(4)}", "root_password": random.token_urlsafe(30)}
+    for what, value in files.items():
+        if not (folder / what).exists():
+            (folder / what).touch(mode=0o600)
+            (folder / what).write_text(value + "\n")
+    return [folder / what for what in files]

@@ -62,7 +62,7 @@ class Packages(Resource):
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C
 [ -z "$(dpkg --audit)" ] || dpkg --configure -a --force-confold
 if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -{LISTS_ARE_OLD} -print -quit)" ] ||
-   ! apt-cache show -- {words(self.missing(before))} >/dev/null 2>&1 ||
+   ! ( for name in {words(self.missing(before))}; do apt-cache show -- "$name" >/dev/null 2>&1 || exit 1; done ) ||
    [ -n "$(find /etc/apt -newer /var/lib/apt/lists/partial -name '*.sources' -print -quit)" ]; then {_APT} update || exit 1; fi
 {_APT} install --no-install-recommends -- {words(self.missing(before))}
 """

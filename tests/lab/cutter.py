@@ -80,14 +80,13 @@ def pause(how: str) -> str:
 
 
 def cut_script(script: str, where: str, cut: Cut) -> str:
-    """The script of a step with a pause in it."""
-    if where in ("before", "too far"):
-        return f"{pause(where.replace(' ', '-'))}\n{script}"
+    """The script of a step with a pause in it or after it."""
     if where == "after":
         # In a shell of its own, whose `exit` and whose trap at its end are over when the pause begins.
         return f"( set -e\n{script}\n)\n{pause('after')}"
     end = "END_" + secrets.token_hex(8)
-    commands = max(1, round(len(re.findall(r"[;\n|&]+", script.strip())) * cut.share))
+    unquoted = re.sub(r"'[^']*'", "", script.strip())
+    commands = max(1, round(len(re.findall(r"[;\n|&]+", unquoted)) * cut.share))
     if cut.seconds < SHORT and commands > 1:
         how = f"trap 'n=$((${{n:-0}} + 1)); [ $n -le {commands} ] || kill -KILL -$$' DEBUG\n"
         start = "setsid -w bash"
@@ -110,10 +109,21 @@ def frames(cut: Cut) -> Callable[[Any, str], str]:
 
     def frame(part: Any, marker: str) -> str:
         steps: list[tuple[Change, Step]] = []
-        for change, step in part.steps:
+        first = None
+        for number, (change, step) in enumerate(part.steps):
             where = cut.place(change)
-            steps.append((change, replace(step, script=cut_script(step.script, where, cut)) if where else step))
-        return original(replace(part, steps=tuple(steps)), marker)
+            if where in ("before", "too far"):
+                first = number, where
+            elif where:
+                step = replace(step, script=cut_script(step.script, where, cut))
+            steps.append((change, step))
+        script = original(replace(part, steps=tuple(steps)), marker)
+        if first:
+            # Where the script says that the step begins, or ends because nobody listens any more.
+            head, said, tail = script.partition(f"printf '@%s %s\\n' {marker} {first[0]} ||")
+            assert said
+            script = f"{head}\n{pause(first[1].replace(' ', '-'))}\n{said}{tail}"
+        return script
 
     return frame
 

@@ -14,18 +14,20 @@ FLAGS = (
     "--set=docker.repository_key=inventory/secrets/docker.asc",
 )
 
-# The names are Docker's; what they hold are Debian's own packages.
+# The names are Docker's; what they hold is what Debian's own packages hold.
 MAKE = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >/dev/null; apt-get install -y -qq --no-install-recommends gnupg apt-utils >/dev/null
 repository=/srv/docker/dists/trixie/stable/binary-$(dpkg --print-architecture); mkdir -p $repository /srv/docker/pool
-make() {
-  mkdir -p /tmp/$1/DEBIAN
-  printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\nMaintainer: nobody <nobody@example.org>\\nDescription: stand-in\\nDepends: %s\\n' $1 "$2" >/tmp/$1/DEBIAN/control
+cd /tmp; apt-get -qq download docker.io docker-cli docker-compose containerd
+make() { # OWN_NAME DEBIANS_NAME DEPENDS
+  dpkg-deb -R /tmp/$2_*.deb /tmp/$1
+  sed -i -E "/^(Breaks|Conflicts|Replaces|Provides|Recommends|Suggests):/d; s/^Package: .*/Package: $1/; s/^Depends: .*/Depends: $3/" /tmp/$1/DEBIAN/control
   dpkg-deb -b /tmp/$1 /srv/docker/pool/$1.deb >/dev/null
 }
-make docker-ce "docker.io, iptables"; make docker-ce-cli docker-cli; make containerd.io containerd; make docker-compose-plugin docker-compose
+make docker-ce docker.io "containerd.io, iptables, adduser"; make docker-ce-cli docker-cli libc6
+make containerd.io containerd runc; make docker-compose-plugin docker-compose libc6
 cd /srv/docker; apt-ftparchive packages pool >$repository/Packages
 apt-ftparchive -o APT::FTPArchive::Release::Suite=trixie -o APT::FTPArchive::Release::Components=stable release dists/trixie >/tmp/Release
 mv /tmp/Release dists/trixie/Release

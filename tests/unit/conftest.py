@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import select
 import signal
@@ -158,6 +159,47 @@ class Machine:
     def deploy(self, *resources: Resource) -> Done:
         """Bring the machine to what the resources want; what is refused is not touched."""
         return self.carry_out(self.plan(*resources))
+
+
+class Docker:
+    """A `docker` program that knows things by name, and writes down what else it is asked to do."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.things, self._said = machine, machine.folder / "docker", machine.folder / "docker-said"
+        self.things.mkdir()
+        self.answers(True)
+
+    def answers(self, does: bool, otherwise: str = "exit 0") -> None:
+        """Whether its daemon is there; `otherwise` is what it does when it is asked for anything but what it knows."""
+        self.machine.places["[ -S /run/docker.sock ]"] = "true" if does else "false"
+        inspect = (
+            f'while [ "$1" != -- ]; do shift; done; shift; status=0; cd {self.things}\n'
+            'for one do cat -- "$(printf %s "$one" | tr / _)" || status=1; done; exit $status'
+        )
+        asked = f'case $1 in\ninspect) {inspect};;\nversion) exit 0;;\nesac\necho "$*" >>{self._said}\n{otherwise}'
+        self.machine.program("docker", asked if does else "exit 1")
+
+    def has(self, name: str, what: dict[str, Any]) -> None:
+        """A network or an image, as its JSON."""
+        (self.things / name.replace("/", "_")).write_text(json.dumps(what) + "\n")
+
+    def runs(self, name: str, mark: str = "", project: str = "", **more: Any) -> None:
+        """A container, as the line that our own format makes of it."""
+        facts = {"status": "running", "started": "2026-01-01T00:00:00Z", "pid": 1, **more}
+        line = "|".join(map(str, (name, facts["status"], facts["started"], facts["pid"], mark, project)))
+        (self.things / name).write_text(line + "\n")
+
+    @property
+    def said(self) -> list[str]:
+        return self._said.read_text().splitlines() if self._said.exists() else []
+
+    def is_missing(self) -> None:
+        self.machine.places["command -v docker"] = "command -v no-docker-here"
+
+
+@pytest.fixture
+def docker(machine: Machine) -> Docker:
+    return Docker(machine)
 
 
 @pytest.fixture

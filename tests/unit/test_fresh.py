@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from converge.resource import Unknown
 from converge.resources.fresh import FreshContainer, FreshUnit
 
 
@@ -18,15 +19,15 @@ def config(tmp_path):
 
 
 @pytest.fixture
-def started(machine):
+def started(machine, docker):
     """Lets the unit and the container have started so many seconds ago; None when they do not run."""
 
     def ago(seconds: float | None) -> None:
         at = None if seconds is None else int(time.time() - seconds)
-        said = f'echo "$*" >>{machine.folder}/said'
-        machine.program("systemctl", f'[ "$1" = show ] || {said}\n' + ("echo" if at is None else f"echo @{at}"))
-        inspect = "exit 1" if at is None else f"date -u -d @{at} +%Y-%m-%dT%H:%M:%S.123456789Z"
-        machine.program("docker", f'case "$*" in "container inspect -f"*) {inspect};; version*) ;; *) {said};; esac')
+        block = f"Id=docker.service\nLoadState=loaded\nActiveEnterTimestamp={'' if at is None else f'@{at}'}"
+        machine.program("systemctl", f"[ \"$1\" != show ] || cat <<'END'\n{block}\nEND")
+        if at is not None:
+            docker.runs("nginx", started=time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", time.gmtime(at)))
 
     return ago
 
@@ -74,18 +75,21 @@ def test_what_does_not_run_is_absent(machine, config, started, kind):
     assert machine.read(fresh(kind, config)) == [None]
 
 
-def test_without_docker_a_container_is_absent(machine, config):
-    machine.places["command -v docker"] = "command -v no-docker-here"
+def test_without_docker_a_container_is_absent(machine, docker, config):
+    docker.is_missing()
     assert machine.read(fresh("container", config)) == [None]
 
 
-def test_several_containers_are_told_apart(machine, config, tmp_path):
-    other = tmp_path / "other"
-    machine.program("docker", f'case "$*" in *nginx) date -u -d @{int(time.time()) - 60} +%FT%TZ;; *) exit 1;; esac')
-    os.utime(config)
-    wanted = [FreshContainer(name, (str(config),), ("true",)) for name in ("minio", "nginx")]
-    assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [None, "older files"]
-    assert not other.exists()
+def test_docker_that_does_not_answer_is_unknown_never_absent(machine, docker, config):
+    docker.answers(False)
+    assert isinstance(machine.read(fresh("container", config))[0], Unknown)
+
+
+def test_several_containers_are_told_apart(machine, docker, config):
+    docker.runs("nginx", started="2020-01-01T00:00:00Z")
+    docker.runs("other", started="2100-01-01T00:00:00Z")
+    wanted = [FreshContainer(name, (str(config),), ("true",)) for name in ("minio", "nginx", "other")]
+    assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [None, "older files", "its files as they are"]
 
 
 def test_only_a_restart_disrupts(config):
@@ -100,9 +104,9 @@ def test_a_change_of_one_of_its_files_earlier_in_the_chain_makes_it_necessary(co
     assert not fresh("unit", config).undone_by(thing("/another/file"))
 
 
-def test_a_reload_that_fails_puts_the_previous_files_back(machine, config, started):
+def test_a_reload_that_fails_puts_the_previous_files_back(machine, docker, config, started):
+    docker.answers(True, otherwise="echo 'unknown directive' >&2; exit 1")
     started(3600)
-    machine.program("docker", 'case "$1" in exec) echo "unknown directive" >&2; exit 1;; container) date -u -d @1000 +%FT%TZ;; esac')
     kept = machine.folder / "stowage" / f"previous{config}"
     kept.parent.mkdir(parents=True)
     kept.write_text("old")
@@ -113,8 +117,8 @@ def test_a_reload_that_fails_puts_the_previous_files_back(machine, config, start
     assert config.read_text() == "old"
 
 
-def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine, config, started):
+def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine, docker, config, started):
+    docker.answers(True, otherwise="exit 1")
     started(3600)
-    machine.program("docker", 'case "$1" in exec) exit 1;; container) date -u -d @1000 +%FT%TZ;; esac')
     assert machine.deploy(fresh("container", config)).failed
     assert config.read_text() == "new"

@@ -50,7 +50,7 @@ def tls(tmp_path):
 def test_each_resource_has_an_address_of_its_own(storage_host):
     host = storage_host()
     for name in ROLES:
-        addresses = [one.resource.address for one in planning.wanted(role(name), host)]
+        addresses = [want.resource.address for want in runs.prepare(host, [role(name)]).wants]
         assert sorted(set(addresses)) == sorted(addresses), f"role {name}"
         assert addresses, f"role {name} wants nothing"
         assert not [address for address in addresses if "\n" in address or address.endswith(":")]
@@ -190,7 +190,7 @@ def test_a_setting_recreates_the_services_that_it_is_about_and_no_others(storage
 
 ONCE = {
     "dpkg-query": 1,
-    "systemctl show -p Id": 1,
+    "systemctl show": 1,
     "getent passwd": 1,
     "getent group": 1,
     "lsblk -Pno": 1,
@@ -250,7 +250,7 @@ def holds_secret(text: str) -> bool:
 
 def before_of(resource: Resource) -> dict[str, str]:
     """A reading in which everything differs."""
-    return {key: "other 1" for key in (resource.desired() or {})} | {"content": "old", "type": "file", "mode": "0644"}
+    return {key: "other 1" for key in (resource.desired() or {})} | {"content": "old", "type": "file", "mode": "0644", "holds": "data", "source": "/dev/x"}
 
 
 def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host, tls):

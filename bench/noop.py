@@ -1,0 +1,194 @@
+"""`inv deploy` with nothing to do, against reading the same by hand, by pyinfra and by Ansible, near and far."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import environment
+import measure
+from checkout import Lab, by_kind, copy, host, lab, move
+from delay import distance, round_trip
+from measure import INV, ROOT, Failed, Times, run, turns, verdict
+
+PEERS = Path(__file__).resolve().parent / "peers"
+FEWER = max(3, measure.ROUNDS // 2)
+"""Rounds of Ansible without Mitogen, one of which takes as long as a hundred of ours."""
+
+EXPRESSED = """What each peer can say of the host's state, and so reads:
+
+| | Stowage | raw | pyinfra | Ansible |
+| --- | --- | --- | --- | --- |
+| system, packages, units, files, directories, group, user | yes | yes | all but the system | all but the system |
+| `daemon.json` by key | yes | reads it | as a whole file | as a whole file |
+| kernel settings | yes | yes | yes | no module in ansible-core |
+| drives: blank, ours or foreign; mount points beneath the mount | yes | reads them | no | no |
+| mounts: what is mounted, and fstab | yes | reads them | something is mounted there | no module in ansible-core |
+| network, containers | definition, files and image | reads them | a thing of that name exists | no module in ansible-core |
+| images by content | yes | reads them | no | no |
+| services answer over HTTP | yes | yes | no | yes |
+| configuration that is not loaded yet | yes | reads it | no | no |
+| buckets, by the API | yes, where said | no | no | no |
+
+raw is `ssh host sh` with bench/peers/raw.sh, which only reads and compares nothing. pyinfra runs with `-y` (without its first, dry pass).
+Ansible gathers no facts, pipelines, and keeps one connection for a run, but none from one run to the next.
+"""
+
+
+def main() -> None:
+    programs = environment.peers()
+    here = lab()
+    everything = by_kind(ROOT)
+    without = [one for one in host().settings.roles if one != "buckets"]
+    with copy() as place, tempfile.TemporaryDirectory(prefix="stowage-peers-") as folder:
+        peers = Path(folder)
+        (peers / "raw.sh").write_text(_raw(everything))
+        (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
+        lines: list[str] = []
+        for milliseconds in (0, 50):
+            with distance("127.0.0.1", here.port, milliseconds) as port:
+                move(place, port)
+                lines += _measured(milliseconds, place, peers, lab(place), programs, without)
+    measure.write("noop", "A deploy with nothing to do", [EXPRESSED, *lines])
+
+
+def _measured(milliseconds: int, place: Path, peers: Path, there: Lab, programs: Path, without: list[str]) -> list[str]:
+    pyinfra, ansible, mitogen = (_pyinfra(programs, peers, there), *(_ansible(programs, peers, there, one) for one in (False, True)))
+    script = (peers / "raw.sh").read_text()
+    quick: dict[str, Callable[[], object]] = {
+        "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
+        "raw": lambda: run(there.ssh("sh"), "Pid", stdin=None, input=script),
+        "Stowage, without the API": lambda: run([INV, "deploy", "--role", ",".join(without)], "nothing to do", cwd=place),
+        "`ssh host true`": lambda: run(there.ssh("true")),
+        "pyinfra": pyinfra,
+    }
+    slow = {"Stowage": quick["Stowage"], "Ansible with Mitogen": mitogen, "Ansible, pipelining": ansible}
+    fast, far = turns(quick), turns(slow, FEWER)
+    ours, limit = fast["Stowage"].median, 1.5 if milliseconds else 2.0
+    really = f" (measured on a connection that stands: {round_trip(milliseconds) * 1000:.1f} ms)" if milliseconds else ""
+    return [
+        f"### {milliseconds} ms of round trip{really}",
+        "",
+        *measure.table(fast),
+        "",
+        *measure.table(far),
+        "",
+        verdict("Stowage to raw", ours / fast["raw"].median, limit),
+        verdict("Stowage without the API to raw", fast["Stowage, without the API"].median / fast["raw"].median, limit),
+        verdict("pyinfra to Stowage", fast["pyinfra"].median / ours, 8, most=False),
+        *(verdict(f"{name} to Stowage", times.median / far["Stowage"].median, 20, most=False) for name, times in _ansibles(far)),
+        "",
+    ]
+
+
+def _ansibles(found: dict[str, Times]) -> list[tuple[str, Times]]:
+    return [(name, times) for name, times in found.items() if name != "Stowage"]
+
+
+def _raw(kinds: dict[str, list[Any]]) -> str:
+    """raw.sh, with the names of what it reads."""
+    projects = kinds["Project"]
+    services = [one for project in projects for one in project.services.values()]
+    paths = [one.path for one in kinds["File"]] + [one.path for one in projects]
+    names = {
+        "packages": sorted({name for one in kinds["Packages"] for name in one.names}),
+        "units": [one.unit for one in kinds["Unit"]],
+        "files": paths,
+        "directories": [one.path for one in kinds["Directory"]] + [one.path for one in kinds["JsonKeys"]],
+        "read": [one.path for one in kinds["JsonKeys"] + kinds["Sysctl"]],
+        "user": [one.name for one in kinds["User"]],
+        "mounts": [one.path for one in kinds["Mount"]],
+        "objects": [one["container_name"] for one in services]
+        + [one.network for one in kinds["Network"]]
+        + [one.reference for one in kinds["Image"]],
+        "bound": sorted({volume["target"] for one in services for volume in one["volumes"]}),
+        "urls": [url for one in kinds["Answers"] for url in one.urls],
+    }
+    return "".join(f"{key}='{' '.join(values)}'\n" for key, values in names.items()) + (PEERS / "raw.sh").read_text()
+
+
+def _wanted(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
+    """The same for pyinfra and Ansible, whose files lie in a folder."""
+    texts = [(one.path, one.text, one.owner, one.group, one.mode) for one in kinds["File"]]
+    texts += [(one.path, one.text(), "root", "root", "0644") for one in kinds["Project"]]
+    texts += [(one.path, _there(one.path), "root", "root", "0644") for one in kinds["JsonKeys"]]
+    files = []
+    for number, (path, text, owner, group, mode) in enumerate(texts):
+        source = folder / f"file{number}"
+        source.write_text(text)
+        files.append({"path": path, "source": str(source), "owner": owner, "group": group, "mode": mode})
+    return {
+        "packages": sorted({name for one in kinds["Packages"] for name in one.names}),
+        "units": [one.unit for one in kinds["Unit"]],
+        "files": files,
+        "directories": [{key: getattr(one, key) for key in ("path", "owner", "group", "mode")} for one in kinds["Directory"]],
+        "sysctl": [{"key": one.key, "value": one.value} for one in kinds["Sysctl"]],
+        "user": kinds["User"][0].name,
+        "mounts": [{"path": one.path, "device": f"LABEL={one.label}"} for one in kinds["Mount"]],
+        "networks": [one.network for one in kinds["Network"]],
+        "containers": [one["container_name"] for project in kinds["Project"] for one in project.services.values()],
+        "urls": [url for one in kinds["Answers"] for url in one.urls],
+    }
+
+
+def _there(path: str) -> str:
+    """A file of the host as it is: Stowage compares it by key, its peers as a whole."""
+    return run(lab().ssh("cat", path))
+
+
+def _pyinfra(programs: Path, peers: Path, there: Lab) -> Callable[[], object]:
+    data = {
+        "ssh_port": there.port,
+        "ssh_user": "root",
+        "ssh_key": str(there.key),
+        "ssh_known_hosts_file": str(there.known_hosts),
+        "ssh_strict_host_key_checking": "yes",
+    }
+    inventory = peers / f"inventory{there.port}.py"
+    inventory.write_text(f"lab = [('127.0.0.1', {data!r})]\n")
+    surroundings = {**os.environ, "WANTED": str(peers / "wanted.json"), "PYINFRA_PROGRESS": "off"}
+    command = [programs / "pyinfra", "-y", inventory, PEERS / "deploy_pyinfra.py"]
+
+    def once() -> None:
+        said = subprocess.run([str(one) for one in command], env=surroundings, cwd=peers, capture_output=True, text=True, check=False)
+        total = [line for line in said.stderr.splitlines() + said.stdout.splitlines() if "Grand total" in line]
+        counts = [word for word in (total or [""])[-1].split() if word.isdigit() or word == "-"]
+        if said.returncode or len(counts) < 3 or counts[1] not in ("0", "-"):
+            raise Failed(f"pyinfra ended with {said.returncode}: {(said.stderr + said.stdout).strip()[-400:]}")
+
+    return once
+
+
+def _ansible(programs: Path, peers: Path, there: Lab, mitogen: bool) -> Callable[[], object]:
+    words = [one for one in there.options if one not in ("-i", str(there.key))]
+    inventory = peers / f"inventory{there.port}.ini"
+    inventory.write_text(f"lab ansible_host=127.0.0.1 ansible_port={there.port} ansible_user=root ansible_ssh_private_key_file={there.key}\n")
+    (peers / "ansible.cfg").touch()
+    settings = {
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_SSH_ARGS": " ".join([*words, "-o ControlMaster=auto -o ControlPersist=5s"]),
+        "ANSIBLE_CONFIG": str(peers / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "LC_ALL": "C.UTF-8",
+    }
+    if mitogen:
+        settings |= {"ANSIBLE_STRATEGY_PLUGINS": str(environment.mitogen(programs)), "ANSIBLE_STRATEGY": "mitogen_linear"}
+    command = [programs / "ansible-playbook", "-i", inventory, "-e", f"@{peers / 'wanted.json'}", PEERS / "playbook.yml"]
+
+    def once() -> None:
+        with tempfile.TemporaryDirectory(prefix="cp-") as sockets:
+            place = {"ANSIBLE_SSH_CONTROL_PATH_DIR": sockets, "ANSIBLE_HOME": str(peers / "ansible")}
+            run(command, r"changed=0 +unreachable=0 +failed=0", env={**os.environ, **settings, **place})
+
+    return once
+
+
+if __name__ == "__main__":
+    main()

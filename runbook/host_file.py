@@ -1,0 +1,84 @@
+"""The host file of a new machine, commented."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import yaml
+
+from converge.ssh import Target
+from runbook.found import GIB, Found, human
+
+
+def host_file(target: Target, sudo_password: dict[str, str], found: Found, roles: list[str]) -> str:
+    """The text: how the machine is reached, its blank drives, and what its roles need to know of it."""
+    lines = [
+        f"# {target.name}, read from the machine by `inv host.add`: {found.system}, {found.machine}, root disk {human(found.root)}.",
+        f"ansible_host: {_value(target.address)}",
+        *([f"ansible_port: {target.port}"] if target.port else []),
+        *([f"ansible_user: {_value(target.user)}"] if target.user else []),
+        *([f"ansible_ssh_private_key_file: {_value(target.key_file)}"] if target.key_file else []),
+        *([f"ansible_become_password: {_mapping(sudo_password)}"] if sudo_password else []),
+        *_drives(found),
+        *(_docker(found.system) if "docker" in roles else []),
+        *(_minio(target.name, found) if "minio" in roles else []),
+        *(_nginx(found.address) if "nginx" in roles else []),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _drives(found: Found) -> list[str]:
+    head = ["", "# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank."]
+    drives = ["drives:" if found.blank else "drives: []  # no blank drive was found"]
+    for number, one in enumerate(found.blank, 1):
+        drive = {"device": one.link, "label": f"drive{number}", "path": f"/mnt/drive{number}"}
+        drives.append(f"  - {_mapping(drive)}  # {one.facts}")
+    return head + drives + [f"# not offered: {one.link} ({one.facts}): {one.holds}" for one in found.disks if one.holds]
+
+
+def _docker(system: str) -> list[str]:
+    if system.startswith("ubuntu"):
+        return ["", "docker:", "  packages: [docker.io, docker-compose-v2, iptables]"]
+    if system != "debian 12":
+        return []
+    return [
+        "",
+        "docker:",
+        "  # Debian 12 has no compose v2, so Docker's own repository. Its key, on this machine:",
+        "  # curl -fsSL https://download.docker.com/linux/debian/gpg -o inventory/docker.asc",
+        "  source: docker",
+        "  repository: https://download.docker.com/linux/debian",
+        "  suite: bookworm",
+        "  repository_key: inventory/docker.asc",
+    ]
+
+
+def _minio(name: str, found: Found) -> list[str]:
+    secrets = {what: {"file": f"inventory/secrets/{name}/{what}"} for what in ("root_user", "root_password")}
+    lines = ["", "minio:", *(f"  {what}: {_mapping(reference)}" for what, reference in secrets.items())]
+    smallest = min((one.size for one in found.blank), default=0)
+    if smallest > 1.5 * found.root > 0:
+        lines.append("  # Above the root disk, below the drives: what is no larger than this is never taken for a drive.")
+        lines.append(f"  root_drive_threshold: {round((found.root + smallest) / 2 / GIB)}GiB")
+    return lines
+
+
+def _nginx(address: str) -> list[str]:
+    return [
+        "",
+        "nginx:",
+        "  # Ports that Docker publishes are not held back by ufw: listen on the address of the network that may use them,",
+        f"  # such as {address or 'one of a private network'}.",
+        "  listen: 127.0.0.1",
+    ]
+
+
+def _value(value: object) -> str:
+    """A text for YAML: as it stands where that reads back as the same, quoted where not."""
+    text = str(value)
+    return text if re.fullmatch(r"[A-Za-z0-9_./@+-]+", text) and yaml.safe_load(text) == text else json.dumps(text)
+
+
+def _mapping(values: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in values.items()) + "}"

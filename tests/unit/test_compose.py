@@ -1,0 +1,296 @@
+"""Compose projects: what is written is what was meant, and only what must be made anew is made anew."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from converge.resource import Action, Unknown
+from converge.resources import compose
+from converge.resources.compose import LABEL, Answers, NoProject, Project
+from converge.resources.mount import Mount
+
+TEXT = some.text(some.characters(exclude_categories=["Cs"]))
+HOSTILE = ["$HOME ${X:-y} $$ $", "it's \"quoted\"", "a\nb\n", "- item", "key: value", "# remark", "yes", "0123", "{}", "é ✓ 🗄", "\\n \\", "%TAG", "&a *a !!x"]
+
+
+@pytest.fixture(autouse=True)
+def folder(machine, monkeypatch):
+    """Where compose files lie."""
+    monkeypatch.setattr(compose, "FOLDER", str(machine.folder / "etc"))
+    return machine.folder / "etc"
+
+
+def service(name: str, **more) -> dict:
+    return {"image": "silo:1", "container_name": name, "environment": {"A": "1"}, **more}
+
+
+def project(**more) -> Project:
+    return Project("minio", {name: service(name) for name in ("minio1", "minio2")}, **more)
+
+
+def written(machine, docker, wanted: Project, **states) -> None:
+    """Let the host have what is wanted, with some containers in another state: their mark, project and status."""
+    machine.deploy(wanted)
+    for name, definition in wanted.services.items():
+        docker.runs(definition["container_name"], **{"mark": wanted.hash_of(name), "project": wanted.project, **states.get(name, {})})
+
+
+def change_of(machine, wanted):
+    return machine.plan(wanted).changes[0]
+
+
+def undoubled(value):
+    """What compose makes of a value: a doubled dollar is one, and a single one would be filled in."""
+    if isinstance(value, str):
+        assert "$" not in value.replace("$$", "")
+        return value.replace("$$", "$")
+    if isinstance(value, dict):
+        return {key: undoubled(one) for key, one in value.items()}
+    return [undoubled(one) for one in value] if isinstance(value, list) else value
+
+
+def read_as_compose_does(wanted: Project) -> dict:
+    services = undoubled(yaml.safe_load(wanted.text()))["services"]
+    for one in services.values():
+        del one["labels"][LABEL]
+        if not one["labels"]:
+            del one["labels"]
+    return services
+
+
+@settings(max_examples=100, deadline=None)
+@given(some.dictionaries(some.text("ABC_", min_size=1), TEXT), some.lists(TEXT))
+def test_any_value_is_taken_literally(environment, command):
+    services = {"a": service("a", environment=environment, command=command)}
+    assert read_as_compose_does(Project("p", services)) == services
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, "\x7f", "\x85", "\u2028", "\ufeff", "\ufffe"])
+def test_hostile_values_are_taken_literally(value):
+    services = {"a": service("a", environment={"A": value}, labels={"x": value}, command=[value, {"deep": (value,)}])}
+    assert read_as_compose_does(Project("p", services)) == json.loads(json.dumps(services))
+
+
+def test_each_container_carries_the_hash_of_what_it_was_made_from():
+    labels = {name: one["labels"][LABEL] for name, one in yaml.safe_load(project().text())["services"].items()}
+    assert labels == {name: project().hash_of(name) for name in ("minio1", "minio2")}
+    assert labels["minio1"] != labels["minio2"]
+
+
+def test_only_what_is_about_a_service_changes_its_hash():
+    def hashes(wanted):
+        return [wanted.hash_of(name) for name in ("minio1", "minio2")]
+
+    one, two = hashes(project())
+    assert hashes(Project("minio", {"minio1": service("minio1", user="1"), "minio2": service("minio2")}))[1] == two
+    assert hashes(project(salt={"minio1": "new image"}))[0] != one
+    assert hashes(project(salt={"minio1": "new image"}))[1] == two
+    assert one not in hashes(project(networks={"stowage": {"external": True}}))
+    turned = Project("minio", {name: dict(reversed(service(name).items())) for name in ("minio1", "minio2")})
+    assert hashes(turned) == [one, two], "the order of keys means nothing"
+
+
+def test_nothing_on_the_host_is_absent(machine, docker):
+    assert change_of(machine, project()).action is Action.CREATE
+    docker.is_missing()
+    assert change_of(machine, project()).action is Action.CREATE
+
+
+def test_docker_that_does_not_answer_is_unknown_never_absent(machine, docker):
+    docker.answers(False)
+    assert isinstance(machine.read(project())[0], Unknown)
+
+
+def test_what_runs_as_the_file_says_is_well(machine, docker):
+    written(machine, docker, project())
+    assert change_of(machine, project()).action is Action.NONE
+
+
+@pytest.mark.parametrize(
+    ("state", "says", "disrupts"),
+    [
+        ({"mark": "0123456789abcdef"}, "minio2: its definition, files or image changed: recreated", True),
+        ({"mark": "0123456789abcdef", "status": "exited"}, "minio2: its definition, files or image changed: recreated", False),
+        ({"status": "exited"}, "minio2: is exited: started", False),
+        ({"status": "restarting"}, "minio2: is restarting: started", False),
+    ],
+)
+def test_a_container_that_is_not_as_it_should_be_is_named_with_what_happens_to_it(machine, docker, state, says, disrupts):
+    written(machine, docker, project(), minio2=state)
+    change = change_of(machine, project())
+    assert (change.action, change.disrupts) == (Action.UPDATE, disrupts)
+    assert change.resource.diff(change.before) == [says]
+
+
+def test_a_container_that_is_missing_is_made_and_the_others_are_left(machine, docker):
+    written(machine, docker, project())
+    (docker.things / "minio1").unlink()
+    change = change_of(machine, project())
+    assert change.resource.diff(change.before) == ["minio1: is not there: created"]
+    assert change.resource.changed(change.before) == ["minio1"]
+
+
+def test_a_file_that_was_changed_by_hand_is_written_again_and_no_container_touched(machine, docker, folder):
+    written(machine, docker, project())
+    (folder / "minio" / "compose.yaml").write_text("name: other")
+    change = change_of(machine, project())
+    assert (change.action, change.disrupts) == (Action.UPDATE, False)
+    before = len(docker.said)
+    assert machine.deploy(project()).failed is None
+    assert (folder / "minio" / "compose.yaml").read_text() == project().text()
+    assert not [line for line in docker.said[before:] if " up " in line]
+
+
+@pytest.mark.parametrize("state", [{"mark": "", "project": ""}, {"mark": "", "project": "minio"}, {"mark": "0123456789abcdef", "project": "other"}])
+@pytest.mark.parametrize("file", [True, False])
+def test_a_container_of_somebody_else_under_our_name_is_refused_and_left(machine, docker, folder, state, file):
+    written(machine, docker, project(), minio1=state)
+    if not file:
+        (folder / "minio" / "compose.yaml").unlink()
+    change = change_of(machine, project())
+    assert (change.action, change.why) == (Action.REFUSED, "a container named minio1 is there that Stowage did not make")
+
+
+def bound(source, target) -> Project:
+    volume = {"type": "bind", "source": str(source), "target": str(target)}
+    return Project("minio", {"minio1": service("minio1", volumes=[volume, {"type": "tmpfs", "target": "/tmp"}])})
+
+
+@pytest.mark.parametrize(("source", "target", "late"), [("a", "a", False), ("a", "b", True), ("gone", "b", False)])
+def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(machine, docker, tmp_path, source, target, late):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    wanted = bound(tmp_path / source, tmp_path / target)
+    # This very process stands for the container: what it sees is what lies there.
+    written(machine, docker, wanted, minio1={"pid": os.getpid()})
+    change = change_of(machine, wanted)
+    assert (change.action is Action.UPDATE) is late
+    if late:
+        assert change.disrupts
+        assert change.resource.diff(change.before) == ["minio1: was started before its drive was mounted: restarted"]
+        machine.deploy(wanted)
+        assert docker.said[-1].endswith("restart --timeout 90 -- minio1")
+
+
+def test_a_drive_that_is_mounted_in_this_plan_makes_its_containers_restart():
+    wanted = bound("/mnt/drive1/drive1", "/data")
+    assert wanted.undone_by(Mount("/mnt/drive1", "drive1"))
+    assert not wanted.undone_by(Mount("/mnt/drive10", "drive10"))
+    assert not wanted.undone_by(Mount("/mnt/drive", "drive"))
+
+
+def up_of(docker) -> list[str]:
+    return [line.partition(" -- ")[2] for line in docker.said if " up " in line]
+
+
+def test_each_service_is_made_alone_unless_all_must_change_together(machine, docker):
+    for together, services in ((False, "minio2"), (True, "minio1 minio2")):
+        wanted = project(together=together)
+        written(machine, docker, wanted, minio2={"mark": "0123456789abcdef"})
+        machine.deploy(wanted)
+        assert up_of(docker)[-1] == services
+
+
+def test_a_node_that_is_away_is_started_without_the_others_though_all_change_together(machine, docker):
+    written(machine, docker, project(together=True), minio2={"status": "exited"})
+    machine.deploy(project(together=True))
+    assert up_of(docker)[-1] == "minio2"
+
+
+def test_nothing_that_is_not_named_is_touched(machine, docker):
+    machine.deploy(project())
+    assert up_of(docker) == ["minio1 minio2"]
+    assert not [line for line in docker.said if "--remove-orphans" in line or "down" in line]
+    assert all("--pull never" in line and "--no-build" in line for line in docker.said if " up " in line)
+
+
+def test_a_file_that_compose_does_not_accept_leaves_the_old_one_and_the_containers(machine, docker, folder):
+    written(machine, docker, project())
+    docker.answers(True, otherwise='case "$*" in *config*) echo "services.a: unknown key"; exit 15;; esac')
+    done = machine.deploy(replace(project(), salt={"minio1": "x"}))
+    assert (done.failed.action, done.why.splitlines()) == (Action.UPDATE, ["ended with status 15", "services.a: unknown key"])
+    assert (folder / "minio" / "compose.yaml").read_text() == project().text()
+    assert [one.name for one in (folder / "minio").iterdir()] == ["compose.yaml"]
+    assert len(up_of(docker)) == 1
+
+
+def test_a_warning_stands_behind_the_name():
+    assert project(warning="no TLS").note(None) == "warning: no TLS"
+
+
+@pytest.mark.parametrize(("ids", "action"), [("", Action.NONE), ("a1\nb2", Action.REMOVE)])
+def test_a_project_that_is_no_longer_wanted_is_taken_down_where_it_has_containers(machine, docker, ids, action):
+    docker.answers(True, otherwise=f"printf '{ids}'")
+    change = change_of(machine, NoProject("nginx"))
+    assert change.action is action
+    machine.deploy(NoProject("nginx"))
+    assert bool([line for line in docker.said if " down " in line]) is (action is Action.REMOVE)
+
+
+def test_whether_a_project_is_gone_is_unknown_while_docker_does_not_answer(machine, docker):
+    docker.answers(False)
+    assert isinstance(machine.read(NoProject("nginx"))[0], Unknown)
+
+
+URLS = ("http://172.30.99.11:9000/live", "http://172.30.99.12:9000/live")
+
+
+@pytest.fixture
+def curl(machine):
+    """A curl that says these codes, one for each address in turn; several rounds one after the other."""
+
+    def says(*rounds: str) -> None:
+        (machine.folder / "rounds").write_text("\n".join(rounds) + "\n")
+        machine.program("curl", f"""
+codes=$(head -n 1 {machine.folder}/rounds); [ "$(wc -l <{machine.folder}/rounds)" = 1 ] || sed -i 1d {machine.folder}/rounds
+set -- $(printf '%s\\n' "$@" | grep ^http); for code in $codes; do echo "$code $1"; shift; done""")
+        machine.program("sleep", "exit 0")
+
+    return says
+
+
+@pytest.mark.parametrize(
+    ("codes", "symbol"), [("200 200", " "), ("200 503", "~"), ("503 200", "~"), ("000 200", "~"), ("000 000", "+"), ("", "+"), ("200", "~")]
+)
+def test_something_answers_when_all_of_its_addresses_do(machine, curl, codes, symbol):
+    curl(codes)
+    assert change_of(machine, Answers("minio", URLS)).action.value == symbol
+
+
+def test_several_that_answer_are_told_apart(machine, curl):
+    curl("200 200 503")
+    changes = machine.plan(Answers("minio", URLS), Answers("nginx", ("http://172.30.99.10:9000/alive",))).changes
+    assert [one.action.value for one in changes] == [" ", "~"]
+    assert changes[1].resource.diff(changes[1].before) == ["http://172.30.99.10:9000/alive: 503 -> 200"]
+
+
+def test_a_host_without_curl_has_nothing_that_answers(machine):
+    machine.places["command -v curl"] = "command -v no-curl-here"
+    assert machine.read(Answers("minio", URLS)) == [None]
+
+
+def test_it_is_waited_for_until_all_answer(machine, curl):
+    curl("000 000", "200 503", "200 200")
+    (step,) = Answers("minio", URLS).fix(None)
+    assert machine.run(f"set -e\n{step.script}")[0] == 0
+
+
+def test_what_does_not_answer_in_time_is_an_error_with_what_each_address_said(machine, curl):
+    curl("200 503")
+    (step,) = Answers("minio", URLS, within=20).fix(None)
+    status, said = machine.run(f"set -e\n{step.script}")
+    assert status == 1
+    assert said.splitlines()[-3:] == ["no answer after 20 s:", f"200 {URLS[0]}", f"503 {URLS[1]}"]
+    assert said.splitlines()[0] == f"waiting: 200 {URLS[0]} 503 {URLS[1]} ", "it is never silent for long"
+
+
+def test_what_stands_behind_a_project_answers_anew_when_that_changes():
+    assert Answers("minio", URLS).undone_by(project())
+    assert not Answers("minio", URLS).undone_by(Mount("/mnt/a", "a"))
