@@ -118,9 +118,9 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
     from runbook import drive
 
     one = _one(c, host)
-    if drive.replace(one, label, yes, _said()):
-        _deploy(c, one.name, "", None, check=False, diff=True, full=False, yes=True, json=False)
-        drive.follow_healing(one)
+    drive.replace(one, label, yes, _said())
+    _deploy(c, one.name, "", None, check=False, diff=True, full=False, yes=yes, json=False)
+    drive.follow_healing(one)
 
 
 @command(

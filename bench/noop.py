@@ -47,7 +47,7 @@ def main() -> None:
     without = [one for one in host().settings.roles if one != "buckets"]
     with copy() as place, tempfile.TemporaryDirectory(prefix="stowage-peers-") as folder:
         peers = Path(folder)
-        (peers / "raw.sh").write_text(_raw(everything))
+        (peers / "raw.sh").write_text(raw_script(everything))
         (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
         lines: list[str] = []
         for milliseconds in (0, 50):
@@ -90,7 +90,7 @@ def _ansibles(found: dict[str, Times]) -> list[tuple[str, Times]]:
     return [(name, times) for name, times in found.items() if name != "Stowage"]
 
 
-def _raw(kinds: dict[str, list[Any]]) -> str:
+def raw_script(kinds: dict[str, list[Any]]) -> str:
     """raw.sh, with the names of what it reads."""
     projects = kinds["Project"]
     services = [one for project in projects for one in project.services.values()]

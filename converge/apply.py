@@ -76,10 +76,12 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
         if isinstance(part.steps[0][1], Shell):
             why = _run_shell(shell, part, seen, finish_up_to, report)
         else:
-            if first not in seen:
-                seen.append(first)
-                report("begin", first, part.steps[0][1].says)
-            why = _run_other(link, part.steps[0][1], first, report)
+            why = "" if first in seen or not shell.run(f"[ ! -e {STOP} ]")[0] else "stopped"
+            if not why:
+                if first not in seen:
+                    seen.append(first)
+                    report("begin", first, part.steps[0][1].says)
+                why = _run_other(link, part.steps[0][1], first, report)
         if why:
             result.stopped = why == "stopped"
             result.failed = None if result.stopped else open_changes[0]
@@ -98,14 +100,18 @@ def _run_shell(
     """Run one frame of steps; an empty answer is success."""
     tail: list[str] = []
     current: list[Change] = []
+    stopped: list[Change] = []
 
     def on_line(line: str) -> None:
         if line.startswith(f"@{shell.marker} "):
-            change = part.steps[int(line.split(" ")[1])][0]
+            _, number, *stop = line.split(" ")
+            change = part.steps[int(number)][0]
             current[:] = [change]
             tail.clear()
             finish_up_to(change)
-            if change not in seen:
+            if stop:
+                stopped.append(change)
+            elif change not in seen:
                 seen.append(change)
                 report("begin", change, "")
         elif line.strip():
@@ -113,7 +119,7 @@ def _run_shell(
             report("says", current[0] if current else part.steps[0][0], line)
 
     status, _ = shell.run(frame(part, shell.marker), on_line)
-    if status == 130:
+    if stopped:
         return "stopped"
     return "" if status == 0 else "\n".join([f"ended with status {status}", *tail[-TAIL:]])
 
@@ -125,7 +131,7 @@ def frame(part: _Part, marker: str) -> str:
     for number, (change, step) in enumerate(part.steps):
         assert isinstance(step, Shell)
         if change is not before:
-            lines.append(f"[ ! -e {STOP} ] || exit 130")
+            lines.append(f"[ ! -e {STOP} ] || {{ printf '@%s %s stop\\n' {quote(marker)} {number}; exit 130; }}")
             before = change
         lines.append(f"printf '@%s %s\\n' {quote(marker)} {number} || exit 141")
         # Not `( ... ) || exit`: a shell ignores `set -e` on the left of `||`.

@@ -27,7 +27,8 @@ def render(host: Any, name: str, **values: Any) -> str:
             host, f"templates/{(error.filename and error.name) or name}:{error.lineno}", str(error.message)
         ) from None
     except jinja2.TemplateNotFound as error:
-        raise _broken(host, f"templates/{name}", f"there is no template {error.name}") from None
+        where = _place(error, folder) or f"templates/{name}"
+        raise _broken(host, where, f"templates/{error.name} is not there", f"git status templates; mend {where}") from None
     except Exception as error:
         where = _place(error, folder) or f"templates/{name}"
         said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
@@ -45,11 +46,11 @@ def _place(error: BaseException, folder: Path) -> str:
     return place
 
 
-def _broken(host: Any, where: str, why: str) -> Trouble:
+def _broken(host: Any, where: str, why: str, hint: str = "") -> Trouble:
     return Trouble(
         "a template cannot be rendered",
         where=host.name,
         why=f"{where}: {why}",
         untouched="nothing was changed",
-        hint=f"mend {where}",
+        hint=hint or f"mend {where}",
     )

@@ -138,7 +138,7 @@ def endpoints(nodes: Any) -> list[str]:
     """The cluster's endpoints: `minio{1...4}` where the names are numbered without a gap, which MinIO's pools want."""
     if len(nodes) == 1:
         return ["/data"]
-    numbered = [re.fullmatch(r"(.*?)(\d+)", node.name) for node in nodes]
+    numbered = [re.fullmatch(r"(.*\D|)(0|[1-9]\d*)", node.name) for node in nodes]
     if all(numbered):
         prefixes = {one[1] for one in numbered if one}
         numbers = [int(one[2]) for one in numbered if one]

@@ -32,6 +32,13 @@ def nginx(host: Any) -> Wanted:
             hint="see inventory/group_vars/weatherlearn.yml",
         )
     reference = image(host, settings.image).reference
+    if host.settings.minio is None:
+        raise Trouble(
+            "the role nginx has nothing to stand before",
+            where=host.name,
+            why="the inventory has no minio section",
+            hint="see inventory/group_vars/weatherlearn.yml",
+        )
     # Proven by the very program that will read it; the directory is bound, since a renamed file stays the old one inside.
     check = (
         f"docker run --rm --network none --read-only --tmpfs /tmp -u {owner.uid}:{owner.uid} -v {HERE}:{INSIDE}:ro"
@@ -88,11 +95,11 @@ def _certificates(host: Any) -> list[File]:
 def _read(host: Any, name: str, path: str) -> str:
     try:
         return str((host.root / Path(path).expanduser()).read_text())
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise Trouble(
             f"nginx.tls.{name} cannot be read",
             where=host.name,
-            why=f"{path}: {error.strerror}",
+            why=f"{path}: {getattr(error, 'strerror', None) or 'it is not text'}",
             untouched="nothing was changed",
             hint=f"ls -l {path}",
         ) from None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import Any
 
+from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
 from converge.resources.filesystem import RECORDS
 from converge.root_shell import RootShell, holder
@@ -62,8 +62,8 @@ def show(host: Any, as_json: bool) -> None:
         )
 
 
-def replace(host: Any, label: str, yes: bool, command: str) -> bool:
-    """Let a blank drive take the place of the recorded one at the next deploy; False when that was not agreed to.
+def replace(host: Any, label: str, yes: bool, command: str) -> None:
+    """Let a blank drive take the place of the recorded one at the next deploy, if that is agreed to.
 
     Refused while another drive is away or heals: the cluster must be able to lose this one.
     """
@@ -74,15 +74,15 @@ def replace(host: Any, label: str, yes: bool, command: str) -> bool:
             f"there is no drive {label}",
             where=host.name,
             why=f"drives are {known}",
+            untouched="nothing was changed",
             hint=f"inv drives.list --host {host.name}",
         )
     _may_be_replaced(host, label)
     print(
-        f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it."
+        f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it.",
+        flush=True,
     )
-    if not yes and not (sys.stdin.isatty() and input(f"Type {host.name} to go on: ").strip() == host.name):
-        print("nothing was changed")
-        return False
+    agreed(f"Type {host.name} to go on: ", yes, word=host.name)
     link = connect(host.target)
     try:
         shell = RootShell(link, holder(command))
@@ -103,7 +103,6 @@ def replace(host: Any, label: str, yes: bool, command: str) -> bool:
             hint=f"inv drives.list --host {host.name}",
             code=REFUSED,
         )
-    return True
 
 
 def _may_be_replaced(host: Any, label: str) -> None:
@@ -119,7 +118,7 @@ def _may_be_replaced(host: Any, label: str) -> None:
         raise Trouble(
             f"{label} cannot be replaced now",
             where=host.name,
-            why=f"{', '.join(others)} is away or heals: two at once would lose data",
+            why=f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} away or healing: two at once would lose data",
             untouched="nothing was changed",
             hint=f"inv status --host {host.name}",
             code=REFUSED,

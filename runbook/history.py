@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
+from converge.cli import agreed
 from converge.errors import Trouble
 from converge.root_shell import LOCK, describe
 from converge.run import AUDIT
@@ -48,13 +48,8 @@ def unlock(host: Any, yes: bool) -> None:
     if not holders.strip():
         print(f"{host.name}: nobody holds the lock")
         return
-    print(f"{host.name}: locked by {describe(holders.splitlines()[0])}")
-    if not yes and not (
-        sys.stdin.isatty()
-        and input("End what holds it? A command that runs is cut off. [y/N] ").strip().lower() in ("y", "yes")
-    ):
-        print("nothing was changed")
-        return
+    print(f"{host.name}: locked by {describe(holders.splitlines()[0])}", flush=True)
+    agreed("End what holds it? A command that runs is cut off. [y/N] ", yes)
     _root(host, _END_HOLDERS)
     print(f"{host.name}: the lock is free; the next deploy finishes what was cut off")
 

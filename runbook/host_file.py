@@ -59,7 +59,9 @@ def _minio(name: str, found: Found) -> list[str]:
     lines = ["", "minio:", *(f"  {what}: {_mapping(reference)}" for what, reference in secrets.items())]
     smallest = min((one.size for one in found.blank), default=0)
     if smallest > 1.5 * found.root > 0:
-        lines.append("  # Above the root disk, below the drives: what is no larger than this is never taken for a drive.")
+        lines.append(
+            "  # Above the root disk, below the drives: what is no larger than this is never taken for a drive."
+        )
         lines.append(f"  root_drive_threshold: {round((found.root + smallest) / 2 / GIB)}GiB")
     return lines
 

@@ -38,7 +38,11 @@ def newcomer(
     root: Path, name: str, address: str, user: str = "", port: int = 0, key: str = "", group: str = "", sudo: str = ""
 ) -> Newcomer:
     """What was typed, checked: it becomes the name of a file and a part of commands."""
-    for what, value, pattern in (("host's name", name, NAME), ("address", address, ADDRESS), ("user's name", user, USER)):
+    for what, value, pattern in (
+        ("host's name", name, NAME),
+        ("address", address, ADDRESS),
+        ("user's name", user, USER),
+    ):
         if value and not pattern.fullmatch(value):
             raise Trouble(f"{value!r} cannot be a {what}", untouched=NOTHING, hint="inv --help host.add")
     key_file = root / Path(key).expanduser() if key else None
@@ -89,16 +93,21 @@ def _named(found: Found) -> str:
 
 
 def _found(new: Newcomer) -> Found:
-    link = _link(new)
+    link: Link | None = None
     try:
+        link = _link(new)
         return read(link)
     except Trouble as trouble:
-        if trouble.code == ERROR and "wants a password" in trouble.what:
-            trouble.hint = f"the same with --sudo-password file:PATH, or --user root if it may log in at {new.target.address}"
+        if trouble.code == ERROR and "password" in trouble.what:
+            given = "correct what --sudo-password names"
+            trouble.hint = (
+                given if new.sudo_password else "the same with --sudo-password file:PATH, or with --user root"
+            )
         trouble.untouched = trouble.untouched or "nothing was written"
         raise
     finally:
-        link.close()
+        if link:
+            link.close()
 
 
 def _link(new: Newcomer) -> Link:
@@ -165,7 +174,13 @@ def _depth(line: str) -> int:
 def _by_hand(group: str, name: str) -> Trouble:
     lines = f"{group}:\n  hosts:\n    {name}:"
     why = "it is written in a way that is better edited by hand; these lines belong there:"
-    return Trouble("the host could not be put in", "inventory/hosts.yml", f"{why}\n{lines}", NOTHING, "put them in, then the same command again")
+    return Trouble(
+        "the host could not be put in",
+        "inventory/hosts.yml",
+        f"{why}\n{lines}",
+        NOTHING,
+        "put them in, then the same command again",
+    )
 
 
 def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from converge.errors import REFUSED, Trouble
+from converge.errors import ERROR, REFUSED, Trouble
 from converge.root_shell import RootShell, holder
 from converge.shell import quote, sh
 from converge.ssh import connect
@@ -33,15 +33,26 @@ def logs(host: Any, service: str, lines: int, follow: bool, since: str) -> None:
             f"docker logs --timestamps --tail {int(lines)}{more} -- {quote(name)} 2>&1 | sed {quote('s/^/' + name + '  /')}{' &' if follow else ''}"
             for name in chosen
         )
-        pipe = link.shell(many + ("\nwait" if follow else ""))
+        pipe = link.shell(_NEEDS_DOCKER + many + ("\nwait" if follow else ""))
         pipe.close_stdin()
         while raw := pipe.readline(None):
             sys.stdout.write(raw.decode(errors="replace"))
             sys.stdout.flush()
+        if pipe.exit_status() == _NO_DOCKER:
+            raise _not_deployed(host)
     except KeyboardInterrupt:
         pass
     finally:
         link.close()
+
+
+_NO_DOCKER = 69
+_NEEDS_DOCKER = f"command -v docker >/dev/null || exit {_NO_DOCKER}\n"
+
+
+def _not_deployed(host: Any) -> Trouble:
+    hint = f"inv deploy --host {host.name}"
+    return Trouble("there is no Docker", host.name, "nothing runs there yet", "nothing was changed", hint)
 
 
 def _must_be_known(host: Any, service: str) -> None:
@@ -59,18 +70,15 @@ def restart(host: Any, service: str, command: str) -> None:
     """Restart the edge, or all MinIO nodes together, under the lock; refused when writes would not survive it anyway."""
     if service not in ("minio", "nginx"):
         nodes = service_names(host)
-        why = (
-            "MinIO's nodes are one unit and restart together"
-            if service in nodes
-            else f"services are {', '.join(nodes)}"
-        )
         raise Trouble(
-            f"{service} cannot be restarted alone",
+            f"{service} cannot be restarted alone" if service in nodes else f"there is no service {service}",
             where=host.name,
-            why=why,
+            why="MinIO's nodes are one unit and restart together"
+            if service in nodes
+            else "services are minio and nginx",
             untouched="nothing was changed",
             hint=f"inv restart minio --host {host.name}",
-            code=REFUSED,
+            code=REFUSED if service in nodes else ERROR,
         )
     if service == "minio":
         _all_must_be_well(host)
@@ -78,9 +86,11 @@ def restart(host: Any, service: str, command: str) -> None:
     try:
         shell = RootShell(link, holder(command))
         project, names = service, [name for name in service_names(host) if (name == "nginx") == (service == "nginx")]
-        before = "docker exec nginx nginx -t -q -c /etc/stowage/nginx.conf" if service == "nginx" else ""
-        script = f"set -e\n{before}\ndocker compose -p {project} -f /etc/stowage/{project}/compose.yaml restart --timeout 90 2>&1"
+        before = "docker exec nginx nginx -t -q -c /etc/stowage/nginx.conf 2>&1" if service == "nginx" else ""
+        script = f"{_NEEDS_DOCKER}set -e\n{before}\ndocker compose -p {project} -f /etc/stowage/{project}/compose.yaml restart --timeout 90 2>&1"
         status, said = shell.run(script, lambda line: print(f"  {line}", flush=True) if line.strip() else None)
+        if status == _NO_DOCKER:
+            raise _not_deployed(host)
         if status:
             raise Trouble(
                 f"{service} was not restarted", where=host.name, why=said[-600:], hint=f"inv status --host {host.name}"

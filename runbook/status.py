@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from converge import run as runs
-from converge.errors import UNREACHABLE, Trouble
+from converge.errors import PENDING, UNREACHABLE, Trouble
 from converge.resource import Action
 from converge.role import Role
 from converge.root_shell import LOCK, describe
@@ -55,6 +55,8 @@ class Status:
 
     host: str
     error: str = ""
+    code: int = UNREACHABLE
+    """The exit code, where there is an error."""
     drives: list[Drive] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     quorum: str = ""
@@ -78,10 +80,9 @@ def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Sta
         try:
             found[host.name] = of_host(host, roles[host.name])
         except Trouble as trouble:
-            why = f": {trouble.why}" if trouble.why else ""
-            found[host.name] = Status(
-                host.name, error=f"{trouble.what}{why}", next=[trouble.hint] if trouble.hint else []
-            )
+            joint = "\n" if "\n" in trouble.why else ": "
+            said = joint.join(filter(None, (trouble.what, trouble.why)))
+            found[host.name] = Status(host.name, said, trouble.code, next=[trouble.hint] if trouble.hint else [])
 
     threads = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
     for thread in threads:
@@ -273,6 +274,11 @@ def _advice(status: Status, host: Any) -> list[str]:
             advice.append(
                 f"{node.name} is {node.state}: inv logs --service {node.name} --host {host.name}, then inv deploy --host {host.name}"
             )
+    if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not advice:
+        advice.append(f"the cluster: {status.quorum}: inv logs --host {host.name}")
+    for url, code in status.endpoints.items():
+        if code[:1] not in "23" and not advice:
+            advice.append(f"{url} answers {code}: inv logs --service nginx --host {host.name}")
     if status.drift and not advice:
         advice.append(f"inv check --host {host.name} shows the differences, inv deploy --host {host.name} mends them")
     if status.under_way:
@@ -292,7 +298,13 @@ def human(size: float) -> str:
 def lines(status: Status) -> list[str]:
     """The screen of one host."""
     if status.error:
-        return [f"{status.host}: DOWN, {status.error}", *(f"  next       {one}" for one in status.next)]
+        what, *why = status.error.splitlines()
+        state = "DOWN" if status.code == UNREACHABLE else "NOT READ"
+        return [
+            f"{status.host}: {state}, {what}",
+            *(f"  why        {line}" for line in why),
+            *(f"  next       {one}" for one in status.next),
+        ]
     found = [f"{status.host}: {'all is well' if status.healthy else 'needs you'}"]
     for drive in status.drives:
         state = drive.problem.upper() or f"{human(drive.used)} of {human(drive.size)} used"
@@ -315,10 +327,10 @@ def lines(status: Status) -> list[str]:
 
 
 def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
-    """Print the status of hosts; the exit code is 0 when all is well, 2 when something needs a person, 4 for a dead host."""
+    """Print the status of hosts; the exit code is 0 when all is well, 2 when something needs a person, else that of the error."""
     found = of_hosts(hosts, roles)
     if as_json:
         print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
     else:
         print("\n".join(line for one in found for line in lines(one)))
-    return max((UNREACHABLE if one.error else 0 if one.healthy else 2 for one in found), default=0)
+    return max((one.code if one.error else 0 if one.healthy else PENDING for one in found), default=0)

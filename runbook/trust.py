@@ -46,7 +46,14 @@ def _must_be_trustworthy(target: Target, shown: HostKey, known: Known, yes: bool
     print("The key has CHANGED: somebody may stand between. Ask who keeps the machine whether it was installed anew.")
     if yes or not sys.stdin.isatty():
         why, hint = "a person must compare the two", f"inv host.trust {target.name}, on a terminal"
-        raise Trouble("a changed key is pinned only by a person who says so", target.name, why, "nothing was pinned", hint, REFUSED)
+        raise Trouble(
+            "a changed key is pinned only by a person who says so",
+            target.name,
+            why,
+            "nothing was pinned",
+            hint,
+            REFUSED,
+        )
 
 
 def _pin(file: Path, name: str, key: str) -> None:

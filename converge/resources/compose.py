@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -15,6 +16,8 @@ from converge.shell import quote, sh, words
 
 LABEL = "org.stowage.hash"
 FILE = "compose.yaml"
+# What YAML does not take as it stands, though JSON does.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 FOLDER = "/etc/stowage"
 GRACE = 90
 """Seconds that a service may take to stop; a storage server flushes for up to a minute."""
@@ -56,7 +59,12 @@ class Project(Resource):
             for name, definition in self.services.items()
         }
         whole = {"name": self.project, "services": services, "networks": self.networks}
-        return json.dumps(_dollars(whole), indent=2, ensure_ascii=False) + "\n"
+        return (
+            _UNPRINTABLE.sub(
+                lambda one: f"\\u{ord(one[0]):04x}", json.dumps(_dollars(whole), indent=2, ensure_ascii=False)
+            )
+            + "\n"
+        )
 
     def desired(self) -> State:
         return {FILE: hashlib.sha256(self.text().encode()).hexdigest()} | {
@@ -197,11 +205,9 @@ class NoProject(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[NoProject]) -> str:
-        filters = "\n".join(
-            f"printf '%s\\n' \"$(docker ps -aq --filter label=com.docker.compose.project={quote(one.project)} | wc -l)\""
-            for one in wanted
-        )
-        return GUARD + filters
+        names = words(one.project for one in wanted)
+        ask = 'ids=$(docker ps -aq --filter "label=com.docker.compose.project=$name") || exit 1'
+        return GUARD + f"for name in {names}; do {ask}; set -- $ids; echo $#; done"
 
     @classmethod
     def read(cls, wanted: Sequence[NoProject], answer: str) -> list[Reading]:

@@ -121,11 +121,8 @@ class Network(Resource):
     def read(cls, wanted: Sequence[Network], answer: str, *shared: str) -> list[Reading]:
         from ipaddress import ip_network
 
-        have = {
-            one["Name"]: one["IPAM"]["Config"][0]["Subnet"]
-            for one in others(shared[0], "IPAM")
-            if one["IPAM"].get("Config")
-        }
+        networks = others(shared[0], "IPAM")
+        have = {one["Name"]: " ".join(net["Subnet"] for net in one["IPAM"].get("Config") or []) for one in networks}
         routed = [
             (ip_network(line.split(" ")[0]), line)
             for line in answer.splitlines()
@@ -152,7 +149,7 @@ class Network(Resource):
             )
         if before:
             return Refusal(
-                f"it has the subnet {before['subnet']}, and containers may hang on it",
+                f"it has the subnet {before['subnet'] or 'of another kind'}, and containers may hang on it",
                 sh("on the host: docker network inspect {}", self.network),
             )
         return None
@@ -230,7 +227,8 @@ class Image(Resource):
             state = {"present": "yes", "platform": content.platform, "layers": content.layers, "config": content.config}
             for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:
                 have[_plain(name)] = state
-        return [have.get(_plain(one.reference)) for one in wanted]
+        named = [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]
+        return [have.get(_plain(name)) for name in named]
 
     def refusal(self, before: State | None) -> Refusal | None:
         return None if self.shipped else self.withdrawn

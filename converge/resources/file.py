@@ -13,6 +13,7 @@ from converge.resource import Reading, Refusal, Resource, Shell, State, Step, ab
 from converge.secret import Secret
 from converge.shell import quote, sh, words
 
+KEPT = "the new file is refused by its check: what is in place stays as it is"
 SHOWN = 65536
 """Bytes of a file on the host that are fetched for its diff."""
 
@@ -135,7 +136,7 @@ class File(Resource):
             keep = f'mkdir -p -m 0700 -- "$(dirname {kept})"; cp -a --remove-destination -- {quote(self.path)} {kept}'
         encoded = base64.b64encode(self.text.encode()).decode()
         check = (
-            f'{self.check.replace("{}", chr(34) + "$new" + chr(34))} || {{ rm -f -- "$new"; exit 1; }}'
+            f'{self.check.replace("{}", chr(34) + "$new" + chr(34))} || {{ echo {quote(KEPT)}; exit 1; }}'
             if self.check
             else ""
         )

@@ -14,6 +14,11 @@ from converge.shell import quote, sh
 RECORDS = "/var/lib/stowage/drives"
 """One file a label: what was formatted, and LABEL.intent while it is being formatted."""
 
+_FINGERPRINT = (
+    'sh -c \'d=$(readlink -f -- "$1"); printf "%s %s\\n" "$(lsblk -dnro SERIAL -- "$d" | grep . || echo no-serial)"'
+    ' "$(blockdev --getsize64 "$d")"\' fingerprint {device}'
+)
+_UNSIGNED = "data without a known signature"
 _COLUMNS = "NAME,TYPE,SIZE,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINT"
 
 # Everything that makes a drive not blank, looked at on the medium; the last line says `blank` or what was found.
@@ -31,7 +36,8 @@ size=$(cat /sys/class/block/$name/size)
 ! awk -v d="$(cat /sys/class/block/$name/dev)" '$3 == d { found = 1 } END { exit !found }' /proc/self/mountinfo || { echo "held mounted at $(findmnt -nro TARGET -S "$dev" | tr '\\n' ' ')"; exit 0; }
 found=$(blkid -p -o export -- "$dev" 2>/dev/null); status=$?
 case $status in 0) echo "holds $(printf '%s\\n' "$found" | grep -E '^(TYPE|LABEL|PTTYPE)=' | tr '\\n' ' ')"; exit 0;; 2) ;; *) echo "held signatures that blkid cannot tell apart"; exit 0;; esac
-found=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null | tr '\\n' ' ')
+found=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null) || { echo "held something that wipefs cannot read"; exit 0; }
+found=$(printf '%s' "$found" | tr '\\n' ' ')
 [ -z "$found" ] || { echo "held signatures: $found"; exit 0; }
 part=16777216; bytes=$((size * 512)); [ "$bytes" -gt $((part * 2)) ] || part=$((bytes / 2))
 cmp -s -n $part -- "$dev" /dev/zero || { echo "held data without a known signature in its first 16 MiB"; exit 0; }
@@ -83,11 +89,12 @@ while [ $i -lt $n ]; do
   printf '%s\\n' "${{look:-$(cat $dir/$i.name)|$(tail -n 1 $dir/$i)}}"
 done
 echo
+set -- {devices}
 for label in {labels}; do
-  record=; intent=
+  record=; intent=; now=
   [ ! -e {RECORDS}/"$label" ] || read -r record <{RECORDS}/"$label"
-  [ ! -e {RECORDS}/"$label".intent ] || read -r intent <{RECORDS}/"$label".intent
-  printf '%s|%s\\n' "$record" "$intent"
+  [ ! -e {RECORDS}/"$label".intent ] || {{ read -r intent <{RECORDS}/"$label".intent; now=$({_FINGERPRINT.format(device='"$1"')}); }}
+  shift; printf '%s|%s|%s\\n' "$record" "$intent" "$now"
 done
 """
 
@@ -96,10 +103,10 @@ done
         table, looks, records = answer.split("\n\n", 2)
         disks = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines() if line]
         looked = [line.split("|", 1) for line in looks.splitlines()]
-        kept = [line.split("|", 1) for line in records.split("\n")[: len(wanted)]]
+        kept = [line.split("|", 2) for line in records.split("\n")[: len(wanted)]]
         return [
-            _reading(one, disks, name, look, record, intent)
-            for one, (name, look), (record, intent) in zip(wanted, looked, kept, strict=True)
+            _reading(one, disks, name, look, record, intent if intent == now else "")
+            for one, (name, look), (record, intent, now) in zip(wanted, looked, kept, strict=True)
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -134,17 +141,22 @@ done
         """Write down what is about to be formatted, format while it is still blank, look, and turn the intent into a record."""
         intent, record = f"{RECORDS}/{self.label}.intent", f"{RECORDS}/{self.label}"
         fingerprint = _FINGERPRINT.format(device=quote(self.device))
-        blank = f'[ "$(sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)" = blank ]'
-        if before:
-            blank = f'[ "$({fingerprint})" = "$(cat {intent})" ]'
-        make = sh("mkfs.xfs -q -f -L {} {}", self.label, self.device)
-        if before is None:
-            make = make.replace(" -f ", " ")
-        command = f"{blank} || {{ echo 'the drive is no longer blank'; exit 1; }}; {make}"
+        look = f"$(sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)"
+        if before:  # half made by us: the same drive, holding nothing but what our mkfs may have left
+            ours = (
+                f'"holds TYPE=xfs LABEL={self.label} "|"holds LABEL={self.label} TYPE=xfs "|"held {_UNSIGNED}"*|blank'
+            )
+            check = f'[ "$({fingerprint})" = "$(cat {intent})" ] && case "{look}" in {ours}) ;; *) false;; esac'
+            write, force = "", "-f"
+        else:
+            check, force = f'[ "{look}" = blank ]', ""
+            write = f"{fingerprint} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}"
+        make = f"mkfs.xfs -q {force} {sh('-L {} {}', self.label, self.device)}"
+        command = f"{check} || {{ echo 'the drive is no longer blank'; exit 1; }}; {make}"
         return [
             Shell(f"""
 mkdir -p -m 0750 {RECORDS}
-{fingerprint} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}
+{write}
 {as_unit("mkfs-" + self.label, command)}
 udevadm settle --timeout=10 || true
 blkid -p -o export -- {quote(self.device)} | grep -qxF {quote("LABEL=" + self.label)}
@@ -165,14 +177,9 @@ _WAYS_OUT = {
     " seek=$(($(blockdev --getsize64 {device}) / 1048576 - 16))",
 }
 
-_FINGERPRINT = (
-    'sh -c \'d=$(readlink -f -- "$1"); printf "%s %s\\n" "$(lsblk -dnro SERIAL -- "$d" | grep . || echo no-serial)"'
-    ' "$(blockdev --getsize64 "$d")"\' fingerprint {device}'
-)
-
 
 def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str, record: str, intent: str) -> Reading:
-    twice = sorted(disk["NAME"] for disk in disks if disk.get("LABEL") == one.label)
+    twice = sorted({disk["NAME"] for disk in disks if disk.get("LABEL") == one.label})
     if len(twice) > 1:
         return {"type": "other", "holds": "", "twice": " and ".join(twice)}
     if look == "mounted":
@@ -197,6 +204,8 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
         return {"type": "blank", "recorded": record} if record else None
     if look.startswith("holds "):
         return _signature(one, look.removeprefix("holds ").strip(), intent)
+    if look.startswith(f"held {_UNSIGNED}") and intent:
+        return {"type": "unfinished", "unfinished": intent}
     if look.startswith("held "):
         return {"type": "other", "holds": look.removeprefix("held ")}
     return Unknown(f"{one.device} did not answer within {DEADLINE} s", "on the host: dmesg | tail -n 30")
@@ -205,6 +214,7 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
 def _signature(one: Filesystem, text: str, intent: str) -> State:
     found = dict(pair.split("=", 1) for pair in text.split(" ") if "=" in pair)
     state = {"type": found.get("TYPE", "other"), "label": found.get("LABEL", ""), "holds": text.replace("\\ ", " ")}
-    if intent:
+    # A cut mkfs leaves our own label, and that on the very drive which was written down before it; all else is somebody's.
+    if intent and (state["type"], state["label"]) == (one.fstype, one.label):
         return state | {"type": "unfinished", "unfinished": intent}
     return state

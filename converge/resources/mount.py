@@ -9,7 +9,6 @@ from typing import ClassVar
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import quote, sh, words
 
-
 _NEXT = "== stowage: next"
 """Stands between the answers; fstab may hold anything, but hardly this."""
 

@@ -90,9 +90,9 @@ class Clone:
             "root@127.0.0.1",
         ]
 
-    def on_host(self, script: str, check: bool = True) -> str:
+    def on_host(self, script: str, check: bool = True, timeout: float = 300) -> str:
         done = subprocess.run(
-            [*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=300
+            [*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=timeout
         )
         assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -81,11 +81,14 @@ class Relay:
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         self._wake, self._woken = socket.socketpair()
+        self._is_cut = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
 
     def cut(self) -> None:
         """Both ends are told, hard, that the connection is no more."""
+        self._is_cut.clear()
         self._wake.send(b"x")
+        assert self._is_cut.wait(10)
 
     def _serve(self) -> None:
         while True:
@@ -97,6 +100,7 @@ class Relay:
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         end.close()
                     self._ends.clear()
+                    self._is_cut.set()
                     break
                 if one is self._door:
                     self._connect(self._door.accept()[0])

@@ -196,10 +196,13 @@ def test_a_large_object_of_mc_comes_back_whole(clone: Clone) -> None:
     image = clone.on_host("docker inspect -f '{{.Config.Image}}' minio1").strip()
     keys = f"http://{clone.secret('root_user')}:{clone.secret('root_password')}@172.30.99.10:9000"
     mc = f"docker run --rm -i --network stowage --tmpfs /tmp -e MC_CONFIG_DIR=/tmp -e MC_HOST_here={keys} --entrypoint mc {image}"
-    size = clone.on_host(f"""
+    size = clone.on_host(
+        f"""
 head -c 5000000000 /dev/zero | {mc} pipe --quiet here/superdarn-data/big-of-mc >/dev/null
 {mc} cat here/superdarn-data/big-of-mc | wc -c
-{mc} rm --quiet --versions --force here/superdarn-data/big-of-mc >/dev/null""")
+{mc} rm --quiet --versions --force here/superdarn-data/big-of-mc >/dev/null""",
+        timeout=1200,
+    )
     assert size.strip() == "5000000000"
 
 

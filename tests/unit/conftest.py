@@ -307,10 +307,10 @@ def storage_host() -> Callable[..., SimpleNamespace]:
         secrets = {id(one): one for one in _secrets(WEATHERLEARN)}
         settings = copy.deepcopy(WEATHERLEARN, secrets)
         for path, value in changes.items():
-            *above, last = path.split("__")
+            *above, last = (int(step) if step.isdigit() else step for step in path.split("__"))
             place: Any = settings
             for step in above:
-                place = place[int(step)] if step.isdigit() else place.setdefault(step, {})
+                place = place[step] if isinstance(step, int) else place.setdefault(step, {})
             place[last] = value
         return SimpleNamespace(name="prod", settings=Settings.model_validate(settings), root=ROOT)
 

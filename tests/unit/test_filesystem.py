@@ -169,6 +169,14 @@ def test_a_drive_that_does_not_answer_in_time_is_unknown_and_holds_up_no_other(m
     assert blank is None
 
 
+def test_where_nothing_can_be_written_down_a_drive_is_unknown_and_nothing_is_left_anywhere(machine, drive, tmp_path):
+    machine.program("mktemp", "echo 'No space left on device' >&2; exit 1")
+    (tmp_path / "root").mkdir()
+    machine.places[">$dir/"] = f">{tmp_path}/root/$dir"
+    assert isinstance(machine.read(drive.wanted)[0], Unknown)
+    assert list((tmp_path / "root").iterdir()) == []
+
+
 @pytest.mark.parametrize("program", ["blkid", "cmp", "wipefs"])
 def test_a_drive_on_which_a_program_fails_is_never_blank(machine, drive, program):
     machine.program(program, "echo 'Input/output error' >&2; exit 4")
@@ -230,7 +238,7 @@ def test_another_drive_than_the_one_whose_formatting_was_cut_is_never_formatted(
 LSBLK = 'NAME="{0}" TYPE="disk" SIZE="4T" SERIAL="S{0}" FSTYPE="{1}" LABEL="{2}" PTTYPE="" MOUNTPOINT="{3}"'
 
 
-def read(table: str, looks: str, records: str = "|"):
+def read(table: str, looks: str, records: str = "||"):
     return Filesystem.read([Filesystem("/dev/disk/by-id/ata-1", "drive1")], f"{table}\n\n{looks}\n\n{records}\n")[0]
 
 

@@ -9,6 +9,7 @@ import pytest
 from converge import plan as planning
 from converge import run as runs
 from converge.errors import Trouble
+from converge.gone import no_longer_wanted
 from converge.resource import Action, Unknown, in_order
 from converge.role import Role, role
 
@@ -217,3 +218,41 @@ def test_a_role_is_known_by_its_function_and_its_first_line():
         return []
 
     assert (drives.name, drives.needs, drives.doc) == ("drives", ("base",), "Data drives.")
+
+
+# What no role wants any more.
+
+
+@pytest.fixture
+def gone(thing):
+    """The addresses of what would be taken away, given what the host remembers and what is still wanted."""
+
+    def find(memory: dict[str, str], wanted: set[str] = frozenset(), can_remove=lambda host, kind, name: None) -> list[str]:
+        roles = {"nginx": Role("nginx", lambda host: [], gone=can_remove)}
+        return [one.resource.address for one in no_longer_wanted(None, memory, set(wanted), roles)]
+
+    return find
+
+
+def test_what_a_role_made_and_no_longer_wants_is_taken_away_users_before_what_they_use(gone):
+    memory = dict.fromkeys(["file:/etc/systemd/system/a@.service", "project:nginx", "unit:a@nginx.service"], "nginx 0123")
+    assert gone(memory) == ["unit:a@nginx.service", "project:nginx", "file:/etc/systemd/system/a@.service"]
+
+
+def test_what_is_still_wanted_or_was_made_by_a_role_that_was_not_asked_for_is_left(gone):
+    assert gone({"file:/a": "nginx 0", "file:/b": "minio 0"}, {"file:/a"}) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["filesystem:drive1", "mount:/mnt/drive1", "mountpoint:/mnt/drive1", "directory:/mnt/drive1/drive1", "packages:base", "user:stowage", "image:a:1"]
+)
+def test_what_holds_data_or_may_be_needed_by_others_is_never_taken_away(gone, address):
+    assert gone({address: "nginx 0123"}) == []
+
+
+def test_a_role_may_know_how_to_take_away_kinds_of_its_own(gone, thing):
+    assert gone({"thing:a b": "nginx 0"}, can_remove=lambda host, kind, name: thing(name, None)) == ["thing:a b"]
+
+
+def test_what_is_taken_away_is_absent_when_it_is_planned_again(thing):
+    assert made([role_of("nginx", thing("a", None))], {"a": None}).in_sync

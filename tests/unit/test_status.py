@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from converge.errors import Trouble
+from converge.errors import UNREACHABLE, Trouble
 from runbook import status
 from runbook.status import Status, lines, quorum
 
@@ -114,7 +114,7 @@ def test_a_host_that_is_gone(storage_host, golden, monkeypatch):
     host.target = SimpleNamespace(address="storage.example.org")
 
     def refuse(host, roles):
-        raise Trouble("it cannot be reached", why="connection refused", hint="ssh storage.example.org")
+        raise Trouble("it cannot be reached", why="connection refused", hint="ssh storage.example.org", code=UNREACHABLE)
 
     monkeypatch.setattr(status, "of_host", refuse)
     (found,) = status.of_hosts([host], {"prod": []})
@@ -176,7 +176,9 @@ def test_an_endpoint_that_does_not_answer_is_not_well(seen, code):
 
 @pytest.mark.parametrize("code", ["200", "302"])
 def test_an_endpoint_that_answers_is_ok(seen, code):
-    assert f"/minio/health/cluster  {'ok' if code else ''}" in text(seen(code=code))
+    found = seen(code=code)
+    assert found.healthy
+    assert "/minio/health/cluster  ok" in text(found)
 
 
 def test_a_run_under_way_is_told_with_its_holder(seen):

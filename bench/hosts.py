@@ -1,0 +1,88 @@
+"""64 hosts checked at once, against as many `ssh` at once. All 64 are names of the one lab host, which does all the work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from checkout import Lab, by_kind, copy, lab
+from measure import INV, ROOT, ROUNDS, Failed, run, table, turns, verdict, write
+from noop import raw_script
+
+MANY = int(os.environ.get("HOSTS", "64"))
+HOSTS = """all:
+  children:
+    weatherlearn:
+      children:
+        lab:
+          hosts:
+"""
+DROP_IN = "/etc/ssh/sshd_config.d/stowage-bench.conf"
+
+
+def main() -> None:
+    here = lab()
+    script = raw_script(by_kind(ROOT))
+    with copy() as place, _as_many_logins_as_come(here):
+        names = _named(place)
+        found = turns(
+            {
+                f"Stowage: `inv check` of {MANY}": lambda: run([INV, "check", "--host", ",".join(names)], f"{names[-1]}: nothing to do", cwd=place),
+                f"{MANY} `ssh host sh <raw.sh`": lambda: _all_at_once(here, script),
+                f"{MANY} `ssh host true`": lambda: _all_at_once(here, "true\n"),
+            },
+            min(ROUNDS, 7),
+        )
+    ours, raw, nothing = found.values()
+    said = "All names lead to one lab host on this machine, which is the bottleneck of all three; hosts of their own would leave the operator's side."
+    ratios = [verdict("to 64 raw reads", ours.median / raw.median, 1.0), f"- to {MANY} `ssh host true`: {ours.median / nothing.median:.2f}"]
+    write("hosts", f"{MANY} hosts", [said, "", *table(found), "", *ratios])
+
+
+def _named(place: Path) -> list[str]:
+    """Give the lab host of a copy many names."""
+    names = [f"many{number}" for number in range(1, MANY + 1)]
+    settings = place / "inventory" / "host_vars"
+    for name in names:
+        (settings / f"{name}.yml").write_text((settings / "lab.yml").read_text())
+    hosts = "".join(f"            {name}:\n" for name in names)
+    (place / "inventory" / "hosts.yml").write_text(HOSTS + hosts)
+    for template in (place / "templates").iterdir():
+        # What is on the host was written for `lab`, by name.
+        template.write_text(template.read_text().replace("{{ host.name }}", "lab"))
+    return names
+
+
+@contextmanager
+def _as_many_logins_as_come(here: Lab) -> Iterator[None]:
+    """sshd turns away some of more than ten logins at once; 64 hosts would have an sshd each."""
+    run(here.ssh(f"mkdir -p {Path(DROP_IN).parent}; echo MaxStartups 1000 >{DROP_IN}; systemctl reload ssh"))
+    time.sleep(1)
+    try:
+        yield
+    finally:
+        run(here.ssh(f"rm -f {DROP_IN}; systemctl reload ssh"))
+
+
+def _all_at_once(here: Lab, script: str) -> None:
+    started = []
+    for _ in range(MANY):
+        one = subprocess.Popen(here.ssh("sh"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert one.stdin
+        one.stdin.write(script)
+        one.stdin.close()
+        started.append(one)
+    for one in started:
+        assert one.stdout
+        one.stdout.read()
+    bad = [one.wait() for one in started if one.wait()]
+    if bad:
+        raise Failed(f"{len(bad)} of {MANY} ssh ended with {bad[0]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Values that mean something to a shell, to YAML, to nginx or to fstab: refused, or taken literally everywhere."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from pydantic import ValidationError
+
+from converge import probe
+from converge import run as runs
+from converge.errors import Trouble
+from converge.resource import Shell
+from converge.resources.compose import Project
+from converge.resources.file import File
+from converge.resources.jsonfile import JsonKeys
+from converge.resources.mount import Mount
+from converge.resources.sysctl import Sysctl
+
+HOSTILE = [
+    "$(touch canary)",
+    "`touch canary`",
+    "; touch canary #",
+    "' touch canary '",
+    '" touch canary "',
+    "a\ntouch canary\n",
+    "a\r\ntouch canary",
+    "-rf",
+    "--privileged",
+    "a b",
+    "${HOME}",
+    "$$",
+    "{{ host }}",
+    "{% raw %}",
+    "{}",
+    "%s%n",
+    "*",
+    "~root",
+    "../../etc/passwd",
+    "a;b}",
+    "a|b&c<d>e",
+    "#a",
+    "\\",
+    "é✓",
+    "\x00",
+    "\x1b[31m",
+    "\x85\u2028",
+    "x" * 5000,
+    "",
+]
+PLACES = [
+    "base__packages",
+    "base__sysctl__kernel.core_pattern",
+    "drives__0__device",
+    "drives__0__label",
+    "drives__0__path",
+    "drives__0__options",
+    "docker__packages",
+    "docker__suite",
+    "docker__repository",
+    "docker__repository_key",
+    "docker__daemon__data",
+    "data_user__name",
+    "network__name",
+    "network__subnet",
+    "images__minio__reference",
+    "minio__nodes__0__name",
+    "minio__nodes__0__address",
+    "minio__environment__MINIO_BROWSER",
+    "minio__root_drive_threshold",
+    "nginx__listen",
+    "nginx__address",
+    "buckets__0__name",
+    "buckets__1__lifecycle__0__id",
+    "buckets__1__lifecycle__0__prefix",
+    "buckets__1__quota",
+    "policies__0__name",
+    "policies__0__statements__0__Resource",
+    "users__0__name",
+    "users__0__policies",
+    "users__0__service_accounts__0__access_key",
+]
+LISTS = {"base__packages": "needrestart", "docker__packages": "iptables", "users__0__policies": "reader"}
+"""Where a value is one of several, and what stands beside it."""
+
+
+def changes(place: str, value) -> dict:
+    """The settings that differ when a value stands at a place; a drive's label is named by its node, too."""
+    together = {"minio__nodes__3__drive": value} if place == "drives__0__label" else {}
+    return {place: [LISTS[place], value] if place in LISTS else value, **together}
+
+
+@pytest.fixture
+def accepted(storage_host):
+    """A host with these settings and what its roles want; None where they are refused."""
+
+    def make(settings: dict):
+        try:
+            host = storage_host(**settings)
+            run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
+        except (ValidationError, Trouble):
+            return None
+        return [one.resource for one in run.wants]
+
+    return make
+
+
+def scripts(resources) -> list[str]:
+    """All that a shell would be given for resources."""
+    steps = [step for one in resources for step in one.fix(None)]
+    return [probe.script(resources, "marker"), *(step.script for step in steps if isinstance(step, Shell))]
+
+
+def lines_of(resources) -> dict[str, int]:
+    return {one.path: one.text.count("\n") for one in resources if isinstance(one, File)}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_hostile_value_is_refused_or_makes_no_more_lines_and_breaks_no_script(accepted, place):
+    normal, taken = lines_of(accepted(changes(place, "value") if "sysctl" in place else {})), []
+    for value in HOSTILE:
+        resources = accepted(changes(place, value))
+        if resources:
+            assert not [one.address for one in resources if "\n" in one.address], repr(value)
+            assert lines_of(resources) == normal, repr(value)[:40]
+            taken += scripts(resources)
+    done = subprocess.run(["/bin/sh", "-n"], input="\n".join(taken).encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_probe_of_hostile_values_runs_none_of_them(accepted, machine, tmp_path, value):
+    """The value stands wherever it is accepted; the probe runs here with programs that do nothing."""
+    for name in ("docker", "systemctl", "lsblk", "unshare", "curl", "dpkg-query", "getent", "findmnt", "ip", "blkid"):
+        machine.program(name, "exit 0")
+    machine.program("touch", f'echo "$*" >>{tmp_path}/canary')
+    settings: dict = {}
+    for place in PLACES:
+        if accepted(settings | changes(place, value)):
+            settings |= changes(place, value)
+    machine.run(f"cd {tmp_path}\n{probe.script(accepted(settings), 'marker')}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.text(some.characters(exclude_categories=["Cs"]), max_size=40))
+def test_a_variable_of_minio_arrives_literally_or_is_refused(accepted, value):
+    resources = accepted({"minio__environment__MINIO_BROWSER": value})
+    if resources is None:
+        return
+    (project,) = [one for one in resources if isinstance(one, Project) and one.name == "minio"]
+    read = yaml.safe_load(project.text())["services"]["minio1"]["environment"]["MINIO_BROWSER"]
+    assert read.replace("$$", "") == value.replace("$", "")
+    assert read.count("$") == 2 * value.count("$")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some.text(some.characters(exclude_categories=["Cs"]), max_size=40))
+def test_a_kernel_setting_is_one_line_and_one_word_or_is_refused(accepted, machine, value):
+    resources = accepted({"base__sysctl__kernel.core_pattern": value})
+    if resources is None:
+        return
+    (kept,) = [one for one in resources if isinstance(one, File) and one.path.startswith("/etc/sysctl.d")]
+    (now,) = [one for one in resources if isinstance(one, Sysctl) and one.name == "kernel.core_pattern"]
+    assert f"kernel.core_pattern = {value}" in kept.text.split("\n")
+    machine.program("sysctl", 'printf "%s" "$2"')
+    (step,) = now.fix(None)
+    assert machine.run(step.script) == (0, f"kernel.core_pattern={now.value}")
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_an_option_of_a_mount_is_one_word_of_fstab_or_is_refused(accepted, value):
+    resources = accepted({"drives__0__options": value})
+    if resources:
+        (mount,) = [one for one in resources if isinstance(one, Mount) and one.path == "/mnt/drive1"]
+        assert len(mount.line.split()) == 6
+        assert not mount.line.startswith("#")
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, True, 1, None, {"deep": ["$x", {"a": "'"}]}])
+def test_whatever_docker_is_told_arrives_as_json(accepted, machine, tmp_path, value):
+    (keys,) = [one for one in accepted({"docker__daemon": {"data": value}}) if isinstance(one, JsonKeys)]
+    here = JsonKeys(str(tmp_path / "daemon.json"), keys.keys)
+    assert machine.deploy(here).failed is None
+    assert json.loads((tmp_path / "daemon.json").read_text()) == {"data": value}
+
+
+@pytest.mark.parametrize("name", ["minio1", "minio2"])
+def test_two_nodes_never_share_a_name_a_drive_or_an_address(storage_host, name):
+    number = int(name[-1]) - 1
+    for key, value in (("name", "minio3"), ("drive", "drive4"), ("address", "172.30.99.13")):
+        with pytest.raises(ValidationError):
+            storage_host(**{f"minio__nodes__{number}__{key}": value})
+
+
+def test_nothing_of_a_template_is_left_in_what_nginx_reads(accepted):
+    (config,) = [one for one in accepted({}) if isinstance(one, File) and one.path.endswith("nginx.conf")]
+    assert config.text.count("{") == config.text.count("}")
+    assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", config.text)
