@@ -125,7 +125,11 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
 
 @command(
     name="trust",
-    help={"name": "a host, a group, or several with commas", "address": "where a new machine is", "port": "its SSH port"},
+    help={
+        "name": "a host, a group, or several with commas",
+        "address": "where a new machine is",
+        "port": "its SSH port",
+    },
 )
 def host_trust(c, name, address="", port=0, yes=False):  # type: ignore[no-untyped-def]
     """Show the fingerprint of a host's key and pin it."""

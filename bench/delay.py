@@ -132,7 +132,10 @@ def round_trip(milliseconds: float) -> float:
                 peer.sendall(data)
 
     threading.Thread(target=answer, daemon=True).start()
-    with distance("127.0.0.1", echo.getsockname()[1], milliseconds) as near, socket.create_connection(("127.0.0.1", near)) as one:
+    with (
+        distance("127.0.0.1", echo.getsockname()[1], milliseconds) as near,
+        socket.create_connection(("127.0.0.1", near)) as one,
+    ):
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         one.sendall(b"x")
         one.recv(1)

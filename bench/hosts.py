@@ -31,7 +31,9 @@ def main() -> None:
         names = _named(place)
         found = turns(
             {
-                f"Stowage: `inv check` of {MANY}": lambda: run([INV, "check", "--host", ",".join(names)], f"{names[-1]}: nothing to do", cwd=place),
+                f"Stowage: `inv check` of {MANY}": lambda: run(
+                    [INV, "check", "--host", ",".join(names)], f"{names[-1]}: nothing to do", cwd=place
+                ),
                 f"{MANY} `ssh host sh <raw.sh`": lambda: _all_at_once(here, script),
                 f"{MANY} `ssh host true`": lambda: _all_at_once(here, "true\n"),
             },
@@ -39,7 +41,10 @@ def main() -> None:
         )
     ours, raw, nothing = found.values()
     said = "All names lead to one lab host on this machine, which is the bottleneck of all three; hosts of their own would leave the operator's side."
-    ratios = [verdict("to 64 raw reads", ours.median / raw.median, 1.0), f"- to {MANY} `ssh host true`: {ours.median / nothing.median:.2f}"]
+    ratios = [
+        verdict("to 64 raw reads", ours.median / raw.median, 1.0),
+        f"- to {MANY} `ssh host true`: {ours.median / nothing.median:.2f}",
+    ]
     write("hosts", f"{MANY} hosts", [said, "", *table(found), "", *ratios])
 
 
@@ -71,7 +76,9 @@ def _as_many_logins_as_come(here: Lab) -> Iterator[None]:
 def _all_at_once(here: Lab, script: str) -> None:
     started = []
     for _ in range(MANY):
-        one = subprocess.Popen(here.ssh("sh"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        one = subprocess.Popen(
+            here.ssh("sh"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         assert one.stdin
         one.stdin.write(script)
         one.stdin.close()

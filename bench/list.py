@@ -18,7 +18,11 @@ def main() -> None:
         rounds=21,
     )
     ours, fabric, *_ = found.values()
-    write("list", "The list of commands", [*table(found, 1000, 0, "ms"), "", verdict("to `import fabric`", ours.median / fabric.median, 1.3)])
+    write(
+        "list",
+        "The list of commands",
+        [*table(found, 1000, 0, "ms"), "", verdict("to `import fabric`", ours.median / fabric.median, 1.3)],
+    )
 
 
 if __name__ == "__main__":

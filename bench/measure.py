@@ -64,7 +64,9 @@ def turns(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) 
 
 def run(argv: Sequence[object], expect: str = "", **options: object) -> str:
     """Run a command; its output must match `expect`, and its exit status be 0."""
-    done = subprocess.run([str(one) for one in argv], capture_output=True, text=True, **{"stdin": subprocess.DEVNULL} | options)  # type: ignore[call-overload]
+    done = subprocess.run(
+        [str(one) for one in argv], capture_output=True, text=True, **{"stdin": subprocess.DEVNULL} | options
+    )  # type: ignore[call-overload]
     said = done.stdout + done.stderr
     if done.returncode or not re.search(expect, said):
         raise Failed(f"{Path(str(argv[0])).name} ended with {done.returncode}: {said.strip()[-400:]}")
@@ -80,7 +82,9 @@ def table(found: Mapping[str, Times], unit: float = 1.0, decimals: int = 2, what
             continue
         values = [f"{one * unit:.{decimals}f}" for one in (times.median, min(times.seconds), max(times.seconds))]
         lines.append(f"| {name} | {' | '.join(values)} | {len(times.seconds)} |")
-    return lines + [f"\n{name} failed: `{' '.join(times.failure.split())}`" for name, times in found.items() if times.failure]
+    return lines + [
+        f"\n{name} failed: `{' '.join(times.failure.split())}`" for name, times in found.items() if times.failure
+    ]
 
 
 def verdict(what: str, ratio: float, wanted: float, most: bool = True) -> str:
@@ -106,13 +110,17 @@ def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "converge", "roles", "runbook", "templates", "files", "tasks.py", "inv")
+    changed = git(
+        "status", "--porcelain", "--", "converge", "roles", "runbook", "templates", "files", "tasks.py", "inv"
+    )
     return git("rev-parse", "--short", "HEAD") + (" with changes that are not committed" if changed else "")
 
 
 def machine() -> str:
     """The machine in a line: what a reader needs to weigh the figures."""
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    model = (
+        re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     cpu = model[1] if model else platform.processor()

@@ -58,19 +58,26 @@ def main() -> None:
 
 
 def _measured(milliseconds: int, place: Path, peers: Path, there: Lab, programs: Path, without: list[str]) -> list[str]:
-    pyinfra, ansible, mitogen = (_pyinfra(programs, peers, there), *(_ansible(programs, peers, there, one) for one in (False, True)))
+    pyinfra, ansible, mitogen = (
+        _pyinfra(programs, peers, there),
+        *(_ansible(programs, peers, there, one) for one in (False, True)),
+    )
     script = (peers / "raw.sh").read_text()
     quick: dict[str, Callable[[], object]] = {
         "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
         "raw": lambda: run(there.ssh("sh"), "Pid", stdin=None, input=script),
-        "Stowage, without the API": lambda: run([INV, "deploy", "--role", ",".join(without)], "nothing to do", cwd=place),
+        "Stowage, without the API": lambda: run(
+            [INV, "deploy", "--role", ",".join(without)], "nothing to do", cwd=place
+        ),
         "`ssh host true`": lambda: run(there.ssh("true")),
         "pyinfra": pyinfra,
     }
     slow = {"Stowage": quick["Stowage"], "Ansible with Mitogen": mitogen, "Ansible, pipelining": ansible}
     fast, far = turns(quick), turns(slow, FEWER)
     ours, limit = fast["Stowage"].median, 1.5 if milliseconds else 2.0
-    really = f" (measured on a connection that stands: {round_trip(milliseconds) * 1000:.1f} ms)" if milliseconds else ""
+    really = (
+        f" (measured on a connection that stands: {round_trip(milliseconds) * 1000:.1f} ms)" if milliseconds else ""
+    )
     return [
         f"### {milliseconds} ms of round trip{really}",
         "",
@@ -81,7 +88,10 @@ def _measured(milliseconds: int, place: Path, peers: Path, there: Lab, programs:
         verdict("Stowage to raw", ours / fast["raw"].median, limit),
         verdict("Stowage without the API to raw", fast["Stowage, without the API"].median / fast["raw"].median, limit),
         verdict("pyinfra to Stowage", fast["pyinfra"].median / ours, 8, most=False),
-        *(verdict(f"{name} to Stowage", times.median / far["Stowage"].median, 20, most=False) for name, times in _ansibles(far)),
+        *(
+            verdict(f"{name} to Stowage", times.median / far["Stowage"].median, 20, most=False)
+            for name, times in _ansibles(far)
+        ),
         "",
     ]
 
@@ -126,7 +136,9 @@ def _wanted(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
         "packages": sorted({name for one in kinds["Packages"] for name in one.names}),
         "units": [one.unit for one in kinds["Unit"]],
         "files": files,
-        "directories": [{key: getattr(one, key) for key in ("path", "owner", "group", "mode")} for one in kinds["Directory"]],
+        "directories": [
+            {key: getattr(one, key) for key in ("path", "owner", "group", "mode")} for one in kinds["Directory"]
+        ],
         "sysctl": [{"key": one.key, "value": one.value} for one in kinds["Sysctl"]],
         "user": kinds["User"][0].name,
         "mounts": [{"path": one.path, "device": f"LABEL={one.label}"} for one in kinds["Mount"]],
@@ -155,7 +167,9 @@ def _pyinfra(programs: Path, peers: Path, there: Lab) -> Callable[[], object]:
     command = [programs / "pyinfra", "-y", inventory, PEERS / "deploy_pyinfra.py"]
 
     def once() -> None:
-        said = subprocess.run([str(one) for one in command], env=surroundings, cwd=peers, capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [str(one) for one in command], env=surroundings, cwd=peers, capture_output=True, text=True, check=False
+        )
         total = [line for line in said.stderr.splitlines() + said.stdout.splitlines() if "Grand total" in line]
         counts = [word for word in (total or [""])[-1].split() if word.isdigit() or word == "-"]
         if said.returncode or len(counts) < 3 or counts[1] not in ("0", "-"):
@@ -167,7 +181,9 @@ def _pyinfra(programs: Path, peers: Path, there: Lab) -> Callable[[], object]:
 def _ansible(programs: Path, peers: Path, there: Lab, mitogen: bool) -> Callable[[], object]:
     words = [one for one in there.options if one not in ("-i", str(there.key))]
     inventory = peers / f"inventory{there.port}.ini"
-    inventory.write_text(f"lab ansible_host=127.0.0.1 ansible_port={there.port} ansible_user=root ansible_ssh_private_key_file={there.key}\n")
+    inventory.write_text(
+        f"lab ansible_host=127.0.0.1 ansible_port={there.port} ansible_user=root ansible_ssh_private_key_file={there.key}\n"
+    )
     (peers / "ansible.cfg").touch()
     settings = {
         "ANSIBLE_PIPELINING": "True",
@@ -179,8 +195,18 @@ def _ansible(programs: Path, peers: Path, there: Lab, mitogen: bool) -> Callable
         "LC_ALL": "C.UTF-8",
     }
     if mitogen:
-        settings |= {"ANSIBLE_STRATEGY_PLUGINS": str(environment.mitogen(programs)), "ANSIBLE_STRATEGY": "mitogen_linear"}
-    command = [programs / "ansible-playbook", "-i", inventory, "-e", f"@{peers / 'wanted.json'}", PEERS / "playbook.yml"]
+        settings |= {
+            "ANSIBLE_STRATEGY_PLUGINS": str(environment.mitogen(programs)),
+            "ANSIBLE_STRATEGY": "mitogen_linear",
+        }
+    command = [
+        programs / "ansible-playbook",
+        "-i",
+        inventory,
+        "-e",
+        f"@{peers / 'wanted.json'}",
+        PEERS / "playbook.yml",
+    ]
 
     def once() -> None:
         with tempfile.TemporaryDirectory(prefix="cp-") as sockets:

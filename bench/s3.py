@@ -28,18 +28,30 @@ def main() -> None:
     try:
         run(here.ssh(f"{_curl()} -X PUT {node}/{BUCKET}"))
         ways = {"straight to a node": node, "through nginx": edge, "through nginx's published port": published}
-        up = turns({name: _timed(here, f"-o /dev/null -T {FOLDER}/object {url}/{BUCKET}/object") for name, url in ways.items()}, ROUNDS)
+        up = turns(
+            {
+                name: _timed(here, f"-o /dev/null -T {FOLDER}/object {url}/{BUCKET}/object")
+                for name, url in ways.items()
+            },
+            ROUNDS,
+        )
         down = turns({name: _timed(here, f"-o /dev/null {url}/{BUCKET}/object") for name, url in ways.items()}, ROUNDS)
         small = turns({name: _timed(here, _many(f"{url}/{BUCKET}")) for name, url in ways.items()}, ROUNDS)
     finally:
         names = [f"{BUCKET}/object", *(f"{BUCKET}/small{number}" for number in range(SMALL)), BUCKET]
         run(here.ssh(f"{_curl()} -X DELETE {' '.join(f'{node}/{name}' for name in names)}; rm -rf {FOLDER}"))
-    lines = [f"Rates are ratios of medians, the other way round than times. Objects of {MIB} MiB; {SMALL} objects of 4 KiB on one connection.", ""]
+    lines = [
+        f"Rates are ratios of medians, the other way round than times. Objects of {MIB} MiB; {SMALL} objects of 4 KiB on one connection.",
+        "",
+    ]
     for what, found in (("upload", up), ("download", down), ("small uploads", small)):
         straight, nginx, out = found.values()
         lines += [f"### {what}", "", *table(found), "", *_rates(found, what)]
         lines += [verdict("rate through nginx", straight.median / nginx.median, 0.9, most=False)]
-        lines += [f"- rate through the port that Docker publishes, from the host itself: {straight.median / out.median:.2f}", ""]
+        lines += [
+            f"- rate through the port that Docker publishes, from the host itself: {straight.median / out.median:.2f}",
+            "",
+        ]
     write("s3", "S3 through nginx", lines)
 
 
@@ -61,7 +73,11 @@ def _timed(here: Lab, words: str) -> Callable[[], object]:
     """Timed on the host, so that SSH is no part of it."""
 
     def once() -> float:
-        said = run(here.ssh("sh"), stdin=None, input=f"a=$(date +%s%N); {_curl()} {words} || exit 1; b=$(date +%s%N); echo $((b - a))\n")
+        said = run(
+            here.ssh("sh"),
+            stdin=None,
+            input=f"a=$(date +%s%N); {_curl()} {words} || exit 1; b=$(date +%s%N); echo $((b - a))\n",
+        )
         if not said.strip().isdigit():
             raise Failed(f"curl said {said[-200:]}")
         return int(said) / 1e9

@@ -28,7 +28,9 @@ def render(host: Any, name: str, **values: Any) -> str:
         ) from None
     except jinja2.TemplateNotFound as error:
         where = _place(error, folder) or f"templates/{name}"
-        raise _broken(host, where, f"templates/{error.name} is not there", f"git status templates; mend {where}") from None
+        raise _broken(
+            host, where, f"templates/{error.name} is not there", f"git status templates; mend {where}"
+        ) from None
     except Exception as error:
         where = _place(error, folder) or f"templates/{name}"
         said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"

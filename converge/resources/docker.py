@@ -243,10 +243,13 @@ class Image(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         if self.shipped is None:
-            return [Shell(sh("docker pull -q -- {}", self.reference))]
+            return [Shell(f"{sh('docker pull -q -- {}', self.reference)} || {{ echo {quote(_NO_PULL)}; exit 1; }}")]
         content: Content = self.shipped.content()
         stream: Iterator[bytes] = self.shipped.stream
         return [Send("docker load -q", stream, content.size, "sending")]  # type: ignore[arg-type]
+
+
+_NO_PULL = "the host cannot pull it: is the name right, and does the host reach the registry? If this machine has it: ship: true"
 
 
 def _plain(reference: str) -> str:

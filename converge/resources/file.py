@@ -136,7 +136,7 @@ class File(Resource):
             keep = f'mkdir -p -m 0700 -- "$(dirname {kept})"; cp -a --remove-destination -- {quote(self.path)} {kept}'
         encoded = base64.b64encode(self.text.encode()).decode()
         check = (
-            f'{self.check.replace("{}", chr(34) + "$new" + chr(34))} || {{ echo {quote(KEPT)}; exit 1; }}'
+            f"{self.check.replace('{}', chr(34) + '$new' + chr(34))} || {{ echo {quote(KEPT)}; exit 1; }}"
             if self.check
             else ""
         )

@@ -18,7 +18,16 @@ from typing import Any
 from tests.lab.conftest import HERE, Clone
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-cuts"
-COPIED_ANEW = ("roles", "converge", "runbook", "lab", "inventory/group_vars", "inventory/host_vars", "templates", "files")
+COPIED_ANEW = (
+    "roles",
+    "converge",
+    "runbook",
+    "lab",
+    "inventory/group_vars",
+    "inventory/host_vars",
+    "templates",
+    "files",
+)
 
 
 @dataclass
@@ -62,7 +71,9 @@ def fresh_clone(*names: str) -> list[Host]:
             shutil.copy2(HERE / name, FOLDER / name)
     hosts = FOLDER / "inventory/hosts.yml"
     lines = hosts.read_text().splitlines()
-    at = next(number for number, line in enumerate(lines) if line.split("#")[0].strip() == "lab:" and line[12:14] == "la")
+    at = next(
+        number for number, line in enumerate(lines) if line.split("#")[0].strip() == "lab:" and line[12:14] == "la"
+    )
     hosts.write_text("\n".join(lines[: at + 1] + [f"            {name}:" for name in names] + lines[at + 1 :]) + "\n")
     # All hosts of a clone share the secrets of `lab`; so their files are the same, byte for byte.
     subprocess.run(

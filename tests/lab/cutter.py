@@ -99,7 +99,7 @@ cat >/run/stowage-cut/step <<'{end}'
 {script}
 {end}
 status=0; {start} /run/stowage-cut/step || status=$?
-{pause('inside-$status')}
+{pause("inside-$status")}
 exit $status
 """
 

@@ -82,7 +82,9 @@ class Pass:
             assert operator.returncode == 0, f"{where} {address}:\n{said}"
         else:
             self.cut(self, operator, number)
-        self.log.append(f"{time.monotonic() - begun:5.1f} s  {where:6} {address} {step}: {how or 'nothing was left to do'}")
+        self.log.append(
+            f"{time.monotonic() - begun:5.1f} s  {where:6} {address} {step}: {how or 'nothing was left to do'}"
+        )
         print(self.host.host, self.log[-1], flush=True)
 
     def until_cut(self, at: int, where: str) -> tuple[subprocess.Popen[str], str, str]:
@@ -163,7 +165,9 @@ def whole(hosts: dict[str, Host]) -> Whole:
 @pytest.fixture(scope="module")
 def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole) -> Iterator[dict[str, Future[Pass]]]:
     """The passes that were asked for, all at once: most of the time a host boots or waits."""
-    chosen = [one.callspec.params["kind"] for one in request.session.items if "passes" in getattr(one, "fixturenames", ())]
+    chosen = [
+        one.callspec.params["kind"] for one in request.session.items if "passes" in getattr(one, "fixturenames", ())
+    ]
     with ThreadPoolExecutor(len(KINDS)) as pool:
         yield {
             kind: pool.submit(one_pass, hosts[f"lab-{kind}"], whole, turn, kind)
@@ -181,13 +185,17 @@ def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_deploy_that_was_cut_is_finished_by_the_next(kind: str, passes: dict[str, Future[Pass]], whole: Whole) -> None:
+def test_a_deploy_that_was_cut_is_finished_by_the_next(
+    kind: str, passes: dict[str, Future[Pass]], whole: Whole
+) -> None:
     done = passes[kind].result()
     print("\n".join(done.log))
     done.host.inv("deploy", "--yes")
     assert "nothing to do" in done.host.inv("check")
     end = likeness(done.host)
     for section, lines in whole.end.items():
-        assert end[section] == lines, "\n".join(difflib.unified_diff(lines, end[section], "whole", kind, n=0, lineterm=""))
+        assert end[section] == lines, "\n".join(
+            difflib.unified_diff(lines, end[section], "whole", kind, n=0, lineterm="")
+        )
     killed = [line for line in done.log if " inside " in line and ("inside-137" in line or line.endswith(": inside"))]
     assert len(killed) > len(whole.steps) * 0.7, "most steps are killed inside, not before and not after"

@@ -154,7 +154,12 @@ class Machine:
         return planning.make("here", [role], planning.wanted(role, None), readings, {})
 
     def carry_out(self, plan: Plan) -> Done:
-        return carry_out(self.shell, self.link, plan.todo, lambda event, change, text: self.events.append((event, change.address, text)))
+        return carry_out(
+            self.shell,
+            self.link,
+            plan.todo,
+            lambda event, change, text: self.events.append((event, change.address, text)),
+        )
 
     def deploy(self, *resources: Resource) -> Done:
         """Bring the machine to what the resources want; what is refused is not touched."""
@@ -266,7 +271,8 @@ def golden() -> Callable[[str, str], None]:
 WEATHERLEARN: dict[str, Any] = {
     "roles": ["base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets"],
     "drives": [
-        {"device": f"/dev/disk/by-id/ata-DISK_{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"} for n in (1, 2, 3, 4)
+        {"device": f"/dev/disk/by-id/ata-DISK_{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"}
+        for n in (1, 2, 3, 4)
     ],
     "images": {
         "minio": {"reference": "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"},

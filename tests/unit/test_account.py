@@ -34,12 +34,18 @@ def test_recorded_accounts():
         {"uid": "9000", "gid": "9000", "shell": "/usr/sbin/nologin"},
         None,
     ]
-    assert Group.read([Group("stowage", 9000), Group("other", 1)], "stowage:x:9000:anna,otto\n") == [{"gid": "9000"}, None]
+    assert Group.read([Group("stowage", 9000), Group("other", 1)], "stowage:x:9000:anna,otto\n") == [
+        {"gid": "9000"},
+        None,
+    ]
 
 
 def test_another_number_is_refused_with_the_command_that_shows_it(machine):
     group = grp.getgrgid(os.getgid()).gr_name
-    for wanted, hint in ((Group(group, 54321), f"getent group {group}"), (User(getpass.getuser(), 54321), f"id {getpass.getuser()}")):
+    for wanted, hint in (
+        (Group(group, 54321), f"getent group {group}"),
+        (User(getpass.getuser(), 54321), f"id {getpass.getuser()}"),
+    ):
         (change,) = machine.plan(wanted).changes
         assert (change.action, change.hint) == (Action.REFUSED, hint)
         assert "files may carry it" in change.why
@@ -50,7 +56,10 @@ def test_another_number_is_refused_with_the_command_that_shows_it(machine):
     [
         (None, "useradd --system -u 9000 -g 9000 -M -d /nonexistent -s /usr/sbin/nologin -- stowage"),
         ({"uid": "9000", "gid": "9000", "shell": "/bin/bash"}, "usermod -g 9000 -s /usr/sbin/nologin -- stowage"),
-        ({"uid": "9000", "gid": "100", "shell": "/usr/sbin/nologin"}, "usermod -g 9000 -s /usr/sbin/nologin -- stowage"),
+        (
+            {"uid": "9000", "gid": "100", "shell": "/usr/sbin/nologin"},
+            "usermod -g 9000 -s /usr/sbin/nologin -- stowage",
+        ),
     ],
 )
 def test_a_user_is_made_or_kept_from_logging_in(machine, before, command):

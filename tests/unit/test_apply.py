@@ -34,10 +34,15 @@ def steps(tmp_path, thing, monkeypatch):
     folder.mkdir()
 
     def change(name: str, *many) -> Change:
-        wanted = [Shell(one.replace("MADE", str(folder))) if isinstance(one, str) else one for one in many or (f"touch MADE/{name}",)]
+        wanted = [
+            Shell(one.replace("MADE", str(folder))) if isinstance(one, str) else one
+            for one in many or (f"touch MADE/{name}",)
+        ]
         return Change("role", thing(name, steps=tuple(wanted)), None, Action.CREATE)
 
-    return SimpleNamespace(change=change, made=lambda: sorted(one.name for one in folder.iterdir()), folder=folder, stop=tmp_path / "stop")
+    return SimpleNamespace(
+        change=change, made=lambda: sorted(one.name for one in folder.iterdir()), folder=folder, stop=tmp_path / "stop"
+    )
 
 
 @pytest.fixture
@@ -45,7 +50,12 @@ def do(machine):
     """Carry out changes; afterwards `machine.events` tells what was reported."""
 
     def carry(*changes: Change):
-        return carry_out(machine.shell, machine.link, changes, lambda event, one, text: machine.events.append((event, one.resource.name, text)))
+        return carry_out(
+            machine.shell,
+            machine.link,
+            changes,
+            lambda event, one, text: machine.events.append((event, one.resource.name, text)),
+        )
 
     return carry
 
@@ -121,8 +131,20 @@ def test_a_step_finds_nothing_on_its_standard_input(steps, do):
 
 def test_neighbouring_steps_travel_together(steps):
     call, send = Call(lambda link: None), Send("cat", lambda: iter([]), 0)
-    changes = [steps.change("a"), steps.change("b", "true", "true"), steps.change("c", "true", call), steps.change("d", send), steps.change("e"), steps.change("f")]
-    assert [[one.resource.name for one, _ in part.steps] for part in parts(changes)] == [["a", "b", "b", "c"], ["c"], ["d"], ["e", "f"]]
+    changes = [
+        steps.change("a"),
+        steps.change("b", "true", "true"),
+        steps.change("c", "true", call),
+        steps.change("d", send),
+        steps.change("e"),
+        steps.change("f"),
+    ]
+    assert [[one.resource.name for one, _ in part.steps] for part in parts(changes)] == [
+        ["a", "b", "b", "c"],
+        ["c"],
+        ["d"],
+        ["e", "f"],
+    ]
 
 
 def test_a_wish_to_stop_is_met_before_anything_begins(steps, do):
@@ -142,7 +164,11 @@ def test_a_wish_to_stop_lets_the_current_change_end_and_counts_it_as_done(steps,
 @pytest.mark.parametrize("kind", ["call", "send"])
 def test_a_wish_to_stop_is_met_before_an_api_or_a_stream_too(steps, do, kind):
     made = []
-    step = Call(lambda link: made.append("b")) if kind == "call" else Send(f"touch {steps.folder}/b", lambda: iter([b""]), 0)
+    step = (
+        Call(lambda link: made.append("b"))
+        if kind == "call"
+        else Send(f"touch {steps.folder}/b", lambda: iter([b""]), 0)
+    )
     done = do(steps.change("a", f"touch {steps.stop}"), steps.change("b", step), steps.change("c", step))
     assert (made, steps.made()) == ([], [])
     assert (done.stopped, names(done.done), names(done.left)) == (True, ["a"], ["b", "c"])
@@ -151,11 +177,16 @@ def test_a_wish_to_stop_is_met_before_an_api_or_a_stream_too(steps, do, kind):
 def test_a_frame_stops_by_itself_with_status_130(steps):
     steps.stop.touch()
     (part,) = parts([steps.change("a")])
-    assert subprocess.run(["/bin/sh", "-c", apply.frame(part, "marker")], check=False, capture_output=True).returncode == 130
+    assert (
+        subprocess.run(["/bin/sh", "-c", apply.frame(part, "marker")], check=False, capture_output=True).returncode
+        == 130
+    )
 
 
 def test_a_line_that_breaks_stops_at_the_next_change(link, machine, steps):
-    (part,) = parts([steps.change("a", "touch MADE/a; while [ ! -e MADE/gone ]; do sleep 0.01; done"), steps.change("b")])
+    (part,) = parts(
+        [steps.change("a", "touch MADE/a; while [ ! -e MADE/gone ]; do sleep 0.01; done"), steps.change("b")]
+    )
     machine.shell.start(apply.frame(part, "marker"))
     pipe = link.pipes[0]
     until = time.monotonic() + 10
@@ -253,7 +284,9 @@ def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, 
 
 def test_a_change_that_did_not_take_is_an_error_not_a_success(machine, run_of, tmp_path):
     wanted = mine(tmp_path / "file")
-    undoes_it = type("Undoes", (File,), {"kind": "undoes", "fix": lambda self, before: [Shell(f"rm -f {wanted.path}")]})(str(tmp_path / "other"), "")
+    undoes_it = type(
+        "Undoes", (File,), {"kind": "undoes", "fix": lambda self, before: [Shell(f"rm -f {wanted.path}")]}
+    )(str(tmp_path / "other"), "")
     run = run_of(wanted, undoes_it)
     with pytest.raises(Trouble, match="a change did not take") as caught:
         runs.apply(run, quiet, agreed)
@@ -273,7 +306,9 @@ def test_a_failure_says_what_is_done_and_what_was_not_begun(machine, run_of, tmp
 
 def test_neither_the_audit_nor_the_memory_holds_a_secret(machine, run_of, tmp_path):
     runs.apply(run_of(mine(tmp_path / "key", Secret("SENTINEL"), mode="0400")), quiet, agreed)
-    assert not [one for one in (machine.folder / "stowage").rglob("*") if one.is_file() and "SENTINEL" in one.read_text()]
+    assert not [
+        one for one in (machine.folder / "stowage").rglob("*") if one.is_file() and "SENTINEL" in one.read_text()
+    ]
 
 
 def test_on_a_host_whose_audit_cannot_be_written_nothing_is_changed(machine, run_of, tmp_path):

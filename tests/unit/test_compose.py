@@ -17,7 +17,21 @@ from converge.resources.compose import LABEL, Answers, NoProject, Project
 from converge.resources.mount import Mount
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]))
-HOSTILE = ["$HOME ${X:-y} $$ $", "it's \"quoted\"", "a\nb\n", "- item", "key: value", "# remark", "yes", "0123", "{}", "é ✓ 🗄", "\\n \\", "%TAG", "&a *a !!x"]
+HOSTILE = [
+    "$HOME ${X:-y} $$ $",
+    'it\'s "quoted"',
+    "a\nb\n",
+    "- item",
+    "key: value",
+    "# remark",
+    "yes",
+    "0123",
+    "{}",
+    "é ✓ 🗄",
+    "\\n \\",
+    "%TAG",
+    "&a *a !!x",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +53,10 @@ def written(machine, docker, wanted: Project, **states) -> None:
     """Let the host have what is wanted, with some containers in another state: their mark, project and status."""
     machine.deploy(wanted)
     for name, definition in wanted.services.items():
-        docker.runs(definition["container_name"], **{"mark": wanted.hash_of(name), "project": wanted.project, **states.get(name, {})})
+        docker.runs(
+            definition["container_name"],
+            **{"mark": wanted.hash_of(name), "project": wanted.project, **states.get(name, {})},
+        )
 
 
 def change_of(machine, wanted):
@@ -117,12 +134,18 @@ def test_what_runs_as_the_file_says_is_well(machine, docker):
     ("state", "says", "disrupts"),
     [
         ({"mark": "0123456789abcdef"}, "minio2: its definition, files or image changed: recreated", True),
-        ({"mark": "0123456789abcdef", "status": "exited"}, "minio2: its definition, files or image changed: recreated", False),
+        (
+            {"mark": "0123456789abcdef", "status": "exited"},
+            "minio2: its definition, files or image changed: recreated",
+            False,
+        ),
         ({"status": "exited"}, "minio2: is exited: started", False),
         ({"status": "restarting"}, "minio2: is restarting: started", False),
     ],
 )
-def test_a_container_that_is_not_as_it_should_be_is_named_with_what_happens_to_it(machine, docker, state, says, disrupts):
+def test_a_container_that_is_not_as_it_should_be_is_named_with_what_happens_to_it(
+    machine, docker, state, says, disrupts
+):
     written(machine, docker, project(), minio2=state)
     change = change_of(machine, project())
     assert (change.action, change.disrupts) == (Action.UPDATE, disrupts)
@@ -148,14 +171,20 @@ def test_a_file_that_was_changed_by_hand_is_written_again_and_no_container_touch
     assert not [line for line in docker.said[before:] if " up " in line]
 
 
-@pytest.mark.parametrize("state", [{"mark": "", "project": ""}, {"mark": "", "project": "minio"}, {"mark": "0123456789abcdef", "project": "other"}])
+@pytest.mark.parametrize(
+    "state",
+    [{"mark": "", "project": ""}, {"mark": "", "project": "minio"}, {"mark": "0123456789abcdef", "project": "other"}],
+)
 @pytest.mark.parametrize("file", [True, False])
 def test_a_container_of_somebody_else_under_our_name_is_refused_and_left(machine, docker, folder, state, file):
     written(machine, docker, project(), minio1=state)
     if not file:
         (folder / "minio" / "compose.yaml").unlink()
     change = change_of(machine, project())
-    assert (change.action, change.why) == (Action.REFUSED, "a container named minio1 is there that Stowage did not make")
+    assert (change.action, change.why) == (
+        Action.REFUSED,
+        "a container named minio1 is there that Stowage did not make",
+    )
 
 
 def bound(source, target) -> Project:
@@ -164,7 +193,9 @@ def bound(source, target) -> Project:
 
 
 @pytest.mark.parametrize(("source", "target", "late"), [("a", "a", False), ("a", "b", True), ("gone", "b", False)])
-def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(machine, docker, tmp_path, source, target, late):
+def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(
+    machine, docker, tmp_path, source, target, late
+):
     for name in "ab":
         (tmp_path / name).mkdir()
     wanted = bound(tmp_path / source, tmp_path / target)
@@ -215,7 +246,10 @@ def test_a_file_that_compose_does_not_accept_leaves_the_old_one_and_the_containe
     written(machine, docker, project())
     docker.answers(True, otherwise='case "$*" in *config*) echo "services.a: unknown key"; exit 15;; esac')
     done = machine.deploy(replace(project(), salt={"minio1": "x"}))
-    assert (done.failed.action, done.why.splitlines()) == (Action.UPDATE, ["ended with status 15", "services.a: unknown key"])
+    assert (done.failed.action, done.why.splitlines()) == (
+        Action.UPDATE,
+        ["ended with status 15", "services.a: unknown key"],
+    )
     assert (folder / "minio" / "compose.yaml").read_text() == project().text()
     assert [one.name for one in (folder / "minio").iterdir()] == ["compose.yaml"]
     assert len(up_of(docker)) == 1
@@ -248,16 +282,20 @@ def curl(machine):
 
     def says(*rounds: str) -> None:
         (machine.folder / "rounds").write_text("\n".join(rounds) + "\n")
-        machine.program("curl", f"""
+        machine.program(
+            "curl",
+            f"""
 codes=$(head -n 1 {machine.folder}/rounds); [ "$(wc -l <{machine.folder}/rounds)" = 1 ] || sed -i 1d {machine.folder}/rounds
-set -- $(printf '%s\\n' "$@" | grep ^http); for code in $codes; do echo "$code $1"; shift; done""")
+set -- $(printf '%s\\n' "$@" | grep ^http); for code in $codes; do echo "$code $1"; shift; done""",
+        )
         machine.program("sleep", "exit 0")
 
     return says
 
 
 @pytest.mark.parametrize(
-    ("codes", "symbol"), [("200 200", " "), ("200 503", "~"), ("503 200", "~"), ("000 200", "~"), ("000 000", "+"), ("", "+"), ("200", "~")]
+    ("codes", "symbol"),
+    [("200 200", " "), ("200 503", "~"), ("503 200", "~"), ("000 200", "~"), ("000 000", "+"), ("", "+"), ("200", "~")],
 )
 def test_something_answers_when_all_of_its_addresses_do(machine, curl, codes, symbol):
     curl(codes)

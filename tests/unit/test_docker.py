@@ -84,7 +84,15 @@ def test_a_network_is_never_replaced(machine, docker, subnets):
     assert "containers may hang on it" in change.why
 
 
-@pytest.mark.parametrize("route", ["172.30.0.0/16 via 10.0.0.9 dev eth0", "172.30.99.128/25 dev tun0", "172.16.0.0/12 dev wg0 scope link", "172.30.99.0/24 dev br-2"])
+@pytest.mark.parametrize(
+    "route",
+    [
+        "172.30.0.0/16 via 10.0.0.9 dev eth0",
+        "172.30.99.128/25 dev tun0",
+        "172.16.0.0/12 dev wg0 scope link",
+        "172.30.99.0/24 dev br-2",
+    ],
+)
 def test_a_subnet_that_the_host_routes_elsewhere_is_refused_with_the_route(machine, docker, routes, route):
     routes(f"{ROUTES}\n{route}")
     change = change_of(machine, STOWAGE)
@@ -93,7 +101,10 @@ def test_a_subnet_that_the_host_routes_elsewhere_is_refused_with_the_route(machi
     assert "network.subnet" in change.hint
 
 
-@pytest.mark.parametrize("route", ["172.30.98.0/24 dev x", "172.30.99.7 dev x", "unreachable 172.30.99.0/24", "default via 172.30.99.1 dev x"])
+@pytest.mark.parametrize(
+    "route",
+    ["172.30.98.0/24 dev x", "172.30.99.7 dev x", "unreachable 172.30.99.0/24", "default via 172.30.99.1 dev x"],
+)
 def test_other_routes_are_nobodys_business(machine, docker, routes, route):
     routes(f"{ROUTES}\n{route}")
     assert change_of(machine, STOWAGE).action is Action.CREATE
@@ -121,7 +132,15 @@ def test_an_image_is_known_by_any_of_its_names(machine, docker, reference):
 
 
 @pytest.mark.parametrize(
-    "reference", ["pgsty/silo:2", "pgsty/silo", "silo:1", "other/silo:1", f"pgsty/silo@sha256:{'b' * 64}", "registry.example/pgsty/silo:1"]
+    "reference",
+    [
+        "pgsty/silo:2",
+        "pgsty/silo",
+        "silo:1",
+        "other/silo:1",
+        f"pgsty/silo@sha256:{'b' * 64}",
+        "registry.example/pgsty/silo:1",
+    ],
 )
 def test_an_image_of_another_name_is_another_image(machine, docker, reference):
     docker.has("something", INSPECTED)
@@ -131,7 +150,11 @@ def test_an_image_of_another_name_is_another_image(machine, docker, reference):
 
 @pytest.mark.parametrize(
     ("reference", "tag"),
-    [("docker.io/library/nginx:1.28", "nginx:1.28"), ("nginx", "nginx:latest"), ("localhost:5000/nginx", "localhost:5000/nginx:latest")],
+    [
+        ("docker.io/library/nginx:1.28", "nginx:1.28"),
+        ("nginx", "nginx:latest"),
+        ("localhost:5000/nginx", "localhost:5000/nginx:latest"),
+    ],
 )
 def test_the_defaults_of_docker_hub_may_be_left_out(machine, docker, reference, tag):
     docker.has(reference, INSPECTED | {"RepoTags": [tag]})
@@ -151,7 +174,8 @@ def test_an_image_that_was_shipped_is_compared_by_what_it_is_not_by_its_digest(m
 
 
 @pytest.mark.parametrize(
-    "other", [{"Architecture": "arm64"}, {"RootFS": {"Layers": ["sha256:1"]}}, {"Config": {"Cmd": ["other"]}}, {"Config": None}]
+    "other",
+    [{"Architecture": "arm64"}, {"RootFS": {"Layers": ["sha256:1"]}}, {"Config": {"Cmd": ["other"]}}, {"Config": None}],
 )
 def test_an_image_with_other_content_under_the_same_name_is_sent_again(machine, docker, other):
     docker.has("pgsty/silo:1", INSPECTED | other)
@@ -161,7 +185,12 @@ def test_an_image_with_other_content_under_the_same_name_is_sent_again(machine, 
 
 
 def test_what_docker_makes_of_an_image_on_its_way_does_not_count():
-    noise = {"Id": "x", "RepoDigests": [], "Created": "later", "Config": INSPECTED["Config"] | {"Hostname": "y", "Image": "z", "Volumes": None}}
+    noise = {
+        "Id": "x",
+        "RepoDigests": [],
+        "Created": "later",
+        "Config": INSPECTED["Config"] | {"Hostname": "y", "Image": "z", "Volumes": None},
+    }
     assert Content.of(INSPECTED | noise) == Content.of(INSPECTED)
 
 
@@ -177,7 +206,9 @@ def test_an_image_says_where_it_comes_from_and_how_large_it_is():
 
 def test_an_image_arrives_whole(machine, docker):
     docker.answers(True, otherwise=f"cat >{machine.folder}/loaded")
-    shipped = SimpleNamespace(content=lambda: Content("linux/amd64", "1", "2", 10), stream=lambda: iter([b"layer1", b"layer2"]))
+    shipped = SimpleNamespace(
+        content=lambda: Content("linux/amd64", "1", "2", 10), stream=lambda: iter([b"layer1", b"layer2"])
+    )
     (step,) = Image("a:1", shipped).fix(None)
     assert machine.link.send(f"PATH={machine.shell.programs}:$PATH; {step.command}", step.source())[0] == 0
     assert (machine.folder / "loaded").read_bytes() == b"layer1layer2"

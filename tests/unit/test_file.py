@@ -21,7 +21,7 @@ HOSTILE = [
     "\n",
     "\n\n\n",
     "no line end",
-    "it's \"quoted\" `id` $(touch no) ${HOME} $((1+1))\n",
+    'it\'s "quoted" `id` $(touch no) ${HOME} $((1+1))\n',
     "-n\n--\n-e \\n\n",
     "back\\slash \\\\ \\0 \\n %s %d %%\n",
     "EOF\nEND\n{} {0} {new}\n",
@@ -30,7 +30,21 @@ HOSTILE = [
     "äöü ✓ 🗄 \u2028\n",
     "x" * 300_000,
 ]
-NAMES = ["plain.conf", "with blank", "it's", 'say "hi"', "$(touch no)", "-rf", "ä✓", "*", "a;b&c", "#c", "README.TXT", "X", "xxXXXX.conf"]
+NAMES = [
+    "plain.conf",
+    "with blank",
+    "it's",
+    'say "hi"',
+    "$(touch no)",
+    "-rf",
+    "ä✓",
+    "*",
+    "a;b&c",
+    "#c",
+    "README.TXT",
+    "X",
+    "xxXXXX.conf",
+]
 
 
 def file(path: Path, content="new\n", **more) -> File:
@@ -96,7 +110,9 @@ def test_a_mode_is_set_and_read_back(machine, tmp_path, mode):
         assert not machine.deploy(wanted).failed
         assert action_of(machine, wanted) is Action.NONE
         Path(wanted.path).chmod(0o611)
-        assert machine.plan(wanted).changes[0].resource.diff(machine.read(wanted)[0]) == [f"mode: 0611 -> {wanted.mode}"]
+        assert machine.plan(wanted).changes[0].resource.diff(machine.read(wanted)[0]) == [
+            f"mode: 0611 -> {wanted.mode}"
+        ]
 
 
 @pytest.mark.parametrize("check", ["grep -q good {}", "false {}", "test ! -s {}", "no-such-program {}"])
@@ -171,10 +187,19 @@ def test_a_difference_is_a_unified_diff(machine, tmp_path):
     (tmp_path / "file").write_text("one\ntwo\nthree\n")
     (tmp_path / "file").chmod(0o600)
     wanted = file(tmp_path / "file", "one\n2\nthree\n")
-    assert wanted.diff(machine.read(wanted)[0]) == ["mode: 0600 -> 0644", "@@ -1,3 +1,3 @@", " one", "-two", "+2", " three"]
+    assert wanted.diff(machine.read(wanted)[0]) == [
+        "mode: 0600 -> 0644",
+        "@@ -1,3 +1,3 @@",
+        " one",
+        "-two",
+        "+2",
+        " three",
+    ]
 
 
-@pytest.mark.parametrize(("old", "new"), [("a", "a\n"), ("a\n", "a"), ("a\r\n", "a\n"), ("a\n", "a\n\n"), ("a\n", "a \n")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("a", "a\n"), ("a\n", "a"), ("a\r\n", "a\n"), ("a\n", "a\n\n"), ("a\n", "a \n")]
+)
 def test_a_change_that_is_hard_to_see_still_shows_a_difference(machine, tmp_path, old, new):
     (tmp_path / "file").write_text(old, newline="")
     wanted = file(tmp_path / "file", new)
@@ -196,7 +221,14 @@ def test_the_text_of_a_secret_file_is_in_nothing_that_is_shown_or_probed(machine
         path.write_text(old)
     wanted = file(path, Secret("new SENTINEL"), mode="0400")
     reading = machine.read(wanted)[0]
-    shown = [repr(wanted), str(wanted.desired()), File.probe([wanted]), str(reading), str(wanted.diff(reading)), wanted.note(reading)]
+    shown = [
+        repr(wanted),
+        str(wanted.desired()),
+        File.probe([wanted]),
+        str(reading),
+        str(wanted.diff(reading)),
+        wanted.note(reading),
+    ]
     assert not [text for text in shown if "SENTINEL" in text or "U0VOVElORU" in text]
     done = machine.deploy(wanted)
     assert not done.failed
@@ -229,7 +261,11 @@ def test_a_directory_that_all_may_enter_can_be_reached(machine, tmp_path):
 @pytest.mark.parametrize("what", ["a regular file", "a symbolic link", "a fifo"])
 def test_something_else_in_the_place_of_a_directory_is_refused(machine, tmp_path, what):
     path = tmp_path / "folder"
-    {"a regular file": lambda: path.write_text("x"), "a symbolic link": lambda: path.symlink_to(tmp_path), "a fifo": lambda: os.mkfifo(path)}[what]()
+    {
+        "a regular file": lambda: path.write_text("x"),
+        "a symbolic link": lambda: path.symlink_to(tmp_path),
+        "a fifo": lambda: os.mkfifo(path),
+    }[what]()
     assert action_of(machine, Directory(str(path), **ME)) is Action.REFUSED
 
 

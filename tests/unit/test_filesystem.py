@@ -63,7 +63,9 @@ def drive(machine, tmp_path):
     # What a host has and a machine with files for drives has not: serials, device sizes, and a systemd.
     machine.program("lsblk", '[ "$2" = SERIAL ] && echo DISK1; exit 0')
     machine.program("blockdev", 'stat -c %s -- "$2"')
-    machine.program("systemd-run", 'while [ "$1" != -- ]; do shift; done; shift\n"$@" || touch "$(dirname "$0")/failed"')
+    machine.program(
+        "systemd-run", 'while [ "$1" != -- ]; do shift; done; shift\n"$@" || touch "$(dirname "$0")/failed"'
+    )
     machine.program("systemctl", '[ "$1" = is-failed ] && [ -e "$(dirname "$0")/failed" ]')
     machine.program("udevadm", "exit 0")
     (machine.folder / "stowage" / "drives").mkdir(parents=True)
@@ -101,7 +103,10 @@ def test_a_drive_with_our_label_is_well_and_another_label_is_refused(drive):
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [(["mkfs.ext4", "-q", "-F", "-L", "my data"], ("TYPE=ext4", "LABEL=my data")), (["mkswap", "-q", "-L", "sw"], ("TYPE=swap", "LABEL=sw"))],
+    [
+        (["mkfs.ext4", "-q", "-F", "-L", "my data"], ("TYPE=ext4", "LABEL=my data")),
+        (["mkswap", "-q", "-L", "sw"], ("TYPE=swap", "LABEL=sw")),
+    ],
 )
 def test_what_a_drive_holds_is_named_with_the_command_to_wipe_it(drive, command, says):
     if not shutil.which(command[0]):
@@ -115,7 +120,10 @@ def test_what_a_drive_holds_is_named_with_the_command_to_wipe_it(drive, command,
 
 
 def test_a_partition_table_without_partitions_is_something(drive):
-    drive.write(b"\0" * 16 + bytes([0, 0, 2, 0, 0x83, 0, 0, 0]) + (2048).to_bytes(4, "little") + (65536).to_bytes(4, "little"), 430)
+    drive.write(
+        b"\0" * 16 + bytes([0, 0, 2, 0, 0x83, 0, 0, 0]) + (2048).to_bytes(4, "little") + (65536).to_bytes(4, "little"),
+        430,
+    )
     drive.write(b"\x55\xaa", 510)
     assert "PTTYPE=dos" in refused(drive)
 
@@ -126,7 +134,9 @@ def test_a_member_of_a_raid_array_is_refused(drive):
     assert "linux_raid_member" in refused(drive)
 
 
-@pytest.mark.parametrize(("at", "where"), [(0, "first"), (16 * MIB - 1, "first"), (304 * MIB, "last"), (320 * MIB - 1, "last")])
+@pytest.mark.parametrize(
+    ("at", "where"), [(0, "first"), (16 * MIB - 1, "first"), (304 * MIB, "last"), (320 * MIB - 1, "last")]
+)
 def test_data_without_a_signature_is_data(drive, at, where):
     drive.write(b"x", at)
     assert f"data without a known signature in its {where} 16 MiB" in refused(drive)
@@ -153,7 +163,9 @@ def test_a_drive_that_swaps_is_refused(machine, drive):
 
 @pytest.mark.parametrize("empty", ["no file", "no medium"])
 def test_a_drive_that_is_away_is_unknown_with_the_blank_ones_that_are_there(machine, drive, empty):
-    machine.program("lsblk", """echo 'NAME="sdb" TYPE="disk" SIZE="4T" SERIAL="B1" FSTYPE="" LABEL="" PTTYPE="" MOUNTPOINT=""'""")
+    machine.program(
+        "lsblk", """echo 'NAME="sdb" TYPE="disk" SIZE="4T" SERIAL="B1" FSTYPE="" LABEL="" PTTYPE="" MOUNTPOINT=""'"""
+    )
     drive.path.unlink() if empty == "no file" else (drive.system / "size").write_text("0\n")
     (reading,) = machine.read(drive.wanted)
     assert reading.why == f"there is no drive at {drive.path}; drives without a filesystem: /dev/sdb (4T)"

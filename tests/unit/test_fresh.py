@@ -33,7 +33,11 @@ def started(machine, docker):
 
 
 def fresh(kind, config):
-    return FreshUnit("docker.service", (str(config),)) if kind == "unit" else FreshContainer("nginx", (str(config),), ("nginx", "-s", "reload"))
+    return (
+        FreshUnit("docker.service", (str(config),))
+        if kind == "unit"
+        else FreshContainer("nginx", (str(config),), ("nginx", "-s", "reload"))
+    )
 
 
 KINDS = pytest.mark.parametrize("kind", ["unit", "container"])
@@ -65,8 +69,12 @@ def test_a_restart_that_a_cut_took_away_is_found_and_made_once(machine, config, 
 def test_the_newest_of_several_files_counts_and_missing_ones_do_not(machine, config, started, kind):
     started(3600)
     wanted = fresh(kind, config)
-    assert not machine.plan(type(wanted)(wanted.name, ("/missing", *wanted.files), *([] if kind == "unit" else [("true",)]))).in_sync
-    assert machine.plan(type(wanted)(wanted.name, ("/missing", "/etc/hostname-of-no-one"), *([] if kind == "unit" else [("true",)]))).in_sync
+    assert not machine.plan(
+        type(wanted)(wanted.name, ("/missing", *wanted.files), *([] if kind == "unit" else [("true",)]))
+    ).in_sync
+    assert machine.plan(
+        type(wanted)(wanted.name, ("/missing", "/etc/hostname-of-no-one"), *([] if kind == "unit" else [("true",)]))
+    ).in_sync
 
 
 @KINDS
@@ -89,7 +97,11 @@ def test_several_containers_are_told_apart(machine, docker, config):
     docker.runs("nginx", started="2020-01-01T00:00:00Z")
     docker.runs("other", started="2100-01-01T00:00:00Z")
     wanted = [FreshContainer(name, (str(config),), ("true",)) for name in ("minio", "nginx", "other")]
-    assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [None, "older files", "its files as they are"]
+    assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [
+        None,
+        "older files",
+        "its files as they are",
+    ]
 
 
 def test_only_a_restart_disrupts(config):

@@ -49,7 +49,9 @@ def test_a_file_that_says_nothing_gets_our_keys(machine, tmp_path, before):
     assert json.loads(path.read_text()) == OURS
 
 
-@pytest.mark.parametrize("text", ["[]", "1", '"text"', "null", "{", "{'single': 1}", '{"a": 1,}', "live-restore: true", "\x00", "\xff"])
+@pytest.mark.parametrize(
+    "text", ["[]", "1", '"text"', "null", "{", "{'single': 1}", '{"a": 1,}', "live-restore: true", "\x00", "\xff"]
+)
 def test_what_is_not_a_json_object_is_refused_and_left(machine, tmp_path, text):
     path = tmp_path / "daemon.json"
     path.write_bytes(text.encode("latin-1"))
@@ -107,4 +109,8 @@ def test_only_our_keys_are_shown(machine, tmp_path):
 def test_several_files_are_told_apart(machine, tmp_path):
     (tmp_path / "b").write_text(json.dumps(OURS))
     (tmp_path / "c").write_text("rubbish")
-    assert [one.action.value for one in machine.plan(*(keys(tmp_path / name) for name in "abc")).changes] == ["+", " ", "!"]
+    assert [one.action.value for one in machine.plan(*(keys(tmp_path / name) for name in "abc")).changes] == [
+        "+",
+        " ",
+        "!",
+    ]

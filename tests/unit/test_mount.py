@@ -32,10 +32,15 @@ MOUNTED = "50 27 8:32 / /mnt/drive1 rw,noatime - xfs /dev/sdc rw,attr2"
 def mounts(machine):
     """A host with this fstab, these mounts and these labels."""
 
-    def has(fstab: str = FSTAB.format(line=""), mountinfo: str = MOUNTINFO.format(line=""), labels: str = LABELS) -> None:
+    def has(
+        fstab: str = FSTAB.format(line=""), mountinfo: str = MOUNTINFO.format(line=""), labels: str = LABELS
+    ) -> None:
         (machine.folder / "fstab").write_text(fstab)
         (machine.folder / "mountinfo").write_text(mountinfo)
-        machine.places |= {"/etc/fstab": f"{machine.folder}/fstab", "/proc/self/mountinfo": f"{machine.folder}/mountinfo"}
+        machine.places |= {
+            "/etc/fstab": f"{machine.folder}/fstab",
+            "/proc/self/mountinfo": f"{machine.folder}/mountinfo",
+        }
         machine.program("lsblk", f"cat <<'END'\n{labels}\nEND")
 
     return has
@@ -90,7 +95,10 @@ def test_what_is_mounted_over_the_right_drive_is_what_counts(machine, mounts, up
 
 
 def test_mounts_beneath_beside_and_with_a_longer_name_are_not_meant(machine, mounts):
-    lines = "\n".join(f"5{n} 27 8:48 / {path} rw - xfs /dev/sdd rw" for n, path in enumerate(("/mnt", "/mnt/drive1/sub", "/mnt/drive10", "/srv/mnt/drive1")))
+    lines = "\n".join(
+        f"5{n} 27 8:48 / {path} rw - xfs /dev/sdd rw"
+        for n, path in enumerate(("/mnt", "/mnt/drive1/sub", "/mnt/drive10", "/srv/mnt/drive1"))
+    )
     mounts(mountinfo=MOUNTINFO.format(line=lines))
     assert change_of(machine, DRIVE1).action is Action.CREATE
 
@@ -101,7 +109,11 @@ def test_mounts_beneath_beside_and_with_a_longer_name_are_not_meant(machine, mou
         (DRIVE1.line, "", ["mounted:  -> drive1"]),
         ("", MOUNTED, [f"fstab:  -> {DRIVE1.line}"]),
         (f"#{DRIVE1.line}", MOUNTED, [f"fstab:  -> {DRIVE1.line}"]),
-        ("/dev/sdc /mnt/drive1 xfs defaults 0 0", MOUNTED, [f"fstab: /dev/sdc /mnt/drive1 xfs defaults 0 0 -> {DRIVE1.line}"]),
+        (
+            "/dev/sdc /mnt/drive1 xfs defaults 0 0",
+            MOUNTED,
+            [f"fstab: /dev/sdc /mnt/drive1 xfs defaults 0 0 -> {DRIVE1.line}"],
+        ),
     ],
 )
 def test_what_differs_is_shown(machine, mounts, line, mounted, diff):
@@ -207,7 +219,8 @@ def test_mount_points_of_which_too_little_is_told_are_unknown(machine):
 
 
 needs_namespaces = pytest.mark.skipif(
-    subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0, reason="may not unshare"
+    subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
+    reason="may not unshare",
 )
 
 
@@ -221,4 +234,11 @@ def test_mount_points_of_this_machine_are_read_for_real(machine, tmp_path):
     names = ("empty", "full", "file", "link", "none", "with blank")
     found = machine.read(*(MountPoint(str(tmp_path / name)) for name in names))
     plain = {"type": "directory", "immutable": "no"}
-    assert found == [plain | {"empty": "yes"}, plain | {"empty": "no"}, {"type": "other"}, {"type": "other"}, None, None]
+    assert found == [
+        plain | {"empty": "yes"},
+        plain | {"empty": "no"},
+        {"type": "other"},
+        {"type": "other"},
+        None,
+        None,
+    ]

@@ -29,7 +29,9 @@ def test_a_package_counts_only_when_it_is_wholly_installed():
     assert BASE.note(state) == "xfsprogs, chrony"
 
 
-@pytest.mark.parametrize("status", ["half-installed", "unpacked", "half-configured", "triggers-pending", "config-files"])
+@pytest.mark.parametrize(
+    "status", ["half-installed", "unpacked", "half-configured", "triggers-pending", "config-files"]
+)
 def test_what_was_cut_in_the_middle_is_installed_again(status):
     assert BASE.missing(read(f"curl {status} \nxfsprogs installed \nchrony installed \n")[0]) == ["curl"]
 
@@ -47,7 +49,9 @@ def test_each_role_reads_its_own_from_one_answer():
 
 
 def test_what_a_package_provides_is_not_taken_for_its_state():
-    (state,) = read("curl installed libcurl (= 1), installed-something\nxfsprogs installed \nchrony installed time-daemon\n")
+    (state,) = read(
+        "curl installed libcurl (= 1), installed-something\nxfsprogs installed \nchrony installed time-daemon\n"
+    )
     assert not BASE.missing(state)
 
 

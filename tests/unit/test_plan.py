@@ -76,8 +76,13 @@ def test_what_is_as_it_should_be_is_not_refused(thing):
 
 
 def test_a_refused_drive_holds_back_its_own_mount_only(thing):
-    chains = [in_order(thing(f"drive{n}", refuses="it holds ext4" if n == 2 else ""), thing(f"mount{n}"), thing(f"folder{n}")) for n in (1, 2, 3)]
-    plan = made([role_of("drives", *chains)], {f"{what}{n}": None for what in ("drive", "mount", "folder") for n in (1, 2, 3)})
+    chains = [
+        in_order(thing(f"drive{n}", refuses="it holds ext4" if n == 2 else ""), thing(f"mount{n}"), thing(f"folder{n}"))
+        for n in (1, 2, 3)
+    ]
+    plan = made(
+        [role_of("drives", *chains)], {f"{what}{n}": None for what in ("drive", "mount", "folder") for n in (1, 2, 3)}
+    )
     assert symbols(plan) == {
         "drive1": "+", "mount1": "+", "folder1": "+",
         "drive2": "!", "mount2": ".", "folder2": ".",
@@ -136,7 +141,9 @@ def test_two_roles_may_want_the_same_thing_but_not_in_two_ways(thing):
         ([NEW, NEW], "?", False),
     ],
 )
-def test_what_an_api_tells_waits_for_a_service_of_this_plan_and_is_new_only_with_it(thing, remote, service, symbol, later):
+def test_what_an_api_tells_waits_for_a_service_of_this_plan_and_is_new_only_with_it(
+    thing, remote, service, symbol, later
+):
     roles = [role_of("minio", thing("nodes"), thing("answers")), role_of("buckets", remote("bucket"), needs=("minio",))]
     readings = {"nodes": service[0], "answers": service[1], "bucket": Unknown("no node answers")}
     plan = made(roles, readings)
@@ -155,7 +162,10 @@ def test_buckets_are_not_new_where_the_drives_hold_data_already(thing, remote):
 
 
 def test_what_an_api_tells_waits_for_what_holds_its_service_back(thing, remote):
-    roles = [role_of("minio", thing("nodes", refuses="not ours")), role_of("buckets", remote("bucket"), needs=("minio",))]
+    roles = [
+        role_of("minio", thing("nodes", refuses="not ours")),
+        role_of("buckets", remote("bucket"), needs=("minio",)),
+    ]
     plan = made(roles, {"nodes": OLD, "bucket": Unknown("no node answers")})
     assert (symbols(plan)["bucket"], why(plan, "bucket")) == (".", "waits for thing:nodes")
     assert not plan.later
@@ -175,7 +185,10 @@ def test_a_restart_stands_in_the_plan_when_what_it_reads_changes(thing, file, sy
 
 
 def test_a_restart_does_not_follow_from_what_comes_later_or_stands_elsewhere(thing):
-    roles = [role_of("r", in_order(thing("service", undone_after="file"), thing("file"))), role_of("s", thing("other", undone_after="file"))]
+    roles = [
+        role_of("r", in_order(thing("service", undone_after="file"), thing("file"))),
+        role_of("s", thing("other", undone_after="file")),
+    ]
     plan = made(roles, {"service": NEW, "file": OLD, "other": NEW})
     assert symbols(plan) == {"service": " ", "file": "~", "other": " "}
 
@@ -207,7 +220,10 @@ def test_an_empty_plan_is_in_sync():
 
 def test_a_chain_may_hold_chains(thing):
     inner = in_order(thing("b"), thing("c"))
-    names = [(one.resource.name, one.after) for one in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)]
+    names = [
+        (one.resource.name, one.after)
+        for one in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)
+    ]
     assert names == [("a", None), ("b", "thing:a"), ("c", "thing:b"), ("d", "thing:c")]
 
 
@@ -227,7 +243,9 @@ def test_a_role_is_known_by_its_function_and_its_first_line():
 def gone(thing):
     """The addresses of what would be taken away, given what the host remembers and what is still wanted."""
 
-    def find(memory: dict[str, str], wanted: set[str] = frozenset(), can_remove=lambda host, kind, name: None) -> list[str]:
+    def find(
+        memory: dict[str, str], wanted: set[str] = frozenset(), can_remove=lambda host, kind, name: None
+    ) -> list[str]:
         roles = {"nginx": Role("nginx", lambda host: [], gone=can_remove)}
         return [one.resource.address for one in no_longer_wanted(None, memory, set(wanted), roles)]
 
@@ -235,7 +253,9 @@ def gone(thing):
 
 
 def test_what_a_role_made_and_no_longer_wants_is_taken_away_users_before_what_they_use(gone):
-    memory = dict.fromkeys(["file:/etc/systemd/system/a@.service", "project:nginx", "unit:a@nginx.service"], "nginx 0123")
+    memory = dict.fromkeys(
+        ["file:/etc/systemd/system/a@.service", "project:nginx", "unit:a@nginx.service"], "nginx 0123"
+    )
     assert gone(memory) == ["unit:a@nginx.service", "project:nginx", "file:/etc/systemd/system/a@.service"]
 
 
@@ -244,7 +264,16 @@ def test_what_is_still_wanted_or_was_made_by_a_role_that_was_not_asked_for_is_le
 
 
 @pytest.mark.parametrize(
-    "address", ["filesystem:drive1", "mount:/mnt/drive1", "mountpoint:/mnt/drive1", "directory:/mnt/drive1/drive1", "packages:base", "user:stowage", "image:a:1"]
+    "address",
+    [
+        "filesystem:drive1",
+        "mount:/mnt/drive1",
+        "mountpoint:/mnt/drive1",
+        "directory:/mnt/drive1/drive1",
+        "packages:base",
+        "user:stowage",
+        "image:a:1",
+    ],
 )
 def test_what_holds_data_or_may_be_needed_by_others_is_never_taken_away(gone, address):
     assert gone({address: "nginx 0123"}) == []

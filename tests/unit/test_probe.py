@@ -49,7 +49,18 @@ def answer_of(machine, *resources):
 
 @pytest.mark.parametrize(
     "snippet",
-    ["exit 0", "exit 9", "cat", "set -e; false", "cd /nowhere", "exec true", "set -u; echo $nothing", "echo loud >&2", "printf open", "kill -9 $(sh -c 'echo $PPID')"],
+    [
+        "exit 0",
+        "exit 9",
+        "cat",
+        "set -e; false",
+        "cd /nowhere",
+        "exec true",
+        "set -u; echo $nothing",
+        "echo loud >&2",
+        "printf open",
+        "kill -9 $(sh -c 'echo $PPID')",
+    ],
 )
 def test_no_snippet_can_spoil_the_answers_of_other_kinds(machine, snippet):
     readings = probe.read([kind("odd", snippet), LAST], answer_of(machine, kind("odd", snippet), LAST), MARKER)[0]
@@ -79,7 +90,9 @@ def test_an_answer_cut_anywhere_is_unknown_or_whole_never_something_else(machine
             assert isinstance(reading, Unknown) or reading == whole[address], f"cut at {at}"
 
 
-@pytest.mark.parametrize("error", [ValueError("odd"), KeyError("odd"), IndexError("odd"), AttributeError("odd"), TypeError("odd")])
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), KeyError("odd"), IndexError("odd"), AttributeError("odd"), TypeError("odd")]
+)
 def test_an_answer_that_is_not_understood_is_unknown(error):
     def read(cls, wanted, answer):
         raise error

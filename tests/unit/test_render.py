@@ -27,11 +27,17 @@ def plan_of(storage_host):
 
     def make(bare=False, memory=(), **readings) -> Plan:
         host = storage_host(users=[], policies=[])
-        run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
+        run = runs.prepare(
+            host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles]
+        )
         found = {one.resource.address: one.resource.desired() for one in run.wants}
         if bare:
             found = {one.resource.address: _bare(one.resource) for one in run.wants}
-        remembered = {one.resource.address: f"{one.role} {one.resource.remembered()}" for one in run.wants if one.resource.address in memory}
+        remembered = {
+            one.resource.address: f"{one.role} {one.resource.remembered()}"
+            for one in run.wants
+            if one.resource.address in memory
+        }
         return planning.make("prod", run.roles, run.wants, found | readings, remembered)
 
     return make
@@ -78,14 +84,25 @@ def drifted(plan_of) -> Plan:
     return plan_of(
         memory=(kept.address, "directory:/mnt/drive1/drive1", secret),
         **{
-            kept.address: {**kept.desired(), "sha256": "0" * 64, "mode": "0600", "content": kept.text.replace("4096", "128")},
+            kept.address: {
+                **kept.desired(),
+                "sha256": "0" * 64,
+                "mode": "0600",
+                "content": kept.text.replace("4096", "128"),
+            },
             "sysctl:net.core.somaxconn": {"value": "128"},
             "directory:/mnt/drive1/drive1": None,
             "json:/etc/docker/daemon.json": {"live-restore": "false", "theirs": "1"},
             "unit:chrony.service": {"enabled": "disabled", "active": "inactive", "reload": "no"},
             secret: {**by_address[secret].desired(), "sha256": "0" * 64},
             minio.address: {**minio.desired(), "minio2": f"{minio.hash_of('minio2')} exited"},
-            "bucket:models": {"versioning": "off", "object_lock": "off", "retention": "none", "lifecycle": "none", "quota": "none"},
+            "bucket:models": {
+                "versioning": "off",
+                "object_lock": "off",
+                "retention": "none",
+                "lifecycle": "none",
+                "quota": "none",
+            },
         },
     )
 
@@ -112,7 +129,11 @@ def refused(plan_of) -> Plan:
         f"filesystem:{label}": read(Filesystem, by_label[label], f"{table}\n\n{look}\n\n{records}\n")
         for label, (look, records) in looks.items()
     }
-    missing = [f"{kind}:/mnt/drive{n}{more}" for n in (1, 2, 3, 4) for kind, more in (("mount", ""), ("directory", f"/drive{n}"))]
+    missing = [
+        f"{kind}:/mnt/drive{n}{more}"
+        for n in (1, 2, 3, 4)
+        for kind, more in (("mount", ""), ("directory", f"/drive{n}"))
+    ]
     return plan_of(**dict.fromkeys([*missing, "project:minio", "answers:minio"]), **readings)
 
 
@@ -166,7 +187,13 @@ ERRORS = [
         hint="inv deploy --host prod",
     ),
     Trouble("it cannot be reached", where="store2", why="connection refused", hint="ssh store2", code=UNREACHABLE),
-    Trouble("another run holds the lock", where="store3", why="anna@laptop since noon: inv deploy", untouched="nothing was changed", code=LOCKED),
+    Trouble(
+        "another run holds the lock",
+        where="store3",
+        why="anna@laptop since noon: inv deploy",
+        untouched="nothing was changed",
+        code=LOCKED,
+    ),
     Trouble("one word"),
 ]
 

@@ -43,7 +43,9 @@ def one(resources, kind, name: str):
 @pytest.fixture
 def tls(tmp_path):
     for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).write_text(f"-----BEGIN-----\n{name} SENTINEL-key\n" if name == "key.pem" else "certificate\n")
+        (tmp_path / name).write_text(
+            f"-----BEGIN-----\n{name} SENTINEL-key\n" if name == "key.pem" else "certificate\n"
+        )
     return {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
 
 
@@ -101,7 +103,9 @@ def test_each_node_binds_only_the_directory_of_its_own_drive_and_docker_makes_no
     for service in services.values():
         on_drives = [volume["source"] for volume in service["volumes"] if volume["source"].startswith("/mnt")]
         assert len(on_drives) == 1
-        assert all(volume["type"] == "bind" and volume["bind"]["create_host_path"] is False for volume in service["volumes"])
+        assert all(
+            volume["type"] == "bind" and volume["bind"]["create_host_path"] is False for volume in service["volumes"]
+        )
 
 
 def test_the_directories_that_containers_bind_are_made_by_the_drives_role(storage_host):
@@ -120,13 +124,21 @@ def test_the_shipped_inventory_lays_the_nodes_on_the_drives_as_the_system_has_th
         ("minio4", "drive1"),
     ]
     example = yaml.safe_load((ROOT / "inventory" / "host_vars" / "prod.yml").read_text())
-    assert {drive["label"]: drive["path"] for drive in example["drives"]} == {f"drive{n}": f"/mnt/drive{n}" for n in (1, 2, 3, 4)}
+    assert {drive["label"]: drive["path"] for drive in example["drives"]} == {
+        f"drive{n}": f"/mnt/drive{n}" for n in (1, 2, 3, 4)
+    }
 
 
 def test_all_nodes_are_alike_but_for_their_name_address_and_drive(storage_host):
     services = definitions(one(wanted(storage_host(), "minio"), Project, "minio"))
     for name, service in services.items():
-        del service["labels"], service["networks"], service["container_name"], service["hostname"], service["extra_hosts"]
+        del (
+            service["labels"],
+            service["networks"],
+            service["container_name"],
+            service["hostname"],
+            service["extra_hosts"],
+        )
         service["volumes"].remove(data_of(service))
         assert service == services["minio1"], name
 
@@ -136,7 +148,9 @@ def test_the_nodes_know_each_other_by_fixed_addresses_and_nginx_knows_them_all(s
     services = definitions(one(resources, Project, "minio"))
     addresses = {name: service["networks"]["stowage"]["ipv4_address"] for name, service in services.items()}
     for name, service in services.items():
-        assert sorted(service["extra_hosts"]) == sorted(f"{other}:{at}" for other, at in addresses.items() if other != name)
+        assert sorted(service["extra_hosts"]) == sorted(
+            f"{other}:{at}" for other, at in addresses.items() if other != name
+        )
     config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
     for port in (9000, 9001):
         assert re.findall(rf"^ *server ([\d.]+):{port} ", config, re.MULTILINE) == list(addresses.values())
@@ -164,7 +178,17 @@ def expanded(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "names", [["a1", "b2"], ["n2", "n1"], ["n1", "n3"], ["n", "n2"], ["n01", "n02"], ["n09", "n10"], ["n9", "n10"], ["n1", "n01"]]
+    "names",
+    [
+        ["a1", "b2"],
+        ["n2", "n1"],
+        ["n1", "n3"],
+        ["n", "n2"],
+        ["n01", "n02"],
+        ["n09", "n10"],
+        ["n9", "n10"],
+        ["n1", "n01"],
+    ],
 )
 def test_endpoints_name_each_node_once_and_in_order(storage_host, names):
     nodes = [{"name": name, "drive": f"drive{n}", "address": f"172.30.99.1{n}"} for n, name in enumerate(names, 1)]
@@ -186,7 +210,11 @@ def test_endpoints_in_one_range_are_one_pool(storage_host):
         ("buckets", [], set()),
         ("base__packages", ["curl"], set()),
         ("images__nginx__reference", "docker.io/library/nginx:1.30", {"nginx"}),
-        ("images__minio__reference", "docker.io/pgsty/silo:RELEASE.2027-01-01T00-00-00Z", {"minio1", "minio2", "minio3", "minio4"}),
+        (
+            "images__minio__reference",
+            "docker.io/pgsty/silo:RELEASE.2027-01-01T00-00-00Z",
+            {"minio1", "minio2", "minio3", "minio4"},
+        ),
     ],
 )
 def test_a_setting_recreates_the_services_that_it_is_about_and_no_others(storage_host, path, value, services):
@@ -216,13 +244,18 @@ ONCE = {
 
 def test_each_kind_asks_once_for_all_of_its_resources(storage_host, tls):
     few, many = storage_host(), storage_host(nginx__tls=tls)
-    few = storage_host(drives=few.settings.model_dump()["drives"][:1], minio__nodes=[{"name": "minio1", "drive": "drive1", "address": "172.30.99.11"}])
+    few = storage_host(
+        drives=few.settings.model_dump()["drives"][:1],
+        minio__nodes=[{"name": "minio1", "drive": "drive1", "address": "172.30.99.11"}],
+    )
     counts = []
     for host in (few, many):
         text = probe.script(wanted(host), "marker")
         counts.append({word: len(re.findall(rf"(?<![\w/-]){re.escape(word)}(?![\w-])", text)) for word in ONCE})
     assert counts[0] == counts[1], "four drives and nodes cost no more processes than one"
-    assert {word: counts[1][word] for word, times in ONCE.items() if times} == {word: times for word, times in ONCE.items() if times}
+    assert {word: counts[1][word] for word, times in ONCE.items() if times} == {
+        word: times for word, times in ONCE.items() if times
+    }
 
 
 def test_files_are_read_by_one_stat_and_one_sha256sum(storage_host, tls):
@@ -263,7 +296,13 @@ def holds_secret(text: str) -> bool:
 
 def before_of(resource: Resource) -> dict[str, str]:
     """A reading in which everything differs."""
-    return {key: "other 1" for key in (resource.desired() or {})} | {"content": "old", "type": "file", "mode": "0644", "holds": "data", "source": "/dev/x"}
+    return {key: "other 1" for key in (resource.desired() or {})} | {
+        "content": "old",
+        "type": "file",
+        "mode": "0644",
+        "holds": "data",
+        "source": "/dev/x",
+    }
 
 
 def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host, tls):
@@ -271,7 +310,15 @@ def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host,
     resources = wanted(host)
     assert not holds_secret(probe.script(resources, "marker"))
     for each in resources:
-        shown = [repr(each), str(each), str(each.desired()), str(each.diff(before_of(each))), each.note(None), each.remembered(), each.address]
+        shown = [
+            repr(each),
+            str(each),
+            str(each.desired()),
+            str(each.diff(before_of(each))),
+            each.note(None),
+            each.remembered(),
+            each.address,
+        ]
         if isinstance(each, Project):
             shown += [each.text(), str(each.fix(None))]
         assert not [text for text in shown if holds_secret(text)], each.address
@@ -323,13 +370,17 @@ def test_a_certificate_that_is_not_text_is_said(storage_host, tls):
         wanted(storage_host(nginx__tls=tls), "nginx")
 
 
-@pytest.mark.parametrize("reference", ["minio/minio:RELEASE.2025-01-01T00-00-00Z", "docker.io/minio/minio:1", "quay.io/minio/minio:1"])
+@pytest.mark.parametrize(
+    "reference", ["minio/minio:RELEASE.2025-01-01T00-00-00Z", "docker.io/minio/minio:1", "quay.io/minio/minio:1"]
+)
 def test_an_image_that_can_no_longer_be_pulled_is_refused_with_its_replacement(storage_host, reference):
     host = storage_host(images__minio__reference=reference)
     run = runs.prepare(host, [role("images")])
     (change,) = [
         each
-        for each in planning.make("prod", run.roles, run.wants, {want.resource.address: None for want in run.wants}, {}).changes
+        for each in planning.make(
+            "prod", run.roles, run.wants, {want.resource.address: None for want in run.wants}, {}
+        ).changes
         if reference in each.address
     ]
     assert change.action.value == "!"
@@ -337,14 +388,20 @@ def test_an_image_that_can_no_longer_be_pulled_is_refused_with_its_replacement(s
 
 
 def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
-    for settings, ports, scheme in (({}, ["9000", "9001"], "http://"), ({"nginx__tls": tls}, ["9000 ssl", "9001 ssl"], "https://")):
+    for settings, ports, scheme in (
+        ({}, ["9000", "9001"], "http://"),
+        ({"nginx__tls": tls}, ["9000 ssl", "9001 ssl"], "https://"),
+    ):
         resources = wanted(storage_host(**settings), "nginx")
         config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
         assert re.findall(r"^ *listen (.*);", config, re.MULTILINE) == ports
         assert all(url.startswith(scheme) for each in resources if each.kind == "answers" for url in each.urls)
 
 
-@pytest.mark.parametrize(("listen", "ports"), [("127.0.0.1", "127.0.0.1:9000:9000"), ("::1", "[::1]:9000:9000"), ("0.0.0.0", "0.0.0.0:9000:9000")])
+@pytest.mark.parametrize(
+    ("listen", "ports"),
+    [("127.0.0.1", "127.0.0.1:9000:9000"), ("::1", "[::1]:9000:9000"), ("0.0.0.0", "0.0.0.0:9000:9000")],
+)
 def test_ports_are_published_where_the_settings_say(storage_host, listen, ports):
     services = definitions(one(wanted(storage_host(nginx__listen=listen), "nginx"), Project, "nginx"))
     assert services["nginx"]["ports"][0] == ports

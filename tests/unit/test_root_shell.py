@@ -84,7 +84,9 @@ def test_scripts_sent_at_once_run_one_after_the_other(shell):
     assert [shell.finish() for _ in range(5)] == [(n, f"{n}\n") for n in range(5)]
 
 
-@pytest.mark.parametrize("reader", ["cat", "head -c 200", "read -r line; echo \"$line\"", "sh", "exec cat", "cat <&0 0<&0"])
+@pytest.mark.parametrize(
+    "reader", ["cat", "head -c 200", 'read -r line; echo "$line"', "sh", "exec cat", "cat <&0 0<&0"]
+)
 def test_a_script_finds_nothing_on_its_standard_input_and_the_next_one_stays_whole(shell, reader):
     shell.start(f"{reader} || :")
     shell.start("echo next")
@@ -93,7 +95,8 @@ def test_a_script_finds_nothing_on_its_standard_input_and_the_next_one_stays_who
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [("exit 7", 7), ("set -e\nfalse\ntrue", 1), ("if", 2), ("sh -c 'kill -9 $$'", 137), ("", 0), ("true", 0)]
+    ("body", "status"),
+    [("exit 7", 7), ("set -e\nfalse\ntrue", 1), ("if", 2), ("sh -c 'kill -9 $$'", 137), ("", 0), ("true", 0)],
 )
 def test_a_script_that_fails_ends_only_itself(shell, body, status):
     shell.start(body)

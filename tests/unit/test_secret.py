@@ -14,7 +14,9 @@ from converge.secret import Secret, resolve
 WORD = "hunter2-SENTINEL"
 
 
-@pytest.mark.parametrize("show", [str, repr, "{}".format, "{!r}".format, "{:>20}".format, "%s".__mod__, lambda one: f"{[one]} {(one,)}"])
+@pytest.mark.parametrize(
+    "show", [str, repr, "{}".format, "{!r}".format, "{:>20}".format, "%s".__mod__, lambda one: f"{[one]} {(one,)}"]
+)
 def test_printing_a_secret_shows_only_that_it_is_one(show):
     text = show(Secret(WORD))
     assert WORD not in text

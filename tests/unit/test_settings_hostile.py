@@ -103,7 +103,9 @@ def accepted(storage_host):
     def make(settings: dict):
         try:
             host = storage_host(**settings)
-            run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
+            run = runs.prepare(
+                host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles]
+            )
         except (ValidationError, Trouble):
             return None
         return [one.resource for one in run.wants]

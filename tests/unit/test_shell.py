@@ -32,7 +32,9 @@ def test_a_template_takes_any_values(one, two):
     assert arguments(sh("-- {} middle {}", one, two)) == ["--", one, "middle", two]
 
 
-@pytest.mark.parametrize("text", ["", " ", "a b", "'", '"', "$HOME", "$(id)", "`id`", "\n", "*", "-rf", "~", "{}", "a\\", "!x", "#", "é"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "a b", "'", '"', "$HOME", "$(id)", "`id`", "\n", "*", "-rf", "~", "{}", "a\\", "!x", "#", "é"]
+)
 def test_what_means_something_to_a_shell_is_only_text(text):
     assert arguments(quote(text)) == [text]
 

@@ -12,18 +12,32 @@ from converge.errors import UNREACHABLE, Trouble
 from runbook import status
 from runbook.status import Status, lines, quorum
 
-AUDIT = {"at": "2026-11-21T05:00:00Z", "event": "end", "who": "anna", "from": "laptop", "commit": "0123456789ab", "result": "done"}
+AUDIT = {
+    "at": "2026-11-21T05:00:00Z",
+    "event": "end",
+    "who": "anna",
+    "from": "laptop",
+    "commit": "0123456789ab",
+    "result": "done",
+}
 HOLDER = {"who": "otto", "from": "desk", "since": "2026-11-21T06:00:00Z", "doing": "inv deploy"}
 GIB = 1 << 30
 
 
 def drive_of(endpoint: str, state: str = "ok", **more) -> dict:
-    return {"endpoint": f"{endpoint}:9000", "drives": [{"endpoint": f"http://{endpoint}:9000/data", "state": state, **more}]}
+    return {
+        "endpoint": f"{endpoint}:9000",
+        "drives": [{"endpoint": f"http://{endpoint}:9000/data", "state": state, **more}],
+    }
 
 
 def cluster(*servers: dict, parity: int | None = 2) -> dict:
     usage = {"bucketsUsageInfo": {"models": {"objectsCount": 1200, "size": 3 * GIB}}}
-    return {"info": {"servers": list(servers), "backend": {"standardSCParity": parity}}, "usage": usage, "names": ["superdarn-data", "models"]}
+    return {
+        "info": {"servers": list(servers), "backend": {"standardSCParity": parity}},
+        "usage": usage,
+        "names": ["superdarn-data", "models"],
+    }
 
 
 WELL = cluster(*(drive_of(f"minio{n}") for n in (1, 2, 3, 4)))
@@ -33,17 +47,31 @@ WELL = cluster(*(drive_of(f"minio{n}") for n in (1, 2, 3, 4)))
 def seen(machine, storage_host):
     """The status of a host with these drives mounted, these containers, and what its cluster tells."""
 
-    def see(mounted=(1, 2, 3, 4), containers=None, told=None, used=40, code="200", audit=AUDIT, lock=None, drift=()) -> Status:
+    def see(
+        mounted=(1, 2, 3, 4), containers=None, told=None, used=40, code="200", audit=AUDIT, lock=None, drift=()
+    ) -> Status:
         host = storage_host()
         paths = " ".join(f"/mnt/drive{n}" for n in mounted)
         machine.program("mountpoint", f'case " {paths} " in *" $2 "*) ;; *) exit 1;; esac')
-        machine.program("df", f'shift 3; echo "Mounted 1B-blocks Used Filesystem"; echo "$1 {100 * GIB} {used * GIB} /dev/sd${{1#/mnt/drive}}"')
-        states = {f"minio{n}": "running|Up 3 days (healthy)" for n in (1, 2, 3, 4)} | {"nginx": "running|Up 3 days"} | (containers or {})
-        machine.program("docker", "cat <<'END'\n" + "\n".join(f"{name}|{state}" for name, state in states.items() if state) + "\nEND")
+        machine.program(
+            "df",
+            f'shift 3; echo "Mounted 1B-blocks Used Filesystem"; echo "$1 {100 * GIB} {used * GIB} /dev/sd${{1#/mnt/drive}}"',
+        )
+        states = (
+            {f"minio{n}": "running|Up 3 days (healthy)" for n in (1, 2, 3, 4)}
+            | {"nginx": "running|Up 3 days"}
+            | (containers or {})
+        )
+        machine.program(
+            "docker",
+            "cat <<'END'\n" + "\n".join(f"{name}|{state}" for name, state in states.items() if state) + "\nEND",
+        )
         machine.program("curl", f'for url do :; done; echo "{code} $url"')
         (machine.folder / "stowage").mkdir(exist_ok=True)
         if audit:
-            (machine.folder / "stowage" / "audit.jsonl").write_text(json.dumps({**audit, "changes": ["+ a", "+ b"]}) + "\n")
+            (machine.folder / "stowage" / "audit.jsonl").write_text(
+                json.dumps({**audit, "changes": ["+ a", "+ b"]}) + "\n"
+            )
         if lock:
             (machine.folder / "run-stowage.lock").write_text(json.dumps(lock) + "\n")
             machine.program("flock", "exit 1")
@@ -114,7 +142,9 @@ def test_a_host_that_is_gone(storage_host, golden, monkeypatch):
     host.target = SimpleNamespace(address="storage.example.org")
 
     def refuse(host, roles):
-        raise Trouble("it cannot be reached", why="connection refused", hint="ssh storage.example.org", code=UNREACHABLE)
+        raise Trouble(
+            "it cannot be reached", why="connection refused", hint="ssh storage.example.org", code=UNREACHABLE
+        )
 
     monkeypatch.setattr(status, "of_host", refuse)
     (found,) = status.of_hosts([host], {"prod": []})
@@ -127,7 +157,9 @@ def test_a_silent_host_costs_no_more_than_our_patience_and_hides_no_other(storag
     for host, name in zip(hosts, ("silent", "well"), strict=True):
         host.name, host.target = name, SimpleNamespace(address="10.0.0.1")
     monkeypatch.setattr(status, "PATIENCE", 0.2)
-    monkeypatch.setattr(status, "of_host", lambda host, roles: time.sleep(3) if host.name == "silent" else Status("well"))
+    monkeypatch.setattr(
+        status, "of_host", lambda host, roles: time.sleep(3) if host.name == "silent" else Status("well")
+    )
     begun = time.monotonic()
     found = status.of_hosts(hosts, {"silent": [], "well": []})
     assert time.monotonic() - begun < 2
@@ -139,13 +171,20 @@ def test_a_silent_host_costs_no_more_than_our_patience_and_hides_no_other(storag
 def test_each_node_is_shown_on_its_own_drive(seen):
     told = cluster(*(drive_of(f"172.30.99.1{n}", "offline" if n == 1 else "ok") for n in (1, 2, 3, 4)))
     found = seen(told=told)
-    assert [(one.name, one.drive) for one in found.nodes] == [("minio1", "drive3"), ("minio2", "drive2"), ("minio3", "drive4"), ("minio4", "drive1")]
+    assert [(one.name, one.drive) for one in found.nodes] == [
+        ("minio1", "drive3"),
+        ("minio2", "drive2"),
+        ("minio3", "drive4"),
+        ("minio4", "drive1"),
+    ]
     assert {one.label: one.problem for one in found.drives if one.problem} == {"drive3": "the cluster says offline"}
     assert not found.healthy
 
 
 def test_healing_is_shown_with_what_is_done(seen):
-    told = cluster(drive_of("minio1", healing=True, heal_info={"bytes_done": 5 * GIB}), *(drive_of(f"minio{n}") for n in (2, 3, 4)))
+    told = cluster(
+        drive_of("minio1", healing=True, heal_info={"bytes_done": 5 * GIB}), *(drive_of(f"minio{n}") for n in (2, 3, 4))
+    )
     assert "healing, 5.0 GiB done" in text(seen(told=told))
 
 
@@ -154,7 +193,9 @@ def test_a_drive_that_is_nearly_full_is_told_in_time(seen, used, says):
     assert any("full" in one for one in seen(used=used).next) is says
 
 
-@pytest.mark.parametrize("state", ["exited|Exited (137) 1 hour ago", "restarting|Restarting (1) 3 seconds ago", "created|Created", None])
+@pytest.mark.parametrize(
+    "state", ["exited|Exited (137) 1 hour ago", "restarting|Restarting (1) 3 seconds ago", "created|Created", None]
+)
 def test_a_node_that_does_not_run_is_told_with_what_to_do(seen, state):
     found = seen(containers={"minio2": state})
     assert not found.healthy
@@ -203,7 +244,15 @@ def test_drift_alone_is_something_to_look_at_and_much_of_it_is_counted(seen):
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (5 * GIB, "5.0 GiB"), (1 << 50, "1.0 PiB"), (1 << 60, "1024.0 PiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 * GIB, "5.0 GiB"),
+        (1 << 50, "1.0 PiB"),
+        (1 << 60, "1024.0 PiB"),
+    ],
 )
 def test_sizes_are_in_the_unit_that_a_person_would_choose(size, words):
     assert status.human(size) == words

@@ -19,7 +19,9 @@ def test_a_setting_is_what_the_kernel_says(machine, key):
 
 
 def test_several_numbers_may_be_parted_by_any_blanks():
-    assert Sysctl("net.ipv4.tcp_rmem", " 4096\t131072   6291456\n") == Sysctl("net.ipv4.tcp_rmem", "4096 131072 6291456")
+    assert Sysctl("net.ipv4.tcp_rmem", " 4096\t131072   6291456\n") == Sysctl(
+        "net.ipv4.tcp_rmem", "4096 131072 6291456"
+    )
 
 
 def test_a_setting_that_this_kernel_lacks_is_refused_and_the_others_are_read(machine):

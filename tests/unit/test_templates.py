@@ -35,7 +35,7 @@ def told(host, name="a.j2", **values) -> Trouble:
 
 def test_values_are_rendered_as_they_are_with_the_host_among_them(templates):
     host = templates(a="{{ host.name }}: {{ value }}\n{% if value %}\n  yes\n{% endif %}\nend\n")
-    assert render(host, "a.j2", value="<it's & \"$x\">") == "prod: <it's & \"$x\">\n  yes\nend\n"
+    assert render(host, "a.j2", value='<it\'s & "$x">') == 'prod: <it\'s & "$x">\n  yes\nend\n'
 
 
 def test_the_last_line_end_is_kept_and_none_is_added(templates):
@@ -75,7 +75,9 @@ def test_a_name_that_is_not_defined_is_told_with_its_file_and_line(templates, li
     assert trouble.hint == "mend templates/a.j2:3"
 
 
-@pytest.mark.parametrize("line", ["{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ host() }}", "{{ host.name.nosuch() }}", "{% include 5 %}"])
+@pytest.mark.parametrize(
+    "line", ["{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ host() }}", "{{ host.name.nosuch() }}", "{% include 5 %}"]
+)
 def test_what_fails_while_it_is_rendered_is_told_with_its_file_and_line(templates, line):
     assert told(templates(a=f"one\ntwo\n{line}\n")).why.startswith("templates/a.j2:3: ")
 
@@ -92,4 +94,6 @@ def test_a_template_that_is_missing_is_told_by_name(templates):
 
 
 def test_a_secret_is_not_rendered(templates):
-    assert "SENTINEL" not in render(templates(a="{{ key }} {{ key ~ '' }} {{ '%s' % key }}"), "a.j2", key=Secret("SENTINEL"))
+    assert "SENTINEL" not in render(
+        templates(a="{{ key }} {{ key ~ '' }} {{ '%s' % key }}"), "a.j2", key=Secret("SENTINEL")
+    )

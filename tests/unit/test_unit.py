@@ -19,7 +19,10 @@ def systemd(machine):
 
     def tells(*blocks: str) -> None:
         (machine.folder / "units").write_text("\n".join(blocks))
-        machine.program("systemctl", f'[ "$1" = show ] || {{ echo "$*" >>{machine.folder}/said; exit 0; }}\ncat {machine.folder}/units')
+        machine.program(
+            "systemctl",
+            f'[ "$1" = show ] || {{ echo "$*" >>{machine.folder}/said; exit 0; }}\ncat {machine.folder}/units',
+        )
 
     return tells
 
@@ -68,7 +71,10 @@ def test_a_unit_may_have_to_be_off(machine, systemd):
     systemd(RUNS.format("apt-daily.timer"))
     assert machine.plan(off).changes[0].disrupts
     machine.deploy(off)
-    assert (machine.folder / "said").read_text().splitlines()[1:] == ["disable -q -- apt-daily.timer", "stop -- apt-daily.timer"]
+    assert (machine.folder / "said").read_text().splitlines()[1:] == [
+        "disable -q -- apt-daily.timer",
+        "stop -- apt-daily.timer",
+    ]
     systemd(STOPPED.format("apt-daily.timer"))
     assert machine.plan(off).in_sync
 
@@ -90,4 +96,6 @@ def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, system
     assert machine.plan(gone).changes[0].action is action
     machine.deploy(gone)
     said = machine.folder / "said"
-    assert (said.read_text() if said.exists() else "") == ("disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else "")
+    assert (said.read_text() if said.exists() else "") == (
+        "disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else ""
+    )
