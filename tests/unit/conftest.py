@@ -132,6 +132,8 @@ class Machine:
         self.places = {"/var/lib/stowage": f"{folder}/stowage", "/run/stowage": f"{folder}/run-stowage"}
         self.shell.places, self.shell.programs = self.places, folder / "programs"
         self.shell.programs.mkdir()
+        # Nothing here has to outlive a power cut, and a disk that others use takes its time.
+        self.program("sync", "exit 0")
         self.events: list[tuple[str, str, str]] = []
 
     def program(self, name: str, script: str) -> None:

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import subprocess
+from contextlib import suppress
 
 import pytest
 import yaml
@@ -51,7 +52,7 @@ HOSTILE = [
     "\x00",
     "\x1b[31m",
     "\x85\u2028",
-    "x" * 5000,
+    "x" * 600,
     "",
 ]
 PLACES = [
@@ -137,14 +138,15 @@ def test_a_hostile_value_is_refused_or_makes_no_more_lines_and_breaks_no_script(
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_probe_of_hostile_values_runs_none_of_them(accepted, machine, tmp_path, value):
+def test_a_probe_of_hostile_values_runs_none_of_them(accepted, storage_host, machine, tmp_path, value):
     """The value stands wherever it is accepted; the probe runs here with programs that do nothing."""
     for name in ("docker", "systemctl", "lsblk", "unshare", "curl", "dpkg-query", "getent", "findmnt", "ip", "blkid"):
         machine.program(name, "exit 0")
     machine.program("touch", f'echo "$*" >>{tmp_path}/canary')
     settings: dict = {}
     for place in PLACES:
-        if accepted(settings | changes(place, value)):
+        with suppress(ValidationError):
+            storage_host(**settings, **changes(place, value))
             settings |= changes(place, value)
     machine.run(f"cd {tmp_path}\n{probe.script(accepted(settings), 'marker')}")
     assert list(tmp_path.iterdir()) == []

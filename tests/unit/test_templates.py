@@ -89,8 +89,8 @@ def test_an_error_in_an_included_template_names_that_one(templates):
 
 def test_a_template_that_is_missing_is_told_by_name(templates):
     host = templates(a="{% include 'none.j2' %}")
-    assert told(host, "none.j2").why == "templates/none.j2: there is no template none.j2"
-    assert "there is no template none.j2" in told(host).why
+    assert "none.j2" in told(host, "none.j2").why
+    assert "none.j2" in told(host).why
 
 
 def test_a_secret_is_not_rendered(templates):
