@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from converge.errors import REFUSED, Trouble
 from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
 from converge.secret import Secret
-from roles.minio_api import Api, admin, administrator, unzipped
+from roles.minio_api import Api, admin, administrator, library, unzipped
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -22,6 +22,7 @@ def _doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
     """One API call as a step; what MinIO says becomes the error."""
 
     def run(link: Link) -> None:
+        library()
         from minio.error import MinioException
 
         try:
@@ -99,6 +100,7 @@ class Bucket(Resource):
 
 def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
     """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
+    library()
     from minio.error import MinioException
 
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from converge.errors import Trouble
+from converge.libraries import whole
 from converge.resource import Refusal
 from converge.resources.docker import Content, Image
 from converge.role import Wanted, role
@@ -57,6 +58,7 @@ class LocalImage:
         return Content.of(self._inspected)
 
     def stream(self) -> Iterator[bytes]:
+        whole("docker")
         import docker
 
         yield from docker.from_env(timeout=600).api.get_image(self.reference, chunk_size=1 << 20)
@@ -69,6 +71,7 @@ def _ask_engine(path: str) -> dict[str, Any]:
     import socket
 
     if os.environ.get("DOCKER_HOST", "").removeprefix("unix://") not in ("", ENGINE) or not os.path.exists(ENGINE):
+        whole("docker")
         import docker
 
         try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from converge.errors import REFUSED, Trouble
+from converge.libraries import whole
 from converge.secret import Secret
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ SETTLES_WITHIN = 60
 """Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
 
 
+def library() -> None:
+    """Load minio-py, and what it stands on, before the first part of it is used."""
+    whole(
+        "urllib3.connection",
+        "urllib3.exceptions",
+        "minio",
+        "minio.error",
+        "minio.signer",
+        "minio.credentials.credentials",
+    )
+
+
 @dataclass(frozen=True)
 class Api:
     """Where a cluster answers and as whom."""
@@ -38,6 +51,7 @@ class Api:
 
     def client(self, link: Link, node: tuple[str, int], patience: float = 15, again: int = 1) -> Any:
         """A client of minio-py for one node, which waits `patience` seconds for an answer and asks once more."""
+        library()
         from minio import Minio
 
         host, port = node
@@ -195,6 +209,7 @@ def unzipped(data: bytes) -> dict[str, bytes]:
 
 def prove_data_path(api: Api, link: Link) -> None:
     """Write a small object through each node and read it through all: green health checks alone do not prove that."""
+    library()
     import urllib3.exceptions
     from minio.error import MinioException
 

@@ -55,7 +55,7 @@ class Status:
 
     host: str
     error: str = ""
-    code: int = UNREACHABLE
+    code: int = 0
     """The exit code, where there is an error."""
     drives: list[Drive] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
@@ -97,6 +97,7 @@ def _silent(host: Any) -> Status:
     return Status(
         host.name,
         error=f"no answer within {PATIENCE:.0f} s",
+        code=UNREACHABLE,
         next=[f"is it up? ping, console, or ssh {host.target.address}"],
     )
 

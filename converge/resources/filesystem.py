@@ -79,7 +79,7 @@ for device in {devices}; do
   # A drive's own line of the table says whether it is mounted; then nothing else is asked of it.
   case $all in *"NAME=\\"$name\\" "*) line=${{all#*"NAME=\\"$name\\" "}}; line=${{line%%"$newline"*}};; *) line=;; esac
   case $line in *' MOUNTPOINT="/'*) eval "look$n='$name|mounted'"; continue;; esac
-  [ "$dir" ] || {{ dir=$(mktemp -d /run/stowage-look.XXXXXX); trap 'rm -rf "$dir"' EXIT; }}
+  [ "$dir" ] || {{ dir=$(mktemp -d /run/stowage-look.XXXXXX) || exit 1; trap 'rm -rf "$dir"' EXIT; }}
   eval "look$n="; echo "$name" >$dir/$n.name
   timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look "$device" >$dir/$n &
 done

@@ -24,6 +24,7 @@ COPIED_ANEW = (
     "lab",
     "inventory/group_vars",
     "inventory/host_vars",
+    "inventory/secrets",
     "templates",
     "files",
 )

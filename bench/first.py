@@ -1,0 +1,121 @@
+"""A first deploy, against its own commands as a script that a person sends through `ssh host sh`.
+
+Both start from a blank lab host. What only an API can do (buckets, the proof of the data path) is no part of the script.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from checkout import Lab, copy, host, lab
+from measure import INV, ROOT, Failed, Times, run, table, verdict, write
+
+ROUNDS = int(os.environ.get("ROUNDS_FIRST", "3"))
+OURS, THEIRS = "first1", "first2"
+HOSTS = f"""all:
+  children:
+    weatherlearn:
+      children:
+        lab:
+          hosts:
+            {OURS}:
+            {THEIRS}:
+"""
+SETTINGS = "LC_ALL=C; export LC_ALL; umask 077\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH\n"
+
+
+def main() -> None:
+    found = {"Stowage: `inv deploy --yes`": Times(), "the same commands as a script": Times()}
+    ours, script = found.values()
+    left: list[str] = []
+    with copy() as place:
+        (place / "inventory" / "hosts.yml").write_text(HOSTS)
+        try:
+            for number in range(ROUNDS):
+                print(f"\r{number}/{ROUNDS}", end="", file=sys.stderr, flush=True)
+                left.append(_round(place, ours, script, turned=bool(number % 2)))
+        except Failed as error:
+            (script if "ssh" in str(error) else ours).failure = str(error)
+        finally:
+            print(file=sys.stderr)
+            for name in (OURS, THEIRS):
+                subprocess.run([INV, "lab.down", "--host", name], cwd=place, check=False, capture_output=True)
+    said = [
+        "A blank lab host each, all roles but buckets; the packages come from the network both times.",
+        "",
+        *table(found, decimals=1),
+        "",
+    ]
+    said += [f"- afterwards `inv check` of the host of the script says: {'; '.join(sorted(set(left)))}"] if left else []
+    write("first", "A first deploy", [*said, verdict("to the script", ours.median / script.median, 1.2)])
+
+
+def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
+    """Both once, each first in every other round: who comes second may find packages in a cache on the way."""
+    for name in (OURS, THEIRS):
+        run([INV, "lab.down", "--host", name], cwd=place)
+        run([INV, "lab.up", "--host", name], cwd=place)
+    roles = [one for one in host(place, OURS).settings.roles if one != "buckets"]
+    steps = _steps(place, roles)
+    deploy = [INV, "deploy", "--yes", "--host", OURS, "--role", ",".join(roles)]
+    both = [
+        (ours, lambda: run(deploy, "changes made", cwd=place)),
+        (script, lambda: _carry_out(lab(place, THEIRS), steps)),
+    ]
+    for times, act in reversed(both) if turned else both:
+        begun = time.perf_counter()
+        act()
+        times.seconds.append(time.perf_counter() - begun)
+    check = [INV, "check", "--host", THEIRS, "--role", ",".join(roles)]
+    done = subprocess.run(check, cwd=place, capture_output=True, text=True, check=False)
+    return (done.stdout.strip().splitlines() or ["nothing"])[-1].strip()
+
+
+def _steps(place: Path, roles: list[str]) -> list[Any]:
+    """What the plan of a blank host would do, neighbouring shell steps as one script."""
+    from converge import run as runs
+    from converge.resource import Send, Shell
+
+    blank = host(place, THEIRS)
+    one = runs.prepare(blank, [getattr(importlib.import_module(f"roles.{role}"), role) for role in roles])
+    try:
+        runs.look(one, "bench", lock=False)
+        assert one.plan
+        found: list[Any] = []
+        for change in one.plan.todo + one.plan.later:
+            for step in change.resource.fix(change.before):
+                if isinstance(step, Send):
+                    found.append(step)
+                elif isinstance(step, Shell):
+                    text = f"( set -e\n{step.script}\n) || exit\n"
+                    found[-1:] = (
+                        [found[-1] + text] if found and isinstance(found[-1], str) else [*found[-1:], SETTINGS + text]
+                    )
+        return found
+    finally:
+        one.close()
+
+
+def _carry_out(there: Lab, steps: list[Any]) -> None:
+    for step in steps:
+        if isinstance(step, str):
+            run(there.ssh("sh"), stdin=None, input=step)
+            continue
+        to = subprocess.Popen(there.ssh(step.command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert to.stdin
+        for chunk in step.source():
+            to.stdin.write(chunk)
+        to.stdin.close()
+        if to.wait():
+            raise Failed(f"{step.command} ended with {to.returncode}")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
