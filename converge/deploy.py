@@ -149,6 +149,8 @@ def _stopper(todo: list[Run], screen: Screen) -> Any:
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
         _untouched(run, f"{len(run.done)} changes are done; the next deploy finishes the one that was under way")
+        if run.failure and "no space left on device" in run.failure.why.lower():
+            run.failure.hint = f"on the host: df -h; make room, then: inv deploy --host {run.name}"
         if run.plan and not run.failure:
             screen.lines([f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan)}"])
 

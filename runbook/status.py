@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from converge import run as runs
-from converge.errors import PENDING, UNREACHABLE, Trouble
+from converge.errors import ERROR, PENDING, UNREACHABLE, Trouble
 from converge.resource import Action
 from converge.role import Role
 from converge.root_shell import LOCK, describe
@@ -83,6 +83,9 @@ def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Sta
             joint = "\n" if "\n" in trouble.why else ": "
             said = joint.join(filter(None, (trouble.what, trouble.why)))
             found[host.name] = Status(host.name, said, trouble.code, next=[trouble.hint] if trouble.hint else [])
+        except Exception as error:
+            said = f"a fault of Stowage itself: {type(error).__name__}: {error}"
+            found[host.name] = Status(host.name, said, ERROR, next=[f"STOWAGE_DEBUG=1 inv check --host {host.name}"])
 
     threads = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
     for thread in threads:
