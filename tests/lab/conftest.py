@@ -111,7 +111,8 @@ class Clone:
 
     def changes(self, *flags: str, code: int | None = None) -> dict[str, str]:
         """What `inv check` would change: address to action."""
-        told = json.loads(self.inv("check", "--json", *flags, code=code).splitlines()[-1])
+        said = self.inv("check", "--json", *flags, code=code).splitlines()
+        told = json.loads(next(line for line in said if line.startswith("{")))
         return {one["address"]: one["action"] for host in told["hosts"] for one in host["changes"]}
 
 
