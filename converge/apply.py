@@ -82,6 +82,8 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
                     seen.append(first)
                     report("begin", first, part.steps[0][1].says)
                 why = _run_other(link, part.steps[0][1], first, report)
+                if why and not link.alive():
+                    raise shell.lost(why)
         if why:
             result.stopped = why == "stopped"
             result.failed = None if result.stopped else open_changes[0]

@@ -33,21 +33,36 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Make an Invoke task: no automatic short flags, the shared help, and one error boundary."""
 
     def make(body: Callable[..., Any]) -> Any:
+        names = inspect.signature(body).parameters
+        required = [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty]
+
         @functools.wraps(body)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            return boundary(lambda: body(*args, **kwargs))
+            def run() -> Any:
+                _no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
+                return body(*args, **kwargs)
 
-        names = inspect.signature(body).parameters
+            return boundary(run)
+
         given = options.pop("help", {})
         shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
         options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
-        options.setdefault(
-            "positional",
-            [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty],
-        )
+        options.setdefault("positional", required)
         return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
 
     return make(function) if function else make
+
+
+def _no_flags_for_words(given: dict[str, Any]) -> None:
+    """Invoke takes `--help`, and any other flag, for the word that it waits for."""
+    for name, value in given.items():
+        if str(value).startswith("-"):
+            typed = next((word for word in sys.argv[1:] if not word.startswith("-")), "COMMAND")
+            raise Trouble(
+                f"{typed} needs {name.upper()} first, and {value} is none",
+                untouched="nothing was connected to or changed",
+                hint=f"inv --help {typed}",
+            )
 
 
 def boundary(body: Callable[[], Any]) -> Any:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from converge.resource import Reading, Resource, Unknown
 
 MEMORY = "/var/lib/stowage/applied"
+"""A line for each resource that a deploy made: its role, a hash of what it was made to be, its address."""
+BEGUN = "begun"
+"""Stands for the hash while the resource is being made."""
 
 
 def kinds(resources: Sequence[Resource]) -> dict[type[Resource], list[Resource]]:

@@ -112,7 +112,7 @@ class RootShell:
             try:
                 raw = self._pipe.readline(quiet)
             except TimeoutError:
-                raise self._lost(f"it said nothing for {quiet:.0f} s") from None
+                raise self.lost(f"it said nothing for {quiet:.0f} s") from None
             if not raw:
                 raise self._ended("\n".join(lines))
             line = raw.decode(errors="replace").rstrip("\n")
@@ -163,11 +163,12 @@ class RootShell:
     def _ended(self, said: str) -> Trouble:
         status = self._pipe.exit_status()
         tail = self._pipe.stderr_tail().strip() or said.strip()[-300:]
-        return self._lost(
+        return self.lost(
             "the connection was lost" if status in (-1, None) else f"the shell ended with {status}: {tail}"
         )
 
-    def _lost(self, why: str) -> Trouble:
+    def lost(self, why: str) -> Trouble:
+        """The error that says that there is no host to talk to any more."""
         return Trouble(
             "the line to the host broke",
             where=self.host,

@@ -321,20 +321,28 @@ def _audit(run: Run, what: str, changes: list[str]) -> None:
     }
     line.pop("since")
     line.pop("doing")
-    memory = ""
     if what == "end":
-        gone = {one.address for one in run.done if one.resource.desired() is None}
-        made = {one.address: f"{one.role} {one.resource.remembered()}" for one in run.done}
-        kept = {address: told for address, told in (run.memory | made).items() if address not in gone}
-        text = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))
-        memory = f"printf %s {quote(text)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\n"
         line["result"] = "failed" if run.failure else "done"
     folder = AUDIT.rsplit("/", 1)[0]
+    memory = "".join(f"{told} {address}\n" for address, told in sorted(_memory(run, what == "end").items()))
     status, said = run.shell.run(
-        f"set -e\nmkdir -p -m 0750 {folder}\nprintf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n{memory}sync -f {AUDIT}"
+        f"set -e\nmkdir -p -m 0750 {folder}\nprintf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n"
+        f"printf %s {quote(memory)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\nsync -f {AUDIT}"
     )
     if status:
         raise Trouble("the audit line could not be written", where=run.name, why=said, untouched="nothing was changed")
+
+
+def _memory(run: Run, ends: bool) -> dict[str, str]:
+    """What the host is to remember: what was made, and at the beginning what is to be made, for a cut run says no more."""
+    assert run.plan
+    begun = [one for one in run.plan.todo if not ends or one.role in run.changed_roles]
+    kept = {one.address: f"{one.role} {probe.BEGUN}" for one in begun} | run.memory
+    as_they_should_be = [one for one in run.plan.changes if one.action is Action.NONE]
+    finished = [one for one in as_they_should_be if kept.get(one.address, "").endswith(f" {probe.BEGUN}")]
+    kept |= {one.address: f"{one.role} {one.resource.remembered()}" for one in [*finished, *run.done]}
+    gone = {one.address for one in [*as_they_should_be, *run.done] if one.resource.desired() is None}
+    return {address: told for address, told in kept.items() if address not in gone}
 
 
 def _audit_end(run: Run) -> None:

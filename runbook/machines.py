@@ -7,7 +7,7 @@ import secrets as random
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converge.connection import ADDRESS, USER
@@ -31,6 +31,8 @@ class Newcomer:
     name: str
     target: Target
     group: str = ""
+    key: str = ""
+    """The key file as it was typed: relative to the checkout it is true for colleagues, too."""
     sudo_password: dict[str, str] = field(default_factory=dict)
 
 
@@ -39,12 +41,12 @@ def newcomer(
 ) -> Newcomer:
     """What was typed, checked: it becomes the name of a file and a part of commands."""
     for what, value, pattern in (
-        ("host's name", name, NAME),
-        ("address", address, ADDRESS),
-        ("user's name", user, USER),
+        ("a host's name", name, NAME),
+        ("an address", address, ADDRESS),
+        ("a user", user, USER),
     ):
         if value and not pattern.fullmatch(value):
-            raise Trouble(f"{value!r} cannot be a {what}", untouched=NOTHING, hint="inv --help host.add")
+            raise Trouble(f"{value!r} cannot be {what}", untouched=NOTHING, hint="inv --help host.add")
     key_file = root / Path(key).expanduser() if key else None
     if key_file and not key_file.is_file():
         raise Trouble("the SSH key is missing", why=f"{key_file} is not a file", untouched=NOTHING, hint=f"ls -l {key}")
@@ -63,7 +65,7 @@ def newcomer(
         key_file=str(key_file) if key_file else None,
         become_password=password,
     )
-    return Newcomer(name, target, group, {how: what} if sudo else {})
+    return Newcomer(name, target, group, key, {how: what} if sudo else {})
 
 
 def add(root: Path, new: Newcomer) -> None:
@@ -195,7 +197,8 @@ def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, 
         inventory = Inventory(there, [])
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
-        text = host_file(new.target, new.sudo_password, found, _roles(inventory, new.name))
+        target = replace(new.target, key_file=new.key or None)
+        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name))
         (there / "inventory/host_vars").mkdir(exist_ok=True)
         (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:

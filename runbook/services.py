@@ -100,7 +100,11 @@ def restart(host: Any, service: str, command: str) -> None:
     finally:
         link.close()
     if service == "minio":
-        _prove(host)
+        try:
+            _prove(host)
+        except Trouble as trouble:
+            trouble.untouched = "all nodes were restarted and answer; only the proof that data passes was not made"
+            raise
     print(f"{host.name}: {service} was restarted and answers")
 
 

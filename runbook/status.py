@@ -278,6 +278,8 @@ def _advice(status: Status, host: Any) -> list[str]:
             advice.append(
                 f"{node.name} is {node.state}: inv logs --service {node.name} --host {host.name}, then inv deploy --host {host.name}"
             )
+    if "forwarding is forbidden" in status.quorum:
+        advice.append("on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh")
     if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not advice:
         advice.append(f"the cluster: {status.quorum}: inv logs --host {host.name}")
     for url, code in status.endpoints.items():

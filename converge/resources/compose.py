@@ -19,6 +19,8 @@ FILE = "compose.yaml"
 # What YAML does not take as it stands, though JSON does.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 FOLDER = "/etc/stowage"
+UNPROVEN = "/var/lib/stowage/unproven"
+"""One empty file for each project that was changed and whose `Answers` has not come to its end since."""
 GRACE = 90
 """Seconds that a service may take to stop; a storage server flushes for up to a minute."""
 
@@ -179,10 +181,11 @@ exit 0"""
         up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
         return [
             Shell(f"""
-mkdir -p -m 0755 {folder}; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
+mkdir -p -m 0755 {folder}; rm -f {folder}/compose-??????.yaml; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
 printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}; sync {folder}
+mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {up if services else ""}
 {f"{compose} restart --timeout {GRACE} -- {words(late)}" if late else ""}
 """)
@@ -247,12 +250,13 @@ class Answers(Resource):
         return self.of
 
     def desired(self) -> State:
-        return {url: self.status for url in self.urls}
+        return {url: self.status for url in self.urls} | {"proven": "yes"}
 
     @classmethod
     def probe(cls, wanted: Sequence[Answers]) -> str:
         urls = " ".join(f"-o /dev/null {quote(url)}" for one in wanted for url in one.urls)
-        return f"command -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
+        marks = f"ls -- {words(f'{UNPROVEN}/{one.of}' for one in wanted)} 2>/dev/null"
+        return f"{marks}\ncommand -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
 
     @classmethod
     def read(cls, wanted: Sequence[Answers], answer: str) -> list[Reading]:
@@ -260,7 +264,8 @@ class Answers(Resource):
         found: list[Reading] = []
         for one in wanted:
             state = {url: codes.get(url, "000") for url in one.urls}
-            found.append(state if any(code != "000" for code in state.values()) else None)
+            proven = {"proven": "no" if f"{UNPROVEN}/{one.of}" in answer.splitlines() else "yes"}
+            found.append(state | proven if any(code != "000" for code in state.values()) else None)
         return found
 
     def undone_by(self, other: Resource) -> bool:
@@ -271,16 +276,17 @@ class Answers(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         urls = " ".join(f"-o /dev/null {quote(url)}" for url in self.urls)
+        proven = f"rm -f {UNPROVEN}/{self.of}"
         wait = f"""
 n=0
 while :; do
   said=$({_CURL} {urls} || :)
-  [ "$(printf '%s\\n' "$said" | grep -c '^{self.status} ')" != {len(self.urls)} ] || exit 0
+  [ "$(printf '%s\\n' "$said" | grep -c '^{self.status} ')" != {len(self.urls)} ] || {{ {"" if self.after else f"{proven}; "}exit 0; }}
   n=$((n + 1)); [ $n -lt {self.within} ] || {{ echo "no answer after {self.within} s:"; printf '%s\\n' "$said"; exit 1; }}
   [ $((n % 8)) != 0 ] || {{ printf 'waiting: '; printf '%s\\n' "$said" | tr '\\n' ' '; echo; }}
   sleep 1
 done"""
-        return [Shell(wait), *self.after]
+        return [Shell(wait), *self.after, *([Shell(proven)] if self.after else [])]
 
 
 _CURL = "curl -q -s -k --noproxy '*' --parallel --connect-timeout 2 -m 4 -w '%{http_code} %{url}\\n'"

@@ -140,10 +140,12 @@ class File(Resource):
             if self.check
             else ""
         )
-        # The name ends as the target's does: programs that read a file by its ending can check it.
+        # The name ends as the target's does: programs that read a file by its ending can check it. What a killed run left
+        # of it may hold a secret, and goes first.
         folder, _, base = self.path.rpartition("/")
         return [
             Shell(f"""
+rm -f -- {quote(folder + "/.stowage-")}??????{quote("-" + base)}
 new=$(mktemp --suffix {quote("-" + base)} {quote(folder + "/.stowage-XXXXXX")})
 trap 'rm -f -- "$new"' EXIT
 printf %s {quote(encoded)} | base64 -d >"$new"

@@ -12,8 +12,9 @@ from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Un
 from converge.resources.file import File
 from converge.shell import quote, sh
 
-_BROKEN = "\0"
-"""Stands for the file where it is not JSON; no key can be called so."""
+
+class _Broken(dict[str, str]):
+    """Stands for a file that is not JSON, whatever keys others may use."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class JsonKeys(Resource):
         return [_reading(line) for line in answer.split("\n")[: len(wanted)]]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before and _BROKEN in before:
-            return Refusal(f"it is not a JSON object: {before[_BROKEN]}", sh("python3 -m json.tool {}", self.path))
+        if isinstance(before, _Broken):
+            return Refusal(f"it is not a JSON object: {before['why']}", sh("python3 -m json.tool {}", self.path))
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -67,11 +68,11 @@ def _reading(line: str) -> Reading:
     try:
         keys = json.loads(base64.b64decode(line))
     except ValueError as error:
-        return {_BROKEN: str(error)}
+        return _Broken(why=str(error))
     return (
         {key: _text(value) for key, value in keys.items()}
         if isinstance(keys, dict)
-        else {_BROKEN: "it is a list or a value"}
+        else _Broken(why="it is a list or a value")
     )
 
 

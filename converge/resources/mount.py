@@ -136,6 +136,7 @@ class Mount(Resource):
         mounted = "" if before and before["mounted"] else sh("mount -- {}\n", self.path)
         return [
             Shell(f"""
+rm -f /etc/fstab.stowage-??????*
 new=$(mktemp /etc/fstab.stowage-XXXXXX); trap 'rm -f "$new"' EXIT
 {other_lines} /etc/fstab >"$new"; printf '%s\\n' {quote(self.line)} >>"$new"
 chmod 0644 "$new"

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -120,10 +121,10 @@ def kill(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
 
 def reboot(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
     self.host.hands(*(["reboot"] if number % 2 else ["power_cut", "power_on"]))
-    assert operator.stdin
-    operator.stdin.write("go on\n")
-    operator.stdin.close()
-    operator.stdin = None
+    with suppress(BrokenPipeError):
+        assert operator.stdin
+        operator.stdin.write("go on\n")
+        operator.stdin.flush()
     self.left.append(operator)
 
 

@@ -102,6 +102,10 @@ class Link:
     def __init__(self) -> None:
         self.target = SimpleNamespace(name="here")
         self.pipes: list[Pipe] = []
+        self.lost = False
+
+    def alive(self) -> bool:
+        return not self.lost
 
     def shell(self, script: str) -> Pipe:
         self.pipes.append(Pipe(script))

@@ -17,7 +17,7 @@ from converge import apply
 from converge import plan as planning
 from converge import run as runs
 from converge.apply import carry_out, parts
-from converge.errors import Trouble
+from converge.errors import UNREACHABLE, Trouble
 from converge.plan import Change
 from converge.resource import Action, Call, Send, Shell, in_order
 from converge.resources.file import File
@@ -215,6 +215,17 @@ def test_an_api_that_refuses_stops_the_rest_with_its_reason(steps, do):
     done = do(steps.change("a", "touch MADE/a", Call(refuse), "touch MADE/never"), steps.change("b"))
     assert (steps.made(), done.failed.resource.name, names(done.left)) == (["a"], "a", ["b"])
     assert done.why == "MinIO refused\nQuotaExceeded: no\ninv status"
+
+
+def test_an_api_that_fails_because_the_line_broke_is_told_as_that(machine, steps, do):
+    def lose(link):
+        link.lost = True
+        raise Trouble("no MinIO node answers")
+
+    with pytest.raises(Trouble, match="the line to the host broke") as caught:
+        do(steps.change("a", Call(lose)), steps.change("b"))
+    assert caught.value.code == UNREACHABLE
+    assert steps.made() == []
 
 
 def test_an_api_is_called_with_the_line_to_the_host(machine, steps, do):

@@ -285,7 +285,8 @@ def curl(machine):
         machine.program(
             "curl",
             f"""
-codes=$(head -n 1 {machine.folder}/rounds); [ "$(wc -l <{machine.folder}/rounds)" = 1 ] || sed -i 1d {machine.folder}/rounds
+cd {machine.folder}; codes=$(head -n 1 rounds)
+[ "$(wc -l <rounds)" = 1 ] || sed -i 1d rounds
 set -- $(printf '%s\\n' "$@" | grep ^http); for code in $codes; do echo "$code $1"; shift; done""",
         )
         machine.program("sleep", "exit 0")

@@ -11,7 +11,10 @@ from converge.resources.docker import Content, Image, Network, NoSnap
 
 DIGEST = f"sha256:{'a' * 64}"
 STOWAGE = Network("stowage", "172.30.99.0/24")
-ROUTES = "default via 10.0.0.1 dev eth0 proto dhcp\n10.0.0.0/24 dev eth0 proto kernel scope link\n172.17.0.0/16 dev docker0 linkdown"
+ROUTES = """\
+default via 10.0.0.1 dev eth0 proto dhcp
+10.0.0.0/24 dev eth0 proto kernel scope link
+172.17.0.0/16 dev docker0 linkdown"""
 INSPECTED = {
     "Id": "sha256:0",
     "RepoTags": ["pgsty/silo:1"],

@@ -238,6 +238,13 @@ def test_data_of_others_is_refused_whatever_an_earlier_run_began(drive):
     assert "LABEL=precious" in refused(drive)
 
 
+@pytest.mark.parametrize(("intent", "symbol"), [("DISK1 335544320", "~"), ("DISK7 335544320", "!"), ("DISK1 1", "!")])
+def test_what_a_cut_mkfs_left_is_made_again_on_the_very_drive_only(drive, intent, symbol):
+    drive.intent.write_text(f"{intent}\n")
+    drive.write(b"half a filesystem", 64 * 1024)
+    assert drive.change.action.value == symbol
+
+
 @needs_mkfs
 def test_another_drive_than_the_one_whose_formatting_was_cut_is_never_formatted(drive):
     drive.intent.write_text("DISK7 335544320\n")

@@ -165,8 +165,8 @@ def mounting(machine, mounts):
 
 
 def test_our_line_takes_the_place_of_others_for_that_path_and_the_rest_stays(machine, mounts, mounting):
-    old = "/dev/sdc /mnt/drive1 xfs defaults 0 0\n# /dev/old /mnt/drive1 remark\nLABEL=x\t/mnt/drive1 ext4 ro 0 0\n/dev/sdz /mnt/drive10 xfs ro 0 0"
-    mounts(FSTAB.format(line=old))
+    ours = "/dev/sdc /mnt/drive1 xfs defaults 0 0\n# /dev/old /mnt/drive1 remark\nLABEL=x\t/mnt/drive1 ext4 ro 0 0"
+    mounts(FSTAB.format(line=f"{ours}\n/dev/sdz /mnt/drive10 xfs ro 0 0"))
     assert machine.deploy(DRIVE1).failed is None
     kept = FSTAB.format(line="# /dev/old /mnt/drive1 remark\n/dev/sdz /mnt/drive10 xfs ro 0 0")
     assert (machine.folder / "fstab").read_text() == f"{kept}{DRIVE1.line}\n"

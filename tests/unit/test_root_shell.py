@@ -90,6 +90,7 @@ def test_scripts_sent_at_once_run_one_after_the_other(shell):
 def test_a_script_finds_nothing_on_its_standard_input_and_the_next_one_stays_whole(shell, reader):
     shell.start(f"{reader} || :")
     shell.start("echo next")
+    shell.close()
     assert shell.finish()[1].strip() == ""
     assert shell.finish() == (0, "next\n")
 

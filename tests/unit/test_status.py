@@ -55,7 +55,7 @@ def seen(machine, storage_host):
         machine.program("mountpoint", f'case " {paths} " in *" $2 "*) ;; *) exit 1;; esac')
         machine.program(
             "df",
-            f'shift 3; echo "Mounted 1B-blocks Used Filesystem"; echo "$1 {100 * GIB} {used * GIB} /dev/sd${{1#/mnt/drive}}"',
+            f'shift 3; echo Mounted Size Used Filesystem; echo $1 {100 * GIB} {used * GIB} "/dev/sd${{1#/mnt/drive}}"',
         )
         states = (
             {f"minio{n}": "running|Up 3 days (healthy)" for n in (1, 2, 3, 4)}
