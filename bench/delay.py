@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sys
 import threading
@@ -95,6 +96,7 @@ async def _serve(listen: socket.socket, host: str, port: int, delay: float) -> N
 
 def serve(listen: socket.socket, host: str, port: int, round_trip: float) -> None:
     """Pass connections on until the process ends; `round_trip` is in seconds."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     asyncio.run(_serve(listen, host, port, round_trip / 2))
 
 

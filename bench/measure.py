@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Asked to end, a benchmark ends what it started and removes its copies, in which there are secrets.
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+
 INV = Path(sys.executable).parent / "inv"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 ROUNDS = int(os.environ.get("ROUNDS", "7"))

@@ -49,12 +49,12 @@ def main() -> None:
         peers = Path(folder)
         (peers / "raw.sh").write_text(raw_script(everything))
         (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
-        lines: list[str] = []
+        measure.write("noop", "A deploy with nothing to do", [EXPRESSED])
         for milliseconds in (0, 50):
             with distance("127.0.0.1", here.port, milliseconds) as port:
                 move(place, port)
-                lines += _measured(milliseconds, place, peers, lab(place), programs, without)
-    measure.write("noop", "A deploy with nothing to do", [EXPRESSED, *lines])
+                lines = _measured(milliseconds, place, peers, lab(place), programs, without)
+            measure.write(f"noop at {milliseconds} ms", f"A deploy with nothing to do, at {milliseconds} ms of round trip", lines)
 
 
 def _measured(milliseconds: int, place: Path, peers: Path, there: Lab, programs: Path, without: list[str]) -> list[str]:

@@ -423,9 +423,9 @@ def readable(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def operator():
+def operator(clone):
     """The administrator of the lab host, whom its real sudo asks for a password."""
-    inventory = Path(__file__).parents[2] / "inventory"
+    inventory = clone.root / "inventory"
     settings = yaml.safe_load((inventory / "host_vars/lab.yml").read_text())
     return ssh.Target(
         "lab",

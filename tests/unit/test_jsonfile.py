@@ -61,7 +61,7 @@ def test_what_is_not_a_json_object_is_refused_and_left(machine, tmp_path, text):
     assert path.read_bytes() == text.encode("latin-1")
 
 
-@pytest.mark.parametrize("name", ["broken", "type", ""])
+@pytest.mark.parametrize("name", ["broken", "type", "", "\0"])
 def test_a_key_of_theirs_may_have_any_name(machine, tmp_path, name):
     path = tmp_path / "daemon.json"
     path.write_text(json.dumps({name: 1}))
