@@ -14,11 +14,11 @@ import environment
 import measure
 from checkout import Lab, by_kind, copy, host, lab, move
 from delay import distance, round_trip
-from measure import INV, ROOT, Failed, Times, run, turns, verdict
+from measure import INV, ROOT, Failed, run, turns, verdict
 
 PEERS = Path(__file__).resolve().parent / "peers"
-FEWER = max(3, measure.ROUNDS // 2)
-"""Rounds of Ansible without Mitogen, one of which takes as long as a hundred of ours."""
+FEWER = int(os.environ.get("FEWER", "3"))
+"""Rounds with Ansible, one of which takes as long as fifty of ours."""
 
 EXPRESSED = """What each peer can say of the host's state, and so reads:
 
@@ -41,63 +41,64 @@ Ansible gathers no facts, pipelines, and keeps one connection for a run, but non
 
 
 def main() -> None:
-    programs = environment.peers()
+    environment.peers()
     here = lab()
     everything = by_kind(ROOT)
-    without = [one for one in host().settings.roles if one != "buckets"]
     with copy() as place, tempfile.TemporaryDirectory(prefix="stowage-peers-") as folder:
         peers = Path(folder)
         (peers / "raw.sh").write_text(raw_script(everything))
         (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
         measure.write("noop", "A deploy with nothing to do", [EXPRESSED])
-        for milliseconds in (0, 50):
-            with distance("127.0.0.1", here.port, milliseconds) as port:
-                move(place, port)
-                lines = _measured(milliseconds, place, peers, lab(place), programs, without)
-            measure.write(f"noop at {milliseconds} ms", f"A deploy with nothing to do, at {milliseconds} ms of round trip", lines)
+        for part in (_near_ours, _far_from_ours):
+            for milliseconds in (0, 50):
+                with distance("127.0.0.1", here.port, milliseconds) as port:
+                    move(place, port)
+                    lines = part(milliseconds, place, peers, lab(place))
+                title = f"A deploy with nothing to do, at {milliseconds} ms of round trip, {part.__doc__}"
+                measure.write(f"{part.__name__} at {milliseconds} ms", title, lines)
 
 
-def _measured(milliseconds: int, place: Path, peers: Path, there: Lab, programs: Path, without: list[str]) -> list[str]:
-    pyinfra, ansible, mitogen = (
-        _pyinfra(programs, peers, there),
-        *(_ansible(programs, peers, there, one) for one in (False, True)),
-    )
+def _near_ours(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
+    """against raw"""
     script = (peers / "raw.sh").read_text()
-    quick: dict[str, Callable[[], object]] = {
-        "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
-        "raw": lambda: run(there.ssh("sh"), "Pid", stdin=None, input=script),
-        "Stowage, without the API": lambda: run(
-            [INV, "deploy", "--role", ",".join(without)], "nothing to do", cwd=place
-        ),
-        "`ssh host true`": lambda: run(there.ssh("true")),
-        "pyinfra": pyinfra,
-    }
-    slow = {"Stowage": quick["Stowage"], "Ansible with Mitogen": mitogen, "Ansible, pipelining": ansible}
-    fast, far = turns(quick), turns(slow, FEWER)
-    ours, limit = fast["Stowage"].median, 1.5 if milliseconds else 2.0
-    really = (
-        f" (measured on a connection that stands: {round_trip(milliseconds) * 1000:.1f} ms)" if milliseconds else ""
+    without = ",".join(one for one in host().settings.roles if one != "buckets")
+    found = turns(
+        {
+            "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
+            "raw": lambda: run(there.ssh("sh"), "Pid", stdin=None, input=script),
+            "Stowage, without the API": lambda: run([INV, "deploy", "--role", without], "nothing to do", cwd=place),
+            "`ssh host true`": lambda: run(there.ssh("true")),
+        }
     )
-    return [
-        f"### {milliseconds} ms of round trip{really}",
-        "",
-        *measure.table(fast),
-        "",
-        *measure.table(far),
-        "",
-        verdict("Stowage to raw", ours / fast["raw"].median, limit),
-        verdict("Stowage without the API to raw", fast["Stowage, without the API"].median / fast["raw"].median, limit),
-        verdict("pyinfra to Stowage", fast["pyinfra"].median / ours, 8, most=False),
-        *(
-            verdict(f"{name} to Stowage", times.median / far["Stowage"].median, 20, most=False)
-            for name, times in _ansibles(far)
-        ),
-        "",
+    really = f"The round trip of a connection that stands is {round_trip(milliseconds) * 1000:.1f} ms."
+    ours, raw, inside, _ = found.values()
+    limit = 1.5 if milliseconds else 2.0
+    ratios = [
+        verdict("Stowage to raw", ours.median / raw.median, limit),
+        verdict("Stowage without the API to raw", inside.median / raw.median, limit),
     ]
+    return [*([really, ""] if milliseconds else []), *measure.table(found), "", *ratios]
 
 
-def _ansibles(found: dict[str, Times]) -> list[tuple[str, Times]]:
-    return [(name, times) for name, times in found.items() if name != "Stowage"]
+def _far_from_ours(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
+    """against pyinfra and Ansible"""
+    programs = environment.peers()
+    found = turns(
+        {
+            "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
+            "pyinfra": _pyinfra(programs, peers, there),
+            "Ansible with Mitogen": _ansible(programs, peers, there, mitogen=True),
+            "Ansible, pipelining": _ansible(programs, peers, there, mitogen=False),
+        },
+        FEWER,
+    )
+    ours, *others = found.items()
+    wanted = {"pyinfra": 8}
+    ratios = [
+        verdict(f"{name} to Stowage", one.median / ours[1].median, wanted.get(name, 20), most=False)
+        for name, one in others
+    ]
+    return [*measure.table(found), "", *ratios]
 
 
 def raw_script(kinds: dict[str, list[Any]]) -> str:
