@@ -49,16 +49,16 @@ def main() -> None:
         (peers / "raw.sh").write_text(raw_script(everything))
         (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
         measure.write("noop", "A deploy with nothing to do", [EXPRESSED])
-        for part in (_near_ours, _far_from_ours):
+        for part in (against_raw, against_peers):
             for milliseconds in (0, 50):
                 with distance("127.0.0.1", here.port, milliseconds) as port:
                     move(place, port)
                     lines = part(milliseconds, place, peers, lab(place))
                 title = f"A deploy with nothing to do, at {milliseconds} ms of round trip, {part.__doc__}"
-                measure.write(f"{part.__name__} at {milliseconds} ms", title, lines)
+                measure.write(f"noop {part.__name__} at {milliseconds} ms", title, lines)
 
 
-def _near_ours(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
+def against_raw(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
     """against raw"""
     script = (peers / "raw.sh").read_text()
     without = ",".join(one for one in host().settings.roles if one != "buckets")
@@ -80,7 +80,7 @@ def _near_ours(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[
     return [*([really, ""] if milliseconds else []), *measure.table(found), "", *ratios]
 
 
-def _far_from_ours(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
+def against_peers(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
     """against pyinfra and Ansible"""
     programs = environment.peers()
     found = turns(

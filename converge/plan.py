@@ -120,8 +120,9 @@ def make(
             earlier = [*_before(one, wants, plan), *(two for two in plan.todo if two.role in beneath)]
             if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in earlier):
                 change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
-            if isinstance(reading, Unknown) and not reading.lasting and one.resource.is_api():
-                change = _until_it_is_up(change, beneath, plan)
+            if isinstance(reading, Unknown) and not reading.lasting:
+                is_api = one.resource.is_api()
+                change = _until_it_is_up(change, beneath, plan) if is_api else _until_it_is_read(change, earlier)
             cause = held.get(one.after or "") or blocker
             if cause and change.action in TODO | {Action.UNKNOWN}:
                 change = replace(change, action=Action.WAITING, why=f"waits for {_root(cause, held).address}", hint="")
@@ -161,6 +162,13 @@ def _until_it_is_up(change: Change, beneath: Sequence[str], plan: Plan) -> Chang
     if any(one.action in TODO for one in direct):
         return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
     return change
+
+
+def _until_it_is_read(change: Change, earlier: Sequence[Change]) -> Change:
+    """What the host could not tell, where this very plan first changes what stands before it: Docker is down, and is started."""
+    if not earlier:
+        return change
+    return replace(change, action=Action.WAITING, why=f"is read after {earlier[0].address}", hint="", later=True)
 
 
 def _before(one: Wanted, wants: Sequence[Wanted], plan: Plan) -> list[Change]:

@@ -41,13 +41,25 @@ done
 """
 
 # `>>` creates the lock without emptying what the holder wrote into it. A reader of the lock may hold it for an instant.
+# Where the connection of the holder's shell is gone, only the step that it had begun goes on: that is waited for.
 _TAKE_LOCK = """
 umask 022
 ( : >>{lock} ) 2>/dev/null || {{ printf '{marker} nolock\\n'; exit 74; }}
 exec 9>>{lock}
-if ! flock -w 2 9; then printf '{marker} locked\\n'; cat {lock}; exit {code}; fi
-printf '%s\\n' {holder} >{lock}; rm -f {stop}
 say() {{ printf '{marker} waits %s\\n' "$*"; }}
+is_left() {{
+  above=$(cat {lock}.shell 2>/dev/null); [ -n "$above" ] || return 1
+  while above=$(sed -n 's/^PPid:[[:blank:]]*//p' "/proc/$above/status" 2>/dev/null); [ "${{above:-1}}" != 1 ]; do
+    [ "$(cat "/proc/$above/comm" 2>/dev/null)" = sudo ] || return 1
+  done
+}}
+patience=2
+until flock -w $patience 9; do
+  is_left || {{ printf '{marker} locked\\n'; cat {lock}; exit {code}; }}
+  say "the last step of a run whose connection is gone; inv unlock ends it"
+  patience=10
+done
+printf '%s\\n' {holder} >{lock}; echo $$ >{lock}.shell; rm -f {stop}
 {wait}
 """
 

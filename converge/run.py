@@ -212,11 +212,21 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
 def _apply_role(
     run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
 ) -> None:
-    assert run.plan and run.link and run.shell
+    assert run.plan
     if (
         run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name))
     ) or run.changed_roles & {*role.needs}:
         _replan(run, role)
+    _carry_out_role(run, role, shown, report, agree)
+    if not run.failure and any(one.later for one in run.plan.of_role(role.name)):
+        _replan(run, role)
+        _carry_out_role(run, role, shown, report, agree)
+
+
+def _carry_out_role(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    assert run.plan and run.link and run.shell
     todo = [one for one in run.plan.of_role(role.name) if one.action in planning.TODO]
     if not todo:
         return

@@ -219,7 +219,7 @@ def prove_data_path(api: Api, link: Link) -> None:
         try:
             return _write_and_read(api, link)
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            if time.monotonic() > until:
+            if time.monotonic() > until or not link.alive():
                 raise Trouble(
                     "MinIO runs, but data does not pass through all nodes", where=link.target.name, why=str(error)
                 ) from None

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
 from converge.resources.docker import Shares, containers, inspect
-from converge.resources.unit import show, units
+from converge.resources.unit import forgiven, show, units
 from converge.shell import quote, sh, words
 
 STAMPS = "/run/stowage-fresh"
@@ -80,7 +80,7 @@ class FreshUnit(Resource):
         return before is not None and self.act == "restart"
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"{sh('systemctl {} -- {}', self.act, self.unit)}\n{_stamp(self.unit)}")]
+        return [Shell(f"{forgiven(self.unit)}{sh('systemctl {} -- {}', self.act, self.unit)}\n{_stamp(self.unit)}")]
 
 
 @dataclass(frozen=True)

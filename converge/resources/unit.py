@@ -24,6 +24,11 @@ def units(said: str) -> dict[str, dict[str, str]]:
     return dict(zip(names.split(), read, strict=True))
 
 
+def forgiven(unit: str) -> str:
+    """systemd refuses a start after three in a minute (Docker's unit says so), also when it is asked for by hand."""
+    return sh("systemctl reset-failed -- {} 2>/dev/null || :\n", unit)
+
+
 @dataclass(frozen=True)
 class Unit(Resource):
     """A unit that is enabled and running, with systemd having read its file as it is now."""
@@ -61,7 +66,9 @@ class Unit(Resource):
     def fix(self, before: State | None) -> list[Step]:
         lines = ["systemctl daemon-reload"]
         lines.append(sh("systemctl enable -q -- {}" if self.enabled else "systemctl disable -q -- {}", self.unit))
-        lines.append(sh("systemctl start -- {}" if self.active else "systemctl stop -- {}", self.unit))
+        lines.append(
+            f"{forgiven(self.unit)}{sh('systemctl start -- {}' if self.active else 'systemctl stop -- {}', self.unit)}"
+        )
         return [Shell("\n".join(lines))]
 
     def disrupts(self, before: State | None) -> bool:

@@ -117,6 +117,10 @@ DRIFT = [
     ("sed -i 's/unless-stopped/no/' /etc/stowage/minio/compose.yaml", "project:minio"),
     ("docker stop -t 5 nginx", "project:nginx"),
     ("docker rm -f minio3", "project:minio"),
+    (
+        "for n in 1 2 3 4; do systemctl restart docker || :; done; systemctl stop docker.socket docker.service",
+        "unit:docker.service",
+    ),
     ("systemctl disable -q stowage@minio", "unit:stowage@minio.service"),
     ("chmod 0700 /usr/local/lib/stowage/project", "file:/usr/local/lib/stowage/project"),
 ]

@@ -178,6 +178,19 @@ def test_what_is_read_later_keeps_the_plan_from_being_in_sync_without_refusing_i
     assert not plan.held
 
 
+@pytest.mark.parametrize(("service", "symbol", "later"), [(OLD, ".", True), (NEW, "?", False)])
+def test_what_a_stopped_service_cannot_tell_is_read_after_the_plan_has_started_it(thing, service, symbol, later):
+    roles = [
+        role_of("docker", in_order(thing("service"), thing("network"))),
+        role_of("images", thing("image"), needs=("docker",)),
+    ]
+    plan = made(roles, {"service": service, "network": Unknown("status 1"), "image": Unknown("status 1")})
+    assert symbols(plan)["network"] == symbol
+    assert bool(plan.later) is later
+    assert bool(plan.held) is not later
+    assert symbols(plan)["image"] == "."
+
+
 @pytest.mark.parametrize(("file", "symbol"), [(OLD, "~"), (None, "~"), (NEW, " ")])
 def test_a_restart_stands_in_the_plan_when_what_it_reads_changes(thing, file, symbol):
     chain = in_order(thing("file"), thing("between"), thing("service", undone_after="file"))

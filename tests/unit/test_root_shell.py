@@ -11,6 +11,7 @@ import pytest
 
 from converge import root_shell
 from converge.errors import LOCKED, UNREACHABLE, Trouble
+from converge.long import WAIT_FOR_OTHERS
 from converge.root_shell import RootShell, describe, holder
 
 
@@ -176,6 +177,40 @@ def test_a_command_that_outlives_the_shell_still_holds_the_lock(link, lock):
     assert not is_free(lock)
     subprocess.run(["kill", said.strip()], check=True)
     assert in_time(lambda: is_free(lock))
+
+
+def test_the_last_step_of_a_run_whose_connection_is_gone_is_waited_for(link, lock):
+    shell = RootShell(link, holder("inv deploy"))
+    _, said = shell.run("sleep 60 >/dev/null 2>&1 & echo $!")
+    link.pipes[0].process.kill()
+    link.pipes[0].process.wait()
+    told = []
+    second = RootShell(link, holder("inv deploy --yes"), told.append)
+    second.start("echo my turn")
+    assert not in_time(lambda: is_free(lock), 2.5)
+    subprocess.run(["kill", said.strip()], check=True)
+    assert second.finish() == (0, "my turn\n")
+    assert told == ["waits for the last step of a run whose connection is gone; inv unlock ends it"]
+    assert second.waited
+
+
+def test_a_command_that_an_earlier_run_left_running_is_waited_for_once_there_is_the_lock(
+    link, lock, tmp_path, monkeypatch
+):
+    (tmp_path / "stowage-run-apt.service").touch()
+    (tmp_path / "systemctl").write_text(
+        f"#!/bin/sh\n[ $1 = show ] || exit 0\nflock -n {lock} true && exit\necho x >>{tmp_path}/asked\n"
+        f"[ $(wc -l <{tmp_path}/asked) -lt 3 ] && echo active || echo inactive\n"
+    )
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(root_shell, "WAIT_FOR_OTHERS", WAIT_FOR_OTHERS.replace("/run/systemd/transient", str(tmp_path)))
+    told = []
+    shell = RootShell(link, holder("inv deploy"), told.append)
+    assert shell.run("echo my turn") == (0, "my turn\n")
+    assert (tmp_path / "asked").read_text() == "x\n" * 3
+    assert told == ["waits for stowage-run-apt.service, which an earlier run began"]
+    assert RootShell(link).run("echo no lock, no wait") == (0, "no lock, no wait\n")
 
 
 def test_taking_the_lock_forgets_an_old_wish_to_stop(link, lock, tmp_path):

@@ -73,6 +73,7 @@ def test_a_unit_may_have_to_be_off(machine, systemd):
     machine.deploy(off)
     assert (machine.folder / "said").read_text().splitlines()[1:] == [
         "disable -q -- apt-daily.timer",
+        "reset-failed -- apt-daily.timer",
         "stop -- apt-daily.timer",
     ]
     systemd(STOPPED.format("apt-daily.timer"))
@@ -85,6 +86,7 @@ def test_a_unit_is_read_again_before_it_is_started(machine, systemd):
     assert (machine.folder / "said").read_text().splitlines() == [
         "daemon-reload",
         "enable -q -- stowage@minio.service",
+        "reset-failed -- stowage@minio.service",
         "start -- stowage@minio.service",
     ]
 
