@@ -17,6 +17,14 @@ ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "bucke
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:
+    if unknown := [name for name in host.settings.roles if name not in ROLES]:
+        raise Trouble(
+            f"there is no role {unknown[0]}",
+            where=host.name,
+            why=f"its settings name it under roles; there are {', '.join(ROLES)}",
+            untouched="nothing was changed",
+            hint=f"inv inventory --host {host.name}, which says where it comes from",
+        )
     return [_role(name) for name in host.settings.roles if not names or name in names]
 
 

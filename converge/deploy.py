@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -106,6 +107,7 @@ def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
 
 
 def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
+    gc.enable()
     asking = threading.Lock()
 
     def agree(run: Run, new: list[Change]) -> bool:

@@ -25,9 +25,18 @@ SILENCE = 60
 
 # A frame is a header of 76 bytes (SHA-256, blank, length, line end) and a body. `head -c` never reads further than it
 # is told, so the next frame stays in the pipe. The body is evaluated in a subshell: not in argv, not in a file.
-_LOOP = """
+_SETTINGS = """
 LC_ALL=C; export LC_ALL; umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
+"""
+_FIRST = """
+(
+{body}
+) </dev/null
+printf '\\n{marker} done %s\\n' $?
+"""
+LONGEST_FIRST = 60_000
+_LOOP = """
 while :; do
   head=$(timeout {silence} head -c 76)
   set -- $head
@@ -89,14 +98,26 @@ class RootShell:
     """
 
     def __init__(
-        self, link: Link, locked_by: dict[str, str] | None = None, on_wait: Callable[[str], None] = lambda text: None
+        self,
+        link: Link,
+        locked_by: dict[str, str] | None = None,
+        on_wait: Callable[[str], None] = lambda text: None,
+        first: Callable[[str], str] = lambda marker: "",
     ) -> None:
+        """`first` gives a script, for the marker, that begins without having been sent: it stands in the shell's command.
+
+        sshd takes the stdin of a session only once its command has begun, so that saves a round trip. All users of the
+        host can see commands: it must hold no secret.
+        """
         self.link = link
         self.host = link.target.name
         self.marker = "stowage-" + secrets.token_hex(8)
         self.waited = False
         self._on_wait = on_wait
-        script = _LOOP.format(silence=SILENCE, marker=self.marker)
+        first_script = first(self.marker)
+        self._first = first_script if first_script.isascii() and len(first_script) < LONGEST_FIRST else ""
+        begin = _FIRST.format(body=self._first, marker=self.marker) if self._first else ""
+        script = _SETTINGS + begin + _LOOP.format(silence=SILENCE, marker=self.marker)
         if locked_by:
             who = quote(json.dumps(locked_by))
             words = {"lock": LOCK, "stop": STOP, "marker": self.marker, "code": LOCKED, "holder": who}
@@ -107,7 +128,10 @@ class RootShell:
         threading.Thread(target=self._keep_talking, daemon=True).start()
 
     def start(self, body: str) -> None:
-        """Send a script without waiting for its answer."""
+        """Send a script without waiting for its answer; that which stood in the shell's command has begun already."""
+        if body and body == self._first:
+            self._first = ""
+            return
         data = body.encode() or b":"  # a frame without a body is a sign of life
         # A shell that has ended says why in what is read from it.
         with self._writing, suppress(BrokenPipeError):

@@ -124,8 +124,12 @@ def look(
     """
     run.link = (run.line or dial([run.host])[run.name]).result()
     meanwhile()
-    run.shell = RootShell(run.link, holder(command) if lock else None, tell)
-    readings, run.memory = gather(run, run.wants)
+    resources = [one.resource for one in run.wants]
+    asked = _ask_all(run.link, resources, run.patience)
+    run.shell = RootShell(
+        run.link, holder(command) if lock else None, tell, lambda marker: probe.script(resources, "probe-" + marker)
+    )
+    readings, run.memory = gather(run, run.wants, asked)
     readings |= _what_is_gone(run)
     run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
 
@@ -149,23 +153,25 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
     return gather(run, gone)[0] if gone else {}
 
 
-def gather(run: Run, wants: Sequence[Wanted]) -> tuple[dict[str, Reading], dict[str, str]]:
-    """Read resources: those of the shell in one script, those of APIs at the same moment."""
+def gather(
+    run: Run, wants: Sequence[Wanted], asked: Callable[[], dict[str, Reading]] | None = None
+) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Read resources: those of the shell in one script, those of APIs at the same moment (`asked`: on their way already)."""
     assert run.shell
     resources = [one.resource for one in wants]
     run.shell.start(probe.script(resources, "probe-" + run.shell.marker))
-    asked = _ask_all(run.link, resources, run.patience)
+    asked = asked or _ask_all(run.link, resources, run.patience)
     for one in resources:
         one.desired()  # what is costly to work out is worked out while the host reads
     _, answer = run.shell.finish()
     if run.shell.waited:
         run.shell.waited, asked = False, _ask_all(run.link, resources, run.patience)  # those were asked too early
     readings, memory = probe.read(resources, answer, "probe-" + run.shell.marker)
-    return readings | asked, memory
+    return readings | asked(), memory
 
 
-def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) -> dict[str, Reading]:
-    """All API reads at once, one thread a kind; what has not answered in time is unknown."""
+def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) -> Callable[[], dict[str, Reading]]:
+    """Begin all API reads at once, one thread a kind; what is given waits for them. What has not answered in time is unknown."""
     kinds: dict[type[Resource], list[Resource]] = {}
     for one in resources:
         if one.is_api():
@@ -185,9 +191,13 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
     for thread in threads:
         thread.start()
     until = time.monotonic() + patience
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
-    return dict(found)
+
+    def answers() -> dict[str, Reading]:
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return dict(found)
+
+    return answers
 
 
 def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) -> None:

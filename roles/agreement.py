@@ -40,11 +40,32 @@ DIFFERENT = (
 
 def disagreements(settings: Any) -> Found:
     """Every place where settings contradict each other, with the reason."""
-    for check in (_twice, _nested, _roles, _images, _nodes, _addresses, _nginx, _docker, _environment, _lengths):
+    for check in (
+        _twice,
+        _network,
+        _nested,
+        _roles,
+        _images,
+        _nodes,
+        _addresses,
+        _nginx,
+        _docker,
+        _environment,
+        _lengths,
+    ):
         yield from check(settings)
     if not settings.lab:
         yield from _drives_by_lasting_names(settings)
         yield from _vendor_defaults(settings)
+
+
+def _network(settings: Any) -> Found:
+    names = {node.name for node in settings.minio.nodes} if settings.minio else set()
+    if settings.network.name in names | {"nginx"}:
+        yield (
+            ("network", "name"),
+            f"{settings.network.name} is the name of a container, and Docker tells them apart by name",
+        )
 
 
 def _twice(settings: Any) -> Found:

@@ -31,11 +31,16 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         return
     if not told:
         print(f"{host.name}: nothing was deployed yet")
-    for line in told:
-        one = json.loads(line)
-        what = one.get("result") or "began"
+    events = [json.loads(line) for line in told]
+    for one, after in zip(events, [*events[1:], None], strict=True):
+        ended = one.get("result")
+        if not ended and after and after.get("result"):
+            continue  # its end says the same and more
+        shown = ", ".join(one["changes"][:4]) + (" ..." if len(one["changes"]) > 4 else "")
+        who = f"{one['who']}@{one['from']}"
+        what = ended or "no end"
         print(
-            f"{host.name}  {one['at']}  {one['who']}@{one['from']}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {', '.join(one['changes'][:4])}{' ...' if len(one['changes']) > 4 else ''}"
+            f"{host.name}  {one['at']}  {who}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {shown}"
         )
 
 
@@ -43,7 +48,7 @@ def unlock(host: Any, yes: bool) -> None:
     """Show who holds the lock and, if that is agreed to, end the processes that hold it."""
     holders = _root(
         host,
-        f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; cat {LOCK}; fuser {LOCK} 2>/dev/null || grep -l {LOCK} /proc/[0-9]*/maps 2>/dev/null; true",
+        f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; [ ! -s {LOCK} ] || exec cat {LOCK}; echo unknown",
     )
     if not holders.strip():
         print(f"{host.name}: nobody holds the lock")

@@ -84,6 +84,7 @@ FAULTS = [
         "'distribution' or 'docker'",
         "correct docker.source",
     ),
+    ("network: {name: nginx}\n", 1, "network.name is 'nginx'", "the name of a container", "correct network.name"),
     ("buckets: [{name: abc}, {name: abc}]\n", 1, "buckets[1].name is 'abc'", "stands twice", "correct buckets[1].name"),
     ("buckets: [{name: abc, object_lock: true}]\n", 1, "buckets[0].object_lock is true", "needs versioning", "correct"),
     ("roles: [base, minio]\n", 1, "roles[1] is 'minio'", "needs the section minio", "correct"),
