@@ -54,7 +54,10 @@ def _make(client: Any, name: str, image: str) -> Any:
 
 
 def _hand_over_keys(name: str, container: Any) -> None:
-    """What an installer asks for: who may log in, and the administrator's password."""
+    """What an installer asks for: who may log in, and the administrator's password.
+
+    At every start: a clone that was deleted and made again has new keys, and its host is still there.
+    """
     records.secrets_of(name)
     _, public_key = records.ssh_key(name)
     containers.put(
@@ -75,8 +78,7 @@ def power_on(name: str) -> None:
         container.kill("KILL")
         container.wait()
         container.reload()
-    if container.status == "created":
-        _hand_over_keys(name, container)
+    _hand_over_keys(name, container)
     if container.status != "running":
         containers.start(container)
     _up_and_recorded(name, container)
