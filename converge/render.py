@@ -98,8 +98,10 @@ def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
         notes.append(change.why)
     if change.drift:
         notes.append("changed on the host" if change.before else "gone from the host")
-    tail = "; ".join(note for note in notes if note)
+    warnings = [note for note in notes if note.startswith("warning: ")]
+    tail = "; ".join(note for note in notes if note and note not in warnings)
     lines = [f"    {symbol} {change.address}{'  ' + tail if tail else ''}"]
+    lines.extend(f"        {paint(warning, COLOURS[Action.UPDATE], colour)}" for warning in warnings)
     if diffs and change.action is Action.UPDATE:
         lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
     if change.hint:
@@ -112,10 +114,10 @@ def _diff_line(line: str, colour: bool) -> str:
     return paint(line, code, colour) if code else line
 
 
-def counts(of: Plan) -> str:
-    """What a plan comes to, in one line; zeros are left out."""
+def counts(of: Plan, done: int = 0) -> str:
+    """What a plan comes to, in one line; zeros are left out. What was `done` is as it should be by now."""
     parts = [f"{of.count(action)} {word}" for action, word in WORDS if of.count(action)]
-    return ", ".join([*parts, f"{of.count(Action.NONE)} unchanged"])
+    return ", ".join([*parts, f"{of.count(Action.NONE) - done} unchanged"])
 
 
 def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:

@@ -59,6 +59,12 @@ def read(kind, wanted, *answers):
     return kind.read([wanted], *answers)[0]
 
 
+def test_a_warning_has_a_line_of_its_own():
+    project = Project("nginx", {"nginx": {"container_name": "nginx"}}, warning="no TLS")
+    change = Change("nginx", project, None, Action.CREATE)
+    assert render.plan(Plan("lab", [change]))[2:4] == ["    + project:nginx", "        warning: no TLS"]
+
+
 def test_the_plan_of_a_bare_host_is_whole(plan_of, golden):
     plan = plan_of(bare=True)
     assert not plan.held
