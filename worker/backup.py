@@ -1,0 +1,270 @@
+"""One set: snapshots of all databases, their dumps, the globals, the deployed configuration; the manifest last.
+
+Nothing exists before its manifest does. A target that dies on the way does not stop the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker import containers, postgres, sets
+from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
+from worker.job import Job
+from worker.postgres import Row
+
+STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
+CHUNK = 1 << 20
+COMPONENTS = ("postgres", "config")
+
+
+def run(job: Job) -> int:
+    """Makes a set on every target that takes it; the exit code says on how many it is."""
+    begun = time.time()
+    only = job.request.get("only") or list(COMPONENTS)
+    with job.journal.step("preflight"):
+        previous = _preflight(job, only)
+    parts: dict[str, list[sets.Part]] = {}
+    databases: dict[str, Row] = {}
+    server: Row = {}
+    if "postgres" in only:
+        server, databases = _postgres(job, parts)
+        _must_not_shrink(job, databases, previous)
+    files: list[Row] = []
+    if "config" in only:
+        with job.journal.step("config"):
+            files = _configuration(job, parts)
+    manifest = sets.Manifest(
+        id=job.run,
+        stack=job.stack,
+        host=job.config["host"],
+        components=sorted(only),
+        complete=set(only) >= set(job.config["components"]),
+        created=datetime.fromtimestamp(begun, UTC).isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions(job),
+        server=server,
+        databases=databases,
+        files=files,
+        parts=parts,
+        previous=previous.sha256 if previous else "",
+    )
+    with job.journal.step("publish"):
+        data = manifest.signed(job.keys)
+        _on_each(job, lambda target: sets.publish(target, manifest, data))
+        job.journal.say("published on " + ", ".join(one.name for one in job.alive))
+    with job.journal.step("retention"):
+        retained = _retention(job)
+    return COPY_FAILED if job.dead else OK if retained else RETENTION_FAILED
+
+
+def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
+    """Everything that can be refused is refused here, before anything is written. Gives the last good set's manifest."""
+    containers.remove()
+    if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
+        raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
+    _on_each(job, lambda target: target.probe(), REFUSED)
+    for target in job.alive:
+        target.check_rules()
+    previous = None
+    for target in job.alive:
+        previous = previous or sets.latest(target, job.stack, job.keys)
+    if "postgres" in only:
+        with job.server.connect() as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()",
+                (postgres.WORKER,),
+            )
+            biggest = max((one["bytes"] for one in postgres.databases(session)), default=0)
+            ours = str(session.info.server_version // 10000)
+        theirs = job.tools(REFUSED).call("version", "pg_dump", "--version", network=False).split()[2].split(".")[0]
+        if ours != theirs:
+            raise Failed(REFUSED, f"PostgreSQL is {ours}, the tools of its image are {theirs}", hint="inv deploy")
+        free = shutil.disk_usage(job.staging).free
+        if free < biggest:
+            raise Failed(
+                REFUSED,
+                "there is no room to stage the largest database",
+                f"it has {biggest} bytes, {job.config['staging']} has {free} free",
+                "set backup.staging to a directory on a larger filesystem",
+            )
+    return previous
+
+
+def _postgres(job: Job, parts: dict[str, list[sets.Part]]) -> tuple[Row, dict[str, Row]]:
+    """All snapshots at once, then database after database: dump and counts from the very same moment."""
+    tools = job.tools(FAILED)
+    with job.server.connect() as session:
+        catalog = {one["name"]: one for one in postgres.databases(session) if one["open"]}
+        told = session.execute(
+            "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
+        ).fetchone()
+        roles = session.execute(postgres.ROLES).fetchall()
+    with job.journal.step("snapshot"):
+        snapshots = {name: postgres.snapshot(job.server, name) for name in catalog}
+        job.journal.say(f"{len(snapshots)} databases as they are now")
+    try:
+        for name, moment in snapshots.items():
+            catalog[name] |= {"snapshot": moment.name, "position": moment.position}
+            catalog[name] |= _database(job, tools, name, moment, parts)
+    finally:
+        for moment in snapshots.values():
+            moment.close()
+    with job.journal.step("globals"):
+        text = tools.call("globals", "pg_dumpall", "--globals-only")
+        parts["pg/globals.sql"] = _write(job, "pg/globals.sql", iter([text.encode()]))
+        parts["pg/roles.json"] = _write(job, "pg/roles.json", iter([json.dumps(roles).encode()]))
+    return dict(told or {}), catalog
+
+
+def _database(
+    job: Job, tools: containers.Tools, name: str, moment: postgres.Snapshot, parts: dict[str, list[sets.Part]]
+) -> Row:
+    folder = job.staging / f"dump-{moment.name}"
+    jobs = str(job.config["postgres"]["jobs"])
+    with ThreadPoolExecutor(2) as pool:
+        with job.journal.step("dump"):
+            job.journal.say(f"dumping {name}")
+            compress = "zstd:1" if job.config["postgres"]["major"] >= 16 else "1"
+            dump = tools.start(
+                "dump",
+                *("pg_dump", "-Fd", "-j", jobs, "-Z", compress, f"--snapshot={moment.name}", "--lock-wait-timeout=60s"),
+                *("-f", str(folder), "-d", _connection(name)),
+            )
+            counted = pool.submit(moment.contents)
+            tools.finish("dump", dump)
+            size = sum(one.stat().st_size for one in folder.iterdir())
+        with job.journal.step("check"):
+            # Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed.
+            check = tools.start("check", "pg_restore", "-f", "/dev/null", str(folder), network=False)
+            listed = pool.submit(tools.call, "list", "pg_restore", "-l", str(folder), network=False)
+            parts[f"pg/{name}"] = _write(job, f"pg/{name}", _tar(folder.parent, folder.name), size)
+            tools.finish("check", check)
+            entries = sum(line[:1].isdigit() for line in listed.result().splitlines())
+            if not entries:
+                raise Failed(FAILED, f"the dump of {name} is empty")
+            contents = counted.result()
+    shutil.rmtree(folder)
+    return {"contents": contents, "entries": entries, "dump_bytes": size}
+
+
+def _connection(name: str) -> str:
+    """A database as libpq takes it, whatever its name holds."""
+    return "dbname='{}'".format(name.replace("\\", "\\\\").replace("'", "\\'"))
+
+
+def _tar(base: Path, *names: str) -> Iterator[bytes]:
+    """The bytes of a tar archive; it fails when tar does."""
+    argv = ["tar", "-C", str(base), "--numeric-owner", "-cf", "-", "--", *names]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
+        assert tar.stdout and tar.stderr
+        while chunk := tar.stdout.read(CHUNK):
+            yield chunk
+        said = tar.stderr.read()
+    if tar.returncode:
+        raise Failed(FAILED, "packing failed", said.decode(errors="replace")[-500:])
+
+
+def _configuration(job: Job, parts: dict[str, list[sets.Part]]) -> list[Row]:
+    """What was deployed, with its secrets, but not the key to all of this."""
+    paths = [path for path in job.config["paths"] if os.path.exists(path)]
+    found = []
+    for top in paths:
+        folders = sorted(Path(top).rglob("*")) if Path(top).is_dir() else [Path(top)]
+        for path in (one for one in folders if one.is_file() and not one.is_symlink()):
+            if str(path) == job.config["identity_file"]:
+                continue
+            told = path.stat()
+            found.append(
+                {
+                    "path": str(path),
+                    "mode": f"{told.st_mode & 0o7777:04o}",
+                    "uid": told.st_uid,
+                    "gid": told.st_gid,
+                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                }
+            )
+    parts["config/files"] = _write(job, "config/files", _tar(Path("/"), *(one["path"].lstrip("/") for one in found)))
+    return found
+
+
+def _write(job: Job, name: str, chunks: Iterator[bytes], expected: int = 0) -> list[sets.Part]:
+    """A stream as encrypted parts on every target that lives."""
+    writer = sets.PartWriter(job.alive, job.keys, f"{job.stack}/sets/{job.run}/{name}", job.config["uploads"])
+    try:
+        return writer.write(_counted(job, chunks, expected))
+    finally:
+        for target, why in writer.dead.items():
+            _died(job, target, why)
+
+
+def _counted(job: Job, chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        if expected:
+            job.journal.progress(done, max(done, expected))
+
+
+def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
+    """Does something with every target that lives, at once; the last one that dies ends the run."""
+    with ThreadPoolExecutor(max(1, len(job.alive))) as pool:
+        asked = {one.name: pool.submit(do, one) for one in job.alive}
+    for name, future in asked.items():
+        error = future.exception()
+        if isinstance(error, Failed):
+            _died(job, name, f"{error.what} {error.why}".strip())
+        elif error:
+            raise error
+    if not job.alive:
+        why = "; ".join(f"{name}: {why}" for name, why in job.dead.items())
+        raise Failed(code, "no target takes a backup", why, "inv status")
+
+
+def _died(job: Job, name: str, why: str) -> None:
+    job.dead[name] = why
+    job.journal.say(f"the target {name} is given up: {why}")
+
+
+def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifest | None) -> None:
+    """A database that lost half of its dump since the last set is a fault until somebody says that it is none."""
+    if job.request.get("accept_shrink") or not previous:
+        return
+    for name, before in previous.databases.items():
+        now = databases.get(name, {}).get("dump_bytes", 0)
+        if before.get("dump_bytes", 0) > 1 << 20 and now < before["dump_bytes"] / 2:
+            raise Failed(
+                FAILED,
+                f"the dump of {name} is less than half of the last one",
+                f"{now} bytes, {before['dump_bytes']} in {previous.id}",
+                "when that is right: inv backup --accept-shrink",
+            )
+
+
+def _versions(job: Job) -> Row:
+    return {"worker": job.config["version"], "image": job.config["postgres"]["image"], "commit": job.request.get("commit", "")}
+
+
+def _retention(job: Job) -> bool:
+    """Old sets of every target that took this one; what goes wrong here leaves the new set as it is."""
+    from worker import retention
+
+    well = True
+    for target in job.alive:
+        try:
+            gone = retention.run(job.pruner(target.name), job.stack, job.keys, job.config["retention"], datetime.now(UTC))
+            job.journal.say(f"{target.name}: {len(gone)} old sets removed" if gone else f"{target.name}: no set is too old")
+        except Failed as error:
+            well = False
+            job.journal.say(f"{target.name}: old sets stay: {error.what} {error.why}")
+    return well

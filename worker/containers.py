@@ -1,0 +1,81 @@
+"""Sibling containers: PostgreSQL's own tools, from the database's own image, beside its container on its network.
+
+They are named after the run and never started by `docker exec`: what an exec began goes on when its caller has died.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import Failed
+
+LABEL = "org.stowage.backup"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """How to start a tool: the image it comes from, whose network it shares, who it is, and where it may write."""
+
+    run: str
+    image: str
+    container: str
+    owner: str
+    staging: Path
+    password_file: Path
+    user: str
+    code: int
+
+    def start(self, name: str, *argv: str, network: bool = True) -> subprocess.Popen[str]:
+        """Starts a tool. Its output is kept in the staging directory's `NAME.log`, for a tool may say a lot."""
+        called = f"stowage-backup-{self.run}-{name}"
+        log = (self.staging / f"{name}.log").open("w")
+        words = [
+            *("docker", "run", "--rm", "--name", called, "--label", f"{LABEL}={self.run}", "--log-driver", "none"),
+            *("--network", f"container:{self.container}" if network else "none", "--user", self.owner),
+            *("-v", f"{self.staging}:{self.staging}", "-v", f"{self.password_file}:/run/pgpass:ro"),
+            *("-e", "PGPASSFILE=/run/pgpass", "-e", "PGAPPNAME=stowage-backup", "-e", f"PGUSER={self.user}"),
+            *("-e", "PGHOST=127.0.0.1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never"),
+            *("--entrypoint", argv[0], self.image, *argv[1:]),
+        ]
+        with log:
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self, name: str, started: subprocess.Popen[str]) -> str:
+        """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
+        status = started.wait()
+        said = (self.staging / f"{name}.log").read_text(errors="replace")
+        if status:
+            raise Failed(self.code, f"{name} failed with status {status}", "\n".join(said.splitlines()[-8:]))
+        return said
+
+    def call(self, name: str, *argv: str, network: bool = True) -> str:
+        return self.finish(name, self.start(name, *argv, network=network))
+
+
+def remove(run: str = "") -> None:
+    """Ends the containers of one run, or those that any run left."""
+    label = f"{LABEL}={run}" if run else LABEL
+    listed = subprocess.run(
+        ["docker", "ps", "-aq", "--filter", f"label={label}"], text=True, capture_output=True, check=False
+    )
+    if ids := listed.stdout.split():
+        subprocess.run(["docker", "rm", "-f", *ids], capture_output=True, check=False)
+
+
+def docker(*words: str) -> str:
+    """The output of a docker command; empty when it fails."""
+    done = subprocess.run(["docker", *words], text=True, capture_output=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def stop(names: Sequence[str]) -> None:
+    if names:
+        subprocess.run(["docker", "stop", *names], capture_output=True, check=True)
+
+
+def start(names: Sequence[str]) -> None:
+    if names:
+        subprocess.run(["docker", "start", *names], capture_output=True, check=True)

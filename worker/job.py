@@ -1,0 +1,114 @@
+"""One run of the worker: what the host is configured for, what was asked, and where its files are.
+
+`/etc/stowage/backup/worker.json` is the role's; `request.json` of the run is written by whoever asks, for root's eyes.
+Secrets stand in files of their own beside the configuration, never in either of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from worker.containers import Tools
+from worker.errors import USAGE, Failed
+from worker.journal import Journal
+from worker.keys import Keys
+from worker.postgres import Server
+from worker.targets import Target, make
+
+CONFIG = Path("/etc/stowage/backup/worker.json")
+STATE = Path("/var/lib/stowage/backup")
+SECRETS = ("access_key", "secret_key", "key")
+
+
+@dataclass
+class Job:
+    """Everything that a run needs; targets are made when they are first asked for."""
+
+    run: str
+    config: dict[str, Any]
+    request: dict[str, Any]
+    journal: Journal
+    dead: dict[str, str] = field(default_factory=dict)
+    """Targets that are no longer written to in this run, and why."""
+
+    @classmethod
+    def load(cls, run: str, steps: tuple[str, ...] = ()) -> Job:
+        try:
+            config = json.loads(CONFIG.read_text())
+            request = json.loads((STATE / "runs" / run / "request.json").read_text())
+        except (OSError, ValueError) as error:
+            raise Failed(USAGE, f"the run {run} cannot be read", str(error), "inv backup") from None
+        journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.get("pause", ""))
+        return cls(run, config, request, journal)
+
+    @property
+    def stack(self) -> str:
+        return str(self.config["stack"])
+
+    @cached_property
+    def keys(self) -> Keys:
+        return Keys(Path(self.config["identity_file"]).read_text())
+
+    @cached_property
+    def targets(self) -> dict[str, Target]:
+        return {one["name"]: make(_revealed(one)) for one in self.config["targets"]}
+
+    def pruner(self, name: str) -> Target:
+        """The target with the credentials that may delete, where it has such."""
+        one = next(one for one in self.config["targets"] if one["name"] == name)
+        return make(_revealed({**one, **one.get("pruner", {})}))
+
+    @property
+    def alive(self) -> list[Target]:
+        return [one for name, one in self.targets.items() if name not in self.dead]
+
+    @property
+    def server(self) -> Server:
+        told = self.config["postgres"]
+        return Server(told["address"], told["port"], told["user"], told["password_file"])
+
+    @cached_property
+    def staging(self) -> Path:
+        """Empty at the start of a run, for PostgreSQL's tools to write in."""
+        path = Path(self.config["staging"]) / self.run
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True, mode=0o700)
+        os.chown(path, *self._owner)
+        return path
+
+    @property
+    def _owner(self) -> tuple[int, int]:
+        uid, _, gid = self.config["postgres"]["owner"].partition(":")
+        return int(uid), int(gid or uid)
+
+    def tools(self, code: int) -> Tools:
+        """PostgreSQL's tools; `code` is the exit code when one of them fails."""
+        told = self.config["postgres"]
+        passwords = self.staging / ".pgpass"
+        if not passwords.exists():
+            word = Path(told["password_file"]).read_text().strip().replace("\\", "\\\\").replace(":", "\\:")
+            passwords.touch(mode=0o600)
+            passwords.write_text(f"*:*:*:*:{word}\n")
+            os.chown(passwords, *self._owner)
+        return Tools(
+            self.run, told["image"], told["container"], told["owner"], self.staging, passwords, told["user"], code
+        )
+
+    def clear(self) -> None:
+        """Staged files are the database in clear: they go with the run."""
+        shutil.rmtree(Path(self.config["staging"]) / self.run, ignore_errors=True)
+
+
+def _revealed(one: dict[str, Any]) -> dict[str, Any]:
+    """A target's configuration with its secrets read: `secret_key_file` becomes `secret_key`."""
+    found = {key: value for key, value in one.items() if key != "pruner"}
+    for key in SECRETS:
+        if path := found.pop(f"{key}_file", None):
+            found[key] = Path(path).read_text().strip()
+    return found

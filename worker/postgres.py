@@ -1,0 +1,282 @@
+"""PostgreSQL as a backup sees it: snapshots, what a dump does not hold, exact counts, and the swap of names.
+
+Facts: a snapshot can be imported within its own database only, so there is one session for each; a rename is
+transactional, so several databases change their names in one moment or not at all (measured: 7 ms, and a killed server
+leaves the old names); settings, rights and comments of a database belong to it and are in no dump without `-C`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from worker.errors import REFUSED, RESTORE_REFUSED, Failed
+
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+
+ROLES = """
+SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %s %s %s %s %s %s CONNECTION LIMIT %s%s', rolname,
+    CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
+    CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
+    CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
+    CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, rolconnlimit,
+    coalesce(' VALID UNTIL ' || quote_literal(rolvaliduntil), '')) AS attributes,
+  ARRAY(SELECT format('GRANT %I TO %I%s', g.rolname, r.rolname, CASE WHEN m.admin_option THEN ' WITH ADMIN OPTION' ELSE '' END)
+    FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS memberships,
+  (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0) AS settings
+FROM pg_authid r WHERE rolname !~ '^pg_' ORDER BY rolname
+"""
+DATABASES = """
+SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding,
+  datcollate AS collate, datctype AS ctype, to_jsonb(d)->>'datlocprovider' AS provider,
+  coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale') AS locale, datconnlimit AS connections,
+  datistemplate AS template, datallowconn AS open, pg_database_size(d.oid) AS bytes, shobj_description(d.oid, 'pg_database') AS comment,
+  datacl IS NOT NULL AS has_rights,
+  coalesce((SELECT jsonb_agg(jsonb_build_object('to', CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
+      'right', a.privilege_type, 'grantable', a.is_grantable) ORDER BY a.grantee, a.privilege_type)
+    FROM aclexplode(datacl) a), '[]') AS rights,
+  coalesce((SELECT jsonb_agg(jsonb_build_object('role', CASE WHEN setrole = 0 THEN NULL ELSE pg_get_userbyid(setrole) END,
+      'settings', to_jsonb(setconfig)) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid), '[]') AS settings
+FROM pg_database d WHERE datname <> 'template0' ORDER BY datname
+"""
+TABLES = """
+SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (c.relkind = 'r' OR c.relispopulated) ORDER BY 1, 2
+"""
+SEQUENCES = "SELECT format('%I.%I', schemaname, sequencename) AS name, last_value FROM pg_sequences ORDER BY 1"
+OBSTACLES = """
+SELECT 'prepared transaction ' || gid AS what, database FROM pg_prepared_xacts UNION ALL
+SELECT 'replication slot ' || slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
+SELECT 'subscription ' || subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+"""
+LONGEST_NAME = 63
+WORKER = "stowage-backup"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where PostgreSQL is on the stack's network, and how its superuser gets in."""
+
+    address: str
+    port: int
+    user: str
+    password_file: str
+
+    def connect(self, database: str = "postgres", autocommit: bool = True) -> Connection:
+        try:
+            return psycopg.connect(
+                host=self.address,
+                port=self.port,
+                user=self.user,
+                password=Path(self.password_file).read_text().strip(),
+                dbname=database,
+                autocommit=autocommit,
+                connect_timeout=10,
+                application_name=WORKER,
+                row_factory=dict_row,
+            )
+        except psycopg.OperationalError as error:
+            raise Failed(REFUSED, "PostgreSQL does not let the worker in", str(error).strip(), "inv status") from None
+
+
+@dataclass
+class Snapshot:
+    """A database as it was at one moment, for as long as the session lives."""
+
+    session: Connection
+    name: str
+    position: str
+
+    def contents(self) -> Row:
+        return contents(self.session)
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def databases(session: Connection) -> list[Row]:
+    """All databases but template0, with what belongs to them and stands in no dump."""
+    return session.execute(DATABASES).fetchall()
+
+
+def snapshot(server: Server, database: str) -> Snapshot:
+    """Opens the session that keeps a snapshot; its name is for `pg_dump --snapshot`."""
+    session = server.connect(database, autocommit=False)
+    session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    session.execute("SET LOCAL statement_timeout = 0")
+    told = session.execute("SELECT pg_export_snapshot() AS name, pg_current_wal_lsn()::text AS position").fetchone()
+    assert told
+    return Snapshot(session, told["name"], told["position"])
+
+
+def contents(session: Connection) -> Row:
+    """Exact counts of all rows, the sequences, the large objects and the extensions of a session's database."""
+    with session.cursor() as cursor:
+        # Row security would hide rows from all but superusers; a backup that sees less must fail instead.
+        cursor.execute("SET row_security = off")
+        tables = cursor.execute(TABLES).fetchall()
+        counts: dict[str, int] = {}
+        for one in tables:
+            name = sql.Identifier(one["schema"], one["name"])
+            row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {}").format(name)).fetchone()
+            counts[f"{one['schema']}.{one['name']}"] = row["n"] if row else 0
+        sequences = {one["name"]: one["last_value"] for one in cursor.execute(SEQUENCES).fetchall()}
+        large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
+        extensions = cursor.execute("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1").fetchall()
+    return {
+        "rows": counts,
+        "sequences": sequences,
+        "large_objects": large["n"] if large else 0,
+        "extensions": {one["name"]: one["version"] for one in extensions},
+    }
+
+
+def differences(wanted: Row, found: Row) -> list[str]:
+    """Where two contents differ, in words; versions of extensions are the image's matter."""
+    lines = []
+    for what in ("rows", "sequences"):
+        for name in sorted({*wanted[what], *found[what]}):
+            before, after = wanted[what].get(name, "absent"), found[what].get(name, "absent")
+            if before != after:
+                lines.append(f"{what} of {name}: {before} in the set, {after} here")
+    if wanted["large_objects"] != found["large_objects"]:
+        lines.append(f"large objects: {wanted['large_objects']} in the set, {found['large_objects']} here")
+    if missing := sorted({*wanted["extensions"]} - {*found["extensions"]}):
+        lines.append(f"extensions missing: {', '.join(missing)}")
+    return lines
+
+
+def merge_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
+    """Makes the roles that are missing; those that are there stay as they are, also their passwords. Gives the new ones."""
+    have = {one["name"] for one in session.execute(ROLES).fetchall()}
+    new = [one for one in roles if one["name"] not in have]
+    with session.transaction():
+        for one in new:
+            session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(one["name"])))
+            session.execute(one["attributes"])
+            if one["password"]:
+                session.execute(_password(one["name"], one["password"]))
+            _keep(session, one["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(one["name"])))
+        for statement in (line for one in new for line in one["memberships"]):
+            session.execute(statement)
+    return [one["name"] for one in new]
+
+
+def _password(role: str, verifier: str) -> sql.Composed:
+    return sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
+
+
+def create(session: Connection, name: str, like: Row) -> None:
+    """An empty database with the encoding, the locale and the owner of another."""
+    words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
+    told = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
+    if like["provider"] in ("i", "b"):
+        told["LOCALE_PROVIDER"] = {"i": "icu", "b": "builtin"}[like["provider"]]
+        told["ICU_LOCALE" if like["provider"] == "i" else "BUILTIN_LOCALE"] = like["locale"]
+    words += [sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in told.items() if value]
+    words.append(sql.SQL("OWNER {}").format(sql.Identifier(like["owner"])))
+    session.execute(sql.SQL(" ").join(words))
+
+
+def dress(session: Connection, name: str, like: Row) -> None:
+    """Gives a database the settings, rights, comment and limit of another."""
+    database = sql.Identifier(name)
+    with session.transaction():
+        session.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.Literal(like["connections"])))
+        session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(like["comment"])))
+        if like["has_rights"]:
+            for who in ("PUBLIC", like["owner"]):
+                to = sql.SQL("PUBLIC") if who == "PUBLIC" else sql.Identifier(who)
+                session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, to))
+            for one in like["rights"]:
+                to = sql.SQL("PUBLIC") if one["to"] is None else sql.Identifier(one["to"])
+                option = sql.SQL(" WITH GRANT OPTION" if one["grantable"] else "")
+                session.execute(
+                    sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(sql.SQL(one["right"]), database, to, option)
+                )
+        for one in like["settings"]:
+            begin = sql.SQL("ALTER DATABASE {}").format(database)
+            if one["role"]:
+                begin = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(one["role"]), database)
+            _keep(session, one["settings"], begin)
+
+
+def _keep(session: Connection, settings: Sequence[str] | None, begin: sql.Composed) -> None:
+    """Settings as the server itself writes them: put on in this session, kept from there, and taken off again."""
+    for name, _, value in (one.partition("=") for one in settings or ()):
+        session.execute("SELECT set_config(%s, %s, false)", (name, value))
+        words = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+        session.execute(sql.SQL("{} SET {} FROM CURRENT").format(begin, words))
+        session.execute(sql.SQL("RESET {}").format(words))
+
+
+def drop(session: Connection, name: str) -> None:
+    session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def oids(session: Connection) -> dict[str, int]:
+    """The databases by name; a name may move, an oid stays."""
+    return {one["name"]: one["oid"] for one in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()}
+
+
+def obstacles(session: Connection, names: Sequence[str]) -> list[str]:
+    """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
+    return [f"{one['database']} has a {one['what']}" for one in session.execute(OBSTACLES).fetchall() if one["database"] in names]
+
+
+def sessions(session: Connection, names: Sequence[str]) -> int:
+    row = session.execute("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = ANY(%s)", (list(names),)).fetchone()
+    return int(row["n"]) if row else 0
+
+
+@contextmanager
+def closed(session: Connection, names: Sequence[str]) -> Iterator[None]:
+    """Nobody gets into these databases meanwhile, whoever was in them is out; on failure they are opened again."""
+    try:
+        for name in names:
+            open_for_all(session, name, False)
+        session.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ANY(%s) AND pid <> pg_backend_pid()",
+            (list(names),),
+        )
+        yield
+    except BaseException:
+        for name in names:
+            open_for_all(session, name, True)
+        raise
+
+
+def open_for_all(session: Connection, name: str, allowed: bool) -> None:
+    words = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    session.execute(words.format(sql.Identifier(name), sql.Literal(allowed)))
+
+
+def rename(session: Connection, pairs: Mapping[str, str]) -> None:
+    """All renames in one transaction, in the order given."""
+    with session.transaction():
+        for before, after in pairs.items():
+            words = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+            session.execute(words.format(sql.Identifier(before), sql.Identifier(after)))
+
+
+def beside(name: str, what: str, number: str) -> str:
+    """The name of a database beside another. PostgreSQL cuts longer ones silently, and then two may collide."""
+    found = f"{name}__{what}_{number}"
+    if len(found.encode()) > LONGEST_NAME:
+        raise Failed(
+            RESTORE_REFUSED,
+            f"the name {name} is too long to restore beside it",
+            f"{found} has {len(found.encode())} bytes, PostgreSQL takes {LONGEST_NAME}",
+            "restore it under another name: --database NAME --as SHORTER",
+        )
+    return found
