@@ -10,10 +10,9 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +24,51 @@ from worker.postgres import Row
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
 CHUNK = 1 << 20
 COMPONENTS = ("postgres", "config")
+GLOBALS, ROLES, FILES = "pg/globals.sql", "pg/roles.json", "config/files.tar"
+SKEW = timedelta(seconds=60)
+Streams = dict[str, tuple[sets.Part, ...]]
 
 
 def run(job: Job) -> int:
     """Makes a set on every target that takes it; the exit code says on how many it is."""
-    begun = time.time()
+    begun = datetime.now(UTC)
     only = job.request.get("only") or list(COMPONENTS)
     with job.journal.step("preflight"):
         previous = _preflight(job, only)
-    parts: dict[str, list[sets.Part]] = {}
+    writer = sets.PartWriter(job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"])
+    components: dict[str, Streams] = {}
     databases: dict[str, Row] = {}
     server: Row = {}
-    if "postgres" in only:
-        server, databases = _postgres(job, parts)
-        _must_not_shrink(job, databases, previous)
     files: list[Row] = []
-    if "config" in only:
-        with job.journal.step("config"):
-            files = _configuration(job, parts)
+    with writer:
+        if "postgres" in only:
+            components["postgres"] = {}
+            server, databases = _postgres(job, writer, components["postgres"])
+            _must_not_shrink(job, databases, previous)
+        if "config" in only:
+            with job.journal.step("config"):
+                components["config"] = {}
+                files = _configuration(job, writer, components["config"])
+    for name, error in writer.dropped.items():
+        _died(job, name, error)
     manifest = sets.Manifest(
         id=job.run,
         stack=job.stack,
         host=job.config["host"],
-        components=sorted(only),
-        complete=set(only) >= set(job.config["components"]),
-        created=datetime.fromtimestamp(begun, UTC).isoformat(timespec="seconds"),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=_versions(job),
+        created=begun,
+        finished=datetime.now(UTC),
+        only=() if set(only) >= set(job.config["components"]) else tuple(sorted(only)),
+        versions={"worker": job.config["version"], "commit": job.request.get("commit", "")},
+        images={"postgres": job.config["postgres"]["image"]},
         server=server,
+        components=components,
         databases=databases,
-        files=files,
-        parts=parts,
-        previous=previous.sha256 if previous else "",
+        config=tuple(files),
+        previous=sets.hash_of(previous.canonical()) if previous else "",
     )
     with job.journal.step("publish"):
         data = manifest.signed(job.keys)
-        _on_each(job, lambda target: sets.publish(target, manifest, data))
+        _on_each(job, lambda target: sets.publish(target, data))
         job.journal.say("published on " + ", ".join(one.name for one in job.alive))
     with job.journal.step("retention"):
         retained = _retention(job)
@@ -75,9 +83,10 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
     _on_each(job, lambda target: target.probe(), REFUSED)
     for target in job.alive:
         target.check_rules()
-    previous = None
-    for target in job.alive:
-        previous = previous or sets.latest(target, job.stack, job.keys)
+    last = sets.latest(sets.list_sets(job.alive[0], job.stack, job.keys))
+    previous = last.manifest if last else None
+    if previous and previous.created > datetime.now(UTC) + SKEW:
+        raise Failed(REFUSED, "the clock is behind the newest set", f"{previous.id} is from the future", "timedatectl")
     if "postgres" in only:
         with job.server.connect() as session:
             session.execute(
@@ -100,7 +109,7 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
     return previous
 
 
-def _postgres(job: Job, parts: dict[str, list[sets.Part]]) -> tuple[Row, dict[str, Row]]:
+def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row, dict[str, Row]]:
     """All snapshots at once, then database after database: dump and counts from the very same moment."""
     tools = job.tools(FAILED)
     with job.server.connect() as session:
@@ -115,19 +124,24 @@ def _postgres(job: Job, parts: dict[str, list[sets.Part]]) -> tuple[Row, dict[st
     try:
         for name, moment in snapshots.items():
             catalog[name] |= {"snapshot": moment.name, "position": moment.position}
-            catalog[name] |= _database(job, tools, name, moment, parts)
+            catalog[name] |= _database(job, tools, name, moment, writer, streams)
     finally:
         for moment in snapshots.values():
             moment.close()
     with job.journal.step("globals"):
         text = tools.call("globals", "pg_dumpall", "--globals-only")
-        parts["pg/globals.sql"] = _write(job, "pg/globals.sql", iter([text.encode()]))
-        parts["pg/roles.json"] = _write(job, "pg/roles.json", iter([json.dumps(roles).encode()]))
-    return dict(told or {}), catalog
+        for stream, content in ((GLOBALS, text), (ROLES, json.dumps(roles, default=str))):
+            streams[stream] = tuple(writer.write(stream, [content.encode()]))
+    return {**(told or {}), "major": job.config["postgres"]["major"]}, catalog
 
 
 def _database(
-    job: Job, tools: containers.Tools, name: str, moment: postgres.Snapshot, parts: dict[str, list[sets.Part]]
+    job: Job,
+    tools: containers.Tools,
+    name: str,
+    moment: postgres.Snapshot,
+    writer: sets.PartWriter,
+    streams: Streams,
 ) -> Row:
     folder = job.staging / f"dump-{moment.name}"
     jobs = str(job.config["postgres"]["jobs"])
@@ -138,7 +152,7 @@ def _database(
             dump = tools.start(
                 "dump",
                 *("pg_dump", "-Fd", "-j", jobs, "-Z", compress, f"--snapshot={moment.name}", "--lock-wait-timeout=60s"),
-                *("-f", str(folder), "-d", _connection(name)),
+                *("-f", str(folder), "-d", postgres.connection(name)),
             )
             counted = pool.submit(moment.contents)
             tools.finish("dump", dump)
@@ -147,7 +161,8 @@ def _database(
             # Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed.
             check = tools.start("check", "pg_restore", "-f", "/dev/null", str(folder), network=False)
             listed = pool.submit(tools.call, "list", "pg_restore", "-l", str(folder), network=False)
-            parts[f"pg/{name}"] = _write(job, f"pg/{name}", _tar(folder.parent, folder.name), size)
+            stream = dump_of(name)
+            streams[stream] = tuple(writer.write(stream, _shown(job, _tar(folder.parent, folder.name), size)))
             tools.finish("check", check)
             entries = sum(line[:1].isdigit() for line in listed.result().splitlines())
             if not entries:
@@ -157,9 +172,9 @@ def _database(
     return {"contents": contents, "entries": entries, "dump_bytes": size}
 
 
-def _connection(name: str) -> str:
-    """A database as libpq takes it, whatever its name holds."""
-    return "dbname='{}'".format(name.replace("\\", "\\\\").replace("'", "\\'"))
+def dump_of(name: str) -> str:
+    """The stream that holds a database: a directory of pg_dump's in a tar archive."""
+    return f"pg/{sets.word(name)}.tar"
 
 
 def _tar(base: Path, *names: str) -> Iterator[bytes]:
@@ -174,7 +189,7 @@ def _tar(base: Path, *names: str) -> Iterator[bytes]:
         raise Failed(FAILED, "packing failed", said.decode(errors="replace")[-500:])
 
 
-def _configuration(job: Job, parts: dict[str, list[sets.Part]]) -> list[Row]:
+def _configuration(job: Job, writer: sets.PartWriter, streams: Streams) -> list[Row]:
     """What was deployed, with its secrets, but not the key to all of this."""
     paths = [path for path in job.config["paths"] if os.path.exists(path)]
     found = []
@@ -193,27 +208,16 @@ def _configuration(job: Job, parts: dict[str, list[sets.Part]]) -> list[Row]:
                     "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
                 }
             )
-    parts["config/files"] = _write(job, "config/files", _tar(Path("/"), *(one["path"].lstrip("/") for one in found)))
+    streams[FILES] = tuple(writer.write(FILES, _tar(Path("/"), *(one["path"].lstrip("/") for one in found))))
     return found
 
 
-def _write(job: Job, name: str, chunks: Iterator[bytes], expected: int = 0) -> list[sets.Part]:
-    """A stream as encrypted parts on every target that lives."""
-    writer = sets.PartWriter(job.alive, job.keys, f"{job.stack}/sets/{job.run}/{name}", job.config["uploads"])
-    try:
-        return writer.write(_counted(job, chunks, expected))
-    finally:
-        for target, why in writer.dead.items():
-            _died(job, target, why)
-
-
-def _counted(job: Job, chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
+def _shown(job: Job, chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
     done = 0
     for chunk in chunks:
         yield chunk
         done += len(chunk)
-        if expected:
-            job.journal.progress(done, max(done, expected))
+        job.journal.progress(done, max(done, expected))
 
 
 def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
@@ -223,7 +227,7 @@ def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
     for name, future in asked.items():
         error = future.exception()
         if isinstance(error, Failed):
-            _died(job, name, f"{error.what} {error.why}".strip())
+            _died(job, name, error)
         elif error:
             raise error
     if not job.alive:
@@ -231,9 +235,9 @@ def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
         raise Failed(code, "no target takes a backup", why, "inv status")
 
 
-def _died(job: Job, name: str, why: str) -> None:
-    job.dead[name] = why
-    job.journal.say(f"the target {name} is given up: {why}")
+def _died(job: Job, name: str, error: Failed) -> None:
+    job.dead[name] = f"{error.what}: {error.why}" if error.why else error.what
+    job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 
 def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifest | None) -> None:
@@ -249,10 +253,6 @@ def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifes
                 f"{now} bytes, {before['dump_bytes']} in {previous.id}",
                 "when that is right: inv backup --accept-shrink",
             )
-
-
-def _versions(job: Job) -> Row:
-    return {"worker": job.config["version"], "image": job.config["postgres"]["image"], "commit": job.request.get("commit", "")}
 
 
 def _retention(job: Job) -> bool:

@@ -44,7 +44,7 @@ class Job:
             request = json.loads((STATE / "runs" / run / "request.json").read_text())
         except (OSError, ValueError) as error:
             raise Failed(USAGE, f"the run {run} cannot be read", str(error), "inv backup") from None
-        journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.get("pause", ""))
+        journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.get("pause"))
         return cls(run, config, request, journal)
 
     @property
@@ -79,11 +79,11 @@ class Job:
         path = Path(self.config["staging"]) / self.run
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, mode=0o700)
-        os.chown(path, *self._owner)
+        os.chown(path, *self.owner)
         return path
 
     @property
-    def _owner(self) -> tuple[int, int]:
+    def owner(self) -> tuple[int, int]:
         uid, _, gid = self.config["postgres"]["owner"].partition(":")
         return int(uid), int(gid or uid)
 
@@ -95,7 +95,7 @@ class Job:
             word = Path(told["password_file"]).read_text().strip().replace("\\", "\\\\").replace(":", "\\:")
             passwords.touch(mode=0o600)
             passwords.write_text(f"*:*:*:*:{word}\n")
-            os.chown(passwords, *self._owner)
+            os.chown(passwords, *self.owner)
         return Tools(
             self.run, told["image"], told["container"], told["owner"], self.staging, passwords, told["user"], code
         )

@@ -269,6 +269,11 @@ def rename(session: Connection, pairs: Mapping[str, str]) -> None:
             session.execute(words.format(sql.Identifier(before), sql.Identifier(after)))
 
 
+def connection(name: str) -> str:
+    """A database as libpq takes it, whatever its name holds."""
+    return "dbname='{}'".format(name.replace("\\", "\\\\").replace("'", "\\'"))
+
+
 def beside(name: str, what: str, number: str) -> str:
     """The name of a database beside another. PostgreSQL cuts longer ones silently, and then two may collide."""
     found = f"{name}__{what}_{number}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from worker import containers, postgres, sets
+from worker.backup import ROLES, dump_of
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
 from worker.job import STATE, Job
 from worker.postgres import Row
@@ -118,7 +119,7 @@ def plan(job: Job) -> Row:
     return {
         "set": manifest.id,
         "from": where,
-        "created": manifest.created,
+        "created": manifest.created.isoformat(timespec="seconds"),
         "complete": manifest.complete,
         "host": manifest.host,
         "stack": manifest.stack,
@@ -143,17 +144,14 @@ def find(job: Job) -> tuple[sets.Manifest, str]:
     said = []
     for target in [job.targets[source]] if source else job.targets.values():
         try:
-            found = (
-                sets.latest(target, stack, job.keys)
-                if wanted == "latest"
-                else sets.load(target, stack, wanted, job.keys)
-            )
+            there = [one for one in sets.list_sets(target, stack, job.keys)]
+            found = sets.latest(there) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         except Failed as error:
             said.append(f"{target.name}: {error.what} {error.why}".strip())
             continue
-        if found:
-            return found, target.name
-        said.append(f"{target.name}: it is not there")
+        if found and found.valid and found.manifest:
+            return found.manifest, target.name
+        said.append(f"{target.name}: {found.reason + ', ' + found.why if found else 'it is not there'}")
     raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(said), "inv backup.list")
 
 
@@ -232,15 +230,15 @@ def _fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> 
         job.journal.say(f"fetching {name}")
         folder = job.staging / f"set-{names.index(name)}"
         folder.mkdir(mode=0o700)
-        _untar(job, manifest, source, f"pg/{name}", folder)
+        _untar(job, manifest, source, dump_of(name), folder)
         (dump,) = folder.iterdir()
         for path in (folder, dump, *dump.iterdir()):
             os.chown(path, *job.owner)
 
 
 def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Path) -> None:
-    reader = sets.PartReader(job.targets[source], job.keys, f"{manifest.stack}/sets/{manifest.id}/{name}")
-    parts = manifest.parts[name]
+    reader = _reader(job, manifest, source)
+    parts = manifest.components["postgres"][name]
     total, done = sum(one.plain_bytes for one in parts), 0
     argv = ["tar", "-C", str(folder), "--no-same-owner", "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
@@ -256,8 +254,12 @@ def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Pa
 
 
 def _roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
-    reader = sets.PartReader(job.targets[source], job.keys, f"{manifest.stack}/sets/{manifest.id}/pg/roles.json")
-    return list(json.loads(b"".join(reader.read(manifest.parts["pg/roles.json"]))))
+    parts = manifest.components["postgres"][ROLES]
+    return list(json.loads(b"".join(_reader(job, manifest, source).read(parts))))
+
+
+def _reader(job: Job, manifest: sets.Manifest, source: str) -> sets.PartReader:
+    return sets.PartReader(job.targets[source], job.keys, sets.folder(manifest.stack, manifest.id))
 
 
 def _load(job: Job, session: postgres.Connection, manifest: sets.Manifest, name: str, scratch: str) -> None:

@@ -1,0 +1,194 @@
+"""Backups that the host makes by itself: the worker, its targets and keys, the units, and the timer that starts it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from converge import templates
+from converge.errors import Trouble
+from converge.resource import Resource, in_order
+from converge.resources.compose import FOLDER
+from converge.resources.file import Directory, File
+from converge.resources.unit import Unit
+from converge.role import Wanted, role
+from converge.secret import Secret
+from roles.bucket_kinds import Bucket, Policy, User
+from roles.images import image
+from roles.minio import api_of
+from roles.postgres import CONTAINER, SECRETS as POSTGRES_SECRETS
+from roles.settings import Bucket as BucketSettings
+from roles.settings import Policy as PolicySettings
+from roles.settings import User as UserSettings
+from roles.settings import size_in_bytes
+
+HERE = f"{FOLDER}/backup"
+SECRETS = f"{HERE}/secrets"
+STATE = "/var/lib/stowage/backup"
+CODE = "/usr/local/lib/stowage/worker"
+SCRIPT = "/usr/local/lib/stowage/backup"
+WRITER, PRUNER = "stowage-backup-writer", "stowage-backup-pruner"
+# What a deploy writes on a host; with PostgreSQL's own this is what a set holds of configuration.
+DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
+
+
+@role(needs=("docker", "images", "minio", "postgres"))
+def backup(host: Any) -> Wanted:
+    settings = settings_of(host)
+    for target in settings.targets:
+        if target.kind == "stack":
+            yield from _own_bucket(host, target)
+    code = sorted((host.root / "worker").rglob("*.py"))
+    folders = sorted({path.parent for path in code})
+    secrets = dict(_secrets(settings))
+    yield in_order(
+        Directory("/usr/local/lib/stowage"),
+        *(Directory(f"{CODE}/{path.relative_to(host.root / 'worker')}".removesuffix("/.")) for path in folders),
+        *(File(f"{CODE}/{path.relative_to(host.root / 'worker')}", path.read_text()) for path in code),
+        Directory(FOLDER),
+        Directory(HERE, mode="0700"),
+        Directory(SECRETS, mode="0700"),
+        *(File(f"{SECRETS}/{name}", value, mode="0400") for name, value in secrets.items()),
+        File(f"{HERE}/worker.json", _configuration(host, code), mode="0600"),
+        Directory(STATE, mode="0700"),
+        Directory(f"{STATE}/runs", mode="0700"),
+        Directory(settings.staging, mode="0711"),
+        *([Directory(settings.textfile)] if settings.textfile else []),
+        File(SCRIPT, _script(host), mode="0755", check="sh -n {}"),
+        File("/etc/systemd/system/stowage-backup@.service", _plain(host, "stowage-backup@.service")),
+        File("/etc/systemd/system/stowage-backup.service", _plain(host, "stowage-backup.service")),
+        File(
+            "/etc/systemd/system/stowage-backup.timer",
+            templates.render(host, "stowage-backup.timer.j2", schedule=settings.schedule),
+            check=f"systemd-analyze calendar '{settings.schedule}' >/dev/null #",
+        ),
+        Unit("stowage-backup.timer"),
+    )
+
+
+def settings_of(host: Any) -> Any:
+    """The backup section, which a host with this role must have."""
+    if host.settings.backup is None:
+        raise Trouble(
+            "the role backup needs settings",
+            where=host.name,
+            why="the inventory has no backup section",
+            hint="see inventory/group_vars/all.yml",
+        )
+    return host.settings.backup
+
+
+def stack_of(host: Any) -> str:
+    return str(settings_of(host).stack or host.name)
+
+
+def _own_bucket(host: Any, target: Any) -> Wanted:
+    """The stack's own bucket, a user who writes there and cannot delete, and one who removes old sets."""
+    api, here = api_of(host), f"arn:aws:s3:::{target.bucket}"
+    reads = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetLifecycleConfiguration"]
+    reads += ["s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"]
+    for user, password, actions in (
+        (WRITER, target.writer, ["s3:PutObject"]),
+        (PRUNER, target.pruner, ["s3:DeleteObject", "s3:PutObject"]),
+    ):
+        statements = [{"Effect": "Allow", "Action": reads + actions, "Resource": [here, f"{here}/*"]}]
+        chain: list[Resource] = [Policy(api, PolicySettings(name=user, statements=statements))]
+        chain.append(User(api, UserSettings(name=user, password=password, policies=[user])))
+        yield in_order(Bucket(api, BucketSettings(name=target.bucket)), *chain)
+
+
+def _secrets(settings: Any) -> list[tuple[str, Secret]]:
+    """Files of their own: neither the configuration nor a request holds a secret."""
+    found = [("identity", settings.identity)]
+    for one in settings.targets:
+        named = {"stack": ("writer", "pruner"), "sftp": ("key",), "path": ()}.get(
+            one.kind, ("access_key", "secret_key", "pruner_access_key", "pruner_secret_key")
+        )
+        found += [(f"{one.name}-{key}", value) for key in named if (value := getattr(one, key)) is not None]
+        if one.kind == "stack":
+            found += [(f"{one.name}-writer-name", Secret(WRITER)), (f"{one.name}-pruner-name", Secret(PRUNER))]
+    return found
+
+
+def _target(host: Any, one: Any) -> dict[str, Any]:
+    """A target as the worker takes it."""
+
+    def secret(key: str) -> str:
+        return f"{SECRETS}/{one.name}-{key}"
+
+    if one.kind == "path":
+        return {"kind": "path", "name": one.name, "path": one.path, "not_on": [FOLDER, STATE]}
+    if one.kind == "sftp":
+        told = {key: getattr(one, key) for key in ("host", "port", "user", "host_key", "path")}
+        return {"kind": "sftp", "name": one.name, "key_file": secret("key"), **told}
+    if one.kind == "stack":
+        nodes = [f"http://{node.address}:9000" for node in host.settings.minio.nodes]
+        told = {"endpoints": nodes, "bucket": one.bucket, "prefix": ""}
+        keys = {"access_key_file": secret("writer-name"), "secret_key_file": secret("writer")}
+        pruner = {"access_key_file": secret("pruner-name"), "secret_key_file": secret("pruner")}
+        return {"kind": "s3", "name": one.name, **told, **keys, "pruner": pruner}
+    told = {"endpoints": [one.endpoint], "bucket": one.bucket, "prefix": one.prefix, "region": one.region}
+    if one.certificate:
+        told["ca_file"] = f"{HERE}/{one.name}.pem"
+    found = {"kind": "s3", "name": one.name, **told}
+    found |= {"access_key_file": secret("access_key"), "secret_key_file": secret("secret_key")}
+    if one.pruner_access_key is not None:
+        found["pruner"] = {
+            "access_key_file": secret("pruner_access_key"),
+            "secret_key_file": secret("pruner_secret_key"),
+        }
+    return found
+
+
+def _configuration(host: Any, code: list[Path]) -> str:
+    settings, server = settings_of(host), host.settings.postgres
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
+    told = {
+        "stack": stack_of(host),
+        "host": host.name,
+        "version": version,
+        "components": ["config", "postgres"],
+        "identity_file": f"{SECRETS}/identity",
+        "staging": settings.staging,
+        "paths": list(DEPLOYED),
+        "uploads": settings.uploads,
+        "dependents": settings.dependents,
+        "retention": {"days": settings.keep_days},
+        "textfile": settings.textfile,
+        "ping": settings.ping,
+        "single_copy": all(one.kind == "stack" for one in settings.targets),
+        "postgres": {
+            "container": CONTAINER,
+            "address": server.address,
+            "port": 5432,
+            "user": server.superuser,
+            "password_file": f"{POSTGRES_SECRETS}/password",
+            "image": image(host, server.image).reference,
+            "major": server.major,
+            "owner": f"{host.settings.data_user.uid}:{host.settings.data_user.uid}",
+            "jobs": settings.jobs,
+        },
+        "targets": [_target(host, one) for one in settings.targets],
+    }
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _script(host: Any) -> str:
+    settings = settings_of(host)
+    places = [one.path for one in settings.targets if one.kind == "path"]
+    values = SimpleNamespace(
+        state=STATE,
+        network=host.settings.network.name,
+        memory=size_in_bytes(settings.memory),
+        seen=[*DEPLOYED],
+        written=[STATE, settings.staging, *places, *([settings.textfile] if settings.textfile else [])],
+        image=image(host, settings.image).reference,
+    )
+    return templates.render(host, "backup.sh.j2", **vars(values))
+
+
+def _plain(host: Any, name: str) -> str:
+    return str((host.root / "files" / name).read_text())
