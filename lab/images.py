@@ -54,6 +54,7 @@ RECIPES = {
             programs=(MINIO_CONSOLE, MC),
         ),
         Recipe("nginx", "stowage-lab/nginx:1.26", "services/nginx"),
+        Recipe("worker", "stowage-lab/worker:1", "services/worker", takes="1-2 minutes"),
     )
 }
 
