@@ -55,6 +55,7 @@ RECIPES = {
         ),
         Recipe("nginx", "stowage-lab/nginx:1.26", "services/nginx"),
         Recipe("postgres", "stowage-lab/postgres:17-3.5", "services/postgres", "1-2 minutes"),
+        Recipe("worker", "stowage-lab/worker:1", "services/worker", takes="1-2 minutes"),
     )
 }
 

@@ -1,0 +1,123 @@
+"""The journal of a run: what it holds after any death, and what it never says too often."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from worker import journal
+from worker.errors import FAILED, USAGE, Failed
+from worker.journal import Journal, read
+
+STEPS = ("lock", "dump", "publish")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def events(path: Path) -> list[str]:
+    return [one["event"] for one in read(path)]
+
+
+def test_a_step_is_written_when_it_begins_and_when_it_ends(path: Path) -> None:
+    with Journal(path, STEPS) as log:
+        with log.step("lock"):
+            log.say("held by us")
+        with pytest.raises(Failed), log.step("dump"):
+            raise Failed(FAILED, "the disk is full")
+    told = list(read(path))
+    assert [(one["event"], one.get("step")) for one in told] == [
+        ("begin", "lock"),
+        ("say", None),
+        ("end", "lock"),
+        ("begin", "dump"),
+        ("end", "dump"),
+    ]
+    assert "failed" not in told[2] and told[4]["failed"] == "the disk is full"
+    assert all(one["at"].endswith("Z") for one in told)
+
+
+def test_an_unknown_step_or_pause_is_refused(path: Path) -> None:
+    with Journal(path, STEPS) as log, pytest.raises(Failed, match="no step of this run"), log.step("dance"):
+        pass
+    with pytest.raises(Failed, match="no step called dance") as told:
+        Journal(path, STEPS, pause="dance")
+    assert told.value.code == USAGE
+
+
+def test_every_step_can_be_paused_and_killed(path: Path) -> None:
+    code = (
+        "import sys; from worker.journal import Journal\n"
+        "log = Journal(sys.argv[1], sys.argv[3:], pause=sys.argv[2])\n"
+        "for one in sys.argv[3:]:\n"
+        "    with log.step(one): pass\n"
+    )
+    for step in STEPS:
+        path.unlink(missing_ok=True)
+        child = subprocess.Popen([sys.executable, "-c", code, path, step, *STEPS])
+        try:
+            give_up = time.monotonic() + 20
+            while (not path.exists() or "paused" not in events(path)) and time.monotonic() < give_up:
+                time.sleep(0.01)
+            assert child.poll() is None
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        assert [one.get("step") for one in read(path)][-2:] == [step, step]
+        assert events(path)[-2:] == ["begin", "paused"]
+
+
+def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(path: Path) -> None:
+    with Journal(path, STEPS) as log:
+        log.say("first")
+    whole = path.read_bytes()
+    for length in range(1, len(whole)):
+        path.write_bytes(whole + whole[:length])
+        assert len(list(read(path))) in (1, 2)
+        with Journal(path, STEPS) as log:
+            log.say("after")
+        assert list(read(path))[-1]["text"] == "after"
+
+
+def test_progress_is_told_at_most_once_a_second_with_what_remains(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    with Journal(path, STEPS) as log, log.step("dump"):
+        for done in range(0, 1000, 10):
+            now[0] += 0.1
+            log.progress(done, 1000)
+    told = [one for one in read(path) if one["event"] == "progress"]
+    assert len(told) == 10
+    assert told[5]["rate"] == pytest.approx(100, rel=0.05)
+    assert told[5]["remaining"] == pytest.approx((1000 - told[5]["done"]) / 100, abs=1)
+
+
+def test_progress_that_has_not_moved_says_no_remaining_time(path: Path) -> None:
+    with Journal(path, STEPS) as log:
+        log.progress(0, 1000)
+    assert next(read(path))["remaining"] is None
+
+
+def test_what_is_said_stands_on_disk_at_once_for_its_owner_only(path: Path) -> None:
+    log = Journal(path, STEPS)
+    log.say("größe \ud800")
+    assert next(read(path))["text"] == "größe ?"
+    assert path.stat().st_mode & 0o777 == 0o600
+    log.close()
+
+
+def test_a_journal_that_cannot_be_written_is_one_clear_error(path: Path) -> None:
+    with pytest.raises(Failed, match="cannot be written"):
+        Journal(path / "beneath" / "nothing", STEPS)
+    if os.path.exists("/dev/full"):
+        with Journal("/dev/full", STEPS) as log, pytest.raises(Failed, match="No space left") as told:
+            log.say("hello")
+        assert told.value.code == FAILED

@@ -1,0 +1,118 @@
+"""What a run says while it works: lines of JSON in one file, which outlives the run and is what the operator sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker.errors import FAILED, USAGE, Failed
+
+PROGRESS_EVERY = 1.0
+
+
+class Journal:
+    """Appends events; each is on disk before the work goes on. Steps are only those of the table it is given."""
+
+    def __init__(self, path: Path | str, steps: Collection[str], pause: str | None = None) -> None:
+        if pause and pause not in steps:
+            raise Failed(USAGE, f"there is no step called {pause}", why=f"there are {', '.join(steps)}")
+        self.path, self._steps, self._pause = Path(path), frozenset(steps), pause
+        self._lock = threading.Lock()
+        self._said_at, self._began_at, self._began_with = float("-inf"), time.monotonic(), 0
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            size = os.fstat(self._file).st_size
+            # A run that was killed may have left half a line; ours must not become its end.
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                os.write(self._file, b"\n")
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def write(self, event: str, **more: Any) -> None:
+        """One event; `more` is what belongs to it."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps({"at": at, "event": event, **more}, ensure_ascii=False) + "\n"
+        with self._lock:
+            try:
+                data = line.encode("utf-8", "replace")
+                if os.write(self._file, data) != len(data):
+                    raise OSError(0, "it was written in part")
+                os.fsync(self._file)
+            except OSError as error:
+                raise self._lost(error) from None
+
+    def say(self, text: str) -> None:
+        self.write("say", text=text)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Writes where the step begins and how it ends; here a test makes a run stand still, to kill it."""
+        if name not in self._steps:
+            raise Failed(USAGE, f"{name} is no step of this run", why=f"there are {', '.join(sorted(self._steps))}")
+        begun = time.monotonic()
+        self.write("begin", step=name)
+        self._begin_progress(0)
+        if name == self._pause:
+            self.write("paused", step=name)
+            while True:
+                time.sleep(3600)
+        try:
+            yield
+        except BaseException as error:
+            what = error.what if isinstance(error, Failed) else type(error).__name__
+            self.write("end", step=name, seconds=round(time.monotonic() - begun, 3), failed=what)
+            raise
+        self.write("end", step=name, seconds=round(time.monotonic() - begun, 3))
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the work is, at most once a second: bytes or pieces, with the rate and the seconds that remain."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._said_at < PROGRESS_EVERY:
+                return
+            self._said_at = now
+            if done < self._began_with:
+                self._began_at, self._began_with = now, done
+            took, made = now - self._began_at, done - self._began_with
+        rate = made / took if took > 0 else 0.0
+        remaining = round(max(total - done, 0) / rate) if rate > 0 else None
+        self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin_progress(self, done: int) -> None:
+        with self._lock:
+            self._said_at, self._began_at, self._began_with = float("-inf"), time.monotonic(), done
+
+    def _lost(self, error: OSError) -> Failed:
+        why = error.strerror or str(error)
+        return Failed(FAILED, f"the journal {self.path} cannot be written", why=why, hint=f"df -h {self.path.parent}")
+
+
+def read(path: Path | str) -> Iterator[dict[str, Any]]:
+    """The events of a journal; a line that was cut by a kill is left out."""
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event

@@ -1,0 +1,124 @@
+"""What is known of one backup, and what it is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from worker.errors import USAGE, Failed
+from worker.keys import Keys
+from worker.parts import Part
+from worker.seals import DAMAGED, FOREIGN, REPLAYED, SCHEMA_UNKNOWN, canonical, seal, unfit, unseal
+
+SCHEMA = 1
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+STACK = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+STAMP = "%Y%m%dT%H%M%SZ"
+
+
+def new_id(now: datetime) -> str:
+    """The name of a set: when it was begun, and what keeps two of the same second apart."""
+    return f"{now.astimezone(UTC):{STAMP}}-{secrets.token_hex(3)}"
+
+
+def stamp_of(id: str) -> datetime:
+    return datetime.strptime(id.partition("-")[0], STAMP).replace(tzinfo=UTC)
+
+
+def folder(stack: str, id: str) -> str:
+    """Where a set lies, without a slash at the end."""
+    if not STACK.fullmatch(stack) or not ID.fullmatch(id):
+        raise Failed(USAGE, f"{stack}/{id} cannot be a set", why="a set is called STACK and 20261121T090000Z-a1b2c3")
+    return f"{stack}/sets/{id}"
+
+
+def word(name: str) -> str:
+    """Any name, such as that of a database, as a word of a key; two names never meet."""
+    return quote(name, safe="") if name not in (".", "..") else name.replace(".", "%2E")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that is known of a set; times are of the host, in UTC."""
+
+    id: str
+    stack: str
+    host: str
+    created: datetime
+    finished: datetime
+    # Components that were asked for by --only; none means all of them.
+    only: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
+    # Component, stream, its parts in order: {"postgres": {"pg/app.tar": [...]}}.
+    components: Mapping[str, Mapping[str, tuple[Part, ...]]] = field(default_factory=dict)
+    databases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: tuple[Mapping[str, Any], ...] = ()
+    previous: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def complete(self) -> bool:
+        return not self.only
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(part for streams in self.components.values() for parts in streams.values() for part in parts)
+
+    def canonical(self) -> bytes:
+        """The one form of this manifest as bytes; it is what is signed."""
+        told = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return canonical({**told, "created": _time(self.created), "finished": _time(self.finished)})
+
+    def signed(self, keys: Keys) -> bytes:
+        return seal(keys, "manifest", json.loads(self.canonical()))
+
+    @classmethod
+    def parse(cls, data: bytes, keys: Keys, expect_id: str, expect_stack: str) -> Manifest:
+        """The manifest of this very set; Unfit when it is forged, of another set or stack, or of a later Stowage."""
+        told = unseal(keys, "manifest", data)
+        if told.get("schema") != SCHEMA:
+            why = f"schema {told.get('schema')}, this is {SCHEMA}"
+            raise unfit("a newer Stowage wrote this manifest", why, SCHEMA_UNKNOWN)
+        if told.get("stack") != expect_stack:
+            raise unfit("this manifest is of another stack", f"{told.get('stack')}, not {expect_stack}", FOREIGN)
+        if told.get("id") != expect_id:
+            raise unfit("this manifest is of another set", f"{told.get('id')}, not {expect_id}", REPLAYED)
+        try:
+            return cls(**_typed(told))
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise unfit("this manifest cannot be read", str(error), DAMAGED) from None
+
+
+def _typed(told: dict[str, Any]) -> dict[str, Any]:
+    components = {
+        component: {stream: tuple(Part(**part) for part in parts) for stream, parts in streams.items()}
+        for component, streams in told["components"].items()
+    }
+    return {
+        **told,
+        "created": _moment(told["created"]),
+        "finished": _moment(told["finished"]),
+        "only": tuple(told["only"]),
+        "config": tuple(told["config"]),
+        "components": components,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment

@@ -1,0 +1,184 @@
+"""Streams of bytes as parts: cut, hashed, encrypted and stored on every target at once; and the way back, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from worker.errors import FAILED, VERIFY_FAILED, Failed
+from worker.keys import Keys
+from worker.targets import LARGEST, Missing, Target
+
+# What age adds to it stays beneath the largest object.
+PLAIN = LARGEST - (32 << 10)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stored object: `name` is its key beneath the set, the rest is what has to be found there."""
+
+    name: str
+    bytes: int
+    plain_bytes: int
+    sha256: str
+    plain_sha256: str
+
+
+class PartWriter:
+    """Stores streams beneath `prefix` on all targets that live; one that fails is left out from then on.
+
+    It holds at most `ahead` parts at a time, plus one that is being collected for each stream.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        keys: Keys,
+        prefix: str,
+        *,
+        ahead: int = 2,
+        plain_size: int = PLAIN,
+        on_stored: Callable[[Part], None] = lambda part: None,
+    ) -> None:
+        self.alive, self.dropped = list(targets), dict[str, Failed]()
+        self._keys, self._prefix, self._plain_size, self._on_stored = keys, prefix.rstrip("/"), plain_size, on_stored
+        self._lock, self._room = threading.Lock(), threading.BoundedSemaphore(ahead)
+        self._makers = ThreadPoolExecutor(ahead, "part")
+        self._senders = ThreadPoolExecutor(max(1, ahead * len(self.alive)), "put")
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._makers.shutdown(cancel_futures=True)
+        self._senders.shutdown(cancel_futures=True)
+
+    def write(self, stream: str, chunks: Iterable[bytes]) -> list[Part]:
+        """The parts of a stream, in order, once all of them are stored; an empty stream has none.
+
+        What the producer raises is raised here: a stream that was cut has no list of parts.
+        """
+        waiting: list[Future[Part]] = []
+        try:
+            for number, plain in enumerate(cut(chunks, self._plain_size)):
+                self._room.acquire()
+                waiting.append(self._makers.submit(self._store, f"{stream}.{number:05d}", [plain]))
+                del plain
+                for one in waiting:
+                    if one.done():
+                        one.result()
+            return [one.result() for one in waiting]
+        finally:
+            for one in waiting:
+                if one.cancel():
+                    self._room.release()
+
+    def put(self, name: str, data: bytes, *, if_absent: bool = False) -> None:
+        """One object as it is, on every target that lives."""
+        key = f"{self._prefix}/{name}"
+        with self._lock:
+            alive = list(self.alive)
+        sent = [(one, self._senders.submit(one.put, key, data, if_absent=if_absent)) for one in alive]
+        for target, future in sent:
+            try:
+                future.result()
+            except Failed as error:
+                self.drop(target, error)
+        if not self.alive:
+            why = "\n".join(str(error) for error in self.dropped.values())
+            raise Failed(FAILED, "no target is left", why=why, hint="inv backup.targets")
+
+    def drop(self, target: Target, error: Failed) -> None:
+        """Nothing more is sent to a target; the first reason is the one that is kept."""
+        with self._lock:
+            self.dropped.setdefault(target.name, error)
+            self.alive = [one for one in self.alive if one is not target]
+
+    def _store(self, name: str, box: list[bytearray]) -> Part:
+        # The pool holds the box until the end; while a part is sent, its plain bytes must not be held as well.
+        try:
+            plain = box.pop()
+            size, plain_sha256 = len(plain), hashlib.sha256(plain).hexdigest()
+            stored = self._keys.encrypt(plain)
+            del plain
+            self.put(name, stored)
+            part = Part(name, len(stored), size, hashlib.sha256(stored).hexdigest(), plain_sha256)
+        finally:
+            self._room.release()
+        self._on_stored(part)
+        return part
+
+
+class PartReader:
+    """Gives a stream back from one target; no byte of a part is given before all of the part was checked."""
+
+    def __init__(self, target: Target, keys: Keys, prefix: str, *, ahead: int = 2) -> None:
+        self._target, self._keys, self._prefix, self._ahead = target, keys, prefix.rstrip("/"), ahead
+
+    def read(self, parts: Sequence[Part]) -> Iterator[bytes]:
+        """The plain bytes, a part at a time, while the next ones are being fetched."""
+        with ThreadPoolExecutor(self._ahead, "get") as pool:
+            waiting: deque[Future[bytes]] = deque()
+            remaining = iter(parts)
+            try:
+                for part in remaining:
+                    waiting.append(pool.submit(self.fetch, part))
+                    if len(waiting) >= self._ahead:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+    def fetch(self, part: Part) -> bytes:
+        """The plain bytes of one part."""
+        stored = self.fetch_stored(part)
+        try:
+            plain = self._keys.decrypt(stored)
+        except Failed as error:
+            raise self._damaged(part, f"{error.what}: {error.why}") from None
+        del stored
+        if len(plain) != part.plain_bytes or hashlib.sha256(plain).hexdigest() != part.plain_sha256:
+            raise self._damaged(part, "it decrypts to other bytes than were saved")
+        return plain
+
+    def fetch_stored(self, part: Part) -> bytes:
+        """One part as it lies there, after its size and its hash were compared."""
+        try:
+            stored = self._target.get(f"{self._prefix}/{part.name}")
+        except Missing:
+            raise self._damaged(part, "it is not there") from None
+        if len(stored) != part.bytes:
+            raise self._damaged(part, f"it has {len(stored)} bytes instead of {part.bytes}")
+        if hashlib.sha256(stored).hexdigest() != part.sha256:
+            raise self._damaged(part, "its bytes are not those that were stored")
+        return stored
+
+    def _damaged(self, part: Part, why: str) -> Failed:
+        hint = "another target may have it whole: --from TARGET"
+        return Failed(VERIFY_FAILED, f"{self._target.name}: {self._prefix}/{part.name} is damaged", why, hint)
+
+
+def cut(chunks: Iterable[bytes], size: int) -> Iterator[bytearray]:
+    """The same bytes in pieces of `size`, the last one shorter."""
+    piece = bytearray()
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            taken = view[: size - len(piece)]
+            piece += taken
+            view = view[len(taken) :]
+            if len(piece) == size:
+                full, piece = piece, bytearray()
+                yield full
+                del full
+    if piece:
+        yield piece

@@ -1,0 +1,143 @@
+"""Which sets may go: planned from what is signed, carried out key by key, and refused where a doubt remains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from worker.errors import RETENTION_FAILED, Failed
+from worker.manifest import folder
+from worker.sets import MANIFEST, UNFINISHED, UNREADABLE, Summary
+from worker.targets import Target
+from worker.targets.base import CANARY
+
+KEEP_AT_LEAST = 3
+MOST = 0.5
+# A set that is being made has no manifest yet; nothing that takes longer than this is still being made.
+GRACE = timedelta(hours=48)
+WHOLE = "all"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What retention would do on one target: sets to remove, leftovers to sweep, and why each other set stays."""
+
+    remove: tuple[Summary, ...] = ()
+    sweep: tuple[Summary, ...] = ()
+    keep: dict[str, str] = field(default_factory=dict)
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was carried out."""
+
+    sets: int = 0
+    objects: int = 0
+    bytes: int = 0
+
+
+def plan(
+    summaries: Iterable[Summary],
+    now: datetime,
+    days: int,
+    *,
+    keep_at_least: int = KEEP_AT_LEAST,
+    allow_many: bool = False,
+) -> Plan:
+    """Only sets that are valid may go, and only when others that are as good stay.
+
+    Complete sets count among themselves, and each component among all sets that have it: a run with --only makes no
+    complete set go.
+    """
+    seen = list(summaries)
+    valid = [one for one in seen if one.valid and one.manifest is not None]
+    keep = {one.id: f"{one.reason}, retention leaves it alone" for one in seen if not one.valid}
+    keep |= {one.id: "pinned" for one in seen if one.pinned}
+    for group in _groups(valid).values():
+        for one, why in _kept(group, now, timedelta(days=days), keep_at_least):
+            keep.setdefault(one.id, why)
+    remove = [one for one in valid if one.id not in keep]
+    sweep = [one for one in seen if one.reason == UNFINISHED and not one.pinned and _forsaken(one, now)]
+    refused = _refused(seen, valid, remove, now, allow_many)
+    if refused:
+        return Plan(keep=keep, refused=refused)
+    return Plan(tuple(_oldest_first(remove)), tuple(_oldest_first(sweep)), keep)
+
+
+def carry_out(
+    target: Target, stack: str, decided: Plan, on_removed: Callable[[str], None] = lambda key: None
+) -> Removed:
+    """Removes what the plan says, by the exact keys that were listed: of each set the manifest, then its parts."""
+    if decided.refused:
+        raise Failed(RETENTION_FAILED, f"{target.name}: nothing was removed", why=decided.refused)
+    sets = objects = size = 0
+    try:
+        for one in (*decided.remove, *decided.sweep):
+            manifest = f"{folder(stack, one.id)}/{MANIFEST}"
+            if one in decided.sweep and target.stat(manifest) is not None:
+                # It was finished after all, since it was listed.
+                continue
+            # Without its manifest it is a backup no more, whatever happens to the rest.
+            for key in sorted((entry.key for entry in one.entries), key=lambda key: key != manifest):
+                target.delete(key)
+                on_removed(key)
+                objects += 1
+            sets, size = sets + 1, size + one.size
+    except Failed as error:
+        raise Failed(RETENTION_FAILED, f"{error.what}, after {objects} objects", error.why, error.hint) from None
+    return Removed(sets, objects, size)
+
+
+def sweep_canaries(target: Target, now: datetime) -> int:
+    """Removes what writers that may not delete left of their probes."""
+    old = [one.key for one in target.list(CANARY) if one.modified < now - GRACE]
+    for key in old:
+        target.delete(key)
+    return len(old)
+
+
+def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
+    """Sets that can stand for each other, newest first: the complete ones, and those with each component."""
+    groups: dict[str, list[Summary]] = {}
+    for one in sorted(valid, key=lambda one: (one.created, one.id), reverse=True):
+        assert one.manifest is not None
+        for name in [WHOLE] * one.complete + [f"with {component}" for component in one.manifest.components]:
+            groups.setdefault(name, []).append(one)
+    return groups
+
+
+def _kept(group: Sequence[Summary], now: datetime, age: timedelta, at_least: int) -> Iterable[tuple[Summary, str]]:
+    young = [one for one in group if now - one.created < age]
+    old = group[len(young) :]
+    yield from ((one, f"younger than {age.days} days") for one in young)
+    # What is as old as was asked for must exist, or the days before the oldest young one could not be gone back to.
+    yield from ((one, f"the newest that is {age.days} days old") for one in old[:1])
+    yield from ((one, f"one of the newest {at_least}") for one in group[:at_least])
+    verified = max((one for one in group if one.verified), key=lambda one: (one.created, one.id), default=None)
+    if verified:
+        yield verified, "the newest that passed a check"
+
+
+def _refused(
+    seen: Sequence[Summary], valid: Sequence[Summary], remove: Sequence[Summary], now: datetime, allow_many: bool
+) -> str:
+    unreadable = [one for one in seen if one.reason == UNREADABLE]
+    if unreadable:
+        return f"{unreadable[0].id} could not be read: {unreadable[0].why}"
+    newest = max((one.created for one in seen), default=now)
+    if newest > now:
+        return f"the newest set is of {newest:%Y-%m-%d %H:%M:%S} UTC, and here it is {now:%Y-%m-%d %H:%M:%S}: check the clock"
+    if len(remove) > MOST * len(valid) and not allow_many:
+        return f"{len(remove)} of {len(valid)} sets would go, more than {MOST:.0%}"
+    return ""
+
+
+def _forsaken(one: Summary, now: datetime) -> bool:
+    """Whether nobody can still be writing it, by its own name and by the target's clock."""
+    return now - max([one.created, *(entry.modified for entry in one.entries)]) > GRACE
+
+
+def _oldest_first(some: Iterable[Summary]) -> list[Summary]:
+    return sorted(some, key=lambda one: (one.created, one.id))

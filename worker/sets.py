@@ -1,0 +1,168 @@
+"""The backups of a stack on one target: which there are, which are whole, and how one comes to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.errors import FAILED, Failed
+from worker.keys import Keys
+from worker.manifest import ID, STAMP, Manifest, folder, new_id, stamp_of, word
+from worker.parts import Part, PartReader, PartWriter
+from worker.seals import DAMAGED, Unfit, seal, unseal
+from worker.targets import Entry, Exists, Missing, Target
+
+__all__ = [
+    "Manifest",
+    "Part",
+    "PartReader",
+    "PartWriter",
+    "Summary",
+    "Unfit",
+    "add_pin",
+    "add_verified",
+    "folder",
+    "hash_of",
+    "latest",
+    "list_sets",
+    "new_id",
+    "publish",
+    "seal",
+    "stamp_of",
+    "unseal",
+    "word",
+]
+
+MANIFEST, PIN, VERIFIED = "manifest.json", "pin.json", "verify-"
+# Besides what a record says of itself: a set without a manifest, and one whose target does not give it.
+UNFINISHED, UNREADABLE = "unfinished", "unreadable"
+READERS = 8
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One set as it lies on a target. With a `reason` it is none to restore from, and `why` says more."""
+
+    id: str
+    entries: tuple[Entry, ...]
+    manifest: Manifest | None = None
+    reason: str = ""
+    why: str = ""
+    verified: datetime | None = None
+    pinned: bool = False
+
+    @property
+    def valid(self) -> bool:
+        return not self.reason
+
+    @property
+    def complete(self) -> bool:
+        """Valid, and of everything that the stack has."""
+        return self.valid and self.manifest is not None and self.manifest.complete
+
+    @property
+    def created(self) -> datetime:
+        return self.manifest.created if self.manifest else stamp_of(self.id)
+
+    @property
+    def size(self) -> int:
+        return sum(one.size for one in self.entries)
+
+
+def publish(target: Target, data: bytes) -> None:
+    """Makes the set exist: the manifest is there and read back, or it is not there, or Failed says what is."""
+    told = json.loads(data)["manifest"]
+    key = f"{folder(told['stack'], told['id'])}/{MANIFEST}"
+    trouble: Failed | None = None
+    # A reply may be lost: what counts is what is there, and not what was answered.
+    for _ in range(3):
+        try:
+            target.put(key, data, if_absent=True)
+        except Exists:
+            pass
+        except Failed as error:
+            trouble = error
+        try:
+            there = target.get(key)
+        except Missing:
+            continue
+        if there == data:
+            return
+        why = "another manifest has its name, and was not touched"
+        raise Failed(FAILED, f"{target.name}: {key} is not what was published", why=why)
+    raise trouble or Failed(FAILED, f"{target.name}: {key} was published and is not there")
+
+
+def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
+    """Every set beneath the stack's prefix, newest first; Failed when the listing could not be had whole."""
+    found: dict[str, list[Entry]] = {}
+    above = f"{stack}/sets/"
+    for entry in target.list(above):
+        id, slash, _ = entry.key[len(above) :].partition("/")
+        if slash and ID.fullmatch(id):
+            found.setdefault(id, []).append(entry)
+    with ThreadPoolExecutor(READERS, "manifest") as pool:
+        summaries = list(pool.map(lambda id: _summary(target, stack, keys, id, tuple(found[id])), found))
+    yield from sorted(summaries, key=lambda one: (one.created, one.id), reverse=True)
+
+
+def latest(summaries: Iterable[Summary]) -> Summary | None:
+    """The newest complete set by the time that stands in its manifest: what a target says of times is not signed."""
+    return max((one for one in summaries if one.complete), key=lambda one: (one.created, one.id), default=None)
+
+
+def add_verified(target: Target, stack: str, id: str, keys: Keys, at: datetime, passed: bool, **more: Any) -> None:
+    """Records a check beside the set; the manifest itself is never edited."""
+    told = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "passed": passed, **more}
+    target.put(f"{folder(stack, id)}/{VERIFIED}{at.astimezone(UTC):{STAMP}}.json", seal(keys, "verify", told))
+
+
+def add_pin(target: Target, stack: str, id: str, keys: Keys, at: datetime, why: str = "") -> None:
+    """Keeps a set from retention for as long as the pin lies there."""
+    told = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "why": why}
+    target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", told))
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Entry, ...]) -> Summary:
+    where, sizes = folder(stack, id), {one.key: one.size for one in entries}
+    # A pin is believed unsigned: all that it can do is keep a set.
+    pinned = f"{where}/{PIN}" in sizes
+    if f"{where}/{MANIFEST}" not in sizes:
+        return Summary(id, entries, None, UNFINISHED, "it has no manifest", pinned=pinned)
+    manifest: Manifest | None = None
+    try:
+        manifest = Manifest.parse(target.get(f"{where}/{MANIFEST}"), keys, id, stack)
+        lacking = [one.name for one in manifest.parts if sizes.get(f"{where}/{one.name}") != one.bytes]
+        verified = _verified(target, stack, keys, id, entries)
+    except Unfit as error:
+        return Summary(id, entries, None, error.reason, f"{error.what}: {error.why}", pinned=pinned)
+    except Missing:
+        return Summary(id, entries, None, UNFINISHED, "its manifest was removed meanwhile", pinned=pinned)
+    except Failed as error:
+        return Summary(id, entries, manifest, UNREADABLE, str(error), pinned=pinned)
+    if lacking:
+        why = f"{len(lacking)} of {len(manifest.parts)} parts are missing or cut, the first is {lacking[0]}"
+        return Summary(id, entries, manifest, DAMAGED, why, verified, pinned)
+    return Summary(id, entries, manifest, "", "", verified, pinned)
+
+
+def _verified(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[Entry]) -> datetime | None:
+    """When the set last passed a check; a record that is not ours says nothing."""
+    start = f"{folder(stack, id)}/{VERIFIED}"
+    for key in sorted((one.key for one in entries if one.key.startswith(start)), reverse=True):
+        try:
+            told = unseal(keys, "verify", target.get(key))
+        except (Unfit, Missing):
+            continue
+        if told.get("passed") is True and told.get("id") == id and told.get("stack") == stack:
+            return datetime.fromisoformat(str(told["at"]))
+    return None

@@ -1,0 +1,188 @@
+"""A target that is a bucket, on any server that speaks S3; its nodes are tried in turn."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import urllib3.exceptions
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnection
+
+from worker.errors import FAILED, REFUSED, Failed
+from worker.targets import base
+from worker.targets.base import Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
+from worker.targets.s3_rules import dangers
+
+KNOCK = 3.0
+# A socket keeps its connect timeout while it sends: a busy server may let us stand for longer than a knock.
+CONFIG = {"connect_timeout": 20, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
+STYLE = {"addressing_style": "path"}
+# Older servers know no CRC trailers; every body is signed by its sha256 anyhow.
+CHECKSUMS = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+ABSENT = {"404", "NoSuchKey", "NotFound"}
+TAKEN = {"412", "PreconditionFailed"}
+BUSY = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "OperationAborted", "IncompleteBody"}
+
+
+class S3Target:
+    """Each object is one request, whole or not at all."""
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: list[str],
+        bucket: str,
+        prefix: str,
+        access_key: str,
+        secret_key: str,
+        region: str = "us-east-1",
+        ca_file: str | None = None,
+    ) -> None:
+        self.name, self._bucket, self._endpoints, self._ca = name, bucket, list(endpoints), ca_file
+        self._prefix = checked(prefix.strip("/")) + "/" if prefix.strip("/") else ""
+        self._secrets, self._region = (access_key, secret_key), region
+        self._lock, self._clients, self._best = threading.Lock(), dict[str, Any](), 0
+        self._knocked = False
+
+    def __repr__(self) -> str:
+        return f"S3Target({self.name}, {self._bucket}/{self._prefix})"
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        fits(self.name, checked(key), len(data))
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        self._ask(f"{key} cannot be written", lambda client: client.put_object(**self._of(key), Body=data, **condition))
+
+    def get(self, key: str) -> bytes:
+        def read(client: Any) -> bytes:
+            answer = client.get_object(**self._of(checked(key)))
+            fits(self.name, key, answer["ContentLength"])
+            return bytes(answer["Body"].read())
+
+        return self._ask(f"{key} cannot be read", read)
+
+    def stat(self, key: str) -> int | None:
+        try:
+            answer = self._ask(
+                f"{key} cannot be looked at", lambda client: client.head_object(**self._of(checked(key)))
+            )
+        except Missing:
+            return None
+        return int(answer["ContentLength"])
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        more: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
+        while True:
+            page = self._ask(f"{prefix or '/'} cannot be listed", lambda client: client.list_objects_v2(**more))
+            for one in page.get("Contents", []):
+                yield Entry(one["Key"][len(self._prefix) :], one["Size"], one["LastModified"].astimezone(UTC))
+            if not page.get("IsTruncated"):
+                return
+            more["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, key: str) -> None:
+        self._ask(f"{key} cannot be deleted", lambda client: client.delete_object(**self._of(checked(key))))
+
+    def probe(self) -> Probe:
+        return base.probe(self)
+
+    def check_rules(self) -> None:
+        found = dangers(lambda what, act: self._ask(what, act), self._bucket, self._prefix)
+        if found:
+            hint = "let only noncurrent versions and unfinished uploads expire there, or name another bucket"
+            raise Failed(
+                REFUSED, f"{self.name}: the bucket {self._bucket} has rules of its own", "\n".join(found), hint
+            )
+
+    def _of(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    def _ask(self, what: str, act: Callable[[Any], T]) -> T:
+        """What a node answers; another node is asked when one is dead, and all of them again after a pause."""
+
+        def once() -> T:
+            endpoint = self._endpoint()
+            try:
+                return act(self._client(endpoint))
+            except Exception as error:
+                if _transient(error):
+                    self._distrust(endpoint)
+                raise
+
+        try:
+            return with_patience(once, _transient)
+        except ClientError as error:
+            raise self._told(what, error) from None
+        except (BotoCoreError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
+            raise Failed(FAILED, f"{self.name}: {what}", why=self._redacted(error)) from None
+
+    def _told(self, what: str, error: ClientError) -> Failed:
+        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        message = self._redacted(error.response.get("Error", {}).get("Message") or "")
+        why = f"{code}: {message}" if message and message != code else f"{code}, HTTP {status}"
+        if code in ABSENT:
+            return Missing(FAILED, f"{self.name}: {what}", why="there is no such object")
+        if code in TAKEN:
+            return Exists(FAILED, f"{self.name}: {what}", why="it is there already")
+        return Failed(FAILED, f"{self.name}: {what}", why=why)
+
+    def _redacted(self, said: object) -> str:
+        text = str(said)
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]") if secret else text
+        return text
+
+    def _endpoint(self) -> str:
+        """The node that answered last; after a failure the next one that opens its door."""
+        with self._lock:
+            if not self._knocked:
+                turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
+                self._best = next((one for one in turns if _opens(self._endpoints[one])), (self._best + 1) % len(turns))
+                self._knocked = True
+            return self._endpoints[self._best]
+
+    def _distrust(self, endpoint: str) -> None:
+        with self._lock:
+            if self._endpoints[self._best] == endpoint:
+                self._best, self._knocked = (self._best + 1) % len(self._endpoints), False
+
+    def _client(self, endpoint: str) -> Any:
+        with self._lock:
+            if endpoint not in self._clients:
+                access_key, secret_key = self._secrets
+                self._clients[endpoint] = boto3.session.Session().client(
+                    "s3",
+                    endpoint_url=endpoint,
+                    aws_access_key_id=access_key,
+                    aws_secret_access_key=secret_key,
+                    region_name=self._region,
+                    verify=self._ca,
+                    config=Config(signature_version="s3v4", s3=STYLE, **CONFIG, **CHECKSUMS),
+                )
+            return self._clients[endpoint]
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "?"))
+
+
+def _transient(error: Exception) -> bool:
+    if isinstance(error, ClientError):
+        return _code(error) in BUSY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    # Among these are bodies that end early, and answers that never come.
+    return isinstance(error, NoConnection | HTTPClientError | urllib3.exceptions.HTTPError | OSError)
+
+
+def _opens(endpoint: str) -> bool:
+    where = urlsplit(endpoint)
+    port = where.port or (443 if where.scheme == "https" else 80)
+    with suppress(OSError), socket.create_connection((where.hostname, port), KNOCK):
+        return True
+    return False

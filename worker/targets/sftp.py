@@ -1,0 +1,158 @@
+"""A target that is a folder behind SFTP: any Linux machine, any storage box."""
+
+from __future__ import annotations
+
+import posixpath
+import queue
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import paramiko
+
+from worker.errors import FAILED, REFUSED, Failed
+from worker.targets import base
+from worker.targets.base import PARTIAL, Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
+from worker.targets.sftp_session import Session, broken, private_key, public_key
+
+
+class SftpTarget:
+    """Each object is a file, under its final name only when the server has all of it.
+
+    A connection serves one request at a time, since Paramiko's answers get mixed up otherwise; idle ones are kept.
+    """
+
+    def __init__(self, name: str, host: str, port: int, user: str, key: str, host_key: str, path: str) -> None:
+        self.name, self._host, self._port, self._user, self._root = name, host, port, user, path.rstrip("/") or "/"
+        self._key, self._host_key = private_key(name, key), public_key(name, host_key)
+        self._idle: queue.LifoQueue[Session] = queue.LifoQueue()
+
+    def __repr__(self) -> str:
+        return f"SftpTarget({self.name}, {self._user}@{self._host}:{self._port}{self._root})"
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        fits(self.name, checked(key), len(data))
+        self._ask(
+            f"{key} cannot be written",
+            lambda session: session.write(self._root, key, data, if_absent),
+            _transient_write,
+        )
+
+    def get(self, key: str) -> bytes:
+        def read(session: Session) -> bytes:
+            with session.sftp.open(self._at(checked(key)), "rb") as file:
+                size = file.stat().st_size or 0
+                fits(self.name, key, size)
+                file.prefetch(size)
+                data = file.read(size)
+            if len(data) != size:
+                raise EOFError("the file ended early")
+            return data
+
+        return self._ask(f"{key} cannot be read", read)
+
+    def stat(self, key: str) -> int | None:
+        try:
+            return self._ask(
+                f"{key} cannot be looked at",
+                lambda session: session.sftp.stat(self._at(key and checked(key))).st_size or 0,
+            )
+        except Missing:
+            return None
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        folder = checked_prefix(prefix).rpartition("/")[0]
+        return self._walk(folder, prefix)
+
+    def delete(self, key: str) -> None:
+        # A key that a sweep found may be of an unfinished file.
+        checked(key.removesuffix(PARTIAL))
+        with suppress(Missing):
+            self._ask(f"{key} cannot be deleted", lambda session: session.sftp.remove(self._at(key)))
+
+        def tidy(session: Session) -> None:
+            above = posixpath.dirname(key)
+            # A folder that is not empty answers with an error, and so does one that another run removed.
+            with suppress(OSError):
+                while above:
+                    session.sftp.rmdir(self._at(above))
+                    above = posixpath.dirname(above)
+
+        self._ask(f"{key} cannot be deleted", tidy)
+
+    def probe(self) -> Probe:
+        return base.probe(self)
+
+    def check_rules(self) -> None:
+        """A plain folder has no rules."""
+
+    def _at(self, key: str) -> str:
+        return posixpath.join(self._root, key) if key else self._root
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[Entry]:
+        try:
+            found = self._ask(
+                f"{folder or '/'} cannot be listed", lambda session: session.sftp.listdir_attr(self._at(folder))
+            )
+        except Missing:
+            # An empty answer would tell of a target without a single set; a share that is not mounted is none.
+            if not folder or self.stat("") is None:
+                raise Failed(REFUSED, f"{self.name}: there is no folder {self._root}", hint="make it") from None
+            return
+        for one in sorted(found, key=lambda one: one.filename):
+            key = f"{folder}/{one.filename}" if folder else one.filename
+            mode = one.st_mode or 0
+            if stat.S_ISDIR(mode):
+                if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                    yield from self._walk(key, prefix)
+            elif key.startswith(prefix) and stat.S_ISREG(mode):
+                yield Entry(key, one.st_size or 0, datetime.fromtimestamp(one.st_mtime or 0, UTC))
+
+    def _ask(
+        self,
+        what: str,
+        act: Callable[[Session], T],
+        transient: Callable[[Exception], bool] = broken,
+    ) -> T:
+        """What the server answers; a connection that broke is left, and a new one made."""
+
+        def once() -> T:
+            session = self._session()
+            try:
+                answer = act(session)
+            except Exception as error:
+                if broken(error):
+                    session.close()
+                else:
+                    self._idle.put(session)
+                raise
+            self._idle.put(session)
+            return answer
+
+        try:
+            return with_patience(once, transient)
+        except FileNotFoundError:
+            raise Missing(FAILED, f"{self.name}: {what}", why="there is no such object") from None
+        except FileExistsError:
+            raise Exists(FAILED, f"{self.name}: {what}", why="it is there already") from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            why = str(error) or type(error).__name__
+            # SFTP has no word for it; most often the disk is full, or the folder is not ours to write.
+            why = "the server says no more than Failure: is its disk full?" if why == "Failure" else why
+            raise Failed(FAILED, f"{self.name}: {what}", why=why) from None
+
+    def _session(self) -> Session:
+        while True:
+            try:
+                session = self._idle.get_nowait()
+            except queue.Empty:
+                return Session(self.name, self._host, self._port, self._user, self._key, self._host_key)
+            if session.alive():
+                return session
+            session.close()
+
+
+def _transient_write(error: Exception) -> bool:
+    # A sweep may remove an empty folder between its making and the first file in it.
+    return broken(error) or isinstance(error, FileNotFoundError)
