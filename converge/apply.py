@@ -148,6 +148,11 @@ def _run_other(link: Link, step: Step, change: Change, report: Report) -> str:
             step.run(link)
         except Trouble as trouble:
             return "\n".join(part for part in (trouble.what, trouble.why, trouble.hint) if part)
+        except Exception as error:
+            # A library speaks of what it felt; when the line is gone, that is the reason.
+            if link.alive():
+                raise
+            return type(error).__name__
         return ""
     assert isinstance(step, Send)
     sent = _Progress(step.size, lambda text: report("says", change, text))

@@ -24,11 +24,14 @@ def _doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
     def run(link: Link) -> None:
         library()
         from minio.error import MinioException
+        from urllib3.exceptions import HTTPError
 
         try:
             api.any(link, act)
         except (MinioException, ValueError) as error:
             raise Trouble("MinIO refused", why=_said(error)) from None
+        except HTTPError as error:
+            raise Trouble("MinIO does not answer", why=_said(error)) from None
 
     return [Call(run)]
 
@@ -102,6 +105,7 @@ def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: i
     """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
     library()
     from minio.error import MinioException
+    from urllib3.exceptions import HTTPError
 
     try:
         return list(api.any(link, read))
@@ -109,7 +113,7 @@ def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: i
         if trouble.code != REFUSED:
             raise
         return [Unknown(trouble.what, trouble.hint, lasting=True)] * many
-    except MinioException as error:
+    except (MinioException, HTTPError) as error:
         raise Trouble("MinIO does not tell", why=_said(error)) from None
 
 

@@ -217,10 +217,11 @@ def test_an_api_that_refuses_stops_the_rest_with_its_reason(steps, do):
     assert done.why == "MinIO refused\nQuotaExceeded: no\ninv status"
 
 
-def test_an_api_that_fails_because_the_line_broke_is_told_as_that(machine, steps, do):
+@pytest.mark.parametrize("error", [Trouble("no MinIO node answers"), ConnectionError("a library's own words")])
+def test_an_api_that_fails_because_the_line_broke_is_told_as_that(machine, steps, do, error):
     def lose(link):
         link.lost = True
-        raise Trouble("no MinIO node answers")
+        raise error
 
     with pytest.raises(Trouble, match="the line to the host broke") as caught:
         do(steps.change("a", Call(lose)), steps.change("b"))
