@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from converge.cli import ROOT, command, hosts, only
 from converge.errors import Trouble
 
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
+ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup")
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:
@@ -170,6 +170,121 @@ def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=
     add(ROOT, newcomer(ROOT, name, address, user, port, key, group, sudo_password))
 
 
+@command(
+    help={"only": "postgres or config: a set of that alone", "accept-shrink": "a dump may be half of the last one"},
+)
+def backup(c, host="", only="", accept_shrink=False):  # type: ignore[no-untyped-def]
+    """Make a set of the databases and the configuration now, on every target, and follow it to its end."""
+    from runbook.backup import backup
+
+    backup(_one(c, host), only, accept_shrink, _said())
+
+
+@command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
+def backup_attach(c, host="", run=""):  # type: ignore[no-untyped-def]
+    """Show the journal of a backup or restore from its beginning, and follow it."""
+    from runbook.backup import attach
+
+    attach(_one(c, host), run)
+
+
+@command(name="list", help={"from": "one target (default: all)"})
+def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-def]
+    """Show the sets of every target: age, size, checked when."""
+    from runbook.backup import listing
+
+    listing(_one(c, host), from_, json)
+
+
+@command(name="show", positional=["set_"], help={"set": "its id, or latest", "from": "one target (default: all)"})
+def backup_show(c, set_="latest", host="", from_="", json=False):  # type: ignore[no-untyped-def]
+    """Show what is in a set."""
+    from runbook.backup import show
+
+    show(_one(c, host), set_, from_, json)
+
+
+@command(
+    name="verify",
+    positional=["set_"],
+    help={
+        "set": "its id, or latest",
+        "from": "one target (default: all)",
+        "drill": "restore it into a throwaway server and compare every count",
+    },
+)
+def backup_verify(c, set_="latest", host="", from_="", drill=False):  # type: ignore[no-untyped-def]
+    """Read every byte of a set and compare; with --drill, restore it where nobody is hurt."""
+    from runbook.backup import verify
+
+    verify(_one(c, host), set_, from_, drill, _said())
+
+
+@command(name="fetch", help={"set": "its id, or latest", "folder": "a folder of this machine", "from": "one target"})
+def backup_fetch(c, set_, folder, host="", from_=""):  # type: ignore[no-untyped-def]
+    """Copy a set to this machine, encrypted as it is."""
+    from runbook.backup import fetch
+
+    fetch(_one(c, host), set_, folder, from_)
+
+
+@command(name="pin", help={"set": "its id", "why": "for those who come after you"})
+def backup_pin(c, set_, host="", why=""):  # type: ignore[no-untyped-def]
+    """Keep a set from being removed when it is old."""
+    from runbook.backup import pin
+
+    pin(_one(c, host), set_, why)
+
+
+@command(name="stop")
+def backup_stop(c, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Stop the backup or restore that is under way."""
+    from runbook.backup import stop
+
+    stop(_one(c, host), yes)
+
+
+@command(name="recovery-sheet")
+def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
+    """Print what to do when the host is dead, to be kept where the keys are."""
+    from runbook.backup import recovery_sheet
+
+    recovery_sheet(_one(c, host))
+
+
+@command(
+    positional=["file"],
+    help={
+        "file": "a set's id, latest, the key of an object, or a local file of pg_dump -Fc",
+        "database": "only these databases, with commas",
+        "as": "the name that the database gets",
+        "from": "one target (default: the first that has it whole)",
+        "of-stack": "a set of another stack",
+    },
+)
+def restore(c, file, host="", database="", as_="", from_="", of_stack="", yes=False):  # type: ignore[no-untyped-def]
+    """Restore beside, compare every count, then swap; what was there is kept."""
+    from runbook.restore import restore
+
+    restore(_one(c, host), file, database, as_, from_, of_stack, yes, _said())
+
+
+@command(name="undo")
+def restore_undo(c, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Swap back what the last restore replaced."""
+    from runbook.restore import undo
+
+    undo(_one(c, host), yes, _said())
+
+
+@command(name="cleanup")
+def restore_cleanup(c, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Drop the databases that restores have kept; asks first."""
+    from runbook.restore import cleanup
+
+    cleanup(_one(c, host), yes, _said())
+
+
 def _one(c: Any, host: str) -> Any:
     chosen = hosts(c, host)
     if len(chosen) > 1:
@@ -190,10 +305,12 @@ def _said() -> str:
     return "inv " + " ".join(shlex.quote(word) for word in sys.argv[1:])
 
 
-def _collection(name: str, *tasks: Any) -> Collection:
-    """`inv NAME` deploys one role; its runbook commands stand beside it as `inv NAME.COMMAND`."""
+def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
+    """`inv NAME` deploys one role, or is a command of its own; runbook commands stand beside it as `inv NAME.COMMAND`."""
     collection = Collection(name, *tasks)
-    if name in ROLES:
+    if default:
+        collection.add_task(default, name="now", default=True)
+    elif name in ROLES:
 
         def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
             _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
@@ -206,5 +323,8 @@ def _collection(name: str, *tasks: Any) -> Collection:
 namespace = Collection(deploy, check, status, logs, restart, history, unlock, inventory)
 namespace.add_collection(_collection("host", host_add, host_trust))
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
-for _name in ROLES:
+_backup = (backup_attach, backup_fetch, backup_list, backup_pin, backup_recovery_sheet, backup_show, backup_stop)
+namespace.add_collection(_collection("backup", *_backup, backup_verify, default=backup))
+namespace.add_collection(_collection("restore", restore_cleanup, restore_undo, default=restore))
+for _name in (one for one in ROLES if one != "backup"):
     namespace.add_collection(_collection(_name, *((drives_list, drives_replace) if _name == "drives" else ())))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.clone import INVENTORY
+from runbook.age import identity
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -28,8 +29,9 @@ def secrets_of(name: str) -> None:
     secret(name, "root_user", "stowage-admin")
     secret(name, "root_password")
     secret(name, "sudo_password")
-    for what in ("postgres_password", "postgres_mlflow", "postgres_geo"):
+    for what in ("postgres_password", "postgres_mlflow", "postgres_geo", "backup_writer", "backup_pruner"):
         secret(name, what)
+    secret(name, "backup_identity", identity())
 
 
 def ssh_key(name: str) -> tuple[Path, str]:

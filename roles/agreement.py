@@ -48,6 +48,7 @@ def disagreements(settings: Any) -> Found:
     for check in (
         _twice,
         _network,
+        _backup,
         _nested,
         _roles,
         _images,
@@ -63,6 +64,29 @@ def disagreements(settings: Any) -> Found:
     if not settings.lab:
         yield from _drives_by_lasting_names(settings)
         yield from _vendor_defaults(settings)
+
+
+def _backup(settings: Any) -> Found:
+    backup = settings.backup
+    if backup is None:
+        return
+    if backup.image not in settings.images:
+        yield ("backup", "image"), f"images has no {_known(backup.image, settings.images)}"
+    yield from _repeated([one.name for one in backup.targets], _at("backup", "targets", None, "name"))
+    if all(one.kind == "stack" for one in backup.targets) and not backup.accept_single_copy:
+        yield (
+            ("backup", "targets"),
+            "all copies are in the stack itself: name another target, or accept_single_copy: true",
+        )
+    for at, one in enumerate(backup.targets):
+        if one.kind == "stack" and settings.minio is None:
+            yield ("backup", "targets", at), "the stack has no minio"
+        if one.kind == "stack" and one.bucket in [bucket.name for bucket in settings.buckets]:
+            yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
+        if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
+            yield ("backup", "targets", at), "the stack has one target of its own already"
+    if settings.postgres is None:
+        yield ("backup",), "it saves databases, and the host has no postgres"
 
 
 def _network(settings: Any) -> Found:

@@ -19,7 +19,8 @@ from converge.secret import Secret
 from roles.bucket_kinds import Bucket, Policy, User
 from roles.images import image
 from roles.minio import api_of
-from roles.postgres import CONTAINER, SECRETS as POSTGRES_SECRETS
+from roles.postgres import SECRETS as POSTGRES_SECRETS
+from roles.postgres_server import CONTAINER
 from roles.settings import Bucket as BucketSettings
 from roles.settings import Policy as PolicySettings
 from roles.settings import User as UserSettings
@@ -154,6 +155,7 @@ def _configuration(host: Any, code: list[Path]) -> str:
         "identity_file": f"{SECRETS}/identity",
         "staging": settings.staging,
         "paths": list(DEPLOYED),
+        "memory": size_in_bytes(settings.memory),
         "uploads": settings.uploads,
         "dependents": settings.dependents,
         "retention": {"days": settings.keep_days},

@@ -6,15 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from roles.fields import AbsolutePath, BucketName, LocalFile, Name, Section, SecretValue, Size, Url, matches
+from roles.fields import AbsolutePath, BucketName, LocalFile, Name, SecretValue, Section, Size, Url, matches
 
 Calendar = Annotated[
-    str, matches(r"[A-Za-z0-9*,:./~ -]+", "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)")
+    str,
+    matches(r"[A-Za-z0-9*,:./~ -]+", "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)"),
 ]
 HostName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.:-]*", "a host name or an address")]
 UserName = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_.-]*", "a user name")]
-HostKey = Annotated[str, matches(r"(ssh-|ecdsa-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+", "a kind and a key, as ssh-keyscan prints them")]
-Prefix = Annotated[str, matches(r"([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?", "words of letters, digits, . _ - with / between")]
+HostKey = Annotated[
+    str, matches(r"(ssh-|ecdsa-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+", "a kind and a key, as ssh-keyscan prints them")
+]
+Prefix = Annotated[
+    str, matches(r"([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?", "words of letters, digits, . _ - with / between")
+]
 
 
 class StackTarget(Section):
@@ -22,7 +27,9 @@ class StackTarget(Section):
 
     name: Name
     kind: Literal["stack"]
-    bucket: BucketName = Field(default="backups-postgresql", description="made by this role; nothing else belongs there")
+    bucket: BucketName = Field(
+        default="backups-postgresql", description="made by this role; nothing else belongs there"
+    )
     writer: SecretValue = Field(description="password of the user that writes sets and cannot delete any")
     pruner: SecretValue = Field(description="password of the user that removes old sets")
 

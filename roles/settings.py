@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from converge.validation import Problems
 from roles.agreement import disagreements
+from roles.backup_settings import Backup
 from roles.database_settings import Database, DatabaseUser, Postgres
 from roles.fields import (
     AbsolutePath,
@@ -221,6 +222,7 @@ class Settings(Section):
     minio: Minio | None = None
     nginx: Nginx | None = None
     postgres: Postgres | None = None
+    backup: Backup | None = None
     database_users: list[DatabaseUser] = Field(default=[], description="users of PostgreSQL")
     databases: list[Database] = Field(default=[], description="databases of PostgreSQL")
     buckets: list[Bucket] = Field(default=[], description="the buckets of the cluster")

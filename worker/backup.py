@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from worker import containers, postgres, sets
+from worker import containers, postgres, retention, sets
 from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -208,7 +208,7 @@ def _configuration(job: Job, writer: sets.PartWriter, streams: Streams) -> list[
                     "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
                 }
             )
-    streams[FILES] = tuple(writer.write(FILES, _tar(Path("/"), *(one["path"].lstrip("/") for one in found))))
+    streams[FILES] = tuple(writer.write(FILES, _tar(Path("/"), *(str(one["path"]).lstrip("/") for one in found))))
     return found
 
 
@@ -257,14 +257,20 @@ def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifes
 
 def _retention(job: Job) -> bool:
     """Old sets of every target that took this one; what goes wrong here leaves the new set as it is."""
-    from worker import retention
-
     well = True
-    for target in job.alive:
+    for name in [one.name for one in job.alive]:
         try:
-            gone = retention.run(job.pruner(target.name), job.stack, job.keys, job.config["retention"], datetime.now(UTC))
-            job.journal.say(f"{target.name}: {len(gone)} old sets removed" if gone else f"{target.name}: no set is too old")
+            pruner, now = job.pruner(name), datetime.now(UTC)
+            decided = retention.plan(
+                sets.list_sets(pruner, job.stack, job.keys),
+                now,
+                job.config["retention"]["days"],
+                allow_many=bool(job.request.get("allow_many")),
+            )
+            gone = retention.carry_out(pruner, job.stack, decided)
+            retention.sweep_canaries(pruner, now)
+            job.journal.say(f"{name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
         except Failed as error:
             well = False
-            job.journal.say(f"{target.name}: old sets stay: {error.what} {error.why}")
+            job.journal.say(f"{name}: old sets stay: {error.what}: {error.why}")
     return well

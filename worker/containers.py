@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import Failed
+from worker.errors import FAILED, Failed
 
 LABEL = "org.stowage.backup"
 
@@ -69,6 +69,14 @@ def docker(*words: str) -> str:
     """The output of a docker command; empty when it fails."""
     done = subprocess.run(["docker", *words], text=True, capture_output=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def must(*words: str) -> str:
+    """The output of a docker command that has to work."""
+    done = subprocess.run(["docker", *words], text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise Failed(FAILED, f"docker {words[0]} failed", done.stderr.strip()[-500:])
+    return done.stdout.strip()
 
 
 def stop(names: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ Secrets stand in files of their own beside the configuration, never in either of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -47,6 +48,12 @@ class Job:
         journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.get("pause"))
         return cls(run, config, request, journal)
 
+    @classmethod
+    def asked(cls, request: dict[str, Any]) -> Job:
+        """A question, which has no run of its own."""
+        config = json.loads(CONFIG.read_text())
+        return cls("look", config, request, Journal("/dev/null", ()))
+
     @property
     def stack(self) -> str:
         return str(self.config["stack"])
@@ -79,7 +86,7 @@ class Job:
         path = Path(self.config["staging"]) / self.run
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, mode=0o700)
-        os.chown(path, *self.owner)
+        self.hand_over(path)
         return path
 
     @property
@@ -90,15 +97,24 @@ class Job:
     def tools(self, code: int) -> Tools:
         """PostgreSQL's tools; `code` is the exit code when one of them fails."""
         told = self.config["postgres"]
-        passwords = self.staging / ".pgpass"
-        if not passwords.exists():
-            word = Path(told["password_file"]).read_text().strip().replace("\\", "\\\\").replace(":", "\\:")
-            passwords.touch(mode=0o600)
-            passwords.write_text(f"*:*:*:*:{word}\n")
-            os.chown(passwords, *self.owner)
+        passwords = self.passwords(Path(told["password_file"]).read_text().strip())
         return Tools(
             self.run, told["image"], told["container"], told["owner"], self.staging, passwords, told["user"], code
         )
+
+    def passwords(self, password: str) -> Path:
+        """libpq's password file, in the staging directory."""
+        word = password.replace("\\", "\\\\").replace(":", "\\:")
+        path = self.staging / f".pgpass-{hashlib.sha256(password.encode()).hexdigest()[:8]}"
+        path.touch(mode=0o600)
+        path.write_text(f"*:*:*:*:{word}\n")
+        self.hand_over(path)
+        return path
+
+    def hand_over(self, *paths: Path) -> None:
+        """What PostgreSQL's own user must read or write."""
+        for path in paths:
+            os.chown(path, *self.owner)
 
     def clear(self) -> None:
         """Staged files are the database in clear: they go with the run."""

@@ -132,7 +132,9 @@ def contents(session: Connection) -> Row:
             counts[f"{one['schema']}.{one['name']}"] = row["n"] if row else 0
         sequences = {one["name"]: one["last_value"] for one in cursor.execute(SEQUENCES).fetchall()}
         large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
-        extensions = cursor.execute("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1").fetchall()
+        extensions = cursor.execute(
+            "SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1"
+        ).fetchall()
     return {
         "rows": counts,
         "sequences": sequences,
@@ -176,7 +178,7 @@ def _password(role: str, verifier: str) -> sql.Composed:
     return sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
 
 
-def create(session: Connection, name: str, like: Row) -> None:
+def create(session: Connection, name: str, like: Mapping[str, Any]) -> None:
     """An empty database with the encoding, the locale and the owner of another."""
     words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
     told = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
@@ -188,11 +190,13 @@ def create(session: Connection, name: str, like: Row) -> None:
     session.execute(sql.SQL(" ").join(words))
 
 
-def dress(session: Connection, name: str, like: Row) -> None:
+def dress(session: Connection, name: str, like: Mapping[str, Any]) -> None:
     """Gives a database the settings, rights, comment and limit of another."""
     database = sql.Identifier(name)
     with session.transaction():
-        session.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.Literal(like["connections"])))
+        session.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.Literal(like["connections"]))
+        )
         session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(like["comment"])))
         if like["has_rights"]:
             for who in ("PUBLIC", like["owner"]):
@@ -226,16 +230,25 @@ def drop(session: Connection, name: str) -> None:
 
 def oids(session: Connection) -> dict[str, int]:
     """The databases by name; a name may move, an oid stays."""
-    return {one["name"]: one["oid"] for one in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()}
+    return {
+        one["name"]: one["oid"]
+        for one in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()
+    }
 
 
 def obstacles(session: Connection, names: Sequence[str]) -> list[str]:
     """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
-    return [f"{one['database']} has a {one['what']}" for one in session.execute(OBSTACLES).fetchall() if one["database"] in names]
+    return [
+        f"{one['database']} has a {one['what']}"
+        for one in session.execute(OBSTACLES).fetchall()
+        if one["database"] in names
+    ]
 
 
 def sessions(session: Connection, names: Sequence[str]) -> int:
-    row = session.execute("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = ANY(%s)", (list(names),)).fetchone()
+    row = session.execute(
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = ANY(%s)", (list(names),)
+    ).fetchone()
     return int(row["n"]) if row else 0
 
 

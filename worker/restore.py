@@ -15,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+import psycopg
+from psycopg import sql
 
 from worker import containers, postgres, sets
 from worker.backup import ROLES, dump_of
@@ -94,8 +96,8 @@ def _recover(session: postgres.Connection, record: Record) -> None:
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
     """Roles that only the failed restore had made; one that owns something by now stays."""
     for name in names:
-        with suppress(postgres.psycopg.Error):
-            session.execute(postgres.sql.SQL("DROP ROLE {}").format(postgres.sql.Identifier(name)))
+        with suppress(psycopg.Error):
+            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
 def plan(job: Job) -> Row:
@@ -109,8 +111,11 @@ def plan(job: Job) -> Row:
                 "name": name,
                 "to": to,
                 "bytes": manifest.databases[name].get("bytes", 0),
-                "rows": sum(manifest.databases[name]["contents"]["rows"].values()) if _counted(manifest, name) else None,
+                "rows": sum(manifest.databases[name]["contents"]["rows"].values())
+                if _counted(manifest, name)
+                else None,
                 "replaces": here[to]["bytes"] if to in here else None,
+                "kept": postgres.beside(to, "old", "NUMBER"),
                 "sessions": postgres.sessions(session, [to]),
             }
             for name, to in names.items()
@@ -137,6 +142,8 @@ def _free(job: Job) -> dict[str, int]:
 
 def find(job: Job) -> tuple[sets.Manifest, str]:
     """The set that was asked for, and the target on which it is; the first target that has it whole."""
+    if job.request.get("local"):
+        return _by_hand(job), LOCAL
     wanted, source = job.request["set"], job.request.get("from", "")
     if source and source not in job.targets:
         raise Failed(RESTORE_REFUSED, f"there is no target {source}", f"targets are {', '.join(job.targets)}")
@@ -155,8 +162,24 @@ def find(job: Job) -> tuple[sets.Manifest, str]:
     raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(said), "inv backup.list")
 
 
+def _by_hand(job: Job) -> sets.Manifest:
+    """A dump that somebody made: what belongs to its database is taken from the live one of that name, or from the server."""
+    (name,) = job.request["databases"]
+    with job.server.connect() as session:
+        here = {one["name"]: one for one in postgres.databases(session)}
+    now = datetime.now(UTC)
+    like = here.get(name) or {**here["postgres"], "comment": None, "rights": [], "has_rights": False, "settings": []}
+    row = {**like, "bytes": Path(job.request["local"]).stat().st_size, "template": False}
+    return sets.Manifest(LOCAL, job.stack, job.config["host"], now, now, server={"major": 0}, databases={name: row})
+
+
 def _counted(manifest: sets.Manifest, name: str) -> bool:
     return "contents" in manifest.databases[name]
+
+
+def all_of(manifest: sets.Manifest) -> list[str]:
+    """What a restore brings back unless somebody names databases: `postgres` and templates belong to the server."""
+    return [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
 
 
 def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
@@ -166,10 +189,12 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
         if name not in manifest.databases:
             known = ", ".join(manifest.databases) or "none"
             raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}")
-    names = asked or [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
+    names = asked or all_of(manifest)
     if job.request.get("as"):
         if len(names) != 1:
-            raise Failed(RESTORE_REFUSED, "--as is for one database", f"the set has {', '.join(names)}", "add --database NAME")
+            raise Failed(
+                RESTORE_REFUSED, "--as is for one database", f"the set has {', '.join(names)}", "add --database NAME"
+            )
         return {names[0]: job.request["as"]}
     return {name: name for name in names}
 
@@ -188,14 +213,16 @@ def run(job: Job) -> int:
         _refuse(session, manifest, list(names.values()))
     try:
         with job.journal.step("fetch"):
-            _fetch(job, manifest, source, list(names))
+            fetch(job, manifest, source, list(names))
         record.scratch = {scratch[name]: to for name, to in names.items()}
         record.save()
         with job.journal.step("roles"):
-            record.roles = postgres.merge_roles(session, _roles(job, manifest, source))
+            record.roles = postgres.merge_roles(session, roles(job, manifest, source))
             record.save()
-        for name in names:
-            _load(job, session, manifest, name, scratch[name])
+        tools = job.tools(RESTORE_FAILED)
+        for place, name in enumerate(names):
+            with job.journal.step("load"):
+                load(job, session, manifest, name, scratch[name], place, tools)
         with job.journal.step("compare"):
             for name in names:
                 _compare(job, manifest, name, scratch[name])
@@ -217,23 +244,34 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
             f"name an image of PostgreSQL {theirs}",
         )
     if found := postgres.obstacles(session, names):
-        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(found), "end these, then restore")
+        raise Failed(
+            RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(found), "end these, then restore"
+        )
     have = {one["name"] for one in session.execute("SELECT name FROM pg_available_extensions").fetchall()}
     wanted = {name for one in manifest.databases.values() for name in one.get("contents", {}).get("extensions", {})}
     if missing := sorted(wanted - have):
-        raise Failed(RESTORE_REFUSED, f"the image lacks the extensions {', '.join(missing)}", hint="name an image that has them")
+        raise Failed(
+            RESTORE_REFUSED, f"the image lacks the extensions {', '.join(missing)}", hint="name an image that has them"
+        )
 
 
-def _fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
+def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
     """Every part is read to its end, and its hashes compared, before anything is touched."""
+    if manifest.id == LOCAL:
+        path = job.staging / "set-0"
+        path.mkdir(mode=0o700)
+        os.replace(job.request["local"], path / "dump")
+        job.hand_over(path, path / "dump")
+        # It has no checksum: what can be known is that it can be read to its end.
+        job.tools(RESTORE_REFUSED).call("check", "pg_restore", "-f", "/dev/null", str(path / "dump"), network=False)
+        return
     for name in names:
         job.journal.say(f"fetching {name}")
         folder = job.staging / f"set-{names.index(name)}"
         folder.mkdir(mode=0o700)
         _untar(job, manifest, source, dump_of(name), folder)
         (dump,) = folder.iterdir()
-        for path in (folder, dump, *dump.iterdir()):
-            os.chown(path, *job.owner)
+        job.hand_over(folder, dump, *dump.iterdir())
 
 
 def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Path) -> None:
@@ -253,7 +291,10 @@ def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Pa
         raise Failed(RESTORE_FAILED, f"unpacking {name} failed", said[-500:])
 
 
-def _roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
+def roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
+    """The roles of a set; a dump made by hand has none."""
+    if manifest.id == LOCAL:
+        return []
     parts = manifest.components["postgres"][ROLES]
     return list(json.loads(b"".join(_reader(job, manifest, source).read(parts))))
 
@@ -262,26 +303,34 @@ def _reader(job: Job, manifest: sets.Manifest, source: str) -> sets.PartReader:
     return sets.PartReader(job.targets[source], job.keys, sets.folder(manifest.stack, manifest.id))
 
 
-def _load(job: Job, session: postgres.Connection, manifest: sets.Manifest, name: str, scratch: str) -> None:
-    with job.journal.step("load"):
-        job.journal.say(f"loading {name} as {scratch}")
-        like = manifest.databases[name]
-        postgres.create(session, scratch, like)
-        folder = job.staging / f"set-{list(_chosen(job, manifest)).index(name)}"
-        (dump,) = folder.iterdir()
-        begun = time.monotonic()
-        job.tools(RESTORE_FAILED).call(
-            "load",
-            *("pg_restore", "-j", str(job.config["postgres"]["jobs"]), "--exit-on-error"),
-            *("-d", postgres.connection(scratch), str(dump)),
-        )
-        job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
-        postgres.dress(session, scratch, like)
-        with job.server.connect(scratch) as inside:
-            inside.execute("ANALYZE")
+def load(
+    job: Job,
+    session: postgres.Connection,
+    manifest: sets.Manifest,
+    name: str,
+    scratch: str,
+    number: int,
+    tools: containers.Tools,
+) -> None:
+    """A fetched dump into a new database, with what belongs to the database itself."""
+    job.journal.say(f"loading {name} as {scratch}")
+    like = manifest.databases[name]
+    postgres.create(session, scratch, like)
+    (dump,) = (job.staging / f"set-{number}").iterdir()
+    begun = time.monotonic()
+    tools.call(
+        "load",
+        *("pg_restore", "-j", str(job.config["postgres"]["jobs"]), "--exit-on-error"),
+        *("-d", postgres.connection(scratch), str(dump)),
+    )
+    job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
+    postgres.dress(session, scratch, like)
+    tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", postgres.connection(scratch))
 
 
 def _compare(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> None:
+    if not _counted(manifest, name):
+        return
     with job.server.connect(scratch) as inside:
         found = postgres.contents(inside)
     if wrong := postgres.differences(manifest.databases[name]["contents"], found):
@@ -295,7 +344,9 @@ def _swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[
     record.live = {name: oids[name] for name in there}
     record.kept = {kept[name]: name for name in there}
     with job.journal.step("stop"):
-        record.stopped = [name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")]
+        record.stopped = [
+            name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
+        ]
         record.phase = "swapping"
         record.save()
         containers.stop(record.stopped)
@@ -311,7 +362,9 @@ def _swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[
                 with job.server.connect(name) as inside:
                     inside.execute("SELECT 1")
     except Failed as error:
-        raise Failed(SWAP_FAILED, "the swap is done, but a database does not answer", error.why, "inv restore.undo") from None
+        raise Failed(
+            SWAP_FAILED, "the swap is done, but a database does not answer", error.why, "inv restore.undo"
+        ) from None
     with job.journal.step("start"):
         containers.start(record.stopped)
         record.stopped, record.phase = [], "done"
@@ -335,7 +388,9 @@ def undo(job: Job) -> int:
             raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         with job.journal.step("undo"):
-            stopped = [name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")]
+            stopped = [
+                name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
+            ]
             containers.stop(stopped)
             try:
                 with postgres.closed(session, names):

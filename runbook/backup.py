@@ -1,0 +1,204 @@
+"""Backups: made, listed, shown, checked, kept and stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from converge.cli import agreed
+from converge.errors import Trouble
+from converge.shell import quote
+from converge.ssh import connect
+from roles.backup import SCRIPT, stack_of
+from runbook import runs
+
+QUIET = {"begin", "paused"}
+
+
+def backup(host: Any, only: str, accept_shrink: bool, said: str) -> None:
+    """One set now, followed to its end. A lost line does not end it."""
+    components = [one for one in only.split(",") if one]
+    for one in components:
+        if one not in ("postgres", "config"):
+            raise Trouble(
+                f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
+            )
+    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink}
+    end(host, watch(host, runs.begin(host, request, said)))
+
+
+def attach(host: Any, run: str) -> None:
+    """The journal of the run that is under way, or of the last one, from its beginning."""
+    run = run or runs.current(host)
+    end(host, watch(host, run))
+
+
+def watch(host: Any, run: str) -> dict[str, Any]:
+    print(f"{host.name}: run {run}", flush=True)
+    return runs.follow(host, run, lambda event: show_event(event, sys.stdout.isatty()))
+
+
+def show_event(event: dict[str, Any], terminal: bool) -> None:
+    """One event as a line; progress stays on one line of a terminal, and is left out elsewhere."""
+    wipe = "\r\033[K" if terminal else ""
+    kind = event["event"]
+    if kind == "say":
+        print(f"{wipe}  {event['text']}", flush=True)
+    elif kind == "end" and "step" in event:
+        how = f"failed: {event['failed']}" if event.get("failed") else "done"
+        print(f"{wipe}  {event['step']:10} {how}  {event['seconds']:.1f} s", flush=True)
+    elif kind == "progress" and terminal:
+        left = f", {event['remaining']} s left" if event.get("remaining") is not None else ""
+        print(
+            f"{wipe}  {size(event['done'])} of {size(event['total'])}, {size(event['rate'])}/s{left}",
+            end="",
+            flush=True,
+        )
+
+
+def end(host: Any, told: dict[str, Any]) -> None:
+    trouble = runs.ended(host, told)
+    if trouble:
+        raise trouble
+    print(f"{host.name}: done")
+
+
+def listing(host: Any, source: str, as_json: bool) -> None:
+    """Every set with its age, its size, and the targets on which it is whole."""
+    found = runs.ask(host, {"ask": "list", "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+        return
+    if not found["sets"]:
+        print(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
+    for one in found["sets"]:
+        marks = [f"{name} {state}" if state != "whole" else name for name, state in one["targets"].items()]
+        notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
+        notes += ["pinned"] if one["pinned"] else []
+        notes += [f"checked {age(one['verified'])} ago"] if one["verified"] else []
+        print(
+            f"{host.name}  {one['id']}  {age(one['created']):>8}  {size(one['bytes']):>9}  on {', '.join(marks)}"
+            f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
+        )
+    for name, why in found["dead"].items():
+        print(f"{host.name}  the target {name} does not answer: {why}")
+
+
+def show(host: Any, id: str, source: str, as_json: bool) -> None:
+    """What is in a set."""
+    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+        return
+    print(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
+    print(f"  made       {found['created']} to {found['finished']}, {size(found['bytes'])} in {found['parts']} parts")
+    print(f"  server     {found['server'].get('version', '')}")
+    for name, one in found["databases"].items():
+        print(
+            f"  database   {name:16} {one['rows']} rows in {one['tables']} tables, dump {size(one['dump_bytes'])},"
+            f" owner {one['owner']}, extensions {', '.join(one['extensions'])}"
+        )
+    print(f"  files      {len(found['files'])} of the deployed configuration")
+
+
+def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
+    """Reads every byte of a set; with `drill` it is restored into a throwaway server and compared."""
+    request = {"do": "verify", "set": id_of(id), "from": source, "drill": drill}
+    end(host, watch(host, runs.begin(host, request, said)))
+
+
+def pin(host: Any, id: str, why: str) -> None:
+    """Keeps a set from retention."""
+    runs.ask(host, {"ask": "pin", "set": id_of(id), "why": why})
+    print(f"{host.name}: {id} is kept until its pin is removed")
+
+
+def stop(host: Any, yes: bool) -> None:
+    """Ends the run that is under way; what it has begun is cleared away by the next one."""
+    run = runs.current(host)
+    agreed(f"{host.name}: stop the run {run}? [y/N] ", yes)
+    link = connect(host.target)
+    try:
+        link.send(f"systemctl stop {quote(f'stowage-backup@{run}.service')}", iter(()))
+    finally:
+        link.close()
+    print(f"{host.name}: {run} is stopped")
+
+
+def fetch(host: Any, id: str, folder: str, source: str) -> None:
+    """Copies a set as it is, encrypted, into a folder of this machine."""
+    place = Path(folder).expanduser()
+    place.mkdir(parents=True, exist_ok=True)
+    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+    name = place / f"{found['id']}.tar"
+    unfinished = name.with_suffix(".partial")
+    link = connect(host.target)
+    request = json.dumps({"ask": "stream", "set": found["id"], "from": found["from"]})
+    try:
+        pipe = link.shell(f"exec {SCRIPT} look {quote(request)}")
+        pipe.close_stdin()
+        with unfinished.open("wb") as file:
+            while chunk := pipe.read():
+                file.write(chunk)
+        if status := pipe.exit_status():
+            raise Trouble("the set did not come whole", host.name, f"status {status}", f"{unfinished} is no set")
+    finally:
+        link.close()
+    unfinished.rename(name)
+    print(f"{host.name}: {name}, {size(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
+
+
+def recovery_sheet(host: Any) -> None:
+    """What to do when the host is dead: to be printed, and kept where the keys are."""
+    settings = host.settings.backup
+    print(f"Recovery of the stack {stack_of(host)} ({host.name}), written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
+    print("You need, from outside of the dead machine:")
+    print(f"  1. this checkout and its secrets: inventory/secrets/{host.name}/ (or where the references lead)")
+    print("  2. the age identity of backup.identity; without it no byte of any set can be read")
+    print("  3. one of the targets:")
+    for one in settings.targets:
+        where = {
+            "stack": "the stack's own bucket: lost with the machine",
+            "s3": f"{getattr(one, 'endpoint', '')}/{getattr(one, 'bucket', '')}",
+            "sftp": f"{getattr(one, 'user', '')}@{getattr(one, 'host', '')}:{getattr(one, 'path', '')}",
+            "path": getattr(one, "path", ""),
+        }[one.kind]
+        print(f"     {one.name} ({one.kind}): {where}")
+    print("\nThen, in this order:")
+    print(f"  inv host.trust {host.name}            # the new machine's key, compared with its console")
+    print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")
+    print(f"  inv backup.list --host {host.name}    # which sets there are")
+    print(f"  inv restore latest --host {host.name}")
+    print("\nWithout Stowage: docs/restore-by-hand.md")
+
+
+def id_of(text: str) -> str:
+    """`latest`, an id, or anything that holds one: the key of an object, the name of a fetched file."""
+    if text == "latest":
+        return text
+    if found := runs.ID.search(text):
+        return found[0]
+    raise Trouble(
+        f"{text} names no set",
+        why="a set is named by its id, such as 20261121T020000Z-a1b2c3, by the key of one of its objects, or latest",
+        untouched="nothing was changed",
+        hint="inv backup.list",
+    )
+
+
+def size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def age(at: str) -> str:
+    """How long ago a moment is, in its two largest units."""
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} m" if hours else f"{minutes} m {seconds % 60} s"

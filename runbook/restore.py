@@ -1,0 +1,131 @@
+"""Restores as a person meets them: the plan, one question that wants the host's name, the run, and the way back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from converge.cli import agreed
+from converge.errors import REFUSED, Trouble
+from converge.shell import quote
+from converge.ssh import connect
+from runbook import runs
+from runbook.backup import age, end, id_of, size, watch
+
+CHUNK = 1 << 20
+
+
+def restore(
+    host: Any, file: str, database: str, name: str, source: str, other_stack: str, yes: bool, said: str
+) -> None:
+    """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared."""
+    request: dict[str, Any] = {"from": source, "databases": [one for one in database.split(",") if one], "as": name}
+    if other_stack:
+        request["stack"] = other_stack
+    path = Path(file).expanduser()
+    if path.is_file() and not runs.ID.search(path.name):
+        request |= _handed_over(host, path, request["databases"])
+    else:
+        request["set"] = id_of(file)
+    found = runs.ask(host, {"ask": "plan", **request})
+    request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
+    _shown(host, found)
+    agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "restore", **request}, said)))
+    print(f"  undo with: inv restore.undo --host {host.name}")
+
+
+def _shown(host: Any, found: dict[str, Any]) -> None:
+    if found["set"] == "local":
+        print(f"{host.name}: a dump made by hand: it has no checksum of its own and no counts; it was read to its end")
+    else:
+        print(
+            f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
+            f" read from {found['from']}"
+        )
+    for one in found["databases"]:
+        rows = f", {one['rows']} rows" if one["rows"] is not None else ""
+        if one["replaces"] is None:
+            print(f"  + {one['to']}  {size(one['bytes'])}{rows}; there is no such database now")
+            continue
+        print(f"  ~ {one['to']}  {size(one['bytes'])}{rows}, in the place of {size(one['replaces'])}")
+        if found["set"] != "local":
+            print(
+                f"      changes since {found['created'][:16].replace('T', ' ')} UTC leave it; it is kept as {one['kept']}"
+            )
+        if one["sessions"]:
+            print(f"      {one['sessions']} sessions are cut at the swap")
+    if found["dependents"]:
+        print(f"  stopped meanwhile: {', '.join(found['dependents'])}")
+    for place, free in found["free"].items():
+        print(f"  free in {place}: {size(free)}")
+    if found["obstacles"]:
+        raise Trouble(
+            "the live databases cannot be renamed",
+            host.name,
+            "\n".join(found["obstacles"]),
+            "nothing was changed",
+            "end these, then the same again",
+            code=REFUSED,
+        )
+
+
+def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
+    """Sends a local file to the host; both sides count its SHA-256."""
+    with path.open("rb") as file:
+        if file.read(5) != b"PGDMP":
+            raise Trouble(
+                f"{path} is no dump in PostgreSQL's custom format",
+                why="what ends in plain SQL cannot be told from a file that was cut off",
+                untouched="nothing was sent",
+                hint="pg_dump -Fc -f app.dump app",
+            )
+    if len(databases) != 1:
+        raise Trouble(
+            "a dump made by hand needs the name of its database",
+            untouched="nothing was sent",
+            hint=f"inv restore {path} --database NAME --host {host.name}",
+        )
+    digest = hashlib.sha256()
+
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                yield chunk
+
+    folder = host.settings.backup.staging
+    there = f"{folder}/{runs.new_id()}.dump"
+    link = connect(host.target)
+    try:
+        script = f"umask 077; cat >{quote(there)} && sha256sum <{quote(there)}"
+        status, out, err = link.send(script, chunks())
+        if status or out.decode().split()[:1] != [digest.hexdigest()]:
+            link.send(f"rm -f {quote(there)}", iter(()))
+            why = (err or out).decode(errors="replace")[-300:]
+            raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
+    finally:
+        link.close()
+    return {"local": there, "sha256": digest.hexdigest(), "set": "local"}
+
+
+def undo(host: Any, yes: bool, said: str) -> None:
+    """Swaps back what the last restore replaced."""
+    agreed(f"Swap back what the last restore replaced on {host.name}? Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "undo"}, said)))
+
+
+def cleanup(host: Any, yes: bool, said: str) -> None:
+    """Drops what restores have kept; after that no undo is possible."""
+    found = runs.ask(host, {"ask": "leftovers"})["leftovers"]
+    if not found:
+        print(f"{host.name}: nothing is kept from restores")
+        return
+    for one in found:
+        print(
+            f"  - {one['name']}  {size(one['bytes'])}, since the restore of {one['restored'][:16].replace('T', ' ')} UTC"
+        )
+    agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))

@@ -1,0 +1,194 @@
+"""Runs of the backup worker, seen from the operator's machine: begun as a unit of the host, followed by its journal.
+
+A lost line loses only the view: the unit goes on, and `inv backup.attach` shows the same journal again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble
+from converge.root_shell import holder
+from converge.shell import quote
+from converge.ssh import connect
+from roles.backup import SCRIPT, STATE
+
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+RUNS = f"{STATE}/runs"
+# The worker's exit codes, in the words of our own; what is not here ends with 1.
+CODES = {0: 0, 10: LOCKED, 11: REFUSED, 40: REFUSED}
+WORDS = {
+    10: "another run holds the lock",
+    11: "refused before anything was written",
+    20: "nothing was published",
+    21: "published, but not on every target",
+    22: "published, but old sets could not be removed",
+    30: "the check failed",
+    40: "refused, nothing was touched",
+    41: "the restore failed; the live databases are as they were",
+    42: "the databases were swapped, and something is wrong after it",
+    130: "stopped",
+}
+# Nothing of a unit that has ended is lost: the journal is read to its end after the unit was seen to be over.
+_FOLLOW = """
+journal={runs}/{run}/journal.jsonl
+[ -d {runs}/{run} ] || exit 66
+n=0
+while :; do
+  case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) over= ;; *) over=yes ;; esac
+  now=$(wc -c 2>/dev/null <"$journal" || echo 0)
+  [ "$now" -le "$n" ] || {{ tail -c "+$((n + 1))" "$journal" | head -c "$((now - n))"; n=$now; }}
+  [ -z "$over" ] || break
+  sleep 0.3
+done
+"""
+
+
+def new_id() -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def begin(host: Any, request: dict[str, Any], said: str) -> str:
+    """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set."""
+    run = new_id()
+    told = json.dumps({**request, "by": f"{holder(said)['who']}@{holder(said)['from']}"})
+    who = json.dumps(holder(f"{said} ({run})"))
+    script = f"""set -eu; umask 077
+[ -x {SCRIPT} ] || exit 67
+! systemctl list-units --plain --no-legend --state=active,activating 'stowage-backup@*' | grep -q . || exit 68
+mkdir -p {RUNS}/{run}; cat >{RUNS}/{run}/request.json
+printf '%s\\n' {quote(who)} >{RUNS}/{run}/holder
+systemctl start --no-block stowage-backup@{run}.service
+"""
+    link = connect(host.target)
+    try:
+        status, out, err = link.send(script, iter([told.encode()]))
+    finally:
+        link.close()
+    if status == 67:
+        raise not_deployed(host)
+    if status == 68:
+        raise Trouble(
+            "a backup or a restore is under way",
+            where=host.name,
+            untouched="nothing was begun",
+            hint=f"inv backup.attach --host {host.name}",
+            code=LOCKED,
+        )
+    if status:
+        raise Trouble("the run could not be begun", host.name, (out + err).decode(errors="replace")[-400:])
+    return run
+
+
+def not_deployed(host: Any) -> Trouble:
+    return Trouble(
+        "the backup role is not deployed",
+        where=host.name,
+        untouched="nothing was changed",
+        hint=f"inv deploy --role backup --host {host.name}",
+    )
+
+
+def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Shows the journal of a run as it grows; gives its last event. Ctrl-C ends the view, not the run."""
+    link = connect(host.target)
+    last: dict[str, Any] = {}
+    pipe = link.shell(_FOLLOW.format(runs=RUNS, run=run))
+    try:
+        pipe.close_stdin()
+        while raw := pipe.readline(None):
+            with suppress(ValueError):
+                last = json.loads(raw)
+                show(last)
+        if pipe.exit_status() == 66:
+            raise Trouble(f"there is no run {run}", host.name, hint=f"inv backup.list --host {host.name}")
+    except KeyboardInterrupt:
+        raise Trouble(
+            "the view was left; the run goes on on the host",
+            where=host.name,
+            hint=f"inv backup.attach --host {host.name}; to end it: inv backup.stop --host {host.name}",
+            code=130,
+        ) from None
+    except Trouble as trouble:
+        if trouble.code == UNREACHABLE:
+            trouble.untouched = "the run goes on on the host"
+            trouble.hint = f"inv backup.attach --host {host.name}"
+        raise
+    finally:
+        link.close()
+    if last.get("event") != "end":
+        return {"event": "end", "code": 20, "what": "the run was killed, or the host went down", "dead": {}}
+    return last
+
+
+def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the worker to a question that only reads."""
+    link = connect(host.target)
+    out = b""
+    try:
+        pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(json.dumps(request))}")
+        pipe.close_stdin()
+        while some := pipe.read():
+            out += some
+        status, said = pipe.exit_status(), pipe.stderr_tail()
+    finally:
+        link.close()
+    if status == 67:
+        raise not_deployed(host)
+    try:
+        found = dict(json.loads(out.decode()))
+    except ValueError:
+        why = (out.decode(errors="replace") + said)[-600:]
+        raise Trouble("the worker does not answer", host.name, why, hint=f"inv status --host {host.name}") from None
+    if failed := found.get("failed"):
+        raise Trouble(
+            failed["what"],
+            where=host.name,
+            why=failed["why"],
+            untouched="nothing was changed",
+            hint=_hint(host, failed["hint"]),
+            code=CODES.get(failed["code"], ERROR),
+        )
+    return found
+
+
+def current(host: Any) -> str:
+    """The run that is under way, or the last one that there was."""
+    link = connect(host.target)
+    try:
+        _, out, _ = link.send(
+            "systemctl list-units --plain --no-legend --state=active,activating 'stowage-backup@*' | sed 's/.*@\\([^.]*\\)\\..*/\\1/';"
+            f" ls {RUNS} 2>/dev/null | sort | tail -n 1",
+            iter(()),
+        )
+    finally:
+        link.close()
+    if not (found := out.decode().split()):
+        raise Trouble("there was no run yet", host.name, hint=f"inv backup --host {host.name}")
+    return str(found[0])
+
+
+def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
+    """The error at the end of a run, where there is one."""
+    code = int(end.get("code", 20))
+    if not code:
+        return None
+    dead = "\n".join(f"{name}: {why}" for name, why in (end.get("dead") or {}).items())
+    return Trouble(
+        end.get("what") or WORDS.get(code, "the run failed"),
+        where=host.name,
+        why="\n".join(part for part in (end.get("why", ""), dead) if part),
+        untouched=WORDS.get(code, ""),
+        hint=_hint(host, end.get("hint", "")) or f"inv backup.attach --host {host.name}",
+        code=code,
+    )
+
+
+def _hint(host: Any, hint: str) -> str:
+    return f"{hint} --host {host.name}" if hint.startswith("inv ") and "--host" not in hint else hint

@@ -1,0 +1,69 @@
+"""One run of the worker: `python3 -m worker ID`, as the unit starts it; or `look WHAT`, which only reads and answers in JSON."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from typing import Any
+
+from worker import backup, containers, finish, look, restore, verify
+from worker.errors import FAILED, INTERRUPTED, Failed
+from worker.job import Job
+
+DOES = {
+    "backup": (backup.run, backup.STEPS),
+    "restore": (restore.run, restore.STEPS),
+    "undo": (restore.undo, restore.STEPS),
+    "cleanup": (restore.cleanup, restore.STEPS),
+    "verify": (verify.run, verify.STEPS),
+}
+
+
+def main(argv: list[str]) -> int:
+    if argv[:1] == ["look"]:
+        return _look(json.loads(argv[1]))
+    run = argv[0]
+    job = Job.load(run, (*backup.STEPS, *restore.STEPS, *verify.STEPS))
+    signal.signal(signal.SIGTERM, _stopped)
+    do, _ = DOES[job.request["do"]]
+    failure: Failed | None = None
+    try:
+        if job.request["do"] != "verify":
+            restore.recover(job)
+        code = do(job)
+    except Failed as error:
+        code, failure = error.code, error
+    except KeyboardInterrupt:
+        code, failure = INTERRUPTED, Failed(INTERRUPTED, "stopped, as somebody asked")
+    except Exception as error:
+        code, failure = FAILED, Failed(FAILED, "a fault of the worker itself", f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+    finally:
+        containers.remove(run)
+        job.clear()
+    finish.told(job, code, failure)
+    return code
+
+
+def _look(request: dict[str, Any]) -> int:
+    try:
+        if request["ask"] == "stream":
+            look.stream(request)
+        else:
+            print(json.dumps(look.answer(request), default=str))
+    except Failed as error:
+        if request["ask"] == "stream":
+            print(error, file=sys.stderr)
+            return error.code
+        print(json.dumps({"failed": {"code": error.code, "what": error.what, "why": error.why, "hint": error.hint}}))
+    return 0
+
+
+def _stopped(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The drill: a set restored into a throwaway server of its own, from what the target gives, and compared to the last row."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+
+from worker import containers, postgres, restore, sets
+from worker.errors import VERIFY_FAILED, Failed
+from worker.job import Job
+
+PATIENCE = 120
+
+
+def run(job: Job, manifest: sets.Manifest, source: str) -> None:
+    """All databases: loaded, every count compared, every index checked against its table."""
+    names = [name for name in manifest.databases if name in restore.all_of(manifest)]
+    restore.fetch(job, manifest, source, names)
+    told = job.config["postgres"]
+    called = f"stowage-backup-{job.run}-server"
+    password = job.staging / ".drill"
+    password.touch(mode=0o600)
+    password.write_text(secrets.token_hex(16))
+    data = job.staging / "data"
+    data.mkdir(mode=0o700)
+    for path in (password, data):
+        job.hand_over(path)
+    # Its network leads nowhere; its files lie in the staging directory and go with it.
+    network = f"stowage-backup-{job.run}"
+    containers.must("network", "create", "--internal", "--label", f"{containers.LABEL}={job.run}", network)
+    try:
+        containers.must(
+            *("run", "-d", "--name", called, "--label", f"{containers.LABEL}={job.run}", "--network", network),
+            *("--user", told["owner"], "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/postgresql"),
+            *("--memory", str(job.config["memory"]), "--cpu-shares", "256", "--cap-drop", "ALL", "--pull", "never"),
+            *("-v", f"{data}:/var/lib/postgresql/data", "-v", f"{password}:/run/password:ro"),
+            *("-e", "PGDATA=/var/lib/postgresql/data", "-e", f"POSTGRES_USER={told['user']}"),
+            *("-e", "POSTGRES_PASSWORD_FILE=/run/password", "-e", "POSTGRES_DB=postgres", told["image"]),
+        )
+        containers.must("network", "connect", network, f"stowage-backup-{job.run}")
+        address = containers.docker(
+            "inspect", "-f", f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}', called
+        )
+        server = replace(job.server, address=address, password_file=str(password))
+        session = _connected(server)
+        postgres.merge_roles(session, restore.roles(job, manifest, source))
+        tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=job.passwords(password.read_text()))
+        for number, name in enumerate(names):
+            restore.load(job, session, manifest, name, name if name != "postgres" else "postgres__drill", number, tools)
+        for name in names:
+            there = name if name != "postgres" else "postgres__drill"
+            with server.connect(there) as inside:
+                if wrong := postgres.differences(manifest.databases[name]["contents"], postgres.contents(inside)):
+                    raise Failed(VERIFY_FAILED, f"{name} is not what the set says", "\n".join(wrong[:8]))
+                inside.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
+            tools.call("amcheck", "pg_amcheck", "--heapallindexed", "-d", postgres.connection(there))
+            job.journal.say(f"{name}: every row is there, every index agrees with its table")
+        session.close()
+    finally:
+        containers.remove(job.run)
+        containers.docker("network", "disconnect", "-f", network, f"stowage-backup-{job.run}")
+        containers.docker("network", "rm", network)
+
+
+def _connected(server: postgres.Server) -> postgres.Connection:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return server.connect()
+        except Failed as error:
+            if time.monotonic() > until:
+                raise Failed(VERIFY_FAILED, "the throwaway server does not start", error.why) from None
+            time.sleep(1)

@@ -1,0 +1,81 @@
+"""What is told at the end of a run: to the operator, to `inv status`, to Prometheus, and to whoever waits for silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from worker.errors import COPY_FAILED, OK, RETENTION_FAILED, Failed
+from worker.job import STATE, Job
+
+PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED)
+
+
+def told(job: Job, code: int, failure: Failed | None) -> None:
+    """The last line of the journal is the result; `last.json` keeps the last backup, and the last one that is a backup."""
+    more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
+    job.journal.write("end", code=code, dead=job.dead, **more)
+    if job.request["do"] != "backup":
+        return
+    before = last()
+    now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, **more}
+    only = job.request.get("only") or []
+    found = {**before, "last": now}
+    if code in PUBLISHED:
+        found["published"] = now
+        for component in only or job.config["components"]:
+            found[f"published_{component}"] = now
+    _write(STATE / "last.json", json.dumps(found))
+    if job.config["textfile"]:
+        _write(Path(job.config["textfile"]) / "stowage_backup.prom", _metrics(job, found), 0o644)
+    ping(job, "" if code in PUBLISHED else "/fail")
+
+
+def last() -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        return dict(json.loads((STATE / "last.json").read_text()))
+    return {}
+
+
+def ping(job: Job, what: str) -> None:
+    """Tells a service that raises an alarm on silence. A service that is away is no reason to fail."""
+    if job.config["ping"]:
+        with suppress(OSError, ValueError):
+            urllib.request.urlopen(job.config["ping"].rstrip("/") + what, timeout=10).close()
+
+
+def _metrics(job: Job, found: dict[str, Any]) -> str:
+    stack = f'stack="{job.stack}"'
+    lines = [
+        "# HELP stowage_backup_last_exit_code Exit code of the last backup; 0 is well, 21 lacks a copy.",
+        "# TYPE stowage_backup_last_exit_code gauge",
+        f"stowage_backup_last_exit_code{{{stack}}} {found['last']['code']}",
+        "# HELP stowage_backup_last_success_timestamp_seconds When the newest set of a component was published.",
+        "# TYPE stowage_backup_last_success_timestamp_seconds gauge",
+    ]
+    for component in job.config["components"]:
+        at = found.get(f"published_{component}", {}).get("at", 0)
+        lines.append(f'stowage_backup_last_success_timestamp_seconds{{{stack},component="{component}"}} {at:.0f}')
+    lines += [
+        "# HELP stowage_backup_target_up Whether a target took the last set.",
+        "# TYPE stowage_backup_target_up gauge",
+    ]
+    for one in job.config["targets"]:
+        up = int(one["name"] not in found["last"]["dead"] and found["last"]["code"] in PUBLISHED)
+        lines.append(f'stowage_backup_target_up{{{stack},target="{one["name"]}"}} {up}')
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    """Whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.new")
+    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)

@@ -1,0 +1,113 @@
+"""Questions that only read: the sets on each target, one set, what a restore would do. They take no lock."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from datetime import UTC, datetime
+from typing import Any
+
+from worker import restore, sets
+from worker.errors import RESTORE_REFUSED, Failed
+from worker.job import Job
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to `{"ask": "list" | "show" | "plan" | "leftovers", ...}`."""
+    job = Job.asked(request)
+    return {"list": _list, "show": _show, "plan": restore.plan, "leftovers": _leftovers, "pin": _pin}[request["ask"]](
+        job
+    )
+
+
+def _list(job: Job) -> dict[str, Any]:
+    """Every set, with the targets on which it is; a target that does not answer is told as such."""
+    found: dict[str, dict[str, Any]] = {}
+    dead = {}
+    chosen = job.request.get("from")
+    for target in (one for one in job.targets.values() if not chosen or one.name == chosen):
+        try:
+            for one in sets.list_sets(target, job.request.get("stack") or job.stack, job.keys):
+                row = found.setdefault(one.id, _row(one))
+                row["targets"][target.name] = one.reason or "whole"
+                row["pinned"] = row["pinned"] or one.pinned
+                row["verified"] = max(filter(None, (row["verified"], one.verified)), default=None)
+        except Failed as error:
+            dead[target.name] = f"{error.what} {error.why}".strip()
+    return {"sets": sorted(found.values(), key=lambda one: str(one["id"]), reverse=True), "dead": dead}
+
+
+def _row(one: sets.Summary) -> dict[str, Any]:
+    manifest = one.manifest
+    return {
+        "id": one.id,
+        "created": one.created.isoformat(timespec="seconds"),
+        "seconds": round((manifest.finished - manifest.created).total_seconds(), 1) if manifest else None,
+        "bytes": one.size,
+        "only": list(manifest.only) if manifest else [],
+        "databases": sorted(manifest.databases) if manifest else [],
+        "pinned": one.pinned,
+        "verified": one.verified,
+        "targets": {},
+    }
+
+
+def _show(job: Job) -> dict[str, Any]:
+    manifest, where = restore.find(job)
+    databases = {
+        name: {
+            "owner": one["owner"],
+            "bytes": one["bytes"],
+            "dump_bytes": one["dump_bytes"],
+            "tables": len(one["contents"]["rows"]),
+            "rows": sum(one["contents"]["rows"].values()),
+            "extensions": one["contents"]["extensions"],
+        }
+        for name, one in manifest.databases.items()
+    }
+    return {
+        "id": manifest.id,
+        "from": where,
+        "stack": manifest.stack,
+        "host": manifest.host,
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "finished": manifest.finished.isoformat(timespec="seconds"),
+        "only": list(manifest.only),
+        "versions": dict(manifest.versions),
+        "images": dict(manifest.images),
+        "server": dict(manifest.server),
+        "databases": databases,
+        "files": [one["path"] for one in manifest.config],
+        "parts": len(manifest.parts),
+        "bytes": sum(one.bytes for one in manifest.parts),
+    }
+
+
+def _leftovers(job: Job) -> dict[str, Any]:
+    return {"leftovers": restore.leftovers(job)}
+
+
+def _pin(job: Job) -> dict[str, Any]:
+    """A pin beside the set on every target that has it."""
+    found = []
+    for target in job.targets.values():
+        if any(one.id == job.request["set"] for one in sets.list_sets(target, job.stack, job.keys)):
+            sets.add_pin(target, job.stack, job.request["set"], job.keys, datetime.now(UTC), job.request.get("why", ""))
+            found.append(target.name)
+    if not found:
+        raise Failed(RESTORE_REFUSED, f"no target has the set {job.request['set']}", hint="inv backup.list")
+    return {"pinned": found}
+
+
+def stream(request: dict[str, Any]) -> None:
+    """A set as it lies on its target, as a tar archive on standard output; the manifest is its last member."""
+    job = Job.asked(request)
+    manifest, where = restore.find(job)
+    target, place = job.targets[where], sets.folder(manifest.stack, manifest.id)
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
+        for name in [*(one.name for one in manifest.parts), sets.MANIFEST]:
+            data = target.get(f"{place}/{name}")
+            entry = tarfile.TarInfo(f"{manifest.id}/{name}")
+            entry.size, entry.mtime = len(data), int(manifest.created.timestamp())
+            tar.addfile(entry, io.BytesIO(data))
