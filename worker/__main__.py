@@ -9,16 +9,17 @@ import traceback
 from typing import Any
 
 from worker import backup, containers, finish, look, restore, verify
-from worker.errors import FAILED, INTERRUPTED, Failed
+from worker.errors import FAILED, INTERRUPTED, RESTORE_FAILED, VERIFY_FAILED, Failed
 from worker.job import Job
 
 DOES = {
-    "backup": (backup.run, backup.STEPS),
-    "restore": (restore.run, restore.STEPS),
-    "undo": (restore.undo, restore.STEPS),
-    "cleanup": (restore.cleanup, restore.STEPS),
-    "verify": (verify.run, verify.STEPS),
+    "backup": (backup.run, FAILED),
+    "restore": (restore.run, RESTORE_FAILED),
+    "undo": (restore.undo, RESTORE_FAILED),
+    "cleanup": (restore.cleanup, RESTORE_FAILED),
+    "verify": (verify.run, VERIFY_FAILED),
 }
+"""What can be asked for, and the exit code of a fault in it."""
 
 
 def main(argv: list[str]) -> int:
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
     run = argv[0]
     job = Job.load(run, (*backup.STEPS, *restore.STEPS, *verify.STEPS))
     signal.signal(signal.SIGTERM, _stopped)
-    do, _ = DOES[job.request["do"]]
+    do, faulty = DOES[job.request["do"]]
     failure: Failed | None = None
     try:
         if job.request["do"] != "verify":
@@ -38,7 +39,8 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         code, failure = INTERRUPTED, Failed(INTERRUPTED, "stopped, as somebody asked")
     except Exception as error:
-        code, failure = FAILED, Failed(FAILED, "a fault of the worker itself", f"{type(error).__name__}: {error}")
+        code = faulty
+        failure = Failed(code, "a fault of the worker itself", f"{type(error).__name__}: {error}")
         traceback.print_exc()
     finally:
         containers.remove(run)

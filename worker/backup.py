@@ -165,9 +165,9 @@ def _database(
             streams[stream] = tuple(writer.write(stream, _shown(job, _tar(folder.parent, folder.name), size)))
             tools.finish("check", check)
             entries = sum(line[:1].isdigit() for line in listed.result().splitlines())
-            if not entries:
-                raise Failed(FAILED, f"the dump of {name} is empty")
             contents = counted.result()
+            if not entries and contents["rows"]:
+                raise Failed(FAILED, f"the dump of {name} is empty", f"the database has {len(contents['rows'])} tables")
     shutil.rmtree(folder)
     return {"contents": contents, "entries": entries, "dump_bytes": size}
 

@@ -22,10 +22,11 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
     password = job.staging / ".drill"
     password.touch(mode=0o600)
     password.write_text(secrets.token_hex(16))
+    access = job.staging / ".hba"
+    access.write_text("local all all trust\nhost all all all scram-sha-256\n")
     data = job.staging / "data"
     data.mkdir(mode=0o700)
-    for path in (password, data):
-        job.hand_over(path)
+    job.hand_over(password, access, data)
     # Its network leads nowhere; its files lie in the staging directory and go with it.
     network = f"stowage-backup-{job.run}"
     containers.must("network", "create", "--internal", "--label", f"{containers.LABEL}={job.run}", network)
@@ -34,9 +35,10 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
             *("run", "-d", "--name", called, "--label", f"{containers.LABEL}={job.run}", "--network", network),
             *("--user", told["owner"], "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/postgresql"),
             *("--memory", str(job.config["memory"]), "--cpu-shares", "256", "--cap-drop", "ALL", "--pull", "never"),
-            *("-v", f"{data}:/var/lib/postgresql/data", "-v", f"{password}:/run/password:ro"),
+            *("-v", f"{data}:/var/lib/postgresql/data", "-v", f"{password}:/run/password:ro", "-v", f"{access}:/run/hba:ro"),
             *("-e", "PGDATA=/var/lib/postgresql/data", "-e", f"POSTGRES_USER={told['user']}"),
             *("-e", "POSTGRES_PASSWORD_FILE=/run/password", "-e", "POSTGRES_DB=postgres", told["image"]),
+            *("postgres", "-c", "listen_addresses=*", "-c", "hba_file=/run/hba"),
         )
         containers.must("network", "connect", network, f"stowage-backup-{job.run}")
         address = containers.docker(
@@ -53,8 +55,10 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
             with server.connect(there) as inside:
                 if wrong := postgres.differences(manifest.databases[name]["contents"], postgres.contents(inside)):
                     raise Failed(VERIFY_FAILED, f"{name} is not what the set says", "\n".join(wrong[:8]))
-                inside.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
-            tools.call("amcheck", "pg_amcheck", "--heapallindexed", "-d", postgres.connection(there))
+                # In a schema of its own: a database's search_path may lead nowhere.
+                inside.execute("CREATE SCHEMA stowage_drill")
+                inside.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA stowage_drill")
+            tools.call("amcheck", "pg_amcheck", "--heapallindexed", postgres.connection(there))
             job.journal.say(f"{name}: every row is there, every index agrees with its table")
         session.close()
     finally:

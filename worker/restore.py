@@ -213,7 +213,10 @@ def run(job: Job) -> int:
         _refuse(session, manifest, list(names.values()))
     try:
         with job.journal.step("fetch"):
-            fetch(job, manifest, source, list(names))
+            try:
+                fetch(job, manifest, source, list(names))
+            except Failed as error:
+                raise error.coded(RESTORE_REFUSED) from None
         record.scratch = {scratch[name]: to for name, to in names.items()}
         record.save()
         with job.journal.step("roles"):
