@@ -40,8 +40,10 @@ def nginx(host: Any) -> Wanted:
             hint="see inventory/group_vars/weatherlearn.yml",
         )
     # Proven by the very program that will read it; the directory is bound, since a renamed file stays the old one inside.
+    # By name, so that what a cut run has left of it goes with the next one.
     check = (
-        f"docker run --rm --network none --read-only --tmpfs /tmp -u {owner.uid}:{owner.uid} -v {HERE}:{INSIDE}:ro"
+        "docker rm -f stowage-nginx-check >/dev/null 2>&1 || :; "
+        f"docker run --rm --name stowage-nginx-check --network none --read-only --tmpfs /tmp -u {owner.uid}:{owner.uid} -v {HERE}:{INSIDE}:ro"
         f" --entrypoint nginx {quote(reference)} -t -q -c {INSIDE}/$(basename {{}})"
     )
     certificates = _certificates(host)
