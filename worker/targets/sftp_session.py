@@ -55,6 +55,9 @@ class Session:
         try:
             self._transport.auth_publickey(user, key)
         except paramiko.AuthenticationException:
+            # Paramiko says the same of a line that broke meanwhile.
+            if not self.alive():
+                raise EOFError("the connection broke at the login") from None
             hint = f"the public half belongs into authorized_keys of {user}"
             raise Failed(REFUSED, f"{name}: the server lets {user} not in with this key", hint=hint) from None
 
