@@ -32,11 +32,18 @@ def stamp_of(id: str) -> datetime:
     return datetime.strptime(id.partition("-")[0], STAMP).replace(tzinfo=UTC)
 
 
+def shelf(stack: str) -> str:
+    """Where the sets of a stack lie, with a slash at the end."""
+    if not STACK.fullmatch(stack):
+        raise Failed(USAGE, f"{stack!r} cannot be a stack", why="it has to be a word of a-z, 0-9 and -")
+    return f"{stack}/sets/"
+
+
 def folder(stack: str, id: str) -> str:
     """Where a set lies, without a slash at the end."""
-    if not STACK.fullmatch(stack) or not ID.fullmatch(id):
-        raise Failed(USAGE, f"{stack}/{id} cannot be a set", why="a set is called STACK and 20261121T090000Z-a1b2c3")
-    return f"{stack}/sets/{id}"
+    if not ID.fullmatch(id):
+        raise Failed(USAGE, f"{id!r} cannot be a set", why="a set is called like 20261121T090000Z-a1b2c3")
+    return shelf(stack) + id
 
 
 def word(name: str) -> str:

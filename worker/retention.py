@@ -53,13 +53,13 @@ def plan(
     """
     seen = list(summaries)
     valid = [one for one in seen if one.valid and one.manifest is not None]
-    keep = {one.id: f"{one.reason}, retention leaves it alone" for one in seen if not one.valid}
+    sweep = [one for one in seen if one.reason == UNFINISHED and not one.pinned and _forsaken(one, now)]
+    keep = {one.id: f"{one.reason}, retention leaves it alone" for one in seen if not one.valid and one not in sweep}
     keep |= {one.id: "pinned" for one in seen if one.pinned}
     for group in _groups(valid).values():
         for one, why in _kept(group, now, timedelta(days=days), keep_at_least):
             keep.setdefault(one.id, why)
     remove = [one for one in valid if one.id not in keep]
-    sweep = [one for one in seen if one.reason == UNFINISHED and not one.pinned and _forsaken(one, now)]
     refused = _refused(seen, valid, remove, now, allow_many)
     if refused:
         return Plan(keep=keep, refused=refused)

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.errors import FAILED, Failed
 from worker.keys import Keys
-from worker.manifest import ID, STAMP, Manifest, folder, new_id, stamp_of, word
+from worker.manifest import ID, STAMP, Manifest, folder, new_id, shelf, stamp_of, word
 from worker.parts import Part, PartReader, PartWriter
 from worker.seals import DAMAGED, Unfit, seal, unseal
 from worker.targets import Entry, Exists, Missing, Target
@@ -33,6 +33,7 @@ __all__ = [
     "new_id",
     "publish",
     "seal",
+    "shelf",
     "stamp_of",
     "unseal",
     "word",
@@ -101,7 +102,7 @@ def publish(target: Target, data: bytes) -> None:
 def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
     """Every set beneath the stack's prefix, newest first; Failed when the listing could not be had whole."""
     found: dict[str, list[Entry]] = {}
-    above = f"{stack}/sets/"
+    above = shelf(stack)
     for entry in target.list(above):
         id, slash, _ = entry.key[len(above) :].partition("/")
         if slash and ID.fullmatch(id):

@@ -18,7 +18,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 
 from worker.errors import FAILED, REFUSED, Failed
 from worker.targets import base
-from worker.targets.base import Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
+from worker.targets.base import PARTIAL, Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
 from worker.targets.s3_rules import dangers
 
 KNOCK = 3.0
@@ -29,7 +29,11 @@ STYLE = {"addressing_style": "path"}
 CHECKSUMS = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 TAKEN = {"412", "PreconditionFailed"}
-BUSY = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable", "OperationAborted", "IncompleteBody"}
+BUSY = {"RequestTimeout", "SlowDown", "OperationAborted", "IncompleteBody", "ConditionalRequestConflict"}
+
+
+class NobodyHome(OSError):
+    """No node of a target opens its door."""
 
 
 class S3Target:
@@ -88,7 +92,8 @@ class S3Target:
             more["ContinuationToken"] = page["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
-        self._ask(f"{key} cannot be deleted", lambda client: client.delete_object(**self._of(checked(key))))
+        checked(key.removesuffix(PARTIAL))
+        self._ask(f"{key} cannot be deleted", lambda client: client.delete_object(**self._of(key)))
 
     def probe(self) -> Probe:
         return base.probe(self)
@@ -144,8 +149,10 @@ class S3Target:
         with self._lock:
             if not self._knocked:
                 turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
-                self._best = next((one for one in turns if _opens(self._endpoints[one])), (self._best + 1) % len(turns))
-                self._knocked = True
+                opens = next((one for one in turns if _opens(self._endpoints[one])), None)
+                if opens is None:
+                    raise NobodyHome(f"nobody answers at {' or '.join(self._endpoints)}")
+                self._best, self._knocked = opens, True
             return self._endpoints[self._best]
 
     def _distrust(self, endpoint: str) -> None:

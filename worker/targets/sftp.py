@@ -122,10 +122,11 @@ class SftpTarget:
             try:
                 answer = act(session)
             except Exception as error:
-                if broken(error):
+                if broken(error) or not session.alive():
                     session.close()
-                else:
-                    self._idle.put(session)
+                    # Of a line that broke Paramiko has a dozen words, one of them a bare OSError.
+                    raise EOFError(str(error) or "the connection broke") from None
+                self._idle.put(session)
                 raise
             self._idle.put(session)
             return answer

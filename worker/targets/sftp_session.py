@@ -43,10 +43,10 @@ class Session:
                 raise Failed(REFUSED, f"{name}: {host} is not the machine that was known", why="its host key differs")
             self._transport.set_keepalive(15)
             self._log_in(name, user, key)
-            channel = self._transport.open_session(timeout=CONNECT)
-            channel.settimeout(SILENCE)
-            channel.invoke_subsystem("sftp")
-            self.sftp = Client(channel)
+            self._channel = self._transport.open_session(timeout=CONNECT)
+            self._channel.settimeout(SILENCE)
+            self._channel.invoke_subsystem("sftp")
+            self.sftp = Client(self._channel)
         except BaseException:
             self._transport.close()
             raise
@@ -55,11 +55,14 @@ class Session:
         try:
             self._transport.auth_publickey(user, key)
         except paramiko.AuthenticationException:
+            # Paramiko says the same of a line that broke meanwhile.
+            if not self._transport.is_active():
+                raise EOFError("the connection broke at the login") from None
             hint = f"the public half belongs into authorized_keys of {user}"
             raise Failed(REFUSED, f"{name}: the server lets {user} not in with this key", hint=hint) from None
 
     def alive(self) -> bool:
-        return self._transport.is_active()
+        return self._transport.is_active() and not self._channel.closed
 
     def close(self) -> None:
         self._transport.close()

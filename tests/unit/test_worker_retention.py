@@ -1,0 +1,241 @@
+"""Retention: whatever is lost, a set that is as good stays; and in doubt nothing goes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from worker import sets
+from worker.errors import FAILED, RETENTION_FAILED, Failed
+from worker.keys import Keys
+from worker.manifest import Manifest
+from worker.retention import GRACE, carry_out, plan, sweep_canaries
+from worker.sets import Part, Summary, folder, list_sets, publish
+from worker.targets import Entry, PathTarget
+
+NOW = datetime(2026, 11, 21, 9, 0, 0, tzinfo=UTC)
+DAYS = 30
+ALL = ("postgres", "config")
+
+
+def summary(
+    age: float,
+    only: tuple[str, ...] = (),
+    *,
+    reason: str = "",
+    verified: bool = False,
+    pinned: bool = False,
+    number: int = 0,
+) -> Summary:
+    created = NOW - timedelta(days=age)
+    id = f"{created:%Y%m%dT%H%M%SZ}-{number:06x}"
+    made = Manifest(id, "lab", "h", created, created, only=only, components={one: {} for one in only or ALL})
+    entries = (Entry(f"lab/sets/{id}/manifest.json", 1, created),)
+    return Summary(id, entries, None if reason else made, reason, "why", NOW if verified else None, pinned)
+
+
+def ages(some_sets: tuple[Summary, ...]) -> list[int]:
+    return sorted(round((NOW - one.created).days) for one in some_sets)
+
+
+SUMMARIES = some.lists(
+    some.builds(
+        summary,
+        some.integers(0, 90),
+        some.sampled_from([(), (), ("postgres",), ("config",)]),
+        reason=some.sampled_from(["", "", "", "", "forged", "damaged", "unfinished"]),
+        verified=some.booleans(),
+        pinned=some.sampled_from([False, False, False, True]),
+    ),
+    max_size=40,
+).map(
+    lambda made: [
+        Summary(f"{one.id[:-6]}{n:06x}", one.entries, one.manifest, one.reason, one.why, one.verified, one.pinned)
+        for n, one in enumerate(made)
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(seen=SUMMARIES, days=some.integers(1, 60))
+def test_what_stays_is_always_enough(seen: list[Summary], days: int) -> None:
+    made = plan(seen, NOW, days, allow_many=True)
+    assert not made.refused
+    gone = {one.id for one in made.remove}
+    told = [*gone, *made.keep, *(one.id for one in made.sweep)]
+    assert sorted(told) == sorted(one.id for one in seen)
+    for one in made.remove:
+        assert one.valid and not one.pinned and NOW - one.created >= timedelta(days=days)
+    groups = [[one for one in seen if one.complete]]
+    groups += [[one for one in seen if one.manifest and component in one.manifest.components] for component in ALL]
+    for group in groups:
+        stay = [one for one in group if one.id not in gone]
+        assert len(stay) >= min(len(group), 3)
+        old = [one for one in group if NOW - one.created >= timedelta(days=days)]
+        assert not old or any(one in stay for one in old)
+        newest_verified = max((one.created for one in group if one.verified), default=None)
+        assert newest_verified is None or any(one.verified and one.created == newest_verified for one in stay)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seen=SUMMARIES)
+def test_what_is_done_twice_is_done_once(seen: list[Summary]) -> None:
+    first = plan(seen, NOW, DAYS, allow_many=True)
+    left = [one for one in seen if one not in first.remove and one not in first.sweep]
+    second = plan(left, NOW, DAYS, allow_many=True)
+    assert not second.remove and not second.sweep
+
+
+def test_daily_sets_of_a_long_time_lose_one_a_day() -> None:
+    made = plan([summary(age) for age in range(32)], NOW, DAYS)
+    assert ages(made.remove) == [31]
+    assert list(made.keep.values()).count("younger than 30 days") == 30
+    assert "the newest that is 30 days old" in made.keep.values()
+
+
+def test_an_old_set_stays_while_the_next_is_still_young() -> None:
+    assert not plan([summary(35), summary(25), summary(20), summary(10)], NOW, DAYS).remove
+
+
+def test_sets_that_only_have_one_component_make_no_complete_one_go() -> None:
+    partial = [summary(age, (one,), number=number) for age in range(0, 60, 2) for number, one in enumerate(ALL)]
+    made = plan([*partial, summary(61), summary(70), summary(80), summary(90)], NOW, DAYS)
+    assert ages(made.remove)[-1] == 90
+    assert [one for one in made.remove if one.complete] == [summary(90)]
+
+
+def test_a_damaged_or_forged_set_neither_counts_nor_goes() -> None:
+    bad = [summary(age, reason=reason, number=9) for age, reason in enumerate(["damaged", "forged", "replayed"] * 5)]
+    made = plan([*bad, summary(40), summary(41), summary(42)], NOW, DAYS)
+    assert not made.remove and not made.sweep
+    assert "forged, retention leaves it alone" in made.keep.values()
+
+
+def test_a_pinned_and_the_last_verified_set_stay() -> None:
+    made = plan(
+        [summary(age) for age in range(10)]
+        + [summary(50, verified=True), summary(60, verified=True), summary(70, pinned=True), summary(31)],
+        NOW,
+        DAYS,
+    )
+    assert ages(made.remove) == [60]
+    assert {"pinned", "the newest that passed a check"} < set(made.keep.values())
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ([summary(age) for age in range(31, 60)], "26 of 29 sets would go, more than 50%"),
+        ([*(summary(age) for age in range(40)), summary(-0.1)], "check the clock"),
+        ([*(summary(age) for age in range(40)), summary(-0.1, reason="unfinished")], "check the clock"),
+        ([*(summary(age) for age in range(40)), summary(50, reason="unreadable")], "could not be read"),
+    ],
+)
+def test_in_doubt_nothing_goes(seen: list[Summary], why: str, tmp_path: Path) -> None:
+    made = plan(seen, NOW, DAYS)
+    assert why in made.refused and not made.remove and not made.sweep
+    with pytest.raises(Failed, match="nothing was removed") as told:
+        carry_out(PathTarget("here", str(tmp_path)), "lab", made)
+    assert told.value.code == RETENTION_FAILED and why in told.value.why
+
+
+def test_only_leftovers_that_nobody_can_still_be_writing_are_swept() -> None:
+    old, young = summary(3, reason="unfinished"), summary(1, reason="unfinished")
+    busy = Summary(old.id[:-1] + "f", (Entry("lab/x", 1, NOW - timedelta(hours=1)),), None, "unfinished")
+    pinned = summary(9, reason="unfinished", pinned=True)
+    assert plan([old, young, busy, pinned], NOW, DAYS).sweep == (old,)
+
+
+# With real sets on a real target.
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return Keys(subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout)
+
+
+class Watched(PathTarget):
+    """Counts what is deleted, and may refuse it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("here", str(path), device=lambda path: hash(path))
+        self.deleted: list[str] = []
+        self.fails_after = 10**6
+
+    def delete(self, key: str) -> None:
+        if len(self.deleted) >= self.fails_after:
+            raise Failed(FAILED, "here: access denied")
+        self.deleted.append(key)
+        super().delete(key)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def put(target: PathTarget, keys: Keys, age: int, number: int = 0, stack: str = "lab") -> str:
+    created = NOW - timedelta(days=age)
+    id = f"{created:%Y%m%dT%H%M%SZ}-{number:06x}"
+    parts = tuple(Part(f"pg/app.{n:05d}", 3, 3, "a" * 64, "a" * 64) for n in range(3))
+    for one in parts:
+        target.put(f"{folder(stack, id)}/{one.name}", b"abc")
+    publish(target, Manifest(id, stack, "h", created, created, components={"postgres": {"pg/app": parts}}).signed(keys))
+    return id
+
+
+def names(target: PathTarget) -> Iterator[str]:
+    return (entry.key for entry in target.list(""))
+
+
+def test_a_set_goes_by_its_manifest_first_and_nothing_else_goes(target: Watched, keys: Keys) -> None:
+    ids = [put(target, keys, age) for age in (1, 2, 3, 31, 32)]
+    other = put(target, keys, 32, stack="lab-two")
+    sets.add_verified(target, "lab", ids[0], keys, NOW, passed=True)
+    before = set(names(target))
+    done = carry_out(target, "lab", plan(list_sets(target, "lab", keys), NOW, DAYS))
+    gone = before - set(names(target))
+    assert target.deleted[0] == f"lab/sets/{ids[4]}/manifest.json"
+    assert gone == set(target.deleted) and all(key.startswith(f"lab/sets/{ids[4]}/") for key in gone)
+    assert (done.sets, done.objects) == (1, 4)
+    assert any(other in key for key in names(target))
+
+
+def test_what_a_broken_off_run_left_is_swept_by_a_later_one(target: Watched, keys: Keys) -> None:
+    for age in (1, 2, 3, 31):
+        put(target, keys, age)
+    id = put(target, keys, 32)
+    target.fails_after = 2
+    with pytest.raises(Failed, match="access denied, after 2 objects") as told:
+        carry_out(target, "lab", plan(list_sets(target, "lab", keys), NOW, DAYS))
+    assert told.value.code == RETENTION_FAILED
+    assert next(one for one in list_sets(target, "lab", keys) if one.id == id).reason == "unfinished"
+    target.fails_after = 10**6
+    # The files are of the real now, not of the test's; by then the grace is over.
+    later = datetime.now(UTC) + GRACE + timedelta(minutes=1)
+    done = carry_out(target, "lab", plan(list_sets(target, "lab", keys), later, 10**5))
+    assert done.sets == 1 and not [key for key in names(target) if id in key]
+
+
+def test_a_leftover_that_was_finished_since_is_not_swept(target: Watched, keys: Keys) -> None:
+    id = put(target, keys, 5)
+    manifest = target.get(f"lab/sets/{id}/manifest.json")
+    target.delete(f"lab/sets/{id}/manifest.json")
+    made = plan(list_sets(target, "lab", keys), datetime.now(UTC) + 2 * GRACE, DAYS)
+    assert [one.id for one in made.sweep] == [id]
+    publish(target, manifest)
+    assert carry_out(target, "lab", made).sets == 0
+    assert next(list_sets(target, "lab", keys)).valid
+
+
+def test_canaries_of_writers_that_may_not_delete_are_swept(target: Watched) -> None:
+    target.put("canary-0123456789ab", b"x")
+    assert sweep_canaries(target, datetime.now(UTC)) == 0
+    assert sweep_canaries(target, datetime.now(UTC) + GRACE + timedelta(hours=1)) == 1
+    assert list(names(target)) == []

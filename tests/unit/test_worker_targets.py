@@ -1,0 +1,301 @@
+"""Targets, as far as this machine's own disk and the words of a configuration go."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from worker.errors import FAILED, REFUSED, USAGE, Failed
+from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, S3Target, base, checked, make
+from worker.targets.base import Probe, with_patience
+from worker.targets.s3_rules import dangers, expiries
+
+SECRET = "SENTINEL-secret-key"
+S3 = {
+    "kind": "s3",
+    "name": "away",
+    "endpoints": ["http://127.0.0.1:1"],
+    "bucket": "backups",
+    "prefix": "prod",
+    "access_key": "SENTINEL-access",
+    "secret_key": SECRET,
+}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> PathTarget:
+    return PathTarget("drive", str(tmp_path), device=lambda path: hash(path))
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a//b", "a/", "../a", "a/../b", ".", "a/.", "a b", "ä", "a\n", "a\\b", "x" * 201, "a.partial"]
+)
+def test_a_key_that_is_not_plain_is_refused_by_every_call(target: PathTarget, key: str) -> None:
+    for call in (lambda: target.put(key, b""), lambda: target.get(key), lambda: target.stat(key)):
+        with pytest.raises(Failed, match="cannot be the name") as told:
+            call()
+        assert told.value.code == USAGE
+    if not key.endswith(PARTIAL):
+        with pytest.raises(Failed):
+            target.delete(key)
+
+
+@given(key=some.text(max_size=30))
+def test_a_key_that_passes_stays_beneath_its_root(key: str) -> None:
+    try:
+        checked(key)
+    except Failed:
+        return
+    assert os.path.normpath(f"/root/{key}") == f"/root/{key}"
+
+
+def test_what_is_put_is_there_for_its_owner_only_and_replaces_what_was(target: PathTarget, tmp_path: Path) -> None:
+    target.put("lab/sets/x/manifest.json", b"one")
+    target.put("lab/sets/x/manifest.json", b"two")
+    assert target.get("lab/sets/x/manifest.json") == b"two"
+    assert target.stat("lab/sets/x/manifest.json") == 3
+    assert (tmp_path / "lab/sets/x/manifest.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o700
+    assert sorted(one.name for one in (tmp_path / "lab/sets/x").iterdir()) == ["manifest.json"]
+
+
+def test_what_is_absent_is_missing_and_no_error_to_delete(target: PathTarget) -> None:
+    with pytest.raises(Missing, match="drive: a/b cannot be read"):
+        target.get("a/b")
+    assert target.stat("a/b") is None
+    target.delete("a/b")
+    target.put("a", b"")
+    assert target.stat("a/b") is None
+
+
+def test_if_absent_replaces_nothing(target: PathTarget) -> None:
+    target.put("a/b", b"one", if_absent=True)
+    with pytest.raises(Exists):
+        target.put("a/b", b"two", if_absent=True)
+    assert target.get("a/b") == b"one"
+    assert [one.key for one in target.list("")] == ["a/b"]
+
+
+def test_of_many_at_once_one_is_first(target: PathTarget) -> None:
+    lost: list[int] = []
+
+    def put(number: int) -> None:
+        try:
+            target.put("a/b", b"%d" % number, if_absent=True)
+        except Exists:
+            lost.append(number)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(lost) == 7 and int(target.get("a/b")) not in lost
+
+
+def test_a_listing_has_every_key_of_a_prefix_and_no_other(target: PathTarget) -> None:
+    keys = ["a/b/1", "a/b/2", "a/bc/3", "a-b/4"]
+    for key in keys:
+        target.put(key, key.encode())
+    assert sorted(one.key for one in target.list("")) == sorted(keys)
+    assert [one.key for one in target.list("a/b/")] == ["a/b/1", "a/b/2"]
+    assert [one.key for one in target.list("a/b")] == ["a/b/1", "a/b/2", "a/bc/3"]
+    assert list(target.list("nothing/here/")) == []
+    one = next(target.list("a/b/1"))
+    assert one.size == 5 and abs(one.modified - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_an_unfinished_file_is_listed_as_such_and_can_be_swept(target: PathTarget, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / f"a/b.0123abcd{PARTIAL}").write_bytes(b"half")
+    assert [one.key for one in target.list("a/")] == [f"a/b.0123abcd{PARTIAL}"]
+    target.delete(f"a/b.0123abcd{PARTIAL}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_folders_go_with_their_last_object_and_the_root_stays(target: PathTarget, tmp_path: Path) -> None:
+    target.put("a/b/c", b"")
+    target.put("a/d", b"")
+    target.delete("a/b/c")
+    assert sorted(one.name for one in (tmp_path / "a").iterdir()) == ["d"]
+    target.delete("a/d")
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("others", [["/"], ["/mnt/drive1"], ["/mnt/drive2", "/mnt/drive1"]])
+def test_a_folder_on_the_disk_that_it_saves_is_never_written(tmp_path: Path, others: list[str]) -> None:
+    devices = {str(tmp_path): 1, "/": 2, **dict.fromkeys(others, 1)}
+    target = PathTarget("drive", str(tmp_path), others, device=lambda path: devices.get(path, 3))
+    (tmp_path / "there").write_bytes(b"x")
+    for call in (lambda: target.put("a", b""), target.probe, target.check_rules):
+        with pytest.raises(Failed, match="would die with what it saves") as told:
+            call()
+        assert told.value.code == REFUSED and "findmnt" in told.value.hint
+    # To restore from it is another matter.
+    assert target.get("there") == b"x"
+
+
+def test_the_real_device_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="would die"):
+        PathTarget("drive", str(tmp_path), [str(tmp_path.parent)]).put("a", b"")
+    with pytest.raises(Failed, match="which disk"):
+        PathTarget("drive", "/dev/shm", [str(tmp_path / "nothing")]).put("a", b"")
+
+
+def test_a_drive_that_is_not_there_is_no_empty_target(tmp_path: Path) -> None:
+    target = PathTarget("drive", str(tmp_path / "gone"), device=lambda path: hash(path))
+    for call in (lambda: list(target.list("")), lambda: target.stat("a"), lambda: target.put("a", b""), target.probe):
+        with pytest.raises(Failed, match="gone is not there"):
+            call()
+
+
+def test_what_is_too_large_is_neither_written_nor_read(target: PathTarget, tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="too large"):
+        target.put("a", bytes(LARGEST + 1))
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(Failed, match="too large"):
+        target.get("huge")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(target: PathTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Failed, match="No space left") as told:
+        target.put("a", b"x")
+    assert "df -h" in told.value.hint
+    assert list(target.list("")) == []
+
+
+def test_a_probe_tells_what_a_target_can_and_leaves_nothing(target: PathTarget) -> None:
+    assert target.probe() == Probe(conditional=True, deletes=True)
+    assert list(target.list("")) == []
+
+
+def test_a_writer_that_may_not_delete_passes_the_probe(target: PathTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(key: str) -> None:
+        raise Failed(FAILED, "access denied")
+
+    monkeypatch.setattr(target, "delete", denied)
+    assert target.probe() == Probe(conditional=True, deletes=False)
+    assert [one.key[:7] for one in target.list("")] == ["canary-"]
+
+
+def test_a_target_that_gives_other_bytes_back_fails_the_probe(
+    target: PathTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "get", lambda key: b"other")
+    with pytest.raises(Failed, match="not what is read back") as told:
+        target.probe()
+    assert told.value.code == REFUSED
+    assert list(target.list("")) == []
+
+
+def test_bad_luck_is_tried_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(base.time, "sleep", slept.append)
+    luck: list[Exception | None] = [OSError("once"), OSError("twice"), None]
+
+    def act() -> str:
+        if error := luck.pop(0):
+            raise error
+        return "done"
+
+    assert with_patience(act, lambda error: True) == "done"
+    assert slept == [0.5, 1.0]
+    luck = [OSError("again")] * 9
+    with pytest.raises(OSError, match="again"):
+        with_patience(act, lambda error: True)
+    assert len(luck) == 4
+    luck = [ValueError("no luck needed")]
+    with pytest.raises(ValueError, match="no luck"):
+        with_patience(act, lambda error: isinstance(error, OSError))
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({**S3, "kind": "ftp"}, "there is no kind 'ftp'"),
+        ({key: one for key, one in S3.items() if key != "bucket"}, "bucket is missing"),
+        ({**S3, "buckets": "x"}, "buckets is unknown"),
+        ({"kind": "path", "name": "x", "path": "/x", "device": 1}, "device is unknown"),
+        ({**S3, "prefix": "../x"}, "cannot be the name"),
+        (
+            {
+                "kind": "sftp",
+                "name": "x",
+                "host": "h",
+                "port": 22,
+                "user": "u",
+                "key": SECRET,
+                "host_key": "",
+                "path": "",
+            },
+            "private key cannot be read",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_told_by_its_name_and_no_secret(config: dict[str, Any], why: str) -> None:
+    with pytest.raises(Failed) as told:
+        make(config)
+    assert why in str(told.value) and told.value.code == USAGE
+    assert SECRET not in str(told.value) and SECRET not in repr(told.value)
+
+
+def test_a_target_is_made_of_its_configuration_and_shows_no_secret(tmp_path: Path) -> None:
+    made = make(S3)
+    assert isinstance(made, S3Target) and made.name == "away"
+    assert "SENTINEL" not in repr(made)
+    assert isinstance(make({"kind": "path", "name": "x", "path": str(tmp_path), "not_on": ["/mnt"]}), PathTarget)
+
+
+def test_a_dead_bucket_is_one_error_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
+    with pytest.raises(Failed, match="away: a cannot be written") as told:
+        make(S3).put("a", b"x")
+    assert "SENTINEL" not in str(told.value) and "127.0.0.1:1" in told.value.why
+    assert told.value.__cause__ is None
+
+
+RULE = {"ID": "r", "Status": "Enabled", "Expiration": {"Days": 30}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused"),
+    [
+        ({**RULE}, True),
+        ({**RULE, "Prefix": "prod/"}, True),
+        ({**RULE, "Filter": {"Prefix": "pr"}}, True),
+        ({**RULE, "Filter": {"Prefix": "prod/lab/sets/"}}, True),
+        ({**RULE, "Filter": {"And": {"Prefix": "prod/", "ObjectSizeGreaterThan": 1}}}, True),
+        ({**RULE, "Expiration": {"Date": datetime(2030, 1, 1, tzinfo=UTC)}}, True),
+        ({**RULE, "Filter": {"Prefix": "production/"}}, False),
+        ({**RULE, "Filter": {"Prefix": "logs/"}}, False),
+        ({**RULE, "Filter": {"Tag": {"Key": "a", "Value": "b"}}}, False),
+        ({**RULE, "Filter": {"And": {"Prefix": "prod/", "Tags": [{"Key": "a", "Value": "b"}]}}}, False),
+        ({**RULE, "Status": "Disabled"}, False),
+        ({**RULE, "Expiration": {"ExpiredObjectDeleteMarker": True}}, False),
+        ({"ID": "r", "Status": "Enabled", "NoncurrentVersionExpiration": {"NoncurrentDays": 30}}, False),
+        ({"ID": "r", "Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}, False),
+    ],
+)
+def test_only_a_rule_that_deletes_our_objects_is_a_danger(rule: dict[str, Any], refused: bool) -> None:
+    assert bool(list(expiries(rule, "prod/"))) == refused
+
+
+def test_rules_that_cannot_be_read_are_not_taken_for_none() -> None:
+    def denied(what: str, act: Any) -> Any:
+        raise Failed(FAILED, what, why="AccessDenied: Access Denied.")
+
+    with pytest.raises(Failed, match="lifecycle rules cannot be read") as told:
+        dangers(denied, "backups", "prod/")
+    assert told.value.code == REFUSED and "s3:GetLifecycleConfiguration" in told.value.hint
