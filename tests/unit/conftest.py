@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import hypothesis
 import pytest
 
 from converge import plan as planning
@@ -27,6 +28,10 @@ from converge.role import Role
 from converge.root_shell import RootShell
 from converge.secret import Secret
 from roles.settings import Settings
+
+# A machine that has other work is slow; that is no fault of what is tested.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
