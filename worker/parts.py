@@ -13,8 +13,8 @@ from worker.errors import FAILED, VERIFY_FAILED, Failed
 from worker.keys import Keys
 from worker.targets import LARGEST, Missing, Target
 
-# Half of the largest object: with whole ones a run with an SFTP target was seen to need 504 MB.
-PLAIN = (LARGEST >> 1) - (32 << 10)
+# What age adds to it stays beneath the largest object.
+PLAIN = LARGEST - (32 << 10)
 
 
 @dataclass(frozen=True)
