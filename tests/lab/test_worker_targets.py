@@ -579,3 +579,10 @@ def test_keys_of_every_usual_kind_let_in(sshd: Sshd, tmp_path: Path) -> None:
         with (sshd.folder / "authorized").open("a") as file:
             file.write((tmp_path / f"{kind}.pub").read_text())
         sshd.target(key=(tmp_path / kind).read_text()).put("a", b"x")
+
+
+def test_the_largest_part_comes_back_and_takes_no_minutes(target: Target) -> None:
+    data, began = os.urandom(LARGEST), time.monotonic()
+    target.put("large", data)
+    assert target.get("large") == data
+    assert time.monotonic() - began < 30
