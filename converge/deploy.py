@@ -154,7 +154,9 @@ def _conclude(todo: list[Run], screen: Screen) -> None:
         if run.failure and "no space left on device" in run.failure.why.lower():
             run.failure.hint = f"on the host: df -h; make room, then: inv deploy --host {run.name}"
         if run.plan and not run.failure:
-            screen.lines([f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan, len(run.done))}"])
+            screen.lines(
+                [f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan, len(run.done))}"]
+            )
 
 
 def _end(found: list[Run], options: Options) -> None:
