@@ -54,6 +54,7 @@ RECIPES = {
             programs=(MINIO_CONSOLE, MC),
         ),
         Recipe("nginx", "stowage-lab/nginx:1.26", "services/nginx"),
+        Recipe("postgres", "stowage-lab/postgres:17-3.5", "services/postgres", "1-2 minutes"),
     )
 }
 

@@ -58,6 +58,19 @@ def others(said: str, mark: str) -> list[dict[str, Any]]:
     return [one for line in said.splitlines() if line.startswith("{") if mark in (one := json.loads(line))]
 
 
+def inspected_image(said: str, reference: str) -> dict[str, Any] | None:
+    """What `inspect` tells of the image that goes by this reference."""
+    name = _plain(reference)
+    return next(
+        (
+            one
+            for one in others(said, "RootFS")
+            if name in map(_plain, [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])])
+        ),
+        None,
+    )
+
+
 @dataclass(frozen=True)
 class NoSnap(Resource):
     """Docker that does not come from snap, which sees only parts of the host: data drives not, nor files in /etc."""
