@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 from converge.cli import ROOT, command, hosts, only
 from converge.errors import Trouble
 
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
+ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:

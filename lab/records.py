@@ -28,6 +28,8 @@ def secrets_of(name: str) -> None:
     secret(name, "root_user", "stowage-admin")
     secret(name, "root_password")
     secret(name, "sudo_password")
+    for what in ("postgres_password", "postgres_mlflow", "postgres_geo"):
+        secret(name, what)
 
 
 def ssh_key(name: str) -> tuple[Path, str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from converge.secret import Secret
+from roles import database_agreement
 from roles.fields import UNREAD
 
 Path = tuple[str | int, ...]
@@ -27,6 +28,8 @@ VENDOR_DEFAULTS = {
     "12345678",
     "root",
     "rootpass",
+    "postgres",
+    "mysecretpassword",
 }
 """Passwords that stand in manuals and examples: refused outside the lab."""
 DIFFERENT = (
@@ -35,6 +38,8 @@ DIFFERENT = (
     (("buckets",), ("name",)),
     (("users",), ("name",)),
     (("policies",), ("name",)),
+    (("databases",), ("name",)),
+    (("database_users",), ("name",)),
 )
 
 
@@ -52,6 +57,7 @@ def disagreements(settings: Any) -> Found:
         _docker,
         _environment,
         _lengths,
+        database_agreement.disagreements,
     ):
         yield from check(settings)
     if not settings.lab:
@@ -61,7 +67,7 @@ def disagreements(settings: Any) -> Found:
 
 def _network(settings: Any) -> Found:
     names = {node.name for node in settings.minio.nodes} if settings.minio else set()
-    if settings.network.name in names | {"nginx"}:
+    if settings.network.name in names | {"nginx", "postgres"}:
         yield (
             ("network", "name"),
             f"{settings.network.name} is the name of a container, and Docker tells them apart by name",
@@ -111,7 +117,7 @@ def _roles(settings: Any) -> Found:
 
 
 def _images(settings: Any) -> Found:
-    for section in ("minio", "nginx"):
+    for section in ("minio", "nginx", "postgres"):
         part = getattr(settings, section)
         if part and part.image not in settings.images:
             yield (section, "image"), f"images has no {_known(part.image, settings.images)}"
@@ -140,6 +146,11 @@ def _addresses(settings: Any) -> Found:
         taken.append((("nginx", "address"), settings.nginx.address))
         if settings.nginx.address in [node.address for node in nodes]:
             yield ("nginx", "address"), "a node of minio has this address"
+    if settings.postgres:
+        others = [address for _, address in taken]
+        taken.append((("postgres", "address"), settings.postgres.address))
+        if settings.postgres.address in others:
+            yield ("postgres", "address"), "nginx or a node of minio has this address"
     reserved: dict[Any, str] = {
         subnet.network_address: "the network itself",
         subnet.broadcast_address: "its broadcast",
@@ -190,7 +201,7 @@ def _passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
 
 
 def _vendor_defaults(settings: Any) -> Found:
-    for path, name, password in _passwords(settings):
+    for path, name, password in (*_passwords(settings), *database_agreement.passwords(settings)):
         if password.reveal().lower() in VENDOR_DEFAULTS:
             yield path, "it is a vendor's default, which the whole world knows"
         elif password.reveal() == name:

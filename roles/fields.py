@@ -149,6 +149,19 @@ BucketName = Annotated[
         "a bucket name has 3 to 63 of a-z, 0-9, . and -, begins and ends with a letter or digit, and is no IP address",
     ),
 ]
+DatabaseName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z_][A-Za-z0-9_.-]{0,62}",
+        "a name in PostgreSQL has at most 63 of A-Z, a-z, 0-9, _, . and -, and begins with a letter or _",
+    ),
+]
+ExtensionName = Annotated[str, matches(r"[a-z_][a-z0-9_-]{0,62}", "the name of an extension, such as postgis")]
+ServerSetting = Annotated[
+    str, matches(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", "a setting of PostgreSQL such as max_connections")
+]
+Encoding = Annotated[str, matches(r"[A-Z][A-Z0-9_]+", "an encoding such as UTF8")]
+Locale = Annotated[str, matches(r"[A-Za-z][A-Za-z0-9_.@-]*", "a locale such as C.UTF-8")]
 Size = Annotated[str, matches(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB")]
 ImageReference = Annotated[
     str,

@@ -37,7 +37,7 @@ class Data(Resource):
     def probe(cls, wanted: Sequence[Data]) -> str:
         (one,) = wanted
         return (
-            f"for file in {RECORD} {quote(one.path + '/PG_VERSION')}; do head -n 1 -- \"$file\" 2>/dev/null || echo; done\n"
+            f'for file in {RECORD} {quote(one.path + "/PG_VERSION")}; do head -n 1 -- "$file" 2>/dev/null || echo; done\n'
             + sh("ls -A -- {} 2>/dev/null | head -n 1", one.path)
         )
 
@@ -178,7 +178,7 @@ class Ready(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Ready], answer: str, *shared: str) -> list[Reading]:
         proven, recorded, *_ = [*answer.split("\n"), ""]
-        told = heard(*shared[:2], CLUSTER)
+        told = heard(shared, CLUSTER)
         if told is None:
             return [None] * len(wanted)
         # One that does not answer is no riddle here, as it is for those who want to know what is in it.

@@ -69,7 +69,7 @@ SELECT json_build_object('user', rolname, 'stored', coalesce(rolpassword, ''), '
   CASE WHEN rolcreaterole THEN 'createrole' END, CASE WHEN rolreplication THEN 'replication' END, CASE WHEN rolbypassrls THEN 'bypassrls' END))
 FROM pg_authid r WHERE rolname = ANY ({literals(users)});
 SELECT json_build_object('database', datname, 'owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
-  'locale', datcollate, 'open', has_database_privilege('public', oid, 'CONNECT, TEMPORARY'), 'size', pg_size_pretty(pg_database_size(oid)))
+  'locale', datcollate, 'open', has_database_privilege('public', oid, 'CONNECT, TEMPORARY'))
 FROM pg_database WHERE datname = ANY ({literals(databases)});
 SELECT json_build_object('read', {literal(CLUSTER)});"""
     for name in dict.fromkeys(within):
@@ -91,8 +91,9 @@ class Told:
     extensions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
 
-def heard(inspected: str, said: str, part: str) -> Told | Unknown | None:
-    """The answer to `ask` as far as it is about a part; None where there is neither a container nor data."""
+def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
+    """The answers to `inspect` and to `ask` as far as they are about a part; None where there is neither a container nor data."""
+    inspected, said = shared
     version, *lines = said.splitlines() or [""]
     container = containers(inspected).get(CONTAINER)
     if container is None:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from converge.validation import Problems
 from roles.agreement import disagreements
+from roles.database_settings import Database, DatabaseUser, Postgres
 from roles.fields import (
     AbsolutePath,
     AccessKey,
@@ -219,6 +220,9 @@ class Settings(Section):
     images: dict[Name, Image] = Field(default={}, description="every image that the host runs, by name")
     minio: Minio | None = None
     nginx: Nginx | None = None
+    postgres: Postgres | None = None
+    database_users: list[DatabaseUser] = Field(default=[], description="users of PostgreSQL")
+    databases: list[Database] = Field(default=[], description="databases of PostgreSQL")
     buckets: list[Bucket] = Field(default=[], description="the buckets of the cluster")
     policies: list[Policy] = Field(default=[], description="IAM policies")
     users: list[User] = Field(default=[], description="IAM users")

@@ -47,7 +47,9 @@ def verifier(password: Secret, salt: bytes = b"", iterations: int = ITERATIONS) 
 def is_password_of(stored: str, password: Secret) -> bool:
     """Whether a stored verifier is that of this password."""
     found = _STORED.fullmatch(stored)
-    return bool(found) and hmac.compare_digest(stored, verifier(password, base64.b64decode(found[2]), int(found[1])))
+    if found is None:
+        return False
+    return hmac.compare_digest(stored, verifier(password, base64.b64decode(found[2]), int(found[1])))
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
 SCRIPT = "/usr/local/lib/stowage/project"
-PROJECTS = ("minio", "nginx")
+PROJECTS = ("minio", "nginx", "postgres")
 
 
 @role(needs=("docker",))

@@ -100,6 +100,11 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
     "UserName": ("a.b@c", ["", "ab", "-abc", "a b", "a:b", "abc\n", "a,b,c"]),
+    "DatabaseName": ("Geo_1.x-y", ["", "1a", "-a", "a b", 'a"b', "a'b", "a=b", "a/b", "a\n", "é", "a" * 64, "$(x)"]),
+    "ExtensionName": ("uuid-ossp", ["", "-a", "A", "a b", "a/b", "../a", "a;b", "a\n", "a*"]),
+    "ServerSetting": ("pg_stat_statements.max", ["", "-c", "A", "a b", "a=b", "a.", "a.b.c", "a\n", "$(x)"]),
+    "Encoding": ("UTF8", ["", "utf8", "UTF-8", "U", "UTF8'", "UTF8\n"]),
+    "Locale": ("en_US.UTF-8", ["", "-a", "a b", "a'b", "C\n", "$(x)"]),
     "AccessKey": ("trainer-job", ["", "ab", "-abc", "a=b", "abc\n", "a" * 21]),
 }
 
