@@ -59,7 +59,7 @@ def check(c, host="", role="", diff=True, full=False, set=None, json=False):  # 
 
 @command
 def status(c, host="", json=False):  # type: ignore[no-untyped-def]
-    """The screen to open first: drives, nodes, quorum, endpoints, buckets, drift, and what to do next."""
+    """The screen to open first: drives, nodes, quorum, endpoints, buckets, databases, drift, and what to do next."""
     from runbook.status import show
 
     chosen = hosts(c, host)
@@ -77,9 +77,9 @@ def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ig
     logs(_one(c, host), service, lines, follow, since)
 
 
-@command(help={"service": "minio (all nodes together) or nginx"})
+@command(help={"service": "minio (all nodes together), nginx or postgres"})
 def restart(c, service, host=""):  # type: ignore[no-untyped-def]
-    """Restart minio or nginx, and wait until data passes through it again."""
+    """Restart a service, and wait until data passes through it again."""
     from runbook.services import restart
 
     restart(_one(c, host), service, _said())

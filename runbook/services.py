@@ -6,19 +6,23 @@ import sys
 from typing import Any
 
 from converge.errors import ERROR, REFUSED, Trouble
+from converge.resource import Shell
 from converge.root_shell import RootShell, holder
 from converge.shell import quote, sh
 from converge.ssh import connect
 
 
+def containers_of(host: Any) -> dict[str, list[str]]:
+    """The containers of each service of a host, by its settings."""
+    settings = host.settings
+    nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
+    found = {"minio": nodes, "nginx": ["nginx"], "postgres": ["postgres"]}
+    return {name: found[name] for name in found if name in settings.roles and getattr(settings, name)}
+
+
 def service_names(host: Any) -> list[str]:
     """The containers of a host, by its settings."""
-    nodes = (
-        [node.name for node in host.settings.minio.nodes]
-        if host.settings.minio and "minio" in host.settings.roles
-        else []
-    )
-    return [*nodes, *(["nginx"] if host.settings.nginx and "nginx" in host.settings.roles else [])]
+    return [name for names in containers_of(host).values() for name in names]
 
 
 def logs(host: Any, service: str, lines: int, follow: bool, since: str) -> None:
@@ -67,17 +71,18 @@ def _must_be_known(host: Any, service: str) -> None:
 
 
 def restart(host: Any, service: str, command: str) -> None:
-    """Restart the edge, or all MinIO nodes together, under the lock; refused when writes would not survive it anyway."""
-    if service not in ("minio", "nginx"):
-        nodes = service_names(host)
+    """Restart a service, MinIO's nodes all together, under the lock; refused when writes would not survive it anyway."""
+    services = containers_of(host)
+    if service not in services:
+        nodes = services.get("minio", [])
         raise Trouble(
             f"{service} cannot be restarted alone" if service in nodes else f"there is no service {service}",
             where=host.name,
             why="MinIO's nodes are one unit and restart together"
             if service in nodes
-            else "services are minio and nginx",
+            else f"services are {', '.join(services) or 'none'}",
             untouched="nothing was changed",
-            hint=f"inv restart minio --host {host.name}",
+            hint=f"inv restart {next(iter(services), 'NAME')} --host {host.name}",
             code=REFUSED if service in nodes else ERROR,
         )
     if service == "minio":
@@ -85,7 +90,7 @@ def restart(host: Any, service: str, command: str) -> None:
     link = connect(host.target)
     try:
         shell = RootShell(link, holder(command))
-        project, names = service, [name for name in service_names(host) if (name == "nginx") == (service == "nginx")]
+        project, names = service, services[service]
         before = "docker exec nginx nginx -t -q -c /etc/stowage/nginx.conf 2>&1" if service == "nginx" else ""
         script = f"{_NEEDS_DOCKER}set -e\n{before}\ndocker compose -p {project} -f /etc/stowage/{project}/compose.yaml restart --timeout 90 2>&1"
         status, said = shell.run(script, lambda line: print(f"  {line}", flush=True) if line.strip() else None)
@@ -96,6 +101,8 @@ def restart(host: Any, service: str, command: str) -> None:
                 f"{service} was not restarted", where=host.name, why=said[-600:], hint=f"inv status --host {host.name}"
             )
         _wait(shell, host, names)
+        if service == "postgres":
+            _wait_for_postgres(shell, host)
         shell.close()
     finally:
         link.close()
@@ -136,6 +143,18 @@ def _wait(shell: RootShell, host: Any, names: list[str]) -> None:
     status, _ = shell.run(f"n=0\n{checks}\ntrue")
     if status:
         raise Trouble("it does not answer after 120 s", where=host.name, hint=f"inv logs --host {host.name}")
+
+
+def _wait_for_postgres(shell: RootShell, host: Any) -> None:
+    from roles.postgres import server_of
+    from roles.postgres_kinds import Ready
+
+    (step,) = Ready(server_of(host)).fix(None)
+    assert isinstance(step, Shell)
+    status, said = shell.run(f"set -e\n{step.script}")
+    if status:
+        hint = f"inv logs --service postgres --host {host.name}"
+        raise Trouble("postgres was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
 
 
 def _prove(host: Any) -> None:

@@ -16,6 +16,8 @@ from converge.role import Role
 from converge.root_shell import LOCK, describe
 from converge.run import AUDIT
 from converge.shell import sh, words
+from runbook import database_status
+from runbook.database_status import DatabaseServer
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -62,6 +64,7 @@ class Status:
     quorum: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     buckets: list[Bucket] = field(default_factory=list)
+    postgres: DatabaseServer | None = None
     last_deploy: str = ""
     under_way: str = ""
     drift: list[str] = field(default_factory=list)
@@ -151,6 +154,8 @@ printf '\n--\n'
 [ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}
 printf '\n--\n'
 for url in {words(_urls(host))}; do curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{{http_code}} %{{url}}\\n' "$url"; done
+printf '\n--\n'
+{database_status.facts(host)}
 """
 
 
@@ -167,7 +172,8 @@ def _urls(host: Any) -> list[str]:
 
 
 def _read_facts(status: Status, host: Any, answer: str) -> None:
-    space, containers, audit, lock, urls = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
+    parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
+    space, containers, audit, lock, urls, databases = parts
     mounted = {line.split()[0]: line.split() for line in space if len(line.split()) == 4}
     for drive in host.settings.drives:
         found = mounted.get(drive.path)
@@ -177,6 +183,7 @@ def _read_facts(status: Status, host: Any, answer: str) -> None:
     states = dict(line.split("|", 1) for line in containers)
     for node in host.settings.minio.nodes if host.settings.minio else []:
         status.nodes.append(Node(node.name, states.get(node.name, "absent").replace("|", ", "), node.drive))
+    status.postgres = database_status.read(host, states.get("postgres", "absent").replace("|", ", "), databases)
     status.endpoints = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}
     status.under_way = describe(lock[0]) if lock else ""
     status.last_deploy = _last(audit[0]) if audit else "never"
@@ -278,6 +285,8 @@ def _advice(status: Status, host: Any) -> list[str]:
             advice.append(
                 f"{node.name} is {node.state}: inv logs --service {node.name} --host {host.name}, then inv deploy --host {host.name}"
             )
+    if status.postgres:
+        advice += database_status.advice(status.postgres, host.name)
     if "forwarding is forbidden" in status.quorum:
         advice.append("on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh")
     if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not advice:
@@ -322,6 +331,8 @@ def lines(status: Status) -> list[str]:
         found.append(f"  quorum     {status.quorum}")
     found += [f"  endpoint   {url}  {'ok' if code[:1] in '23' else code}" for url, code in status.endpoints.items()]
     found += [f"  bucket     {one.name:20} {one.objects} objects, {human(one.size)}" for one in status.buckets]
+    if status.postgres:
+        found += database_status.lines(status.postgres, human)
     found.append(f"  deployed   {status.last_deploy}")
     if status.under_way:
         found.append(f"  under way  {status.under_way}")
