@@ -187,7 +187,7 @@ class Extension(Resource):
         return found
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before and not before["offered"]:
+        if before and before.get("offered") == "":
             return Refusal(
                 f"it is in use, in version {before['version']}, and the image has no {self.extension}",
                 "name an image that has it",
@@ -195,7 +195,7 @@ class Extension(Resource):
         return None
 
     def diff(self, before: State | None) -> list[str]:
-        return [f"version: {before['version']} -> {before['offered']}"] if before else []
+        return [f"version: {before['version']} -> {before.get('offered', '-')}"] if before else []
 
     def fix(self, before: State | None) -> list[Step]:
         name = ident(self.extension)

@@ -275,7 +275,7 @@ def golden() -> Callable[[str, str], None]:
 
 
 WEATHERLEARN: dict[str, Any] = {
-    "roles": ["base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets"],
+    "roles": ["base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases"],
     "drives": [
         {"device": f"/dev/disk/by-id/ata-DISK_{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"}
         for n in (1, 2, 3, 4)
@@ -283,6 +283,7 @@ WEATHERLEARN: dict[str, Any] = {
     "images": {
         "minio": {"reference": "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"},
         "nginx": {"reference": "docker.io/library/nginx:1.28"},
+        "postgres": {"reference": "docker.io/pgrouting/pgrouting:17-3.5-3.7"},
     },
     "minio": {
         "nodes": [
@@ -294,6 +295,12 @@ WEATHERLEARN: dict[str, Any] = {
         "root_drive_threshold": "500GiB",
     },
     "nginx": {"address": "172.30.99.10"},
+    "postgres": {"address": "172.30.99.20", "superuser_password": Secret("SENTINEL-superuser")},
+    "database_users": [
+        {"name": "geo", "password": Secret("SENTINEL-database")},
+        {"name": "reader", "password": Secret("SENTINEL-reader"), "member_of": ["geo", "pg_monitor"]},
+    ],
+    "databases": [{"name": "geo", "owner": "geo", "extensions": ["postgis", "pgrouting"]}, {"name": "scratch"}],
     "buckets": [
         {"name": "superdarn-data", "versioning": True},
         {"name": "models", "lifecycle": [{"id": "old", "expire_noncurrent_days": 90}], "quota": "2TiB"},
@@ -312,7 +319,7 @@ WEATHERLEARN: dict[str, Any] = {
 
 @pytest.fixture
 def storage_host() -> Callable[..., SimpleNamespace]:
-    """The storage server of WeatherLearn, with changes to its settings."""
+    """The storage server of WeatherLearn and a database server, with changes to its settings."""
 
     def make(**changes: Any) -> SimpleNamespace:
         # Secrets cannot be copied, and need not be.

@@ -23,8 +23,8 @@ from converge.resources.filesystem import Filesystem
 from converge.resources.mount import Mount, MountPoint
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
-SECRETS = ("root-user", "root-password", "user-password", "secret-key")
+ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
+SECRETS = ("root-user", "root-password", "user-password", "secret-key", "superuser", "database", "reader")
 
 
 def role(name: str):
@@ -348,11 +348,11 @@ def test_secrets_reach_the_host_only_as_files_that_their_user_alone_may_read(sto
 # What is missing is said before anything is connected to.
 
 
-@pytest.mark.parametrize("name", ["minio", "nginx", "buckets"])
+@pytest.mark.parametrize("name", ["minio", "nginx", "buckets", "postgres", "databases"])
 def test_a_role_without_its_settings_says_so(storage_host, name):
     host = storage_host()
-    bare = host.settings.model_copy(update={"minio": None, "nginx": None} if name != "nginx" else {"minio": None})
-    host.settings = bare
+    missing = ("minio",) if name == "nginx" else ("minio", "nginx", "postgres")
+    host.settings = host.settings.model_copy(update=dict.fromkeys(missing))
     with pytest.raises(Trouble):
         wanted(host, name)
 

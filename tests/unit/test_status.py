@@ -22,6 +22,12 @@ AUDIT = {
 }
 HOLDER = {"who": "otto", "from": "desk", "since": "2026-11-21T06:00:00Z", "doing": "inv deploy"}
 GIB = 1 << 30
+SERVES = {
+    "version": "17.11 (Debian 17.11-0+deb13u1)",
+    "connections": 3,
+    "most": 100,
+    "databases": {"geo": 5 * GIB, "scratch": 7 << 20},
+}
 
 
 def drive_of(endpoint: str, state: str = "ok", **more) -> dict:
@@ -48,7 +54,15 @@ def seen(machine, storage_host):
     """The status of a host with these drives mounted, these containers, and what its cluster tells."""
 
     def see(
-        mounted=(1, 2, 3, 4), containers=None, told=None, used=40, code="200", audit=AUDIT, lock=None, drift=()
+        mounted=(1, 2, 3, 4),
+        containers=None,
+        told=None,
+        used=40,
+        code="200",
+        audit=AUDIT,
+        lock=None,
+        drift=(),
+        postgres=SERVES,
     ) -> Status:
         host = storage_host()
         paths = " ".join(f"/mnt/drive{n}" for n in mounted)
@@ -59,13 +73,12 @@ def seen(machine, storage_host):
         )
         states = (
             {f"minio{n}": "running|Up 3 days (healthy)" for n in (1, 2, 3, 4)}
-            | {"nginx": "running|Up 3 days"}
+            | {"nginx": "running|Up 3 days", "postgres": "running|Up 3 days (healthy)"}
             | (containers or {})
         )
-        machine.program(
-            "docker",
-            "cat <<'END'\n" + "\n".join(f"{name}|{state}" for name, state in states.items() if state) + "\nEND",
-        )
+        listed = "\n".join(f"{name}|{state}" for name, state in states.items() if state)
+        said = json.dumps(postgres) if postgres else "psql: error: no server"
+        machine.program("docker", f"[ $1 != exec ] || {{ echo '{said}'; exit; }}\ncat <<'END'\n{listed}\nEND")
         machine.program("curl", f'for url do :; done; echo "{code} $url"')
         (machine.folder / "stowage").mkdir(exist_ok=True)
         if audit:
@@ -256,3 +269,21 @@ def test_drift_alone_is_something_to_look_at_and_much_of_it_is_counted(seen):
 )
 def test_sizes_are_in_the_unit_that_a_person_would_choose(size, words):
     assert status.human(size) == words
+
+
+def test_a_database_server_that_does_not_answer_is_named_with_what_to_do(seen):
+    found = seen(containers={"postgres": "exited|Exited (1) 2 minutes ago"}, postgres=None)
+    assert "  postgres   exited, Exited (1) 2 minutes ago, does not answer" in lines(found)
+    assert found.next == [
+        "postgres is exited, Exited (1) 2 minutes ago: inv logs --service postgres --host prod, then inv deploy --host prod"
+    ]
+
+
+def test_a_database_server_that_runs_out_of_connections_is_said(seen):
+    (advice,) = seen(postgres={**SERVES, "connections": 97}).next
+    assert advice.startswith("postgres: 97 of 100 connections are in use")
+    assert "max_connections" in advice
+
+
+def test_a_server_without_databases_is_well(seen):
+    assert seen(postgres={**SERVES, "databases": None}).healthy
