@@ -133,7 +133,7 @@ class Offer(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         look = "postgres --version; find / -xdev -path '*/extension/*.control' 2>/dev/null; :"
-        run = "docker run --rm --network none --read-only --cap-drop ALL -u 65534:65534 --entrypoint sh"
+        run = "docker run --rm --pull never --network none --read-only --cap-drop ALL -u 65534:65534 --entrypoint sh"
         return [
             Shell(f"""
 said=$({run} {quote(self.reference)} -c {quote(look)})

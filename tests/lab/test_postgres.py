@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,3 +29,225 @@ def there() -> Iterator[Clone]:
         (inventory / other).unlink()
     yield clone
     clone.inv("lab.down", code=None)
+
+
+def query(there: Clone, user: str, password: str, statement: str, database: str = "geo") -> str:
+    """What a client of the private network is told, logged in by password; the error where it is refused."""
+    script = f"""docker exec -i postgres sh -c 'IFS= read -r PGPASSWORD; export PGPASSWORD
+psql -qAtX -h 172.30.99.20 -U {user} -d {database}' 2>&1 <<'END'
+{password}
+{statement}
+END"""
+    return there.on_host(script, check=False).strip()
+
+
+def as_root(there: Clone, *statements: str, database: str = "postgres") -> str:
+    text = "\n".join(f"{one};" for one in statements)
+    return there.on_host(f"docker exec -i postgres psql -qAtX -U postgres -d {database} <<'END'\n{text}\nEND").strip()
+
+
+def started(there: Clone) -> str:
+    return there.on_host("docker inspect -f '{{.State.StartedAt}} {{.Id}}' postgres")
+
+
+def test_a_check_of_a_bare_host_shows_the_whole_plan(there: Clone) -> None:
+    screen = there.inv("check", code=2)
+    for address in (
+        "pg-image:stowage-lab/postgres:17-3.5",
+        "project:postgres",
+        "pg-answers:postgres",
+        "unit:stowage@postgres.service",
+    ):
+        assert f"+ {address}" in screen
+    for address in ("pg-user:mlflow", "pg-database:geo", *(f"pg-extension:geo/{name}" for name in SEED)):
+        assert f"+ {address}" in screen
+    assert "refused" not in screen
+    assert "unknown" not in screen
+
+
+def test_a_deploy_brings_the_bare_host_to_a_server_with_all_that_the_seed_names(there: Clone) -> None:
+    assert "changes made and read back" in there.inv("deploy", "--yes")
+    geo = there.secret("postgres_geo")
+    assert set(SEED) <= set(query(there, "geo", geo, "SELECT extname FROM pg_extension").split())
+    assert query(there, "geo", geo, "SELECT ST_AsText(ST_Point(1, 2))") == "POINT(1 2)"
+    made = query(there, "geo", geo, "CREATE TABLE kept (id int); INSERT INTO kept VALUES (42); SELECT * FROM kept")
+    assert made == "42"
+
+
+def test_a_second_deploy_changes_nothing(there: Clone) -> None:
+    before = started(there)
+    screen = there.inv("deploy", "--yes")
+    assert screen.strip().splitlines() == [screen.strip()]
+    assert "nothing to do" in screen
+    assert started(there) == before
+
+
+def test_it_is_reached_by_password_only_and_databases_are_their_owners(there: Clone) -> None:
+    assert "password authentication failed" in query(there, "geo", "wrong password", "SELECT 1")
+    assert "permission denied for database" in query(there, "mlflow", there.secret("postgres_mlflow"), "SELECT 1")
+    assert query(there, "postgres", there.secret("postgres_password"), "SELECT 1") == "1"
+    assert "password authentication failed" in query(there, "postgres", "", "SELECT 1")
+
+
+DRIFT = [
+    ("sql postgres \"ALTER ROLE geo PASSWORD 'set by hand'\"", {"pg-user:geo"}),
+    ("sql postgres 'ALTER ROLE geo NOLOGIN CREATEDB'", {"pg-user:geo"}),
+    ("sql postgres 'GRANT pg_read_all_data TO mlflow'", {"pg-user:mlflow"}),
+    ("sql geo 'DROP EXTENSION pgrouting'", {"pg-extension:geo/pgrouting"}),
+    ("sql postgres 'ALTER DATABASE mlflow OWNER TO geo'", {"pg-database:mlflow"}),
+    ("sql postgres 'GRANT CONNECT ON DATABASE geo TO PUBLIC'", {"pg-database:geo"}),
+    ("sql postgres 'DROP DATABASE mlflow'", {"pg-database:mlflow"}),
+    (
+        "echo 'host all all all trust' >>/etc/stowage/postgres/conf/pg_hba.conf",
+        {"file:/etc/stowage/postgres/conf/pg_hba.conf", "loaded:postgres"},
+    ),
+    ("sed -i s/256/64/ /etc/stowage/postgres/compose.yaml", {"project:postgres", "pg-answers:postgres"}),
+    ("chmod 0755 /srv/stowage/postgres", {"directory:/srv/stowage/postgres"}),
+    ("systemctl disable -q stowage@postgres", {"unit:stowage@postgres.service"}),
+    ("docker stop postgres", {"project:postgres", "pg-answers:postgres"}),
+    ("docker rm -f postgres", {"project:postgres", "pg-answers:postgres", "loaded:postgres"}),
+]
+
+
+@pytest.mark.parametrize(("harm", "found"), DRIFT, ids=[harm for harm, _ in DRIFT])
+def test_drift_is_found_by_check_and_put_right_by_deploy(there: Clone, harm: str, found: set[str]) -> None:
+    sql = 'sql() { docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres -d $1 -c "$2"; }'
+    there.on_host(f"{sql}\n{harm}")
+    assert {address for address, action in there.changes(code=2).items() if action != "waiting"} == found
+    there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
+    assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+
+
+def test_what_was_changed_while_it_was_stopped_is_found_once_it_runs(there: Clone) -> None:
+    there.on_host("systemctl stop docker.socket docker.service")
+    there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
+
+
+def test_a_setting_is_in_force_also_against_alter_system_and_goes_with_its_line(there: Clone) -> None:
+    setting = "--set=postgres.settings={max_connections: '50', work_mem: 8MB}"
+    as_root(there, "ALTER SYSTEM SET work_mem = '1MB'")
+    screen = there.inv("deploy", "--yes", setting)
+    assert "~ project:postgres" in screen
+    assert as_root(there, "SHOW max_connections", "SHOW work_mem").split() == ["50", "8MB"]
+    assert there.changes(setting, code=0) == {}
+    there.inv("deploy", "--yes")
+    assert as_root(there, "SHOW max_connections") == "100"
+
+
+@pytest.mark.parametrize("user", ["postgres", "geo"])
+def test_a_new_password_is_in_force_without_a_restart_and_the_old_one_is_not(there: Clone, user: str) -> None:
+    file = there.root / f"inventory/secrets/lab/postgres_{'password' if user == 'postgres' else user}"
+    old, new, before = file.read_text().strip(), "new-$(pass)\\ '\"word", started(there)
+    file.write_text(new + "\n")
+    screen = there.inv("deploy", "--yes")
+    assert "password: changed, hidden" in screen
+    assert old not in screen
+    assert new not in screen
+    assert query(there, user, new, "SELECT 1") == "1"
+    assert "password authentication failed" in query(there, user, old, "SELECT 1")
+    assert started(there) == before
+    file.write_text(old + "\n")
+    there.inv("deploy", "--yes")
+
+
+def test_an_extension_that_the_image_lacks_is_refused_before_anything_is_done(there: Clone) -> None:
+    before = started(there)
+    more = "--set=databases=[{name: mlflow, owner: mlflow}, {name: geo, owner: geo}, {name: new, extensions: [timescaledb]}]"
+    screen = there.inv("deploy", "--yes", more, code=3)
+    assert "! pg-image:stowage-lab/postgres:17-3.5" in screen
+    assert "the image has no timescaledb" in screen
+    assert "take an image that has it" in screen
+    assert started(there) == before
+    assert "new" not in as_root(there, "SELECT datname FROM pg_database").split()
+    assert there.changes(code=0) == {}
+
+
+def test_data_of_another_major_version_is_refused_and_left_alone(there: Clone) -> None:
+    there.on_host("docker stop postgres; echo 16 >/srv/stowage/postgres/PG_VERSION")
+    screen = there.inv("deploy", "--yes", code=3)
+    assert "! pg-data:/srv/stowage/postgres  PostgreSQL 16 wrote it" in screen
+    assert "dump with the old one" in screen
+    assert there.on_host(
+        "cat /srv/stowage/postgres/PG_VERSION; docker inspect -f '{{.State.Status}}' postgres"
+    ).split() == ["16", "exited"]
+    there.on_host("echo 17 >/srv/stowage/postgres/PG_VERSION")
+    there.inv("deploy", "--yes")
+
+
+def test_a_lost_data_directory_is_never_replaced_by_an_empty_one(there: Clone) -> None:
+    there.on_host("docker rm -f postgres; mv /srv/stowage/postgres /srv/stowage/away")
+    screen = there.inv("deploy", "--yes", code=3)
+    assert "is its drive mounted" in screen
+    assert there.on_host("ls /srv/stowage; docker ps -aq").split() == ["away"]
+    there.on_host("mv /srv/stowage/away /srv/stowage/postgres")
+    there.inv("deploy", "--yes")
+    assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+
+
+def test_what_the_settings_no_longer_name_is_removed_but_never_data(there: Clone) -> None:
+    user = "--set=database_users=[%s{name: mlflow, password: {file: inventory/secrets/lab/postgres_mlflow}}, {name: geo, password: {file: inventory/secrets/lab/postgres_geo}}]"
+    base = "--set=databases=[%s{name: mlflow, owner: mlflow}, {name: geo, owner: geo}]"
+    ana = "{name: ana, password: {command: echo geheim-geheim}}, {name: eve, password: {command: echo noch-geheimer}}, "
+    there.inv("deploy", "--yes", user % ana, base % "{name: anas, owner: ana}, ")
+    screen = there.inv("deploy", "--yes", code=3)
+    assert "! pg-database:anas  a database is never removed" in screen
+    assert "! pg-user:ana  it owns" in screen
+    assert "- pg-user:eve" in screen
+    assert as_root(there, "SELECT rolname FROM pg_roles WHERE rolname IN ('ana', 'eve')") == "ana"
+    as_root(there, "DROP DATABASE anas")
+    there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
+
+
+def test_restart_logs_and_status_know_it(there: Clone) -> None:
+    before = started(there)
+    assert "postgres was restarted and answers" in there.inv("restart", "postgres")
+    assert started(there) != before
+    assert "ready to accept connections" in there.inv("logs", "--service", "postgres", "--lines", "20")
+    screen = there.inv("status")
+    assert "lab: all is well" in screen
+    assert "of 100 connections" in screen
+    assert "database   geo" in screen
+    there.on_host("docker stop postgres")
+    assert "inv logs --service postgres --host lab, then inv deploy --host lab" in there.inv("status", code=2)
+    there.inv("deploy", "--yes")
+
+
+def test_no_secret_is_seen_in_argv_logs_or_world_readable_files(there: Clone) -> None:
+    secrets = [there.secret(f"postgres_{name}") for name in ("password", "geo", "mlflow")]
+    # The server logs every statement, and forgets all passwords: they are set anew while everything is watched.
+    loud = "--set=postgres.settings={log_statement: all, log_min_duration_statement: '0'}"
+    there.inv("deploy", "--yes", loud)
+    as_root(there, *(f"ALTER ROLE {name} PASSWORD 'unknown'" for name in ("postgres", "geo", "mlflow")))
+    watcher = subprocess.Popen(
+        [*there.ssh(), "end=$(($(date +%s) + 8)); while [ $(date +%s) -lt $end ]; do ps axww -o args; done"],
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    screens = there.inv("deploy", "--yes", loud) + there.inv("check", "--json", "--full", loud) + there.inv("inventory")
+    seen, _ = watcher.communicate()
+    readable = there.on_host(
+        "find /etc /var/lib/stowage /var/log /run /usr/local /srv -xdev -type f -perm -o+r -size -2M -print0 2>/dev/null"
+        " | xargs -0 cat 2>/dev/null | strings; cat /var/lib/stowage/*; docker inspect $(docker ps -aq); docker logs postgres 2>&1; journalctl -q --no-pager -n 3000"
+    )
+    for secret in secrets:
+        assert secret not in seen + screens + readable
+    (verifier,) = as_root(there, "SELECT rolpassword FROM pg_authid WHERE rolname = 'geo'").split()
+    assert "pg-user:geo" in screens
+    assert verifier not in seen + screens + readable
+    there.inv("deploy", "--yes")
+
+
+def test_after_a_power_cut_it_comes_back_with_all_that_was_written(there: Clone) -> None:
+    geo = there.secret("postgres_geo")
+    query(there, "geo", geo, "INSERT INTO kept VALUES (43)")
+    there.inv("lab.power-cut")
+    there.inv("lab.up")
+    until = time.monotonic() + 90
+    while "lab: all is well" not in there.inv("status", code=None):
+        assert time.monotonic() < until, "it did not come back"
+        time.sleep(2)
+    assert query(there, "geo", geo, "SELECT * FROM kept ORDER BY id").split() == ["42", "43"]
+    assert "nothing to do" in there.inv("deploy", "--yes")
