@@ -37,12 +37,13 @@ def postgres(host: Any) -> Wanted:
     # The folder may be on a data drive: then the drive comes first, and nothing is written in its place.
     drives = [drive for drive in host.settings.drives if settings.data.startswith(f"{drive.path}/")]
     yield in_order(
-        *(Mount(drive.path, label=drive.label, options=drive.options) for drive in drives),
-        Data(settings.data, settings.major),
-        Offer(image(host, settings.image).reference, settings.major, needed),
+        # What other roles want as well stands first: a link that is theirs passes on no refusal from before it.
         Group(owner.name, owner.uid),
         User(owner.name, owner.uid),
         Directory(FOLDER),
+        *(Mount(drive.path, label=drive.label, options=drive.options) for drive in drives),
+        Data(settings.data, settings.major),
+        Offer(image(host, settings.image).reference, settings.major, needed),
         Directory(HERE),
         Directory(SECRETS, owner=owner.name, group=owner.name, mode="0500"),
         # Read once, when a new cluster is made. Later the role `databases` keeps the password.

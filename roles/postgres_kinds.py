@@ -196,10 +196,11 @@ class Ready(Resource):
         reachable = f"docker exec {CONTAINER} pg_isready -q -h 127.0.0.1 -t 3 -U {quote(self.server.superuser)}"
         return [
             Shell(f"""
-n=0
+restarts() {{ docker inspect --format '{{{{.RestartCount}}}}' -- {CONTAINER}; }}
+n=0; before=$(restarts)
 until {reachable} 2>/dev/null && [ "$(echo 'select 1;' | {self.server.psql()} 2>&1)" = 1 ]; do
-  n=$((n + 1)); again=$(docker inspect --format '{{{{.RestartCount}}}}' -- {CONTAINER})
-  [ $n -lt {self.within} ] && [ "$again" -lt 4 ] || {{ echo "no answer after $n s; its last words:"; docker logs --tail 6 {CONTAINER} 2>&1; exit 1; }}
+  n=$((n + 1)); again=$(restarts)
+  [ $n -lt {self.within} ] && [ $((again - before)) -lt 3 ] || {{ echo "no answer after $n s; its last words:"; docker logs --tail 6 {CONTAINER} 2>&1; exit 1; }}
   [ $((n % 8)) != 0 ] || echo "waiting: $(docker logs --tail 1 {CONTAINER} 2>&1)"
   sleep 1
 done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -132,18 +133,12 @@ def test_it_has_a_unit_of_its_own(storage_host):
     ]
 
 
-def test_data_on_a_drive_waits_for_that_drive_alone(storage_host):
-    host = storage_host(postgres__data="/mnt/drive2/postgres")
-    chain = [one.resource.address for one in planning.wanted(postgres, host)]
-    assert [one for one in chain if one.startswith("mount:")] == ["mount:/mnt/drive2"]
-    assert chain.index("mount:/mnt/drive2") == 0
-
-
 # The plan.
 
 
 def plan_of(host, readings: dict):
-    run = runs.prepare(host, [postgres, databases])
+    """The plan of the whole host of which this was read; what is not named is as it should be."""
+    run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
     well = {one.resource.address: one.resource.desired() for one in run.wants}
     return planning.make("prod", run.roles, run.wants, well | readings, {})
 
@@ -164,16 +159,46 @@ def test_a_start_is_followed_by_a_wait_for_its_answer(storage_host):
     assert [one.address for one in plan.todo] == ["project:postgres", "pg-answers:postgres"]
 
 
-def test_data_of_another_version_holds_back_all_but_itself(storage_host):
+ALL_OF_IT = (
+    "file:/etc/stowage/postgres/conf/pg_hba.conf",
+    "directory:/srv/stowage/postgres",
+    "project:postgres",
+    "pg-answers:postgres",
+)
+
+
+@pytest.mark.parametrize(
+    ("refused", "reading", "why"),
+    [
+        ("pg-data:/srv/stowage/postgres", {"fits": "other version", "version": "16"}, "PostgreSQL 16 wrote it"),
+        ("pg-data:/srv/stowage/postgres", {"fits": "lost"}, "is its drive mounted"),
+        (
+            "pg-image:docker.io/pgrouting/pgrouting:17-3.5-3.7",
+            {"major": "17", "extensions": "postgis"},
+            "the image has no pgrouting",
+        ),
+    ],
+)
+def test_what_does_not_fit_holds_back_the_server_and_what_is_in_it_and_nothing_else(
+    storage_host, refused, reading, why
+):
+    others = {"file:/etc/stowage/nginx/conf/nginx.conf": None, "directory:/mnt/drive1/drive1": None}
     host = storage_host()
-    plan = plan_of(
-        host, {"pg-data:/srv/stowage/postgres": {"fits": "other version", "version": "16"}, "project:postgres": None}
-    )
-    assert [one.action for one in plan.changes if one.address == "project:postgres"] == [Action.WAITING]
-    (refused,) = (one for one in plan.held if one.action is Action.REFUSED)
-    assert "PostgreSQL 16 wrote it" in refused.why
-    assert "postgres.major" in refused.hint
-    assert "dump with the old one" in refused.hint
+    plan = plan_of(host, {refused: reading, "pg-user:geo": None, **others, **dict.fromkeys(ALL_OF_IT)})
+    found = {one.address: one for one in plan.changes}
+    assert found[refused].action is Action.REFUSED
+    assert why in found[refused].why
+    assert found[refused].hint
+    assert {found[one].action for one in (*ALL_OF_IT, "pg-user:geo")} == {Action.WAITING}
+    assert {found[one].action for one in others} == {Action.CREATE}
+
+
+def test_data_on_a_drive_waits_for_that_drive_alone(storage_host):
+    host = storage_host(postgres__data="/mnt/drive2/postgres")
+    away = {"directory:/mnt/drive2/postgres": None, "project:postgres": None}
+    for drive, action in (("drive2", Action.WAITING), ("drive3", Action.CREATE)):
+        plan = plan_of(host, {f"mount:/mnt/{drive}": Unknown("there is no drive"), **away})
+        assert {one.action for one in plan.changes if one.address in away} == {action}
 
 
 # The data directory.
@@ -350,6 +375,35 @@ def test_ready_is_a_server_that_answers_was_proven_and_is_recorded():
     assert Ready.read([ready], "yes\n\n", EXITED, "17\n") == [{"answers": "no", "proven": "yes", "recorded": ""}]
     assert Ready.read([ready], "yes\n\n", "", "\n") == [None]
     assert [*ready.shares([ready])] == [inspect, ask]
+
+
+def waits(machine, ready: str, restarts: str) -> tuple[int, str]:
+    """A wait for a server: `ready` is run for each pg_isready, `restarts` tells how often its container began anew."""
+    (machine.folder / "stowage/unproven").mkdir(parents=True)
+    (machine.folder / "stowage/unproven/postgres").touch()
+    machine.program("sleep", "exit 0")
+    machine.program(
+        "docker",
+        f"case $* in *pg_isready*) {ready};; *psql*) echo 1;; inspect*) {restarts};; logs*) echo 'FATAL: its last words';; esac",
+    )
+    return machine.run(f"set -e\n{script(Ready(SERVER, within=20))}")
+
+
+def test_a_server_is_waited_for_and_then_recorded(machine):
+    count = machine.folder / "asked"
+    status, _ = waits(machine, f'echo x >>{count}; [ "$(wc -l <{count})" = 9 ]', "echo 2")
+    assert status == 0
+    assert (machine.folder / "stowage/postgres").read_text() == "/srv/pg\n"
+    assert not (machine.folder / "stowage/unproven/postgres").exists()
+
+
+@pytest.mark.parametrize("restarts", ["echo 2", "echo x >>$0.n; wc -l <$0.n"])
+def test_a_server_that_does_not_come_up_ends_the_wait_with_its_last_words(machine, restarts):
+    status, said = waits(machine, "exit 1", restarts)
+    assert status == 1
+    assert "FATAL: its last words" in said
+    assert ("after 20 s" if restarts == "echo 2" else "after 3 s") in said
+    assert (machine.folder / "stowage/unproven/postgres").exists()
 
 
 # Users.
