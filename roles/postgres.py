@@ -23,9 +23,9 @@ SECRETS_INSIDE, CONFIG_INSIDE = "/run/secrets/postgres", "/etc/stowage"
 DATA_INSIDE = "/var/lib/postgresql/data"
 # Its socket cannot be reached from outside of the container, where only root of the host gets in.
 ACCESS = """# Written by Stowage. Who reaches the port is Docker's business (postgres.listen), who gets in is that of passwords.
-local all {superuser} trust
+local all,replication {superuser} trust
 local all all scram-sha-256
-host all all all scram-sha-256
+host all,replication all all scram-sha-256
 """
 
 
