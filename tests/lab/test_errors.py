@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from tests.lab.conftest import CLONE, Clone, fresh, storage_server
 
 NOTHING = "nothing was changed"
 STATE = """
@@ -26,7 +26,7 @@ cat /var/lib/stowage/applied /etc/stowage/nginx/conf/nginx.conf 2>/dev/null | sh
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-errors"))
+    there = fresh(CLONE.with_name("test-errors"), storage_server)
     there.on_host(f"echo {' '.join(drive['device'] for drive in there.vars['drives'])} >/tmp/drives")
     yield there
     there.inv("lab.down", code=None)
