@@ -47,7 +47,7 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         given = options.pop("help", {})
         shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
         options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
-        options.setdefault("positional", [name.rstrip("_") for name in required])
+        options.setdefault("positional", required)
         return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
 
     return make(function) if function else make
