@@ -196,8 +196,8 @@ def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-de
     listing(_one(c, host), from_, json)
 
 
-@command(name="show", positional=["set_"], help={"set": "its id, or latest", "from": "one target (default: all)"})
-def backup_show(c, set_="latest", host="", from_="", json=False):  # type: ignore[no-untyped-def]
+@command(name="show", help={"set": "its id, or latest", "from": "one target (default: all)"})
+def backup_show(c, set_, host="", from_="", json=False):  # type: ignore[no-untyped-def]
     """Show what is in a set."""
     from runbook.backup import show
 
@@ -206,14 +206,13 @@ def backup_show(c, set_="latest", host="", from_="", json=False):  # type: ignor
 
 @command(
     name="verify",
-    positional=["set_"],
     help={
         "set": "its id, or latest",
         "from": "one target (default: all)",
         "drill": "restore it into a throwaway server and compare every count",
     },
 )
-def backup_verify(c, set_="latest", host="", from_="", drill=False):  # type: ignore[no-untyped-def]
+def backup_verify(c, set_, host="", from_="", drill=False):  # type: ignore[no-untyped-def]
     """Read every byte of a set and compare; with --drill, restore it where nobody is hurt."""
     from runbook.backup import verify
 

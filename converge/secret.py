@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
 from converge.errors import Trouble
+
+PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----\n[A-Za-z0-9+/=\n]+\n-----END \1-----")
 
 
 class Secret:
@@ -43,11 +46,12 @@ def resolve(reference: dict[str, str], key: str, base: Path) -> Secret:
     """Read the secret that `{env: NAME}`, `{file: PATH}` or `{command: TEXT}` names.
 
     `key` is the setting's path, for the error; relative files start at `base`. One trailing line end is dropped.
+    It is one line, or one private key as ssh-keygen and openssl write it.
     """
     ((how, what),) = reference.items()
     value = {"env": _from_env, "file": _from_file, "command": _from_command}[how](what, key, base)
     value = value.removesuffix("\n").removesuffix("\r")
-    if not value or "\n" in value or "\0" in value:
+    if not value or ("\n" in value and not PRIVATE_KEY.fullmatch(value)) or "\0" in value:
         raise Trouble(
             f"the secret {key} is {'empty' if not value else 'more than one line'}",
             why=f"it was read from {how}: {what}",

@@ -21,7 +21,7 @@ from roles.backup import SCRIPT, STATE
 
 ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 RUNS = f"{STATE}/runs"
-# The worker's exit codes, in the words of our own; what is not here ends with 1.
+# The worker's exit codes that are ours by another number; docs say what the others are.
 CODES = {0: 0, 10: LOCKED, 11: REFUSED, 40: REFUSED}
 WORDS = {
     10: "another run holds the lock",
@@ -186,7 +186,7 @@ def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
         why="\n".join(part for part in (end.get("why", ""), dead) if part),
         untouched=WORDS.get(code, ""),
         hint=_hint(host, end.get("hint", "")) or f"inv backup.attach --host {host.name}",
-        code=code,
+        code=CODES.get(code, code),
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +20,13 @@ from worker.containers import Tools
 from worker.errors import USAGE, Failed
 from worker.journal import Journal
 from worker.keys import Keys
+from worker.manifest import ID
 from worker.postgres import Server
 from worker.targets import Target, make
 
 CONFIG = Path("/etc/stowage/backup/worker.json")
 STATE = Path("/var/lib/stowage/backup")
+FORSAKEN = 24 * 3600
 SECRETS = ("access_key", "secret_key", "key")
 
 
@@ -119,6 +122,14 @@ class Job:
     def clear(self) -> None:
         """Staged files are the database in clear: they go with the run."""
         shutil.rmtree(Path(self.config["staging"]) / self.run, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Clears away what cut runs have staged; a dump from the operator's machine may still wait for its run."""
+        for path in Path(self.config["staging"]).iterdir():
+            if ID.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix == ".dump" and path.stat().st_mtime < time.time() - FORSAKEN:
+                path.unlink()
 
 
 def _revealed(one: dict[str, Any]) -> dict[str, Any]:

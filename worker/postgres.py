@@ -29,8 +29,13 @@ SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %
     CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
     CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, rolconnlimit,
     coalesce(' VALID UNTIL ' || quote_literal(rolvaliduntil), '')) AS attributes,
-  ARRAY(SELECT format('GRANT %I TO %I%s', g.rolname, r.rolname, CASE WHEN m.admin_option THEN ' WITH ADMIN OPTION' ELSE '' END)
-    FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS memberships,
+  ARRAY(SELECT format('GRANT %I TO %I', g.rolname, w.rolname) || CASE
+      WHEN to_jsonb(m) ? 'set_option' THEN format(' WITH ADMIN %s, INHERIT %s, SET %s', admin_option,
+        to_jsonb(m)->>'inherit_option', to_jsonb(m)->>'set_option')
+      WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END
+    FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid JOIN pg_authid w ON w.oid = m.member
+    WHERE r.oid IN (m.member, m.roleid) ORDER BY 1) AS memberships,
+  shobj_description(r.oid, 'pg_authid') AS comment,
   (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0) AS settings
 FROM pg_authid r WHERE rolname !~ '^pg_' ORDER BY rolname
 """
@@ -169,7 +174,11 @@ def merge_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
             if one["password"]:
                 session.execute(_password(one["name"], one["password"]))
             _keep(session, one["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(one["name"])))
-        for statement in (line for one in new for line in one["memberships"]):
+            if one.get("comment"):
+                words = sql.SQL("COMMENT ON ROLE {} IS {}")
+                session.execute(words.format(sql.Identifier(one["name"]), sql.Literal(one["comment"])))
+        # Those of which a new role is a member, and its own members.
+        for statement in dict.fromkeys(line for one in new for line in one["memberships"]):
             session.execute(statement)
     return [one["name"] for one in new]
 

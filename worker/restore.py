@@ -68,6 +68,7 @@ class Record:
 def recover(job: Job) -> None:
     """Brings to an end what a cut run left. The lock says that none is running."""
     containers.remove()
+    job.sweep()
     for record in Record.all():
         if record.phase in ("begun", "loaded", "swapping"):
             with job.server.connect() as session:
