@@ -30,7 +30,7 @@ SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %
     CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, rolconnlimit,
     coalesce(' VALID UNTIL ' || quote_literal(rolvaliduntil), '')) AS attributes,
   ARRAY(SELECT format('GRANT %I TO %I', g.rolname, w.rolname) || CASE
-      WHEN to_jsonb(m) ? 'set_option' THEN format(' WITH ADMIN %s, INHERIT %s, SET %s', admin_option,
+      WHEN to_jsonb(m) ? 'set_option' THEN format(' WITH ADMIN %s, INHERIT %s, SET %s', admin_option::text,
         to_jsonb(m)->>'inherit_option', to_jsonb(m)->>'set_option')
       WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END
     FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid JOIN pg_authid w ON w.oid = m.member
