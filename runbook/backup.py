@@ -20,7 +20,7 @@ from runbook.found import human
 QUIET = {"begin", "paused"}
 
 
-def backup(host: Any, only: str, accept_shrink: bool, said: str) -> None:
+def backup(host: Any, only: str, accept_shrink: bool, take_over: bool, said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""
     components = [one for one in only.split(",") if one]
     for one in components:
@@ -28,7 +28,7 @@ def backup(host: Any, only: str, accept_shrink: bool, said: str) -> None:
             raise Trouble(
                 f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
             )
-    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink}
+    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink, "take_over": take_over}
     end(host, watch(host, runs.begin(host, request, said)))
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from worker import containers, postgres, retention, sets
+from worker import containers, finish, postgres, retention, sets
 from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -36,6 +36,7 @@ Streams = dict[str, tuple[sets.Part, ...]]
 def run(job: Job) -> int:
     """Makes a set on every target that takes it; the exit code says on how many it is."""
     begun = datetime.now(UTC)
+    finish.ping(job, "/start")
     only = job.request.get("only") or list(COMPONENTS)
     with job.journal.step("preflight"):
         previous = _preflight(job, only)
@@ -85,9 +86,15 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     _on_each(job, lambda target: target.probe(), REFUSED)
+    _on_each(job, lambda target: target.check_rules(), REFUSED)
+    taken = bool(job.request.get("take_over"))
     for target in job.alive:
-        target.check_rules()
-    last = sets.latest(sets.list_sets(job.alive[0], job.stack, job.keys))
+        sets.claim(target, job.stack, job.keys, job.config["host"], taken)
+        for one in target.silent():
+            job.journal.say(f"{target.name}: {one} does not answer; the others do")
+    if job.config["single_copy"]:
+        job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
+    last = sets.latest(one for target in job.alive for one in sets.list_sets(target, job.stack, job.keys))
     previous = last.manifest if last else None
     if previous and previous.created > datetime.now(UTC) + SKEW:
         raise Failed(REFUSED, "the clock is behind the newest set", f"{previous.id} is from the future", "timedatectl")
