@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shlex
 import sys
+from contextlib import suppress
 from typing import Any
 
 from invoke.collection import Collection
@@ -171,13 +172,17 @@ def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=
 
 
 @command(
-    help={"only": "postgres or config: a set of that alone", "accept-shrink": "a dump may be half of the last one"},
+    help={
+        "only": "postgres or config: a set of that alone",
+        "accept-shrink": "a dump may be half of the last one",
+        "take-over": "the sets of this stack were another host's",
+    },
 )
-def backup(c, host="", only="", accept_shrink=False):  # type: ignore[no-untyped-def]
+def backup(c, host="", only="", accept_shrink=False, take_over=False):  # type: ignore[no-untyped-def]
     """Make a set of the databases and the configuration now, on every target, and follow it to its end."""
     from runbook.backup import backup
 
-    backup(_one(c, host), only, accept_shrink, _said())
+    backup(_one(c, host), only, accept_shrink, take_over, _said())
 
 
 @command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
@@ -265,7 +270,11 @@ def restore(c, file, host="", database="", as_="", from_="", of_stack="", yes=Fa
     """Restore beside, compare every count, then swap; what was there is kept."""
     from runbook.restore import restore
 
-    restore(_one(c, host), file, database, as_, from_, of_stack, yes, _said())
+    one = _one(c, host)
+    restore(one, file, database, as_, from_, of_stack, yes, _said())
+    # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
+    with suppress(Exit):
+        _deploy(c, one.name, "", None, check=True, diff=True, full=False, yes=False, json=False)
 
 
 @command(name="undo")

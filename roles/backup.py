@@ -18,6 +18,7 @@ from converge.role import Wanted, role
 from converge.secret import Secret
 from roles.bucket_kinds import Bucket, Policy, User
 from roles.images import image
+from roles.local_file import local_text
 from roles.minio import api_of
 from roles.postgres import SECRETS as POSTGRES_SECRETS
 from roles.postgres_server import CONTAINER
@@ -53,6 +54,7 @@ def backup(host: Any) -> Wanted:
         Directory(HERE, mode="0700"),
         Directory(SECRETS, mode="0700"),
         *(File(f"{SECRETS}/{name}", value, mode="0400") for name, value in secrets.items()),
+        *_authorities(host),
         File(f"{HERE}/worker.json", _configuration(host, code), mode="0600"),
         Directory(STATE, mode="0700"),
         Directory(f"{STATE}/runs", mode="0700"),
@@ -112,6 +114,15 @@ def _secrets(settings: Any) -> list[tuple[str, Secret]]:
         if one.kind == "stack":
             found += [(f"{one.name}-writer-name", Secret(WRITER)), (f"{one.name}-pruner-name", Secret(PRUNER))]
     return found
+
+
+def _authorities(host: Any) -> list[File]:
+    """Certificates of private authorities, for targets that have one."""
+    return [
+        File(f"{HERE}/{one.name}.pem", local_text(host, f"the certificate of {one.name}", one.certificate))
+        for one in settings_of(host).targets
+        if one.kind == "s3" and one.certificate
+    ]
 
 
 def _target(host: Any, one: Any) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Backup(Section):
     stack: Name | None = Field(default=None, description="whose sets these are; by default the host's name")
     identity: SecretValue = Field(description="the age identity that all of it is encrypted for; keep a copy elsewhere")
     schedule: Calendar = "*-*-* 02:00:00"
+    fresh_hours: int = Field(default=26, ge=1, description="older than this, a backup is missing: inv status says so")
     keep_days: int = Field(default=30, ge=1, le=36500)
     staging: AbsolutePath = Field(default="/var/lib/stowage/staging", description="holds one dump at a time, in clear")
     memory: Size = "2GiB"

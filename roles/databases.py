@@ -13,8 +13,9 @@ from roles.postgres import server_of
 
 def _gone(host: Any, kind: str, name: str) -> Resource | None:
     # An extension holds columns of tables: it stays, and DROP EXTENSION says what hangs on it.
-    known = host.settings.postgres and kind in (User.kind, Database.kind)
-    return Gone(server_of(host), kind, name) if known else None
+    # And a host that no longer has this role keeps all of it, with the data.
+    has_role = host.settings.postgres and "databases" in host.settings.roles
+    return Gone(server_of(host), kind, name) if has_role and kind in (User.kind, Database.kind) else None
 
 
 @role(needs=("postgres",), gone=_gone)

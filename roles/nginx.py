@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
@@ -15,6 +14,7 @@ from converge.secret import Secret
 from converge.shell import quote
 from converge.templates import render
 from roles.images import image, salt
+from roles.local_file import local_text
 
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
@@ -87,24 +87,11 @@ def _certificates(host: Any) -> list[File]:
     tls, owner = host.settings.nginx.tls, host.settings.data_user
     if tls is None:
         return []
-    certificate, key = (_read(host, name, getattr(tls, name)) for name in ("certificate", "key"))
+    certificate, key = (local_text(host, f"nginx.tls.{name}", getattr(tls, name)) for name in ("certificate", "key"))
     return [
         File(f"{HERE}/tls.crt", certificate, group=owner.name, mode="0640"),
         File(f"{HERE}/tls.key", Secret(key), owner=owner.name, group=owner.name, mode="0400"),
     ]
-
-
-def _read(host: Any, name: str, path: str) -> str:
-    try:
-        return str((host.root / Path(path).expanduser()).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise Trouble(
-            f"nginx.tls.{name} cannot be read",
-            where=host.name,
-            why=f"{path}: {getattr(error, 'strerror', None) or 'it is not text'}",
-            untouched="nothing was changed",
-            hint=f"ls -l {path}",
-        ) from None
 
 
 def service(host: Any) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from converge.shell import quote
 from converge.ssh import connect
 from roles.backup import SCRIPT, stack_of
 from runbook import runs
+from runbook.backup_status import spoken
+from runbook.found import human
 
 QUIET = {"begin", "paused"}
 
 
-def backup(host: Any, only: str, accept_shrink: bool, said: str) -> None:
+def backup(host: Any, only: str, accept_shrink: bool, take_over: bool, said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""
     components = [one for one in only.split(",") if one]
     for one in components:
@@ -26,7 +28,7 @@ def backup(host: Any, only: str, accept_shrink: bool, said: str) -> None:
             raise Trouble(
                 f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
             )
-    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink}
+    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink, "take_over": take_over}
     end(host, watch(host, runs.begin(host, request, said)))
 
 
@@ -53,7 +55,7 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
     elif kind == "progress" and terminal:
         left = f", {event['remaining']} s left" if event.get("remaining") is not None else ""
         print(
-            f"{wipe}  {size(event['done'])} of {size(event['total'])}, {size(event['rate'])}/s{left}",
+            f"{wipe}  {human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{left}",
             end="",
             flush=True,
         )
@@ -80,7 +82,7 @@ def listing(host: Any, source: str, as_json: bool) -> None:
         notes += ["pinned"] if one["pinned"] else []
         notes += [f"checked {age(one['verified'])} ago"] if one["verified"] else []
         print(
-            f"{host.name}  {one['id']}  {age(one['created']):>8}  {size(one['bytes']):>9}  on {', '.join(marks)}"
+            f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
     for name, why in found["dead"].items():
@@ -94,11 +96,11 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
         print(json.dumps({"host": host.name, **found}))
         return
     print(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
-    print(f"  made       {found['created']} to {found['finished']}, {size(found['bytes'])} in {found['parts']} parts")
+    print(f"  made       {found['created']} to {found['finished']}, {human(found['bytes'])} in {found['parts']} parts")
     print(f"  server     {found['server'].get('version', '')}")
     for name, one in found["databases"].items():
         print(
-            f"  database   {name:16} {one['rows']} rows in {one['tables']} tables, dump {size(one['dump_bytes'])},"
+            f"  database   {name:16} {one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])},"
             f" owner {one['owner']}, extensions {', '.join(one['extensions'])}"
         )
     print(f"  files      {len(found['files'])} of the deployed configuration")
@@ -148,7 +150,7 @@ def fetch(host: Any, id: str, folder: str, source: str) -> None:
     finally:
         link.close()
     unfinished.rename(name)
-    print(f"{host.name}: {name}, {size(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
+    print(f"{host.name}: {name}, {human(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
 
 
 def recovery_sheet(host: Any) -> None:
@@ -189,16 +191,6 @@ def id_of(text: str) -> str:
     )
 
 
-def size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
-
-
 def age(at: str) -> str:
-    """How long ago a moment is, in its two largest units."""
-    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes} m" if hours else f"{minutes} m {seconds % 60} s"
+    """How long ago a moment is."""
+    return spoken(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))

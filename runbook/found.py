@@ -79,10 +79,19 @@ def parsed(text: str) -> Found:
 def _disk(link: str, facts: dict[str, str], holds: str) -> Disk:
     size = int(facts["SIZE"])
     serial = f"serial {facts['SERIAL']}" if facts.get("SERIAL") else ""
-    told = (facts["NAME"], human(size), facts.get("MODEL", "").strip(), serial)
+    told = (facts["NAME"], capacity(size), facts.get("MODEL", "").strip(), serial)
     return Disk(link, size, ", ".join(filter(None, told)), holds or ("removable" if facts.get("RM") == "1" else ""))
 
 
-def human(size: int) -> str:
+def capacity(size: int) -> str:
     """A size as it stands on a drive's box, in GiB or TiB."""
     return f"{size / GIB:.0f} GiB" if size < 1024 * GIB else f"{size / 1024 / GIB:.1f} TiB"
+
+
+def human(size: float) -> str:
+    """Bytes in the unit that a person would choose."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} PiB"

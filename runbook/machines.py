@@ -17,7 +17,7 @@ from converge.layers import plain
 from converge.secret import resolve
 from converge.ssh import Link, Target, connect, known_keys
 from roles.base import SUPPORTED
-from runbook.found import Found, human, read
+from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
 from runbook.trust import trust
 
@@ -91,7 +91,7 @@ def add(root: Path, new: Newcomer) -> None:
 
 
 def _named(found: Found) -> str:
-    return ", ".join(f"{one.link.rpartition('/')[2]} ({human(one.size)})" for one in found.blank) or "none"
+    return ", ".join(f"{one.link.rpartition('/')[2]} ({capacity(one.size)})" for one in found.blank) or "none"
 
 
 def _found(new: Newcomer) -> Found:

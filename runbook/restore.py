@@ -12,7 +12,8 @@ from converge.errors import REFUSED, Trouble
 from converge.shell import quote
 from converge.ssh import connect
 from runbook import runs
-from runbook.backup import age, end, id_of, size, watch
+from runbook.backup import age, end, id_of, watch
+from runbook.found import human
 
 CHUNK = 1 << 20
 
@@ -48,9 +49,9 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
     for one in found["databases"]:
         rows = f", {one['rows']} rows" if one["rows"] is not None else ""
         if one["replaces"] is None:
-            print(f"  + {one['to']}  {size(one['bytes'])}{rows}; there is no such database now")
+            print(f"  + {one['to']}  {human(one['bytes'])}{rows}; there is no such database now")
             continue
-        print(f"  ~ {one['to']}  {size(one['bytes'])}{rows}, in the place of {size(one['replaces'])}")
+        print(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
         if found["set"] != "local":
             print(
                 f"      changes since {found['created'][:16].replace('T', ' ')} UTC leave it; it is kept as {one['kept']}"
@@ -60,7 +61,7 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
     if found["dependents"]:
         print(f"  stopped meanwhile: {', '.join(found['dependents'])}")
     for place, free in found["free"].items():
-        print(f"  free in {place}: {size(free)}")
+        print(f"  free in {place}: {human(free)}")
     if found["obstacles"]:
         raise Trouble(
             "the live databases cannot be renamed",
@@ -125,7 +126,7 @@ def cleanup(host: Any, yes: bool, said: str) -> None:
         return
     for one in found:
         print(
-            f"  - {one['name']}  {size(one['bytes'])}, since the restore of {one['restored'][:16].replace('T', ' ')} UTC"
+            f"  - {one['name']}  {human(one['bytes'])}, since the restore of {one['restored'][:16].replace('T', ' ')} UTC"
         )
     agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))

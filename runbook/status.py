@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from converge import run as runs
 from converge.errors import ERROR, PENDING, UNREACHABLE, Trouble
@@ -16,14 +16,14 @@ from converge.role import Role
 from converge.root_shell import LOCK, describe
 from converge.run import AUDIT
 from converge.shell import sh, words
-from runbook import database_status
+from runbook import backup_status, database_status
+from runbook.backup_status import Backups
+from runbook.cluster_status import CLUSTER_PATIENCE, Bucket, read_cluster, start_reading
 from runbook.database_status import DatabaseServer
+from runbook.status_screen import lines
 
-if TYPE_CHECKING:
-    from converge.ssh import Link
-
-PATIENCE, CLUSTER_PATIENCE = 9.0, 4.0
-"""Seconds after which a host that has not answered is shown as dead, and its cluster as silent."""
+PATIENCE = 9.0
+"""Seconds after which a host that has not answered is shown as dead."""
 
 
 @dataclass
@@ -45,13 +45,6 @@ class Node:
 
 
 @dataclass
-class Bucket:
-    name: str
-    objects: int = 0
-    size: int = 0
-
-
-@dataclass
 class Status:
     """All that is known of one host; `next` is what to do about it."""
 
@@ -65,6 +58,7 @@ class Status:
     endpoints: dict[str, str] = field(default_factory=dict)
     buckets: list[Bucket] = field(default_factory=list)
     postgres: DatabaseServer | None = None
+    backup: Backups | None = None
     last_deploy: str = ""
     under_way: str = ""
     drift: list[str] = field(default_factory=list)
@@ -116,12 +110,12 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
     status = Status(host.name)
     try:
         cluster: dict[str, Any] = {}
-        runs.look(run, "status", lock=False, meanwhile=lambda: _start_reading(host, run.link, cluster))
+        runs.look(run, "status", lock=False, meanwhile=lambda: start_reading(host, run.link, cluster))
         assert run.shell and run.link and run.plan
         _, answer = run.shell.run(_facts(host))
         _read_facts(status, host, answer)
         if host.settings.minio:
-            _read_cluster(status, host, cluster)
+            read_cluster(status, host, cluster)
         status.drift = [
             f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}"
             for one in run.plan.changes
@@ -156,6 +150,8 @@ printf '\n--\n'
 for url in {words(_urls(host))}; do curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{{http_code}} %{{url}}\\n' "$url"; done
 printf '\n--\n'
 {database_status.facts(host)}
+printf '\n--\n'
+{backup_status.facts(host)}
 """
 
 
@@ -173,7 +169,7 @@ def _urls(host: Any) -> list[str]:
 
 def _read_facts(status: Status, host: Any, answer: str) -> None:
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
-    space, containers, audit, lock, urls, databases = parts
+    space, containers, audit, lock, urls, databases, backups = parts
     mounted = {line.split()[0]: line.split() for line in space if len(line.split()) == 4}
     for drive in host.settings.drives:
         found = mounted.get(drive.path)
@@ -184,6 +180,7 @@ def _read_facts(status: Status, host: Any, answer: str) -> None:
     for node in host.settings.minio.nodes if host.settings.minio else []:
         status.nodes.append(Node(node.name, states.get(node.name, "absent").replace("|", ", "), node.drive))
     status.postgres = database_status.read(host, states.get("postgres", "absent").replace("|", ", "), databases)
+    status.backup = backup_status.read(host, backups)
     status.endpoints = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}
     status.under_way = describe(lock[0]) if lock else ""
     status.last_deploy = _last(audit[0]) if audit else "never"
@@ -196,74 +193,6 @@ def _last(line: str) -> str:
         return f"{told['at']} by {told['who']}@{told['from']}, {len(told['changes'])} changes, {result}"
     except (ValueError, KeyError):
         return "its record cannot be read"
-
-
-def _start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
-    """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
-    from roles.minio import api_of
-    from roles.minio_api import admin
-
-    if not host.settings.minio or link is None:
-        return
-    questions = {
-        "info": lambda client: json.loads(admin(client, "GET", "info")),
-        "usage": lambda client: json.loads(admin(client, "GET", "datausageinfo")),
-        "names": lambda client: [bucket.name for bucket in client.list_buckets()],
-    }
-
-    def ask(name: str) -> None:
-        try:
-            told[name] = api_of(host).any(link, questions[name])
-        except Exception as error:
-            told.setdefault("why", getattr(error, "what", "") or type(error).__name__)
-
-    told["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
-    told["until"] = time.monotonic() + CLUSTER_PATIENCE
-    for thread in told["threads"]:
-        thread.start()
-
-
-def _read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
-    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
-    for thread in told.get("threads", []):
-        thread.join(max(0.0, told["until"] - time.monotonic()))
-    info, usage, names = told.get("info"), told.get("usage") or {}, told.get("names") or []
-    if info is None:
-        up = sum(node.state.startswith("running") for node in status.nodes)
-        why = told.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
-        status.quorum = f"the cluster does not tell ({why}); by its containers: {quorum(up, len(status.nodes), None)}"
-        return
-    online = 0
-    by_address = {node.address: node for node in host.settings.minio.nodes}
-    by_name = {node.name: node for node in host.settings.minio.nodes}
-    for server in info.get("servers") or []:
-        place = server.get("endpoint", "").rpartition(":")[0]
-        node = by_name.get(place) or by_address.get(place)
-        for seen in server.get("drives") or []:
-            online += seen.get("state") == "ok"
-            drive = next((one for one in status.drives if node and one.label == node.drive), None)
-            if drive and seen.get("state") != "ok" and not drive.problem:
-                drive.problem = f"the cluster says {seen.get('state')}"
-            if drive and seen.get("healing"):
-                done = (seen.get("heal_info") or {}).get("bytes_done", 0)
-                drive.healing = f"healing, {human(done)} done"
-    status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
-    sizes = usage.get("bucketsUsageInfo") or {}
-    status.buckets = [
-        Bucket(name, sizes.get(name, {}).get("objectsCount", 0), sizes.get(name, {}).get("size", 0)) for name in names
-    ]
-
-
-def quorum(online: int, drives: int, parity: int | None) -> str:
-    """What a cluster of one set can still lose, in words. Reading needs the data drives, writing one more when data equals parity."""
-    parity = drives // 2 if parity is None else parity
-    read = drives - parity
-    write = read + 1 if read == parity else read
-    if online < read:
-        return f"{online} of {drives} drives: LOST, reading needs {read}"
-    if online < write:
-        return f"{online} of {drives} drives: READ ONLY, writing needs {write}"
-    return f"{online} of {drives} drives: reads survive {online - read} more, writes {online - write} more"
 
 
 def _advice(status: Status, host: Any) -> list[str]:
@@ -287,6 +216,8 @@ def _advice(status: Status, host: Any) -> list[str]:
             )
     if status.postgres:
         advice += database_status.advice(status.postgres, host.name)
+    if status.backup:
+        advice += backup_status.advice(status.backup, host.name)
     if "forwarding is forbidden" in status.quorum:
         advice.append("on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh")
     if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not advice:
@@ -299,48 +230,6 @@ def _advice(status: Status, host: Any) -> list[str]:
     if status.under_way:
         advice.append(f"a run is under way ({status.under_way})")
     return advice
-
-
-def human(size: float) -> str:
-    """Bytes in the unit that a person would choose."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} PiB"
-
-
-def lines(status: Status) -> list[str]:
-    """The screen of one host."""
-    if status.error:
-        what, *why = status.error.splitlines()
-        state = "DOWN" if status.code == UNREACHABLE else "NOT READ"
-        return [
-            f"{status.host}: {state}, {what}",
-            *(f"  why        {line}" for line in why),
-            *(f"  next       {one}" for one in status.next),
-        ]
-    found = [f"{status.host}: {'all is well' if status.healthy else 'needs you'}"]
-    for drive in status.drives:
-        state = drive.problem.upper() or f"{human(drive.used)} of {human(drive.size)} used"
-        found.append(
-            f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
-        )
-    found += [f"  node       {node.name:8} on {node.drive:8} {node.state}" for node in status.nodes]
-    if status.quorum:
-        found.append(f"  quorum     {status.quorum}")
-    found += [f"  endpoint   {url}  {'ok' if code[:1] in '23' else code}" for url, code in status.endpoints.items()]
-    found += [f"  bucket     {one.name:20} {one.objects} objects, {human(one.size)}" for one in status.buckets]
-    if status.postgres:
-        found += database_status.lines(status.postgres, human)
-    found.append(f"  deployed   {status.last_deploy}")
-    if status.under_way:
-        found.append(f"  under way  {status.under_way}")
-    found += [f"  differs    {one}" for one in status.drift[:12]]
-    if len(status.drift) > 12:
-        found.append(f"  differs    and {len(status.drift) - 12} more")
-    found += [f"  next       {one}" for one in status.next] or ["  next       nothing to do"]
-    return found
 
 
 def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) -> int:

@@ -12,26 +12,31 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from worker import containers, postgres, retention, sets
+from worker import containers, finish, postgres, retention, sets
 from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
 CHUNK = 1 << 20
+# What is in it, and whether all of it can be read.
+CHECK = 'pg_restore -l "$1" && exec pg_restore -f /dev/null "$1"'
 COMPONENTS = ("postgres", "config")
 GLOBALS, ROLES, FILES = "pg/globals.sql", "pg/roles.json", "config/files.tar"
 SKEW = timedelta(seconds=60)
+SMALL, AT_ONCE = 256 << 20, 4
 Streams = dict[str, tuple[sets.Part, ...]]
 
 
 def run(job: Job) -> int:
     """Makes a set on every target that takes it; the exit code says on how many it is."""
     begun = datetime.now(UTC)
+    finish.ping(job, "/start")
     only = job.request.get("only") or list(COMPONENTS)
     with job.journal.step("preflight"):
         previous = _preflight(job, only)
@@ -81,9 +86,15 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     _on_each(job, lambda target: target.probe(), REFUSED)
+    _on_each(job, lambda target: target.check_rules(), REFUSED)
+    taken = bool(job.request.get("take_over"))
     for target in job.alive:
-        target.check_rules()
-    last = sets.latest(sets.list_sets(job.alive[0], job.stack, job.keys))
+        sets.claim(target, job.stack, job.keys, job.config["host"], taken)
+        for one in target.silent():
+            job.journal.say(f"{target.name}: {one} does not answer; the others do")
+    if job.config["single_copy"]:
+        job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
+    last = sets.latest(one for target in job.alive for one in sets.list_sets(target, job.stack, job.keys))
     previous = last.manifest if last else None
     if previous and previous.created > datetime.now(UTC) + SKEW:
         raise Failed(REFUSED, "the clock is behind the newest set", f"{previous.id} is from the future", "timedatectl")
@@ -122,9 +133,17 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row,
         snapshots = {name: postgres.snapshot(job.server, name) for name in catalog}
         job.journal.say(f"{len(snapshots)} databases as they are now")
     try:
-        for name, moment in snapshots.items():
-            catalog[name] |= {"snapshot": moment.name, "position": moment.position}
-            catalog[name] |= _database(job, tools, name, moment, writer, streams)
+        for group in _groups(catalog):
+            dumps = [_Dump(job, tools, catalog[name], snapshots[name]) for name in group]
+            with ThreadPoolExecutor(len(dumps)) as pool:
+                with job.journal.step("dump"):
+                    job.journal.say(f"dumping {', '.join(group)}")
+                    list(pool.map(_Dump.make, dumps))
+                with job.journal.step("check"):
+                    found = pool.map(lambda one: one.check(writer), dumps)
+                    for name, (parts, told_of) in zip(group, found, strict=True):
+                        streams[dump_of(name)] = parts
+                        catalog[name] |= told_of
     finally:
         for moment in snapshots.values():
             moment.close()
@@ -135,41 +154,67 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row,
     return {**(told or {}), "major": job.config["postgres"]["major"]}, catalog
 
 
-def _database(
-    job: Job,
-    tools: containers.Tools,
-    name: str,
-    moment: postgres.Snapshot,
-    writer: sets.PartWriter,
-    streams: Streams,
-) -> Row:
-    folder = job.staging / f"dump-{moment.name}"
-    jobs = str(job.config["postgres"]["jobs"])
-    with ThreadPoolExecutor(2) as pool:
-        with job.journal.step("dump"):
-            job.journal.say(f"dumping {name}")
-            compress = "zstd:1" if job.config["postgres"]["major"] >= 16 else "1"
-            dump = tools.start(
-                "dump",
-                *("pg_dump", "-Fd", "-j", jobs, "-Z", compress, f"--snapshot={moment.name}", "--lock-wait-timeout=60s"),
-                *("-f", str(folder), "-d", postgres.connection(name)),
+def _groups(catalog: dict[str, Row]) -> Iterator[list[str]]:
+    """Small databases a few at a time, for a tool takes longer to start than they to dump; the others one by one."""
+    small = [name for name, one in catalog.items() if one["bytes"] < SMALL]
+    for at in range(0, len(small), AT_ONCE):
+        yield small[at : at + AT_ONCE]
+    for name in catalog:
+        if name not in small:
+            yield [name]
+
+
+@dataclass
+class _Dump:
+    """One database on its way: dumped and counted from the very same moment, then read to its end while it is stored."""
+
+    job: Job
+    tools: containers.Tools
+    database: Row
+    moment: postgres.Snapshot
+    contents: Row = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.staging / f"dump-{self.moment.name}"
+
+    @property
+    def log(self) -> str:
+        return self.moment.name.lower()
+
+    def make(self) -> None:
+        told = self.job.config["postgres"]
+        compress = "zstd:1" if told["major"] >= 16 else "1"
+        dump = self.tools.start(
+            f"dump-{self.log}",
+            *("pg_dump", "-Fd", "-j", str(told["jobs"]), "-Z", compress, "--lock-wait-timeout=60s"),
+            *(
+                f"--snapshot={self.moment.name}",
+                "-f",
+                str(self.folder),
+                "-d",
+                postgres.connection(self.database["name"]),
+            ),
+        )
+        try:
+            self.contents = self.moment.contents()
+        finally:
+            self.tools.finish(f"dump-{self.log}", dump)
+
+    def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
+        """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
+        name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
+        check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), network=False)
+        parts = writer.write(dump_of(name), _shown(self.job, _tar(self.folder.parent, self.folder.name), size))
+        said = self.tools.finish(f"check-{self.log}", check)
+        entries = sum(line[:1].isdigit() for line in said.splitlines())
+        if not entries and self.contents["rows"]:
+            raise Failed(
+                FAILED, f"the dump of {name} is empty", f"the database has {len(self.contents['rows'])} tables"
             )
-            counted = pool.submit(moment.contents)
-            tools.finish("dump", dump)
-            size = sum(one.stat().st_size for one in folder.iterdir())
-        with job.journal.step("check"):
-            # Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed.
-            check = tools.start("check", "pg_restore", "-f", "/dev/null", str(folder), network=False)
-            listed = pool.submit(tools.call, "list", "pg_restore", "-l", str(folder), network=False)
-            stream = dump_of(name)
-            streams[stream] = tuple(writer.write(stream, _shown(job, _tar(folder.parent, folder.name), size)))
-            tools.finish("check", check)
-            entries = sum(line[:1].isdigit() for line in listed.result().splitlines())
-            contents = counted.result()
-            if not entries and contents["rows"]:
-                raise Failed(FAILED, f"the dump of {name} is empty", f"the database has {len(contents['rows'])} tables")
-    shutil.rmtree(folder)
-    return {"contents": contents, "entries": entries, "dump_bytes": size}
+        shutil.rmtree(self.folder)
+        found = {"contents": self.contents, "entries": entries, "dump_bytes": size}
+        return tuple(parts), {**found, "snapshot": self.moment.name, "position": self.moment.position}
 
 
 def dump_of(name: str) -> str:

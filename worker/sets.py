@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.errors import FAILED, Failed
+from worker.errors import FAILED, REFUSED, Failed
 from worker.keys import Keys
 from worker.manifest import ID, STAMP, Manifest, folder, new_id, shelf, stamp_of, word
 from worker.parts import Part, PartReader, PartWriter
@@ -26,6 +26,7 @@ __all__ = [
     "Unfit",
     "add_pin",
     "add_verified",
+    "claim",
     "folder",
     "hash_of",
     "latest",
@@ -39,7 +40,7 @@ __all__ = [
     "word",
 ]
 
-MANIFEST, PIN, VERIFIED = "manifest.json", "pin.json", "verify-"
+MANIFEST, PIN, VERIFIED, WRITER = "manifest.json", "pin.json", "verify-", "writer.json"
 # Besides what a record says of itself: a set without a manifest, and one whose target does not give it.
 UNFINISHED, UNREADABLE = "unfinished", "unreadable"
 READERS = 8
@@ -127,6 +128,22 @@ def add_pin(target: Target, stack: str, id: str, keys: Keys, at: datetime, why: 
     """Keeps a set from retention for as long as the pin lies there."""
     told = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "why": why}
     target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", told))
+
+
+def claim(target: Target, stack: str, keys: Keys, host: str, take_over: bool) -> None:
+    """One host writes the sets of a stack: two that were deployed under one name would remove each other's."""
+    key = f"{shelf(stack)}{WRITER}"
+    try:
+        writer = unseal(keys, "writer", target.get(key)).get("host")
+    except Missing:
+        writer = None
+    if writer == host:
+        return
+    if writer and not take_over:
+        why = f"{writer} writes the sets of {stack} on {target.name}, this is {host}"
+        hint = "inv backup --take-over, if that host is gone; or another backup.stack"
+        raise Failed(REFUSED, "another host has this stack", why, hint)
+    target.put(key, seal(keys, "writer", {"host": host, "stack": stack}))
 
 
 def hash_of(data: bytes) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,18 @@ class Clone:
         return {one["address"]: one["action"] for host in told["hosts"] for one in host["changes"]}
 
 
-def fresh(folder: Path) -> Clone:
+def storage_server(root: Path) -> None:
+    """Makes the lab hosts of a clone the storage server of WeatherLearn alone, without databases and backups."""
+    import yaml
+
+    path = root / "inventory/group_vars/lab.yml"
+    said = yaml.safe_load(path.read_text())
+    kept = {key: said[key] for key in ("lab", "base", "minio", "nginx")}
+    kept["images"] = {name: said["images"][name] for name in ("minio", "nginx")}
+    path.write_text(yaml.safe_dump(kept))
+
+
+def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None) -> Clone:
     """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
@@ -131,6 +142,7 @@ def fresh(folder: Path) -> Clone:
         if (HERE / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HERE / name, folder / name)
+    prepare(folder)
     there.inv("lab.up")
     return there
 
@@ -138,7 +150,7 @@ def fresh(folder: Path) -> Clone:
 @pytest.fixture(scope="session")
 def clone() -> Iterator[Clone]:
     """A clone with a bare lab host that is up."""
-    there = fresh(CLONE)
+    there = fresh(CLONE, storage_server)
     yield there
     there.inv("lab.down", code=None)
 

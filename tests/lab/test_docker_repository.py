@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from tests.lab.conftest import CLONE, Clone, fresh, storage_server
 
 FLAGS = (
     "--set=docker.source=docker",
@@ -38,7 +38,7 @@ SIGN = "cd /srv/docker/dists/trixie; gpg --batch --yes --quiet -u {0}@example.or
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-repository"))
+    there = fresh(CLONE.with_name("test-repository"), storage_server)
     there.on_host(MAKE)
     (there.root / "inventory/secrets/docker.asc").write_text(there.on_host("gpg --armor --export good@example.org"))
     yield there

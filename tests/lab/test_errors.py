@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from tests.lab.conftest import CLONE, Clone, fresh, storage_server
 
 NOTHING = "nothing was changed"
 STATE = """
-find /etc/stowage /var/lib/stowage /etc/sysctl.d /mnt /srv 2>/dev/null | sort; cat /etc/fstab; cat /proc/sys/net/core/somaxconn
+find /etc/stowage /var/lib/stowage /etc/sysctl.d /mnt /srv -path /srv/stowage/postgres -prune -o -print 2>/dev/null | sort; cat /etc/fstab; cat /proc/sys/net/core/somaxconn
 lsblk -rno NAME,FSTYPE,LABEL,MOUNTPOINT $(cat /tmp/drives 2>/dev/null); dpkg-query -W | sha256sum
 cat /var/lib/stowage/applied /etc/stowage/nginx/conf/nginx.conf 2>/dev/null | sha256sum
 """
@@ -26,7 +26,7 @@ cat /var/lib/stowage/applied /etc/stowage/nginx/conf/nginx.conf 2>/dev/null | sh
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-errors"))
+    there = fresh(CLONE.with_name("test-errors"), storage_server)
     there.on_host(f"echo {' '.join(drive['device'] for drive in there.vars['drives'])} >/tmp/drives")
     yield there
     there.inv("lab.down", code=None)
@@ -130,7 +130,7 @@ TYPED_WRONG = [
     (["deploy", "--yes", "--set=lab=maybe"], 1, ["lab is the text 'maybe'", "expected true or false"]),
     (["drives.replace", "--help"], 1, ["needs LABEL first", "try: inv --help drives.replace"]),
     (["drives.replace", "drive9", "--yes"], 1, ["there is no drive drive9", "drives are drive1", NOTHING]),
-    (["restart", "postgres"], 1, ["there is no service postgres", "services are minio and nginx", NOTHING]),
+    (["restart", "redis"], 1, ["there is no service redis", "services are minio", NOTHING]),
     (["restart", "minio1"], 3, ["minio1 cannot be restarted alone", NOTHING, "try: inv restart minio"]),
     (["host.add", "lab", "127.0.0.1"], 3, ["lab is already there", "nothing was connected to or written"]),
     (["lab.pull-drive", "9"], 1, ["there is no drive '9'"]),

@@ -529,6 +529,10 @@ def test_an_extension_that_is_no_longer_named_stays(storage_host):
     )
 
 
+def test_a_host_that_no_longer_has_the_role_keeps_what_is_in_its_server(storage_host):
+    assert databases.gone(storage_host(roles=["base", "docker", "images", "postgres"]), "pg-database", "geo") is None
+
+
 # The settings.
 
 

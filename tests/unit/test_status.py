@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from converge.errors import UNREACHABLE, Trouble
-from runbook import status
-from runbook.status import Status, lines, quorum
+from runbook import cluster_status, status
+from runbook.cluster_status import quorum
+from runbook.found import human
+from runbook.status import Status, lines
 
 AUDIT = {
     "at": "2026-11-21T05:00:00Z",
@@ -91,7 +93,7 @@ def seen(machine, storage_host):
         found = Status("prod", drift=list(drift))
         _, answer = machine.run(status._facts(host))
         status._read_facts(found, host, answer)
-        status._read_cluster(found, host, WELL if told is None else told)
+        cluster_status.read_cluster(found, host, WELL if told is None else told)
         found.next = status._advice(found, host)
         return found
 
@@ -268,7 +270,7 @@ def test_drift_alone_is_something_to_look_at_and_much_of_it_is_counted(seen):
     ],
 )
 def test_sizes_are_in_the_unit_that_a_person_would_choose(size, words):
-    assert status.human(size) == words
+    assert human(size) == words
 
 
 def test_a_database_server_that_does_not_answer_is_named_with_what_to_do(seen):

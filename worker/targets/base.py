@@ -71,6 +71,9 @@ class Target(Protocol):
     def probe(self) -> Probe:
         """Writes, reads and deletes a canary; a target that cannot be written or read fails."""
 
+    def silent(self) -> tuple[str, ...]:
+        """The doors of the target that stay shut, where it has several."""
+
     def check_rules(self) -> None:
         """Refuses a target that would delete our objects, or keep us from deleting them, by itself."""
 

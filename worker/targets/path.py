@@ -79,6 +79,9 @@ class PathTarget:
     def probe(self) -> Probe:
         return base.probe(self)
 
+    def silent(self) -> tuple[str, ...]:
+        return ()
+
     def check_rules(self) -> None:
         self._must_be_elsewhere()
 

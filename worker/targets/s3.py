@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC
 from typing import Any
@@ -97,6 +98,11 @@ class S3Target:
 
     def probe(self) -> Probe:
         return base.probe(self)
+
+    def silent(self) -> tuple[str, ...]:
+        with ThreadPoolExecutor(len(self._endpoints)) as pool:
+            opened = tuple(pool.map(_opens, self._endpoints))
+        return tuple(one for one, opens in zip(self._endpoints, opened, strict=True) if not opens)
 
     def check_rules(self) -> None:
         found = dangers(lambda what, act: self._ask(what, act), self._bucket, self._prefix)

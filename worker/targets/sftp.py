@@ -87,6 +87,9 @@ class SftpTarget:
     def probe(self) -> Probe:
         return base.probe(self)
 
+    def silent(self) -> tuple[str, ...]:
+        return ()
+
     def check_rules(self) -> None:
         """A plain folder has no rules."""
 

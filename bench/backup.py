@@ -1,0 +1,165 @@
+"""A backup, against the same by hand; and a restore's load phase, against `pg_restore -j`. On the host itself, without SSH."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+from checkout import Lab, host, lab
+from measure import Failed, run, table, turns, verdict, write
+
+GIB = float(os.environ.get("GIB", "5"))
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+DATABASE, SCRATCH = "stowage_bench", "stowage_bench_hand"
+FOLDER = "/var/lib/stowage/staging/bench"
+TABLES = 4
+
+PSQL = "docker exec -i postgres psql -qAtX -v ON_ERROR_STOP=1 -U postgres"
+# Random bytes, which no compression makes smaller.
+FILL = """CREATE EXTENSION pgcrypto;
+CREATE FUNCTION fill(many int) RETURNS SETOF bytea LANGUAGE sql AS 'SELECT gen_random_bytes(1000) FROM generate_series(1, many)';
+"""
+TOOL = (
+    "docker run --rm --pull never --network container:postgres --user {owner} -v {folder}:{folder}"
+    " -v {folder}/.pgpass:/run/pgpass:ro -e PGPASSFILE=/run/pgpass -e PGHOST=127.0.0.1 -e PGUSER=postgres --entrypoint"
+)
+
+
+def main() -> None:
+    here, settings = lab(), host().settings
+    owner = f"{settings.data_user.uid}:{settings.data_user.uid}"
+    tool = TOOL.format(owner=owner, folder=FOLDER)
+    image = settings.images[settings.postgres.image].reference
+    target = next(one for one in settings.backup.targets if one.kind == "stack")
+    keys = f'user = "{settings.minio.root_user.reveal()}:{settings.minio.root_password.reveal()}"\n'
+    node = f"http://{settings.minio.nodes[0].address}:9000/{target.bucket}"
+    curl = f'curl -q -sS --fail --noproxy "*" --aws-sigv4 aws:amz:us-east-1:s3 -K {FOLDER}/keys'
+    password = "$(cat /etc/stowage/postgres/secrets/password)"
+    run(here.ssh(f"umask 077; rm -rf {FOLDER}; mkdir -p {FOLDER}; cat >{FOLDER}/keys"), stdin=None, input=keys)
+    run(
+        here.ssh(
+            f'printf "*:*:*:*:%s\\n" "{password}" >{FOLDER}/.pgpass; chmod 600 {FOLDER}/.pgpass; chown -R {owner} {FOLDER}'
+        )
+    )
+    _fill(here)
+    jobs = settings.backup.jobs
+    by_hand = f"""set -e
+{tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/hand -d {DATABASE}
+{tool} pg_restore {image} -f /dev/null {FOLDER}/hand
+sha256sum {FOLDER}/hand/* >/dev/null
+for file in {FOLDER}/hand/*; do {curl} -o /dev/null -T "$file" {node}/hand/"${{file##*/}}"; done
+rm -rf {FOLDER}/hand
+"""
+    try:
+        found = turns({"Stowage": _backup(here), "by hand": _timed(here, by_hand)}, ROUNDS)
+        loads = turns({"Stowage": _restore(here), "pg_restore": _load(here, tool, image, jobs)}, ROUNDS)
+        run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {DATABASE}'"))
+        empty = turns({"Stowage": _backup(here)}, ROUNDS)
+    finally:
+        drop = "; ".join(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {one}'" for one in (DATABASE, SCRATCH))
+        run(here.ssh(f"{drop}; rm -rf {FOLDER}; true"))
+    lines = [
+        f"A database of {GIB:g} GiB of random bytes in {TABLES} tables, to the stack's own bucket. By hand: `pg_dump -Fd -j {jobs}` to disk,",
+        "`pg_restore -f /dev/null`, `sha256sum`, and curl to the same bucket; not encrypted, nothing counted, no manifest.",
+        "",
+        *table(found),
+        "",
+        verdict(
+            "rate of a backup to the best by hand", found["by hand"].median / found["Stowage"].median, 0.9, most=False
+        ),
+        "",
+        "### the load phase of a restore",
+        "",
+        *table(loads),
+        "",
+        verdict(
+            "rate of loading to pg_restore -j", loads["pg_restore"].median / loads["Stowage"].median, 1.0, most=False
+        ),
+        "",
+        "### with nothing much to save",
+        "",
+        *table(empty),
+        "",
+        verdict("seconds that a backup costs at least", empty["Stowage"].median, 5.0),
+    ]
+    write("backup", "A backup and a restore", lines)
+
+
+def _fill(here: Lab) -> None:
+    rows = int(GIB * (1 << 30) / 1000 / TABLES)
+    many = "\n".join(
+        f"CREATE TABLE t{number} (id serial PRIMARY KEY, data bytea); ALTER TABLE t{number} ALTER data SET STORAGE EXTERNAL;"
+        f" INSERT INTO t{number} (data) SELECT * FROM fill({rows});"
+        for number in range(TABLES)
+    )
+    run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {DATABASE}' -c 'CREATE DATABASE {DATABASE}'"))
+    run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL + many)
+
+
+def _timed(here: Lab, script: str) -> Callable[[], object]:
+    def once() -> float:
+        timed = f"a=$(date +%s%N)\n(\n{script}\n) >&2 </dev/null || exit 1\necho $(($(date +%s%N) - a))\n"
+        return _nanoseconds(run(here.ssh("sh"), stdin=None, input=timed))
+
+    return once
+
+
+def _nanoseconds(said: str) -> float:
+    last = said.strip().splitlines()[-1:]
+    if not last or not last[0].isdigit():
+        raise Failed(f"it said {said[-200:]}")
+    return int(last[0]) / 1e9
+
+
+def _unit(request: str) -> str:
+    """Starts a run of the worker as `inv` does, and waits for its end."""
+    return f"""umask 077; id=$(date -u +%Y%m%dT%H%M%SZ)-$(od -An -N3 -tx1 /dev/urandom | tr -d ' \\n')
+mkdir -p /var/lib/stowage/backup/runs/$id
+printf '%s' '{request}' >/var/lib/stowage/backup/runs/$id/request.json; echo '{{}}' >/var/lib/stowage/backup/runs/$id/holder
+systemctl start stowage-backup@$id.service"""
+
+
+def _backup(here: Lab) -> Callable[[], object]:
+    return _timed(here, _unit(json.dumps({"do": "backup", "only": ["postgres"], "accept_shrink": True})))
+
+
+def _restore(here: Lab) -> Callable[[], object]:
+    """Only the load phase, by the run's own journal; what it restored is dropped again."""
+    request = json.dumps({"do": "restore", "set": "SET", "databases": [DATABASE], "as": SCRATCH})
+    newest = "ls -t /var/lib/stowage/backup/runs | head -n 1"
+
+    def once() -> float:
+        made = run(here.ssh("sh"), stdin=None, input=_find_set()).strip()
+        run(here.ssh("sh"), stdin=None, input=_unit(request.replace("SET", made)))
+        said = run(here.ssh(f"cat /var/lib/stowage/backup/runs/$({newest})/journal.jsonl"))
+        run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {SCRATCH}'"))
+        words = next(json.loads(line)["text"] for line in said.splitlines() if f"loaded {DATABASE} in" in line)
+        return float(words.split(" in ")[1].split(" ")[0])
+
+    return once
+
+
+def _find_set() -> str:
+    """The id of the newest set, from what the last run left."""
+    return 'sed -n \'s/.*"published": {"run": "\\([^"]*\\)".*/\\1/p\' /var/lib/stowage/backup/last.json\n'
+
+
+def _load(here: Lab, tool: str, image: str, jobs: int) -> Callable[[], object]:
+    """The same by hand: a dump on the disk into a new database."""
+    make = f"""[ -d {FOLDER}/load ] || {tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/load -d {DATABASE}
+{PSQL} postgres -c 'DROP DATABASE IF EXISTS {SCRATCH}' -c 'CREATE DATABASE {SCRATCH}'"""
+    load = _timed(here, f"{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load")
+
+    def once() -> object:
+        run(here.ssh("sh"), stdin=None, input=make)
+        try:
+            return load()
+        finally:
+            run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {SCRATCH}'"))
+
+    return once
+
+
+if __name__ == "__main__":
+    main()
