@@ -47,7 +47,7 @@ class Record:
     stopped: list[str] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
     phase: str = "begun"
-    """begun, loaded, swapping, done, undone, cleaned, or failed"""
+    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed"""
 
     def save(self) -> None:
         RECORDS.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,6 +74,10 @@ def recover(job: Job) -> None:
             with job.server.connect() as session:
                 _recover(session, record)
             job.journal.say(f"the restore {record.run} had been cut: {record.phase}")
+        elif record.phase == "undoing":
+            with job.server.connect() as session:
+                _recover_undo(session, record)
+            job.journal.say(f"the undo of {record.run} had been cut: {record.phase}")
 
 
 def _recover(session: postgres.Connection, record: Record) -> None:
@@ -89,6 +93,18 @@ def _recover(session: postgres.Connection, record: Record) -> None:
                 postgres.open_for_all(session, name, True)
         _drop_roles(session, record.roles)
         record.phase = "failed"
+    containers.start(record.stopped)
+    record.stopped = []
+    record.save()
+
+
+def _recover_undo(session: postgres.Connection, record: Record) -> None:
+    """The names changed, or they did not; either way the databases that have them were closed."""
+    oids = postgres.oids(session)
+    for name in record.live:
+        if name in oids:
+            postgres.open_for_all(session, name, True)
+    record.phase = "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
     containers.start(record.stopped)
     record.stopped = []
     record.save()
@@ -392,19 +408,17 @@ def undo(job: Job) -> int:
             raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         with job.journal.step("undo"):
-            stopped = [
+            record.stopped = [
                 name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
             ]
-            containers.stop(stopped)
+            record.phase = "undoing"
+            record.save()
             try:
+                containers.stop(record.stopped)
                 with postgres.closed(session, names):
                     postgres.rename(session, away | record.kept)
-                for name in names:
-                    postgres.open_for_all(session, name, True)
             finally:
-                containers.start(stopped)
-        record.phase = "undone"
-        record.save()
+                _recover_undo(session, record)
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
     return OK
