@@ -301,11 +301,14 @@ def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Pa
     argv = ["tar", "-C", str(folder), "--no-same-owner", "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
-        for chunk in reader.read(parts):
-            tar.stdin.write(chunk)
-            done += len(chunk)
-            job.journal.progress(done, total)
-        tar.stdin.close()
+        # When tar ends early, it says why.
+        with suppress(BrokenPipeError):
+            for chunk in reader.read(parts):
+                tar.stdin.write(chunk)
+                done += len(chunk)
+                job.journal.progress(done, total)
+        with suppress(BrokenPipeError):
+            tar.stdin.close()
         said = tar.stderr.read().decode(errors="replace")
     if tar.returncode:
         raise Failed(RESTORE_FAILED, f"unpacking {name} failed", said[-500:])
