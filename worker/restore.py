@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -228,6 +229,7 @@ def run(job: Job) -> int:
         kept = {to: postgres.beside(to, "old", number) for to in names.values()}
         session = job.server.connect()
         _refuse(session, manifest, list(names.values()))
+        _must_have_room(job, manifest, list(names))
     try:
         with job.journal.step("fetch"):
             try:
@@ -272,6 +274,21 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
     if missing := sorted(wanted - have):
         raise Failed(
             RESTORE_REFUSED, f"the image lacks the extensions {', '.join(missing)}", hint="name an image that has them"
+        )
+
+
+def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None:
+    """All dumps are staged at once. A file that somebody sent is there already."""
+    if manifest.id == LOCAL:
+        return
+    needed = sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
+    free = shutil.disk_usage(job.staging).free
+    if free < needed:
+        raise Failed(
+            RESTORE_REFUSED,
+            "there is no room to stage the set",
+            f"its dumps have {needed} bytes, {job.config['staging']} has {free} free",
+            "set backup.staging to a directory on a larger filesystem",
         )
 
 
