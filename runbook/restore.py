@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,24 @@ def restore(
         request |= _handed_over(host, path, request["databases"])
     else:
         request["set"] = id_of(file)
-    found = runs.ask(host, {"ask": "plan", **request})
-    request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
-    _shown(host, found)
-    agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, {"do": "restore", **request}, said)))
+    try:
+        found = runs.ask(host, {"ask": "plan", **request})
+        request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
+        _shown(host, found)
+        agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
+        run = runs.begin(host, {"do": "restore", **request}, said)
+    except BaseException:
+        _taken_back(host, request.get("local", ""))
+        raise
+    end(host, watch(host, run))
     print(f"  undo with: inv restore.undo --host {host.name}")
 
 
 def _shown(host: Any, found: dict[str, Any]) -> None:
     if found["set"] == "local":
-        print(f"{host.name}: a dump made by hand: it has no checksum of its own and no counts; it was read to its end")
+        print(
+            f"{host.name}: a dump made by hand: it has no checksum of its own and no counts; it is read to its end first"
+        )
     else:
         print(
             f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
@@ -88,6 +96,7 @@ def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
             "a dump made by hand needs the name of its database",
             untouched="nothing was sent",
             hint=f"inv restore {path} --database NAME --host {host.name}",
+            code=REFUSED,
         )
     digest = hashlib.sha256()
 
@@ -110,6 +119,17 @@ def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
     finally:
         link.close()
     return {"local": there, "sha256": digest.hexdigest(), "set": "local"}
+
+
+def _taken_back(host: Any, there: str) -> None:
+    """A dump that was sent and is not restored from goes at once: it is a database in clear."""
+    if not there:
+        return
+    # A line that broke is the error that is told; the next run sweeps what is a day old.
+    with suppress(Trouble):
+        link = connect(host.target)
+        link.send(f"rm -f {quote(there)}", iter(()))
+        link.close()
 
 
 def undo(host: Any, yes: bool, said: str) -> None:
