@@ -1,0 +1,231 @@
+"""What the cut tests need: a clone of the project with several lab hosts, a cable that can be cut, and a host's likeness."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.conftest import HERE, Clone
+
+FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-cuts"
+COPIED_ANEW = (
+    "roles",
+    "converge",
+    "runbook",
+    "lab",
+    "inventory/group_vars",
+    "inventory/host_vars",
+    "templates",
+    "files",
+)
+
+
+@dataclass
+class Host(Clone):
+    """One of several lab hosts of a clone; its commands are for this host."""
+
+    def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
+        return super().inv(*words, "--host", self.host, code=code, **more)
+
+    def hands(self, *calls: str) -> None:
+        """What hands do at a machine: functions of lab.hosts, one after the other."""
+        code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=self.root, check=True, capture_output=True, timeout=300)
+        while not self.vars["drives"]:  # an old Engine under load may lose what a program in a container said
+            self.hands("up")
+
+    def operator(self, **orders: Any) -> subprocess.Popen[str]:
+        """Somebody who deploys to this host, see cutter.py."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.lab.cutter", json.dumps({"host": self.host, **orders})],
+            cwd=self.root,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def fresh_clone(*names: str) -> list[Host]:
+    """A clone whose inventory knows these lab hosts; none of them is up, and what an earlier run left is gone."""
+    found = [Host(FOLDER, name) for name in names]
+    if (FOLDER / "lab/hosts.py").exists():
+        for one in found:
+            one.inv("lab.down", code=None)
+    for name in COPIED_ANEW:
+        shutil.rmtree(FOLDER / name, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
+    ).stdout
+    for name in listed.splitlines():
+        if (HERE / name).is_file():
+            (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / name, FOLDER / name)
+    hosts = FOLDER / "inventory/hosts.yml"
+    lines = hosts.read_text().splitlines()
+    at = next(
+        number for number, line in enumerate(lines) if line.split("#")[0].strip() == "lab:" and line[12:14] == "la"
+    )
+    hosts.write_text("\n".join(lines[: at + 1] + [f"            {name}:" for name in names] + lines[at + 1 :]) + "\n")
+    # All hosts of a clone share the secrets of `lab`; so their files are the same, byte for byte.
+    subprocess.run(
+        [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=FOLDER, check=True
+    )
+    return found
+
+
+class Relay:
+    """A TCP relay to a port of this machine that can be cut as a cable is, or go silent as a firewall does."""
+
+    def __init__(self, port: int) -> None:
+        self.silent = False
+        self._to = port
+        self._ends: dict[socket.socket, socket.socket] = {}
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._door.getsockname()[1]
+        self._wake, self._woken = socket.socketpair()
+        self._is_cut = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def cut(self) -> None:
+        """Both ends are told, hard, that the connection is no more."""
+        self._is_cut.clear()
+        self._wake.send(b"x")
+        assert self._is_cut.wait(10)
+
+    def _serve(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._door, self._woken, *([] if self.silent else self._ends)], [], [], 0.5)
+            for one in readable:
+                if one is self._woken:
+                    self._woken.recv(100)
+                    for end in self._ends:
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        end.close()
+                    self._ends.clear()
+                    self._is_cut.set()
+                    break
+                if one is self._door:
+                    self._connect(self._door.accept()[0])
+                elif one in self._ends:
+                    self._pass_on(one)
+
+    def _connect(self, near: socket.socket) -> None:
+        far = socket.create_connection(("127.0.0.1", self._to))
+        self._ends |= {near: far, far: near}
+        for end in (near, far):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _pass_on(self, one: socket.socket) -> None:
+        other = self._ends[one]
+        try:
+            data = one.recv(1 << 20)
+            other.sendall(data)
+        except OSError:
+            data = b""
+        if not data:
+            for end in (one, other):
+                del self._ends[end]
+                end.close()
+
+
+# What a deploy makes of a host, in sections. Not the time, nor numbers that are drawn anew for each host.
+LIKENESS = r"""
+section() { printf '\n== %s\n' "$1"; }
+section files
+find /etc/stowage /usr/local /var/lib/stowage /etc/docker /etc/fstab* /etc/updatedb.conf /etc/sysctl.d /etc/needrestart \
+  /etc/systemd/system /etc/group /etc/gshadow /etc/passwd /etc/subuid -printf '%p %y %m %U:%G %l\n' | sort
+section content
+find /etc/stowage /usr/local /var/lib/stowage /etc/docker /etc/fstab* /etc/updatedb.conf /etc/sysctl.d /etc/needrestart \
+  /etc/systemd/system/stowage* /etc/group /etc/passwd -type f ! -name audit.jsonl ! -name applied |
+  sort | while read -r file; do echo "$file $(sed "s/$(hostname)/HOST/g" "$file" | sha256sum)"; done
+section applied
+sed 's/ begun / /' /var/lib/stowage/applied | awk '{ print $1, $NF }' | sort
+section drives
+for n in 1 2 3 4; do
+  findmnt -nro TARGET,LABEL,FSTYPE,OPTIONS --mountpoint /mnt/drive$n
+  unshare -m sh -c "umount -l /mnt/drive$n; lsattr -d /mnt/drive$n; stat -c '%a %U:%G %n' /mnt/drive$n; ls -A /mnt/drive$n"
+  find /mnt/drive$n -maxdepth 2 -printf '%p %y %m %U:%G\n' | sort
+done
+section docker
+docker inspect -f '{{json .}}' $(docker ps -aq)
+docker image ls -a --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort
+docker network ls --format '{{.Name}} {{.Driver}}' | sort
+docker network inspect -f '{{.Name}} {{json .IPAM}} {{json .Options}} {{json .Labels}}' stowage
+docker volume ls -q | wc -l
+section units
+for unit in chrony docker stowage@minio stowage@nginx; do
+  printf '%s %s %s\n' $unit "$(systemctl is-enabled $unit)" "$(systemctl is-active $unit)"
+done
+systemctl --failed --plain --no-legend | cat
+ls /run/systemd/transient | grep stowage || :
+section system
+dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' | sort
+dpkg --audit
+sysctl net.core.somaxconn vm.swappiness
+getent passwd stowage; getent group stowage
+section leftovers
+find / -xdev \( -name '*stowage-??????*' -o -name 'compose-??????.yaml' -o -name '*.intent*' -o -name 'fstab.*' \) \
+  ! -path '/proc/*' ! -path '/var/lib/docker/*' 2>/dev/null | sort
+"""
+
+
+def likeness(host: Host) -> dict[str, list[str]]:
+    """What a deploy has made of a host: lines by section, the same for two hosts that were brought to the same end."""
+    sections = host.on_host(LIKENESS).split("\n== ")[1:]
+    found = {name: lines for name, *lines in (part.strip().splitlines() for part in sections)}
+    found["docker"] = sorted(line if line[0] != "{" else container(json.loads(line)) for line in found["docker"])
+    found["buckets"] = buckets(host)
+    return found
+
+
+def container(told: dict[str, Any]) -> str:
+    """What a container is; compose draws the order of some lists anew each time."""
+    config, machine = told["Config"], told["HostConfig"]
+    kept = {
+        "image": told["Image"],
+        "status": told["State"]["Status"],
+        "addresses": {name: one["IPAddress"] for name, one in told["NetworkSettings"]["Networks"].items()},
+        "mounts": sorted(f"{one['Source']} {one['Destination']} {one['RW']}" for one in told["Mounts"]),
+        **{key: config.get(key) for key in ("User", "Cmd", "Entrypoint", "Healthcheck", "StopTimeout", "StopSignal")},
+        "env": sorted(config["Env"]),
+        "hash": config["Labels"].get("org.stowage.hash"),
+        **{key: machine[key] for key in ("LogConfig", "RestartPolicy", "PortBindings", "CapAdd", "CapDrop")},
+        **{key: machine[key] for key in ("Privileged", "ReadonlyRootfs", "SecurityOpt", "Tmpfs")},
+    }
+    return f"{told['Name']} {json.dumps(kept, sort_keys=True)}"
+
+
+def buckets(host: Host) -> list[str]:
+    """Every bucket of the cluster, with its settings, as MinIO tells them to an S3 client."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{host.port(9000)}",
+        aws_access_key_id=Clone(host.root).secret("root_user"),
+        aws_secret_access_key=Clone(host.root).secret("root_password"),
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    found = []
+    for name in (one["Name"] for one in client.list_buckets()["Buckets"]):
+        try:
+            lifecycle = client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+        except ClientError as error:
+            lifecycle = error.response["Error"]["Code"]
+        versioning = client.get_bucket_versioning(Bucket=name).get("Status")
+        found.append(f"{name} {versioning} {json.dumps(lifecycle, sort_keys=True)}")
+    return found

@@ -1,0 +1,206 @@
+"""A deploy that was cut off is finished by the next one, wherever the cut was.
+
+Three passes, each over a bare host of its own: the connection is dropped, the operator's process is killed, the host is
+rebooted (every other time its plug is pulled). A pass cuts inside and after every step of the plan of the bare host, and
+before the first step of every role; each run goes on where the one before was cut. (What is before a step is what is
+after the one before it.) Then comes a deploy that nobody cuts, and the host must be the same as one on which nothing was
+ever cut.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import pytest
+
+from converge.errors import LOCKED, REFUSED, UNREACHABLE
+from tests.lab.cut_hosts import Host, Relay, fresh_clone, likeness
+
+SHARES = (0.3, 0.6, 0.85)
+"""How far into a step it is killed; the steps take turns, and in each pass another one begins."""
+PATIENCE = 240
+SILENT = "the API did not answer within"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a deploy does to a bare host when nothing cuts it."""
+
+    steps: list[tuple[str, int]]
+    roles: dict[str, str]
+    took: dict[str, float]
+    end: dict[str, list[str]]
+
+
+@dataclass
+class Pass:
+    """One pass over one host: what was cut where, and what it looked like."""
+
+    host: Host
+    whole: Whole
+    turn: int
+    cut: Callable[[Pass, subprocess.Popen[str], int], None]
+    relay: Relay | None = None
+    log: list[str] = field(default_factory=list)
+    left: list[subprocess.Popen[str]] = field(default_factory=list)
+    waited: int = 0
+
+    def points(self) -> Iterator[tuple[int, str]]:
+        role = ""
+        for at, (address, _) in enumerate(self.whole.steps):
+            if self.whole.roles[address] != role:
+                role = self.whole.roles[address]
+                yield at, "before"
+            yield at, "inside"
+            yield at, "after"
+
+    def run(self) -> None:
+        for number, (at, where) in enumerate(self.points()):
+            self.one(number, at, where)
+        for operator in self.left:
+            said, _ = operator.communicate(timeout=60)
+            assert operator.returncode == UNREACHABLE, said
+
+    def one(self, number: int, at: int, where: str) -> None:
+        """A run that is cut at one place; the host may still be busy with what the one before began."""
+        begun = time.monotonic()
+        while True:
+            operator, how, said = self.until_cut(at, where)
+            # A cluster that has just booted may need longer for an answer than a deploy waits: then it is asked again.
+            if how or not (operator.returncode == LOCKED or (operator.returncode == REFUSED and SILENT in said)):
+                break
+            self.waited += 1
+            assert time.monotonic() - begun < PATIENCE, said
+            time.sleep(0.3)
+        address, step = self.whole.steps[at]
+        if not how:
+            assert operator.returncode == 0, f"{where} {address}:\n{said}"
+        else:
+            self.cut(self, operator, number)
+        self.log.append(
+            f"{time.monotonic() - begun:5.1f} s  {where:6} {address} {step}: {how or 'nothing was left to do'}"
+        )
+        print(self.host.host, self.log[-1], flush=True)
+
+    def until_cut(self, at: int, where: str) -> tuple[subprocess.Popen[str], str, str]:
+        orders = {
+            "steps": self.whole.steps,
+            "at": at,
+            "where": where,
+            "share": SHARES[(at + self.turn) % 3],
+            "seconds": self.whole.took.get(self.whole.steps[at][0], 0.1),
+            "through": self.relay.port if self.relay else 0,
+        }
+        operator, said = self.host.operator(**orders), ""
+        assert operator.stdout
+        for line in operator.stdout:
+            if line.startswith("CUT "):
+                return operator, json.loads(line[4:]), said
+            said += line
+        operator.wait(PATIENCE)
+        return operator, "", said
+
+
+def drop(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+    assert self.relay
+    self.relay.cut()
+    said, _ = operator.communicate("go on\n", timeout=60)
+    assert operator.returncode == UNREACHABLE, said
+
+
+def kill(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+    operator.kill()
+    operator.communicate()
+
+
+def reboot(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+    self.host.hands(*(["reboot"] if number % 2 else ["power_cut", "power_on"]))
+    with suppress(BrokenPipeError):
+        assert operator.stdin
+        operator.stdin.write("go on\n")
+        operator.stdin.flush()
+    self.left.append(operator)
+
+
+KINDS = {"dropped": drop, "killed": kill, "rebooted": reboot}
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[dict[str, Host]]:
+    found = {one.host: one for one in fresh_clone("lab-whole", *(f"lab-{kind}" for kind in KINDS))}
+    yield found
+    for one in found.values():
+        one.inv("lab.down", code=None)
+
+
+def steps_of_bare(host: Host) -> tuple[list[tuple[str, int]], dict[str, str]]:
+    """The steps of the plan of a bare host in their order, and the role of each of its changes."""
+    told = json.loads(host.inv("check", "--json", code=2).splitlines()[-1])["hosts"][0]["changes"]
+    said, _ = host.operator(list=True).communicate(timeout=60)
+    steps = [tuple(one) for one in json.loads(said.splitlines()[-1].removeprefix("STEPS "))]
+    assert [address for address, _ in groupby(address for address, _ in steps)] == [one["address"] for one in told]
+    return steps, {one["address"]: one["role"] for one in told}
+
+
+@pytest.fixture(scope="module")
+def whole(hosts: dict[str, Host]) -> Whole:
+    """A bare host that one deploy brought to its end."""
+    host = hosts["lab-whole"]
+    host.inv("lab.up")
+    steps, roles = steps_of_bare(host)
+    operator = host.operator()
+    said, _ = operator.communicate(timeout=600)
+    assert operator.returncode == 0, said
+    took = json.loads(said.splitlines()[-1].removeprefix("TOOK "))
+    end = likeness(host)
+    host.inv("lab.down")
+    return Whole(steps, roles, took, end)
+
+
+@pytest.fixture(scope="module")
+def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole) -> Iterator[dict[str, Future[Pass]]]:
+    """The passes that were asked for, all at once: most of the time a host boots or waits."""
+    chosen = [
+        one.callspec.params["kind"] for one in request.session.items if "passes" in getattr(one, "fixturenames", ())
+    ]
+    with ThreadPoolExecutor(len(KINDS)) as pool:
+        yield {
+            kind: pool.submit(one_pass, hosts[f"lab-{kind}"], whole, turn, kind)
+            for turn, kind in enumerate(KINDS)
+            if kind in chosen
+        }
+
+
+def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
+    host.inv("lab.up")
+    relay = Relay(host.vars["ansible_port"]) if kind == "dropped" else None
+    found = Pass(host, whole, turn, KINDS[kind], relay)
+    found.run()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deploy_that_was_cut_is_finished_by_the_next(
+    kind: str, passes: dict[str, Future[Pass]], whole: Whole
+) -> None:
+    done = passes[kind].result()
+    print("\n".join(done.log))
+    done.host.inv("deploy", "--yes")
+    assert "nothing to do" in done.host.inv("check")
+    end = likeness(done.host)
+    differs = [
+        line
+        for section, lines in whole.end.items()
+        for line in difflib.unified_diff(lines, end[section], f"whole {section}", kind, n=0, lineterm="")
+    ]
+    assert not differs, "\n".join(differs)
+    killed = [line for line in done.log if " inside " in line and ("inside-137" in line or line.endswith(": inside"))]
+    assert len(killed) > len(whole.steps) * 0.7, "most steps are killed inside, not before and not after"
