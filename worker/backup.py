@@ -85,7 +85,7 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
     containers.remove()
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
-    _on_each(job, lambda target: target.probe(), REFUSED)
+    _on_each(job, lambda target: target.probe())
     _on_each(job, lambda target: target.check_rules(), REFUSED)
     taken = bool(job.request.get("take_over"))
     for target in job.alive:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from contextlib import suppress
@@ -47,7 +48,7 @@ class Record:
     stopped: list[str] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
     phase: str = "begun"
-    """begun, loaded, swapping, done, undone, cleaned, or failed"""
+    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed"""
 
     def save(self) -> None:
         RECORDS.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,6 +75,10 @@ def recover(job: Job) -> None:
             with job.server.connect() as session:
                 _recover(session, record)
             job.journal.say(f"the restore {record.run} had been cut: {record.phase}")
+        elif record.phase == "undoing":
+            with job.server.connect() as session:
+                _recover_undo(session, record)
+            job.journal.say(f"the undo of {record.run} had been cut: {record.phase}")
 
 
 def _recover(session: postgres.Connection, record: Record) -> None:
@@ -89,6 +94,18 @@ def _recover(session: postgres.Connection, record: Record) -> None:
                 postgres.open_for_all(session, name, True)
         _drop_roles(session, record.roles)
         record.phase = "failed"
+    containers.start(record.stopped)
+    record.stopped = []
+    record.save()
+
+
+def _recover_undo(session: postgres.Connection, record: Record) -> None:
+    """The names changed, or they did not; either way the databases that have them were closed."""
+    oids = postgres.oids(session)
+    for name in record.live:
+        if name in oids:
+            postgres.open_for_all(session, name, True)
+    record.phase = "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
     containers.start(record.stopped)
     record.stopped = []
     record.save()
@@ -212,10 +229,13 @@ def run(job: Job) -> int:
         kept = {to: postgres.beside(to, "old", number) for to in names.values()}
         session = job.server.connect()
         _refuse(session, manifest, list(names.values()))
+        _must_have_room(job, manifest, list(names))
     try:
         with job.journal.step("fetch"):
             try:
                 fetch(job, manifest, source, list(names))
+                if not job.request.get("databases"):
+                    _read_the_rest(job, manifest, source, list(names))
             except Failed as error:
                 raise error.coded(RESTORE_REFUSED) from None
         record.scratch = {scratch[name]: to for name, to in names.items()}
@@ -259,6 +279,21 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
         )
 
 
+def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None:
+    """All dumps are staged at once. A file that somebody sent is there already."""
+    if manifest.id == LOCAL:
+        return
+    needed = sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
+    free = shutil.disk_usage(job.staging).free
+    if free < needed:
+        raise Failed(
+            RESTORE_REFUSED,
+            "there is no room to stage the set",
+            f"its dumps have {needed} bytes, {job.config['staging']} has {free} free",
+            "set backup.staging to a directory on a larger filesystem",
+        )
+
+
 def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
     """Every part is read to its end, and its hashes compared, before anything is touched."""
     if manifest.id == LOCAL:
@@ -278,6 +313,15 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
         job.hand_over(folder, dump, *dump.iterdir())
 
 
+def _read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
+    """A set of which any byte is wrong is not restored from, unless somebody names the databases that they want of it."""
+    reader, taken = _reader(job, manifest, source), {dump_of(name) for name in names}
+    for streams in manifest.components.values():
+        for parts in (parts for stream, parts in streams.items() if stream not in taken):
+            for _ in reader.read(parts):
+                pass
+
+
 def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Path) -> None:
     reader = _reader(job, manifest, source)
     parts = manifest.components["postgres"][name]
@@ -285,11 +329,14 @@ def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Pa
     argv = ["tar", "-C", str(folder), "--no-same-owner", "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
-        for chunk in reader.read(parts):
-            tar.stdin.write(chunk)
-            done += len(chunk)
-            job.journal.progress(done, total)
-        tar.stdin.close()
+        # When tar ends early, it says why.
+        with suppress(BrokenPipeError):
+            for chunk in reader.read(parts):
+                tar.stdin.write(chunk)
+                done += len(chunk)
+                job.journal.progress(done, total)
+        with suppress(BrokenPipeError):
+            tar.stdin.close()
         said = tar.stderr.read().decode(errors="replace")
     if tar.returncode:
         raise Failed(RESTORE_FAILED, f"unpacking {name} failed", said[-500:])
@@ -392,19 +439,17 @@ def undo(job: Job) -> int:
             raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         with job.journal.step("undo"):
-            stopped = [
+            record.stopped = [
                 name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
             ]
-            containers.stop(stopped)
+            record.phase = "undoing"
+            record.save()
             try:
+                containers.stop(record.stopped)
                 with postgres.closed(session, names):
                     postgres.rename(session, away | record.kept)
-                for name in names:
-                    postgres.open_for_all(session, name, True)
             finally:
-                containers.start(stopped)
-        record.phase = "undone"
-        record.save()
+                _recover_undo(session, record)
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
     return OK

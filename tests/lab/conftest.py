@@ -153,3 +153,13 @@ def clone() -> Iterator[Clone]:
     there = fresh(CLONE, storage_server)
     yield there
     there.inv("lab.down", code=None)
+
+
+@pytest.fixture(scope="session")
+def kept() -> Iterator[Clone]:
+    """A host whose databases are backed up, for the two stories about that."""
+    from tests.lab import backup_host
+
+    there = backup_host.made()
+    yield there
+    there.inv("lab.down", code=None)

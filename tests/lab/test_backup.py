@@ -1,0 +1,222 @@
+"""What a backup brings back, and what a cut run leaves: proven by texts of pg_dump. The tests are one story, in their order."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.lab.backup_host import (
+    DATABASES,
+    ODD,
+    TARGETS,
+    begin,
+    changed,
+    journal,
+    killed,
+    left,
+    names,
+    newest,
+    over,
+    paused,
+    sets,
+    sql,
+    texts,
+    until,
+)
+from tests.lab.conftest import Clone
+from worker import backup, restore
+
+DESTRUCTION = {
+    "geo": """DROP SCHEMA "odd, it's" CASCADE; DELETE FROM places WHERE id > 100; ALTER TABLE places ADD more text;
+      SELECT lo_unlink(70003); DROP SEQUENCE ticket; ALTER DATABASE geo SET work_mem = '1MB';
+      ALTER DATABASE geo RESET search_path; COMMENT ON DATABASE geo IS NULL; REVOKE CREATE ON DATABASE geo FROM reader;
+      DROP POLICY own ON places; DROP OWNED BY lost; DROP OWNED BY reader""",
+    "mlflow": "TRUNCATE pgbench_history; DROP TABLE pgbench_accounts; UPDATE pgbench_tellers SET tbalance = 7",
+    ODD: """DROP TABLE "Käfer 'x'"; DROP OWNED BY team; CREATE TABLE born_after_the_set (id int)""",
+    "postgres": "DROP ROLE lost; DROP ROLE team; DROP ROLE reader",
+}
+
+
+def destroy(there: Clone) -> None:
+    for database, text in DESTRUCTION.items():
+        sql(there, text, database)
+
+
+def test_a_set_is_on_every_target_and_nothing_is_left_of_its_making(kept: Clone) -> None:
+    texts(kept, "whole")
+    screen = kept.inv("backup")
+    assert "lab: done" in screen
+    assert sets(kept)[newest(kept)] == dict.fromkeys(TARGETS, "whole")
+    shown = kept.inv("backup.show", "latest")
+    assert all(f"database   {name}" in shown for name in DATABASES)
+    assert left(kept) == ""
+    texts(kept, "after")
+    assert changed(kept, "whole", "after") == ""
+
+
+def test_what_was_destroyed_comes_back_to_the_letter(kept: Clone) -> None:
+    destroy(kept)
+    texts(kept, "destroyed")
+    assert changed(kept, "whole", "destroyed").count("differ\n") == len(DATABASES) + 1
+    screen = kept.inv("restore", "latest", "--yes")
+    assert "restore.undo" in screen
+    texts(kept, "after")
+    assert changed(kept, "whole", "after") == ""
+    assert left(kept) == ""
+
+
+def test_undo_brings_back_exactly_what_the_restore_replaced(kept: Clone) -> None:
+    """Of the databases; roles that the restore made stay, for what it had brought is kept and may belong to them."""
+    kept.inv("restore.undo", "--yes")
+    texts(kept, "after")
+    assert changed(kept, "destroyed", "after", "globals") == ""
+    assert "no restore to undo" in kept.inv("restore.undo", "--yes", code=3)
+
+
+def test_cleanup_drops_what_was_kept_and_nothing_else(kept: Clone) -> None:
+    before = names(kept)
+    sql(kept, "CREATE DATABASE geo__old_mine TEMPLATE template0")
+    screen = kept.inv("restore.cleanup", "--yes")
+    assert names(kept) == {"postgres", "template0", "template1", "geo__old_mine", *DATABASES}
+    assert all(name in screen for name in before - {"postgres", "template0", "template1", *DATABASES})
+    assert "nothing is kept" in kept.inv("restore.cleanup", "--yes")
+    kept.inv("restore", "latest", "--yes")
+    kept.inv("restore.cleanup", "--yes")
+    texts(kept, "after")
+    assert changed(kept, "whole", "after") == ""
+    sql(kept, "DROP DATABASE geo__old_mine")
+
+
+def test_one_database_comes_back_beside_itself_under_another_name(kept: Clone) -> None:
+    kept.inv("restore", "latest", "--database", "mlflow", "--as", "mlflow beside", "--yes")
+    count = "SELECT count(*), sum(abalance) FROM pgbench_accounts"
+    assert sql(kept, count, "mlflow beside") == sql(kept, count, "mlflow")
+    sql(kept, 'DROP DATABASE "mlflow beside"')
+
+
+KILLED: set[str] = set()
+OURS = {"postgres", "template0", "template1", *DATABASES}
+# undo and cleanup are runs of their own.
+RESTORE_STEPS = tuple(one for one in restore.STEPS if one not in ("undo", "cleanup"))
+BEFORE_THE_SWAP = RESTORE_STEPS[: RESTORE_STEPS.index("swap") + 1]
+
+
+def stopped_at(there: Clone, run: str, step: str) -> None:
+    paused(there, run)
+    assert journal(there, run)[-1]["step"] == step
+    KILLED.add(step)
+
+
+@pytest.mark.parametrize("step", backup.STEPS)
+def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_works(kept: Clone, step: str) -> None:
+    run = begin(kept, do="backup", pause=step)
+    stopped_at(kept, run, step)
+    before = sets(kept)
+    killed(kept, run)
+    # Published is what has its manifest, whatever happened after it.
+    assert (run in before) is (step == "retention")
+    again = begin(kept, do="backup")
+    assert over(kept, again)["code"] == 0
+    assert set(sets(kept)) == {*before, again}
+    assert left(kept) == ""
+
+
+def test_after_all_that_the_databases_are_as_they_were(kept: Clone) -> None:
+    texts(kept, "after")
+    assert changed(kept, "whole", "after") == ""
+
+
+def live(there: Clone) -> tuple[str, str]:
+    """The database that the kills are after: which it is, and what is in it."""
+    oid = sql(there, f"SELECT oid FROM pg_database WHERE datname = {quoted(ODD)} AND datallowconn")
+    return oid, sql(there, """SELECT count(*) FROM "Käfer 'x'" """, ODD) if oid else ""
+
+
+@pytest.mark.parametrize("step", RESTORE_STEPS)
+def test_a_restore_that_is_killed_at_any_step_is_none_or_is_whole(kept: Clone, step: str) -> None:
+    sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
+    texts(kept, "harmed", ODD)
+    before = live(kept)
+    run = begin(kept, do="restore", set="latest", databases=[ODD], pause=step)
+    stopped_at(kept, run, step)
+    killed(kept, run)
+    if step in BEFORE_THE_SWAP:
+        assert live(kept) == before
+        texts(kept, "after", ODD)
+        assert changed(kept, "harmed", "after") == ""
+    else:
+        assert live(kept)[1] == "2000"
+    screen = kept.inv("restore", "latest", "--database", ODD, "--yes")
+    assert f"the restore {run} had been cut" in screen or step in ("preflight", "fetch")
+    assert live(kept)[1] == "2000"
+    assert left(kept) == ""
+    kept.inv("restore.cleanup", "--yes")
+    assert names(kept) == OURS
+
+
+@pytest.mark.parametrize("step", ["undo", "cleanup"])
+def test_an_undo_or_a_cleanup_that_is_killed_is_done_by_the_next(kept: Clone, step: str) -> None:
+    sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
+    kept.inv("restore", "latest", "--database", ODD, "--yes")
+    run = begin(kept, do=step, pause=step)
+    stopped_at(kept, run, step)
+    killed(kept, run)
+    assert live(kept)[1] == "2000"
+    kept.inv(f"restore.{step}", "--yes")
+    assert live(kept)[1] == ("1000" if step == "undo" else "2000")
+    assert left(kept) == ""
+    kept.inv("restore.cleanup", "--yes")
+    assert names(kept) == {"postgres", "template0", "template1", *DATABASES}
+
+
+def test_every_step_of_the_worker_was_killed() -> None:
+    assert {*backup.STEPS, *restore.STEPS} == KILLED
+
+
+def rows_are(there: Clone, count: int) -> None:
+    """Of the table that the kills are after, and of which a set has 2000."""
+    assert sql(there, """SELECT count(*) FROM "Käfer 'x'" """, ODD) == str(count)
+
+
+@pytest.mark.parametrize("moment", ["closed", "renaming"])
+def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clone, moment: str) -> None:
+    """A session that cannot be ended, or a lock, makes long what takes milliseconds."""
+    sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
+    before = live(kept)
+    waits = {
+        "closed": f"SELECT 1 FROM pg_database WHERE datname = {quoted(ODD)} AND NOT datallowconn",
+        "renaming": "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE%RENAME%'",
+    }
+    with held(kept, f"BEGIN; COMMENT ON DATABASE {named(ODD)} IS 'being written'"):
+        run = begin(kept, do="restore", set="latest", databases=[ODD])
+        until(lambda: sql(kept, waits[moment]), 60, f"{moment}, {journal(kept, run)[-1]}")
+        killed(kept, run)
+    assert f"the restore {run} had been cut" in kept.inv("backup")
+    assert live(kept) == before
+    assert left(kept) == ""
+
+
+@contextmanager
+def held(there: Clone, text: str) -> Iterator[None]:
+    """A session that stays open after its statements."""
+    psql = subprocess.Popen([*there.ssh(), "docker exec -i postgres psql -qX -U postgres"], stdin=subprocess.PIPE)
+    assert psql.stdin
+    psql.stdin.write(f"{text};\n".encode())
+    psql.stdin.flush()
+    until(lambda: sql(there, "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"), 30, text)
+    try:
+        yield
+    finally:
+        psql.stdin.close()
+        psql.wait(30)
+
+
+def quoted(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def named(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
