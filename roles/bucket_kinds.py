@@ -108,7 +108,7 @@ def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: i
     from urllib3.exceptions import HTTPError
 
     try:
-        return list(api.any(link, read))
+        return list(api.read(link, read))
     except Trouble as trouble:
         if trouble.code != REFUSED:
             raise

@@ -25,6 +25,8 @@ REGION = "us-east-1"
 PROOF = "stowage-proof"
 HEAD_START, CONNECTS_WITHIN = 0.4, 3.0
 """Seconds that a node has before the next one is tried, and that the last one has."""
+READS_WITHIN = (5.0, 10.0, 20.0)
+"""Seconds that a question may take, the first time and the next ones."""
 SETTLES_WITHIN = 60
 """Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
 
@@ -63,6 +65,20 @@ class Api:
             region=REGION,
             http_client=pool(link, patience, again),
         )
+
+    def read(self, link: Link, do: Callable[[Any], Any]) -> Any:
+        """Ask a node that answers; again when it stays silent: one that has just started holds a first request back."""
+        library()
+        from urllib3.exceptions import HTTPError
+
+        *first, last = READS_WITHIN
+        for patience in first:
+            try:
+                return do(self.client(link, _living(link, self.nodes), patience, again=0))
+            except HTTPError:
+                if not link.alive():
+                    raise
+        return do(self.client(link, _living(link, self.nodes), last, again=0))
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
         """Do something with a node that answers."""

@@ -21,12 +21,13 @@ from itertools import groupby
 
 import pytest
 
-from converge.errors import LOCKED, UNREACHABLE
+from converge.errors import LOCKED, REFUSED, UNREACHABLE
 from tests.lab.cut_hosts import Host, Relay, fresh_clone, likeness
 
 SHARES = (0.3, 0.6, 0.85)
 """How far into a step it is killed; the steps take turns, and in each pass another one begins."""
 PATIENCE = 240
+SILENT = "the API did not answer within"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Pass:
         begun = time.monotonic()
         while True:
             operator, how, said = self.until_cut(at, where)
-            if how or operator.returncode != LOCKED:
+            # A cluster that has just booted may need longer for an answer than a deploy waits: then it is asked again.
+            if how or not (operator.returncode == LOCKED or (operator.returncode == REFUSED and SILENT in said)):
                 break
             self.waited += 1
             assert time.monotonic() - begun < PATIENCE, said
