@@ -17,6 +17,7 @@ from tests.lab.backup_host import (
     journal,
     killed,
     left,
+    look,
     names,
     newest,
     over,
@@ -114,14 +115,19 @@ def stopped_at(there: Clone, run: str, step: str) -> None:
 def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_works(kept: Clone, step: str) -> None:
     run = begin(kept, do="backup", pause=step)
     stopped_at(kept, run, step)
-    before = sets(kept)
+    before = whole(kept)
     killed(kept, run)
     # Published is what has its manifest, whatever happened after it.
     assert (run in before) is (step == "retention")
+    assert ("failed" in look(kept, ask="plan", set=run)) is (step != "retention")
     again = begin(kept, do="backup")
     assert over(kept, again)["code"] == 0
-    assert set(sets(kept)) == {*before, again}
+    assert whole(kept) == {*before, again}
     assert left(kept) == ""
+
+
+def whole(there: Clone) -> set[str]:
+    return {id for id, targets in sets(there).items() if targets == dict.fromkeys(TARGETS, "whole")}
 
 
 def test_after_all_that_the_databases_are_as_they_were(kept: Clone) -> None:
@@ -182,21 +188,27 @@ def rows_are(there: Clone, count: int) -> None:
 
 
 @pytest.mark.parametrize("moment", ["closed", "renaming"])
-def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clone, moment: str) -> None:
-    """A session that cannot be ended, or a lock, makes long what takes milliseconds."""
+@pytest.mark.parametrize("do", ["restore", "undo"])
+def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clone, do: str, moment: str) -> None:
+    """A lock makes long what takes milliseconds."""
     sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
+    if do == "undo":
+        kept.inv("restore", "latest", "--database", ODD, "--yes")
     before = live(kept)
     waits = {
         "closed": f"SELECT 1 FROM pg_database WHERE datname = {quoted(ODD)} AND NOT datallowconn",
         "renaming": "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE%RENAME%'",
     }
     with held(kept, f"BEGIN; COMMENT ON DATABASE {named(ODD)} IS 'being written'"):
-        run = begin(kept, do="restore", set="latest", databases=[ODD])
-        until(lambda: sql(kept, waits[moment]), 60, f"{moment}, {journal(kept, run)[-1]}")
+        run = begin(kept, do=do, set="latest", databases=[ODD])
+        until(lambda: sql(kept, waits[moment]), 60, f"{moment}, {journal(kept, run)}")
         killed(kept, run)
-    assert f"the restore {run} had been cut" in kept.inv("backup")
+    assert "had been cut" in kept.inv("backup")
     assert live(kept) == before
     assert left(kept) == ""
+    if do == "undo":
+        kept.inv("restore.undo", "--yes")
+        assert live(kept)[1] == "1000"
 
 
 @contextmanager
