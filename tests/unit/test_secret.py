@@ -58,6 +58,15 @@ def test_a_secret_of_no_line_or_several_is_refused_without_being_shown(tmp_path,
     assert WORD not in str(caught.value)
 
 
+def test_a_private_key_is_a_secret_of_several_lines(tmp_path):
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\naC1rZXk=\n-----END OPENSSH PRIVATE KEY-----"
+    (tmp_path / "key").write_text(key + "\n")
+    assert resolve({"file": "key"}, "backup.targets[0].key", tmp_path).reveal() == key
+    (tmp_path / "key").write_text(key + "\nand more\n")
+    with pytest.raises(Trouble, match="more than one line"):
+        resolve({"file": "key"}, "backup.targets[0].key", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
