@@ -41,8 +41,6 @@ class Host(Clone):
         """What hands do at a machine: functions of lab.hosts, one after the other."""
         code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
         subprocess.run([sys.executable, "-c", code], cwd=self.root, check=True, capture_output=True, timeout=300)
-        while not self.vars["drives"]:  # an old Engine under load may lose what a program in a container said
-            self.hands("up")
 
     def operator(self, **orders: Any) -> subprocess.Popen[str]:
         """Somebody who deploys to this host, see cutter.py."""
