@@ -163,3 +163,21 @@ def kept() -> Iterator[Clone]:
     there = backup_host.made()
     yield there
     there.inv("lab.down", code=None)
+
+
+@pytest.fixture(scope="session")
+def story(kept: Clone) -> Iterator[Any]:
+    """That host with two sets of its databases."""
+    from tests.lab import backup_sets
+
+    with backup_sets.told(kept) as found:
+        yield found
+
+
+@pytest.fixture
+def unharmed(story: Any) -> Iterator[Any]:
+    """A test that must not change what is live."""
+    from tests.lab import backup_sets
+
+    with backup_sets.unharmed(story) as found:
+        yield found

@@ -1,0 +1,113 @@
+"""Damaged sets and dead targets: refused by name, or done without. One story, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.lab.backup_host import (
+    ODD,
+    TARGETS,
+    configured,
+    newest,
+    ran,
+    sets,
+    sql,
+)
+from tests.lab.backup_sets import BUCKET, Story
+from worker.manifest import word
+
+REFUSED, NOWHERE, NOT_EVERYWHERE = 3, 20, 21
+BROKEN = {
+    "far": "[t.update(port=1) for t in d['targets'] if t['name'] == 'far']",
+    "own": "[t.update(endpoints=['http://172.30.99.11:1']) for t in d['targets'] if t['name'] == 'own']",
+    "disk": "[t.update(path='/not/there') for t in d['targets'] if t['name'] == 'disk']",
+}
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at:][1:]
+
+
+DAMAGE: dict[str, Callable[[bytes, bytes], bytes | None]] = {
+    "first byte": lambda data, twin: flipped(data, 0),
+    "middle byte": lambda data, twin: flipped(data, len(data) // 2),
+    "last byte": lambda data, twin: flipped(data, len(data) - 1),
+    "cut": lambda data, twin: data[:-1],
+    "emptied": lambda data, twin: b"",
+    "deleted": lambda data, twin: None,
+    "another set's": lambda data, twin: twin,
+}
+DUMP = f"pg/{word(ODD)}.tar.00000"
+
+
+def cases(story: Story) -> Iterator[tuple[str, str]]:
+    """Every damage to the manifest and to a dump, and one that no listing shows to every other object."""
+    listed = story.s3.list_objects_v2(Bucket=BUCKET, Prefix=story.key(story.first, ""))["Contents"]
+    stored = {one["Key"].removeprefix(story.key(story.first, "")) for one in listed}
+    assert {"manifest.json", DUMP, "config/files.tar.00000", "pg/globals.sql.00000", "pg/roles.json.00000"} < stored
+    for name in sorted(one for one in stored if not one.startswith("verify-")):
+        for damage in DAMAGE if name in ("manifest.json", DUMP) else ("middle byte",):
+            yield name, damage
+
+
+def test_no_damaged_object_of_a_set_is_restored_from_or_passes_a_check(unharmed: Story) -> None:
+    story, accepted = unharmed, []
+    for name, damage in cases(story):
+        key = story.key(story.first, name)
+        with story.instead(key, DAMAGE[damage](story.get(key), story.get(story.key(story.second, name)))):
+            restored = ran(story.there, do="restore", set=story.first, **{"from": "own"})
+            checked = ran(story.there, do="verify", set=story.first, **{"from": "own"})
+        if (restored["code"], checked["code"]) != (40, 30):
+            accepted.append((name, damage, restored, checked))
+    assert accepted == []
+    assert ran(story.there, do="verify", set=story.first, **{"from": "own"})["code"] == 0
+
+
+def test_inv_refuses_a_damaged_set_by_name_and_takes_it_from_another_target(unharmed: Story) -> None:
+    story, key = unharmed, unharmed.key(unharmed.first, DUMP)
+    with story.instead(key, flipped(story.get(key), 99)):
+        screen = story.there.inv("restore", story.first, "--yes", code=REFUSED)
+        assert f"{key} is damaged" in screen
+        assert "--from" in screen
+        assert "nothing was touched" in screen
+        assert "is damaged" in story.there.inv("backup.verify", story.first, code=30)
+        words = ("--database", ODD, "--as", "beside")
+        story.there.inv("restore", story.first, "--from", "far", "--yes", *words)
+    sql(story.there, "DROP DATABASE beside")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_set_is_restored_from_each_target(unharmed: Story, target: str) -> None:
+    words = ("--database", ODD, "--as", "beside", "--from", target, "--yes")
+    assert f"read from {target}" in unharmed.there.inv("restore", unharmed.first, *words)
+    count = """SELECT count(*), max(id) FROM "Käfer 'x'" """
+    assert sql(unharmed.there, count, "beside") == sql(unharmed.there, count, ODD)
+    sql(unharmed.there, "DROP DATABASE beside")
+
+
+def test_one_dead_target_does_not_stop_the_others(unharmed: Story) -> None:
+    with configured(unharmed.there, BROKEN["far"]):
+        screen = unharmed.there.inv("backup", code=NOT_EVERYWHERE)
+    assert "far" in screen
+    assert "published on own, disk" in screen
+    assert sets(unharmed.there)[newest(unharmed.there)] == {"own": "whole", "disk": "whole"}
+
+
+def test_with_all_targets_dead_nothing_is_published(unharmed: Story) -> None:
+    before = sets(unharmed.there)
+    with configured(unharmed.there, "; ".join(BROKEN.values())):
+        screen = unharmed.there.inv("backup", code=NOWHERE)
+    assert all(f"{name}:" in screen for name in TARGETS)
+    assert sets(unharmed.there) == before
+
+
+def test_a_target_that_is_not_mounted_is_dead_and_its_folder_stays_empty(unharmed: Story) -> None:
+    unharmed.there.on_host("mount --move /mnt/backup /srv")
+    try:
+        screen = unharmed.there.inv("backup", code=NOT_EVERYWHERE)
+        assert "is it mounted" in screen or "same filesystem" in screen
+        assert unharmed.there.on_host("ls -A /mnt/backup") == ""
+    finally:
+        unharmed.there.on_host("mount --move /srv /mnt/backup")
