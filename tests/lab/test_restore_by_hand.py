@@ -94,16 +94,19 @@ def id(there: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
 def server(there: Clone, id: str) -> None:
     """A new server, and the programs that the document needs: on a bare host they come out of images."""
     images = yaml.safe_load((there.root / "inventory/group_vars/lab.yml").read_text())["images"]
+    postgres, worker = (images[name]["reference"] for name in ("postgres", "worker"))
     there.on_host(
         f"""set -e
-docker run -d --name {SERVER} --user 999:999 -e POSTGRES_PASSWORD=x -v {RESCUE}:{RESCUE} {images["postgres"]["reference"]} >/dev/null
+docker run -d --name {SERVER} --user 999:999 -e POSTGRES_PASSWORD=x -v {RESCUE}:{RESCUE} {postgres} >/dev/null
 mkdir -p {RESCUE}/bin; cd {RESCUE}/bin
-for name in psql pg_restore pg_dump pg_dumpall vacuumdb; do
-  printf '#!/bin/sh\\nexec docker exec -i -u 0 -w "$PWD" -e PGUSER -e PGDATABASE -e PGCLIENTENCODING {SERVER} %s "$@"\\n' $name >$name
-done
-for name in age python3; do
-  printf '#!/bin/sh\\nexec docker run --rm -i --network none -w "$PWD" -v {RESCUE}:{RESCUE} --entrypoint %s {images["worker"]["reference"]} "$@"\\n' $name >$name
-done
+exec="exec docker exec -u 0 -w \\"\\$PWD\\" -e PGUSER -e PGDATABASE -e PGCLIENTENCODING"
+run="exec docker run --rm --network none -w \\"\\$PWD\\" -v {RESCUE}:{RESCUE} --entrypoint"
+# Only what is fed gets its caller's input: another would take the rest of a loop away.
+for name in pg_restore vacuumdb; do echo "$exec {SERVER} $name \\"\\$@\\"" >$name; done
+echo "$exec -i {SERVER} psql \\"\\$@\\"" >psql
+echo "$run age {worker} \\"\\$@\\"" >age
+echo "$run python3 -i {worker} \\"\\$@\\"" >python3
+sed -i '1i #!/bin/sh' *
 chmod +x *
 for try in $(seq 60); do ./psql -U postgres -c 'SELECT 1' >/dev/null 2>&1 && exit; sleep 1; done; exit 1"""
     )
