@@ -1,0 +1,186 @@
+"""docs/restore-by-hand.md, taken at its word: its blocks open a set that the worker's own code wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from worker import sets
+from worker.keys import Keys
+from worker.targets import PathTarget
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/restore-by-hand.md"
+ID = "20261121T020000Z-a1b2c3"
+SMALL = 1500
+CONFIGURATION = {"etc/fstab": b"LABEL=drive1 /mnt/drive1\n", "etc/stowage/postgres/secrets/password": b"secret\n"}
+
+
+def steps() -> dict[str, str]:
+    """The blocks of the document by the heading they stand under: `1. Say where things are`."""
+    found = {}
+    for part in DOCUMENT.read_text().split("\n## ")[1:]:
+        if block := re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
+            found[part.partition("\n")[0]] = block[1]
+    return found
+
+
+def told_where(block: str, **places: Path | str) -> str:
+    """The first block with other places; each has to stand in it."""
+    for name, place in places.items():
+        block, count = re.subn(rf"(?m)^{name}=\S+", f"{name}={place}", block)
+        assert count == 1, name
+    return block
+
+
+def new_identity() -> str:
+    return subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def dump(name: str) -> dict[str, bytes]:
+    """Files in the manner of pg_dump -Fd; enough of them for more parts than ten."""
+    return {
+        f"dump-00000011-0000000{len(name)}-1/{file}": (name * 3000).encode() for file in ("toc.dat", "3001.dat.zst")
+    }
+
+
+@dataclass
+class Rescue:
+    set: Path
+    identity: Path
+    work: Path
+
+    def follow(self, *numbers: int) -> subprocess.CompletedProcess[str]:
+        """What the document says, in a shell, up to the first block that fails."""
+        first, *others = (block for name, block in steps().items() for one in numbers if name.startswith(f"{one}. "))
+        where = told_where(first, SET=self.set, IDENTITY=self.identity, WORK=self.work)
+        return subprocess.run(
+            ["sh", "-e"], input="".join([where, *others]), cwd="/", text=True, capture_output=True, check=False
+        )
+
+    @property
+    def manifest(self) -> Path:
+        return self.set / "manifest.json"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of two databases on a target, in many small parts, beside the identity as age-keygen writes it."""
+    place = tmp_path_factory.mktemp("saved")
+    identity, shelf = place / "identity", place / "shelf"
+    identity.write_text(new_identity())
+    shelf.mkdir()
+    keys = Keys(identity.read_text())
+    target = PathTarget("shelf", str(shelf), device=lambda path: int(path == str(shelf)))
+    contents = {"rows": {"public.a b": 3}, "sequences": {'public."I d"': None}, "large_objects": 0, "extensions": {}}
+    with sets.PartWriter([target], keys, sets.folder("prod", ID), plain_size=SMALL) as writer:
+        streams = {f"pg/{sets.word(name)}.tar": tar(dump(name)) for name in ("geo", "Größe 1/2")}
+        streams["pg/globals.sql"] = b"CREATE ROLE geo;\n"
+        postgres = {name: tuple(writer.write(name, [data])) for name, data in streams.items()}
+        config = {"config/files.tar": tuple(writer.write("config/files.tar", [tar(CONFIGURATION)]))}
+    now = datetime(2026, 11, 21, 2, tzinfo=UTC)
+    manifest = sets.Manifest(
+        ID,
+        "prod",
+        "prod",
+        now,
+        now,
+        server={"version": "PostgreSQL 17.11"},
+        components={"postgres": postgres, "config": config},
+        databases={name: {"contents": contents} for name in ("geo", "Größe 1/2")},
+        config=tuple(
+            {"path": f"/{name}", "sha256": hashlib.sha256(data).hexdigest()} for name, data in CONFIGURATION.items()
+        ),
+    )
+    sets.publish(target, manifest.signed(keys))
+    return place
+
+
+@pytest.fixture
+def rescue(saved: Path, tmp_path: Path) -> Rescue:
+    """A copy of it, and a place to open it."""
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    return Rescue(tmp_path / "shelf" / sets.folder("prod", ID), tmp_path / "identity", tmp_path / "clear")
+
+
+def test_the_document_has_a_block_for_every_step() -> None:
+    assert [name[:2] for name in steps()] == ["1.", "2.", "3.", "4.", "5.", "6."]
+
+
+def test_a_set_opens_and_every_byte_of_it_is_what_was_saved(rescue: Rescue) -> None:
+    done = rescue.follow(1, 2, 3, 6)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{ID} of the stack prod, made on prod" in done.stdout
+    for name in ("geo", "Größe 1/2"):
+        for path, data in dump(name).items():
+            assert (rescue.work / f"pg/{sets.word(name)}.dump" / Path(path).name).read_bytes() == data
+        counts = (rescue.work / "counts" / sets.word(name)).read_text()
+        assert counts == 'rows public.a b 3\nlast public."I d" \nlarge objects 0\n'
+    assert (rescue.work / "pg/globals.sql").read_bytes() == b"CREATE ROLE geo;\n"
+    for name, data in CONFIGURATION.items():
+        assert (rescue.work / "configuration" / name).read_bytes() == data
+    assert len((rescue.work / "order").read_text().splitlines()) > 30
+    assert rescue.work.stat().st_mode & 0o077 == 0
+
+
+def test_a_part_that_was_changed_is_named(rescue: Rescue) -> None:
+    part = rescue.set / "pg/geo.tar.00003"
+    data = bytearray(part.read_bytes())
+    data[500] ^= 1
+    part.write_bytes(data)
+    done = rescue.follow(1, 2, 3)
+    assert done.returncode != 0
+    assert "pg/geo.tar.00003: FAILED" in done.stdout
+    assert not (rescue.work / "pg").exists()
+
+
+def test_a_part_that_is_missing_is_named(rescue: Rescue) -> None:
+    (rescue.set / "pg/geo.tar.00011").unlink()
+    done = rescue.follow(1, 2)
+    assert done.returncode != 0
+    assert "pg/geo.tar.00011" in done.stderr
+
+
+def test_a_manifest_that_somebody_changed_is_not_believed(rescue: Rescue) -> None:
+    told = rescue.manifest.read_text()
+    rescue.manifest.write_text(told.replace('"public.a b":3', '"public.a b":4'))
+    done = rescue.follow(1, 2)
+    assert done.returncode != 0
+    assert "not signed by this identity" in done.stderr
+
+
+def test_a_set_of_another_identity_is_not_believed(rescue: Rescue) -> None:
+    rescue.identity.write_text(new_identity())
+    done = rescue.follow(1, 2)
+    assert done.returncode != 0
+    assert "not signed by this identity" in done.stderr
+
+
+def test_nothing_is_opened_into_a_folder_that_is_there(rescue: Rescue) -> None:
+    rescue.work.mkdir()
+    assert rescue.follow(1, 2).returncode != 0
+    assert list(rescue.work.iterdir()) == []
+
+
+def test_a_signature_stands_in_front_of_what_it_signs(rescue: Rescue) -> None:
+    data = rescue.manifest.read_bytes()
+    assert list(json.loads(data)) == ["mac", "manifest"]
