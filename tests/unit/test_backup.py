@@ -1,0 +1,185 @@
+"""Backups as the operator meets them: settings, names of sets, the screen, and what status says of them. Pure parts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converge.errors import LOCKED, REFUSED, Trouble
+from roles.settings import Settings
+from runbook import age, backup, backup_status, runs
+from worker import postgres
+from worker.errors import Failed
+
+OWN = {"name": "own", "kind": "stack", "writer": {"file": "x"}, "pruner": {"file": "x"}}
+ELSEWHERE = {"name": "usb", "kind": "path", "path": "/mnt/usb"}
+
+
+def settings(*targets, **more):
+    told = {
+        "lab": True,
+        "images": {name: {"reference": f"{name}:17"} for name in ("minio", "postgres", "worker")},
+        "minio": {
+            "nodes": [{"name": "minio1", "drive": "drive1", "address": "172.30.99.11"}],
+            "root_user": {"file": "x"},
+            "root_password": {"file": "x"},
+        },
+        "drives": [{"device": "/dev/sdb", "label": "drive1", "path": "/mnt/drive1"}],
+        "postgres": {"address": "172.30.99.20", "superuser_password": {"file": "x"}, "major": 17},
+        "backup": {"identity": {"file": "x"}, "targets": list(targets), **more},
+    }
+    return Settings.model_validate(told)
+
+
+@pytest.mark.parametrize(
+    ("targets", "more", "said"),
+    [
+        ([OWN], {}, "all copies are in the stack itself"),
+        ([OWN, {**ELSEWHERE, "name": "own"}], {}, "stands twice"),
+        ([OWN, {**OWN, "name": "other"}, ELSEWHERE], {}, "one target of its own already"),
+        ([ELSEWHERE], {"image": "wrker"}, "images has no wrker; worker is near"),
+    ],
+)
+def test_settings_that_would_lose_a_backup_are_refused(targets, more, said) -> None:
+    with pytest.raises(Exception, match=said):
+        settings(*targets, **more)
+
+
+def test_a_single_copy_has_to_be_accepted() -> None:
+    assert settings(OWN, accept_single_copy=True).backup
+    assert settings(OWN, ELSEWHERE).backup
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_an_identity_is_one_that_age_takes(data: bytes) -> None:
+    text = age.encoded(data)
+    assert len(text) == 74
+    assert text.startswith("AGE-SECRET-KEY-1")
+
+
+def test_age_itself_takes_an_identity() -> None:
+    done = subprocess.run(["age-keygen", "-y"], input=age.identity(), text=True, capture_output=True, check=True)
+    assert done.stdout.startswith("age1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "id"),
+    [
+        ("latest", "latest"),
+        ("20261121T020000Z-a1b2c3", "20261121T020000Z-a1b2c3"),
+        ("prod/sets/20261121T020000Z-a1b2c3/manifest.json", "20261121T020000Z-a1b2c3"),
+        ("~/20261121T020000Z-a1b2c3.tar", "20261121T020000Z-a1b2c3"),
+    ],
+)
+def test_a_set_is_known_by_its_id_wherever_it_stands(typed: str, id: str) -> None:
+    assert backup.id_of(typed) == id
+
+
+def test_what_names_no_set_is_told_what_does() -> None:
+    with pytest.raises(Trouble, match="yesterday names no set") as caught:
+        backup.id_of("yesterday")
+    assert "inv backup.list" in caught.value.hint
+
+
+EVENTS = [
+    ({"event": "say", "text": "dumping app"}, "  dumping app\n"),
+    ({"event": "end", "step": "dump", "seconds": 1.25}, "  dump       done  1.2 s\n"),
+    ({"event": "end", "step": "dump", "seconds": 1.0, "failed": "no room"}, "  dump       failed: no room  1.0 s\n"),
+    ({"event": "begin", "step": "dump"}, ""),
+    ({"event": "progress", "done": 1, "total": 2, "rate": 1.0, "remaining": 1}, ""),
+]
+
+
+@pytest.mark.parametrize(("event", "said"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
+def test_a_journal_is_shown_a_line_an_event(event, said, capsys) -> None:
+    backup.show_event(event, terminal=False)
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(("worker", "ours"), [(10, LOCKED), (11, REFUSED), (40, REFUSED)])
+def test_the_end_of_a_run_is_an_error_in_our_own_codes(worker: int, ours: int) -> None:
+    found = runs.ended(SimpleNamespace(name="prod"), {"code": worker, "what": "no", "hint": "inv backup.list"})
+    assert found
+    assert (found.code, found.hint) == (ours, "inv backup.list --host prod")
+    assert runs.ended(SimpleNamespace(name="prod"), {"code": 0}) is None
+
+
+HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(roles=["backup"], backup=settings(ELSEWHERE).backup))
+HOUR = 3600.0
+
+
+def told(code: int = 0, hours: float = 1, **more) -> list[str]:
+    now = 1_800_000_000
+    at = {"at": now - hours * HOUR, "code": code}
+    last = {"last": {"code": code, "dead": {}, **more}, "published_postgres": at, "published_config": at}
+    return [json.dumps(last), "", "Sun 2026-11-22 02:00:00 UTC", str(now)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "screen", "advice"),
+    [
+        (told(), "postgres 1 h 0 m old, config 1 h 0 m old", ""),
+        (
+            told(hours=50),
+            "postgres 2 d 2 h old",
+            "there is no fresh backup of postgres and config: inv backup --host prod",
+        ),
+        (
+            ["{}", "", "Sun", "1800000000"],
+            "postgres NONE, config NONE",
+            "there is no fresh backup of postgres and config",
+        ),
+        (told(21, dead={"usb": "unmounted"}), "the target usb did not take the last set: unmounted", "ended with 21"),
+        (
+            told(20, what="no target is left"),
+            "old",
+            "the last backup ended with 20, no target is left: inv backup.attach",
+        ),
+    ],
+    ids=["fresh", "stale", "none", "lacks a copy", "failed"],
+)
+def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, advice) -> None:
+    found = backup_status.read(HOST, lines)
+    assert found
+    assert screen in "\n".join(backup_status.lines(found))
+    said = list(backup_status.advice(found, "prod"))
+    assert bool(said) is bool(advice)
+    assert all(advice in one for one in said)
+
+
+def test_an_age_has_two_units() -> None:
+    assert backup.age((datetime.now(UTC) - timedelta(days=3, hours=2)).isoformat()).startswith("3 d 2 h")
+
+
+def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_made() -> None:
+    assert postgres.beside("app", "old", "a1b2c3") == "app__old_a1b2c3"
+    with pytest.raises(Failed, match="too long to restore beside it"):
+        postgres.beside("ä" * 28, "old", "a1b2c3")
+
+
+@pytest.mark.parametrize("name", ["app", "a b", "it's", "back\\slash", "dbname=x", "-d"])
+def test_a_database_is_named_to_libpq_whatever_its_name_holds(name: str) -> None:
+    assert psycopg_name(postgres.connection(name)) == name
+
+
+def psycopg_name(words: str) -> str:
+    from psycopg.conninfo import conninfo_to_dict
+
+    return str(conninfo_to_dict(words)["dbname"])
+
+
+def test_contents_that_differ_are_told_by_name() -> None:
+    before = {"rows": {"public.a": 3}, "sequences": {"public.s": 3}, "large_objects": 1, "extensions": {"postgis": "3"}}
+    after = {"rows": {"public.a": 2}, "sequences": {"public.s": 3}, "large_objects": 0, "extensions": {}}
+    assert postgres.differences(before, before) == []
+    assert postgres.differences(before, after) == [
+        "rows of public.a: 3 in the set, 2 here",
+        "large objects: 1 in the set, 0 here",
+        "extensions missing: postgis",
+    ]
