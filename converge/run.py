@@ -210,13 +210,18 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
     assert run.shell
     shown = {one.address: one for one in run.plan.changes}
     _audit(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
+    left = False
     try:
         for role in run.roles:
             _apply_role(run, role, shown, report, agree)
             if run.failure:
                 break
+    except KeyboardInterrupt:
+        left = True  # the shell is busy with what is left: whoever pressed twice does not want to wait for its end
+        raise
     finally:
-        _audit_end(run)
+        if not left:
+            _audit_end(run)
 
 
 def _apply_role(

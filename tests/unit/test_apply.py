@@ -294,6 +294,16 @@ def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, 
     assert [one.drift for one in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
 
 
+def test_who_leaves_a_run_does_not_wait_for_its_end(machine, run_of, tmp_path):
+    def leave(event, change, text) -> None:
+        raise KeyboardInterrupt
+
+    run = run_of(mine(tmp_path / "file"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.apply(run, leave, agreed)
+    assert [one["event"] for one in audit(machine)] == ["begin"]
+
+
 def test_a_change_that_did_not_take_is_an_error_not_a_success(machine, run_of, tmp_path):
     wanted = mine(tmp_path / "file")
     undoes_it = type(
