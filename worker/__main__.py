@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 from worker import backup, containers, finish, look, restore, verify
 from worker.errors import FAILED, INTERRUPTED, RESTORE_FAILED, VERIFY_FAILED, Failed
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         return _look(json.loads(argv[1]))
     run = argv[0]
     job = Job.load(run, (*backup.STEPS, *restore.STEPS, *verify.STEPS))
-    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGTERM, lambda *_: _stopped(run))
     do, faulty = DOES[job.request["do"]]
     failure: Failed | None = None
     try:
@@ -63,7 +63,9 @@ def _look(request: dict[str, Any]) -> int:
     return 0
 
 
-def _stopped(number: int, frame: object) -> None:
+def _stopped(run: str) -> NoReturn:
+    """The tools first: who waits for one of them would else wait for its end."""
+    containers.remove(run)
     raise KeyboardInterrupt
 
 

@@ -137,6 +137,10 @@ def claim(target: Target, stack: str, keys: Keys, host: str, take_over: bool) ->
         writer = unseal(keys, "writer", target.get(key)).get("host")
     except Missing:
         writer = None
+    except Unfit as error:
+        why = f"{target.name}: {error.what}, {error.why}"
+        hint = "take the identity that they were made with, or another backup.stack"
+        raise Failed(REFUSED, f"the sets of {stack} are of another identity", why, hint) from None
     if writer == host:
         return
     if writer and not take_over:

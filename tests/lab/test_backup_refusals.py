@@ -67,6 +67,7 @@ def test_without_the_right_identity_no_set_is_taken_for_ours(unharmed: Story, tm
     unharmed.there.on_host(f"umask 077; cat >{place} <<'END'\n{made}\nEND")
     try:
         with configured(unharmed.there, f"d['identity_file'] = '{place}'"):
+            assert "are of another identity" in unharmed.there.inv("backup", code=REFUSED)
             screen = unharmed.there.inv("restore", unharmed.first, "--yes", code=REFUSED)
     finally:
         unharmed.there.on_host(f"rm {place}")
