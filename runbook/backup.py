@@ -114,8 +114,9 @@ def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
 
 def pin(host: Any, id: str, why: str) -> None:
     """Keeps a set from retention."""
-    runs.ask(host, {"ask": "pin", "set": id_of(id), "why": why})
-    print(f"{host.name}: {id} is kept until its pin is removed")
+    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
+    runs.ask(host, {"ask": "pin", "set": found, "why": why})
+    print(f"{host.name}: {found} is kept until its pin is removed")
 
 
 def stop(host: Any, yes: bool) -> None:
