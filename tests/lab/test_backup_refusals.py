@@ -214,8 +214,9 @@ journalctl -q --no-pager | grep -oFf /root/words; rm /root/words""",
     assert readable == ""
 
 
-def test_after_all_of_it_every_set_is_still_whole(unharmed: Story) -> None:
+def test_after_all_of_it_no_set_is_damaged_and_no_target_is_lost(unharmed: Story) -> None:
+    """What cut runs left is told as unfinished, and swept when nobody can still be writing it."""
     found = sets(unharmed.there)
-    assert unharmed.first in found
-    assert {state for one in found.values() for state in one.values()} == {"whole"}
+    assert {found[unharmed.first][name] for name in ("own", "far")} == {"whole"}
+    assert {state for one in found.values() for state in one.values()} <= {"whole", "unfinished"}
     assert json.loads(unharmed.there.inv("backup.list", "--json").splitlines()[-1])["dead"] == {}
