@@ -175,6 +175,7 @@ def _configuration(host: Any, code: list[Path]) -> str:
         "single_copy": all(one.kind == "stack" for one in settings.targets),
         "postgres": {
             "container": CONTAINER,
+            "data": server.data,
             "address": server.address,
             "port": 5432,
             "user": server.superuser,
@@ -196,7 +197,7 @@ def _script(host: Any) -> str:
         state=STATE,
         network=host.settings.network.name,
         memory=size_in_bytes(settings.memory),
-        seen=[*DEPLOYED],
+        seen=[*DEPLOYED, host.settings.postgres.data],
         written=[STATE, settings.staging, *places, *([settings.textfile] if settings.textfile else [])],
         image=image(host, settings.image).reference,
     )

@@ -8,15 +8,15 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from worker import backup, containers, finish, look, restore, verify
+from worker import backup, containers, finish, look, records, restore, swap, verify
 from worker.errors import FAILED, INTERRUPTED, RESTORE_FAILED, VERIFY_FAILED, Failed
 from worker.job import Job
 
 DOES = {
     "backup": (backup.run, FAILED),
     "restore": (restore.run, RESTORE_FAILED),
-    "undo": (restore.undo, RESTORE_FAILED),
-    "cleanup": (restore.cleanup, RESTORE_FAILED),
+    "undo": (swap.undo, RESTORE_FAILED),
+    "cleanup": (swap.cleanup, RESTORE_FAILED),
     "verify": (verify.run, VERIFY_FAILED),
 }
 """What can be asked for, and the exit code of a fault in it."""
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     failure: Failed | None = None
     try:
         if job.request["do"] != "verify":
-            restore.recover(job)
+            records.recover(job)
         code = do(job)
     except Failed as error:
         code, failure = error.code, error

@@ -8,7 +8,7 @@ import tarfile
 from datetime import UTC, datetime
 from typing import Any
 
-from worker import restore, sets
+from worker import restore, sets, swap
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
 
@@ -85,7 +85,7 @@ def _show(job: Job) -> dict[str, Any]:
 
 
 def _leftovers(job: Job) -> dict[str, Any]:
-    return {"leftovers": restore.leftovers(job)}
+    return {"leftovers": swap.leftovers(job)}
 
 
 def _pin(job: Job) -> dict[str, Any]:

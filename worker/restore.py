@@ -1,8 +1,7 @@
-"""Restore beside, compare, swap in one transaction; undo is the same swap backwards.
+"""Restore beside, compare, and only then swap.
 
 The live databases are not touched before every byte of the set was verified, loaded beside them and counted. What they
-were is kept under another name until `restore.cleanup`. Each run writes down what it makes, so that the next one can
-clear away after a cut: scratch databases go, databases that were closed are opened, containers that were stopped start.
+were is kept under another name until `restore.cleanup`.
 """
 
 from __future__ import annotations
@@ -13,109 +12,22 @@ import shutil
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
 from worker import containers, postgres, sets
 from worker.backup import ROLES, dump_of
-from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
-from worker.job import STATE, Job
+from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.job import Job
 from worker.postgres import Row
+from worker.records import Record, take_back
+from worker.swap import swap
 
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
-RECORDS = STATE / "restores"
+GROWTH = 1.3
+"""What a database may need while it is loaded, to what it has in the end."""
 LOCAL = "local"
 """The set of a file that somebody made by hand."""
-
-
-@dataclass
-class Record:
-    """What a restore made and moved, by name and oid; on disk before it happens."""
-
-    run: str
-    set: str
-    at: str
-    scratch: dict[str, str] = field(default_factory=dict)
-    """Final name by scratch name."""
-    live: dict[str, int] = field(default_factory=dict)
-    """The oid of every database that is replaced."""
-    kept: dict[str, str] = field(default_factory=dict)
-    """Final name by the name under which the replaced database is kept."""
-    stopped: list[str] = field(default_factory=list)
-    roles: list[str] = field(default_factory=list)
-    phase: str = "begun"
-    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed"""
-
-    def save(self) -> None:
-        RECORDS.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = RECORDS / f"{self.run}.json"
-        unfinished = path.with_suffix(".new")
-        with unfinished.open("w") as file:
-            json.dump(self.__dict__, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-
-    @classmethod
-    def all(cls) -> list[Record]:
-        """The oldest first."""
-        return [cls(**json.loads(path.read_text())) for path in sorted(RECORDS.glob("*.json"))]
-
-
-def recover(job: Job) -> None:
-    """Brings to an end what a cut run left. The lock says that none is running."""
-    containers.remove()
-    job.sweep()
-    for record in Record.all():
-        if record.phase in ("begun", "loaded", "swapping"):
-            with job.server.connect() as session:
-                _recover(session, record)
-            job.journal.say(f"the restore {record.run} had been cut: {record.phase}")
-        elif record.phase == "undoing":
-            with job.server.connect() as session:
-                _recover_undo(session, record)
-            job.journal.say(f"the undo of {record.run} had been cut: {record.phase}")
-
-
-def _recover(session: postgres.Connection, record: Record) -> None:
-    oids = postgres.oids(session)
-    # The swap is one transaction, and after it no scratch name is left.
-    if record.phase == "swapping" and not set(record.scratch) & set(oids):
-        record.phase = "done"
-    else:
-        for name in record.scratch:
-            postgres.drop(session, name)
-        for name in record.live:
-            if oids.get(name) == record.live[name]:
-                postgres.open_for_all(session, name, True)
-        _drop_roles(session, record.roles)
-        record.phase = "failed"
-    containers.start(record.stopped)
-    record.stopped = []
-    record.save()
-
-
-def _recover_undo(session: postgres.Connection, record: Record) -> None:
-    """The names changed, or they did not; either way the databases that have them were closed."""
-    oids = postgres.oids(session)
-    for name in record.live:
-        if name in oids:
-            postgres.open_for_all(session, name, True)
-    record.phase = "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
-    containers.start(record.stopped)
-    record.stopped = []
-    record.save()
-
-
-def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
-    """Roles that only the failed restore had made; one that owns something by now stays."""
-    for name in names:
-        with suppress(psycopg.Error):
-            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
 def plan(job: Job) -> Row:
@@ -154,8 +66,8 @@ def plan(job: Job) -> Row:
 
 
 def _free(job: Job) -> dict[str, int]:
-    found = os.statvfs(job.config["staging"])
-    return {job.config["staging"]: found.f_bavail * found.f_frsize}
+    places = {job.config["staging"], job.config["postgres"]["data"]}
+    return {place: shutil.disk_usage(place).free for place in sorted(places)}
 
 
 def find(job: Job) -> tuple[sets.Manifest, str]:
@@ -253,9 +165,9 @@ def run(job: Job) -> int:
         record.phase = "loaded"
         record.save()
     except BaseException:
-        _recover(session, record)
+        take_back(session, record)
         raise
-    return _swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
+    return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
 
 
 def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[str]) -> None:
@@ -291,6 +203,15 @@ def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None
             "there is no room to stage the set",
             f"its dumps have {needed} bytes, {job.config['staging']} has {free} free",
             "set backup.staging to a directory on a larger filesystem",
+        )
+    # A server whose disk is full stops for everybody.
+    data, wanted = job.config["postgres"]["data"], sum(manifest.databases[name]["bytes"] for name in names)
+    if (free := shutil.disk_usage(data).free) < wanted * GROWTH:
+        raise Failed(
+            RESTORE_REFUSED,
+            "there is no room beside the live databases",
+            f"the set's have {wanted} bytes, {data} has {free} free",
+            "inv restore.cleanup drops what earlier restores have kept; or restore one at a time: --database NAME",
         )
 
 
@@ -386,95 +307,3 @@ def _compare(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> None
         found = postgres.contents(inside)
     if wrong := postgres.differences(manifest.databases[name]["contents"], found):
         raise Failed(RESTORE_FAILED, f"{name} is not what the set says", "\n".join(wrong[:8]))
-
-
-def _swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[str, str], kept: dict[str, str]) -> int:
-    """All names change in one transaction, with nobody in the databases; then what depends on them is started and asked."""
-    oids = postgres.oids(session)
-    there = [name for name in scratch if name in oids]
-    record.live = {name: oids[name] for name in there}
-    record.kept = {kept[name]: name for name in there}
-    with job.journal.step("stop"):
-        record.stopped = [
-            name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
-        ]
-        record.phase = "swapping"
-        record.save()
-        containers.stop(record.stopped)
-    try:
-        with job.journal.step("swap"), postgres.closed(session, there):
-            postgres.rename(session, {name: kept[name] for name in there} | {two: one for one, two in scratch.items()})
-    except BaseException:
-        _recover(session, record)
-        raise
-    try:
-        with job.journal.step("health"):
-            for name in scratch:
-                with job.server.connect(name) as inside:
-                    inside.execute("SELECT 1")
-    except Failed as error:
-        raise Failed(
-            SWAP_FAILED, "the swap is done, but a database does not answer", error.why, "inv restore.undo"
-        ) from None
-    with job.journal.step("start"):
-        containers.start(record.stopped)
-        record.stopped, record.phase = [], "done"
-        record.save()
-    for name in there:
-        job.journal.say(f"{name} is the set's; what it was is kept as {kept[name]}")
-    return OK
-
-
-def undo(job: Job) -> int:
-    """The last restore backwards; what it had brought is kept as well."""
-    record = next((one for one in reversed(Record.all()) if one.phase == "done"), None)
-    if not record or not record.kept:
-        raise Failed(RESTORE_REFUSED, "there is no restore to undo", hint="inv history")
-    with job.server.connect() as session:
-        oids = postgres.oids(session)
-        if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
-            raise Failed(RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed")
-        names = list(record.kept.values())
-        if found := postgres.obstacles(session, names):
-            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
-        away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
-        with job.journal.step("undo"):
-            record.stopped = [
-                name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
-            ]
-            record.phase = "undoing"
-            record.save()
-            try:
-                containers.stop(record.stopped)
-                with postgres.closed(session, names):
-                    postgres.rename(session, away | record.kept)
-            finally:
-                _recover_undo(session, record)
-    for name in names:
-        job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
-    return OK
-
-
-def leftovers(job: Job) -> list[Row]:
-    """The databases that restores and undos have kept, with their size."""
-    found = []
-    with job.server.connect() as session:
-        here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
-    for record in Record.all():
-        for name in [*record.kept, *(postgres.beside(one, "undone", record.run[-6:]) for one in record.kept.values())]:
-            if name in here:
-                found.append({"name": name, "bytes": here[name], "restored": record.at})
-    return found
-
-
-def cleanup(job: Job) -> int:
-    """Drops what restores have kept, and nothing else."""
-    with job.journal.step("cleanup"), job.server.connect() as session:
-        for one in leftovers(job):
-            postgres.drop(session, one["name"])
-            job.journal.say(f"dropped {one['name']}")
-        for record in Record.all():
-            if record.phase in ("done", "undone", "failed"):
-                record.phase = "cleaned"
-                record.save()
-    return OK
