@@ -201,43 +201,43 @@ def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-de
     listing(_one(c, host), from_, json)
 
 
-@command(name="show", help={"set": "its id, or latest", "from": "one target (default: all)"})
-def backup_show(c, set_, host="", from_="", json=False):  # type: ignore[no-untyped-def]
+@command(name="show", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
+def backup_show(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
     """Show what is in a set."""
     from runbook.backup import show
 
-    show(_one(c, host), set_, from_, json)
+    show(_one(c, host), set_id, from_, json)
 
 
 @command(
     name="verify",
     help={
-        "set": "its id, or latest",
+        "set-id": "its id, or latest",
         "from": "one target (default: all)",
         "drill": "restore it into a throwaway server and compare every count",
     },
 )
-def backup_verify(c, set_, host="", from_="", drill=False):  # type: ignore[no-untyped-def]
+def backup_verify(c, set_id, host="", from_="", drill=False):  # type: ignore[no-untyped-def]
     """Read every byte of a set and compare; with --drill, restore it where nobody is hurt."""
     from runbook.backup import verify
 
-    verify(_one(c, host), set_, from_, drill, _said())
+    verify(_one(c, host), set_id, from_, drill, _said())
 
 
-@command(name="fetch", help={"set": "its id, or latest", "folder": "a folder of this machine", "from": "one target"})
-def backup_fetch(c, set_, folder, host="", from_=""):  # type: ignore[no-untyped-def]
+@command(name="fetch", help={"set-id": "its id, or latest", "folder": "a folder of this machine", "from": "one target"})
+def backup_fetch(c, set_id, folder, host="", from_=""):  # type: ignore[no-untyped-def]
     """Copy a set to this machine, encrypted as it is."""
     from runbook.backup import fetch
 
-    fetch(_one(c, host), set_, folder, from_)
+    fetch(_one(c, host), set_id, folder, from_)
 
 
-@command(name="pin", help={"set": "its id", "why": "for those who come after you"})
-def backup_pin(c, set_, host="", why=""):  # type: ignore[no-untyped-def]
+@command(name="pin", help={"set-id": "its id", "why": "for those who come after you"})
+def backup_pin(c, set_id, host="", why=""):  # type: ignore[no-untyped-def]
     """Keep a set from being removed when it is old."""
     from runbook.backup import pin
 
-    pin(_one(c, host), set_, why)
+    pin(_one(c, host), set_id, why)
 
 
 @command(name="stop")
