@@ -90,6 +90,7 @@ def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
                 why="what ends in plain SQL cannot be told from a file that was cut off",
                 untouched="nothing was sent",
                 hint="pg_dump -Fc -f app.dump app",
+                code=REFUSED,
             )
     if len(databases) != 1:
         raise Trouble(

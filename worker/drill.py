@@ -72,6 +72,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         containers.remove(job.run)
         containers.docker("network", "disconnect", "-f", network, f"stowage-backup-{job.run}")
         containers.docker("network", "rm", network)
+        job.clear()
 
 
 def _connected(server: postgres.Server) -> postgres.Connection:

@@ -122,6 +122,8 @@ class Job:
     def clear(self) -> None:
         """Staged files are the database in clear: they go with the run."""
         shutil.rmtree(Path(self.config["staging"]) / self.run, ignore_errors=True)
+        # Whoever stages again begins with an empty directory.
+        self.__dict__.pop("staging", None)
 
     def sweep(self) -> None:
         """Clears away what cut runs have staged; a dump from the operator's machine may still wait for its run."""

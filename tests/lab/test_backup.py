@@ -222,6 +222,7 @@ def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clo
     if do == "undo":
         assert ran(kept, do="undo")["code"] == 0
         assert live(kept)[1] == "1000"
+    cleaned(kept)
 
 
 @contextmanager
