@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,16 @@ def settings_of(host: Any) -> Any:
 
 
 def stack_of(host: Any) -> str:
-    return str(settings_of(host).stack or host.name)
+    found = str(settings_of(host).stack or host.name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", found):
+        raise Trouble(
+            f"{found} cannot be the name of a stack",
+            where=host.name,
+            why="on targets a stack is a folder: a word of a-z, 0-9 and -",
+            untouched="nothing was changed",
+            hint="backup: {stack: NAME} in the inventory",
+        )
+    return found
 
 
 def _own_bucket(host: Any, target: Any) -> Wanted:

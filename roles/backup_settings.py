@@ -12,6 +12,7 @@ Calendar = Annotated[
     str,
     matches(r"[A-Za-z0-9*,:./~ -]+", "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)"),
 ]
+StackName = Annotated[str, matches(r"[a-z0-9][a-z0-9-]{0,62}", "a word of a-z, 0-9 and -")]
 HostName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.:-]*", "a host name or an address")]
 UserName = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_.-]*", "a user name")]
 HostKey = Annotated[
@@ -72,7 +73,7 @@ Target = Annotated[StackTarget | S3Target | SftpTarget | PathTarget, Field(discr
 
 class Backup(Section):
     image: Name = "worker"
-    stack: Name | None = Field(default=None, description="whose sets these are; by default the host's name")
+    stack: StackName | None = Field(default=None, description="whose sets these are; by default the host's name")
     identity: SecretValue = Field(description="the age identity that all of it is encrypted for; keep a copy elsewhere")
     schedule: Calendar = "*-*-* 02:00:00"
     fresh_hours: int = Field(default=26, ge=1, description="older than this, a backup is missing: inv status says so")

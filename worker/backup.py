@@ -148,9 +148,11 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row,
         for moment in snapshots.values():
             moment.close()
     with job.journal.step("globals"):
-        text = tools.call("globals", "pg_dumpall", "--globals-only")
-        for stream, content in ((GLOBALS, text), (ROLES, json.dumps(roles, default=str))):
-            streams[stream] = tuple(writer.write(stream, [content.encode()]))
+        # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
+        path = job.staging / "globals.sql"
+        tools.call("globals", "pg_dumpall", "--globals-only", "-f", str(path))
+        for stream, content in ((GLOBALS, path.read_bytes()), (ROLES, json.dumps(roles, default=str).encode())):
+            streams[stream] = tuple(writer.write(stream, [content]))
     return {**(told or {}), "major": job.config["postgres"]["major"]}, catalog
 
 
@@ -250,7 +252,8 @@ def _configuration(job: Job, writer: sets.PartWriter, streams: Streams) -> list[
                     "mode": f"{told.st_mode & 0o7777:04o}",
                     "uid": told.st_uid,
                     "gid": told.st_gid,
-                    "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                    # With the stack's key: the manifest is not encrypted, and a plain hash of a password can be guessed at.
+                    "digest": job.keys.name(hashlib.sha256(path.read_bytes()).hexdigest()),
                 }
             )
     streams[FILES] = tuple(writer.write(FILES, _tar(Path("/"), *(str(one["path"]).lstrip("/") for one in found))))

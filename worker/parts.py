@@ -93,7 +93,7 @@ class PartWriter:
                 self.drop(target, error)
         if not self.alive:
             why = "\n".join(str(error) for error in self.dropped.values())
-            raise Failed(FAILED, "no target is left", why=why, hint="inv backup.targets")
+            raise Failed(FAILED, "no target is left", why=why, hint="inv status")
 
     def drop(self, target: Target, error: Failed) -> None:
         """Nothing more is sent to a target; the first reason is the one that is kept."""

@@ -48,8 +48,8 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
 
 def undo(job: Job) -> int:
     """The last restore backwards; what it had brought is kept as well."""
-    record = next((one for one in reversed(Record.all()) if one.phase == "done"), None)
-    if not record or not record.kept:
+    record = next((one for one in reversed(Record.all()) if one.phase == "done" and one.kept), None)
+    if not record:
         raise Failed(RESTORE_REFUSED, "there is no restore to undo", hint="inv history")
     with job.server.connect() as session:
         oids = postgres.oids(session)
