@@ -158,7 +158,7 @@ def test_a_host_that_is_rebooted_in_the_middle_has_lost_nothing(unharmed: Story,
     run = begin(there, do=do, pause=step, **more)
     paused(there, run)
     there.inv("lab.reboot")
-    until(lambda: "accepting" in there.on_host("docker exec postgres pg_isready", check=False), 120)
+    until(lambda: "accepting" in there.on_host("docker exec postgres pg_isready -U postgres", check=False), 120)
     until(lambda: sets(there), 60)
     there.inv("backup")
     assert left(there) == ""
