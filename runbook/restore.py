@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
 from converge.shell import quote
 from converge.ssh import connect
+from roles.backup import stack_of
 from runbook import runs
 from runbook.backup import age, end, id_of, watch
 from runbook.found import human
@@ -27,7 +29,9 @@ def restore(
     if other_stack:
         request["stack"] = other_stack
     path = Path(file).expanduser()
-    if path.is_file() and not runs.ID.search(path.name):
+    if path.is_file() and tarfile.is_tarfile(path):
+        request |= _set_handed_over(host, path, other_stack or stack_of(host))
+    elif path.is_file():
         request |= _handed_over(host, path, request["databases"])
     else:
         request["set"] = id_of(file)
@@ -38,7 +42,7 @@ def restore(
         agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
         run = runs.begin(host, {"do": "restore", **request}, said)
     except BaseException:
-        _taken_back(host, request.get("local", ""))
+        _taken_back(host, request.get("local") or request.get("folder") or "")
         raise
     end(host, watch(host, run))
     print(f"  undo with: inv restore.undo --host {host.name}")
@@ -79,6 +83,41 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             "end these, then the same again",
             code=REFUSED,
         )
+
+
+def _set_handed_over(host: Any, path: Path, stack: str) -> dict[str, Any]:
+    """Sends a set that `inv backup.fetch` brought to the host, where it is a target for this one run."""
+    names: list[str] = []
+    with suppress(tarfile.TarError), tarfile.open(path) as tar:
+        names = tar.getnames()
+    found = {name.partition("/")[0] for name in names}
+    id = found.pop() if len(found) == 1 else ""
+    if not runs.ID.fullmatch(id) or f"{id}/manifest.json" not in names:
+        raise Trouble(
+            f"{path} holds no whole set",
+            why="a set is what inv backup.fetch writes: ID/manifest.json and its parts in a tar archive",
+            untouched="nothing was sent",
+            hint=f"inv backup.list --host {host.name}",
+        )
+
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    there = f"{host.settings.backup.staging}/{runs.new_id()}.set"
+    place = quote(f"{there}/{stack}/sets")
+    link = connect(host.target)
+    try:
+        # What is cut or changed on the way is found by the worker: every part has its hash in a signed manifest.
+        status, out, err = link.send(f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf -", chunks())
+    finally:
+        link.close()
+    if status:
+        _taken_back(host, there)
+        why = (err or out).decode(errors="replace")[-300:]
+        raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
+    return {"folder": there, "set": id, "from": ""}
 
 
 def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
@@ -129,7 +168,7 @@ def _taken_back(host: Any, there: str) -> None:
     # A line that broke is the error that is told; the next run sweeps what is a day old.
     with suppress(Trouble):
         link = connect(host.target)
-        link.send(f"rm -f {quote(there)}", iter(()))
+        link.send(f"rm -rf {quote(there)}", iter(()))
         link.close()
 
 

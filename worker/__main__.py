@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     finally:
         containers.remove(run)
         job.clear()
+        job.forget()
     finish.told(job, code, failure)
     return code
 

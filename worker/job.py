@@ -22,11 +22,13 @@ from worker.journal import Journal
 from worker.keys import Keys
 from worker.manifest import ID
 from worker.postgres import Server
-from worker.targets import Target, make
+from worker.targets import PathTarget, Target, make
 
 CONFIG = Path("/etc/stowage/backup/worker.json")
 STATE = Path("/var/lib/stowage/backup")
 FORSAKEN = 24 * 3600
+FILE = "file"
+"""The target that a set from the operator's machine is."""
 SECRETS = ("access_key", "secret_key", "key")
 
 
@@ -67,6 +69,9 @@ class Job:
 
     @cached_property
     def targets(self) -> dict[str, Target]:
+        if folder := self.request.get("folder"):
+            # A set from the operator's machine, which lies beside what it was made of for as long as this run.
+            return {FILE: PathTarget(FILE, folder, device=lambda path: int(path == folder))}
         return {one["name"]: make(_revealed(one)) for one in self.config["targets"]}
 
     def pruner(self, name: str) -> Target:
@@ -125,13 +130,21 @@ class Job:
         # Whoever stages again begins with an empty directory.
         self.__dict__.pop("staging", None)
 
+    def forget(self) -> None:
+        """What the operator's machine had sent for this run is of no use to another."""
+        if folder := self.request.get("folder"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def sweep(self) -> None:
         """Clears away what cut runs have staged; a dump from the operator's machine may still wait for its run."""
         for path in Path(self.config["staging"]).iterdir():
             if ID.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.suffix == ".dump" and path.stat().st_mtime < time.time() - FORSAKEN:
-                path.unlink()
+            elif path.stat().st_mtime < time.time() - FORSAKEN:
+                if path.suffix == ".dump":
+                    path.unlink()
+                elif path.suffix == ".set":
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _revealed(one: dict[str, Any]) -> dict[str, Any]:
