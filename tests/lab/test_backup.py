@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -78,14 +79,18 @@ def test_undo_brings_back_exactly_what_the_restore_replaced(kept: Clone) -> None
     assert "no restore to undo" in kept.inv("restore.undo", "--yes", code=3)
 
 
-def test_cleanup_drops_what_was_kept_and_nothing_else(kept: Clone) -> None:
+def test_cleanup_drops_what_was_kept_and_nothing_else(kept: Clone, tmp_path: Path) -> None:
+    """And a set that was fetched to this machine is as good as one that lies on a target."""
     before = names(kept)
     sql(kept, "CREATE DATABASE geo__old_mine TEMPLATE template0")
     screen = kept.inv("restore.cleanup", "--yes")
     assert names(kept) == {"postgres", "template0", "template1", "geo__old_mine", *DATABASES}
     assert all(name in screen for name in before - {"postgres", "template0", "template1", *DATABASES})
     assert "nothing is kept" in kept.inv("restore.cleanup", "--yes")
-    kept.inv("restore", "latest", "--yes")
+    kept.inv("backup.fetch", "latest", str(tmp_path))
+    (fetched,) = tmp_path.glob("*.tar")
+    assert "read from file" in kept.inv("restore", str(fetched), "--yes")
+    assert left(kept) == ""
     kept.inv("restore.cleanup", "--yes")
     texts(kept, "after")
     assert changed(kept, "whole", "after") == ""
