@@ -84,6 +84,8 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
                 why = _run_other(link, part.steps[0][1], first, report)
                 if why and not link.alive():
                     raise shell.lost(why)
+                if why:
+                    shell.run(":")  # a line that broke a moment ago still looks alive: nothing comes back through it
         if why:
             result.stopped = why == "stopped"
             result.failed = None if result.stopped else open_changes[0]
