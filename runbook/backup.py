@@ -17,8 +17,6 @@ from runbook import runs
 from runbook.backup_status import spoken
 from runbook.found import human
 
-QUIET = {"begin", "paused"}
-
 
 def backup(host: Any, only: str, accept_shrink: bool, take_over: bool, said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""

@@ -21,6 +21,7 @@ COPIED_ANEW = (
     "roles",
     "converge",
     "runbook",
+    "worker",
     "lab",
     "inventory/group_vars",
     "inventory/host_vars",

@@ -15,19 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lab.conftest import HERE, Clone, storage_server
+from tests.lab.conftest import COPIED_ANEW, HERE, Clone, storage_server
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-cuts"
-COPIED_ANEW = (
-    "roles",
-    "converge",
-    "runbook",
-    "lab",
-    "inventory/group_vars",
-    "inventory/host_vars",
-    "templates",
-    "files",
-)
 
 
 @dataclass
@@ -55,7 +45,7 @@ def fresh_clone(*names: str) -> list[Host]:
     if (FOLDER / "lab/hosts.py").exists():
         for one in found:
             one.inv("lab.down", code=None)
-    for name in COPIED_ANEW:
+    for name in (one for one in COPIED_ANEW if one != "inventory/secrets"):
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
