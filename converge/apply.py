@@ -81,11 +81,13 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
                 if first not in seen:
                     seen.append(first)
                     report("begin", first, part.steps[0][1].says)
-                why = _run_other(link, part.steps[0][1], first, report)
-                if why and not link.alive():
-                    raise shell.lost(why)
+                try:
+                    why = _run_other(link, part.steps[0][1], first, report)
+                except Exception as error:
+                    _must_be_there(shell, link, type(error).__name__)
+                    raise
                 if why:
-                    shell.run(":")  # a line that broke a moment ago still looks alive: nothing comes back through it
+                    _must_be_there(shell, link, why)
         if why:
             result.stopped = why == "stopped"
             result.failed = None if result.stopped else open_changes[0]
@@ -96,6 +98,13 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
             return result
     finish_up_to(None)
     return result
+
+
+def _must_be_there(shell: RootShell, link: Link, why: str) -> None:
+    """A library speaks of what it felt; when the line is gone, that is the reason."""
+    if not link.alive():
+        raise shell.lost(why)
+    shell.run(":")  # a line that broke a moment ago still looks alive: nothing comes back through it
 
 
 def _run_shell(
@@ -150,11 +159,6 @@ def _run_other(link: Link, step: Step, change: Change, report: Report) -> str:
             step.run(link)
         except Trouble as trouble:
             return "\n".join(part for part in (trouble.what, trouble.why, trouble.hint) if part)
-        except Exception as error:
-            # A library speaks of what it felt; when the line is gone, that is the reason.
-            if link.alive():
-                raise
-            return type(error).__name__
         return ""
     assert isinstance(step, Send)
     sent = _Progress(step.size, lambda text: report("says", change, text))

@@ -53,7 +53,10 @@ class _Listening(Packetizer):
         return message
 
     def send_message(self, data: Message) -> None:
-        super().send_message(data)
+        try:
+            super().send_message(data)
+        except EOFError:
+            raise ConnectionResetError("the connection was closed") from None  # what users of a socket expect
         self._acknowledge()  # Linux forgets the option when it sends
 
     def _acknowledge(self) -> None:

@@ -108,10 +108,16 @@ def _living(link: Link, nodes: Sequence[tuple[str, int]]) -> tuple[str, int]:
 
 def _takes(link: Link, node: tuple[str, int]) -> bool:
     try:
-        link.tunnel(*node).close()
+        _connect_once(link, node)
     except Trouble:
         return False
     return True
+
+
+def _connect_once(link: Link, node: tuple[str, int]) -> None:
+    channel = link.tunnel(*node)
+    with suppress(OSError):  # the line broke after it was opened: whoever speaks next is told
+        channel.close()
 
 
 def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str, int]]) -> None:
@@ -120,7 +126,7 @@ def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str,
 
     def knock(node: tuple[str, int]) -> None:
         try:
-            link.tunnel(*node).close()
+            _connect_once(link, node)
         except Trouble as trouble:
             said.append(trouble)
             if len(said) == len(nodes) and not first.done():
@@ -245,7 +251,7 @@ def prove_data_path(api: Api, link: Link) -> None:
 def _must_let_through(link: Link, node: tuple[str, int]) -> None:
     """Forwarding that sshd forbids is told at once: asking again does not help."""
     try:
-        link.tunnel(*node).close()
+        _connect_once(link, node)
     except Trouble as trouble:
         if trouble.code == REFUSED:
             raise

@@ -229,6 +229,26 @@ def test_an_api_that_fails_because_the_line_broke_is_told_as_that(machine, steps
     assert steps.made() == []
 
 
+@pytest.mark.parametrize("error", [Trouble("no MinIO node answers"), EOFError()])
+def test_a_line_that_broke_a_moment_ago_and_looks_alive_is_told_as_broken(link, steps, do, error):
+    def lose(_):
+        link.pipes[0].process.kill()
+        raise error
+
+    with pytest.raises(Trouble, match="the line to the host broke") as caught:
+        do(steps.change("a", Call(lose)), steps.change("b"))
+    assert caught.value.code == UNREACHABLE
+
+
+def test_an_api_call_with_a_fault_of_ours_is_not_blamed_on_the_line(steps, do):
+    def wrong(link):
+        raise KeyError("a fault of ours")
+
+    with pytest.raises(KeyError):
+        do(steps.change("a", Call(wrong)), steps.change("b"))
+    assert steps.made() == []
+
+
 def test_an_api_is_called_with_the_line_to_the_host(machine, steps, do):
     seen = []
     do(steps.change("a", Call(seen.append)))

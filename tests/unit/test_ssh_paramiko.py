@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import socket
 
 import paramiko
+import pytest
 
 from converge import known, ssh_wire
 
@@ -34,6 +36,14 @@ def test_paramiko_sends_requests_and_hears_of_them_where_we_look():
 def test_paramiko_never_starts_a_rekey_of_its_own():
     assert paramiko.packet.Packetizer.REKEY_BYTES == 2**45
     assert "self.REKEY_BYTES" in inspect.getsource(paramiko.packet.Packetizer.send_message)
+
+
+def test_a_line_that_is_closed_is_an_error_that_users_of_sockets_know():
+    ours, theirs = socket.socketpair()
+    packets = ssh_wire._Listening(ours)
+    theirs.close()
+    with pytest.raises(OSError):
+        packets.send_message(paramiko.Message(b"\x02bye"))
 
 
 def test_our_ciphers_are_known_to_paramiko():
