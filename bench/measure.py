@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Asked to end, a benchmark ends what it started and removes its copies, in which there are secrets.
 signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 
+# Without its cache of compiled code, Python would compile our modules for each run, but not those that pip compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 INV = Path(sys.executable).parent / "inv"
 RESULTS = ROOT / "bench" / "RESULTS.md"
 ROUNDS = int(os.environ.get("ROUNDS", "7"))

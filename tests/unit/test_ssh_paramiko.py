@@ -42,7 +42,7 @@ def test_a_line_that_is_closed_is_an_error_that_users_of_sockets_know():
     ours, theirs = socket.socketpair()
     packets = ssh_wire._Listening(ours)
     theirs.close()
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionResetError):
         packets.send_message(paramiko.Message(b"\x02bye"))
 
 
