@@ -176,13 +176,15 @@ def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=
         "only": "postgres or config: a set of that alone",
         "accept-shrink": "a dump may be half of the last one",
         "take-over": "the sets of this stack were another host's",
+        "allow-many": "more than half of the sets are old and may go",
     },
 )
-def backup(c, host="", only="", accept_shrink=False, take_over=False):  # type: ignore[no-untyped-def]
+def backup(c, host="", only="", accept_shrink=False, take_over=False, allow_many=False):  # type: ignore[no-untyped-def]
     """Make a set of the databases and the configuration now, on every target, and follow it to its end."""
     from runbook.backup import backup
 
-    backup(_one(c, host), only, accept_shrink, take_over, _said())
+    allowed = {"accept_shrink": accept_shrink, "take_over": take_over, "allow_many": allow_many}
+    backup(_one(c, host), only, allowed, _said())
 
 
 @command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
@@ -238,6 +240,14 @@ def backup_pin(c, set_id, host="", why=""):  # type: ignore[no-untyped-def]
     from runbook.backup import pin
 
     pin(_one(c, host), set_id, why)
+
+
+@command(name="unpin", help={"set-id": "its id"})
+def backup_unpin(c, set_id, host=""):  # type: ignore[no-untyped-def]
+    """Let a pinned set be removed when it is old."""
+    from runbook.backup import unpin
+
+    unpin(_one(c, host), set_id)
 
 
 @command(name="stop")
@@ -331,8 +341,18 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
 namespace = Collection(deploy, check, status, logs, restart, history, unlock, inventory)
 namespace.add_collection(_collection("host", host_add, host_trust))
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
-_backup = (backup_attach, backup_fetch, backup_list, backup_pin, backup_recovery_sheet, backup_show, backup_stop)
-namespace.add_collection(_collection("backup", *_backup, backup_verify, default=backup))
+_backup = (
+    backup_attach,
+    backup_fetch,
+    backup_list,
+    backup_pin,
+    backup_recovery_sheet,
+    backup_show,
+    backup_stop,
+    backup_unpin,
+    backup_verify,
+)
+namespace.add_collection(_collection("backup", *_backup, default=backup))
 namespace.add_collection(_collection("restore", restore_cleanup, restore_undo, default=restore))
 for _name in (one for one in ROLES if one != "backup"):
     namespace.add_collection(_collection(_name, *((drives_list, drives_replace) if _name == "drives" else ())))

@@ -18,7 +18,7 @@ from runbook.backup_status import spoken
 from runbook.found import human
 
 
-def backup(host: Any, only: str, accept_shrink: bool, take_over: bool, said: str) -> None:
+def backup(host: Any, only: str, allowed: dict[str, bool], said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""
     components = [one for one in only.split(",") if one]
     for one in components:
@@ -26,7 +26,7 @@ def backup(host: Any, only: str, accept_shrink: bool, take_over: bool, said: str
             raise Trouble(
                 f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
             )
-    request = {"do": "backup", "only": components, "accept_shrink": accept_shrink, "take_over": take_over}
+    request = {"do": "backup", "only": components, **allowed}
     end(host, watch(host, runs.begin(host, request, said)))
 
 
@@ -114,7 +114,14 @@ def pin(host: Any, id: str, why: str) -> None:
     """Keeps a set from retention."""
     found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
     runs.ask(host, {"ask": "pin", "set": found, "why": why})
-    print(f"{host.name}: {found} is kept until its pin is removed")
+    print(f"{host.name}: {found} is kept until inv backup.unpin {found}")
+
+
+def unpin(host: Any, id: str) -> None:
+    """Leaves a set to retention again."""
+    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
+    targets = runs.ask(host, {"ask": "unpin", "set": found})["unpinned"]
+    print(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
 
 
 def stop(host: Any, yes: bool) -> None:

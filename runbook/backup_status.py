@@ -21,6 +21,8 @@ class Backups:
     what: str = ""
     dead: dict[str, str] = field(default_factory=dict)
     next: str = ""
+    restored: dict[str, float] = field(default_factory=dict)
+    """The last restore that ended well: how long ago, and how long it took."""
     single_copy: bool = False
 
     @property
@@ -55,9 +57,14 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
         code=last.get("code"),
         what=last.get("what", ""),
         dead=last.get("dead", {}),
+        restored=_restored(told.get("restored"), now),
         next=rows[1] if len(rows) > 2 else "",
         single_copy=all(one.kind == "stack" for one in settings.targets),
     )
+
+
+def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:
+    return {"age": now - told["at"], "seconds": told["seconds"]} if told else {}
 
 
 def _age(told: dict[str, Any] | None, now: float) -> float | None:
@@ -71,6 +78,8 @@ def lines(found: Backups) -> Iterator[str]:
     yield f"  backup     {ages}{copies}"
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
+    if found.restored:
+        yield f"  backup     the last restore took {spoken(found.restored['seconds'])}, {spoken(found.restored['age'])} ago"
     if found.next:
         yield f"  backup     the next one {found.next}"
 

@@ -56,13 +56,13 @@ class Tools:
 
 
 def remove(run: str = "") -> None:
-    """Ends the containers of one run, or those that any run left."""
-    label = f"{LABEL}={run}" if run else LABEL
-    listed = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", f"label={label}"], text=True, capture_output=True, check=False
-    )
-    if ids := listed.stdout.split():
-        subprocess.run(["docker", "rm", "-f", *ids], capture_output=True, check=False)
+    """Ends the containers of one run, or those that any run left, and the networks that were theirs."""
+    theirs = ("--filter", f"label={LABEL}={run}" if run else f"label={LABEL}")
+    if ids := docker("ps", "-aq", *theirs).split():
+        docker("rm", "-f", *ids)
+    # That of a run under way is in use by the worker itself, and stays.
+    if ids := docker("network", "ls", "-q", *theirs).split():
+        docker("network", "rm", *ids)
 
 
 def docker(*words: str) -> str:

@@ -20,9 +20,12 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     """The last line of the journal is the result; `last.json` keeps the last backup, and the last one that is a backup."""
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
     job.journal.write("end", code=code, dead=job.dead, **more)
+    before = last()
+    if job.request["do"] == "restore" and code == OK:
+        took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
+        _write(STATE / "last.json", json.dumps({**before, "restored": took}))
     if job.request["do"] != "backup":
         return
-    before = last()
     now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, **more}
     only = job.request.get("only") or []
     found = {**before, "last": now}

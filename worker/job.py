@@ -42,6 +42,7 @@ class Job:
     journal: Journal
     dead: dict[str, str] = field(default_factory=dict)
     """Targets that are no longer written to in this run, and why."""
+    begun: float = field(default_factory=time.time)
 
     @classmethod
     def load(cls, run: str, steps: tuple[str, ...] = ()) -> Job:

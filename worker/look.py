@@ -11,14 +11,15 @@ from typing import Any
 from worker import restore, sets, swap
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
+from worker.targets import Target
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to `{"ask": "list" | "show" | "plan" | "leftovers", ...}`."""
+    """The answer to `{"ask": "list" | "show" | "plan" | "leftovers" | "pin" | "unpin", ...}`."""
     job = Job.asked(request)
-    return {"list": _list, "show": _show, "plan": restore.plan, "leftovers": _leftovers, "pin": _pin}[request["ask"]](
-        job
-    )
+    return {"list": _list, "show": _show, "plan": restore.plan, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[
+        request["ask"]
+    ](job)
 
 
 def _list(job: Job) -> dict[str, Any]:
@@ -90,14 +91,30 @@ def _leftovers(job: Job) -> dict[str, Any]:
 
 def _pin(job: Job) -> dict[str, Any]:
     """A pin beside the set on every target that has it."""
-    found = []
-    for target in job.targets.values():
-        if any(one.id == job.request["set"] for one in sets.list_sets(target, job.stack, job.keys)):
-            sets.add_pin(target, job.stack, job.request["set"], job.keys, datetime.now(UTC), job.request.get("why", ""))
-            found.append(target.name)
+    found = _having(job)
+    for target in found:
+        sets.add_pin(target, job.stack, job.request["set"], job.keys, datetime.now(UTC), job.request.get("why", ""))
+    return {"pinned": [target.name for target in found]}
+
+
+def _unpin(job: Job) -> dict[str, Any]:
+    found = [
+        target for target in _having(job) if sets.remove_pin(job.pruner(target.name), job.stack, job.request["set"])
+    ]
+    return {"unpinned": [target.name for target in found]}
+
+
+def _having(job: Job) -> list[Target]:
+    """The targets that have the set."""
+    id = job.request["set"]
+    found = [
+        target
+        for target in job.targets.values()
+        if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys))
+    ]
     if not found:
-        raise Failed(RESTORE_REFUSED, f"no target has the set {job.request['set']}", hint="inv backup.list")
-    return {"pinned": found}
+        raise Failed(RESTORE_REFUSED, f"no target has the set {id}", hint="inv backup.list")
+    return found
 
 
 def stream(request: dict[str, Any]) -> None:

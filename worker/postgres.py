@@ -163,10 +163,16 @@ def differences(wanted: Row, found: Row) -> list[str]:
     return lines
 
 
-def merge_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
-    """Makes the roles that are missing; those that are there stay as they are, also their passwords. Gives the new ones."""
+def missing_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
+    """Those that `merge_roles` will make."""
     have = {one["name"] for one in session.execute(ROLES).fetchall()}
-    new = [one for one in roles if one["name"] not in have]
+    return [one["name"] for one in roles if one["name"] not in have]
+
+
+def merge_roles(session: Connection, roles: Sequence[Row]) -> None:
+    """Makes the roles that are missing; those that are there stay as they are, also their passwords."""
+    missing = missing_roles(session, roles)
+    new = [one for one in roles if one["name"] in missing]
     with session.transaction():
         for one in new:
             session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(one["name"])))
@@ -180,7 +186,6 @@ def merge_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
         # Those of which a new role is a member, and its own members.
         for statement in dict.fromkeys(line for one in new for line in one["memberships"]):
             session.execute(statement)
-    return [one["name"] for one in new]
 
 
 def _password(role: str, verifier: str) -> sql.Composed:

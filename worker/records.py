@@ -9,6 +9,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -46,11 +47,21 @@ class Record:
             file.flush()
             os.fsync(file.fileno())
         unfinished.rename(path)
+        sync(RECORDS)
 
     @classmethod
     def all(cls) -> list[Record]:
         """The oldest first."""
         return [cls(**json.loads(path.read_text())) for path in sorted(RECORDS.glob("*.json"))]
+
+
+def sync(folder: Path) -> None:
+    """A new name is lost in a power cut until its directory is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def recover(job: Job) -> None:

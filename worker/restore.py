@@ -153,8 +153,10 @@ def run(job: Job) -> int:
         record.scratch = {scratch[name]: to for name, to in names.items()}
         record.save()
         with job.journal.step("roles"):
-            record.roles = postgres.merge_roles(session, roles(job, manifest, source))
+            wanted = roles(job, manifest, source)
+            record.roles = postgres.missing_roles(session, wanted)
             record.save()
+            postgres.merge_roles(session, wanted)
         tools = job.tools(RESTORE_FAILED)
         for place, name in enumerate(names):
             with job.journal.step("load"):

@@ -130,7 +130,7 @@ def _refused(
     if newest > now:
         return f"the newest set is of {newest:%Y-%m-%d %H:%M:%S} UTC, and here it is {now:%Y-%m-%d %H:%M:%S}: check the clock"
     if len(remove) > MOST * len(valid) and not allow_many:
-        return f"{len(remove)} of {len(valid)} sets would go, more than {MOST:.0%}"
+        return f"{len(remove)} of {len(valid)} sets would go, more than {MOST:.0%}; when that is right: inv backup --allow-many"
     return ""
 
 

@@ -130,6 +130,15 @@ def add_pin(target: Target, stack: str, id: str, keys: Keys, at: datetime, why: 
     target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", told))
 
 
+def remove_pin(target: Target, stack: str, id: str) -> bool:
+    """Leaves a set to retention again; False when there was no pin."""
+    key = f"{folder(stack, id)}/{PIN}"
+    if target.stat(key) is None:
+        return False
+    target.delete(key)
+    return True
+
+
 def claim(target: Target, stack: str, keys: Keys, host: str, take_over: bool) -> None:
     """One host writes the sets of a stack: two that were deployed under one name would remove each other's."""
     key = f"{shelf(stack)}{WRITER}"

@@ -60,12 +60,22 @@ def test_a_set_is_on_every_target_and_nothing_is_left_of_its_making(kept: Clone)
     assert changed(kept, "whole", "after") == ""
 
 
+def test_a_set_is_pinned_and_unpinned_on_every_target(kept: Clone) -> None:
+    found = newest(kept)
+    kept.inv("backup.pin", "latest", "--why", "before the move")
+    assert {one["id"]: one["pinned"] for one in look(kept, {"ask": "list"})["sets"]}[found]
+    assert ", ".join(TARGETS) in kept.inv("backup.unpin", found)
+    assert not any(one["pinned"] for one in look(kept, {"ask": "list"})["sets"])
+    assert "was not pinned" in kept.inv("backup.unpin", found)
+
+
 def test_what_was_destroyed_comes_back_to_the_letter(kept: Clone) -> None:
     destroy(kept)
     texts(kept, "destroyed")
     assert changed(kept, "whole", "destroyed").count("differ\n") == len(DATABASES) + 1
     screen = kept.inv("restore", "latest", "--yes")
     assert "restore.undo" in screen
+    assert "the last restore took" in kept.inv("status", code=None)
     texts(kept, "after")
     assert changed(kept, "whole", "after") == ""
     assert left(kept) == ""

@@ -1,0 +1,106 @@
+"""What is told at the end of a run: a service that waits for pings, Prometheus, and the file that `inv status` reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from worker import finish
+from worker.errors import COPY_FAILED, FAILED, OK, Failed
+from worker.job import Job
+from worker.journal import Journal
+
+SAMPLE = re.compile(r'[a-z_]+\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\} \d+')
+
+
+@pytest.fixture
+def called() -> Iterator[tuple[str, list[str]]]:
+    """A service on this machine, and the paths that were asked of it."""
+    paths: list[str] = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/key", paths
+    server.shutdown()
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr(finish, "STATE", tmp_path)
+    config = {
+        "stack": "lab",
+        "components": ["postgres", "config"],
+        "targets": [{"name": "own"}, {"name": "away"}],
+        "textfile": str(tmp_path),
+        "ping": None,
+    }
+    return Job("run1", config, {"do": "backup"}, Journal(tmp_path / "journal.jsonl", ()))
+
+
+def metrics(folder: Path) -> dict[str, str]:
+    """The samples of the textfile; each line is a comment or a sample as Prometheus reads it."""
+    lines = (folder / "stowage_backup.prom").read_text().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert all(SAMPLE.fullmatch(line) for line in samples), samples
+    return {name: value for name, _, value in (line.rpartition(" ") for line in samples)}
+
+
+def test_a_service_hears_of_the_end_and_of_a_failure(job: Job, called: tuple[str, list[str]]) -> None:
+    job.config["ping"], paths = called
+    finish.ping(job, "/start")
+    finish.told(job, OK, None)
+    finish.told(job, FAILED, Failed(FAILED, "pg_dump failed"))
+    assert paths == ["/key/start", "/key", "/key/fail"]
+
+
+def test_a_service_that_is_away_is_no_reason_to_fail(job: Job) -> None:
+    job.config["ping"] = "http://127.0.0.1:1/key"
+    finish.told(job, OK, None)
+    assert finish.last()["last"]["code"] == OK
+
+
+def test_prometheus_hears_of_each_component_and_target(job: Job, tmp_path: Path) -> None:
+    job.dead["away"] = "no answer"
+    finish.told(job, COPY_FAILED, None)
+    told = metrics(tmp_path)
+    assert told['stowage_backup_last_exit_code{stack="lab"}'] == str(COPY_FAILED)
+    assert told['stowage_backup_target_up{stack="lab",target="own"}'] == "1"
+    assert told['stowage_backup_target_up{stack="lab",target="away"}'] == "0"
+    at = told['stowage_backup_last_success_timestamp_seconds{stack="lab",component="postgres"}']
+    assert abs(float(at) - job.begun) < 60
+    assert (tmp_path / "stowage_backup.prom").stat().st_mode & 0o777 == 0o644, "the node exporter is another user"
+
+
+def test_a_failure_keeps_the_time_of_the_last_success(job: Job, tmp_path: Path) -> None:
+    finish.told(job, OK, None)
+    before = metrics(tmp_path)
+    finish.told(job, FAILED, Failed(FAILED, "pg_dump failed"))
+    after = metrics(tmp_path)
+    success = [name for name in before if "last_success" in name]
+    assert success and all(before[name] == after[name] for name in success)
+    assert after['stowage_backup_last_exit_code{stack="lab"}'] == str(FAILED)
+
+
+def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path) -> None:
+    finish.told(job, OK, None)
+    job.request["do"], job.begun = "restore", job.begun - 90
+    finish.told(job, OK, None)
+    told = json.loads((tmp_path / "last.json").read_text())
+    assert 90 <= told["restored"]["seconds"] < 150
+    assert told["published_postgres"]["run"] == "run1", "the backup is still known"
