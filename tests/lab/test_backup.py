@@ -63,9 +63,9 @@ def test_a_set_is_on_every_target_and_nothing_is_left_of_its_making(kept: Clone)
 def test_a_set_is_pinned_and_unpinned_on_every_target(kept: Clone) -> None:
     found = newest(kept)
     kept.inv("backup.pin", "latest", "--why", "before the move")
-    assert {one["id"]: one["pinned"] for one in look(kept, {"ask": "list"})["sets"]}[found]
+    assert {one["id"]: one["pinned"] for one in look(kept, ask="list")["sets"]}[found]
     assert ", ".join(TARGETS) in kept.inv("backup.unpin", found)
-    assert not any(one["pinned"] for one in look(kept, {"ask": "list"})["sets"])
+    assert not any(one["pinned"] for one in look(kept, ask="list")["sets"])
     assert "was not pinned" in kept.inv("backup.unpin", found)
 
 
