@@ -33,8 +33,7 @@ BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/log
 class Section(BaseModel):
     """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
 
-    # A validator is built when it is first needed: of all sections but the whole, that is never.
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
 
 
 def matches(pattern: str, said: str) -> AfterValidator:
