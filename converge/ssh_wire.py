@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import threading
@@ -56,7 +57,8 @@ class _Listening(Packetizer):
         try:
             super().send_message(data)
         except EOFError:
-            raise ConnectionResetError("the connection was closed") from None  # what users of a socket expect
+            # What users of a socket expect; Paramiko's own thread reads the number.
+            raise ConnectionResetError(errno.ECONNRESET, "the connection was closed") from None
         self._acknowledge()  # Linux forgets the option when it sends
 
     def _acknowledge(self) -> None:

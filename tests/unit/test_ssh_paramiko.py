@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import socket
 
@@ -42,8 +43,9 @@ def test_a_line_that_is_closed_is_an_error_that_users_of_sockets_know():
     ours, theirs = socket.socketpair()
     packets = ssh_wire._Listening(ours)
     theirs.close()
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as caught:
         packets.send_message(paramiko.Message(b"\x02bye"))
+    assert caught.value.args[0] == errno.ECONNRESET, "Paramiko's thread formats it as a number"
 
 
 def test_our_ciphers_are_known_to_paramiko():
