@@ -60,7 +60,7 @@ def remove(run: str = "") -> None:
     theirs = ("--filter", f"label={LABEL}={run}" if run else f"label={LABEL}")
     if ids := docker("ps", "-aq", *theirs).split():
         docker("rm", "-f", *ids)
-    # That of a run under way is in use by the worker itself, and stays.
+    # One that the worker itself is still in stays, and its run removes it.
     if ids := docker("network", "ls", "-q", *theirs).split():
         docker("network", "rm", *ids)
 

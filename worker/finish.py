@@ -17,7 +17,9 @@ PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED)
 
 
 def told(job: Job, code: int, failure: Failed | None) -> None:
-    """The last line of the journal is the result; `last.json` keeps the last backup, and the last one that is a backup."""
+    """The last line of the journal is the result; `last.json` keeps the last backup, the last one that was
+    published, and how long the last restore took.
+    """
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
     job.journal.write("end", code=code, dead=job.dead, **more)
     before = last()
