@@ -27,6 +27,11 @@ class Host(Clone):
     def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
         return super().inv(*words, "--host", self.host, code=code, **more)
 
+    def hands(self, *calls: str) -> None:
+        """What hands do at a machine: functions of lab.hosts, one after the other."""
+        code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
+        subprocess.run([sys.executable, "-c", code], cwd=self.root, check=True, capture_output=True, timeout=300)
+
     def operator(self, **orders: Any) -> subprocess.Popen[str]:
         """Somebody who deploys to this host, see cutter.py."""
         return subprocess.Popen(

@@ -1,8 +1,8 @@
 """A deploy that was cut off is finished by the next one, wherever the cut was.
 
-Two passes, each over a bare host of its own: the connection is dropped, and the operator's process is killed. A pass cuts
-inside and after every step of the plan of the bare host, and before the first step of every role; each run goes on where
-the one before was cut. (What is before a step is what is
+Three passes, each over a bare host of its own: the connection is dropped, the operator's process is killed, the host is
+rebooted (every other time its plug is pulled). A pass cuts inside and after every step of the plan of the bare host, and
+before the first step of every role; each run goes on where the one before was cut. (What is before a step is what is
 after the one before it.) Then comes a deploy that nobody cuts, and the host must be the same as one on which nothing was
 ever cut.
 """
@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -49,6 +50,7 @@ class Pass:
     cut: Callable[[Pass, subprocess.Popen[str], int], None]
     relay: Relay | None = None
     log: list[str] = field(default_factory=list)
+    left: list[subprocess.Popen[str]] = field(default_factory=list)
     waited: int = 0
 
     def points(self) -> Iterator[tuple[int, str]]:
@@ -63,6 +65,9 @@ class Pass:
     def run(self) -> None:
         for number, (at, where) in enumerate(self.points()):
             self.one(number, at, where)
+        for operator in self.left:
+            said, _ = operator.communicate(timeout=60)
+            assert operator.returncode == UNREACHABLE, said
 
     def one(self, number: int, at: int, where: str) -> None:
         """A run that is cut at one place; the host may still be busy with what the one before began."""
@@ -116,7 +121,16 @@ def kill(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
     operator.communicate()
 
 
-KINDS = {"dropped": drop, "killed": kill}
+def reboot(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+    self.host.hands(*(["reboot"] if number % 2 else ["power_cut", "power_on"]))
+    with suppress(BrokenPipeError):
+        assert operator.stdin
+        operator.stdin.write("go on\n")
+        operator.stdin.flush()
+    self.left.append(operator)
+
+
+KINDS = {"dropped": drop, "killed": kill, "rebooted": reboot}
 
 
 @pytest.fixture(scope="module")
