@@ -211,6 +211,14 @@ def backup_show(c, set_id, host="", from_="", json=False):  # type: ignore[no-un
     show(_one(c, host), set_id, from_, json)
 
 
+@command(name="diff", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
+def backup_diff(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
+    """Compare a set with what is there now: counts of rows, files of the configuration."""
+    from runbook.backup import diff
+
+    diff(_one(c, host), set_id, from_, json)
+
+
 @command(
     name="verify",
     help={
@@ -343,6 +351,7 @@ namespace.add_collection(_collection("host", host_add, host_trust))
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
 _backup = (
     backup_attach,
+    backup_diff,
     backup_fetch,
     backup_list,
     backup_pin,

@@ -104,6 +104,39 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
     print(f"  files      {len(found['files'])} of the deployed configuration")
 
 
+CHANGES = {"gone": "-", "new": "+"}
+FEW = 40
+
+
+def diff(host: Any, id: str, source: str, as_json: bool) -> None:
+    """A set against what is there now: databases by their counts, files by their text."""
+    found = runs.ask(host, {"ask": "diff", "set": id_of(id), "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+        return
+    print(f"{host.name}: {found['id']}, made {age(found['created'])} ago, against what is there now")
+    for name, lines in found["databases"].items():
+        print(f"  database {name}" + ("" if lines else ": the same counts"))
+        _few([f"    {line}" for line in lines])
+    for one in found["files"]:
+        print(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
+        _few([f"      {line}" for line in one.get("lines", [])[2:]])
+    if found["number"] and not found["files"]:
+        print(f"  configuration: all {found['number']} files are the same")
+
+
+def _how(one: dict[str, Any]) -> str:
+    if one["what"] == "content":
+        return "" if "lines" in one else "  its content changed; it is not shown, for only root may read it"
+    return {"gone": "  it is gone", "new": "  the set does not have it"}.get(one["what"], f"  {one['what']}")
+
+
+def _few(lines: list[str]) -> None:
+    print("\n".join(lines[:FEW]), end="\n" if lines else "")
+    if len(lines) > FEW:
+        print(f"      and {len(lines) - FEW} lines more: --json")
+
+
 def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
     """Reads every byte of a set; with `drill` it is restored into a throwaway server and compared."""
     request = {"do": "verify", "set": id_of(id), "from": source, "drill": drill}

@@ -45,7 +45,8 @@ def restore(
         _taken_back(host, request.get("local") or request.get("folder") or "")
         raise
     end(host, watch(host, run))
-    print(f"  undo with: inv restore.undo --host {host.name}")
+    if found["databases"]:
+        print(f"  undo with: inv restore.undo --host {host.name}")
 
 
 def _shown(host: Any, found: dict[str, Any]) -> None:
@@ -70,6 +71,9 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             )
         if one["sessions"]:
             print(f"      {one['sessions']} sessions are cut at the swap")
+    if "files" in found:
+        differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
+        print(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
     if found["dependents"]:
         print(f"  stopped meanwhile: {', '.join(found['dependents'])}")
     for place, free in found["free"].items():
@@ -180,13 +184,16 @@ def undo(host: Any, yes: bool, said: str) -> None:
 
 def cleanup(host: Any, yes: bool, said: str) -> None:
     """Drops what restores have kept; after that no undo is possible."""
-    found = runs.ask(host, {"ask": "leftovers"})["leftovers"]
-    if not found:
+    told = runs.ask(host, {"ask": "leftovers"})
+    found = told["leftovers"]
+    if not found and not told["configuration"]:
         print(f"{host.name}: nothing is kept from restores")
         return
     for one in found:
         print(
             f"  - {one['name']}  {human(one['bytes'])}, since the restore of {one['restored'][:16].replace('T', ' ')} UTC"
         )
+    for path in told["configuration"]:
+        print(f"  - {path}  files of a set's configuration, laid beside")
     agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))

@@ -5,11 +5,8 @@ Nothing exists before its manifest does. A target that dies on the way does not 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,17 +14,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from worker import containers, finish, postgres, retention, sets
+from worker import configuration, containers, finish, postgres, retention, sets, tar
 from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
-CHUNK = 1 << 20
 # What is in it, and whether all of it can be read.
 CHECK = 'pg_restore -l "$1" && exec pg_restore -f /dev/null "$1"'
 COMPONENTS = ("postgres", "config")
-GLOBALS, ROLES, FILES = "pg/globals.sql", "pg/roles.json", "config/files.tar"
+GLOBALS, ROLES = "pg/globals.sql", "pg/roles.json"
 SKEW = timedelta(seconds=60)
 SMALL, AT_ONCE = 256 << 20, 4
 Streams = dict[str, tuple[sets.Part, ...]]
@@ -52,8 +48,7 @@ def run(job: Job) -> int:
             _must_not_shrink(job, databases, previous)
         if "config" in only:
             with job.journal.step("config"):
-                components["config"] = {}
-                files = _configuration(job, writer, components["config"])
+                files, components["config"] = configuration.packed(job, writer)
     for name, error in writer.dropped.items():
         _died(job, name, error)
     manifest = sets.Manifest(
@@ -207,7 +202,7 @@ class _Dump:
         """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
         name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
         check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), network=False)
-        parts = writer.write(dump_of(name), _shown(self.job, _tar(self.folder.parent, self.folder.name), size))
+        parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
         said = self.tools.finish(f"check-{self.log}", check)
         entries = sum(line[:1].isdigit() for line in said.splitlines())
         if not entries and self.contents["rows"]:
@@ -222,42 +217,6 @@ class _Dump:
 def dump_of(name: str) -> str:
     """The stream that holds a database: a directory of pg_dump's in a tar archive."""
     return f"pg/{sets.word(name)}.tar"
-
-
-def _tar(base: Path, *names: str) -> Iterator[bytes]:
-    """The bytes of a tar archive; it fails when tar does."""
-    argv = ["tar", "-C", str(base), "--numeric-owner", "-cf", "-", "--", *names]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
-        assert tar.stdout and tar.stderr
-        while chunk := tar.stdout.read(CHUNK):
-            yield chunk
-        said = tar.stderr.read()
-    if tar.returncode:
-        raise Failed(FAILED, "packing failed", said.decode(errors="replace")[-500:])
-
-
-def _configuration(job: Job, writer: sets.PartWriter, streams: Streams) -> list[Row]:
-    """What was deployed, with its secrets, but not the key to all of this."""
-    paths = [path for path in job.config["paths"] if os.path.exists(path)]
-    found = []
-    for top in paths:
-        folders = sorted(Path(top).rglob("*")) if Path(top).is_dir() else [Path(top)]
-        for path in (one for one in folders if one.is_file() and not one.is_symlink()):
-            if str(path) == job.config["identity_file"]:
-                continue
-            told = path.stat()
-            found.append(
-                {
-                    "path": str(path),
-                    "mode": f"{told.st_mode & 0o7777:04o}",
-                    "uid": told.st_uid,
-                    "gid": told.st_gid,
-                    # With the stack's key: the manifest is not encrypted, and a plain hash of a password can be guessed at.
-                    "digest": job.keys.name(hashlib.sha256(path.read_bytes()).hexdigest()),
-                }
-            )
-    streams[FILES] = tuple(writer.write(FILES, _tar(Path("/"), *(str(one["path"]).lstrip("/") for one in found))))
-    return found
 
 
 def _shown(job: Job, chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:

@@ -8,18 +8,17 @@ import tarfile
 from datetime import UTC, datetime
 from typing import Any
 
-from worker import restore, sets, swap
+from worker import configuration, postgres, restore, sets, swap
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.targets import Target
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to `{"ask": "list" | "show" | "plan" | "leftovers" | "pin" | "unpin", ...}`."""
+    """The answer to `{"ask": "list" | "show" | "diff" | "plan" | "leftovers" | "pin" | "unpin", ...}`."""
     job = Job.asked(request)
-    return {"list": _list, "show": _show, "plan": restore.plan, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[
-        request["ask"]
-    ](job)
+    answers = {"list": _list, "show": _show, "diff": _diff, "plan": restore.plan, "leftovers": _leftovers}
+    return {**answers, "pin": _pin, "unpin": _unpin}[request["ask"]](job)
 
 
 def _list(job: Job) -> dict[str, Any]:
@@ -85,8 +84,32 @@ def _show(job: Job) -> dict[str, Any]:
     }
 
 
+def _diff(job: Job) -> dict[str, Any]:
+    """The set against what is here now: every count of every database, and every file of the configuration."""
+    manifest, where = restore.find(job)
+    databases: dict[str, list[str]] = {}
+    if names := restore.all_of(manifest):
+        with job.server.connect() as session:
+            here = {one["name"] for one in postgres.databases(session) if one["open"] and not one["template"]}
+        for name in names:
+            databases[name] = ["it is gone"]
+            if name in here:
+                with job.server.connect(name) as inside:
+                    found = postgres.contents(inside)
+                databases[name] = postgres.differences(manifest.databases[name]["contents"], found)
+        databases |= {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
+    return {
+        "id": manifest.id,
+        "from": where,
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "databases": databases,
+        "number": len(manifest.config),
+        "files": configuration.texts(job, manifest, where) if manifest.config else [],
+    }
+
+
 def _leftovers(job: Job) -> dict[str, Any]:
-    return {"leftovers": swap.leftovers(job)}
+    return {"leftovers": swap.leftovers(job), "configuration": configuration.beside()}
 
 
 def _pin(job: Job) -> dict[str, Any]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from worker import containers, postgres, sets
+from worker import configuration, containers, postgres, sets, tar
 from worker.backup import ROLES, dump_of
-from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.postgres import Row
 from worker.records import Record, take_back
@@ -33,9 +31,30 @@ LOCAL = "local"
 def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
     manifest, where = find(job)
+    names = _chosen(job, manifest)
+    rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
+    found = {
+        "set": manifest.id,
+        "from": where,
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "complete": manifest.complete,
+        "host": manifest.host,
+        "stack": manifest.stack,
+        "databases": rows,
+        "obstacles": obstacles,
+        "dependents": job.config["dependents"] if rows else [],
+        "free": _free(job),
+    }
+    if manifest.config and not job.request.get("databases"):
+        found["files"] = len(manifest.config)
+        found["differ"] = configuration.differences(job, manifest)
+    return found
+
+
+def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[str]]:
+    """What becomes of each database, and what forbids it."""
     with job.server.connect() as session:
         here = {one["name"]: one for one in postgres.databases(session)}
-        names = _chosen(job, manifest)
         rows = [
             {
                 "name": name,
@@ -50,19 +69,7 @@ def plan(job: Job) -> Row:
             }
             for name, to in names.items()
         ]
-        obstacles = postgres.obstacles(session, list(names.values()))
-    return {
-        "set": manifest.id,
-        "from": where,
-        "created": manifest.created.isoformat(timespec="seconds"),
-        "complete": manifest.complete,
-        "host": manifest.host,
-        "stack": manifest.stack,
-        "databases": rows,
-        "obstacles": obstacles,
-        "dependents": job.config["dependents"],
-        "free": _free(job),
-    }
+        return rows, postgres.obstacles(session, list(names.values()))
 
 
 def _free(job: Job) -> dict[str, int]:
@@ -103,6 +110,11 @@ def _by_hand(job: Job) -> sets.Manifest:
     return sets.Manifest(LOCAL, job.stack, job.config["host"], now, now, server={"major": 0}, databases={name: row})
 
 
+def _has_databases(manifest: sets.Manifest) -> bool:
+    """A set may be of the configuration alone."""
+    return manifest.id == LOCAL or "postgres" in manifest.components
+
+
 def _counted(manifest: sets.Manifest, name: str) -> bool:
     return "contents" in manifest.databases[name]
 
@@ -137,6 +149,8 @@ def run(job: Job) -> int:
         manifest, source = find(job)
         record.set = manifest.id
         names = _chosen(job, manifest)
+        if not _has_databases(manifest):
+            return _configuration_alone(job, manifest, source)
         scratch = {name: postgres.beside(to, "r", number) for name, to in names.items()}
         kept = {to: postgres.beside(to, "old", number) for to in names.values()}
         session = job.server.connect()
@@ -164,12 +178,21 @@ def run(job: Job) -> int:
         with job.journal.step("compare"):
             for name in names:
                 _compare(job, manifest, name, scratch[name])
+        if not job.request.get("databases"):
+            configuration.lay_beside(job, manifest, source)
         record.phase = "loaded"
         record.save()
     except BaseException:
         take_back(session, record)
         raise
     return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
+
+
+def _configuration_alone(job: Job, manifest: sets.Manifest, source: str) -> int:
+    """A set without databases: there is nothing to swap."""
+    with job.journal.step("fetch"):
+        configuration.lay_beside(job, manifest, source)
+    return OK
 
 
 def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[str]) -> None:
@@ -231,50 +254,32 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
         job.journal.say(f"fetching {name}")
         folder = job.staging / f"set-{names.index(name)}"
         folder.mkdir(mode=0o700)
-        _untar(job, manifest, source, dump_of(name), folder)
+        tar.unpack(
+            job,
+            sets.reader(job.targets[source], job.keys, manifest),
+            manifest.components["postgres"][dump_of(name)],
+            folder,
+            "--no-same-owner",
+        )
         (dump,) = folder.iterdir()
         job.hand_over(folder, dump, *dump.iterdir())
 
 
 def _read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
     """A set of which any byte is wrong is not restored from, unless somebody names the databases that they want of it."""
-    reader, taken = _reader(job, manifest, source), {dump_of(name) for name in names}
+    reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
     for streams in manifest.components.values():
         for parts in (parts for stream, parts in streams.items() if stream not in taken):
             for _ in reader.read(parts):
                 pass
 
 
-def _untar(job: Job, manifest: sets.Manifest, source: str, name: str, folder: Path) -> None:
-    reader = _reader(job, manifest, source)
-    parts = manifest.components["postgres"][name]
-    total, done = sum(one.plain_bytes for one in parts), 0
-    argv = ["tar", "-C", str(folder), "--no-same-owner", "-xf", "-"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
-        assert tar.stdin and tar.stderr
-        # When tar ends early, it says why.
-        with suppress(BrokenPipeError):
-            for chunk in reader.read(parts):
-                tar.stdin.write(chunk)
-                done += len(chunk)
-                job.journal.progress(done, total)
-        with suppress(BrokenPipeError):
-            tar.stdin.close()
-        said = tar.stderr.read().decode(errors="replace")
-    if tar.returncode:
-        raise Failed(RESTORE_FAILED, f"unpacking {name} failed", said[-500:])
-
-
 def roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
     """The roles of a set; a dump made by hand has none."""
     if manifest.id == LOCAL:
         return []
-    parts = manifest.components["postgres"][ROLES]
-    return list(json.loads(b"".join(_reader(job, manifest, source).read(parts))))
-
-
-def _reader(job: Job, manifest: sets.Manifest, source: str) -> sets.PartReader:
-    return sets.PartReader(job.targets[source], job.keys, sets.folder(manifest.stack, manifest.id))
+    reader = sets.reader(job.targets[source], job.keys, manifest)
+    return list(json.loads(b"".join(reader.read(manifest.components["postgres"][ROLES]))))
 
 
 def load(

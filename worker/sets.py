@@ -33,6 +33,7 @@ __all__ = [
     "list_sets",
     "new_id",
     "publish",
+    "reader",
     "seal",
     "shelf",
     "stamp_of",
@@ -98,6 +99,11 @@ def publish(target: Target, data: bytes) -> None:
         why = "another manifest has its name, and was not touched"
         raise Failed(FAILED, f"{target.name}: {key} is not what was published", why=why)
     raise trouble or Failed(FAILED, f"{target.name}: {key} was published and is not there")
+
+
+def reader(target: Target, keys: Keys, manifest: Manifest) -> PartReader:
+    """Reads the streams of a set from one target."""
+    return PartReader(target, keys, folder(manifest.stack, manifest.id))
 
 
 def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker import containers, postgres
+from worker import configuration, containers, postgres
 from worker.errors import OK, RESTORE_REFUSED, SWAP_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -94,6 +94,7 @@ def cleanup(job: Job) -> int:
         for one in leftovers(job):
             postgres.drop(session, one["name"])
             job.journal.say(f"dropped {one['name']}")
+        configuration.clear()
         for record in Record.all():
             if record.phase in ("done", "undone", "failed"):
                 record.phase = "cleaned"

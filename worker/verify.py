@@ -30,7 +30,7 @@ def run(job: Job) -> int:
         try:
             with job.journal.step("read"):
                 _read(job, manifest, name)
-            if job.request.get("drill"):
+            if job.request.get("drill") and manifest.databases:
                 with job.journal.step("drill"):
                     drill.run(job, manifest, name)
             checked += 1
@@ -39,7 +39,7 @@ def run(job: Job) -> int:
             wrong.append(f"{manifest.id} on {name}: {failure}")
         took = round(time.monotonic() - begun, 1)
         with job.journal.step("record"):
-            more = {"drill": bool(job.request.get("drill")), "seconds": took}
+            more = {"drill": bool(job.request.get("drill") and manifest.databases), "seconds": took}
             sets.add_verified(
                 job.targets[name], manifest.stack, manifest.id, job.keys, datetime.now(UTC), not failure, **more
             )
@@ -58,7 +58,7 @@ def run(job: Job) -> int:
 
 def _read(job: Job, manifest: sets.Manifest, name: str) -> None:
     """Every part is fetched, decrypted and compared with the manifest."""
-    reader = sets.PartReader(job.targets[name], job.keys, sets.folder(manifest.stack, manifest.id))
+    reader = sets.reader(job.targets[name], job.keys, manifest)
     total, done = sum(one.plain_bytes for one in manifest.parts), 0
     for streams in manifest.components.values():
         for parts in streams.values():

@@ -12,9 +12,11 @@ import pytest
 from tests.lab.backup_host import (
     DATABASES,
     ODD,
+    STATE,
     TARGETS,
     begin,
     changed,
+    configured,
     journal,
     killed,
     left,
@@ -105,6 +107,38 @@ def test_cleanup_drops_what_was_kept_and_nothing_else(kept: Clone, tmp_path: Pat
     texts(kept, "after")
     assert changed(kept, "whole", "after") == ""
     sql(kept, "DROP DATABASE geo__old_mine")
+
+
+def test_configuration_is_compared_and_laid_beside_and_never_installed(kept: Clone) -> None:
+    kept.inv("backup", "--only", "config")
+    alone = newest(kept)
+    assert f"all {len(look(kept, ask='show', set=alone)['files'])} files are the same" in kept.inv("backup.diff", alone)
+    kept.on_host("echo '# by hand' >>/etc/fstab")
+    try:
+        with configured(kept, "d['note'] = 'for root alone'"):
+            screen = kept.inv("backup.diff", alone)
+        assert "~ /etc/fstab" in screen
+        assert "+# by hand" in screen
+        assert "worker.json  its content changed; it is not shown" in screen
+        assert "for root alone" not in screen
+        assert "none is installed; 1 differ here" in kept.inv("restore", alone, "--yes")
+        place = f"{STATE}/configuration/{alone}"
+        assert kept.on_host(f"diff {place}/etc/fstab /etc/fstab", check=False).strip().endswith("# by hand")
+        assert kept.on_host(f"stat -c '%a %U' {place}/..").strip() == "700 root"
+        assert f"- {place}" in kept.inv("restore.cleanup", "--yes")
+        assert kept.on_host(f"ls {STATE}/configuration", check=False) == ""
+    finally:
+        kept.on_host("sed -i '/^# by hand$/d' /etc/fstab")
+
+
+def test_a_set_is_compared_with_what_the_databases_hold_now(kept: Clone) -> None:
+    sql(kept, """DELETE FROM "Käfer 'x'" WHERE id <= 7""", ODD)
+    screen = kept.inv("backup.diff", "latest")
+    assert "rows of public.Käfer 'x': 2000 in the set, 1993 here" in screen
+    assert "database geo: the same counts" in screen
+    kept.inv("restore", "latest", "--database", ODD, "--yes")
+    assert f"database {ODD}: the same counts" in kept.inv("backup.diff", "latest")
+    kept.inv("restore.cleanup", "--yes")
 
 
 def test_one_database_comes_back_beside_itself_under_another_name(kept: Clone) -> None:
