@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -132,8 +135,46 @@ def fill(there: Clone) -> None:
     sql(there, ROLES_SQL)
     sql(there, GEO_SQL, "geo")
     there.on_host("docker exec postgres pgbench -q -i -s 2 -U postgres mlflow 2>&1")
+    with mlflow_client(there, "first", count=3) as client:
+        client.communicate(timeout=120)
+        assert client.returncode == 0
     sql(there, f'CREATE DATABASE {_name(ODD)} TEMPLATE template0 LC_COLLATE "C" LC_CTYPE "C" OWNER "Ana B."')
     sql(there, ODD_SQL, ODD)
+
+
+@contextmanager
+def tunnel(there: Clone, to: str) -> Iterator[int]:
+    """A port of this machine that leads to an address in the host's private network."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    ssh = subprocess.Popen([*there.ssh(), "-N", "-L", f"127.0.0.1:{port}:{to}"])
+    try:
+        until(lambda: _open(port), 30, "the tunnel")
+        yield port
+    finally:
+        ssh.terminate()
+        ssh.wait(30)
+
+
+def _open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def mlflow_client(there: Clone, experiment: str, count: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """A client of MLflow that logs to the database of that name, see mlflow_client.py."""
+    program = Path(__file__).with_name("mlflow_client.py")
+    with tunnel(there, "172.30.99.20:5432") as port:
+        uri = f"postgresql+psycopg://mlflow:{there.secret('postgres_mlflow')}@127.0.0.1:{port}/mlflow"
+        argv = [sys.executable, str(program), uri, str(there.root / "artifacts"), experiment, str(count)]
+        client = subprocess.Popen(argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            yield client
+        finally:
+            client.kill()
+            client.communicate()
 
 
 def _name(name: str) -> str:

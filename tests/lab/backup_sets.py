@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.lab.backup_host import DATABASES, ODD, changed, left, names, newest, sql, texts, until
+from tests.lab.backup_host import DATABASES, ODD, changed, left, names, newest, sql, texts, tunnel
 from tests.lab.conftest import Clone
 from worker.keys import Keys
 from worker.manifest import Manifest
@@ -63,33 +61,20 @@ def told(there: Clone) -> Iterator[Story]:
     """Two backups of a host, whose live databases go on; MinIO's own port is reached through SSH."""
     import boto3
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     there.inv("backup")
     first = newest(there)
     there.inv("backup")
     sql(there, "CREATE TABLE IF NOT EXISTS since_the_set AS SELECT 1 AS one", ODD)
     texts(there, "live", ODD)
-    tunnel = subprocess.Popen([*there.ssh(), "-N", "-L", f"127.0.0.1:{port}:172.30.99.12:9000"])
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        aws_access_key_id=there.secret("root_user"),
-        aws_secret_access_key=there.secret("root_password"),
-        region_name="us-east-1",
-    )
-    try:
-        until(lambda: _open(port), 30, "the tunnel")
+    with tunnel(there, "172.30.99.12:9000") as port:
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            aws_access_key_id=there.secret("root_user"),
+            aws_secret_access_key=there.secret("root_password"),
+            region_name="us-east-1",
+        )
         yield Story(there, client, first, newest(there))
-    finally:
-        tunnel.terminate()
-        tunnel.wait(30)
-
-
-def _open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

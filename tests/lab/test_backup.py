@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ from tests.lab.backup_host import (
     killed,
     left,
     look,
+    mlflow_client,
     names,
     newest,
     over,
@@ -39,7 +42,8 @@ DESTRUCTION = {
       SELECT lo_unlink(70003); DROP SEQUENCE ticket; ALTER DATABASE geo SET work_mem = '1MB';
       ALTER DATABASE geo RESET search_path; COMMENT ON DATABASE geo IS NULL; REVOKE CREATE ON DATABASE geo FROM reader;
       DROP POLICY own ON places; DROP OWNED BY lost; DROP OWNED BY reader""",
-    "mlflow": "TRUNCATE pgbench_history; DROP TABLE pgbench_accounts; UPDATE pgbench_tellers SET tbalance = 7",
+    "mlflow": """TRUNCATE pgbench_history; DROP TABLE pgbench_accounts; UPDATE pgbench_tellers SET tbalance = 7;
+      DROP TABLE params, alembic_version; DELETE FROM registered_model_aliases; UPDATE metrics SET value = 0""",
     ODD: """DROP TABLE "Käfer 'x'"; DROP OWNED BY team; CREATE TABLE born_after_the_set (id int)""",
     "postgres": "DROP ROLE lost; DROP ROLE team; DROP ROLE reader",
 }
@@ -148,6 +152,33 @@ def test_one_database_comes_back_beside_itself_under_another_name(kept: Clone) -
     sql(kept, 'DROP DATABASE "mlflow beside"')
 
 
+def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
+    """No half transaction is in it, and nothing is missing that was acknowledged before it was begun."""
+    bench = "docker exec postgres pgbench -n -U postgres -c 4 -T 3600 mlflow"
+    ssh = subprocess.Popen([*kept.ssh(), bench], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with mlflow_client(kept, "beside") as client:
+        assert client.stdout
+        before = [client.stdout.readline().strip() for _ in range(3)]
+        until(lambda: int(sql(kept, "SELECT count(*) FROM pgbench_history", "mlflow")) > 100, 60, "pgbench")
+        kept.inv("backup")
+        after, _ = client.communicate("that is enough", timeout=60)
+        assert after.split()
+    kept.on_host("pkill -x pgbench || :")
+    ssh.wait(30)
+    kept.inv("restore", "latest", "--database", "mlflow", "--as", "beside", "--yes")
+    sums = "SELECT sum(abalance) FROM pgbench_accounts", "SELECT sum(tbalance) FROM pgbench_tellers"
+    sums += "SELECT sum(bbalance) FROM pgbench_branches", "SELECT sum(delta) FROM pgbench_history"
+    assert len({sql(kept, one, "beside") for one in sums}) == 1
+    finished = "SELECT r.run_uuid FROM runs r JOIN metrics m USING (run_uuid) WHERE status = 'FINISHED' GROUP BY 1 HAVING count(*) = 20"
+    runs = set(sql(kept, finished, "beside").split())
+    assert {*before} <= runs
+    assert sql(kept, "SELECT count(*) FROM runs WHERE status = 'FINISHED'", "beside") == str(len(runs))
+    history = "SELECT count(*) FROM pgbench_history"
+    assert 100 < int(sql(kept, history, "beside")) < int(sql(kept, history, "mlflow")), "it was written to meanwhile"
+    sql(kept, "DROP DATABASE beside")
+    texts(kept, "whole")
+
+
 KILLED: set[str] = set()
 OURS = {"postgres", "template0", "template1", *DATABASES}
 # undo and cleanup are runs of their own.
@@ -245,6 +276,40 @@ def test_an_undo_or_a_cleanup_that_is_killed_is_done_by_the_next(kept: Clone, st
 
 def test_every_step_of_the_worker_was_killed() -> None:
     assert {*backup.STEPS, *restore.STEPS} == KILLED
+
+
+def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
+    """Backups and restores in turns; each run begins with what the one before left behind."""
+    half = """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0"""
+    took = {}
+    for do in ("backup", "restore"):
+        begun = time.monotonic()
+        assert ran(kept, do=do, set="latest", databases=[ODD])["code"] == 0
+        took[do] = time.monotonic() - begun
+    cleaned(kept)
+    wanted = newest(kept)
+    sql(kept, half, ODD)
+    rows, seed = "1000", random.randrange(1 << 32)
+    drawn = random.Random(seed)
+    print("seed", seed)
+    for number in range(50):
+        do = ("backup", "restore")[number % 2]
+        run = begin(kept, do=do, set=wanted, databases=[ODD])
+        time.sleep(drawn.uniform(0, took[do]))
+        killed(kept, run)
+        now = live(kept)[1] or rows
+        assert now in ({rows} if do == "backup" else {rows, "2000"}), f"{do} {number}, seed {seed}"
+        if now == "2000":
+            sql(kept, half, ODD)
+    assert ran(kept, do="backup")["code"] == 0
+    assert live(kept)[1] == rows
+    assert left(kept) == ""
+    states = [one["targets"] for one in look(kept, ask="list")["sets"]]
+    assert {state for targets in states for state in targets.values()} <= {"whole", "unfinished"}
+    assert ran(kept, do="restore", set=wanted, databases=[ODD])["code"] == 0
+    assert live(kept)[1] == "2000"
+    assert ran(kept, do="backup")["code"] == 0
+    cleaned(kept)
 
 
 @pytest.mark.parametrize("moment", ["closed", "renaming"])
