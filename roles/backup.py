@@ -17,7 +17,8 @@ from converge.resources.file import Directory, File
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 from converge.secret import Secret
-from roles.bucket_kinds import Bucket, Policy, User
+from roles.account_kinds import Policy, User
+from roles.bucket_kinds import Bucket
 from roles.images import image
 from roles.local_file import local_text
 from roles.minio import api_of

@@ -1,54 +1,20 @@
-"""The kinds of resource that live behind MinIO's API: buckets, policies, users and their service accounts."""
+"""Buckets behind MinIO's API, with all that belongs to one, and what the settings no longer name."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.errors import REFUSED, Trouble
-from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
-from converge.secret import Secret
-from roles.minio_api import Api, admin, administrator, library, unzipped
+from converge.resource import Reading, Refusal, Resource, State, Step
+from roles.account_kinds import accounts
+from roles.minio_api import Api, admin, administrator, unzipped
+from roles.minio_calls import doing, reading, unless_done
 
 if TYPE_CHECKING:
     from converge.ssh import Link
-
-
-def _doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
-    """One API call as a step; what MinIO says becomes the error."""
-
-    def run(link: Link) -> None:
-        library()
-        from minio.error import MinioException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            api.any(link, act)
-        except (MinioException, ValueError) as error:
-            raise Trouble("MinIO refused", why=_said(error)) from None
-        except HTTPError as error:
-            raise Trouble("MinIO does not answer", why=_said(error)) from None
-
-    return [Call(run)]
-
-
-def _said(error: Exception) -> str:
-    """The words of an error of minio-py, without the request, which may hold keys."""
-    code, message = getattr(error, "code", ""), getattr(error, "message", "")
-    return f"{code}: {message}" if code else type(error).__name__ + ": " + str(error)[:200]
-
-
-def fingerprint(secret: Secret) -> str:
-    """Tells two secrets apart without holding either."""
-    return "secret " + hashlib.sha256(b"stowage" + secret.reveal().encode()).hexdigest()[:16]
-
-
-def _hide(lines: list[str]) -> list[str]:
-    return [f"{line.split(':')[0]}: changed, hidden" if "secret " in line else line for line in lines]
 
 
 @dataclass(frozen=True)
@@ -88,7 +54,7 @@ class Bucket(Resource):
             files = unzipped(admin(client, "GET", "export-bucket-metadata")) if names else {}
             return [_bucket(one.name, files) if one.name in names else None for one in wanted]
 
-        return _reading(wanted[0].api, link, read, len(wanted))
+        return reading(wanted[0].api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["object_lock"] != self.desired()["object_lock"]:
@@ -98,23 +64,7 @@ class Bucket(Resource):
         return None
 
     def fix(self, before: State | None) -> list[Step]:
-        return _doing(self.api, partial(_make_bucket, self, before))
-
-
-def _reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
-    """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
-    library()
-    from minio.error import MinioException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        return list(api.read(link, read))
-    except Trouble as trouble:
-        if trouble.code != REFUSED:
-            raise
-        return [Unknown(trouble.what, trouble.hint, lasting=True)] * many
-    except (MinioException, HTTPError) as error:
-        raise Trouble("MinIO does not tell", why=_said(error)) from None
+        return doing(self.api, partial(_make_bucket, self, before))
 
 
 def _rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, more: str = "") -> str:
@@ -177,7 +127,8 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
 
     want, name, after = bucket.settings, bucket.name, bucket.desired()
     if before is None:
-        client.make_bucket(name, object_lock=want.object_lock)
+        with unless_done():
+            client.make_bucket(name, object_lock=want.object_lock)
     now = dict(before) if before else _bucket(name, {}) | {"versioning": "on" if want.object_lock else "off"}
     if now["versioning"] != after["versioning"]:
         client.set_bucket_versioning(name, VersioningConfig(ENABLED if want.versioning else SUSPENDED))
@@ -218,178 +169,6 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
         client.delete_bucket_lifecycle(name)
 
 
-def _iam(client: Any) -> dict[str, Any]:
-    """All of IAM in one request, in memory only: it holds secret keys in clear text."""
-    files = unzipped(admin(client, "GET", "export-iam"))
-    return {
-        name.rpartition("/")[2].removesuffix(".json"): json.loads(data or b"{}") or {} for name, data in files.items()
-    }
-
-
-@dataclass(frozen=True)
-class Policy(Resource):
-    """An IAM policy."""
-
-    kind: ClassVar[str] = "policy"
-    api: Api = field(repr=False)
-    settings: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.settings.name)
-
-    def desired(self) -> State:
-        return {"statements": _statements(self.settings.statements)}
-
-    @classmethod
-    def ask(cls, link: Link, wanted: Sequence[Policy]) -> list[Reading]:
-        def read(client: Any) -> list[Reading]:
-            have = _iam(client).get("policies", {})
-            return [
-                {"statements": _statements(have[one.name].get("Statement", []))} if one.name in have else None
-                for one in wanted
-            ]
-
-        return _reading(wanted[0].api, link, read, len(wanted))
-
-    def fix(self, before: State | None) -> list[Step]:
-        body = json.dumps({"Version": "2012-10-17", "Statement": self.settings.statements}).encode()
-        return _doing(
-            self.api, lambda client: admin(client, "PUT", "add-canned-policy", {"name": self.name}, body) and None
-        )
-
-
-def _statements(statements: Sequence[dict[str, Any]]) -> str:
-    """Statements in one spelling: a single action is a list of one, and lists are sets."""
-
-    def plain(value: Any) -> Any:
-        return sorted(value) if isinstance(value, list) else [value]
-
-    listed = [
-        {key: plain(value) if key in ("Action", "Resource") else value for key, value in one.items()}
-        for one in statements
-    ]
-    return json.dumps(sorted(listed, key=lambda one: json.dumps(one, sort_keys=True)), sort_keys=True)
-
-
-@dataclass(frozen=True)
-class User(Resource):
-    """A user of MinIO with its password and exactly these policies."""
-
-    kind: ClassVar[str] = "minio-user"
-    api: Api = field(repr=False)
-    settings: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.settings.name)
-
-    def desired(self) -> State:
-        return {
-            "password": fingerprint(self.settings.password),
-            "policies": ",".join(sorted(self.settings.policies)),
-            "status": "enabled",
-        }
-
-    @classmethod
-    def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
-        def read(client: Any) -> list[Reading]:
-            iam = _iam(client)
-            return [_user(iam, one.name) for one in wanted]
-
-        return _reading(wanted[0].api, link, read, len(wanted))
-
-    def diff(self, before: State | None) -> list[str]:
-        return _hide(super().diff(before))
-
-    def fix(self, before: State | None) -> list[Step]:
-        return _doing(self.api, partial(_make_user, self, before))
-
-
-def _user(iam: dict[str, Any], name: str) -> Reading:
-    user = iam.get("users", {}).get(name)
-    if user is None:
-        return None
-    policies = iam.get("user_mappings", {}).get(name, {}).get("policy", "")
-    return {
-        "password": fingerprint(Secret(user.get("secretKey", ""))),
-        "policies": ",".join(sorted(filter(None, policies.split(",")))),
-        "status": user.get("status", "").replace("on", "enabled")
-        if user.get("status") == "on"
-        else user.get("status", ""),
-    }
-
-
-def _make_user(user: User, before: State | None, client: Any) -> None:
-    after, admins = user.desired(), administrator(client)
-    if before is None or before["password"] != after["password"]:
-        admins.user_add(user.name, user.settings.password.reveal())
-    if before and before["status"] != "enabled":
-        admins.user_enable(user.name)
-    have, want = (set(filter(None, (state or {}).get("policies", "").split(","))) for state in (before, after))
-    if have - want:
-        admins.detach_policy(sorted(have - want), user=user.name)
-    if want - have:
-        admins.attach_policy(sorted(want - have), user=user.name)
-
-
-@dataclass(frozen=True)
-class ServiceAccount(Resource):
-    """A key of an application that acts for a user."""
-
-    kind: ClassVar[str] = "service-account"
-    api: Api = field(repr=False)
-    user: Any
-    settings: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.settings.access_key)
-
-    def desired(self) -> State:
-        return {"secret_key": fingerprint(self.settings.secret_key), "user": self.user.name}
-
-    @classmethod
-    def ask(cls, link: Link, wanted: Sequence[ServiceAccount]) -> list[Reading]:
-        def read(client: Any) -> list[Reading]:
-            have = _iam(client).get("svcaccts", {})
-            found = [have.get(one.name) for one in wanted]
-            return [
-                {"secret_key": fingerprint(Secret(one.get("secretKey", ""))), "user": one.get("parent", "")}
-                if one
-                else None
-                for one in found
-            ]
-
-        return _reading(wanted[0].api, link, read, len(wanted))
-
-    def refusal(self, before: State | None) -> Refusal | None:
-        if before and before["user"] != self.user.name:
-            return Refusal(f"this key belongs to {before['user']}", "choose another access_key")
-        return None
-
-    def diff(self, before: State | None) -> list[str]:
-        return _hide(super().diff(before))
-
-    def fix(self, before: State | None) -> list[Step]:
-        secret = self.settings.secret_key
-        if before:
-            return _doing(
-                self.api,
-                lambda client: (
-                    administrator(client).update_service_account(self.name, secret_key=secret.reveal()) and None
-                ),
-            )
-        # Made by the user itself: minio-py cannot make one on behalf of another.
-        own = Api(self.api.nodes, Secret(self.user.name), self.user.password)
-        return _doing(
-            own,
-            lambda client: (
-                administrator(client).add_service_account(access_key=self.name, secret_key=secret.reveal()) and None
-            ),
-        )
-
-
 @dataclass(frozen=True)
 class Gone(Resource):
     """Something of the cluster that the settings no longer name. A bucket that holds anything is never removed."""
@@ -413,7 +192,7 @@ class Gone(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            iam = _iam(client)
+            iam = accounts(client)
             places = {"policy": "policies", "minio-user": "users", "service-account": "svcaccts"}
             return [
                 _content(client, one.called)
@@ -424,7 +203,7 @@ class Gone(Resource):
                 for one in wanted
             ]
 
-        return _reading(wanted[0].api, link, read, len(wanted))
+        return reading(wanted[0].api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("holds"):
@@ -441,7 +220,7 @@ class Gone(Resource):
             "minio-user": lambda client: administrator(client).user_remove(self.called),
             "service-account": lambda client: administrator(client).delete_service_account(self.called),
         }
-        return _doing(self.api, remove[self.was])
+        return doing(self.api, remove[self.was])
 
 
 def _content(client: Any, bucket: str) -> Reading:

@@ -6,7 +6,8 @@ from typing import Any
 
 from converge.resource import Resource, in_order
 from converge.role import Wanted, role
-from roles.bucket_kinds import Bucket, Gone, Policy, ServiceAccount, User
+from roles.account_kinds import Policy, ServiceAccount, User
+from roles.bucket_kinds import Bucket, Gone
 from roles.minio import api_of
 
 

@@ -102,33 +102,38 @@ def made() -> Clone:
 
 def prepare(there: Clone) -> None:
     """The targets that are not the stack's own: a filesystem that is empty after a reboot, and the host's own sshd."""
-    secrets = there.root / "inventory/secrets/lab"
-    key = secrets / "sftp_key"
-    if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    public = key.with_suffix(".pub").read_text().strip()
-    there.on_host(f"""set -e
-mkdir -p /mnt/backup; echo 'tmpfs /mnt/backup tmpfs size=1g,mode=0700 0 0' >>/etc/fstab; mount /mnt/backup
-install -d -o operator -g operator -m 0700 /home/operator/sets /home/operator/.ssh
-printf '%s\\n' 'restrict {public}' >/home/operator/.ssh/authorized_keys2""")
-    kind, blob = there.on_host("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    there.on_host("""set -e
+mkdir -p /mnt/backup; echo 'tmpfs /mnt/backup tmpfs size=1g,mode=0700 0 0' >>/etc/fstab; mount /mnt/backup""")
     file = there.root / "inventory/group_vars/lab.yml"
     said = yaml.safe_load(file.read_text())
     said["roles"] = ROLES
     said["postgres"]["settings"] = {"max_prepared_transactions": "5"}
     said["backup"]["targets"] += [
-        {
-            "name": "far",
-            "kind": "sftp",
-            "host": "172.30.99.1",
-            "user": "operator",
-            "path": "/home/operator/sets",
-            "key": {"file": "inventory/secrets/lab/sftp_key"},
-            "host_key": f"{kind} {blob}",
-        },
+        sftp(there, there, "far", "172.30.99.1"),
         {"name": "disk", "kind": "path", "path": "/mnt/backup"},
     ]
     file.write_text(yaml.safe_dump(said))
+
+
+def sftp(there: Clone, server: Clone, name: str, address: str) -> dict[str, Any]:
+    """A target on a lab host, with a key of its own."""
+    key = there.root / "inventory/secrets/lab/sftp_key"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    server.on_host(f"""set -e
+install -d -o operator -g operator -m 0700 /home/operator/sets /home/operator/.ssh
+printf '%s\\n' 'restrict {public}' >/home/operator/.ssh/authorized_keys2""")
+    kind, blob = server.on_host("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
+    return {
+        "name": name,
+        "kind": "sftp",
+        "host": address,
+        "user": "operator",
+        "path": "/home/operator/sets",
+        "key": {"file": "inventory/secrets/lab/sftp_key"},
+        "host_key": f"{kind} {blob}",
+    }
 
 
 def fill(there: Clone) -> None:
@@ -138,6 +143,9 @@ def fill(there: Clone) -> None:
     with mlflow_client(there, "first", count=3) as client:
         client.communicate(timeout=120)
         assert client.returncode == 0
+    # PostgreSQL writes `IN ('a', 'b')` of a varchar another way after its first reload, and then always the same.
+    there.on_host("""docker exec postgres sh -ec 'export PGUSER=postgres; pg_dump -Fc -f /tmp/once mlflow; dropdb mlflow
+pg_restore --exit-on-error -C -d postgres /tmp/once; rm /tmp/once'""")
     sql(there, f'CREATE DATABASE {_name(ODD)} TEMPLATE template0 LC_COLLATE "C" LC_CTYPE "C" OWNER "Ana B."')
     sql(there, ODD_SQL, ODD)
 

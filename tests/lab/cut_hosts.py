@@ -60,17 +60,22 @@ def fresh_clone(*names: str) -> list[Host]:
             (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HERE / name, FOLDER / name)
     storage_server(FOLDER)
-    hosts = FOLDER / "inventory/hosts.yml"
-    lines = hosts.read_text().splitlines()
-    at = next(
-        number for number, line in enumerate(lines) if line.split("#")[0].strip() == "lab:" and line[12:14] == "la"
-    )
-    hosts.write_text("\n".join(lines[: at + 1] + [f"            {name}:" for name in names] + lines[at + 1 :]) + "\n")
+    known(FOLDER, *names)
     # All hosts of a clone share the secrets of `lab`; so their files are the same, byte for byte.
     subprocess.run(
         [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=FOLDER, check=True
     )
     return found
+
+
+def known(root: Path, *names: str) -> None:
+    """Lab hosts beside the one that a clone's inventory has."""
+    hosts = root / "inventory/hosts.yml"
+    lines = hosts.read_text().splitlines()
+    at = next(
+        number for number, line in enumerate(lines) if line.split("#")[0].strip() == "lab:" and line[12:14] == "la"
+    )
+    hosts.write_text("\n".join(lines[: at + 1] + [f"            {name}:" for name in names] + lines[at + 1 :]) + "\n")
 
 
 class Relay:

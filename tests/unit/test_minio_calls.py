@@ -1,0 +1,83 @@
+"""What MinIO says to a request that it has carried out before: its answer was lost, and the request was sent again."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from minio.error import MinioAdminException, S3Error
+
+from converge.errors import Trouble
+from converge.secret import Secret
+from roles import account_kinds, bucket_kinds
+from roles.minio_calls import doing
+from roles.settings import Bucket
+
+AGAIN = "Your previous request to create the named bucket succeeded and you already own it."
+
+
+class Client:
+    """A node that carries out some calls and answers others with an error; it keeps their names."""
+
+    def __init__(self, **errors: Exception) -> None:
+        self.errors, self.called = errors, list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: Any, **__: Any) -> None:
+            self.called.append(name)
+            if name in self.errors:
+                raise self.errors[name]
+
+        return call
+
+
+def s3(code: str) -> S3Error:
+    return S3Error(SimpleNamespace(), code, AGAIN, "", "", "")  # type: ignore[arg-type]
+
+
+def refused(code: str, message: str) -> MinioAdminException:
+    return MinioAdminException("400", json.dumps({"Code": code, "Message": message}))
+
+
+def test_a_bucket_that_is_there_by_now_gets_the_rest_of_its_settings() -> None:
+    client = Client(make_bucket=s3("BucketAlreadyOwnedByYou"))
+    wanted = bucket_kinds.Bucket(SimpleNamespace(), Bucket(name="models", versioning=True))
+    bucket_kinds._make_bucket(wanted, None, client)
+    assert client.called == ["make_bucket", "set_bucket_versioning"]
+
+
+def test_any_other_word_of_the_api_is_the_error() -> None:
+    wanted = bucket_kinds.Bucket(SimpleNamespace(), Bucket(name="models", versioning=True))
+    with pytest.raises(S3Error):
+        bucket_kinds._make_bucket(wanted, None, Client(make_bucket=s3("BucketAlreadyExists")))
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (refused("AccessDenied", "the service account access key already taken"), ["add", "update"]),
+        (refused("AccessDenied", "the service account access key is taken by another user"), ["add"]),
+    ],
+)
+def test_a_key_that_is_there_by_now_gets_its_secret_unless_it_is_anothers(error, calls, monkeypatch) -> None:
+    client = Client(add_service_account=error)
+    monkeypatch.setattr(account_kinds, "administrator", lambda client: client)
+    account = SimpleNamespace(name="app", settings=SimpleNamespace(secret_key=Secret("word")))
+    if len(calls) == 1:
+        with pytest.raises(MinioAdminException):
+            account_kinds._make_account(account, client)
+    else:
+        account_kinds._make_account(account, client)
+    assert client.called == [f"{one}_service_account" for one in calls]
+
+
+def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours() -> None:
+    def act(_: Any) -> None:
+        raise refused("XMinioAdminInvalidSecretKey", "The secret key is invalid.")
+
+    (step,) = doing(SimpleNamespace(any=lambda link, act: act(None)), act)
+    with pytest.raises(Trouble, match="MinIO refused") as caught:
+        step.run(SimpleNamespace())
+    assert caught.value.why == "XMinioAdminInvalidSecretKey: The secret key is invalid."
