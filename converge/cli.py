@@ -13,6 +13,7 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from converge.colour import coloured, paint
 from converge.errors import ERROR, PENDING, Trouble, Troubles
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +96,7 @@ def tell(trouble: Trouble | Troubles) -> str:
     text = (
         f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
     )
-    return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else text
+    return paint(text, "31", coloured(sys.stderr))
 
 
 def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: bool = True) -> list[Any]:

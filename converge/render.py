@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from converge.colour import paint
 from converge.errors import REFUSED, Trouble
 from converge.plan import Change, Plan
 from converge.resource import Action
@@ -32,11 +33,6 @@ REASONS = {
 }
 MOST_WAITING = 3
 """So many resources of a role that wait for the same are named; more are counted."""
-
-
-def paint(text: str, code: str, colour: bool) -> str:
-    """Text in a colour, where there is any."""
-    return f"\033[{code}m{text}\033[0m" if colour else text
 
 
 def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterable
 
+from converge.colour import coloured, paint
 from converge.plan import Change
-from converge.render import COLOURS, paint
+from converge.render import COLOURS
 
 SILENCE = 10
 
@@ -18,7 +18,7 @@ class Screen:
     """Standard output for a person, or nothing when a machine reads it."""
 
     def __init__(self, hosts: Iterable[str], quiet: bool = False) -> None:
-        self.colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self.colour = coloured(sys.stdout)
         self.quiet = quiet
         names = list(hosts)
         self._width = max(map(len, names), default=0) if len(names) > 1 else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from converge import run as runs
+from converge.colour import coloured
 from converge.errors import ERROR, PENDING, UNREACHABLE, Trouble
 from converge.resource import Action
 from converge.role import Role
@@ -238,5 +240,5 @@ def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) 
     if as_json:
         print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
     else:
-        print("\n".join(line for one in found for line in lines(one)))
+        print("\n".join(line for one in found for line in lines(one, colour=coloured(sys.stdout))))
     return max((one.code if one.error else 0 if one.healthy else PENDING for one in found), default=0)

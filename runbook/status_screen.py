@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from converge.colour import paint
 from converge.errors import UNREACHABLE
 from runbook import backup_status, database_status
 from runbook.found import human
@@ -12,26 +13,39 @@ if TYPE_CHECKING:
     from runbook.status import Status
 
 
-def lines(status: Status) -> list[str]:
-    """The screen of one host."""
+WELL, WRONG, ADVICE = "32", "31;1", "33"
+
+
+def lines(status: Status, colour: bool = False) -> list[str]:
+    """The screen of one host; with colour, what is wrong stands out, and so does what to do next."""
+
+    def wrong(text: str, is_wrong: bool = True) -> str:
+        return paint(text, WRONG, colour and is_wrong)
+
+    following = [f"  next       {paint(one, ADVICE, colour)}" for one in status.next]
     if status.error:
         what, *why = status.error.splitlines()
         state = "DOWN" if status.code == UNREACHABLE else "NOT READ"
         return [
-            f"{status.host}: {state}, {what}",
+            f"{status.host}: {wrong(state)}, {what}",
             *(f"  why        {line}" for line in why),
-            *(f"  next       {one}" for one in status.next),
+            *following,
         ]
-    found = [f"{status.host}: {'all is well' if status.healthy else 'needs you'}"]
+    found = [f"{status.host}: {paint('all is well', WELL, colour) if status.healthy else wrong('needs you')}"]
     for drive in status.drives:
-        state = drive.problem.upper() or f"{human(drive.used)} of {human(drive.size)} used"
+        state = wrong(drive.problem.upper()) or f"{human(drive.used)} of {human(drive.size)} used"
         found.append(
             f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
         )
-    found += [f"  node       {node.name:8} on {node.drive:8} {node.state}" for node in status.nodes]
+    found += [
+        f"  node       {node.name:8} on {node.drive:8} {wrong(node.state, not node.state.startswith('running'))}"
+        for node in status.nodes
+    ]
     if status.quorum:
         found.append(f"  quorum     {status.quorum}")
-    found += [f"  endpoint   {url}  {'ok' if code[:1] in '23' else code}" for url, code in status.endpoints.items()]
+    found += [
+        f"  endpoint   {url}  {'ok' if code[:1] in '23' else wrong(code)}" for url, code in status.endpoints.items()
+    ]
     found += [f"  bucket     {one.name:20} {one.objects} objects, {human(one.size)}" for one in status.buckets]
     if status.postgres:
         found += database_status.lines(status.postgres, human)
@@ -43,5 +57,4 @@ def lines(status: Status) -> list[str]:
     found += [f"  differs    {one}" for one in status.drift[:12]]
     if len(status.drift) > 12:
         found.append(f"  differs    and {len(status.drift) - 12} more")
-    found += [f"  next       {one}" for one in status.next] or ["  next       nothing to do"]
-    return found
+    return found + (following or ["  next       nothing to do"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -289,3 +290,12 @@ def test_a_database_server_that_runs_out_of_connections_is_said(seen):
 
 def test_a_server_without_databases_is_well(seen):
     assert seen(postgres={**SERVES, "databases": None}).healthy
+
+
+def test_colours_mark_what_is_wrong_and_change_no_word(seen):
+    for found in (seen(), seen(containers={"minio2": "exited|Exited (1) 2 minutes ago"})):
+        shown = lines(found, colour=True)
+        assert [re.sub("\033\\[[0-9;]*m", "", line) for line in shown] == lines(found)
+        assert [line for line in shown if "\033[31;1m" in line] == [
+            line for line in shown if "needs you" in line or ("exited" in line and "node" in line)
+        ]
