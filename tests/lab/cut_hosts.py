@@ -155,7 +155,8 @@ section docker
 docker inspect -f '{{json .}}' $(docker ps -aq)
 docker image ls -a --format '{{.Repository}}:{{.Tag}} {{.ID}}' | sort
 docker network ls --format '{{.Name}} {{.Driver}}' | sort
-docker network inspect -f '{{.Name}} {{json .IPAM}} {{json .Options}} {{json .Labels}}' stowage
+# Not its gateway: Docker tells of it only after its next start.
+docker network inspect -f '{{.Name}} {{range .IPAM.Config}}{{.Subnet}} {{end}}{{json .Options}} {{json .Labels}}' stowage
 docker volume ls -q | wc -l
 section units
 for unit in chrony docker stowage@minio stowage@nginx; do
