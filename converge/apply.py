@@ -30,6 +30,9 @@ class Done:
     stopped: bool = False
 
 
+FORESEEN = 16 << 20
+"""Bytes from which on the rest can be foreseen: a large image is slow to begin, and thousands of seconds would be said."""
+
 Report = Callable[[str, Change, str], None]
 """Told of a change: "begin", "says" with a line, "end" or "failed"."""
 
@@ -181,7 +184,7 @@ class _Progress:
     def __call__(self, more: int) -> None:
         self.sent += more
         now, sent = self.clock(), self.sent
-        if now - self.last < 3 or sent < 1 << 20:
+        if now - self.last < 3 or sent < FORESEEN:
             return
         self.last = now
         rate = sent / max(now - self.begun, 0.001)

@@ -185,6 +185,8 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
             readings = kind.ask(link, many)
         except Trouble as trouble:
             readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}")] * len(many)
+        except Exception as error:  # a thread that ends with it would leave them as late, and print a traceback
+            readings = [Unknown(f"a fault of Stowage itself: {type(error).__name__}: {error}")] * len(many)
         found.update(zip((one.address for one in many), readings, strict=True))
 
     threads = [Thread(target=ask, args=pair, daemon=True) for pair in kinds.items()]

@@ -60,11 +60,12 @@ def code_of(error: Exception) -> str:
 
 
 def _body(error: Exception) -> dict[str, Any]:
-    """What the admin API answered; minio-py hands it on as it came."""
+    """What the admin API answered; minio-py hands it on as it came, which may be nothing or a page of HTML."""
     try:
-        return dict(json.loads(getattr(error, "_body", "{}")))
+        found = json.loads(getattr(error, "_body", None) or "{}")
     except ValueError:
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:

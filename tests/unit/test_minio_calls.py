@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from minio.error import MinioAdminException, S3Error
+from minio.error import InvalidResponseError, MinioAdminException, S3Error
 
 from converge.errors import Trouble
 from converge.secret import Secret
 from roles import account_kinds, bucket_kinds
-from roles.minio_calls import doing
+from roles.minio_calls import doing, reading
 from roles.settings import Bucket
 
 AGAIN = "Your previous request to create the named bucket succeeded and you already own it."
@@ -81,3 +81,15 @@ def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours
     with pytest.raises(Trouble, match="MinIO refused") as caught:
         step.run(SimpleNamespace())
     assert caught.value.why == "XMinioAdminInvalidSecretKey: The secret key is invalid."
+
+
+@pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
+def test_an_answer_that_is_not_minios_is_told_as_such(body) -> None:
+    """Another server may have the address of a node: before the first deploy nobody has it."""
+
+    def read(_: Any) -> list[Any]:
+        raise InvalidResponseError(404, None, body)
+
+    with pytest.raises(Trouble, match="MinIO does not tell") as caught:
+        reading(SimpleNamespace(read=lambda link, read: read(None)), SimpleNamespace(), read, 1)
+    assert "non-XML response from server; Response code: 404" in caught.value.why
