@@ -17,6 +17,10 @@ from runbook import runs
 from runbook.backup_status import spoken
 from runbook.found import human
 
+CHANGES = {"gone": "-", "new": "+"}
+"""How a file of the configuration that is not the set's any more is marked; any other has `~`."""
+FEW = 40
+
 
 def backup(host: Any, only: str, allowed: dict[str, bool], said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""
@@ -102,10 +106,6 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
             f" owner {one['owner']}, extensions {', '.join(one['extensions'])}"
         )
     print(f"  files      {len(found['files'])} of the deployed configuration")
-
-
-CHANGES = {"gone": "-", "new": "+"}
-FEW = 40
 
 
 def diff(host: Any, id: str, source: str, as_json: bool) -> None:
