@@ -71,6 +71,8 @@ rm -rf {FOLDER}/hand
         "",
         "### the load phase of a restore",
         "",
+        "Both load a dump that has just been written to the disk, as one that was fetched is.",
+        "",
         *table(loads),
         "",
         verdict(
@@ -146,8 +148,9 @@ def _find_set() -> str:
 
 
 def _load(here: Lab, tool: str, image: str, jobs: int) -> Callable[[], object]:
-    """The same by hand: a dump on the disk into a new database."""
-    make = f"""[ -d {FOLDER}/load ] || {tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/load -d {DATABASE}
+    """The same by hand: a dump that was just written, as a fetched one is, into a new database."""
+    make = f"""[ -d {FOLDER}/dump ] || {tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/dump -d {DATABASE}
+rm -rf {FOLDER}/load; cp -rp {FOLDER}/dump {FOLDER}/load
 {PSQL} postgres -c 'DROP DATABASE IF EXISTS {SCRATCH}' -c 'CREATE DATABASE {SCRATCH}'"""
     load = _timed(here, f"{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load")
 

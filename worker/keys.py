@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
+from worker.pipes import widen
 
 IDENTITY = re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]{58}")
 RECIPIENT = re.compile(r"age1[0-9a-z]{58}")
@@ -85,6 +86,7 @@ def _through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int) -> tu
             REFUSED, f"{argv[0]} cannot be started", why=error.strerror or "", hint="apt install age"
         ) from None
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    widen(child.stdin, child.stdout)
     complaint: list[bytes] = []
     feeder = threading.Thread(target=_feed, args=(child, data), daemon=True)
     listener = threading.Thread(target=lambda: complaint.append(child.stderr.read()), daemon=True)  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from pathlib import Path
 from worker.errors import FAILED, RESTORE_FAILED, Failed
 from worker.job import Job
 from worker.parts import Part, PartReader
+from worker.pipes import widen
 
 CHUNK = 1 << 20
 
@@ -19,6 +20,7 @@ def pack(base: Path, *names: str) -> Iterator[bytes]:
     argv = ["tar", "-C", str(base), "--numeric-owner", "-cf", "-", "--", *names]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdout and tar.stderr
+        widen(tar.stdout)
         while chunk := tar.stdout.read(CHUNK):
             yield chunk
         said = tar.stderr.read()
@@ -32,6 +34,7 @@ def unpack(job: Job, reader: PartReader, parts: Sequence[Part], folder: Path, *o
     argv = ["tar", "-C", str(folder), *options, "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
+        widen(tar.stdin)
         # When tar ends early, it says why.
         with suppress(BrokenPipeError):
             for chunk in reader.read(parts):
