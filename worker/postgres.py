@@ -46,8 +46,8 @@ SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, 
   datistemplate AS template, datallowconn AS open, pg_database_size(d.oid) AS bytes, shobj_description(d.oid, 'pg_database') AS comment,
   datacl IS NOT NULL AS has_rights,
   coalesce((SELECT jsonb_agg(jsonb_build_object('to', CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
-      'right', a.privilege_type, 'grantable', a.is_grantable) ORDER BY a.grantee, a.privilege_type)
-    FROM aclexplode(datacl) a), '[]') AS rights,
+      'right', a.privilege_type, 'grantable', a.is_grantable) ORDER BY a.ordinality)
+    FROM aclexplode(datacl) WITH ORDINALITY a), '[]') AS rights,
   coalesce((SELECT jsonb_agg(jsonb_build_object('role', CASE WHEN setrole = 0 THEN NULL ELSE pg_get_userbyid(setrole) END,
       'settings', to_jsonb(setconfig)) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid), '[]') AS settings
 FROM pg_database d WHERE datname <> 'template0' ORDER BY datname
