@@ -122,7 +122,9 @@ def make(
                 change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
             if isinstance(reading, Unknown) and not reading.lasting:
                 is_api = one.resource.is_api()
-                change = _until_it_is_up(change, beneath, plan) if is_api else _until_it_is_read(change, earlier)
+                change = (
+                    _until_it_is_up(change, role.needs, beneath, plan) if is_api else _until_it_is_read(change, earlier)
+                )
             cause = held.get(one.after or "") or blocker
             if cause and change.action in TODO | {Action.UNKNOWN}:
                 change = replace(change, action=Action.WAITING, why=f"waits for {_root(cause, held).address}", hint="")
@@ -145,12 +147,12 @@ def _beneath(role: Role, roles: Sequence[Role]) -> list[str]:
     return found
 
 
-def _until_it_is_up(change: Change, beneath: Sequence[str], plan: Plan) -> Change:
+def _until_it_is_up(change: Change, needs: Sequence[str], beneath: Sequence[str], plan: Plan) -> Change:
     """An API that does not answer, because what it belongs to is made or changed by this very plan.
 
     It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
     """
-    direct = [one for one in plan.changes if one.role in beneath[:1]]
+    direct = [one for one in plan.changes if one.role in needs]
     made = {one.role for one in plan.changes if one.action is Action.CREATE}
     there = {one.role for one in plan.changes}
     if (

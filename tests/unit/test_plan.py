@@ -151,6 +151,18 @@ def test_what_an_api_tells_waits_for_a_service_of_this_plan_and_is_new_only_with
     assert bool(plan.later) is later
 
 
+@pytest.mark.parametrize(("nodes", "symbol"), [(None, "."), (OLD, "."), (NEW, "?")])
+def test_the_service_is_any_of_what_a_role_needs(thing, remote, nodes, symbol):
+    """A first deploy that was cut off: Docker is there, and the service is not."""
+    roles = [
+        role_of("docker", thing("engine")),
+        role_of("minio", thing("nodes"), needs=("docker",)),
+        role_of("backup", remote("bucket"), needs=("docker", "minio")),
+    ]
+    plan = made(roles, {"engine": NEW, "nodes": nodes, "bucket": Unknown("no node answers")})
+    assert symbols(plan)["bucket"] == symbol
+
+
 def test_buckets_are_not_new_where_the_drives_hold_data_already(thing, remote):
     roles = [
         role_of("drives", thing("drive")),
