@@ -709,6 +709,17 @@ def test_nobody_listens(start):
     assert (trouble.code, trouble.why) == (UNREACHABLE, "Connection refused")
 
 
+def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch):
+    loaded = threading.Event()
+    monkeypatch.setattr("converge.ssh.importlib.import_module", lambda name: loaded.wait(10))
+    before = {*threading.enumerate()}
+    with pytest.raises(Trouble):
+        ssh.connect(ssh.Target("prod", "127.0.0.1", tmp_path / "known", free_port()))
+    (loading,) = {*threading.enumerate()} - before
+    loaded.set()
+    assert not loading.daemon
+
+
 def test_a_name_without_an_address(start):
     assert "no address is known for nowhere.invalid" in refusal(start().target(address="nowhere.invalid")).what
 
