@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TAIL = 12
 """Lines of a failed step's output that are shown."""
+FORESEEN = 16 << 20
+"""Bytes from which on the rest can be foreseen: a large image is slow to begin, and thousands of seconds would be said."""
 
 
 @dataclass
@@ -29,9 +31,6 @@ class Done:
     left: list[Change] = field(default_factory=list)
     stopped: bool = False
 
-
-FORESEEN = 16 << 20
-"""Bytes from which on the rest can be foreseen: a large image is slow to begin, and thousands of seconds would be said."""
 
 Report = Callable[[str, Change, str], None]
 """Told of a change: "begin", "says" with a line, "end" or "failed"."""

@@ -61,12 +61,12 @@ def differences(job: Job, manifest: sets.Manifest) -> list[Row]:
             found.append({"path": path, "what": "gone" if before else "new"})
         elif before["digest"] != after["digest"]:
             found.append({"path": path, "what": "content"})
-        elif rights(before) != rights(after):
-            found.append({"path": path, "what": f"rights: {rights(before)} in the set, {rights(after)} here"})
+        elif _rights(before) != _rights(after):
+            found.append({"path": path, "what": f"rights: {_rights(before)} in the set, {_rights(after)} here"})
     return found
 
 
-def rights(one: Mapping[str, Any]) -> str:
+def _rights(one: Mapping[str, Any]) -> str:
     return f"{one['mode']} {one['uid']}:{one['gid']}"
 
 

@@ -25,12 +25,14 @@ def run(job: Job) -> int:
             except Failed as error:
                 wrong.append(f"{error.what}: {error.why}")
                 continue
+        # A set of the configuration alone has nothing to load.
+        drills = bool(job.request.get("drill") and manifest.databases)
         begun = time.monotonic()
         failure = ""
         try:
             with job.journal.step("read"):
                 _read(job, manifest, name)
-            if job.request.get("drill") and manifest.databases:
+            if drills:
                 with job.journal.step("drill"):
                     drill.run(job, manifest, name)
             checked += 1
@@ -39,7 +41,7 @@ def run(job: Job) -> int:
             wrong.append(f"{manifest.id} on {name}: {failure}")
         took = round(time.monotonic() - begun, 1)
         with job.journal.step("record"):
-            more = {"drill": bool(job.request.get("drill") and manifest.databases), "seconds": took}
+            more = {"drill": drills, "seconds": took}
             sets.add_verified(
                 job.targets[name], manifest.stack, manifest.id, job.keys, datetime.now(UTC), not failure, **more
             )
