@@ -305,7 +305,7 @@ def restore_undo(c, host="", yes=False):  # type: ignore[no-untyped-def]
 
 @command(name="cleanup")
 def restore_cleanup(c, host="", yes=False):  # type: ignore[no-untyped-def]
-    """Drop the databases that restores have kept; asks first."""
+    """Drop the databases and files that restores have kept; asks first."""
     from runbook.restore import cleanup
 
     cleanup(_one(c, host), yes, _said())
