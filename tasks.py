@@ -88,7 +88,7 @@ def restart(c, service, host=""):  # type: ignore[no-untyped-def]
 
 @command(help={"lines": "how many"})
 def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
-    """Show what was done to a host: when, by whom, from which commit."""
+    """Show which deploys a host has seen: when, by whom, from which commit."""
     from runbook.history import history
 
     for one in hosts(c, host):
@@ -277,7 +277,7 @@ def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
 @command(
     positional=["file"],
     help={
-        "file": "a set's id, latest, the key of an object, or a local file of pg_dump -Fc",
+        "file": "a set's id, latest, the key of an object, what backup.fetch brought, or a local file of pg_dump -Fc",
         "database": "only these databases, with commas",
         "as": "the name that the database gets",
         "from": "one target (default: the first that has it whole)",
@@ -341,9 +341,15 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
         def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
             _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
-        deploy.__doc__ = importlib.import_module(f"roles.{name}").__doc__
+        deploy.__doc__ = _first_line(name)
         collection.add_task(command(deploy), name="deploy", default=True)
     return collection
+
+
+def _first_line(role: str) -> str:
+    """What a role says of itself; not by loading it, for most commands need none of them."""
+    with (ROOT / "roles" / f"{role}.py").open(encoding="utf-8") as source:
+        return source.readline().strip('"\n')
 
 
 namespace = Collection(deploy, check, status, logs, restart, history, unlock, inventory)

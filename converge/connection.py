@@ -104,7 +104,7 @@ def connection(
             key_file=_key_file(nodes.get("ansible_ssh_private_key_file"), root, check=bool(secrets)),
             become=said.get("ansible_become", True),
             become_password=_password(nodes.get("ansible_become_password"), secrets),
-            wake=_lab_up(name) if _is_lab(tree) else "",
+            wake=_lab_up(name) if is_lab(tree) else "",
         )
     except Trouble as trouble:
         troubles.append(trouble)
@@ -136,7 +136,7 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
 
 
 def _no_address(name: str, tree: Node, whose: str) -> Trouble:
-    if _is_lab(tree):
+    if is_lab(tree):
         up = _lab_up(name)
         return Trouble(
             f"the lab host {name} is not up",
@@ -153,7 +153,7 @@ def _no_address(name: str, tree: Node, whose: str) -> Trouble:
     )
 
 
-def _is_lab(tree: Node) -> bool:
+def is_lab(tree: Node) -> bool:
     return "lab" in tree.value and tree.value["lab"].value is True
 
 

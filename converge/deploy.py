@@ -107,7 +107,7 @@ def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
 
 
 def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
-    gc.enable()
+    gc.freeze()  # the libraries: what is looked through between two roles is small
     asking = threading.Lock()
 
     def agree(run: Run, new: list[Change]) -> bool:

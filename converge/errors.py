@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+# Commands that take no --host, or whose host is one of the lab.
+_OF_A_HOST = re.compile(r"\binv (?!(?:lab|host)\.)([a-z]+(?:\.[a-z-]+)?)")
 ERROR, PENDING, REFUSED, UNREACHABLE, LOCKED = 1, 2, 3, 4, 5
 
 
@@ -37,3 +40,8 @@ class Troubles(Exception):
     @property
     def code(self) -> int:
         return max(one.code for one in self.troubles)
+
+
+def for_host(hint: str, host: str) -> str:
+    """A hint whose commands can be pasted: who wrote it may not know which host it is on."""
+    return hint if "--host" in hint else _OF_A_HOST.sub(rf"inv \1 --host {host}", hint)

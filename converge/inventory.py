@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converge.connection import connection
+from converge.connection import Connection, connection, is_lab
 from converge.errors import Trouble, Troubles
 from converge.groups import UNTOUCHED, Inventory
 from converge.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
@@ -31,8 +32,15 @@ class Host:
     target: Target
     settings: Any
     groups: tuple[str, ...]
-    origins: dict[str, Value]
     root: Path
+    reached: Connection = field(repr=False)
+    tree: Node = field(repr=False)
+
+    @cached_property
+    def origins(self) -> dict[str, Value]:
+        """Each value by its dotted key, with the place that it came from; only who shows them pays for it."""
+        settings = {dotted(keys): value for keys, value in _values(self.settings, self.tree, ())}
+        return {**self.reached.origins(), **settings}
 
 
 def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_secrets: bool = True) -> list[Host]:
@@ -46,6 +54,9 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     chosen = inventory.choose(names)
     trees = {name: _tree(inventory, name, model) for name in chosen}
     _stop(troubles)
+    named = [name.strip() for name in names.split(",")]
+    # A group is its hosts that are there: a lab host that is down keeps nobody from the others.
+    trees = {name: tree for name, tree in trees.items() if name in named or not _is_down(tree)} or trees
     trees = {name: _with_sets(tree, sets, troubles) for name, tree in trees.items()}
     secrets = Vault(root) if resolve_secrets else None
     found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
@@ -85,8 +96,8 @@ def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble]) -> Node
 def default_mappings(model: Any) -> dict[str, Any]:
     """The defaults that are mappings: what the inventory says is merged into them by key, as into any layer."""
     found = {}
-    for name, field in fields(model).items():
-        value = field.default
+    for name, one in fields(model).items():
+        value = one.default
         if fields(type(value)):
             value = default_mappings(type(value))
         if isinstance(value, dict) and value:
@@ -113,16 +124,20 @@ def _host(
 ) -> Host | None:
     before = len(troubles)
     whose = inventory.hosts[name][0].origin
-    target = connection(name, tree, inventory.root, whose, secrets, troubles)
+    reached, down = connection(name, tree, inventory.root, whose, secrets, troubles), _is_down(tree)
     tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
-    if target is None and "lab" in tree.value and tree.value["lab"].value is True:
-        return None  # a lab host that is not up: what its own file would say is missing, too
+    if down:
+        return None  # what its own file would say is missing, too
     settings = _validated(model, tree, whose, secrets, troubles)
-    if target is None or len(troubles) > before:
+    if reached is None or len(troubles) > before:
         return None
     groups = tuple(group.name for group in inventory.groups_of(name))
-    origins = {dotted(keys): value for keys, value in _values(settings, tree, ())}
-    return Host(name, target.target, settings, groups, {**target.origins(), **origins}, inventory.root)
+    return Host(name, reached.target, settings, groups, inventory.root, reached, tree)
+
+
+def _is_down(tree: Node) -> bool:
+    """A lab host that is not up: the lab writes its address when it is."""
+    return is_lab(tree) and "ansible_host" not in tree.value
 
 
 def _validated(model: Any, tree: Node, whose: str, secrets: Vault | None, troubles: list[Trouble]) -> Any:

@@ -118,7 +118,9 @@ def make(
             reading = readings.get(one.resource.address, Unknown("it was not read"))
             change = compare(one, reading, memory)
             earlier = [*_before(one, wants, plan), *(two for two in plan.todo if two.role in beneath)]
-            if change.action is Action.NONE and any(change.resource.undone_by(two.resource) for two in earlier):
+            if change.action is Action.NONE and any(
+                change.resource.undone_by(two.resource, two.action is Action.CREATE) for two in earlier
+            ):
                 change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
             if isinstance(reading, Unknown) and not reading.lasting:
                 is_api = one.resource.is_api()

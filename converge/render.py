@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from converge.colour import paint
-from converge.errors import REFUSED, Trouble
+from converge.errors import REFUSED, Trouble, for_host
 from converge.plan import Change, Plan
 from converge.resource import Action
 
@@ -77,14 +77,9 @@ def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
         where=of.host,
         why=many[0].why,
         untouched=f"not touched: {few([*many, *waiting], 3)}",
-        hint=_for_host(many[0].hint, of.host) or f"inv status --host {of.host}",
+        hint=for_host(many[0].hint, of.host) or f"inv status --host {of.host}",
         code=REFUSED,
     )
-
-
-def _for_host(hint: str, host: str) -> str:
-    """A hint as it can be pasted: a resource does not know which host it is on."""
-    return f"{hint} --host {host}" if hint.startswith("inv ") and "--host" not in hint else hint
 
 
 def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
@@ -101,7 +96,7 @@ def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
     if diffs and change.action is Action.UPDATE:
         lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
     if change.hint:
-        lines.append(f"        try: {_for_host(change.hint, host)}")
+        lines.append(f"        try: {for_host(change.hint, host)}")
     return lines
 
 
@@ -130,7 +125,7 @@ def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:
                         "address": change.address,
                         "action": change.action.name.lower(),
                         "why": change.why,
-                        "try": _for_host(change.hint, one.host),
+                        "try": for_host(change.hint, one.host),
                         "drift": change.drift,
                         "diff": change.resource.diff(change.before) if change.action is Action.UPDATE else [],
                     }

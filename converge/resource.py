@@ -85,6 +85,8 @@ class Resource:
     """
 
     kind: ClassVar[str]
+    statuses: ClassVar[tuple[int, ...]] = (0,)
+    """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
 
     @property
     def name(self) -> str:
@@ -101,8 +103,8 @@ class Resource:
 
     @classmethod
     def probe(cls, wanted: Sequence[Any]) -> str:
-        """Shell that reads all of `wanted`; it changes nothing. An exit status other than 0 makes all of them unknown."""
-        raise NotImplementedError
+        """Shell that reads all of `wanted`; it changes nothing. Empty where what it shares says everything."""
+        return ""
 
     @classmethod
     def shares(cls, wanted: Sequence[Any]) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
@@ -134,8 +136,11 @@ class Resource:
         """The steps from `before` to `desired()`."""
         raise NotImplementedError
 
-    def undone_by(self, other: Resource) -> bool:
-        """Whether a change of `other`, earlier in its chain or in a role beneath, makes this necessary, though it is well now."""
+    def undone_by(self, other: Resource, made: bool) -> bool:
+        """Whether a change of `other`, earlier in its chain or in a role beneath, makes this necessary, though it is well now.
+
+        `made`: it was not there before.
+        """
         return False
 
     def disrupts(self, before: State | None) -> bool:

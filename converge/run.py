@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -215,6 +216,7 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
     left = False
     try:
         for role in run.roles:
+            gc.collect()
             _apply_role(run, role, shown, report, agree)
             if run.failure:
                 break

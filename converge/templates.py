@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def render(host: Any, name: str, **values: Any) -> str:
@@ -13,15 +17,8 @@ def render(host: Any, name: str, **values: Any) -> str:
     import jinja2
 
     folder = host.root / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     try:
-        return environment.get_template(name).render(host=host, **values)
+        return _environment(folder).get_template(name).render(host=host, **values)
     except jinja2.TemplateSyntaxError as error:
         raise _broken(
             host, f"templates/{(error.filename and error.name) or name}:{error.lineno}", str(error.message)
@@ -35,6 +32,20 @@ def render(host: Any, name: str, **values: Any) -> str:
         where = _place(error, folder) or f"templates/{name}"
         said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
         raise _broken(host, where, said) from None
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
+    """One for all hosts: a template is compiled once, which takes longer than to fill it in."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _place(error: BaseException, folder: Path) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from converge.errors import Trouble
-from lab import clone
+from lab import clone, systems
 
 # What a storage host serves: ssh, http, https, dashboards, PostgreSQL, S3, its console, metrics.
 GUEST_PORTS = (22, 80, 443, 3000, 5432, 8080, 9000, 9001, 9090)
-HOST, LOOPS = "stowage.host", "stowage.loops"
+HOST, LOOPS, SYSTEM = "stowage.host", "stowage.loops", "stowage.system"
 # Debian packages that were downloaded once, for all lab hosts of all clones.
 PACKAGES, PACKAGES_AT = "stowage-lab-packages", "/var/cache/lab-packages"
+FREEZE_PATIENCE = 30
 
 
 def start(container: Any) -> None:
@@ -27,6 +29,21 @@ def start(container: Any) -> None:
         name = container.labels[HOST]
         again = f"inv lab.down --host {name}, then inv lab.up --host {name} (its drives are lost)"
         raise Trouble("the host does not start", where=name, why=error.explanation, hint=again) from None
+
+
+def freeze(container: Any) -> None:
+    """Stop all processes of a host at once. The kernel may refuse for a moment: one that waits for a disk cannot be frozen."""
+    import docker
+
+    until = time.monotonic() + FREEZE_PATIENCE
+    while True:
+        try:
+            container.pause()
+            return
+        except docker.errors.APIError as error:
+            if "unable to freeze" not in str(error.explanation) or time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 def find(client: Any, name: str) -> Any | None:
@@ -55,18 +72,27 @@ def everyones(client: Any) -> list[Any]:
 
 
 def volumes(name: str) -> dict[str, str]:
-    """The volumes of one host, and where they are in it: its drives' files, its own Docker's data."""
-    return {f"{clone.identity(name)}-drives": "/lab", f"{clone.identity(name)}-docker": "/var/lib/docker"}
+    """The volumes of one host, and where they are in it: its drives' files, and what its own Docker unpacks.
+
+    An overlay, such as a container's root, takes no whiteouts. Docker keeps images in containerd from 29 on.
+    """
+    places = {"drives": "/lab", "docker": "/var/lib/docker", "containerd": "/var/lib/containerd"}
+    return {f"{clone.identity(name)}-{what}": place for what, place in places.items()}
 
 
-def create(client: Any, name: str, image: str, ports: Mapping[int, int], loops: list[int]) -> Any:
+def system(container: Any) -> str:
+    """A row of lab/systems.py; hosts from before there were several have the first."""
+    return str(container.labels.get(SYSTEM, systems.DEFAULT))
+
+
+def create(client: Any, name: str, system: str, image: str, ports: Mapping[int, int], loops: list[int]) -> Any:
     identity = clone.identity(name)
     made = client.api.create_container(
         image,
         name=identity,
         hostname=name,
         environment=_environment(identity + ".", loops),
-        labels={HOST: name, LOOPS: json.dumps(loops), "stowage.checkout": str(clone.ROOT)},
+        labels={HOST: name, SYSTEM: system, LOOPS: json.dumps(loops), "stowage.checkout": str(clone.ROOT)},
         ports=list(ports),
         host_config=_machine(
             client,

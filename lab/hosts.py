@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converge.errors import Trouble
-from lab import claims, clone, containers, images, records
+from lab import claims, clone, containers, images, records, systems
 from lab.engine import ensure_engine, plainly
 from lab.progress import long_work, say
 
@@ -34,23 +34,30 @@ class LabHost:
 
 
 @plainly
-def up(name: str = "lab", cold: bool = False) -> None:
+def up(name: str = "lab", system: str = "", cold: bool = False) -> None:
     """Make a host, or start it; nothing changes when it runs. `cold` makes the images anew."""
     clone.identity(name)
     client = ensure_engine()
-    image = images.build("machine", cold)
-    container = containers.find(client, name) or _make(client, name, image)
+    container = containers.find(client, name)
+    has = containers.system(container) if container else systems.DEFAULT
+    wanted = systems.known(system or has)
+    if container and wanted != has:
+        raise Trouble(
+            f"{name} has {has}", hint=f"inv lab.down --host {name} (its drives are lost), then the same again"
+        )
+    image = images.machine(wanted, cold)
+    container = container or _make(client, name, wanted, image)
     power_on(name)
     if container.attrs["Image"] != client.images.get(image).id:
         say(f"  {name} is of an older definition; for the new one: inv lab.down --host {name}, then inv lab.up")
 
 
-def _make(client: Any, name: str, image: str) -> Any:
+def _make(client: Any, name: str, system: str, image: str) -> Any:
     with clone.locked("claims"):
         attached = claims.sweep(client, image)
         _remove_volumes(client, name)
         ports = claims.ports(client, containers.GUEST_PORTS)
-        return containers.create(client, name, image, ports, claims.loops(client, attached))
+        return containers.create(client, name, system, image, ports, claims.loops(client, attached))
 
 
 def _hand_over_keys(name: str, container: Any) -> None:
@@ -101,7 +108,7 @@ def power_cut(name: str = "lab") -> None:
     client = ensure_engine()
     container = containers.need(client, name)
     loops = json.loads(container.labels[containers.LOOPS])
-    container.pause()
+    containers.freeze(container)
     try:
         image, process_view = container.attrs["Image"], f"container:{container.id}"
         containers.firmware(client, image, "fail", *map(str, loops), pid_mode=process_view)
@@ -116,13 +123,20 @@ def down(name: str = "lab") -> bool:
     container = containers.find(client, name)
     port = claims.published(container)[22] if container else None
     with clone.locked("claims"):
+        image = container.attrs["Image"] if container else _any_machine(client)
         if container:
             container.remove(force=True, v=True)
-        if machines := client.images.list(images.MACHINE):
-            claims.sweep(client, machines[0].id)
+        if image:
+            claims.sweep(client, image)
         _remove_volumes(client, name)
     records.forget(name, port)
     return container is not None
+
+
+def _any_machine(client: Any) -> str:
+    """An image with the firmware, where the lab ever made one."""
+    found = client.images.list(filters={"reference": [images.MACHINE, f"{images.MACHINE}-*"]})
+    return str(found[0].id) if found else ""
 
 
 @plainly
@@ -171,7 +185,7 @@ def record(name: str, container: Any) -> None:
     """Write how to reach a host and which devices its drives have now."""
     ports = claims.published(container)
     devices = [line.split(" ")[1] for line in _said(container, "/sbin/firmware", "drives").splitlines()]
-    records.write_host(name, ports, records.ssh_key(name)[0], devices)
+    records.write_host(name, containers.system(container), ports, records.ssh_key(name)[0], devices)
     records.trust(ports[22], _said(container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
 
 

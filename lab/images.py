@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from converge.errors import Trouble
-from lab import clone, programs, rootfs
+from lab import clone, programs, rootfs, systems
 from lab.engine import ensure_engine, plainly
 from lab.programs import Program
 from lab.progress import long_work
@@ -34,6 +34,18 @@ class Recipe:
     folder: str
     takes: str = "under a minute"
     programs: tuple[Program, ...] = ()
+    base: str = ""  # a recipe; the bare Debian 13 where none is named
+    system: str = ""  # a row of lab/systems.py
+
+    @property
+    def mirrors(self) -> str:
+        return " and ".join(
+            dict.fromkeys(systems.SYSTEMS[name].mirror for name in (systems.DEFAULT, self.system) if name)
+        )
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        return systems.SYSTEMS[self.system].build_arguments if self.system else {}
 
 
 # The last commit of upstream's server; the last release with the whole console; the client.
@@ -41,10 +53,21 @@ MINIO = Program("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a
 MINIO_CONSOLE = Program("minio", "github.com/minio/minio", "v0.0.0-20250422221226-0d7408fc9969", "3-6 minutes")
 MC = Program("mc", "github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9", "1-2 minutes")
 
+
+def _machines() -> Iterator[Recipe]:
+    """A machine of each system, and what those are made from that are not the lab's own."""
+    yield Recipe("machine", MACHINE, "machine", system=systems.DEFAULT)
+    for name, system in systems.SYSTEMS.items():
+        if name != systems.DEFAULT:
+            base = f"base-{name}"
+            yield Recipe(base, f"stowage-lab/base:{system.suite}", "bootstrap", "1-2 minutes", system=name)
+            yield Recipe(f"machine-{name}", f"{MACHINE}-{name}", "machine", base=base, system=name)
+
+
 RECIPES = {
     one.name: one
     for one in (
-        Recipe("machine", MACHINE, "machine"),
+        *_machines(),
         Recipe("minio", f"stowage-lab/minio:{MINIO.release}", "services/minio", programs=(MINIO, MC)),
         # For tests of upgrades and of single sign-on only: it has known holes.
         Recipe(
@@ -60,26 +83,32 @@ RECIPES = {
 }
 
 
+def machine(system: str, cold: bool = False) -> str:
+    """The tag of the image of a machine with that system."""
+    return build("machine" if system == systems.DEFAULT else f"machine-{system}", cold)
+
+
 @plainly
 def build(service: str, cold: bool = False) -> str:
     """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
     if service not in RECIPES:
-        known = ", ".join(RECIPES)
+        known = ", ".join(one.name for one in RECIPES.values() if not one.system)
         raise Trouble(f"the lab cannot build {service!r}", why=f"it knows {known}", hint="a row in lab/images.py")
     recipe, client = RECIPES[service], ensure_engine()
+    base = build(recipe.base, cold) if recipe.base else rootfs.TAG
     with clone.locked("build"):
-        definition = _definition(recipe, rootfs.ensure(client, cold))
+        definition = _definition(recipe, client.images.get(base).id if recipe.base else rootfs.ensure(client, cold))
         tag = recipe.image if ":" in recipe.image else f"{recipe.image}:{definition}"
         if cold or not client.images.list(tag, filters={"label": f"{DEFINITION}={definition}"}):
             architecture = client.version()["Arch"]
             with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
-                _docker_build(client, recipe, tag, definition, context, cold)
+                _docker_build(client, recipe, base, tag, definition, context, cold)
     return tag
 
 
 def _definition(recipe: Recipe, base: str) -> str:
     """A hash of all that an image is made from."""
-    digest = hashlib.sha256(f"{base} {recipe.programs}".encode())
+    digest = hashlib.sha256(f"{base} {recipe.programs}{''.join(recipe.arguments.values())}".encode())
     for path in sorted((HERE / recipe.folder).iterdir()):
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
@@ -99,7 +128,9 @@ def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
         yield packed
 
 
-def _docker_build(client: Any, recipe: Recipe, tag: str, definition: str, context: IO[bytes], cold: bool) -> None:
+def _docker_build(
+    client: Any, recipe: Recipe, base: str, tag: str, definition: str, context: IO[bytes], cold: bool
+) -> None:
     said: list[str] = []
     before = client.images.list(recipe.image)
     with long_work(f"building {tag}", recipe.takes) as work:
@@ -107,7 +138,7 @@ def _docker_build(client: Any, recipe: Recipe, tag: str, definition: str, contex
             fileobj=context,
             custom_context=True,
             tag=tag,
-            buildargs={"BASE": rootfs.TAG},
+            buildargs={"BASE": base, **recipe.arguments},
             labels={DEFINITION: definition},
             nocache=cold,
             rm=True,
@@ -119,7 +150,7 @@ def _docker_build(client: Any, recipe: Recipe, tag: str, definition: str, contex
             work.note(line)
             if "error" in event:
                 why = "".join(said[-12:]).strip()
-                raise Trouble(f"building {tag} failed", why=why, hint="the Engine needs deb.debian.org for this")
+                raise Trouble(f"building {tag} failed", why=why, hint=f"the Engine needs {recipe.mirrors}")
     _forget(client, before, tag)
 
 

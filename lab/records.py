@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lab.clone import INVENTORY
 from runbook.age import identity
+from runbook.host_file import docker_of
 
 ALPHABET = string.ascii_letters + string.digits
 
@@ -43,12 +44,12 @@ def ssh_key(name: str) -> tuple[Path, str]:
     return path, path.with_name("ssh_key.pub").read_text()
 
 
-def write_host(name: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> None:
-    """The host_vars file: how to connect, and which drives there are."""
-    _write(_host_file(name), host_vars(name, ports, key, drives))
+def write_host(name: str, system: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> None:
+    """The host_vars file: how to connect, which drives there are, and what the system needs to be told."""
+    _write(_host_file(name), host_vars(name, system, ports, key, drives))
 
 
-def host_vars(name: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> str:
+def host_vars(name: str, system: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> str:
     others = ", ".join(f"{guest} on 127.0.0.1:{port}" for guest, port in ports.items() if guest not in (22, 9000, 9001))
     lines = [
         f"# Written by `inv lab.up` for this clone; `inv lab.down --host {name}` removes it.",
@@ -62,6 +63,7 @@ def host_vars(name: str, ports: Mapping[int, int], key: Path, drives: list[str])
     ]
     for number, device in enumerate(drives, start=1):
         lines.append(f"  - {{device: /dev/{device}, label: drive{number}, path: /mnt/drive{number}}}")
+    lines += docker_of(system.replace("-", " "))
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from converge import cli
-from lab import drives, hosts, images
+from converge.errors import Trouble
+from lab.systems import DEFAULT, SYSTEMS
 
 # Typed here, for what an Invoke task returns has no type.
 command: Callable[..., Callable[[Callable[..., None]], Any]] = cli.command
@@ -15,10 +16,22 @@ HOST = {"host": "name of the lab host"}
 DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 
 
-@command(help=HOST | {"cold": "make the images anew, as on a machine that never had a lab"})
-def up(c: Any, host: str = "lab", cold: bool = False) -> None:
+@command(
+    help=HOST
+    | {
+        "system": f"{', '.join(SYSTEMS)}; for a new host, default {DEFAULT}",
+        "cold": "make the images anew, as on a machine that never had a lab",
+    }
+)
+def up(c: Any, host: str = "lab", system: str = "", cold: bool = False) -> None:
     """Make and start a throwaway host, with four blank drives, and build the images that it will run."""
-    hosts.up(host, cold)
+    from converge.inventory import names
+    from lab import hosts, images
+
+    if host not in names(cli.ROOT)[0]:
+        why = "the lab's hosts stand beside lab in inventory/hosts.yml"
+        raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
+    hosts.up(host, system, cold)
     for service in _services(host):
         images.build(service, cold)
     ports = hosts.published(host)
@@ -37,12 +50,16 @@ def _services(host: str) -> list[str]:
 @command(help=HOST)
 def down(c: Any, host: str = "lab") -> None:
     """Remove a throwaway host and its drives."""
+    from lab import hosts
+
     print(f"{host} is gone, with its drives" if hosts.down(host) else f"there was no {host}")
 
 
 @command()
 def status(c: Any) -> None:
     """List this clone's lab hosts, their ports and drives."""
+    from lab import hosts
+
     found = hosts.status()
     for one in found:
         print(one.line())
@@ -53,12 +70,16 @@ def status(c: Any) -> None:
 @command(help=HOST)
 def reboot(c: Any, host: str = "lab") -> None:
     """Reboot a lab host and wait until it is back."""
+    from lab import hosts
+
     print(f"{host} is back after {hosts.reboot(host)} s")
 
 
 @command(help=HOST)
 def power_cut(c: Any, host: str = "lab") -> None:
     """Pull the plug of a lab host; `inv lab.up` switches it on again."""
+    from lab import hosts
+
     hosts.power_cut(host)
     print(f"{host} is off; on again: inv lab.up --host {host}")
 
@@ -66,23 +87,31 @@ def power_cut(c: Any, host: str = "lab") -> None:
 @command(help=DRIVE)
 def pull_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Let a drive die: EIO at once, then it is gone."""
+    from lab import drives
+
     print(f"drive {drive} of {host} was pulled ({drives.pull_drive(host, drives.number(drive))} is gone)")
 
 
 @command(help=DRIVE)
 def insert_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Put a new blank drive into an empty bay."""
+    from lab import drives
+
     print(f"a blank drive {drive} is in {host}: /dev/{drives.insert_drive(host, drives.number(drive))}")
 
 
 @command(help=DRIVE)
 def put_back_drive(c: Any, drive: str, host: str = "lab") -> None:
     """Put a pulled drive back, with all that is on it."""
+    from lab import drives
+
     print(f"drive {drive} is back in {host}: /dev/{drives.put_back_drive(host, drives.number(drive))}")
 
 
 @command(help=HOST | {"one": "a drive", "other": "another drive"})
 def swap_drives(c: Any, one: str, other: str, host: str = "lab") -> None:
     """Swap two drives; their kernel names change at the next reboot."""
+    from lab import drives
+
     drives.swap_drives(host, drives.number(one), drives.number(other))
     print(f"drives {one} and {other} of {host} are swapped from the next reboot on: inv lab.reboot --host {host}")

@@ -143,7 +143,9 @@ def _target(host: Any, one: Any) -> dict[str, Any]:
         return f"{SECRETS}/{one.name}-{key}"
 
     if one.kind == "path":
-        return {"kind": "path", "name": one.name, "path": one.path, "not_on": [FOLDER, STATE]}
+        server = host.settings.postgres
+        elsewhere = [FOLDER, STATE, *([server.data] if server else [])]
+        return {"kind": "path", "name": one.name, "path": one.path, "not_on": elsewhere}
     if one.kind == "sftp":
         told = {key: getattr(one, key) for key in ("host", "port", "user", "host_key", "path")}
         return {"kind": "sftp", "name": one.name, "key_file": secret("key"), **told}

@@ -78,7 +78,7 @@ class Backup(Section):
     schedule: Calendar = "*-*-* 02:00:00"
     fresh_hours: int = Field(default=26, ge=1, description="older than this, a backup is missing: inv status says so")
     keep_days: int = Field(default=30, ge=1, le=36500)
-    staging: AbsolutePath = Field(default="/var/lib/stowage/staging", description="holds one dump at a time, in clear")
+    staging: AbsolutePath = Field(default="/var/lib/stowage/staging", description="holds the dumps of a run, in clear")
     memory: Size = "2GiB"
     jobs: int = Field(default=2, ge=1, le=64, description="sessions of pg_dump and pg_restore")
     uploads: int = Field(default=2, ge=1, le=32, description="parts of 64 MiB on their way at a time")

@@ -35,10 +35,6 @@ class Gone(Resource):
         return None
 
     @classmethod
-    def probe(cls, wanted: Sequence[Gone]) -> str:
-        return ":"
-
-    @classmethod
     def shares(cls, wanted: Sequence[Gone]) -> Shares:
         return wanted[0].server.shares(*(f"{one.was.removeprefix('pg-')} {one.called}" for one in wanted))
 

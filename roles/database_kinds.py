@@ -41,10 +41,6 @@ class User(Resource):
         }
 
     @classmethod
-    def probe(cls, wanted: Sequence[User]) -> str:
-        return ":"
-
-    @classmethod
     def shares(cls, wanted: Sequence[User]) -> Shares:
         return wanted[0].server.shares(*(f"user {one.user}" for one in wanted))
 
@@ -115,10 +111,6 @@ class Database(Resource):
         return state | ({"locale": self.locale} if self.locale else {})
 
     @classmethod
-    def probe(cls, wanted: Sequence[Database]) -> str:
-        return ":"
-
-    @classmethod
     def shares(cls, wanted: Sequence[Database]) -> Shares:
         return wanted[0].server.shares(*(f"database {one.database}" for one in wanted))
 
@@ -167,10 +159,6 @@ class Extension(Resource):
 
     def desired(self) -> State:
         return {"version": OWN}
-
-    @classmethod
-    def probe(cls, wanted: Sequence[Extension]) -> str:
-        return ":"
 
     @classmethod
     def shares(cls, wanted: Sequence[Extension]) -> Shares:

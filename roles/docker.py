@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,25 @@ from converge.resources.file import File
 from converge.resources.fresh import FreshUnit
 from converge.resources.jsonfile import JsonKeys
 from converge.resources.package import Packages
+from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
 DAEMON = "/etc/docker/daemon.json"
+# What the settings must say where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu calls it otherwise.
+FITTING: dict[str, dict[str, Any]] = {
+    "debian 12": {
+        "source": "docker",
+        "repository": "https://download.docker.com/linux/debian",
+        "suite": "bookworm",
+        "repository_key": "inventory/docker.asc",
+    },
+    "ubuntu 24.04": {"packages": ["docker.io", "docker-compose-v2", "iptables"]},
+    "ubuntu 26.04": {"packages": ["docker.io", "docker-compose-v2", "iptables"]},
+}
+
+
+SUITES = {"debian 12": "bookworm", "debian 13": "trixie", "ubuntu 24.04": "noble", "ubuntu 26.04": "resolute"}
 
 
 @role(needs=("base",))
@@ -32,7 +48,15 @@ def docker(host: Any) -> Wanted:
 
 
 def _from_distribution(packages: list[str]) -> Chain:
-    return in_order(Packages("docker", tuple(packages)))
+    installed = Packages("docker", tuple(packages))
+    if "docker-compose" not in packages:
+        return in_order(installed)
+    instead = {
+        system: f"in the host's file, as `inv host.add` writes it: docker: {json.dumps(settings)}"
+        for system, settings in FITTING.items()
+    }
+    why = "has no compose v2 in its package docker-compose, unlike debian 13"
+    return in_order(System(("debian 13",), "docker-compose", why, instead), installed)
 
 
 def _from_docker(host: Any) -> Chain:
@@ -45,10 +69,18 @@ def _from_docker(host: Any) -> Chain:
             where=host.name,
             why=f"docker.repository_key: {settings.repository_key}: {error.strerror}",
             untouched="nothing was changed",
-            hint="put the key there, or use docker.source: distribution",
+            hint=f"curl -fsSL {settings.repository}/gpg -o {settings.repository_key}",
         ) from None
+    # Packages of another system may install, and break later. A suite of somebody's own is his own business.
+    fits = tuple(name for name, suite in SUITES.items() if suite == settings.suite) or tuple(SUITES)
     sources = f"Types: deb\nURIs: {settings.repository}\nSuites: {settings.suite}\nComponents: stable\nSigned-By: /etc/apt/keyrings/docker.asc\n"
+    instead = {
+        name: f"in the host's file: docker: {{suite: {suite}, repository: https://download.docker.com/linux/{name.split()[0]}}}"
+        for name, suite in SUITES.items()
+    }
+    why = f"is not the system whose packages docker.suite names: {settings.suite}"
     return in_order(
+        System(fits, "docker-suite", why, instead),
         File("/etc/apt/keyrings/docker.asc", key),
         File("/etc/apt/sources.list.d/docker.sources", sources),
         Packages("docker", ("docker-ce", "docker-ce-cli", "containerd.io", "docker-compose-plugin")),

@@ -33,7 +33,8 @@ BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/log
 class Section(BaseModel):
     """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True)
+    # Only the whole is ever asked to validate: a validator for each part is built when somebody does.
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, defer_build=True)
 
 
 def matches(pattern: str, said: str) -> AfterValidator:
@@ -134,7 +135,8 @@ Line = Annotated[
 ]
 LocalFile = Annotated[Line, matches(r"[^-].*", "the path of a file on this machine; it does not begin with -")]
 Url = Annotated[
-    str, matches(r"(https?|file)://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux")
+    str,
+    matches(r"(https?|file)://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux/debian"),
 ]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
 KernelSetting = Annotated[

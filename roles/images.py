@@ -48,6 +48,8 @@ class LocalImage:
     def _to_have_it(self) -> str:
         if self.reference.startswith("stowage-lab/"):
             return "inv lab.up"
+        if self.reference.startswith("stowage-worker:"):
+            return f"docker build -t {self.reference} --build-arg BASE=debian:trixie-slim lab/services/worker"
         return f"name {REPLACEMENT} instead" if is_dead(self.reference) else f"docker pull {self.reference}"
 
     def _missing(self, why: str, hint: str) -> Trouble:

@@ -66,6 +66,7 @@ def nginx(host: Any) -> Wanted:
             "nginx",
             (CONFIG, *(one.path for one in certificates)),
             ("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
+            retired="worker process is shutting down",
         ),
         Answers(
             "nginx",

@@ -185,7 +185,7 @@ class Ready(Resource):
         answers = "no" if isinstance(told, Unknown) else "yes"
         return [{"answers": answers, "proven": proven, "recorded": recorded}] * len(wanted)
 
-    def undone_by(self, other: Resource) -> bool:
+    def undone_by(self, other: Resource, made: bool) -> bool:
         return isinstance(other, Project)
 
     def note(self, before: State | None) -> str:

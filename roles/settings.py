@@ -74,7 +74,7 @@ class DockerSettings(Section):
         description="used with source: distribution; on Ubuntu docker.io and docker-compose-v2",
     )
     suite: CodeName = Field(default="trixie", description="the repository's suite: the code name of the host's system")
-    repository: Url = Field(default="https://download.docker.com/linux", description="used with source: docker")
+    repository: Url = Field(default="https://download.docker.com/linux/debian", description="used with source: docker")
     repository_key: LocalFile | None = Field(
         default=None, description="file with the repository's signing key (ASCII armour); needed with source: docker"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from typing import Any
@@ -24,15 +25,17 @@ for link in /dev/disk/by-id/*; do [ -e "$link" ] && printf '%s %s\\n' "$(readlin
 
 
 def disks(host: Any) -> list[dict[str, str]]:
-    """Every whole disk of a host: kernel name, by-id name, size, serial, and what it holds."""
+    """Every whole disk of a host: kernel name, by-id name, size, serial, what it holds, and which drive of the inventory it is."""
     import shlex
 
+    named = [sh('printf "%s %s\\n" "$(readlink -f -- {})" {}', one.device, one.label) for one in host.settings.drives]
     link = connect(host.target)
     try:
-        _, out, _ = link.send(_LIST, iter(()))
+        _, out, _ = link.send("\n".join([_LIST, "echo --", *named]), iter(()))
     finally:
         link.close()
-    table, _, ids = out.decode(errors="replace").partition("--\n")
+    table, ids, wanted = out.decode(errors="replace").split("--\n")
+    drives = dict(line.split(" ", 1) for line in wanted.splitlines())
     names: dict[str, str] = {}
     for line in ids.splitlines():
         device, _, name = line.partition(" ")
@@ -40,7 +43,8 @@ def disks(host: Any) -> list[dict[str, str]]:
             names[device] = name
     found = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines()]
     return [
-        {key.lower(): value for key, value in one.items()} | {"by_id": names.get(f"/dev/{one['NAME']}", "")}
+        {key.lower(): value for key, value in one.items()}
+        | {"by_id": names.get(f"/dev/{one['NAME']}", ""), "drive": drives.get(f"/dev/{one['NAME']}", "")}
         for one in found
         if one["TYPE"] in ("disk", "loop")
     ]
@@ -48,17 +52,15 @@ def disks(host: Any) -> list[dict[str, str]]:
 
 def show(host: Any, as_json: bool) -> None:
     """Print the disks of a host and which of them the inventory names."""
-    wanted = {drive.device: drive.label for drive in host.settings.drives}
     found = disks(host)
     if as_json:
         print(json.dumps({"host": host.name, "drives": found}))
         return
     print(f"{host.name}:")
     for one in found:
-        label = wanted.get(one["by_id"]) or wanted.get(f"/dev/{one['name']}") or "-"
         holds = f"{one['fstype']} {one['label']}".strip() or "blank or unknown"
         print(
-            f"  {label:8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}"
+            f"  {one['drive'] or '-':8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}"
         )
 
 
@@ -106,21 +108,18 @@ def replace(host: Any, label: str, yes: bool, command: str) -> None:
 
 
 def _may_be_replaced(host: Any, label: str) -> None:
-    """The cluster's own word that it can do without this drive's node."""
+    """The cluster's own word that it can do without this drive's node, and no other is away."""
     from runbook.status import of_host
 
     status = of_host(host, [])
-    named = next((one for one in status.drives if one.label == label), None)
-    others = [one.label for one in status.drives if one.label != label and one.healing]
-    if named and not named.problem:  # it still serves: without it, no other may be away
-        others += [one.label for one in status.drives if one.label != label and one.problem]
+    others = [one.label for one in status.drives if one.label != label and (one.healing or one.problem)]
     if others:
         raise Trouble(
             f"{label} cannot be replaced now",
             where=host.name,
-            why=f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} away or healing: two at once would lose data",
+            why=f"{' and '.join(others)} {'is' if len(others) == 1 else 'are'} away or healing: one at a time",
             untouched="nothing was changed",
-            hint=f"inv status --host {host.name}",
+            hint=f"inv status --host {host.name}; when both are dead: docs/runbook.md, Two drives are dead",
             code=REFUSED,
         )
 
@@ -157,6 +156,7 @@ def follow_healing(host: Any) -> None:
                     f"  waiting: {', '.join(str(one.get('state')) for one in bad)}, {time.monotonic() - begun:.0f} s",
                     flush=True,
                 )
+            gc.collect()
             time.sleep(5)
     finally:
         link.close()

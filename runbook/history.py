@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from converge.cli import agreed
@@ -23,15 +25,23 @@ def _root(host: Any, script: str) -> str:
     return out.decode(errors="replace")
 
 
+def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
 def history(host: Any, lines: int, as_json: bool) -> None:
     """Print the host's audit lines, the newest last."""
     told = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
+    events = list(_events(told))
     if as_json:
-        print(json.dumps({"host": host.name, "history": [json.loads(line) for line in told]}))
+        print(json.dumps({"host": host.name, "history": events}))
         return
     if not told:
         print(f"{host.name}: nothing was deployed yet")
-    events = [json.loads(line) for line in told]
+    if len(events) < len(told):
+        print(f"{host.name}: {len(told) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
     for one, after in zip(events, [*events[1:], None], strict=True):
         ended = one.get("result")
         if not ended and after and after.get("result"):

@@ -8,6 +8,7 @@ import re
 import yaml
 
 from converge.ssh import Target
+from roles.docker import FITTING
 from runbook.found import GIB, Found, human
 
 
@@ -21,7 +22,7 @@ def host_file(target: Target, sudo_password: dict[str, str], found: Found, roles
         *([f"ansible_ssh_private_key_file: {_value(target.key_file)}"] if target.key_file else []),
         *([f"ansible_become_password: {_mapping(sudo_password)}"] if sudo_password else []),
         *_drives(found),
-        *(_docker(found.system) if "docker" in roles else []),
+        *(docker_of(found.system) if "docker" in roles else []),
         *(_minio(target.name, found) if "minio" in roles else []),
         *(_nginx(found.address) if "nginx" in roles else []),
     ]
@@ -37,21 +38,16 @@ def _drives(found: Found) -> list[str]:
     return head + drives + [f"# not offered: {one.link} ({one.facts}): {one.holds}" for one in found.disks if one.holds]
 
 
-def _docker(system: str) -> list[str]:
-    if system.startswith("ubuntu"):
-        return ["", "docker:", "  packages: [docker.io, docker-compose-v2, iptables]"]
-    if system != "debian 12":
+def docker_of(system: str) -> list[str]:
+    """The settings of Docker, where those of Debian 13 do not fit a system."""
+    if system not in FITTING:
         return []
-    return [
-        "",
-        "docker:",
-        "  # Debian 12 has no compose v2, so Docker's own repository. Its key, on this machine:",
-        "  # curl -fsSL https://download.docker.com/linux/debian/gpg -o inventory/docker.asc",
-        "  source: docker",
-        "  repository: https://download.docker.com/linux/debian",
-        "  suite: bookworm",
-        "  repository_key: inventory/docker.asc",
+    comment = [
+        "# Debian 12 has no compose v2, so Docker's own repository. Its key, on this machine:",
+        "# curl -fsSL https://download.docker.com/linux/debian/gpg -o inventory/docker.asc",
     ]
+    settings = [f"  {key}: {json.dumps(value)}" for key, value in FITTING[system].items()]
+    return ["", *(comment if system == "debian 12" else []), "docker:", *settings]
 
 
 def _minio(name: str, found: Found) -> list[str]:

@@ -45,7 +45,8 @@ def restore(
         _taken_back(host, request.get("local") or request.get("folder") or "")
         raise
     end(host, watch(host, run))
-    if found["databases"]:
+    # A restore that replaced nothing has nothing to swap back.
+    if any(one["replaces"] is not None for one in found["databases"]):
         print(f"  undo with: inv restore.undo --host {host.name}")
 
 
@@ -59,6 +60,8 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
             f" read from {found['from']}"
         )
+    for line in found["warnings"]:
+        print(f"  warning: {line}")
     for one in found["databases"]:
         rows = f", {one['rows']} rows" if one["rows"] is not None else ""
         if one["replaces"] is None:
@@ -66,9 +69,7 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             continue
         print(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
         if found["set"] != "local":
-            print(
-                f"      changes since {found['created'][:16].replace('T', ' ')} UTC leave it; it is kept as {one['kept']}"
-            )
+            print(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
         if one["sessions"]:
             print(f"      {one['sessions']} sessions are cut at the swap")
     if "files" in found:
@@ -87,6 +88,10 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             "end these, then the same again",
             code=REFUSED,
         )
+
+
+def _moment(at: str) -> str:
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def _set_handed_over(host: Any, path: Path, stack: str) -> dict[str, Any]:
@@ -178,8 +183,12 @@ def _taken_back(host: Any, there: str) -> None:
 
 def undo(host: Any, yes: bool, said: str) -> None:
     """Swaps back what the last restore replaced."""
-    agreed(f"Swap back what the last restore replaced on {host.name}? Type its name: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, {"do": "undo"}, said)))
+    found = runs.ask(host, {"ask": "undo"})
+    print(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
+    for one in found["databases"]:
+        print(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
+    agreed(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "undo", "of": found["run"]}, said)))
 
 
 def cleanup(host: Any, yes: bool, said: str) -> None:
@@ -190,9 +199,7 @@ def cleanup(host: Any, yes: bool, said: str) -> None:
         print(f"{host.name}: nothing is kept from restores")
         return
     for one in found:
-        print(
-            f"  - {one['name']}  {human(one['bytes'])}, since the restore of {one['restored'][:16].replace('T', ' ')} UTC"
-        )
+        print(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
     for path in told["configuration"]:
         print(f"  - {path}  files of a set's configuration, laid beside")
     agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble
+from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble, for_host
 from converge.root_shell import holder
 from converge.shell import quote
 from converge.ssh import connect
@@ -32,9 +32,20 @@ WORDS = {
     30: "the check failed",
     40: "refused, nothing was touched",
     41: "the restore failed; the live databases are as they were",
-    42: "the databases were swapped, and something is wrong after it",
+    42: "the live databases were touched, and something is wrong after it",
     130: "stopped",
 }
+# A run that ended without a word, by the step that it had begun last: its code, what may be, and what to type.
+_LOADING = (41, "what it had loaded beside them goes with the next run", "inv backup, or the same restore again")
+_SWAPPING = (
+    42,
+    "databases may still be closed, and what depends on them stopped",
+    "inv backup: any next run of a backup, a restore or a cleanup puts this right before it begins",
+)
+CUT = dict.fromkeys(("fetch", "roles", "load", "compare"), _LOADING)
+CUT |= dict.fromkeys(("stop", "swap", "health", "start", "undo"), _SWAPPING)
+CUT["publish"] = (21, "", "inv backup.list, then inv backup")
+CUT["retention"] = (22, "the next run removes what is too old", "inv backup.list")
 # Nothing of a unit that has ended is lost: the journal is read to its end after the unit was seen to be over.
 _FOLLOW = """
 journal={runs}/{run}/journal.jsonl
@@ -99,12 +110,14 @@ def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[
     """Shows the journal of a run as it grows; gives its last event. Ctrl-C ends the view, not the run."""
     link = connect(host.target)
     last: dict[str, Any] = {}
+    step = ""
     pipe = link.shell(_FOLLOW.format(runs=RUNS, run=run))
     try:
         pipe.close_stdin()
         while raw := pipe.readline(None):
             with suppress(ValueError):
                 last = json.loads(raw)
+                step = last["step"] if last.get("event") == "begin" else step
                 show(last)
         if pipe.exit_status() == 66:
             raise Trouble(f"there is no run {run}", host.name, hint=f"inv backup.list --host {host.name}")
@@ -123,8 +136,18 @@ def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[
     finally:
         link.close()
     if last.get("event") != "end":
-        return {"event": "end", "code": 20, "what": "the run was killed, or the host went down", "dead": {}}
+        return cut(step)
     return last
+
+
+def cut(step: str) -> dict[str, Any]:
+    """The end of a run that was killed in a step. Of a restore nobody may believe that nothing was touched."""
+    code, why, hint = CUT.get(step, (20, "", ""))
+    end = {"event": "end", "code": code, "why": why, "hint": hint, "dead": {}}
+    end["what"] = "the run was killed, or the host went down"
+    if step == "publish":
+        end["untouched"] = "a target that has the set's manifest has it whole; there may be none"
+    return end
 
 
 def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +175,7 @@ def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
             where=host.name,
             why=failed["why"],
             untouched="nothing was changed",
-            hint=_hint(host, failed["hint"]),
+            hint=for_host(failed["hint"], host.name),
             code=CODES.get(failed["code"], ERROR),
         )
     return found
@@ -184,11 +207,7 @@ def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
         end.get("what") or WORDS.get(code, "the run failed"),
         where=host.name,
         why="\n".join(part for part in (end.get("why", ""), dead) if part),
-        untouched=WORDS.get(code, ""),
-        hint=_hint(host, end.get("hint", "")) or f"inv backup.attach --host {host.name}",
+        untouched=end.get("untouched") or WORDS.get(code, ""),
+        hint=for_host(end.get("hint", ""), host.name) or f"inv backup.attach --host {host.name}",
         code=CODES.get(code, code),
     )
-
-
-def _hint(host: Any, hint: str) -> str:
-    return f"{hint} --host {host.name}" if hint.startswith("inv ") and "--host" not in hint else hint

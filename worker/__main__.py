@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     do, faulty = DOES[job.request["do"]]
     failure: Failed | None = None
     try:
+        # A check has to work with a dead PostgreSQL as well, and touches nothing that is live.
         if job.request["do"] != "verify":
             records.recover(job)
         code = do(job)

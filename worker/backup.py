@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +20,16 @@ from worker import configuration, containers, finish, postgres, retention, sets,
 from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
+from worker.targets import Target
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
-# What is in it, and whether all of it can be read.
-CHECK = 'pg_restore -l "$1" && exec pg_restore -f /dev/null "$1"'
+# What is in it, where its sequences are, and whether all of it can be read.
+CHECK = """pg_restore -l "$1" && pg_restore -l "$1" | grep ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1" &&
+exec pg_restore -f /dev/null "$1"
+"""
+ATTEMPTS = 3
+# What a session of pg_dump says when it comes too late for its leader's lock.
+NO_LOCK = "could not obtain lock on relation"
 COMPONENTS = ("postgres", "config")
 GLOBALS, ROLES = "pg/globals.sql", "pg/roles.json"
 SKEW = timedelta(seconds=60)
@@ -82,14 +90,9 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     _on_each(job, lambda target: target.probe())
     _on_each(job, lambda target: target.check_rules(), REFUSED)
-    taken = bool(job.request.get("take_over"))
-    for target in job.alive:
-        sets.claim(target, job.stack, job.keys, job.config["host"], taken)
-        for one in target.silent():
-            job.journal.say(f"{target.name}: {one} does not answer; the others do")
+    last = _claimed(job)
     if job.config["single_copy"]:
         job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
-    last = sets.latest(one for target in job.alive for one in sets.list_sets(target, job.stack, job.keys))
     previous = last.manifest if last else None
     if previous and previous.created > datetime.now(UTC) + SKEW:
         raise Failed(REFUSED, "the clock is behind the newest set", f"{previous.id} is from the future", "timedatectl")
@@ -99,20 +102,44 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()",
                 (postgres.WORKER,),
             )
-            biggest = max((one["bytes"] for one in postgres.databases(session)), default=0)
+            sizes = {one["name"]: one["bytes"] for one in postgres.databases(session) if one["open"]}
+            most = max((sum(sizes[name] for name in group) for group in _groups(sizes)), default=0)
             ours = str(session.info.server_version // 10000)
         theirs = job.tools(REFUSED).call("version", "pg_dump", "--version", network=False).split()[2].split(".")[0]
         if ours != theirs:
             raise Failed(REFUSED, f"PostgreSQL is {ours}, the tools of its image are {theirs}", hint="inv deploy")
         free = shutil.disk_usage(job.staging).free
-        if free < biggest:
+        if free < most:
             raise Failed(
                 REFUSED,
-                "there is no room to stage the largest database",
-                f"it has {biggest} bytes, {job.config['staging']} has {free} free",
+                "there is no room to stage the largest databases",
+                f"those that are dumped at once have {most} bytes, {job.config['staging']} has {free} free",
                 "set backup.staging to a directory on a larger filesystem",
             )
     return previous
+
+
+def _claimed(job: Job) -> sets.Summary | None:
+    """The newest set of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
+    taken, newest, refused = bool(job.request.get("take_over")), list[sets.Summary](), list[Failed]()
+
+    def claim(target: Target) -> None:
+        try:
+            sets.claim(target, job.stack, job.keys, job.config["host"], taken)
+        except Failed as error:
+            if error.code != REFUSED:
+                raise
+            refused.append(error)
+            return
+        for one in target.silent():
+            job.journal.say(f"{target.name}: {one} does not answer; the others do")
+        if last := sets.latest(sets.list_sets(target, job.stack, job.keys)):
+            newest.append(last)
+
+    _on_each(job, claim)
+    if refused:
+        raise refused[0]
+    return sets.latest(newest)
 
 
 def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row, dict[str, Row]]:
@@ -128,7 +155,7 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row,
         snapshots = {name: postgres.snapshot(job.server, name) for name in catalog}
         job.journal.say(f"{len(snapshots)} databases as they are now")
     try:
-        for group in _groups(catalog):
+        for group in _groups({name: one["bytes"] for name, one in catalog.items()}):
             dumps = [_Dump(job, tools, catalog[name], snapshots[name]) for name in group]
             with ThreadPoolExecutor(len(dumps)) as pool:
                 with job.journal.step("dump"):
@@ -151,12 +178,12 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row,
     return {**(told or {}), "major": job.config["postgres"]["major"]}, catalog
 
 
-def _groups(catalog: dict[str, Row]) -> Iterator[list[str]]:
+def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
     """Small databases a few at a time, for a tool takes longer to start than they to dump; the others one by one."""
-    small = [name for name, one in catalog.items() if one["bytes"] < SMALL]
+    small = [name for name, size in sizes.items() if size < SMALL]
     for at in range(0, len(small), AT_ONCE):
         yield small[at : at + AT_ONCE]
-    for name in catalog:
+    for name in sizes:
         if name not in small:
             yield [name]
 
@@ -180,11 +207,36 @@ class _Dump:
         return self.moment.name.lower()
 
     def make(self) -> None:
+        """Dumps and counts, of a later snapshot when somebody wanted a table for himself meanwhile.
+
+        What was emptied before pg_dump came to it is empty in the dump, whatever it was in the snapshot.
+        """
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._dump()
+                trouble = ", ".join(self.moment.rewritten()[:3])
+                trouble = f"{trouble} was emptied or written anew during its dump" if trouble else ""
+            except Failed as error:
+                if NO_LOCK not in error.why:
+                    raise
+                trouble = "somebody wanted a table for himself during its dump"
+            self.moment.close()
+            if not trouble:
+                return
+            said = f"{self.database['name']}: {trouble}"
+            if not left:
+                raise Failed(FAILED, said, f"{ATTEMPTS} times", "a backup.schedule at which that does not run")
+            self.job.journal.say(f"{said}: dumped again")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            time.sleep(1)
+            self.moment = postgres.snapshot(self.job.server, self.database["name"])
+
+    def _dump(self) -> None:
         told = self.job.config["postgres"]
         compress = "zstd:1" if told["major"] >= 16 else "1"
         dump = self.tools.start(
             f"dump-{self.log}",
-            *("pg_dump", "-Fd", "-j", str(told["jobs"]), "-Z", compress, "--lock-wait-timeout=60s"),
+            *("pg_dump", "-Fd", "-j", str(told["jobs"]), "-Z", compress, f"--lock-wait-timeout={postgres.PATIENCE}s"),
             *(
                 f"--snapshot={self.moment.name}",
                 "-f",
@@ -194,9 +246,12 @@ class _Dump:
             ),
         )
         try:
-            self.contents = self.moment.contents()
-        finally:
-            self.tools.finish(f"dump-{self.log}", dump)
+            self.contents = self.moment.contents(lambda: dump.poll() is None)
+        except BaseException:
+            with suppress(Failed):  # it fails for the same reason
+                self.tools.finish(f"dump-{self.log}", dump)
+            raise
+        self.tools.finish(f"dump-{self.log}", dump)
 
     def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
         """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
@@ -205,6 +260,7 @@ class _Dump:
         parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
         said = self.tools.finish(f"check-{self.log}", check)
         entries = sum(line[:1].isdigit() for line in said.splitlines())
+        self.contents["sequences"] = postgres.places(said)
         if not entries and self.contents["rows"]:
             raise Failed(
                 FAILED, f"the dump of {name} is empty", f"the database has {len(self.contents['rows'])} tables"
@@ -243,7 +299,8 @@ def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
 
 
 def _died(job: Job, name: str, error: Failed) -> None:
-    job.dead[name] = f"{error.what}: {error.why}" if error.why else error.what
+    said = f"{error.what}: {error.why}" if error.why else error.what
+    job.dead[name] = said.removeprefix(f"{name}: ")
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 
@@ -263,9 +320,9 @@ def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifes
 
 
 def _retention(job: Job) -> bool:
-    """Old sets of every target that took this one; what goes wrong here leaves the new set as it is."""
+    """Old sets of every target, also of one that was too full for this one; what goes wrong here leaves the new set as it is."""
     well = True
-    for name in [one.name for one in job.alive]:
+    for name in job.targets:
         try:
             pruner, now = job.pruner(name), datetime.now(UTC)
             decided = retention.plan(

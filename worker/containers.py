@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import FAILED, Failed
+from worker.errors import FAILED, RESTORE_FAILED, Failed
 
 LABEL = "org.stowage.backup"
 
@@ -27,6 +27,7 @@ class Tools:
     password_file: Path
     user: str
     code: int
+    options: str = ""
 
     def start(self, name: str, *argv: str, network: bool = True) -> subprocess.Popen[str]:
         """Starts a tool. Its output is kept in the staging directory's `NAME.log`, for a tool may say a lot."""
@@ -37,6 +38,7 @@ class Tools:
             *("--network", f"container:{self.container}" if network else "none", "--user", self.owner),
             *("-v", f"{self.staging}:{self.staging}", "-v", f"{self.password_file}:/run/pgpass:ro"),
             *("-e", "PGPASSFILE=/run/pgpass", "-e", "PGAPPNAME=stowage-backup", "-e", f"PGUSER={self.user}"),
+            *("-e", f"PGOPTIONS={self.options}"),
             *("-e", "PGHOST=127.0.0.1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never"),
             *("--entrypoint", argv[0], self.image, *argv[1:]),
         ]
@@ -80,10 +82,27 @@ def must(*words: str) -> str:
 
 
 def stop(names: Sequence[str]) -> None:
-    if names:
-        subprocess.run(["docker", "stop", *names], capture_output=True, check=True)
+    """Stops containers, and comes back when they are stopped, also when the run itself is being stopped."""
+    if not names:
+        return
+    stopping = subprocess.Popen(
+        ["docker", "stop", *names], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _, said = stopping.communicate()
+    except BaseException:
+        # Docker goes on with it: who started them meanwhile would find them running, and do nothing.
+        stopping.wait()
+        raise
+    if stopping.returncode:
+        raise Failed(RESTORE_FAILED, f"{', '.join(names)} cannot be stopped", said.strip()[-500:])
 
 
-def start(names: Sequence[str]) -> None:
-    if names:
-        subprocess.run(["docker", "start", *names], capture_output=True, check=True)
+def start(names: Sequence[str]) -> dict[str, str]:
+    """Starts each for itself; gives those that do not start, and why."""
+    silent = {}
+    for name in names:
+        done = subprocess.run(["docker", "start", name], text=True, capture_output=True, check=False)
+        if done.returncode:
+            silent[name] = done.stderr.strip()[-300:]
+    return silent

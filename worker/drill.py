@@ -7,15 +7,26 @@ import time
 from dataclasses import replace
 
 from worker import containers, postgres, restore, sets
-from worker.errors import VERIFY_FAILED, Failed
+from worker.errors import REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
+from worker.room import Need, must_be_there
 
 PATIENCE = 120
 
 
+def must_have_room(job: Job, manifest: sets.Manifest) -> None:
+    """The throwaway server's files lie beside the dumps; a full disk says nothing of the set."""
+    names, place = restore.all_of(manifest), job.staging
+    refusal = Failed(
+        REFUSED, "there is no room for the drill", hint="set backup.staging to a directory on a larger filesystem"
+    )
+    dumps = Need(place, restore.dump_bytes(manifest, names), "the dumps of the set")
+    must_be_there([dumps, Need(place, restore.loaded_bytes(manifest, names), "the databases")], refusal)
+
+
 def run(job: Job, manifest: sets.Manifest, source: str) -> None:
     """All databases: loaded, every count compared, every index checked against its table."""
-    names = [name for name in manifest.databases if name in restore.all_of(manifest)]
+    names = restore.all_of(manifest)
     restore.fetch(job, manifest, source, names)
     told = job.config["postgres"]
     called = f"stowage-backup-{job.run}-server"

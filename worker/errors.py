@@ -15,7 +15,7 @@ RETENTION_FAILED = 22  # published, but old sets could not be removed
 VERIFY_FAILED = 30
 RESTORE_REFUSED = 40
 RESTORE_FAILED = 41  # what is live was not touched
-SWAP_FAILED = 42  # what is live was touched, and the way back is printed
+SWAP_FAILED = 42  # what is live was touched, and what to do is printed
 INTERRUPTED = 130
 
 

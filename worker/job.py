@@ -21,7 +21,7 @@ from worker.errors import USAGE, Failed
 from worker.journal import Journal
 from worker.keys import Keys
 from worker.manifest import ID
-from worker.postgres import Server
+from worker.postgres import OPTIONS, Server
 from worker.targets import PathTarget, Target, make
 
 CONFIG = Path("/etc/stowage/backup/worker.json")
@@ -108,7 +108,15 @@ class Job:
         told = self.config["postgres"]
         passwords = self.passwords(Path(told["password_file"]).read_text().strip())
         return Tools(
-            self.run, told["image"], told["container"], told["owner"], self.staging, passwords, told["user"], code
+            self.run,
+            told["image"],
+            told["container"],
+            told["owner"],
+            self.staging,
+            passwords,
+            told["user"],
+            code,
+            OPTIONS,
         )
 
     def passwords(self, password: str) -> Path:

@@ -15,6 +15,8 @@ from typing import Any
 from worker.errors import FAILED, USAGE, Failed
 
 PROGRESS_EVERY = 1.0
+GO = "go"
+"""A file beside the journal that ends a pause."""
 
 
 class Journal:
@@ -53,7 +55,7 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Writes where the step begins and how it ends; here a test makes a run stand still, to kill it."""
+        """Writes where the step begins and how it ends; here a test makes a run stand still, until it is killed or told to go on."""
         if name not in self._steps:
             raise Failed(USAGE, f"{name} is no step of this run", why=f"there are {', '.join(sorted(self._steps))}")
         begun = time.monotonic()
@@ -61,8 +63,8 @@ class Journal:
         self._begin_progress(0)
         if name == self._pause:
             self.write("paused", step=name)
-            while True:
-                time.sleep(3600)
+            while not self.path.with_name(GO).exists():
+                time.sleep(0.1)
         try:
             yield
         except BaseException as error:

@@ -15,10 +15,10 @@ from worker.targets import Target
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to `{"ask": "list" | "show" | "diff" | "plan" | "leftovers" | "pin" | "unpin", ...}`."""
+    """The answer to `{"ask": "list" | "show" | "diff" | "plan" | "undo" | "leftovers" | "pin" | "unpin", ...}`."""
     job = Job.asked(request)
-    answers = {"list": _list, "show": _show, "diff": _diff, "plan": restore.plan, "leftovers": _leftovers}
-    return {**answers, "pin": _pin, "unpin": _unpin}[request["ask"]](job)
+    answers = {"list": _list, "show": _show, "diff": _diff, "plan": restore.plan, "undo": swap.undoable}
+    return {**answers, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[request["ask"]](job)
 
 
 def _list(job: Job) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _row(one: sets.Summary) -> dict[str, Any]:
 
 
 def _show(job: Job) -> dict[str, Any]:
-    manifest, where = restore.find(job)
+    manifest, where, _ = restore.find(job)
     databases = {
         name: {
             "owner": one["owner"],
@@ -86,7 +86,7 @@ def _show(job: Job) -> dict[str, Any]:
 
 def _diff(job: Job) -> dict[str, Any]:
     """The set against what is here now: every count of every database, and every file of the configuration."""
-    manifest, where = restore.find(job)
+    manifest, where, _ = restore.find(job)
     databases: dict[str, list[str]] = {}
     if names := restore.all_of(manifest):
         with job.server.connect() as session:
@@ -128,22 +128,23 @@ def _unpin(job: Job) -> dict[str, Any]:
 
 
 def _having(job: Job) -> list[Target]:
-    """The targets that have the set."""
-    id = job.request["set"]
-    found = [
-        target
-        for target in job.targets.values()
-        if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys))
-    ]
+    """The targets that have the set; one that is dead does not keep the others from being asked."""
+    id, found, said = job.request["set"], list[Target](), list[str]()
+    for target in job.targets.values():
+        try:
+            if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys)):
+                found.append(target)
+        except Failed as error:
+            said.append(f"{target.name}: {error.what} {error.why}".strip())
     if not found:
-        raise Failed(RESTORE_REFUSED, f"no target has the set {id}", hint="inv backup.list")
+        raise Failed(RESTORE_REFUSED, f"no target has the set {id}", "\n".join(said), "inv backup.list")
     return found
 
 
 def stream(request: dict[str, Any]) -> None:
     """A set as it lies on its target, as a tar archive on standard output; the manifest is its last member."""
     job = Job.asked(request)
-    manifest, where = restore.find(job)
+    manifest, where, _ = restore.find(job)
     target, place = job.targets[where], sets.folder(manifest.stack, manifest.id)
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
         for name in [*(one.name for one in manifest.parts), sets.MANIFEST]:

@@ -7,7 +7,9 @@ leaves the old names); settings, rights and comments of a database belong to it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from worker.errors import REFUSED, RESTORE_REFUSED, Failed
+from worker.errors import FAILED, REFUSED, RESTORE_REFUSED, Failed
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -52,19 +54,62 @@ SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, 
       'settings', to_jsonb(setconfig)) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid), '[]') AS settings
 FROM pg_database d WHERE datname <> 'template0' ORDER BY datname
 """
+# What a dump holds of a table: of one that belongs to an extension, the rows that the extension says. A materialised view is
+# made anew by a restore, and may well have other rows than it had.
 TABLES = """
-SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND (c.relkind = 'r' OR c.relispopulated) ORDER BY 1, 2
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, coalesce(x.condition, '') AS condition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN (SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition FROM pg_extension) x ON x.oid = c.oid
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) ORDER BY 1, 2
 """
-SEQUENCES = "SELECT format('%I.%I', schemaname, sequencename) AS name, last_value FROM pg_sequences ORDER BY 1"
+SEQUENCES = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_sequence_last_value(c.oid) AS last_value
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+  AND (c.oid IN (SELECT unnest(extconfig) FROM pg_extension) OR NOT EXISTS (SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) ORDER BY 1
+"""
+# A table that is truncated or written anew gets another file at once, whatever a snapshot sees.
+FILES = """
+SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, c.relname) AS name, pg_relation_filenode(c.oid)::bigint AS file
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+LOCKED = """
+SELECT count(DISTINCT relation) AS n FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.granted AND l.mode = 'AccessShareLock' AND l.relation::bigint = ANY(%s) AND a.datname = current_database()
+  AND a.application_name = %s AND a.pid <> pg_backend_pid()
+"""
+# As pg_restore writes them: the name is an identifier within a string.
+PLACES = re.compile(r"^SELECT pg_catalog\.setval\((E?)'((?:[^'\\]|''|\\.)*)', (-?\d+), (true|false)\);$", re.M | re.S)
 OBSTACLES = """
 SELECT 'prepared transaction ' || gid AS what, database FROM pg_prepared_xacts UNION ALL
 SELECT 'replication slot ' || slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
 SELECT 'subscription ' || subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 """
 LONGEST_NAME = 63
+PATIENCE = 60
+"""Seconds to wait for somebody's lock."""
 WORKER = "stowage-backup"
+# Of more weight than what a database or a role is set to; and verifiers of passwords are not for the server's log.
+OPTIONS = " ".join(
+    f"-c {one}"
+    for one in (
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+        "default_transaction_read_only=off",
+        "log_statement=none",
+        "log_min_duration_statement=-1",
+        "log_min_error_statement=panic",
+    )
+)
+# Servers that do not know one of them have nothing to set.
+NO_LIMIT = (
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
+)
 
 
 @dataclass(frozen=True)
@@ -78,19 +123,24 @@ class Server:
 
     def connect(self, database: str = "postgres", autocommit: bool = True) -> Connection:
         try:
-            return psycopg.connect(
+            session = psycopg.connect(
                 host=self.address,
                 port=self.port,
                 user=self.user,
                 password=Path(self.password_file).read_text().strip(),
                 dbname=database,
-                autocommit=autocommit,
+                autocommit=True,
                 connect_timeout=10,
                 application_name=WORKER,
+                client_encoding="utf8",
+                options=OPTIONS,
                 row_factory=dict_row,
             )
+            session.execute(NO_LIMIT)
+            session.autocommit = autocommit
         except psycopg.OperationalError as error:
             raise Failed(REFUSED, "PostgreSQL does not let the worker in", str(error).strip(), "inv status") from None
+        return session
 
 
 @dataclass
@@ -100,9 +150,32 @@ class Snapshot:
     session: Connection
     name: str
     position: str
+    files: Mapping[int, int]
 
-    def contents(self) -> Row:
-        return contents(self.session)
+    def contents(self, dumping: Callable[[], bool]) -> Row:
+        """Locks are taken once pg_dump has its own: one who wants a table for himself must not come to stand between the two."""
+        tables = self.session.execute(TABLES).fetchall()
+        oids, until = [one["oid"] for one in tables], time.monotonic() + PATIENCE + 15  # pg_dump gives up before
+        while dumping() and time.monotonic() < until:
+            held = self.session.execute(LOCKED, (oids, WORKER)).fetchone()
+            if held and held["n"] >= len(oids):
+                break
+            time.sleep(0.02)
+        if not dumping():  # it has waited already, or is done
+            self.session.execute("SET LOCAL lock_timeout = '5s'")
+        names = sql.SQL(", ").join(sql.Identifier(one["schema"], one["name"]) for one in tables)
+        try:
+            if tables:
+                self.session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
+            return contents(self.session)
+        except psycopg.errors.LockNotAvailable:
+            why = "somebody holds a lock on it for more than a minute: SELECT pid, query FROM pg_stat_activity"
+            raise Failed(FAILED, f"a table of {self.session.info.dbname} is locked", why, "inv backup") from None
+
+    def rewritten(self) -> list[str]:
+        """The tables that were truncated or written anew since: a dump of this snapshot finds them empty, and says nothing."""
+        now = self.session.execute(FILES).fetchall()
+        return [one["name"] for one in now if one["file"] not in (None, self.files.get(one["oid"], one["file"]))]
 
     def close(self) -> None:
         self.session.close()
@@ -115,13 +188,14 @@ def databases(session: Connection) -> list[Row]:
 
 def snapshot(server: Server, database: str) -> Snapshot:
     """Opens the session that keeps a snapshot; its name is for `pg_dump --snapshot`."""
-    session = server.connect(database, autocommit=False)
+    session = server.connect(database)
+    files = {one["oid"]: one["file"] for one in session.execute(FILES).fetchall()}
+    session.autocommit = False
     session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-    session.execute("SET LOCAL statement_timeout = 0")
+    session.execute(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
     told = session.execute("SELECT pg_export_snapshot() AS name, pg_current_wal_lsn()::text AS position").fetchone()
     assert told
-    return Snapshot(session, told["name"], told["position"])
+    return Snapshot(session, told["name"], told["position"], files)
 
 
 def contents(session: Connection) -> Row:
@@ -133,7 +207,8 @@ def contents(session: Connection) -> Row:
         counts: dict[str, int] = {}
         for one in tables:
             name = sql.Identifier(one["schema"], one["name"])
-            row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {}").format(name)).fetchone()
+            condition = sql.SQL(one["condition"])
+            row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {} {}").format(name, condition)).fetchone()
             counts[f"{one['schema']}.{one['name']}"] = row["n"] if row else 0
         sequences = {one["name"]: one["last_value"] for one in cursor.execute(SEQUENCES).fetchall()}
         large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
@@ -146,6 +221,15 @@ def contents(session: Connection) -> Row:
         "large_objects": large["n"] if large else 0,
         "extensions": {one["name"]: one["version"] for one in extensions},
     }
+
+
+def places(said: str) -> dict[str, int | None]:
+    """Where a dump puts its sequences, of what `pg_restore` wrote of it. No snapshot holds them, so only the dump can tell."""
+    found: dict[str, int | None] = {}
+    for escaped, name, value, called in PLACES.findall(said):
+        name = name.replace("''", "'")
+        found[name.replace("\\\\", "\\") if escaped else name] = int(value) if called == "true" else None
+    return found
 
 
 def differences(wanted: Row, found: Row) -> list[str]:
@@ -179,6 +263,8 @@ def merge_roles(session: Connection, roles: Sequence[Row]) -> None:
             session.execute(one["attributes"])
             if one["password"]:
                 session.execute(_password(one["name"], one["password"]))
+        # A setting may name another role.
+        for one in new:
             _keep(session, one["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(one["name"])))
             if one.get("comment"):
                 words = sql.SQL("COMMENT ON ROLE {} IS {}")
@@ -232,6 +318,9 @@ def dress(session: Connection, name: str, like: Mapping[str, Any]) -> None:
 def _keep(session: Connection, settings: Sequence[str] | None, begin: sql.Composed) -> None:
     """Settings as the server itself writes them: put on in this session, kept from there, and taken off again."""
     for name, _, value in (one.partition("=") for one in settings or ()):
+        if name in ("role", "session_authorization"):  # it would make this session somebody else
+            session.execute(sql.SQL("{} SET {} TO {}").format(begin, sql.SQL(name), sql.Literal(value)))
+            continue
         session.execute("SELECT set_config(%s, %s, false)", (name, value))
         words = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
         session.execute(sql.SQL("{} SET {} FROM CURRENT").format(begin, words))

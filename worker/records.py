@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from worker import containers, postgres
+from worker.errors import Failed
 from worker.job import STATE, Job
 
 RECORDS = STATE / "restores"
+CUT = dict.fromkeys(("begun", "loaded", "swapping"), "the restore") | {"undoing": "the undo of"}
+"""The phases in which no record stays, and what was cut in them."""
+PATIENCE, PAUSE = 60, 2
+"""Seconds that a server has to come back, and between two questions."""
 
 
 @dataclass
@@ -51,8 +58,9 @@ class Record:
 
     @classmethod
     def all(cls) -> list[Record]:
-        """The oldest first."""
-        return [cls(**json.loads(path.read_text())) for path in sorted(RECORDS.glob("*.json"))]
+        """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
+        found = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
+        return sorted(found, key=lambda one: (datetime.fromisoformat(one.at), one.run))
 
 
 def sync(folder: Path) -> None:
@@ -69,44 +77,82 @@ def recover(job: Job) -> None:
     containers.remove()
     job.sweep()
     for record in Record.all():
-        if record.phase in ("begun", "loaded", "swapping"):
-            with job.server.connect() as session:
-                take_back(session, record)
-            job.journal.say(f"the restore {record.run} had been cut: {record.phase}")
-        elif record.phase == "undoing":
-            with job.server.connect() as session:
-                open_again(session, record)
-            job.journal.say(f"the undo of {record.run} had been cut: {record.phase}")
+        if record.phase in CUT:
+            what = CUT[record.phase]
+            settle(job, record)
+            job.journal.say(f"{what} {record.run} had been cut: {record.phase}")
 
 
-def take_back(session: postgres.Connection, record: Record) -> None:
-    oids = postgres.oids(session)
-    # The swap is one transaction, and after it no scratch name is left.
-    if record.phase == "swapping" and not set(record.scratch) & set(oids):
-        record.phase = "done"
-    else:
-        for name in record.scratch:
-            postgres.drop(session, name)
-        for name in record.live:
-            if oids.get(name) == record.live[name]:
-                postgres.open_for_all(session, name, True)
-        _drop_roles(session, record.roles)
-        record.phase = "failed"
-    containers.start(record.stopped)
-    record.stopped = []
+def settle(job: Job, record: Record) -> list[str]:
+    """Brings one record to its end, on a connection of its own: the one of the swap may have died with it.
+
+    A server that restarts is waited for. Gives what is left for a person to do.
+    """
+    if record.phase not in CUT:
+        return []
+    decide = open_again if record.phase == "undoing" else take_back
+    until, waits = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            with job.server.connect() as session:
+                phase = decide(session, record)
+            break
+        except (Failed, psycopg.OperationalError, psycopg.InterfaceError):
+            if time.monotonic() > until:
+                raise
+            if not waits:
+                job.journal.say(f"PostgreSQL does not answer; it is asked again for {PATIENCE} s")
+            waits = True
+            time.sleep(PAUSE)
+    return end(job, record, phase)
+
+
+def end(job: Job, record: Record, phase: str) -> list[str]:
+    """Starts what was stopped and keeps how it ended. One that does not start is told: it must not hold back every
+    later run, which could not start it either.
+    """
+    silent = containers.start(record.stopped)
+    record.stopped, record.phase = [], phase
     record.save()
+    said = [
+        f"{name} was stopped and does not start, mend it, then `docker start {name}` on the host: {why}"
+        for name, why in silent.items()
+    ]
+    for line in said:
+        job.journal.say(line)
+    return said
 
 
-def open_again(session: postgres.Connection, record: Record) -> None:
+def take_back(session: postgres.Connection, record: Record) -> str:
+    """Drops what was loaded and opens what was closed, unless the names have changed; gives the phase that this is."""
+    oids = postgres.oids(session)
+    if record.phase == "swapping" and _swapped(oids, record):
+        return "done"
+    for name in record.scratch:
+        postgres.drop(session, name)
+    for name in record.live:
+        if oids.get(name) == record.live[name]:
+            postgres.open_for_all(session, name, True)
+    _drop_roles(session, record.roles)
+    return "failed"
+
+
+def _swapped(oids: dict[str, int], record: Record) -> bool:
+    """The swap is one transaction. That no scratch name is left does not tell: who took back may have been cut, too."""
+    return (
+        not set(record.scratch) & set(oids)
+        and set(record.scratch.values()) <= set(oids)
+        and all(oids[name] != oid for name, oid in record.live.items())
+    )
+
+
+def open_again(session: postgres.Connection, record: Record) -> str:
     """The names changed, or they did not; either way the databases that have them were closed."""
     oids = postgres.oids(session)
     for name in record.live:
         if name in oids:
             postgres.open_for_all(session, name, True)
-    record.phase = "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
-    containers.start(record.stopped)
-    record.stopped = []
-    record.save()
+    return "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
 
 
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:

@@ -10,15 +10,20 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Container
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
 
 from worker import configuration, containers, postgres, sets, tar
 from worker.backup import ROLES, dump_of
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.postgres import Row
-from worker.records import Record, take_back
+from worker.records import Record, settle
+from worker.room import Need, must_be_there
 from worker.swap import swap
 
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
@@ -30,7 +35,7 @@ LOCAL = "local"
 
 def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
-    manifest, where = find(job)
+    manifest, where, warnings = find(job)
     names = _chosen(job, manifest)
     rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
     found = {
@@ -42,6 +47,7 @@ def plan(job: Job) -> Row:
         "stack": manifest.stack,
         "databases": rows,
         "obstacles": obstacles,
+        "warnings": warnings,
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
     }
@@ -55,6 +61,7 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
     """What becomes of each database, and what forbids it."""
     with job.server.connect() as session:
         here = {one["name"]: one for one in postgres.databases(session)}
+        _, kept = _beside(names, here, "NUMBER")
         rows = [
             {
                 "name": name,
@@ -64,7 +71,7 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
                 if _counted(manifest, name)
                 else None,
                 "replaces": here[to]["bytes"] if to in here else None,
-                "kept": postgres.beside(to, "old", "NUMBER"),
+                "kept": kept[to],
                 "sessions": postgres.sessions(session, [to]),
             }
             for name, to in names.items()
@@ -72,31 +79,76 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
         return rows, postgres.obstacles(session, list(names.values()))
 
 
+def _beside(names: dict[str, str], here: Container[str], number: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The scratch name of each database, and the name under which what it replaces is kept."""
+    for to in names.values():
+        # The longest name of all comes with an undo, which is too late to learn that it does not fit.
+        if to in here:
+            postgres.beside(to, "undone", number)
+    scratch = {name: postgres.beside(to, "r", number) for name, to in names.items()}
+    return scratch, {to: postgres.beside(to, "old", number) for to in names.values()}
+
+
 def _free(job: Job) -> dict[str, int]:
     places = {job.config["staging"], job.config["postgres"]["data"]}
     return {place: shutil.disk_usage(place).free for place in sorted(places)}
 
 
-def find(job: Job) -> tuple[sets.Manifest, str]:
-    """The set that was asked for, and the target on which it is; the first target that has it whole."""
+class Found(NamedTuple):
+    """A set, the target to read it from, and what a person has to know of the others."""
+
+    manifest: sets.Manifest
+    source: str
+    warnings: list[str]
+
+
+def find(job: Job) -> Found:
+    """The set that was asked for, and the first target that has it whole; the latest is that of all of them."""
     if job.request.get("local"):
-        return _by_hand(job), LOCAL
+        return Found(_by_hand(job), LOCAL, [])
     wanted, source = job.request["set"], job.request.get("from", "")
     if source and source not in job.targets:
         raise Failed(RESTORE_REFUSED, f"there is no target {source}", f"targets are {', '.join(job.targets)}")
     stack = job.request.get("stack") or job.stack
-    said = []
+    said, dead = list[str](), list[str]()
+    newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
     for target in [job.targets[source]] if source else job.targets.values():
         try:
             there = [one for one in sets.list_sets(target, stack, job.keys)]
-            found = sets.latest(there) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         except Failed as error:
-            said.append(f"{target.name}: {error.what} {error.why}".strip())
+            dead.append(f"{target.name} could not be asked: {error.what} {error.why}".strip())
             continue
+        broken += [(target.name, one) for one in there if not one.valid and wanted in ("latest", one.id)]
+        found = sets.latest(there) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         if found and found.valid and found.manifest:
-            return found.manifest, target.name
+            newest[target.name] = found
+            if wanted != "latest":
+                break
+            continue
         said.append(f"{target.name}: {found.reason + ', ' + found.why if found else 'it is not there'}")
-    raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(said), "inv backup.list")
+    if not newest:
+        raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(dead + said), "inv backup.list")
+    # A target that was away for a night has a latest of its own, which is an older one.
+    name = max(newest, key=lambda one: newest[one].created)
+    chosen = newest[name]
+    assert chosen.manifest
+    return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
+
+
+def _passed_over(chosen: sets.Summary, broken: list[tuple[str, sets.Summary]]) -> list[str]:
+    """The sets that are none to restore from and would have been taken: newer ones, or the same on another target.
+
+    When nobody can read when a set was made, its name says it.
+    """
+    found: dict[str, list[str]] = {}
+    for target, one in broken:
+        # `latest` never means a set of a part of the stack, whole or not.
+        if one.id == chosen.id or (one.created > chosen.created and (not one.manifest or one.manifest.complete)):
+            found.setdefault(one.id, []).append(f"{one.reason} on {target}, {one.why}")
+    return [
+        f"{id} is {'newer' if id != chosen.id else 'this set'}, and {'; '.join(why)}"
+        for id, why in sorted(found.items())
+    ]
 
 
 def _by_hand(job: Job) -> sets.Manifest:
@@ -146,14 +198,13 @@ def run(job: Job) -> int:
     record = Record(job.run, job.request["set"], datetime.now(UTC).isoformat(timespec="seconds"))
     number = job.run[-6:]
     with job.journal.step("preflight"):
-        manifest, source = find(job)
+        manifest, source, _ = find(job)
         record.set = manifest.id
         names = _chosen(job, manifest)
         if not _has_databases(manifest):
             return _configuration_alone(job, manifest, source)
-        scratch = {name: postgres.beside(to, "r", number) for name, to in names.items()}
-        kept = {to: postgres.beside(to, "old", number) for to in names.values()}
         session = job.server.connect()
+        scratch, kept = _beside(names, postgres.oids(session), number)
         _refuse(session, manifest, list(names.values()))
         _must_have_room(job, manifest, list(names))
     try:
@@ -183,9 +234,18 @@ def run(job: Job) -> int:
         record.phase = "loaded"
         record.save()
     except BaseException:
-        take_back(session, record)
+        session.close()
+        _cleared(job, record)
         raise
     return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
+
+
+def _cleared(job: Job, record: Record) -> None:
+    """Drops what was loaded. Where that fails, the error to tell is still that of the restore."""
+    try:
+        settle(job, record)
+    except (Failed, psycopg.Error, OSError) as error:
+        job.journal.say(f"what was loaded is still there, and the next run drops it: {error}")
 
 
 def _configuration_alone(job: Job, manifest: sets.Manifest, source: str) -> int:
@@ -217,27 +277,29 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
 
 
 def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None:
-    """All dumps are staged at once. A file that somebody sent is there already."""
+    """A server whose disk is full stops for everybody."""
+    refusal = Failed(
+        RESTORE_REFUSED,
+        "there is no room for the restore",
+        hint="inv restore.cleanup drops what earlier restores have kept; or set backup.staging to a directory on a"
+        " larger filesystem; or restore one at a time: --database NAME",
+    )
+    # All dumps are staged at once.
+    dumps = Need(job.staging, dump_bytes(manifest, names), "the dumps of the set")
+    data = Path(job.config["postgres"]["data"])
+    must_be_there([dumps, Need(data, loaded_bytes(manifest, names), "the databases")], refusal)
+
+
+def dump_bytes(manifest: sets.Manifest, names: list[str]) -> int:
+    """What the dumps need where they are staged; a file that somebody sent is there already."""
     if manifest.id == LOCAL:
-        return
-    needed = sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
-    free = shutil.disk_usage(job.staging).free
-    if free < needed:
-        raise Failed(
-            RESTORE_REFUSED,
-            "there is no room to stage the set",
-            f"its dumps have {needed} bytes, {job.config['staging']} has {free} free",
-            "set backup.staging to a directory on a larger filesystem",
-        )
-    # A server whose disk is full stops for everybody.
-    data, wanted = job.config["postgres"]["data"], sum(manifest.databases[name]["bytes"] for name in names)
-    if (free := shutil.disk_usage(data).free) < wanted * GROWTH:
-        raise Failed(
-            RESTORE_REFUSED,
-            "there is no room beside the live databases",
-            f"the set's have {wanted} bytes, {data} has {free} free",
-            "inv restore.cleanup drops what earlier restores have kept; or restore one at a time: --database NAME",
-        )
+        return 0
+    return sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
+
+
+def loaded_bytes(manifest: sets.Manifest, names: list[str]) -> int:
+    """What the databases may need while they are loaded. Of a file that somebody sent only its own size is known."""
+    return int(sum(manifest.databases[name]["bytes"] for name in names) * GROWTH)
 
 
 def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:

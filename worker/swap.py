@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+
 from worker import configuration, containers, postgres
-from worker.errors import OK, RESTORE_REFUSED, SWAP_FAILED, Failed
+from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
-from worker.records import Record, open_again, take_back
+from worker.records import Record, end, settle
+
+AFTER = "inv status; inv restore.undo swaps back"
+NEXT = "inv backup: the next run puts this right before it begins"
 
 
 def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[str, str], kept: dict[str, str]) -> int:
@@ -15,42 +23,121 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
     there = [name for name in scratch if name in oids]
     record.live = {name: oids[name] for name in there}
     record.kept = {kept[name]: name for name in there}
-    with job.journal.step("stop"):
-        record.stopped = [
-            name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
-        ]
-        record.phase = "swapping"
-        record.save()
-        containers.stop(record.stopped)
     try:
+        with job.journal.step("stop"):
+            _stop(job, record, "swapping")
         with job.journal.step("swap"), postgres.closed(session, there):
             postgres.rename(session, {name: kept[name] for name in there} | {two: one for one, two in scratch.items()})
-    except BaseException:
-        take_back(session, record)
+    except BaseException as error:
+        session.close()
+        _taken_back(job, record, error, committed="done")
         raise
-    try:
-        with job.journal.step("health"):
-            for name in scratch:
-                with job.server.connect(name) as inside:
-                    inside.execute("SELECT 1")
-    except Failed as error:
-        raise Failed(
-            SWAP_FAILED, "the swap is done, but a database does not answer", error.why, "inv restore.undo"
-        ) from None
-    with job.journal.step("start"):
-        containers.start(record.stopped)
-        record.stopped, record.phase = [], "done"
-        record.save()
+    wrong = _after(job, record, list(scratch))
     for name in there:
         job.journal.say(f"{name} is the set's; what it was is kept as {kept[name]}")
+    if wrong:
+        raise Failed(SWAP_FAILED, "the swap is done, but something is wrong after it", "\n".join(wrong), AFTER)
     return OK
+
+
+def _stop(job: Job, record: Record, phase: str) -> None:
+    """Stops what depends on the databases; which, is on disk before."""
+    record.stopped = [
+        name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
+    ]
+    record.phase = phase
+    record.save()
+    containers.stop(record.stopped)
+
+
+def _taken_back(job: Job, record: Record, error: BaseException, committed: str) -> None:
+    """Returns when all is as it was before; else says what it is."""
+    try:
+        settle(job, record)
+    except BaseException as again:
+        why = f"{_words(error)}\nit could not be taken back: {_words(again)}"
+        raise Failed(
+            SWAP_FAILED, "databases may still be closed, and what depends on them stopped", why, NEXT
+        ) from None
+    if record.phase == committed:
+        # The line may break after the server has committed, and before it says so.
+        raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", _words(error), AFTER) from None
+    if isinstance(error, psycopg.Error):
+        # Who opened the databases again on the dead line failed as well, and hides why it died.
+        why = _words(error.__context__ or error)
+        raise Failed(
+            RESTORE_FAILED, "PostgreSQL failed within the swap", why, "inv status, then the same again"
+        ) from None
+
+
+def _after(job: Job, record: Record, names: list[str]) -> list[str]:
+    """What is wrong after the commit. Nothing of it takes the swap back, so none of it may be told as if it did."""
+    wrong = []
+    try:
+        with job.journal.step("health"):
+            for name in names:
+                with job.server.connect(name) as inside:
+                    inside.execute("SELECT 1")
+    except BaseException as error:
+        wrong.append(_words(error))
+    try:
+        with job.journal.step("start"):
+            wrong += end(job, record, "done")
+    except BaseException as error:
+        wrong.append(f"what depends on the databases may be stopped; the next run starts it: {_words(error)}")
+    return wrong
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, Failed):
+        return f"{error.what}: {error.why}" if error.why else error.what
+    return "stopped, as somebody asked" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+
+def undoable(job: Job) -> Row:
+    """What an undo would swap back, for the person who is asked; nothing is changed."""
+    record = _newest()
+    number = record.run[-6:]
+    rows = [
+        {"name": name, "kept": kept, "away": postgres.beside(name, "undone", number)}
+        for kept, name in record.kept.items()
+    ]
+    return {"run": record.run, "set": record.set, "restored": record.at, "databases": rows}
+
+
+def _newest() -> Record:
+    """The newest restore that replaced something, if that can be swapped back.
+
+    Never an older one: what that had replaced is not what somebody means who types undo now.
+    """
+    came = ("swapping", "done", "undoing", "undone", "cleaned")
+    found = [one for one in Record.all() if one.phase in came and one.kept]
+    record = found[-1] if found else Record("", "", "")
+    if record.phase in ("swapping", "done", "undoing"):
+        return record
+    told = "was undone already" if record.phase == "undone" else "was cleaned up: what it had replaced was dropped"
+    raise Failed(
+        RESTORE_REFUSED,
+        "there is no restore to undo",
+        f"the newest, of {record.set}, begun {moment(record.at)}, {told}" if record.run else "there was none yet",
+        "inv restore.cleanup says what earlier restores have kept",
+    )
+
+
+def moment(at: str) -> str:
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def undo(job: Job) -> int:
     """The last restore backwards; what it had brought is kept as well."""
-    record = next((one for one in reversed(Record.all()) if one.phase == "done" and one.kept), None)
-    if not record:
-        raise Failed(RESTORE_REFUSED, "there is no restore to undo", hint="inv history")
+    record = _newest()
+    if job.request.get("of", record.run) != record.run:
+        raise Failed(
+            RESTORE_REFUSED,
+            f"the newest restore is that of {record.set}, begun {moment(record.at)}",
+            "it is not the one that was shown",
+            "inv restore.undo",
+        )
     with job.server.connect() as session:
         oids = postgres.oids(session)
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
@@ -59,20 +146,24 @@ def undo(job: Job) -> int:
         if found := postgres.obstacles(session, names):
             raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
-        with job.journal.step("undo"):
-            record.stopped = [
-                name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
-            ]
-            record.phase = "undoing"
-            record.save()
-            try:
-                containers.stop(record.stopped)
+        try:
+            with job.journal.step("undo"):
+                _stop(job, record, "undoing")
                 with postgres.closed(session, names):
                     postgres.rename(session, away | record.kept)
-            finally:
-                open_again(session, record)
+        except BaseException as error:
+            session.close()
+            _taken_back(job, record, error, committed="undone")
+            raise
+    try:
+        wrong = settle(job, record)
+    except BaseException as error:
+        why = f"databases may still be closed, and what depends on them stopped: {_words(error)}"
+        raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", why, NEXT) from None
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
+    if wrong:
+        raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", "\n".join(wrong), "inv status")
     return OK
 
 
@@ -82,10 +173,17 @@ def leftovers(job: Job) -> list[Row]:
     with job.server.connect() as session:
         here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
     for record in Record.all():
-        for name in [*record.kept, *(postgres.beside(one, "undone", record.run[-6:]) for one in record.kept.values())]:
+        for name in [*record.kept, *_brought(record)]:
             if name in here:
                 found.append({"name": name, "bytes": here[name], "restored": record.at})
     return found
+
+
+def _brought(record: Record) -> Iterator[str]:
+    """What an undo keeps of a restore. A database whose name is too long for it was never undone."""
+    for name in record.kept.values():
+        with suppress(Failed):
+            yield postgres.beside(name, "undone", record.run[-6:])
 
 
 def cleanup(job: Job) -> int:
@@ -96,7 +194,7 @@ def cleanup(job: Job) -> int:
             job.journal.say(f"dropped {one['name']}")
         configuration.clear()
         for record in Record.all():
-            if record.phase in ("done", "undone", "failed"):
+            if record.phase in ("done", "undone"):
                 record.phase = "cleaned"
                 record.save()
     return OK

@@ -21,12 +21,14 @@ def run(job: Job) -> int:
         job.request["from"] = name
         with job.journal.step("find"):
             try:
-                manifest, _ = restore.find(job)
+                manifest = restore.find(job).manifest
             except Failed as error:
                 wrong.append(f"{error.what}: {error.why}")
                 continue
-        # A set of the configuration alone has nothing to load.
-        drills = bool(job.request.get("drill") and manifest.databases)
+            # A set of the configuration alone has nothing to load.
+            drills = bool(job.request.get("drill") and manifest.databases)
+            if drills:
+                drill.must_have_room(job, manifest)
         begun = time.monotonic()
         failure = ""
         try:

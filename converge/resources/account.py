@@ -15,6 +15,7 @@ class Group(Resource):
     """A system group with this number."""
 
     kind: ClassVar[str] = "group"
+    statuses: ClassVar[tuple[int, ...]] = (0, 2)
     group: str
     gid: int
 
@@ -27,7 +28,7 @@ class Group(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Group]) -> str:
-        return f"getent group {words(one.group for one in wanted)} || [ $? = 2 ]"
+        return f"getent group {words(one.group for one in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Group], answer: str) -> list[Reading]:
@@ -53,6 +54,7 @@ class User(Resource):
     """A system user that nobody logs in as, with this number, in the group of the same name."""
 
     kind: ClassVar[str] = "user"
+    statuses: ClassVar[tuple[int, ...]] = (0, 2)
     user: str
     uid: int
 
@@ -65,7 +67,7 @@ class User(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[User]) -> str:
-        return f"getent passwd {words(one.user for one in wanted)} || [ $? = 2 ]"
+        return f"getent passwd {words(one.user for one in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str) -> list[Reading]:

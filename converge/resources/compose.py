@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import GUARD, Shares, containers, inspect
+from converge.resources.file import Directory
 from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
 
@@ -84,18 +85,10 @@ class Project(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
-        places: dict[str, list[str]] = {}
-        for one in wanted:
-            for container, source, target in one.binds:
-                places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
-        cases = "\n".join(f'  {quote(name)}) set -- "$@" {" ".join(paths)};;' for name, paths in places.items())
         return f"""sha256sum -- {words(one.path for one in wanted)}; echo
 set --
-while IFS='|' read -r name status _ pid _; do [ "$status" = running ] || continue; case $name in
-{cases}
-esac; done <<END
-${inspect.__name__}
-END
+{_running(wanted, f"${inspect.__name__}", '"$@"')}
+done
 [ $# = 0 ] || timeout 5 stat -L -c '%d:%i %n' -- "$@"
 exit 0"""
 
@@ -139,9 +132,11 @@ exit 0"""
             )
         return None
 
-    def undone_by(self, other: Resource) -> bool:
-        """A container that is bound to a drive does not see one that is mounted later."""
-        return isinstance(other, Mount) and any(source.startswith(f"{other.path}/") for _, source, _ in self.binds)
+    def undone_by(self, other: Resource, made: bool) -> bool:
+        """A container does not see a drive that is mounted later, nor a directory that was removed beneath it and made anew."""
+        if isinstance(other, Mount):
+            return any(source.startswith(f"{other.path}/") for _, source, _ in self.binds)
+        return made and any(isinstance(other, Directory) and source == other.path for _, source, _ in self.binds)
 
     def note(self, before: State | None) -> str:
         return f"warning: {self.warning}" if self.warning else ""
@@ -157,7 +152,7 @@ exit 0"""
         if old != self.hash_of(service):
             return "its definition, files or image changed: recreated"
         if state == "late":
-            return "was started before its drive was mounted: restarted"
+            return "was started before what it has bound was mounted or made: restarted"
         return f"is {state}: started"
 
     def changed(self, before: State | None) -> list[str]:
@@ -175,8 +170,7 @@ exit 0"""
             (before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services
         )
         services = list(self.services) if self.together and stale else self.changed(before)
-        late = [name for name in self.services if (before or {}).get(name) == f"{self.hash_of(name)} late"]
-        folder = self.path.rpartition("/")[0]
+        folder, names = self.path.rpartition("/")[0], [one["container_name"] for one in self.services.values()]
         compose = f"docker compose -p {self.project} -f {self.path}"
         up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
         return [
@@ -186,10 +180,47 @@ printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
-{up if services else ""}
-{f"{compose} restart --timeout {GRACE} -- {words(late)}" if late else ""}
+{_started(up, names) if services else ""}
+late= said=$({inspect(names)}) || :
+{_running([self], "$said")}
+while [ $# -gt 1 ]; do
+  there=$(timeout 5 stat -L -c %d:%i -- "$1") && [ "$there" != "$(timeout 5 stat -L -c %d:%i -- "$2")" ] && late="$late $name"; shift 2
+done; done
+# All at once: the nodes of a cluster are not to be restarted one after the other.
+[ -z "$late" ] || printf '%s\\n' $late | sort -u | xargs -P 0 -n 1 docker restart -t {GRACE} --
 """)
         ]
+
+
+def _started(up: str, names: Sequence[str]) -> str:
+    """`up`, also after a power cut that met Docker in the middle of a start: it then holds the ports for nobody, until it is
+    started anew, beneath what runs (https://github.com/moby/moby/issues/20486, /36591).
+    """
+    return f"""up() {{ {up}; }}
+up || {{
+  port=$(docker inspect --format '{{{{.State.Error}}}}' -- {words(names)} 2>/dev/null |
+    sed -n 's/.*Bind for [^ ]*:\\([0-9]*\\) failed: port is already allocated.*/\\1/p' | head -n 1)
+  [ -n "$port" ] && [ -z "$(docker ps -q --filter "publish=$port")" ] || exit 1
+  echo "Docker holds port $port for no container, as after a power cut: it is started anew"
+  systemctl restart docker.service; up
+}}"""
+
+
+def _running(projects: Sequence[Project], said: str, *before: str) -> str:
+    """The head of a loop over what `inspect` said: for a container that runs, $1 is what it has bound, $2 how it sees that, ..."""
+    # No `read`, which asks the kernel for each byte: images are told in thousands of them.
+    places: dict[str, list[str]] = {}
+    for one in projects:
+        for container, source, target in one.binds:
+            places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
+    cases = "\n".join(f"  {quote(name)}) set -- {' '.join([*before, *paths])};;" for name, paths in places.items())
+    return f"""set -f; IFS='
+'; for line in {said}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac
+name=${{line%%|*}} pid=${{line#*|*|*|}}; pid=${{pid%%|*}}
+case $name in
+{cases}
+  *) continue;;
+esac"""
 
 
 @dataclass(frozen=True)
@@ -255,7 +286,7 @@ class Answers(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Answers]) -> str:
         urls = " ".join(f"-o /dev/null {quote(url)}" for one in wanted for url in one.urls)
-        marks = f"ls -- {words(f'{UNPROVEN}/{one.of}' for one in wanted)} 2>/dev/null"
+        marks = f"for mark in {words(f'{UNPROVEN}/{one.of}' for one in wanted)}; do [ ! -e $mark ] || echo $mark; done"
         return f"{marks}\ncommand -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
 
     @classmethod
@@ -268,7 +299,7 @@ class Answers(Resource):
             found.append(state | proven if any(code != "000" for code in state.values()) else None)
         return found
 
-    def undone_by(self, other: Resource) -> bool:
+    def undone_by(self, other: Resource, made: bool) -> bool:
         return isinstance(other, Project)
 
     def note(self, before: State | None) -> str:

@@ -88,7 +88,8 @@ class NoSnap(Resource):
     def probe(cls, wanted: Sequence[NoSnap]) -> str:
         # Our PATH does not lead to snap's programs, and each of them is a link to snap itself.
         return """
-for path in /snap/bin/docker /var/lib/snapd/snap/bin/docker /snap/docker/current "$(readlink -f "$(command -v docker)")"; do
+found=$(command -v docker); [ ! -L "$found" ] || found=$(readlink -f -- "$found")
+for path in /snap/bin/docker /var/lib/snapd/snap/bin/docker /snap/docker/current "$found"; do
   case $path in /snap/*|/var/lib/snapd/*|*/bin/snap) [ ! -e "$path" ] && [ ! -L "$path" ] || echo "$path";; esac
 done"""
 
@@ -225,10 +226,6 @@ class Image(Resource):
         return {"platform": content.platform, "layers": content.layers, "config": content.config}
 
     @classmethod
-    def probe(cls, wanted: Sequence[Image]) -> str:
-        return ":"
-
-    @classmethod
     def shares(cls, wanted: Sequence[Image]) -> Shares:
         return {inspect: [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]}
 
@@ -256,7 +253,7 @@ class Image(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         if self.shipped is None:
-            return [Shell(f"{sh('docker pull -q -- {}', self.reference)} || {{ echo {quote(_NO_PULL)}; exit 1; }}")]
+            return [Shell(f"{sh('docker pull -- {}', self.reference)} || {{ echo {quote(_NO_PULL)}; exit 1; }}")]
         content: Content = self.shipped.content()
         stream: Iterator[bytes] = self.shipped.stream
         return [Send("docker load -q", stream, content.size, "sending")]  # type: ignore[arg-type]

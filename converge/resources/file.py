@@ -19,7 +19,7 @@ SHOWN = 65536
 
 
 def _stats(paths: Sequence[str]) -> str:
-    return f"stat -c '%F|0%a|%U|%G|%n' -- {words(paths)} || [ $? = 1 ]"
+    return f"stat -c '%F|0%a|%U|%G|%n' -- {words(paths)}"
 
 
 def _read_stats(lines: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -162,6 +162,7 @@ class Directory(Resource):
     """A directory with this owner and mode; what is in it is its own business."""
 
     kind: ClassVar[str] = "directory"
+    statuses: ClassVar[tuple[int, ...]] = (0, 1)
     path: str
     owner: str = "root"
     group: str = "root"
@@ -252,6 +253,7 @@ class Absent(Resource):
     """A path that must not exist; only a file or a link is ever removed, never a directory."""
 
     kind: ClassVar[str] = "absent"
+    statuses: ClassVar[tuple[int, ...]] = (0, 1)
     path: str
     was: str = "absent"
     """The kind of what was there, where it was ours."""

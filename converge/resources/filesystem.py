@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.long import as_unit
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.resources.blocks import blocks, table
+from converge.resources.docker import Shares
 from converge.shell import quote, sh
 
 RECORDS = "/var/lib/stowage/drives"
@@ -19,7 +20,6 @@ _FINGERPRINT = (
     ' "$(blockdev --getsize64 "$d")"\' fingerprint {device}'
 )
 _UNSIGNED = "data without a known signature"
-_COLUMNS = "NAME,TYPE,SIZE,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINT"
 
 # Everything that makes a drive not blank, looked at on the medium; the last line says `blank` or what was found.
 _LOOK = """
@@ -72,12 +72,11 @@ class Filesystem(Resource):
         return f"""
 newline='
 '
-all=$(lsblk -Pno {_COLUMNS} 2>/dev/null); printf '%s\\n\\n' "$all"
 dir=; n=0; names=$(readlink -m -- {devices})
 for device in {devices}; do
   n=$((n + 1)); real=${{names%%"$newline"*}}; names=${{names#*"$newline"}}; name=${{real##*/}}
   # A drive's own line of the table says whether it is mounted; then nothing else is asked of it.
-  case $all in *"NAME=\\"$name\\" "*) line=${{all#*"NAME=\\"$name\\" "}}; line=${{line%%"$newline"*}};; *) line=;; esac
+  case ${blocks.__name__} in *"NAME=\\"$name\\" "*) line=${{{blocks.__name__}#*"NAME=\\"$name\\" "}}; line=${{line%%"$newline"*}};; *) line=;; esac
   case $line in *' MOUNTPOINT="/'*) eval "look$n='$name|mounted'"; continue;; esac
   [ "$dir" ] || {{ dir=$(mktemp -d /run/stowage-look.XXXXXX) || exit 1; trap 'rm -rf "$dir"' EXIT; }}
   eval "look$n="; echo "$name" >$dir/$n.name
@@ -99,9 +98,13 @@ done
 """
 
     @classmethod
-    def read(cls, wanted: Sequence[Filesystem], answer: str) -> list[Reading]:
-        table, looks, records = answer.split("\n\n", 2)
-        disks = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines() if line]
+    def shares(cls, wanted: Sequence[Filesystem]) -> Shares:
+        return {blocks: ()}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Filesystem], answer: str, *shared: str) -> list[Reading]:
+        disks = table(shared[0])
+        looks, records = answer.split("\n\n", 1)
         looked = [line.split("|", 1) for line in looks.splitlines()]
         kept = [line.split("|", 2) for line in records.split("\n")[: len(wanted)]]
         return [

@@ -26,7 +26,8 @@ def _facts(names: Sequence[str], files: Sequence[Sequence[str]]) -> str:
     """Per program one line with the last changes of its files, and one with our last reload."""
     told = zip(names, files, strict=True)
     lines = [
-        f"stat -c %Z -- {words(many)} | tr '\\n' ' '; echo; cat {STAMPS}/{quote(one)} 2>/dev/null || echo"
+        f"stat --printf '%Z ' -- {words(many)}; echo\n"
+        f'stamp=; [ ! -e {STAMPS}/{quote(one)} ] || read -r stamp <{STAMPS}/{quote(one)}; echo "$stamp"'
         for one, many in told
     ]
     return "\n".join(lines)
@@ -70,7 +71,7 @@ class FreshUnit(Resource):
         started = [have.get(one.unit, {}).get("ActiveEnterTimestamp", "").lstrip("@") for one in wanted]
         return [_read(int(start or 0), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
-    def undone_by(self, other: Resource) -> bool:
+    def undone_by(self, other: Resource, made: bool) -> bool:
         return other.name in self.files
 
     def note(self, before: State | None) -> str:
@@ -87,13 +88,17 @@ class FreshUnit(Resource):
 class FreshContainer(Resource):
     """A container that has been told to reload since its files changed.
 
-    `check` runs in the container before; when it or the reload fails, the previous files are put back.
+    When the reload fails, the previous files are put back.
     """
 
     kind: ClassVar[str] = "loaded"
     container: str
     files: tuple[str, ...]
     reload: tuple[str, ...]
+    retired: str = ""
+    """What stands in the title of a process that serves the older files no more; where it is said, a reload waits for
+    all that its main process had. Else who asks a moment later may still be answered by one of them.
+    """
 
     @property
     def name(self) -> str:
@@ -116,7 +121,7 @@ class FreshContainer(Resource):
         started = [have[one.container].started if one.container in have else "" for one in wanted]
         return [_read(_seconds(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
-    def undone_by(self, other: Resource) -> bool:
+    def undone_by(self, other: Resource, made: bool) -> bool:
         return other.name in self.files
 
     def note(self, before: State | None) -> str:
@@ -134,11 +139,27 @@ class FreshContainer(Resource):
             )
             for path in self.files
         )
-        command = f"docker exec {quote(self.container)} {words(self.reload)}"
+        # What was started a moment ago, by a change before this one, may not take a reload yet.
         return [
-            Shell(
-                f"if ! {command}; then\n  echo 'the reload failed: the previous files are put back'\n{back}\n  exit 1\nfi\n{_stamp(self.container)}"
-            )
+            Shell(f"""
+IFS='|' read -r _ _ started main _ <<END
+$({inspect([self.container])})
+END
+older={"$(cat /proc/$main/task/$main/children 2>/dev/null) || :" if self.retired else ""}
+tries=1; [ $(($(date +%s) - $(date -d "$started" +%s))) -gt 10 ] || tries=10
+until docker exec {quote(self.container)} {words(self.reload)}; do
+  tries=$((tries - 1)); [ $tries = 0 ] || {{ sleep 1; continue; }}
+  echo 'the reload failed: the previous files are put back'
+{back}
+  exit 1
+done
+tries=100
+for one in $older; do
+  while [ $tries -gt 0 ] && [ -e /proc/$one ] && ! grep -qsF -- {quote(self.retired)} /proc/$one/cmdline; do
+    tries=$((tries - 1)); sleep 0.1
+  done
+done
+{_stamp(self.container)}""")
         ]
 
 

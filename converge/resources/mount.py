@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.resources.blocks import blocks, table
+from converge.resources.docker import Shares
 from converge.shell import quote, sh, words
 
 _NEXT = "== stowage: next"
@@ -31,11 +33,11 @@ class MountPoint(Resource):
     def probe(cls, wanted: Sequence[MountPoint]) -> str:
         """Read beneath what is mounted, in a mount namespace of its own, where unmounting is nobody else's business."""
         look = """
-mounted() { # the paths of $all on which something is mounted
-  while read -r _ _ _ _ at _; do case " $all " in *" $at "*) printf '%s ' "$at";; esac; done </proc/self/mountinfo
+mounted() { # the paths of $all on which something is mounted; `read` would ask the kernel for each byte
+  awk 'index(ENVIRON["all"], " " $5 " ") { printf "%s ", $5 }' /proc/self/mountinfo
 }
-all="$*"
-while at=$(mounted); [ "$at" ]; do umount -l $at || exit 3; done
+export all=" $* "
+while at=$(mounted) || exit 3; [ "$at" ]; do umount -l $at || exit 3; done
 newline="
 "; flags=$(lsattr -d -- "$@" 2>/dev/null)$newline
 for path do
@@ -84,6 +86,8 @@ class Mount(Resource):
     """
 
     kind: ClassVar[str] = "mount"
+    statuses: ClassVar[tuple[int, ...]] = (0, 1)
+    """1: there is no fstab."""
     path: str
     label: str
     fstype: str = "xfs"
@@ -103,12 +107,18 @@ class Mount(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Mount]) -> str:
-        return f"cat /etc/fstab; printf '\\n{_NEXT}\\n'; cat /proc/self/mountinfo; printf '\\n{_NEXT}\\n'; lsblk -rno MAJ:MIN,LABEL"
+        return f"cat /etc/fstab - /proc/self/mountinfo <<END\n\n{_NEXT}\nEND"
 
     @classmethod
-    def read(cls, wanted: Sequence[Mount], answer: str) -> list[Reading]:
-        fstab, mountinfo, blocks = answer.rsplit(f"\n{_NEXT}\n", 2)
-        labels = dict(line.split(" ", 1) for line in blocks.splitlines() if " " in line)
+    def shares(cls, wanted: Sequence[Mount]) -> Shares:
+        return {blocks: ()}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Mount], answer: str, *shared: str) -> list[Reading]:
+        fstab, mountinfo = answer.rsplit(f"\n{_NEXT}\n", 1)
+        if not mountinfo.strip():
+            raise ValueError("the kernel tells of no mounts")
+        labels = {one["MAJ:MIN"]: one["LABEL"] for one in table(shared[0])}
         mounts = {line.split(" ")[4]: line.split(" ") for line in mountinfo.splitlines() if line.count(" ") > 5}
         places = {labels.get(mount[2], ""): path for path, mount in mounts.items() if mount[3] == "/"}
         lines = {

@@ -24,6 +24,7 @@ class Packages(Resource):
     """Packages that are installed, whatever their version; nothing is upgraded or removed."""
 
     kind: ClassVar[str] = "packages"
+    statuses: ClassVar[tuple[int, ...]] = (0, 1)
     of: str
     names: tuple[str, ...]
 
@@ -37,7 +38,7 @@ class Packages(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Packages]) -> str:
         names = sorted({name for one in wanted for name in one.names})
-        return f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Provides}}\\n' -- {words(names)} || [ $? = 1 ]"
+        return f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Provides}}\\n' -- {words(names)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Packages], answer: str) -> list[Reading]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from converge.resource import Reading, Refusal, Resource, State, Step
@@ -11,14 +11,20 @@ from converge.resource import Reading, Refusal, Resource, State, Step
 
 @dataclass(frozen=True)
 class System(Resource):
-    """One of the supported systems, as `ID VERSION_ID` of /etc/os-release."""
+    """One of the supported systems, as `ID VERSION_ID` of /etc/os-release.
+
+    `of` is what needs it, `why` what is said of another system, `instead` what to do about it on one that is known.
+    """
 
     kind: ClassVar[str] = "system"
     supported: tuple[str, ...]
+    of: str = "os-release"
+    why: str = ""
+    instead: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
-        return "os-release"
+        return self.of
 
     def desired(self) -> State:
         return {"supported": "yes"}
@@ -34,9 +40,12 @@ class System(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         found = (before or {}).get("system") or "a system that does not say in /etc/os-release what it is"
+        why = self.why or f"is not supported; supported are {', '.join(self.supported)}"
         return Refusal(
-            f"{found} is not supported; supported are {', '.join(self.supported)}",
-            "install one of these on the machine, or name another machine in its host file (ansible_host)",
+            f"{found} {why}",
+            self.instead.get(
+                found, "install one of these on the machine, or name another machine in its host file (ansible_host)"
+            ),
         )
 
     def fix(self, before: State | None) -> list[Step]:

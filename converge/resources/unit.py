@@ -47,10 +47,6 @@ class Unit(Resource):
         return state | {"active": "active"} if self.active else state | {"active": "inactive"}
 
     @classmethod
-    def probe(cls, wanted: Sequence[Unit]) -> str:
-        return ":"
-
-    @classmethod
     def shares(cls, wanted: Sequence[Unit]) -> Shares:
         return {show: [one.unit for one in wanted]}
 

@@ -141,7 +141,7 @@ def fill(there: Clone) -> None:
     sql(there, GEO_SQL, "geo")
     there.on_host("docker exec postgres pgbench -q -i -s 2 -U postgres mlflow 2>&1")
     with mlflow_client(there, "first", count=3) as client:
-        client.communicate(timeout=120)
+        client.communicate(timeout=300)
         assert client.returncode == 0
     # PostgreSQL writes `IN ('a', 'b')` of a varchar another way after its first reload, and then always the same.
     there.on_host("""docker exec postgres sh -ec 'export PGUSER=postgres; pg_dump -Fc -f /tmp/once mlflow; dropdb mlflow
@@ -158,7 +158,7 @@ def tunnel(there: Clone, to: str) -> Iterator[int]:
         port: int = free.getsockname()[1]
     ssh = subprocess.Popen([*there.ssh(), "-N", "-L", f"127.0.0.1:{port}:{to}"])
     try:
-        until(lambda: _open(port), 30, "the tunnel")
+        until(lambda: _open(port), 120, "the tunnel")
         yield port
     finally:
         ssh.terminate()

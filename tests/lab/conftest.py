@@ -92,7 +92,7 @@ class Clone:
             "root@127.0.0.1",
         ]
 
-    def on_host(self, script: str, check: bool = True, timeout: float = 300) -> str:
+    def on_host(self, script: str, check: bool = True, timeout: float = 900) -> str:
         done = subprocess.run(
             [*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=timeout
         )
@@ -128,7 +128,7 @@ def storage_server(root: Path) -> None:
     path.write_text(yaml.safe_dump(kept))
 
 
-def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None) -> Clone:
+def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13") -> Clone:
     """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
@@ -144,7 +144,7 @@ def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None) -> 
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HERE / name, folder / name)
     prepare(folder)
-    there.inv("lab.up")
+    there.inv("lab.up", "--system", system)
     return there
 
 

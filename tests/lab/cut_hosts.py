@@ -30,7 +30,10 @@ class Host(Clone):
     def hands(self, *calls: str) -> None:
         """What hands do at a machine: functions of lab.hosts, one after the other."""
         code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
-        subprocess.run([sys.executable, "-c", code], cwd=self.root, check=True, capture_output=True, timeout=300)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.root, text=True, capture_output=True, timeout=900, check=False
+        )
+        assert done.returncode == 0, f"{calls}\n{done.stdout}{done.stderr}"
 
     def operator(self, **orders: Any) -> subprocess.Popen[str]:
         """Somebody who deploys to this host, see cutter.py."""
@@ -79,10 +82,12 @@ def known(root: Path, *names: str) -> None:
 
 
 class Relay:
-    """A TCP relay to a port of this machine that can be cut as a cable is, or go silent as a firewall does."""
+    """A TCP relay to a port of this machine that can be cut as a cable is.
+
+    Not that of relay.py: here a cut is a reset, and every connection has met it when `cut` returns.
+    """
 
     def __init__(self, port: int) -> None:
-        self.silent = False
         self._to = port
         self._ends: dict[socket.socket, socket.socket] = {}
         self._door = socket.create_server(("127.0.0.1", 0))
@@ -99,7 +104,7 @@ class Relay:
 
     def _serve(self) -> None:
         while True:
-            readable, _, _ = select.select([self._door, self._woken, *([] if self.silent else self._ends)], [], [], 0.5)
+            readable, _, _ = select.select([self._door, self._woken, *self._ends], [], [])
             for one in readable:
                 if one is self._woken:
                     self._woken.recv(100)

@@ -159,9 +159,9 @@ def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
     with mlflow_client(kept, "beside") as client:
         assert client.stdout
         before = [client.stdout.readline().strip() for _ in range(3)]
-        until(lambda: int(sql(kept, "SELECT count(*) FROM pgbench_history", "mlflow")) > 100, 60, "pgbench")
+        until(lambda: int(sql(kept, "SELECT count(*) FROM pgbench_history", "mlflow")) > 100, 300, "pgbench")
         kept.inv("backup")
-        after, _ = client.communicate("that is enough", timeout=60)
+        after, _ = client.communicate("that is enough", timeout=300)
         assert after.split()
     kept.on_host("pkill -x pgbench || :")
     ssh.wait(30)
@@ -326,7 +326,7 @@ def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clo
     }
     with held(kept, f"BEGIN; COMMENT ON DATABASE {named(ODD)} IS 'being written'"):
         run = begin(kept, do=do, set="latest", databases=[ODD])
-        until(lambda: sql(kept, waits[moment]), 60, f"{moment}, {journal(kept, run)}")
+        until(lambda: sql(kept, waits[moment]), 300, f"{moment}, {journal(kept, run)}")
         killed(kept, run)
     again = begin(kept, do="backup", only=["config"])
     assert over(kept, again)["code"] == 0
@@ -346,7 +346,7 @@ def held(there: Clone, text: str) -> Iterator[None]:
     assert psql.stdin
     psql.stdin.write(f"{text};\n".encode())
     psql.stdin.flush()
-    until(lambda: sql(there, "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"), 30, text)
+    until(lambda: sql(there, "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"), 120, text)
     try:
         yield
     finally:

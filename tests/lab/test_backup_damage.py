@@ -10,6 +10,7 @@ from tests.lab.backup_host import (
     ODD,
     TARGETS,
     configured,
+    look,
     newest,
     ran,
     sets,
@@ -111,3 +112,15 @@ def test_a_target_that_is_not_mounted_is_dead_and_its_folder_stays_empty(unharme
         assert unharmed.there.on_host("ls -A /mnt/backup") == ""
     finally:
         unharmed.there.on_host("mount --move /srv /mnt/backup")
+
+
+def test_latest_says_which_newer_set_it_passed_over(story: Story) -> None:
+    there = story.there
+    there.inv("backup")
+    id = newest(there)
+    broken = story.key(id, "manifest.json")
+    with configured(there, "d['targets'] = [t for t in d['targets'] if t['name'] == 'own']"):
+        with story.instead(broken, story.get(broken)[:-1]):
+            found = look(there, ask="plan", set="latest")
+        assert found["set"] != id
+        assert any(line.startswith(f"{id} is newer, and ") for line in found["warnings"]), found["warnings"]

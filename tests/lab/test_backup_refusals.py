@@ -143,7 +143,7 @@ def test_a_deploy_under_way_holds_back_a_backup(unharmed: Story) -> None:
         [*there.ssh(), 'echo \'{"doing": "inv deploy of somebody"}\' >/run/stowage.lock; flock /run/stowage.lock cat'],
         stdin=subprocess.PIPE,
     )
-    until(lambda: there.on_host("flock -n /run/stowage.lock true || echo held"), 30)
+    until(lambda: there.on_host("flock -n /run/stowage.lock true || echo held"), 120)
     try:
         screen = there.inv("backup", code=LOCKED)
     finally:
@@ -158,8 +158,10 @@ def test_a_host_that_is_rebooted_in_the_middle_has_lost_nothing(unharmed: Story,
     run = begin(there, do=do, pause=step, **more)
     paused(there, run)
     there.inv("lab.reboot")
-    until(lambda: "accepting" in there.on_host("docker exec postgres pg_isready -U postgres", check=False), 120)
-    until(lambda: sets(there), 60)
+    until(lambda: "accepting" in there.on_host("docker exec postgres pg_isready -U postgres", check=False), 300)
+    writable = "curl -fsS -m 5 http://172.30.99.11:9000/minio/health/cluster && echo yes"
+    until(lambda: "yes" in there.on_host(writable, check=False), 300, "a cluster that can be written to")
+    until(lambda: sets(there), 300)
     there.inv("backup")
     assert left(there) == ""
 

@@ -66,7 +66,7 @@ class Pass:
         for number, (at, where) in enumerate(self.points()):
             self.one(number, at, where)
         for operator in self.left:
-            said, _ = operator.communicate(timeout=60)
+            said, _ = operator.communicate(timeout=300)
             assert operator.returncode == UNREACHABLE, said
 
     def one(self, number: int, at: int, where: str) -> None:
@@ -112,7 +112,7 @@ class Pass:
 def drop(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
     assert self.relay
     self.relay.cut()
-    said, _ = operator.communicate("go on\n", timeout=60)
+    said, _ = operator.communicate("go on\n", timeout=300)
     assert operator.returncode == UNREACHABLE, said
 
 
@@ -144,7 +144,7 @@ def hosts() -> Iterator[dict[str, Host]]:
 def steps_of_bare(host: Host) -> tuple[list[tuple[str, int]], dict[str, str]]:
     """The steps of the plan of a bare host in their order, and the role of each of its changes."""
     told = json.loads(host.inv("check", "--json", code=2).splitlines()[-1])["hosts"][0]["changes"]
-    said, _ = host.operator(list=True).communicate(timeout=60)
+    said, _ = host.operator(list=True).communicate(timeout=300)
     steps = [tuple(one) for one in json.loads(said.splitlines()[-1].removeprefix("STEPS "))]
     assert [address for address, _ in groupby(address for address, _ in steps)] == [one["address"] for one in told]
     return steps, {one["address"]: one["role"] for one in told}
@@ -157,7 +157,7 @@ def whole(hosts: dict[str, Host]) -> Whole:
     host.inv("lab.up")
     steps, roles = steps_of_bare(host)
     operator = host.operator()
-    said, _ = operator.communicate(timeout=600)
+    said, _ = operator.communicate(timeout=900)
     assert operator.returncode == 0, said
     took = json.loads(said.splitlines()[-1].removeprefix("TOOK "))
     end = likeness(host)

@@ -104,7 +104,7 @@ def on_a_terminal(host: Clone, answer: str, *words: str) -> tuple[int, str]:
     )
     os.close(far)
     os.write(near, answer.encode())
-    screen = started.communicate(timeout=120)[0].decode()
+    screen = started.communicate(timeout=300)[0].decode()
     os.close(near)
     return started.returncode, screen
 
@@ -609,5 +609,5 @@ def test_a_lock_that_is_held_names_its_holder_and_ends_with_5(host: Clone) -> No
     says(host.inv("unlock", code=2), "inv deploy, by anna", NOTHING)
     assert host.inv("check").startswith("lab: nothing to do")
     says(host.inv("unlock", "--yes"), "the lock is free")
-    hold.communicate(timeout=20)
+    hold.communicate(timeout=120)
     assert "nothing to do" in host.inv("deploy", "--yes")

@@ -85,7 +85,7 @@ def id(there: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
         ("identity", (there.secret("backup_identity") + "\n").encode()),
     ):
         command = f"umask 077; mkdir -p {RESCUE}; cat >{RESCUE}/{name}"
-        subprocess.run([*there.ssh(), command], input=data, check=True, timeout=60)
+        subprocess.run([*there.ssh(), command], input=data, check=True, timeout=300)
     there.on_host(f"tar -C {RESCUE} -xf {RESCUE}/set.tar")
     return fetched.stem
 
@@ -121,7 +121,7 @@ def follow(there: Clone, id: str, *numbers: int) -> subprocess.CompletedProcess[
         *others,
     ]
     return subprocess.run(
-        [*there.ssh(), "sh -s"], input="".join(script), text=True, capture_output=True, check=False, timeout=120
+        [*there.ssh(), "sh -s"], input="".join(script), text=True, capture_output=True, check=False, timeout=600
     )
 
 

@@ -24,28 +24,19 @@ import boto3
 import pytest
 
 from lab import images, programs
+from tests.lab.ports import free_port, wait_for
+from tests.lab.relay import Relay
 from worker import sets
 from worker.errors import FAILED, REFUSED, Failed
 from worker.keys import Keys
 from worker.manifest import Manifest
 from worker.parts import PartReader, PartWriter
-from worker.targets import LARGEST, Exists, Missing, PathTarget, Probe, S3Target, SftpTarget, Target
+from worker.targets import LARGEST, Exists, Missing, PathTarget, Probe, Target
+from worker.targets.s3 import S3Target
+from worker.targets.sftp import SftpTarget
 
 ACCESS, SECRET = "SENTINEL-access", "SENTINEL-secret-key"
 NOW = datetime(2026, 11, 21, 9, 0, 0, tzinfo=UTC)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    for _ in range(300):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"nothing listens on {port}")
 
 
 class Minio:
@@ -76,7 +67,7 @@ class Minio:
         )
 
     def bucket(self, name: str, **more: Any) -> str:
-        for _ in range(100):
+        for _ in range(600):
             with suppress(self.client.exceptions.ClientError):
                 self.client.create_bucket(Bucket=name, **more)
                 return name
@@ -202,37 +193,6 @@ class Sshd:
         self.process.wait()
 
 
-class Relay:
-    """TCP through us, cut after so many bytes of the next connections."""
-
-    def __init__(self, port: int) -> None:
-        self.cuts: list[int] = []
-        self._to, self._door = port, socket.create_server(("127.0.0.1", 0))
-        self.port = self._door.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near = self._door.accept()[0]
-                far = socket.create_connection(("127.0.0.1", self._to))
-                room = [self.cuts.pop(0) if self.cuts else 1 << 62]
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=(source, sink, room), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, room: list[int]) -> None:
-        with suppress(OSError):
-            while (data := source.recv(1 << 16)) and room[0] > 0:
-                room[0] -= len(data)
-                sink.sendall(data)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def stop(self) -> None:
-        self._door.close()
-
-
 @pytest.fixture(scope="module")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
     server = Minio(tmp_path_factory.mktemp("minio"))
@@ -263,7 +223,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def relay(sshd: Sshd) -> Iterator[Relay]:
     relay = Relay(sshd.port)
     yield relay
-    relay.stop()
+    relay.close()
 
 
 @pytest.fixture

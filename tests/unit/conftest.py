@@ -254,7 +254,7 @@ class Thing(Resource):
     def refusal(self, before: Any) -> Refusal | None:
         return Refusal(self.refuses, "look at it") if self.refuses else None
 
-    def undone_by(self, other: Resource) -> bool:
+    def undone_by(self, other: Resource, made: bool) -> bool:
         return other.name == self.undone_after
 
     def fix(self, before: Any) -> list[Step]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import grp
 import json
 import os
 import subprocess
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -289,6 +291,18 @@ def mine(path: Path, content="new", **more) -> File:
 def audit(machine) -> list[dict]:
     file = machine.folder / "stowage" / "audit.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_garbage_is_looked_for_between_two_roles_and_at_no_other_moment(run_of, tmp_path):
+    """In the middle of a send it had closed a channel, which waited for the lock of that very send."""
+    assert not gc.isenabled()
+    thing = Role("role", lambda host: [])
+    object.__setattr__(thing, "itself", thing)
+    gone = weakref.ref(thing)
+    del thing
+    runs.apply(run_of(mine(tmp_path / "file")), quiet, agreed)
+    assert gone() is None
+    assert not gc.isenabled()
 
 
 def test_a_second_run_changes_nothing_and_writes_nothing(machine, run_of, tmp_path):

@@ -17,6 +17,7 @@ from converge.errors import LOCKED, REFUSED, Trouble
 from roles.settings import Settings
 from runbook import age, backup, backup_status, restore, runs
 from worker import postgres
+from worker import restore as worker_restore
 from worker.errors import Failed
 
 OWN = {"name": "own", "kind": "stack", "writer": {"file": "x"}, "pruner": {"file": "x"}}
@@ -112,6 +113,30 @@ def test_the_end_of_a_run_is_an_error_in_our_own_codes(worker: int, ours: int) -
     assert runs.ended(SimpleNamespace(name="prod"), {"code": 0}) is None
 
 
+@pytest.mark.parametrize(
+    ("step", "untouched", "why"),
+    [
+        ("", "nothing was published", ""),
+        ("dump", "nothing was published", ""),
+        ("publish", "a target that has the set's manifest has it whole", ""),
+        ("retention", "published, but old sets could not be removed", ""),
+        ("load", "the live databases are as they were", "goes with the next run"),
+        ("stop", "the live databases were touched", "may still be closed, and what depends on them stopped"),
+        ("swap", "the live databases were touched", "may still be closed, and what depends on them stopped"),
+        ("undo", "the live databases were touched", "may still be closed, and what depends on them stopped"),
+    ],
+)
+def test_a_run_that_was_killed_says_what_of_it_may_be_there(step: str, untouched: str, why: str) -> None:
+    found = runs.ended(SimpleNamespace(name="prod"), runs.cut(step))
+    assert found
+    assert untouched in found.untouched and why in found.why
+    assert "inv backup" in found.hint and "--host prod" in found.hint
+
+
+def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -> None:
+    assert set(runs.CUT) == {*worker_restore.STEPS, "publish", "retention"} - {"preflight", "cleanup"}
+
+
 HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(roles=["backup"], backup=settings(ELSEWHERE).backup))
 HOUR = 3600.0
 
@@ -174,6 +199,22 @@ def psycopg_name(words: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     return str(conninfo_to_dict(words)["dbname"])
+
+
+def test_where_a_dump_puts_its_sequences_is_read_from_it_whatever_they_are_called() -> None:
+    said = """
+SELECT pg_catalog.set_config('search_path', '', false);
+SELECT pg_catalog.setval('public.a', 121, true);
+SELECT pg_catalog.setval('public."It''s (1, true);"', 1, false);
+SELECT pg_catalog.setval(E'public."back\\\\slash
+and line"', -5, true);
+ SELECT pg_catalog.setval('public.not_at_the_beginning', 1, true);
+"""
+    assert postgres.places(said) == {
+        "public.a": 121,
+        """public."It's (1, true);\"""": None,
+        'public."back\\slash\nand line"': -5,
+    }
 
 
 def test_contents_that_differ_are_told_by_name() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
 import json
 import os
 from dataclasses import replace
@@ -14,6 +16,7 @@ from hypothesis import strategies as some
 from converge.resource import Action, Unknown
 from converge.resources import compose
 from converge.resources.compose import LABEL, Answers, NoProject, Project
+from converge.resources.file import Directory
 from converge.resources.mount import Mount
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]))
@@ -205,16 +208,29 @@ def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(
     assert (change.action is Action.UPDATE) is late
     if late:
         assert change.disrupts
-        assert change.resource.diff(change.before) == ["minio1: was started before its drive was mounted: restarted"]
+        assert change.resource.diff(change.before) == [
+            "minio1: was started before what it has bound was mounted or made: restarted"
+        ]
         machine.deploy(wanted)
-        assert docker.said[-1].endswith("restart --timeout 90 -- minio1")
+        assert docker.said[-1].endswith("restart -t 90 -- minio1")
+
+
+def test_a_directory_that_was_removed_beneath_a_container_is_made_and_bound_in_one_deploy(machine, docker, tmp_path):
+    (tmp_path / "seen").mkdir()
+    wanted = bound(tmp_path / "conf", tmp_path / "seen")
+    folder = Directory(str(tmp_path / "conf"), getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
+    written(machine, docker, wanted, minio1={"pid": os.getpid()})
+    assert change_of(machine, wanted).action is Action.NONE, "a dead drive does not stop what runs"
+    machine.deploy(folder, wanted)
+    assert docker.said[-1] == "restart -t 90 -- minio1"
+    assert not wanted.undone_by(folder, made=False)
 
 
 def test_a_drive_that_is_mounted_in_this_plan_makes_its_containers_restart():
     wanted = bound("/mnt/drive1/drive1", "/data")
-    assert wanted.undone_by(Mount("/mnt/drive1", "drive1"))
-    assert not wanted.undone_by(Mount("/mnt/drive10", "drive10"))
-    assert not wanted.undone_by(Mount("/mnt/drive", "drive"))
+    assert wanted.undone_by(Mount("/mnt/drive1", "drive1"), made=True)
+    assert not wanted.undone_by(Mount("/mnt/drive10", "drive10"), made=True)
+    assert not wanted.undone_by(Mount("/mnt/drive", "drive"), made=True)
 
 
 def up_of(docker) -> list[str]:
@@ -233,6 +249,26 @@ def test_a_node_that_is_away_is_started_without_the_others_though_all_change_tog
     written(machine, docker, project(together=True), minio2={"status": "exited"})
     machine.deploy(project(together=True))
     assert up_of(docker)[-1] == "minio2"
+
+
+@pytest.mark.parametrize(
+    ("error", "holder", "heals"),
+    [
+        ("Bind for 0.0.0.0:9001 failed: port is already allocated", "", True),
+        ("Bind for 0.0.0.0:9001 failed: port is already allocated", "echo 4c01db0b339c", False),
+        ("exec: no such file", "", False),
+    ],
+)
+def test_ports_that_a_power_cut_left_with_nobody_are_taken_back(machine, docker, error, holder, heals):
+    written(machine, docker, project(), minio1={"status": "created", "started": error})
+    again = machine.folder / "again"
+    docker.answers(True, f'case "$*" in *" up "*) [ -e {again} ];; ps*) {holder or ":"};; esac')
+    machine.program("systemctl", f'echo "$*" >>{again}')
+    machine.deploy(project())
+    # The container of the fake stays as it was: that the start was tried again is what counts.
+    assert again.exists() is heals
+    assert len(up_of(docker)) == (3 if heals else 2)
+    assert not heals or again.read_text() == "restart docker.service\n"
 
 
 def test_nothing_that_is_not_named_is_touched(machine, docker):
@@ -331,5 +367,5 @@ def test_what_does_not_answer_in_time_is_an_error_with_what_each_address_said(ma
 
 
 def test_what_stands_behind_a_project_answers_anew_when_that_changes():
-    assert Answers("minio", URLS).undone_by(project())
-    assert not Answers("minio", URLS).undone_by(Mount("/mnt/a", "a"))
+    assert Answers("minio", URLS).undone_by(project(), made=True)
+    assert not Answers("minio", URLS).undone_by(Mount("/mnt/a", "a"), made=True)

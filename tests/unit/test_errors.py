@@ -22,6 +22,7 @@ from converge.resources.docker import Image, NoSnap
 from converge.resources.system import System
 from converge.role import Role
 from roles import base as base_role
+from roles import docker as docker_role
 from roles import images as images_role
 
 
@@ -191,6 +192,23 @@ def test_an_unsupported_system_is_refused_by_name(said):
     assert change.action is Action.REFUSED
     assert (said.strip() or "does not say") in change.why
     assert "supported are debian 12, debian 13, ubuntu 24.04, ubuntu 26.04" in change.why
+
+
+@pytest.mark.parametrize(
+    ("system", "instead"),
+    [
+        ("debian 12", "download.docker.com/linux/debian"),
+        ("ubuntu 24.04", '["docker.io", "docker-compose-v2", "iptables"]'),
+    ],
+)
+def test_a_system_whose_packages_have_no_compose_is_refused_with_the_settings_that_fit(storage_host, system, instead):
+    wants = planning.wanted(docker_role.docker, storage_host())
+    compose = next(one for one in wants if one.resource.address == "system:docker-compose")
+    (reading,) = System.read([compose.resource], system)
+    change = planning.compare(compose, reading, {})
+    assert change.why == f"{system} has no compose v2 in its package docker-compose, unlike debian 13"
+    assert instead in change.hint
+    assert "packages:docker" in [one.resource.address for one in wants if one.after == "system:docker-compose"]
 
 
 def test_nothing_is_done_to_an_unsupported_system(storage_host):

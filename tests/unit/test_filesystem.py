@@ -258,7 +258,7 @@ LSBLK = 'NAME="{0}" TYPE="disk" SIZE="4T" SERIAL="S{0}" FSTYPE="{1}" LABEL="{2}"
 
 
 def read(table: str, looks: str, records: str = "||"):
-    return Filesystem.read([Filesystem("/dev/disk/by-id/ata-1", "drive1")], f"{table}\n\n{looks}\n\n{records}\n")[0]
+    return Filesystem.read([Filesystem("/dev/disk/by-id/ata-1", "drive1")], f"{looks}\n\n{records}\n", table)[0]
 
 
 @pytest.mark.parametrize(

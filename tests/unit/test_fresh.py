@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -112,8 +113,8 @@ def test_only_a_restart_disrupts(config):
 
 
 def test_a_change_of_one_of_its_files_earlier_in_the_chain_makes_it_necessary(config, thing):
-    assert fresh("unit", config).undone_by(thing(str(config)))
-    assert not fresh("unit", config).undone_by(thing("/another/file"))
+    assert fresh("unit", config).undone_by(thing(str(config)), made=True)
+    assert not fresh("unit", config).undone_by(thing("/another/file"), made=True)
 
 
 def test_a_reload_that_fails_puts_the_previous_files_back(machine, docker, config, started):
@@ -127,6 +128,30 @@ def test_a_reload_that_fails_puts_the_previous_files_back(machine, docker, confi
     assert "the previous files are put back" in done.why
     assert "unknown directive" in done.why
     assert config.read_text() == "old"
+
+
+def test_what_was_started_a_moment_ago_is_told_again(machine, docker, config, started, tmp_path):
+    docker.answers(True, otherwise=f"[ -e {tmp_path}/asked ] || {{ : >{tmp_path}/asked; exit 1; }}")
+    started(5)
+    assert machine.deploy(fresh("container", config)).done
+
+
+def test_a_reload_waits_for_those_that_still_serve_the_older_files(machine, docker, config, tmp_path):
+    """One of them says in its title that it serves no more, the other goes; both take their time."""
+    serves = f"until [ -e {tmp_path}/reloaded ]; do sleep 0.05; done; sleep 0.7; : >{tmp_path}"
+    script = f'({serves}/retired; exec -a "it is $1" sleep 60) & ({serves}/gone) & echo begun; wait'
+    main = subprocess.Popen(["bash", "-c", script, "bash", "shutting down"], stdout=subprocess.PIPE)
+    assert main.stdout
+    assert main.stdout.readline() == b"begun\n"
+    docker.answers(True, otherwise=f": >{tmp_path}/reloaded")
+    docker.runs("nginx", started="2020-01-01T00:00:00Z", pid=main.pid)
+    try:
+        assert machine.deploy(FreshContainer("nginx", (str(config),), ("true",), retired="is shutting down")).done
+        assert (tmp_path / "retired").exists()
+        assert (tmp_path / "gone").exists()
+    finally:
+        subprocess.run(["pkill", "-P", str(main.pid)], check=False)
+        main.wait()
 
 
 def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine, docker, config, started):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import containers, records
+from lab import containers, records, systems
 from lab.hosts import LabHost
+from roles.base import SUPPORTED
+from roles.docker import FITTING
 
 PORTS = {guest: 20000 + number for number, guest in enumerate(containers.GUEST_PORTS)}
 DEVICES = ["loop64", "loop65", "loop66", "loop67"]
@@ -22,7 +24,7 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_host_vars_are_what_the_inventory_reads() -> None:
-    said = yaml.safe_load(records.host_vars("lab", PORTS, Path("/keys/ssh_key"), DEVICES))
+    said = yaml.safe_load(records.host_vars("lab", "debian-13", PORTS, Path("/keys/ssh_key"), DEVICES))
     assert said == {
         "ansible_host": "127.0.0.1",
         "ansible_port": 20000,
@@ -35,13 +37,21 @@ def test_host_vars_are_what_the_inventory_reads() -> None:
     }
 
 
+@pytest.mark.parametrize("system", systems.SYSTEMS)
+def test_a_host_of_another_system_is_told_what_docker_needs_there(system: str) -> None:
+    name = system.replace("-", " ")
+    assert name in SUPPORTED
+    said = yaml.safe_load(records.host_vars("lab", system, PORTS, Path("/keys/ssh_key"), DEVICES))
+    assert said.get("docker") == FITTING.get(name)
+
+
 def test_host_vars_say_the_addresses_on_top() -> None:
-    text = records.host_vars("lab", PORTS, Path("/keys/ssh_key"), DEVICES)
+    text = records.host_vars("lab", "debian-13", PORTS, Path("/keys/ssh_key"), DEVICES)
     assert f"S3 http://127.0.0.1:{PORTS[9000]}  console http://127.0.0.1:{PORTS[9001]}" in text.splitlines()[1]
 
 
 def test_a_path_with_a_blank_stays_one_value() -> None:
-    text = records.host_vars("lab", PORTS, Path("/home/a b: #c/ssh_key"), DEVICES)
+    text = records.host_vars("lab", "debian-13", PORTS, Path("/home/a b: #c/ssh_key"), DEVICES)
     assert yaml.safe_load(text)["ansible_ssh_private_key_file"] == "/home/a b: #c/ssh_key"
 
 
@@ -57,7 +67,7 @@ def test_known_hosts_keeps_the_lines_of_others() -> None:
 
 def test_a_key_is_pinned_without_its_comment_and_forgotten_with_its_host(inventory: Path) -> None:
     (inventory / "known_hosts").write_text("prod ssh-ed25519 C\n")
-    records.write_host("lab", PORTS, Path("/keys/ssh_key"), DEVICES)
+    records.write_host("lab", "debian-13", PORTS, Path("/keys/ssh_key"), DEVICES)
     records.trust(20000, "ssh-ed25519 AAAA root@lab\n")
     assert (inventory / "known_hosts").read_text() == "prod ssh-ed25519 C\n[127.0.0.1]:20000 ssh-ed25519 AAAA\n"
     records.forget("lab", 20000)

@@ -41,7 +41,9 @@ def mounts(machine):
             "/etc/fstab": f"{machine.folder}/fstab",
             "/proc/self/mountinfo": f"{machine.folder}/mountinfo",
         }
-        machine.program("lsblk", f"cat <<'END'\n{labels}\nEND")
+        pairs = (line.partition(" ") for line in labels.splitlines())
+        rows = "\n".join(f'NAME="sd" MAJ:MIN="{number}" LABEL="{label}"' for number, _, label in pairs)
+        machine.program("lsblk", f"cat <<'END'\n{rows}\nEND")
 
     return has
 
@@ -53,6 +55,14 @@ def change_of(machine, wanted):
 def test_nothing_in_fstab_and_nothing_mounted_is_absent(machine, mounts):
     mounts()
     assert change_of(machine, DRIVE1).action is Action.CREATE
+
+
+def test_a_host_without_an_fstab_gets_one_and_one_without_mounts_is_a_riddle(machine, mounts):
+    mounts()
+    (machine.folder / "fstab").unlink()
+    assert change_of(machine, DRIVE1).action is Action.CREATE
+    mounts(mountinfo="")
+    assert change_of(machine, DRIVE1).action is Action.UNKNOWN
 
 
 def test_the_right_drive_mounted_now_and_at_every_boot_is_well(machine, mounts):
@@ -216,6 +226,12 @@ def test_a_mount_point_is_judged_by_what_lies_beneath(machine, lines, symbol, wh
 def test_mount_points_of_which_too_little_is_told_are_unknown(machine):
     machine.program("unshare", "echo absent")
     assert isinstance(machine.read(MountPoint("/mnt/a"), MountPoint("/mnt/b"))[1], Unknown)
+
+
+def test_a_mount_point_is_unknown_where_nobody_can_say_whether_something_is_mounted(machine, tmp_path):
+    machine.program("unshare", 'shift; exec "$@"')
+    machine.program("awk", "exit 2")
+    assert isinstance(machine.read(MountPoint(str(tmp_path)))[0], Unknown)
 
 
 needs_namespaces = pytest.mark.skipif(

@@ -74,6 +74,19 @@ def test_a_snippet_that_fails_makes_its_kind_unknown_never_absent(machine, statu
     assert readings["odd:one"] == Unknown(f"reading odd ended with status {status}")
 
 
+def test_a_status_that_a_kind_names_is_an_answer(machine):
+    odd = kind("odd", "echo half; exit 2", statuses=(0, 2))
+    readings, _ = probe.read([odd, LAST], answer_of(machine, odd, LAST), MARKER)
+    assert readings == {"odd:one": {"said": "half"}, "last:one": {"said": "well"}}
+
+
+def test_a_kind_that_asks_nothing_itself_starts_nothing_and_is_read(machine):
+    silent = kind("silent", "")
+    assert "( " not in probe.script([silent], MARKER)
+    readings, _ = probe.read([silent, LAST], answer_of(machine, silent, LAST), MARKER)
+    assert readings == {"silent:one": None, "last:one": {"said": "well"}}
+
+
 def test_an_answer_without_line_end_is_read_whole(machine):
     odd = kind("odd", "printf 'no end'")
     readings, _ = probe.read([odd], answer_of(machine, odd), MARKER)
@@ -134,3 +147,61 @@ def test_what_only_an_api_can_read_is_not_in_the_script():
     remote = kind("remote", "echo never", ask=classmethod(lambda cls, link, wanted: []))
     assert "never" not in probe.script([remote, LAST], MARKER)
     assert list(probe.kinds([remote, LAST])) == [type(LAST)]
+
+
+def numbers(names):
+    return f"seq {names[0]}"
+
+
+def hurt(names):
+    return "echo half; kill -9 $(sh -c 'echo $PPID'); echo whole"
+
+
+@dataclass(frozen=True)
+class Sharing(Kind):
+    """A kind that asks together with others; its state is how many lines the answer has, and how the last one reads."""
+
+    asks: ClassVar = numbers
+    about: str = "3"
+
+    @classmethod
+    def shares(cls, wanted):
+        return {cls.asks: [one.about for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted, answer, *shared):
+        lines = shared[0].split()
+        return [{"lines": str(len(lines)), "last": lines[-1], "itself": answer.strip()} for _ in wanted]
+
+
+def sharing(named, text, ask=numbers, **more):
+    return type(named.title(), (Sharing,), {"kind": named, "snippet": text, "asks": staticmethod(ask)})(**more)
+
+
+@pytest.mark.parametrize("text", ["", 'printf "%s" "$numbers" | tail -n 1', "echo ${numbers%%[!0-9]*}"])
+def test_a_shared_question_is_answered_whole_beside_what_all_kinds_say_themselves(machine, text):
+    # More than a pipe holds: who asks beside the others waits for them, and nobody for him.
+    odd = sharing("odd", text, about="100000")
+    spoilt = [kind("reads", "cat"), kind("ends", "exit 0")]
+    readings, _ = probe.read([odd, *spoilt, LAST], answer_of(machine, odd, *spoilt, LAST), MARKER)
+    itself = {"": "", "p": "100000", "e": "1"}[text[:1]]
+    assert readings["odd:one"] == {"lines": "100000", "last": "100000", "itself": itself}
+    assert readings["last:one"] == {"said": "well"}
+
+
+@pytest.mark.parametrize("text", ["", "echo $hurt"])
+def test_a_shared_question_that_fails_makes_who_asked_it_unknown_and_nobody_else(machine, text):
+    odd = sharing("odd", text, hurt)
+    readings, _ = probe.read([odd, LAST], answer_of(machine, odd, LAST), MARKER)
+    assert isinstance(readings["odd:one"], Unknown)
+    assert readings["last:one"] == {"said": "well"}
+
+
+def test_several_shared_questions_do_not_mix(machine):
+    def letters(names):
+        return "sleep 0.2; echo a b c"
+
+    ones = [sharing("ones", "echo mine"), sharing("others", "", letters)]
+    readings, _ = probe.read(ones, answer_of(machine, *ones), MARKER)
+    assert readings["ones:one"] == {"lines": "3", "last": "3", "itself": "mine"}
+    assert readings["others:one"] == {"lines": "3", "last": "c", "itself": ""}

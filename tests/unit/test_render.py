@@ -132,7 +132,7 @@ def refused(plan_of) -> Plan:
         "drive4": ("sdd|", "||"),
     }
     readings = {
-        f"filesystem:{label}": read(Filesystem, by_label[label], f"{table}\n\n{look}\n\n{records}\n")
+        f"filesystem:{label}": read(Filesystem, by_label[label], f"{look}\n\n{records}\n", table)
         for label, (look, records) in looks.items()
     }
     missing = [

@@ -235,7 +235,6 @@ ONCE = {
     "getent passwd": 1,
     "getent group": 1,
     "lsblk -Pno": 1,
-    "lsblk -rno": 1,
     "unshare -m": 1,
     "curl": None,
     "docker": None,

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from worker.errors import FAILED, REFUSED, USAGE, Failed
-from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, S3Target, base, checked, make
+from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, base, checked, make
 from worker.targets.base import Probe, with_patience
+from worker.targets.s3 import S3Target
 from worker.targets.s3_rules import dangers, expiries
 
 SECRET = "SENTINEL-secret-key"

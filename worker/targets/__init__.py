@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from worker.errors import USAGE, Failed
 from worker.targets.base import LARGEST, PARTIAL, Entry, Exists, Missing, Probe, Target, checked
 from worker.targets.path import PathTarget
-from worker.targets.s3 import S3Target
-from worker.targets.sftp import SftpTarget
 
 __all__ = [
     "LARGEST",
@@ -20,14 +18,13 @@ __all__ = [
     "Missing",
     "PathTarget",
     "Probe",
-    "S3Target",
-    "SftpTarget",
     "Target",
     "checked",
     "make",
 ]
 
-KINDS: dict[str, Callable[..., Target]] = {"s3": S3Target, "sftp": SftpTarget, "path": PathTarget}
+# Loaded when there is one: what speaks to a target takes as long to load as all else of a run.
+KINDS = {"s3": "S3Target", "sftp": "SftpTarget", "path": "PathTarget"}
 # What a test hands in, and no configuration.
 NO_SETTING = {"device"}
 
@@ -38,10 +35,12 @@ def make(config: dict[str, Any]) -> Target:
     kind, name = settings.pop("kind", None), settings.get("name", "?")
     if kind not in KINDS:
         raise Failed(USAGE, f"target {name}: there is no kind {kind!r}", why=f"there are {', '.join(KINDS)}")
-    takes = {key: one for key, one in inspect.signature(KINDS[kind]).parameters.items() if key not in NO_SETTING}
+    target = getattr(importlib.import_module(f"worker.targets.{kind}"), KINDS[kind])
+    takes = {key: one for key, one in inspect.signature(target).parameters.items() if key not in NO_SETTING}
     needs = [key for key, one in takes.items() if one.default is one.empty]
     problems = [f"{key} is missing" for key in needs if key not in settings]
     problems += [f"{key} is unknown" for key in settings if key not in takes]
     if problems:
         raise Failed(USAGE, f"target {name}: its settings are wrong", why="; ".join(problems))
-    return KINDS[kind](**settings)
+    made: Target = target(**settings)
+    return made

@@ -11,7 +11,7 @@ from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
+import botocore.session
 import urllib3.exceptions
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -170,7 +170,7 @@ class S3Target:
         with self._lock:
             if endpoint not in self._clients:
                 access_key, secret_key = self._secrets
-                self._clients[endpoint] = boto3.session.Session().client(
+                self._clients[endpoint] = botocore.session.get_session().create_client(
                     "s3",
                     endpoint_url=endpoint,
                     aws_access_key_id=access_key,

@@ -1,0 +1,21 @@
+"""Ports of this machine for servers that a test starts."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        return int(door.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    for _ in range(2400):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on {port}")

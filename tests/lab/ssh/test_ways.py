@@ -1,0 +1,124 @@
+"""The ways to a host: hops, commands of a proxy, and ways that lead nowhere."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from converge import ssh
+from converge.errors import UNREACHABLE, Trouble
+from tests.lab.ports import free_port
+from tests.lab.ssh.conftest import Sshd, refusal
+
+PROXY = (
+    "import os,socket,sys,threading as t; s=socket.create_connection((sys.argv[1], sys.argv[2]));"
+    "t.Thread(target=lambda: [s.sendall(b) for b in iter(lambda: os.read(0, 65536), b'')], daemon=True).start();"
+    "[os.write(1, b) for b in iter(lambda: s.recv(65536), b'')]"
+)
+
+
+def both_known(*sshds: Sshd) -> None:
+    text = "".join(f"{one.name} {one.public(one.host_key)}\n" for one in sshds)
+    for one in sshds:
+        one.know(text)
+
+
+def through_hop(ssh_config: Path, sshd: Sshd, hop: Sshd) -> None:
+    condition = f'Match host 127.0.0.1 exec "test %p = {sshd.port}"'
+    ssh_config.write_text(f"{condition}\n ProxyJump 127.0.0.1:{hop.port}\nMatch all\nIdentityFile {hop.key}\n")
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_a_host_behind_hops_is_reached(start, open_link, ssh_config, hops):
+    before = [start(f"hop{n}") for n in range(hops)]
+    sshd = start()
+    both_known(sshd, *before)
+    jumps = ",".join(f"{one.user}@127.0.0.1:{one.port}" for one in before)
+    keys = "".join(f"IdentityFile {one.key}\n" for one in before)
+    ssh_config.write_text(f'Match host 127.0.0.1 exec "test %p = {sshd.port}"\n ProxyJump {jumps}\nMatch all\n{keys}')
+    link = open_link(sshd.target())
+    assert link.send("wc -c", [bytes(3_000_000)])[1] == b"3000000\n"
+    assert all("Accepted publickey" in (one.folder / "log").read_text() for one in before)
+
+
+def test_the_key_of_a_hop_is_checked_as_well(start, ssh_config):
+    hop, sshd = start("hop"), start()
+    through_hop(ssh_config, sshd, hop)
+    trouble = refusal(sshd.target())
+    assert trouble.what == "its host key is not known"
+    assert trouble.where == "prod (hop 127.0.0.1)"
+
+
+def test_a_hop_that_forbids_forwarding_is_said(start, ssh_config):
+    hop, sshd = start("hop", "AllowTcpForwarding no"), start()
+    both_known(hop, sshd)
+    through_hop(ssh_config, sshd, hop)
+    trouble = refusal(sshd.target())
+    assert (trouble.code, trouble.what) == (UNREACHABLE, "forwarding is forbidden by sshd")
+    assert trouble.where == "prod (hop 127.0.0.1)"
+
+
+def test_hops_in_a_circle_are_said(start, ssh_config):
+    sshd = start()
+    ssh_config.write_text("Host a\n ProxyJump b\nHost b\n ProxyJump a\n")
+    assert refusal(sshd.target(address="a", port=None)).what == "its way leads through too many hops"
+
+
+def test_a_hop_for_every_host_is_not_its_own(start, open_link, ssh_config):
+    hop, sshd = start("hop"), start()
+    both_known(hop, sshd)
+    ssh_config.write_text(
+        f"Host hop\n HostName 127.0.0.1\n Port {hop.port}\n IdentityFile {hop.key}\nHost *\n ProxyJump hop\n"
+    )
+    assert open_link(sshd.target()).alive()
+
+
+def test_a_proxy_command_is_a_way(start, open_link, ssh_config):
+    sshd = start()
+    program = f'{sys.executable} -c "{PROXY}" %h %p'
+    ssh_config.write_text(f"ProxyCommand {program}\n")
+    link = open_link(sshd.target())
+    assert link.send("wc -c", [bytes(3_000_000)])[1] == b"3000000\n"
+    process = link._line.reached.process
+    link.close()
+    assert process.poll() is not None
+
+
+def test_what_a_proxy_command_complains_of_is_shown(start, ssh_config):
+    ssh_config.write_text("ProxyCommand echo 'no tunnel today' >&2; exit 1\n")
+    trouble = refusal(start().target())
+    assert trouble.code == UNREACHABLE
+    assert "no tunnel today" in trouble.why
+
+
+def test_nobody_listens(start):
+    trouble = refusal(start().target(port=free_port()))
+    assert (trouble.code, trouble.why) == (UNREACHABLE, "Connection refused")
+
+
+def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch):
+    loaded = threading.Event()
+    monkeypatch.setattr("converge.ssh.importlib.import_module", lambda name: loaded.wait(10))
+    before = {*threading.enumerate()}
+    with pytest.raises(Trouble):
+        ssh.connect(ssh.Target("prod", "127.0.0.1", tmp_path / "known", free_port()))
+    waited_for = [one for one in {*threading.enumerate()} - before if not one.daemon]
+    loaded.set()
+    assert waited_for
+
+
+def test_a_name_without_an_address(start):
+    assert "no address is known for nowhere.invalid" in refusal(start().target(address="nowhere.invalid")).what
+
+
+def test_something_that_is_not_sshd_is_given_up_in_time(start):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        trouble = refusal(start().target(port=silent.getsockname()[1], connect_timeout=1.0))
+    assert trouble.code == UNREACHABLE
+    assert time.monotonic() - begun < 3

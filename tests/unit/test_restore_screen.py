@@ -1,0 +1,77 @@
+"""What a person sees of a restore and of its undo before they say yes, and after it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runbook import restore, runs
+
+HOST = SimpleNamespace(name="prod")
+PLAN = {
+    "set": "20261121T020000Z-a1b2c3",
+    "from": "own",
+    "created": "2026-11-21T02:00:00+00:00",
+    "host": "prod",
+    "stack": "prod",
+    "databases": [],
+    "obstacles": [],
+    "warnings": [],
+    "dependents": [],
+    "free": {},
+}
+
+
+def database(name: str, replaces: int | None) -> dict[str, Any]:
+    kept = f"{name}__old_NUMBER"
+    return {"name": name, "to": name, "bytes": 1, "rows": 1, "replaces": replaces, "kept": kept, "sessions": 0}
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The requests that were begun as runs; each ends well."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(runs, "begin", lambda host, request, said: found.append(request) or "run")
+    monkeypatch.setattr(restore, "watch", lambda host, run: {"code": 0})
+    return found
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
+    monkeypatch.setattr(runs, "ask", lambda host, request: found)
+
+
+@pytest.mark.parametrize(
+    ("databases", "told"),
+    [
+        ([database("geo", 5)], True),
+        ([database("geo", None), database("app", 0)], True),
+        ([database("copy", None)], False),
+        ([], False),
+    ],
+)
+def test_undo_is_offered_only_when_something_was_replaced(databases, told, monkeypatch, begun, capsys) -> None:
+    answers(monkeypatch, **{**PLAN, "databases": databases})
+    restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+    assert ("undo with: inv restore.undo --host prod" in capsys.readouterr().out) is told
+
+
+def test_an_undo_shows_which_restore_it_is_of_and_means_that_one(monkeypatch, begun, capsys) -> None:
+    row = {"name": "geo", "kept": "geo__old_a1b2c3", "away": "geo__undone_a1b2c3"}
+    answers(monkeypatch, run="run7", set="the set", restored="2026-11-21T09:30:00+00:00", databases=[row])
+    restore.undo(HOST, True, "a test")
+    screen = capsys.readouterr().out
+    assert "prod: the last restore brought the set, begun 2026-11-21 09:30 UTC" in screen
+    assert "~ geo is again what is kept as geo__old_a1b2c3" in screen
+    assert begun == [{"do": "undo", "of": "run7"}]
+
+
+def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monkeypatch, begun, capsys) -> None:
+    warnings = ["far could not be asked: no route", "20261122T020000Z-a1b2c3 is newer, and damaged on own"]
+    answers(monkeypatch, **{**PLAN, "warnings": warnings})
+    order: list[str] = []
+    monkeypatch.setattr(restore, "agreed", lambda *_, **__: order.append(capsys.readouterr().out))
+    restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+    assert all(f"  warning: {line}\n" in order[0] for line in warnings)
+    assert [one["set"] for one in begun] == [PLAN["set"]]

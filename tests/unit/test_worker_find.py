@@ -1,0 +1,100 @@
+"""Which set a restore takes, and what it says of those that it passes over."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import restore, sets
+from worker.errors import RESTORE_REFUSED, Failed
+from worker.job import Job
+from worker.journal import Journal
+from worker.keys import Keys
+from worker.manifest import Manifest
+from worker.parts import Part
+from worker.targets import PathTarget
+
+PART = Part("pg/app.tar.00000", 5, 4, "a" * 64, "b" * 64)
+OLD, NEW = "20261120T020000Z-a1b2c3", "20261121T020000Z-a1b2c3"
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return Keys(subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture
+def job(tmp_path: Path, keys: Keys) -> Job:
+    found = Job("run1", {"stack": "lab"}, {"set": "latest"}, Journal(tmp_path / "journal.jsonl", ()))
+    for name in ("own", "far"):
+        (tmp_path / name).mkdir()
+    targets = {name: PathTarget(name, str(tmp_path / name), device=hash) for name in ("own", "far", "gone")}
+    found.__dict__ |= {
+        "targets": {name: targets[name] for name in ("own", "far")},
+        "keys": keys,
+        "gone": targets["gone"],
+    }
+    return found
+
+
+def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> None:
+    """A set on some targets; where it is damaged its part is not there."""
+    at = datetime.strptime(id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    manifest = Manifest(id, "lab", "prod", at, at, components={"postgres": {"pg/app.tar": (PART,)}}, **more)
+    for name in targets:
+        sets.publish(job.targets[name], manifest.signed(job.keys))
+        if name not in damaged.split():
+            job.targets[name].put(f"{sets.folder('lab', id)}/{PART.name}", b"x" * PART.bytes)
+
+
+def test_the_latest_of_whole_targets_is_taken_without_a_word(job: Job) -> None:
+    made(job, OLD, "own", "far")
+    made(job, NEW, "own", "far")
+    assert (restore.find(job).manifest.id, restore.find(job).warnings) == (NEW, [])
+
+
+def test_a_newer_set_that_is_damaged_is_said_when_an_older_one_is_taken(job: Job) -> None:
+    made(job, OLD, "own", "far")
+    made(job, NEW, "own", "far", damaged="own far")
+    found = restore.find(job)
+    assert found.manifest.id == OLD
+    (line,) = found.warnings
+    assert line.startswith(f"{NEW} is newer, and damaged on own, 1 of 1 parts are missing or cut")
+    assert "; damaged on far" in line
+
+
+def test_a_target_that_could_not_be_asked_is_said(job: Job) -> None:
+    made(job, OLD, "own")
+    job.targets["gone"] = job.__dict__["gone"]
+    found = restore.find(job)
+    assert found.source == "own"
+    (line,) = found.warnings
+    assert line.startswith("gone could not be asked: ")
+
+
+def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_said(job: Job) -> None:
+    made(job, NEW, "own", "far", damaged="own")
+    for wanted in ("latest", NEW):
+        job.request["set"] = wanted
+        found = restore.find(job)
+        assert (found.manifest.id, found.source) == (NEW, "far")
+        assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
+
+
+def test_older_damage_and_damaged_sets_of_a_part_are_no_warning(job: Job) -> None:
+    made(job, OLD, "own", damaged="own")
+    made(job, NEW, "own")
+    made(job, "20261122T020000Z-a1b2c3", "own", damaged="own", only=("config",))
+    assert (restore.find(job).manifest.id, restore.find(job).warnings) == (NEW, [])
+
+
+def test_without_a_set_every_target_is_said(job: Job) -> None:
+    job.targets["gone"] = job.__dict__["gone"]
+    with pytest.raises(Failed, match="no target has the set latest") as told:
+        restore.find(job)
+    assert told.value.code == RESTORE_REFUSED
+    assert "gone could not be asked" in told.value.why and "own: it is not there" in told.value.why
