@@ -11,7 +11,7 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from converge.cli import ROOT, command, hosts, only
+from converge.cli import ROOT, command, hosts, last_words, only
 from converge.errors import Trouble
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup")
@@ -352,6 +352,7 @@ def _first_line(role: str) -> str:
         return source.readline().strip('"\n')
 
 
+sys.excepthook = last_words
 namespace = Collection(deploy, check, status, logs, restart, history, unlock, inventory)
 namespace.add_collection(_collection("host", host_add, host_trust))
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))

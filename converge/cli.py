@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -77,7 +78,7 @@ def boundary(body: Callable[[], Any]) -> Any:
             "stopped; nothing that had begun was left half done without the next deploy finishing it", code=130
         ) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _nobody_reads()
         raise Exit(code=ERROR) from None
     except Exit:
         raise
@@ -89,6 +90,19 @@ def boundary(body: Callable[[], Any]) -> Any:
             tell(Trouble("a fault of Stowage itself", why=why, hint="STOWAGE_DEBUG=1, the same command again")),
             code=ERROR,
         ) from None
+
+
+def _nobody_reads() -> None:
+    """`| head` has seen enough: what Python still holds for standard output has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What no command has caught: Invoke prints its list of commands by itself."""
+    if issubclass(kind, BrokenPipeError):
+        _nobody_reads()
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def tell(trouble: Trouble | Troubles) -> str:

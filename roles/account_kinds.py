@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.secret import Secret
-from roles.minio_api import Api, admin, administrator, unzipped
-from roles.minio_calls import doing, reading, said, unless_done
+from roles.minio_api import Api, admin, administrator, said, unzipped
+from roles.minio_calls import doing, reading, unless_done
 
 if TYPE_CHECKING:
     from converge.ssh import Link

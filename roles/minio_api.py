@@ -27,6 +27,8 @@ HEAD_START, CONNECTS_WITHIN = 0.4, 3.0
 """Seconds that a node has before the next one is tried, and that the last one has."""
 READS_WITHIN = (5.0, 10.0, 20.0)
 """Seconds that a question may take, the first time and the next ones."""
+NOT_READY = "NotInitialized"
+"""How the code ends with which a node asks for patience: of the server, of IAM, of the buckets (MinIO, cmd/api-errors.go)."""
 SETTLES_WITHIN = 60
 """Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
 
@@ -41,6 +43,26 @@ def library() -> None:
         "minio.signer",
         "minio.credentials.credentials",
     )
+
+
+def said(error: Exception) -> str:
+    """The words of an error of minio-py, without the request, which may hold keys."""
+    code, message = code_of(error), getattr(error, "message", "") or _body(error).get("Message", "")
+    return f"{code}: {message}" if code else type(error).__name__ + ": " + str(error)[:200]
+
+
+def code_of(error: Exception) -> str:
+    """MinIO's own word for what went wrong."""
+    return str(getattr(error, "code", "") or _body(error).get("Code", ""))
+
+
+def _body(error: Exception) -> dict[str, Any]:
+    """What the admin API answered; minio-py hands it on as it came, which may be nothing or a page of HTML."""
+    try:
+        found = json.loads(getattr(error, "_body", None) or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -67,18 +89,26 @@ class Api:
         )
 
     def read(self, link: Link, do: Callable[[Any], Any]) -> Any:
-        """Ask a node that answers; again when it stays silent: one that has just started holds a first request back."""
+        """Ask a node that answers, and again while it stays silent or says that it is not ready: it has just started.
+
+        Raises Trouble with MinIO's own words when it tells no more than that.
+        """
         library()
+        from minio.error import MinioAdminException, MinioException
         from urllib3.exceptions import HTTPError
 
-        *first, last = READS_WITHIN
-        for patience in first:
+        left, until = list(READS_WITHIN), time.monotonic() + sum(READS_WITHIN)
+        while True:
             try:
-                return do(self.client(link, _living(link, self.nodes), patience, again=0))
-            except HTTPError:
-                if not link.alive():
-                    raise
-        return do(self.client(link, _living(link, self.nodes), last, again=0))
+                return do(self.client(link, _living(link, self.nodes), left[0], again=0))
+            except HTTPError as error:
+                if not left[1:] or not link.alive():
+                    raise Trouble("MinIO does not tell", why=said(error)) from None
+                del left[0]
+            except (MinioException, MinioAdminException) as error:
+                if not code_of(error).endswith(NOT_READY) or time.monotonic() > until or not link.alive():
+                    raise Trouble("MinIO does not tell", why=said(error)) from None
+                time.sleep(0.5)
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
         """Do something with a node that answers."""
@@ -180,6 +210,7 @@ def admin(client: Any, method: str, path: str, query: dict[str, str] | None = No
     from urllib.parse import urlencode, urlsplit
 
     from minio.credentials.credentials import Credentials
+    from minio.error import MinioAdminException
     from minio.signer import sign_v4_s3
 
     base, now = client._base_url, datetime.now(UTC)
@@ -198,16 +229,8 @@ def admin(client: Any, method: str, path: str, query: dict[str, str] | None = No
     )
     answer = client._http.request(method, url.geturl(), headers=signed, body=body or None)
     if answer.status >= 300:
-        raise Trouble(f"MinIO refused {method} {path}", why=_reason(answer.data, answer.status))
+        raise MinioAdminException(str(answer.status), answer.data.decode(errors="replace"))
     return bytes(answer.data)
-
-
-def _reason(data: bytes, status: int) -> str:
-    try:
-        said = json.loads(data)
-        return f"{said.get('Code')}: {said.get('Message')}"
-    except ValueError:
-        return f"status {status}"
 
 
 def administrator(client: Any) -> Any:

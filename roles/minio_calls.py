@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.resource import Call, Reading, Step, Unknown
-from roles.minio_api import Api, library
+from roles.minio_api import Api, code_of, library, said
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -36,12 +35,6 @@ def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
     return [Call(run)]
 
 
-def said(error: Exception) -> str:
-    """The words of an error of minio-py, without the request, which may hold keys."""
-    code, message = code_of(error), getattr(error, "message", "") or _body(error).get("Message", "")
-    return f"{code}: {message}" if code else type(error).__name__ + ": " + str(error)[:200]
-
-
 @contextmanager
 def unless_done() -> Iterator[None]:
     """For a request that is sent again when its answer is lost: the plan saw that it was not done, so it was us."""
@@ -54,31 +47,11 @@ def unless_done() -> Iterator[None]:
             raise
 
 
-def code_of(error: Exception) -> str:
-    """MinIO's own word for what went wrong."""
-    return str(getattr(error, "code", "") or _body(error).get("Code", ""))
-
-
-def _body(error: Exception) -> dict[str, Any]:
-    """What the admin API answered; minio-py hands it on as it came, which may be nothing or a page of HTML."""
-    try:
-        found = json.loads(getattr(error, "_body", None) or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
     """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
-    library()
-    from minio.error import MinioAdminException, MinioException
-    from urllib3.exceptions import HTTPError
-
     try:
         return list(api.read(link, read))
     except Trouble as trouble:
         if trouble.code != REFUSED:
             raise
         return [Unknown(trouble.what, trouble.hint, lasting=True)] * many
-    except (MinioException, MinioAdminException, HTTPError) as error:
-        raise Trouble("MinIO does not tell", why=said(error)) from None

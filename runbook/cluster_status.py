@@ -28,7 +28,7 @@ class Bucket:
 def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
     """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
     from roles.minio import api_of
-    from roles.minio_api import admin
+    from roles.minio_api import admin, said
 
     if not host.settings.minio or link is None:
         return
@@ -42,7 +42,7 @@ def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
         try:
             told[name] = api_of(host).any(link, questions[name])
         except Exception as error:
-            told.setdefault("why", getattr(error, "what", "") or type(error).__name__)
+            told.setdefault("why", getattr(error, "what", "") or said(error))
 
     told["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
     told["until"] = time.monotonic() + CLUSTER_PATIENCE

@@ -132,7 +132,7 @@ def follow_healing(host: Any) -> None:
     link, api, begun, calm = connect(host.target), api_of(host), time.monotonic(), 0
     try:
         while calm < 3:
-            info = json.loads(api.any(link, lambda client: admin(client, "GET", "info")))
+            info = json.loads(api.read(link, lambda client: admin(client, "GET", "info")))
             drives = [drive for server in info.get("servers") or [] for drive in server.get("drives") or []]
             healing = [one for one in drives if one.get("healing")]
             bad = [one for one in drives if one.get("state") not in ("ok", None)]

@@ -27,7 +27,7 @@ from tests.lab.cut_hosts import Host, Relay, fresh_clone, likeness
 SHARES = (0.3, 0.6, 0.85)
 """How far into a step it is killed; the steps take turns, and in each pass another one begins."""
 PATIENCE = 240
-SILENT = "the API did not answer within"
+SILENT = ("the API did not answer within", "NotInitialized: ")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Pass:
         while True:
             operator, how, said = self.until_cut(at, where)
             # A cluster that has just booted may need longer for an answer than a deploy waits: then it is asked again.
-            if how or not (operator.returncode == LOCKED or (operator.returncode == REFUSED and SILENT in said)):
+            if how or not (
+                operator.returncode == LOCKED or (operator.returncode == REFUSED and any(one in said for one in SILENT))
+            ):
                 break
             self.waited += 1
             assert time.monotonic() - begun < PATIENCE, said

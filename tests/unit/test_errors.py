@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -73,6 +74,13 @@ def test_ctrl_c_at_a_question_is_no_traceback():
 def test_a_reader_that_goes_away_ends_the_command_quietly(monkeypatch):
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: os.dup(1)))
     assert ended(raiser(BrokenPipeError())) == (1, "")
+
+
+def test_the_list_of_commands_ends_quietly_when_its_reader_goes_away():
+    command = [sys.executable, "-m", "invoke", "--list"]
+    with subprocess.Popen(command, cwd=cli.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
 
 
 def test_a_flag_is_never_taken_for_the_word_that_a_command_needs(monkeypatch):

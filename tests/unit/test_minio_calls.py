@@ -1,4 +1,4 @@
-"""What MinIO says to a request that it has carried out before: its answer was lost, and the request was sent again."""
+"""What MinIO says: to a request that it has carried out before, to one that it refuses, and when it has just started."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import urllib3
 from minio.error import InvalidResponseError, MinioAdminException, S3Error
 
 from converge.errors import Trouble
 from converge.secret import Secret
-from roles import account_kinds, bucket_kinds
+from roles import account_kinds, bucket_kinds, minio_api
+from roles.minio_api import Api, admin, code_of
 from roles.minio_calls import doing, reading
 from roles.settings import Bucket
 
@@ -83,13 +85,78 @@ def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours
     assert caught.value.why == "XMinioAdminInvalidSecretKey: The secret key is invalid."
 
 
+@pytest.fixture
+def api(monkeypatch) -> Api:
+    """A cluster without a network; whoever waits for it waits for nothing."""
+    monkeypatch.setattr(minio_api, "_living", lambda link, nodes: nodes[0])
+    monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
+    return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
+
+
+LINK = SimpleNamespace(alive=lambda: True)
+
+
 @pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
-def test_an_answer_that_is_not_minios_is_told_as_such(body) -> None:
+def test_an_answer_that_is_not_minios_is_told_as_such(api, body) -> None:
     """Another server may have the address of a node: before the first deploy nobody has it."""
 
     def read(_: Any) -> list[Any]:
         raise InvalidResponseError(404, None, body)
 
     with pytest.raises(Trouble, match="MinIO does not tell") as caught:
-        reading(SimpleNamespace(read=lambda link, read: read(None)), SimpleNamespace(), read, 1)
+        reading(api, LINK, read, 1)
     assert "non-XML response from server; Response code: 404" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        s3("XMinioServerNotInitialized"),
+        s3("XMinioBucketMetadataNotInitialized"),
+        refused("XMinioIAMNotInitialized", "IAM sub-system not initialized yet, please try again."),
+    ],
+)
+def test_a_node_that_asks_to_try_again_while_it_starts_is_asked_again(api, error) -> None:
+    answers = iter([error, error, error, error])
+
+    def read(_: Any) -> list[Any]:
+        for one in answers:
+            raise one
+        return [{"versioning": "on"}]
+
+    assert reading(api, LINK, read, 1) == [{"versioning": "on"}]
+
+
+def test_a_node_that_never_gets_ready_is_told_in_its_words(api, monkeypatch) -> None:
+    hours = iter(range(0, 10**6, 10))
+    monkeypatch.setattr(minio_api.time, "monotonic", lambda: float(next(hours)))
+
+    def read(_: Any) -> list[Any]:
+        raise s3("XMinioServerNotInitialized")
+
+    with pytest.raises(Trouble, match="MinIO does not tell") as caught:
+        reading(api, LINK, read, 1)
+    assert caught.value.why.startswith("XMinioServerNotInitialized: ")
+
+
+def test_any_other_word_is_told_at_once(api) -> None:
+    asked = []
+
+    def read(client: Any) -> list[Any]:
+        asked.append(client)
+        raise refused("AccessDenied", "Access Denied.")
+
+    with pytest.raises(Trouble) as caught:
+        reading(api, LINK, read, 1)
+    assert caught.value.why == "AccessDenied: Access Denied."
+    assert len(asked) == 1
+
+
+def test_what_the_admin_api_answers_is_an_error_of_minio_with_its_code(api, monkeypatch) -> None:
+    body = json.dumps({"Code": "XMinioServerNotInitialized", "Message": "Server not initialized yet"}).encode()
+    pool = urllib3.PoolManager()
+    monkeypatch.setattr(pool, "request", lambda *_, **__: SimpleNamespace(status=503, data=body))
+    monkeypatch.setattr(minio_api, "pool", lambda *_: pool)
+    with pytest.raises(MinioAdminException) as caught:
+        admin(api.client(LINK, api.nodes[0]), "GET", "export-iam")
+    assert code_of(caught.value) == "XMinioServerNotInitialized"
