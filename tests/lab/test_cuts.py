@@ -81,7 +81,7 @@ class Pass:
                 break
             self.waited += 1
             assert time.monotonic() - begun < PATIENCE, said
-            time.sleep(0.3)
+            time.sleep(1)
         address, step = self.whole.steps[at]
         if not how:
             assert operator.returncode == 0, f"{where} {address}:\n{said}"
