@@ -103,11 +103,11 @@ class Api:
                 return do(self.client(link, _living(link, self.nodes), left[0], again=0))
             except HTTPError as error:
                 if not left[1:] or not link.alive():
-                    raise Trouble("MinIO does not tell", why=said(error)) from None
+                    raise _untold(link, error) from None
                 del left[0]
             except (MinioException, MinioAdminException) as error:
                 if not code_of(error).endswith(NOT_READY) or time.monotonic() > until or not link.alive():
-                    raise Trouble("MinIO does not tell", why=said(error)) from None
+                    raise _untold(link, error) from None
                 time.sleep(0.5)
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
@@ -177,6 +177,12 @@ def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str,
 def _no_node(link: Link, why: str) -> Trouble:
     return Trouble(
         "no MinIO node answers", where=link.target.name, why=why, hint=f"inv status --host {link.target.name}"
+    )
+
+
+def _untold(link: Link, error: Exception) -> Trouble:
+    return Trouble(
+        "MinIO does not tell", where=link.target.name, why=said(error), hint=f"inv status --host {link.target.name}"
     )
 
 

@@ -93,7 +93,7 @@ def api(monkeypatch) -> Api:
     return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
 
 
-LINK = SimpleNamespace(alive=lambda: True)
+LINK = SimpleNamespace(alive=lambda: True, target=SimpleNamespace(name="lab"))
 
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
