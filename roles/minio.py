@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from converge.errors import Trouble
-from converge.resource import Call, in_order
+from converge.resource import Call, Shell, in_order
 from converge.resources.compose import FOLDER, GRACE, Answers, Project
 from converge.resources.file import Directory, File
 from converge.role import Wanted, role
+from converge.shell import words
 from roles.images import image, salt
 from roles.minio_api import Api, prove_data_path
 
@@ -50,7 +51,11 @@ def minio(host: Any) -> Wanted:
             "minio",
             (*urls, f"http://{settings.nodes[0].address}:9000/minio/health/cluster"),
             within=180,
-            after=(Call(partial(prove_data_path, api), says="a small object through each node, read through all"),),
+            after=(
+                Call(partial(prove_data_path, api), says="a small object through each node, read through all"),
+                # A power cut would bring the bucket of the proof back. A dead drive is told by others.
+                Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
+            ),
         ),
     )
 

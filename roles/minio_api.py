@@ -303,8 +303,14 @@ def _write_and_read(api: Api, link: Link) -> None:
                 if answer.read() != data:
                     raise OSError("what was read is not what was written")
                 answer.release_conn()
-    finally:
+    except (MinioException, urllib3.exceptions.HTTPError, OSError):
         with suppress(MinioException, urllib3.exceptions.HTTPError):
-            for number in range(len(clients)):
-                clients[0].remove_object(PROOF, f"node{number + 1}")
-            clients[0].remove_bucket(PROOF)
+            _clear_away(clients)
+        raise
+    _clear_away(clients)  # or it is no proof: nobody would look for what is left of it
+
+
+def _clear_away(clients: Sequence[Any]) -> None:
+    for number in range(len(clients)):
+        clients[0].remove_object(PROOF, f"node{number + 1}")
+    clients[0].remove_bucket(PROOF)

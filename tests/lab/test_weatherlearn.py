@@ -342,6 +342,15 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
     _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 300)
 
 
+def test_a_power_cut_right_after_the_proof_of_the_data_path_does_not_bring_its_bucket_back(clone: Clone) -> None:
+    clone.on_host("docker rm -f minio1")
+    clone.inv("deploy", "--role", "minio", "--yes")
+    clone.inv("lab.power-cut")
+    clone.inv("lab.up")
+    _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 300)
+    assert "stowage-proof" not in [one["Name"] for one in s3(clone).list_buckets()["Buckets"]]
+
+
 def test_swapped_drives_keep_their_nodes_for_they_are_known_by_label(clone: Clone) -> None:
     clone.inv("lab.swap-drives", "1", "2")
     clone.inv("lab.reboot")
