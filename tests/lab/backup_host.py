@@ -255,7 +255,7 @@ def until(true: Callable[[], Any], seconds: float, what: str = "") -> Any:
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, f"it did not come true in time: {what}"
-        time.sleep(0.5)
+        time.sleep(0.2)
     return found
 
 
@@ -263,7 +263,7 @@ def over(there: Clone, run: str) -> dict[str, Any]:
     """The last event of a run that has ended."""
     there.on_host(
         f"while case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) ;; "
-        "*) false ;; esac; do sleep 0.5; done"
+        "*) false ;; esac; do sleep 0.2; done"
     )
     events = journal(there, run)
     return events[-1] if events else {}
