@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
 from roles.account_kinds import accounts
 from roles.minio_api import Api, admin, administrator, unzipped
-from roles.minio_calls import doing, reading, unless_done
+from roles.minio_calls import do, doing, reading, unless_done
 
 if TYPE_CHECKING:
     from converge.ssh import Link
+
+ALL_KNOW_WITHIN = 30
+"""Seconds in which a change of a bucket must reach every node that answers; one that has just started hears of none."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,62 @@ class Bucket(Resource):
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Bucket]) -> list[Reading]:
-        """Two requests for all buckets: their names, and all their settings in one archive."""
+        """Two requests for all buckets: their names, and all their settings in one archive, which every node is asked for.
+
+        Each node goes by the settings that it has in memory. One that did not hear of a change goes by the old ones for
+        up to 15 minutes (MinIO, cmd/bucket-metadata-sys.go), and an object that is overwritten through it may be lost.
+        """
+        api = wanted[0].api
 
         def read(client: Any) -> list[Reading]:
+            others = api.others(link, client, _settings)
             names = {bucket.name for bucket in client.list_buckets()}
-            files = unzipped(admin(client, "GET", "export-bucket-metadata")) if names else {}
-            return [_bucket(one.name, files) if one.name in names else None for one in wanted]
+            if not names.intersection(one.name for one in wanted):
+                return [None] * len(wanted)
+            files, told = _settings(client), others()
+            return [
+                _agreed(_bucket(one.name, files), {node: _bucket(one.name, said) for node, said in told.items()})
+                if one.name in names
+                else None
+                for one in wanted
+            ]
 
-        return reading(wanted[0].api, link, read, len(wanted))
+        return reading(api, link, read, len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before and before["object_lock"] != self.desired()["object_lock"]:
+        if before and before["object_lock"].split(" ")[0] != self.desired()["object_lock"]:
             return Refusal(
                 "object lock can only be chosen when a bucket is made", "make a new bucket and copy the objects"
             )
         return None
 
     def fix(self, before: State | None) -> list[Step]:
-        return doing(self.api, partial(_make_bucket, self, before))
+        return [Call(partial(self._until_all_nodes_know, before))]
+
+    def _until_all_nodes_know(self, before: State | None, link: Link) -> None:
+        """Make it, and again while a node has not heard of it: that of the last look is the error."""
+        now, until = before, time.monotonic() + ALL_KNOW_WITHIN
+        while True:
+            do(self.api, link, partial(_make_bucket, self, now))
+            (told,) = self.ask(link, [self])
+            if told == self.desired() or isinstance(told, Unknown) or time.monotonic() > until:
+                return
+            now = told
+            time.sleep(1)
+
+
+def _settings(client: Any) -> dict[str, bytes]:
+    return unzipped(admin(client, "GET", "export-bucket-metadata"))
+
+
+def _agreed(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[str, str]:
+    """What the first node tells of a bucket, with the words of those that tell something else."""
+
+    def odd(key: str) -> str:
+        said = [f"at {node}: {one[key]}" for node, one in sorted(others.items()) if one[key] != first[key]]
+        return f" ({'; '.join(said)})" if said else ""
+
+    return {key: value + odd(key) for key, value in first.items()}
 
 
 def _rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, more: str = "") -> str:

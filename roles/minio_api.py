@@ -29,6 +29,8 @@ READS_WITHIN = (5.0, 10.0, 20.0)
 """Seconds that a question may take, the first time and the next ones."""
 NOT_READY = "NotInitialized"
 """How the code ends with which a node asks for patience: of the server, of IAM, of the buckets (MinIO, cmd/api-errors.go)."""
+OTHERS_WITHIN = 3.0
+"""Seconds that the other nodes have to tell the same thing as the first, counted from when that one has told it."""
 SETTLES_WITHIN = 60
 """Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
 
@@ -109,6 +111,33 @@ class Api:
                 if not code_of(error).endswith(NOT_READY) or time.monotonic() > until or not link.alive():
                     raise _untold(link, error) from None
                 time.sleep(0.5)
+
+    def others(self, link: Link, client: Any, do: Callable[[Any], Any]) -> Callable[[], dict[str, Any]]:
+        """Ask all nodes but the client's, at the same moment; what is returned tells their answers by address.
+
+        A node that does not answer is left out.
+        """
+        from minio.error import MinioAdminException, MinioException
+        from urllib3.exceptions import HTTPError
+
+        found: dict[str, Any] = {}
+
+        def ask(node: tuple[str, int]) -> None:
+            with suppress(Trouble, HTTPError, MinioException, MinioAdminException, zipfile.BadZipFile):
+                found[node[0]] = do(self.client(link, node, READS_WITHIN[0], again=0))
+
+        nodes = [node for node in self.nodes if f"{node[0]}:{node[1]}" != client._base_url.host]
+        threads = [Thread(target=ask, args=(node,), daemon=True) for node in nodes]
+        for thread in threads:
+            thread.start()
+
+        def told() -> dict[str, Any]:
+            until = time.monotonic() + OTHERS_WITHIN
+            for thread in threads:
+                thread.join(max(0, until - time.monotonic()))
+            return dict(found)
+
+        return told
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
         """Do something with a node that answers."""

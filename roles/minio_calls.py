@@ -18,21 +18,22 @@ ALREADY = ("BucketAlreadyOwnedByYou", "XMinioAdminPolicyChangeAlreadyApplied")
 
 
 def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
-    """One API call as a step; what MinIO says becomes the error."""
+    """One API call as a step."""
+    return [Call(lambda link: do(api, link, act))]
 
-    def run(link: Link) -> None:
-        library()
-        from minio.error import MinioAdminException, MinioException
-        from urllib3.exceptions import HTTPError
 
-        try:
-            api.any(link, act)
-        except (MinioException, MinioAdminException, ValueError) as error:
-            raise Trouble("MinIO refused", why=said(error)) from None
-        except HTTPError as error:
-            raise Trouble("MinIO does not answer", why=said(error)) from None
+def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
+    """One API call; what MinIO says becomes the error."""
+    library()
+    from minio.error import MinioAdminException, MinioException
+    from urllib3.exceptions import HTTPError
 
-    return [Call(run)]
+    try:
+        api.any(link, act)
+    except (MinioException, MinioAdminException, ValueError) as error:
+        raise Trouble("MinIO refused", why=said(error)) from None
+    except HTTPError as error:
+        raise Trouble("MinIO does not answer", why=said(error)) from None
 
 
 @contextmanager

@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 
 from tests.lab.conftest import Clone
+from tests.lab.ports import free_port, wait_for
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
 
 
-def s3(clone: Clone, port: int = 9000, **more: Any) -> Any:
-    """boto3 with its default retries, through nginx."""
+def s3(clone: Clone, url: str = "", **more: Any) -> Any:
+    """boto3 with its default retries, through nginx or whoever has this URL."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{clone.port(port)}",
+        endpoint_url=url or f"http://127.0.0.1:{clone.port(9000)}",
         aws_access_key_id=clone.secret("root_user"),
         aws_secret_access_key=clone.secret("root_password"),
         region_name="us-east-1",
@@ -153,6 +154,33 @@ def test_drift_in_the_cluster_is_found_and_put_right(clone: Clone) -> None:
     client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Suspended"})
     client.delete_bucket_lifecycle(Bucket="processed-data")
     assert set(clone.changes(code=2)) == {"bucket:models", "bucket:processed-data"}
+    clone.inv("deploy", "--yes")
+    assert clone.changes(code=0) == {}
+
+
+NODE3_ALONE = """
+inside() { node=$(docker inspect -f '{{.State.Pid}}' minio$1); shift; nsenter -t $node -n "$@"; }
+for n in 1 2 4; do
+  inside $n ip route $1 unreachable 172.30.99.13
+  inside 3 ip route $1 unreachable 172.30.99.1$n
+  inside $n ss -Kt dst 172.30.99.13 >/dev/null
+  inside 3 ss -Kt dst 172.30.99.1$n >/dev/null
+done
+"""
+
+
+def test_a_node_that_did_not_hear_of_a_setting_is_found_and_told(clone: Clone) -> None:
+    """It would go by the old one for 15 minutes; here it would overwrite objects and keep no version of them."""
+    s3(clone).put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Suspended"})
+    port = free_port()
+    with subprocess.Popen([*clone.ssh(), "-N", "-L", f"{port}:172.30.99.11:9000"]) as tunnel:
+        wait_for(port)
+        clone.on_host(f"set -- add\n{NODE3_ALONE}")
+        node1 = s3(clone, f"http://127.0.0.1:{port}")
+        node1.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Enabled"})
+        clone.on_host(f"set -- del\n{NODE3_ALONE}")
+        tunnel.terminate()
+    assert clone.inv("check", code=2).count("versioning: on (at 172.30.99.13: off) -> on") == 1
     clone.inv("deploy", "--yes")
     assert clone.changes(code=0) == {}
 

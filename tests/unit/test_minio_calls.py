@@ -215,3 +215,68 @@ def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeyp
     minio_api.prove_data_path(api, LINK)
     assert node.buckets == {}
     assert slow == []
+
+
+class Peer:
+    """A node that goes by the settings in its memory, and tells the others of each change; some are deaf at first."""
+
+    def __init__(self, address: str, peers: dict[str, Peer]) -> None:
+        self.on, self.deaf, self.dead, self.peers = False, 0, False, peers
+        self._base_url = SimpleNamespace(host=f"{address}:9000")
+        peers[address] = self
+
+    def list_buckets(self) -> list[Any]:
+        return [SimpleNamespace(name="models")]
+
+    def set_bucket_versioning(self, bucket: str, config: Any) -> None:
+        for peer in self.peers.values():
+            peer.deaf -= 1
+            if peer is self or peer.deaf < 0:
+                peer.on = config.status == "Enabled"
+
+    def settings(self) -> dict[str, bytes]:
+        if self.dead:
+            raise urllib3.exceptions.ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[arg-type]
+        return {"models/versioning.xml": b"<V><Status>Enabled</Status></V>"} if self.on else {}
+
+
+@pytest.fixture
+def peers(api, monkeypatch) -> dict[str, Peer]:
+    peers: dict[str, Peer] = {}
+    for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
+        Peer(address, peers)
+    monkeypatch.setattr(Api, "client", lambda api, link, node, *_, **__: peers[node[0]])
+    monkeypatch.setattr(bucket_kinds, "_settings", lambda peer: peer.settings())
+    return peers
+
+
+def versioned(peers: dict[str, Peer]) -> bucket_kinds.Bucket:
+    api = Api(tuple((address, 9000) for address in peers), Secret("user"), Secret("word"))
+    return bucket_kinds.Bucket(api, Bucket(name="models", versioning=True))
+
+
+def test_a_node_that_goes_by_other_settings_is_told_of_and_one_that_is_silent_is_not(peers) -> None:
+    wanted = versioned(peers)
+    peers["10.0.0.1"].on = peers["10.0.0.2"].on = True
+    peers["10.0.0.2"].dead = True
+    (told,) = wanted.ask(LINK, [wanted])
+    assert told == wanted.desired() | {"versioning": "on (at 10.0.0.3: off)"}
+
+
+def test_a_change_is_made_again_until_every_node_has_heard_of_it(peers) -> None:
+    wanted = versioned(peers)
+    peers["10.0.0.3"].deaf = 2
+    (step,) = wanted.fix(wanted.ask(LINK, [wanted])[0])
+    step.run(LINK)
+    assert [peer.on for peer in peers.values()] == [True, True, True]
+
+
+def test_a_node_that_hears_of_no_change_does_not_hold_the_deploy_for_ever(peers, monkeypatch) -> None:
+    wanted = versioned(peers)
+    peers["10.0.0.3"].deaf = 10**9
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(bucket_kinds.time, "monotonic", lambda: float(next(seconds)))
+    (step,) = wanted.fix(wanted.ask(LINK, [wanted])[0])
+    step.run(LINK)
+    (told,) = wanted.ask(LINK, [wanted])
+    assert told["versioning"] == "on (at 10.0.0.3: off)"
