@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab import lines
+
 HERE = Path(__file__).resolve().parents[2]
 # Always the same place, so that a run after a crashed one finds and clears away what that one left.
 CLONE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-clone"
@@ -40,6 +42,8 @@ class Clone:
 
     def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
         """The output of a command, standard error included; with `code` its exit code is checked."""
+        if words[0].startswith("lab."):
+            lines.hang_up(self.root, self.host)
         done = subprocess.run(
             [sys.executable, "-m", "invoke", *words],
             cwd=self.root,
@@ -94,7 +98,12 @@ class Clone:
 
     def on_host(self, script: str, check: bool = True, timeout: float = 900) -> str:
         done = subprocess.run(
-            [*self.ssh(), "sh -s"], input=script, text=True, capture_output=True, check=False, timeout=timeout
+            [*lines.along(self.root, self.host, self.ssh()), "sh -s"],
+            input=script,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
         )
         assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.lab import lines
 from tests.lab.conftest import COPIED_ANEW, HERE, Clone, storage_server
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-cuts"
@@ -29,6 +30,7 @@ class Host(Clone):
 
     def hands(self, *calls: str) -> None:
         """What hands do at a machine: functions of lab.hosts, one after the other."""
+        lines.hang_up(self.root, self.host)
         code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=self.root, text=True, capture_output=True, timeout=900, check=False
