@@ -29,8 +29,6 @@ READS_WITHIN = (5.0, 10.0, 20.0)
 """Seconds that a question may take, the first time and the next ones."""
 NOT_READY = "NotInitialized"
 """How the code ends with which a node asks for patience: of the server, of IAM, of the buckets (MinIO, cmd/api-errors.go)."""
-OTHERS_WITHIN = 3.0
-"""Seconds that the other nodes have to tell the same thing as the first, counted from when that one has told it."""
 SETTLES_WITHIN = 60
 """Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
 
@@ -102,29 +100,31 @@ class Api:
         left, until = list(READS_WITHIN), time.monotonic() + sum(READS_WITHIN)
         while True:
             try:
-                return do(self.client(link, _living(link, self.nodes), left[0], again=0))
+                return _when_ready(
+                    link, until, lambda: do(self.client(link, _living(link, self.nodes), left[0], again=0))
+                )
             except HTTPError as error:
                 if not left[1:] or not link.alive():
                     raise _untold(link, error) from None
                 del left[0]
             except (MinioException, MinioAdminException) as error:
-                if not code_of(error).endswith(NOT_READY) or time.monotonic() > until or not link.alive():
-                    raise _untold(link, error) from None
-                time.sleep(0.5)
+                raise _untold(link, error) from None
 
     def others(self, link: Link, client: Any, do: Callable[[Any], Any]) -> Callable[[], dict[str, Any]]:
         """Ask all nodes but the client's, at the same moment; what is returned tells their answers by address.
 
-        A node that does not answer is left out.
+        One that says that it is not ready is asked again, one that is silent is left out.
         """
         from minio.error import MinioAdminException, MinioException
         from urllib3.exceptions import HTTPError
 
         found: dict[str, Any] = {}
+        until = time.monotonic() + sum(READS_WITHIN)
 
         def ask(node: tuple[str, int]) -> None:
+            other = self.client(link, node, READS_WITHIN[1], again=0)
             with suppress(Trouble, HTTPError, MinioException, MinioAdminException, zipfile.BadZipFile):
-                found[node[0]] = do(self.client(link, node, READS_WITHIN[0], again=0))
+                found[node[0]] = _when_ready(link, until, lambda: do(other))
 
         nodes = [node for node in self.nodes if f"{node[0]}:{node[1]}" != client._base_url.host]
         threads = [Thread(target=ask, args=(node,), daemon=True) for node in nodes]
@@ -132,7 +132,6 @@ class Api:
             thread.start()
 
         def told() -> dict[str, Any]:
-            until = time.monotonic() + OTHERS_WITHIN
             for thread in threads:
                 thread.join(max(0, until - time.monotonic()))
             return dict(found)
@@ -142,6 +141,19 @@ class Api:
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
         """Do something with a node that answers."""
         return do(self.client(link, _living(link, self.nodes)))
+
+
+def _when_ready(link: Link, until: float, ask: Callable[[], Any]) -> Any:
+    """What a node answers; one that has just started is asked again until then."""
+    from minio.error import MinioAdminException, MinioException
+
+    while True:
+        try:
+            return ask()
+        except (MinioException, MinioAdminException) as error:
+            if not code_of(error).endswith(NOT_READY) or time.monotonic() > until or not link.alive():
+                raise
+        time.sleep(0.5)
 
 
 _LIVING: WeakKeyDictionary[Any, Future[tuple[str, int]]] = WeakKeyDictionary()

@@ -91,9 +91,9 @@ docker exec postgres pg_dumpall -U postgres -g | plain globals
 """
 
 
-def made() -> Clone:
+def made(folder: str) -> Clone:
     """The host, deployed, with its data, and no backup yet."""
-    there = fresh(CLONE.with_name("test-backup"))
+    there = fresh(CLONE.with_name(folder))
     prepare(there)
     there.inv("deploy", "--yes")
     fill(there)

@@ -167,10 +167,20 @@ def clone() -> Iterator[Clone]:
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[Clone]:
-    """A host whose databases are backed up, for the two stories about that."""
+    """A host whose databases are backed up, for the story about that."""
+    yield from _kept("test-backup")
+
+
+@pytest.fixture(scope="session")
+def spare() -> Iterator[Clone]:
+    """Another one, for the tests that stand by themselves: they can run beside the story."""
+    yield from _kept("test-backup-spare")
+
+
+def _kept(folder: str) -> Iterator[Clone]:
     from tests.lab import backup_host
 
-    there = backup_host.made()
+    there = backup_host.made(folder)
     yield there
     there.inv("lab.down", code=None)
 

@@ -47,22 +47,22 @@ def runs(there: Clone, name: str) -> bool:
 
 
 @pytest.fixture
-def whole(kept: Clone) -> str:
+def whole(spare: Clone) -> str:
     """How many rows the newest set has."""
-    kept.inv("backup")
-    return live(kept)[1]
+    spare.inv("backup")
+    return live(spare)[1]
 
 
 @pytest.fixture
-def halved(kept: Clone, whole: str) -> Iterator[Clone]:
+def halved(spare: Clone, whole: str) -> Iterator[Clone]:
     """Half of them are gone; the host is as it was when the test is over."""
     half = f"""SELECT id FROM "Käfer 'x'" ORDER BY id LIMIT {int(whole) // 2}"""
-    sql(kept, f"""DELETE FROM "Käfer 'x'" WHERE id IN ({half})""", ODD)
-    yield kept
-    assert ran(kept, do="restore", set="latest", databases=[ODD])["code"] == 0
-    assert live(kept)[1] == whole
-    assert left(kept) == ""
-    cleaned(kept)
+    sql(spare, f"""DELETE FROM "Käfer 'x'" WHERE id IN ({half})""", ODD)
+    yield spare
+    assert ran(spare, do="restore", set="latest", databases=[ODD])["code"] == 0
+    assert live(spare)[1] == whole
+    assert left(spare) == ""
+    cleaned(spare)
 
 
 def test_a_dependent_that_was_removed_meanwhile_is_named_and_holds_back_nothing(halved: Clone) -> None:

@@ -23,16 +23,16 @@ TICKETS = f"{MINE} DO $$ BEGIN LOOP PERFORM nextval('ticket'); PERFORM pg_sleep(
 
 
 @pytest.fixture
-def busy(kept: Clone) -> Iterator[Clone]:
+def busy(spare: Clone) -> Iterator[Clone]:
     """A database of its own, of settings that are in the way, and roles that name each other."""
-    sql(kept, "CREATE ROLE zoe; CREATE ROLE abe LOGIN; GRANT zoe TO abe; ALTER ROLE abe SET role = 'zoe'")
-    sql(kept, "CREATE DATABASE busy")
-    sql(kept, BUSY, "busy")
-    sql(kept, "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-    yield kept
+    sql(spare, "CREATE ROLE zoe; CREATE ROLE abe LOGIN; GRANT zoe TO abe; ALTER ROLE abe SET role = 'zoe'")
+    sql(spare, "CREATE DATABASE busy")
+    sql(spare, BUSY, "busy")
+    sql(spare, "CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    yield spare
     for name in ("busy", "bytes", "beside"):
-        sql(kept, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    sql(kept, "DROP ROLE abe; DROP ROLE zoe")
+        sql(spare, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    sql(spare, "DROP ROLE abe; DROP ROLE zoe")
 
 
 def rows_of(there: Clone, run: str, table: str) -> int:

@@ -221,7 +221,7 @@ class Peer:
     """A node that goes by the settings in its memory, and tells the others of each change; some are deaf at first."""
 
     def __init__(self, address: str, peers: dict[str, Peer]) -> None:
-        self.on, self.deaf, self.dead, self.peers = False, 0, False, peers
+        self.on, self.deaf, self.dead, self.starts, self.peers = False, 0, False, 0, peers
         self._base_url = SimpleNamespace(host=f"{address}:9000")
         peers[address] = self
 
@@ -235,6 +235,9 @@ class Peer:
                 peer.on = config.status == "Enabled"
 
     def settings(self) -> dict[str, bytes]:
+        if self.starts:
+            self.starts -= 1
+            raise s3("XMinioBucketMetadataNotInitialized")
         if self.dead:
             raise urllib3.exceptions.ReadTimeoutError(None, "/", "Read timed out.")  # type: ignore[arg-type]
         return {"models/versioning.xml": b"<V><Status>Enabled</Status></V>"} if self.on else {}
@@ -259,6 +262,7 @@ def test_a_node_that_goes_by_other_settings_is_told_of_and_one_that_is_silent_is
     wanted = versioned(peers)
     peers["10.0.0.1"].on = peers["10.0.0.2"].on = True
     peers["10.0.0.2"].dead = True
+    peers["10.0.0.3"].starts = 2
     (told,) = wanted.ask(LINK, [wanted])
     assert told == wanted.desired() | {"versioning": "on (at 10.0.0.3: off)"}
 
