@@ -206,3 +206,4 @@ def test_a_deploy_that_was_cut_is_finished_by_the_next(
     assert not differs, "\n".join(differs)
     killed = [line for line in done.log if " inside " in line and ("inside-137" in line or line.endswith(": inside"))]
     assert len(killed) > len(whole.steps) * 0.7, "most steps are killed inside, not before and not after"
+    done.host.inv("lab.down")
