@@ -20,9 +20,11 @@ CLUSTER_PATIENCE = 4.0
 
 @dataclass
 class Bucket:
+    """What MinIO's scanner counted in a bucket; None where it has not been there yet."""
+
     name: str
-    objects: int = 0
-    size: int = 0
+    objects: int | None = None
+    size: int | None = None
 
 
 def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
@@ -76,9 +78,8 @@ def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
                 drive.healing = f"healing, {human(done)} done"
     status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
     sizes = usage.get("bucketsUsageInfo") or {}
-    status.buckets = [
-        Bucket(name, sizes.get(name, {}).get("objectsCount", 0), sizes.get(name, {}).get("size", 0)) for name in names
-    ]
+    counted = {name: sizes.get(name, {}) for name in names}
+    status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size")) for name, one in counted.items()]
 
 
 def quorum(online: int, drives: int, parity: int | None) -> str:

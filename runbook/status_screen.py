@@ -10,6 +10,7 @@ from runbook import backup_status, database_status
 from runbook.found import human
 
 if TYPE_CHECKING:
+    from runbook.cluster_status import Bucket
     from runbook.status import Status
 
 
@@ -46,7 +47,7 @@ def lines(status: Status, colour: bool = False) -> list[str]:
     found += [
         f"  endpoint   {url}  {'ok' if code[:1] in '23' else wrong(code)}" for url, code in status.endpoints.items()
     ]
-    found += [f"  bucket     {one.name:20} {one.objects} objects, {human(one.size)}" for one in status.buckets]
+    found += [f"  bucket     {one.name:20} {_counted(one)}" for one in status.buckets]
     if status.postgres:
         found += database_status.lines(status.postgres, human)
     if status.backup:
@@ -58,3 +59,9 @@ def lines(status: Status, colour: bool = False) -> list[str]:
     if len(status.drift) > 12:
         found.append(f"  differs    and {len(status.drift) - 12} more")
     return found + (following or ["  next       nothing to do"])
+
+
+def _counted(bucket: Bucket) -> str:
+    if bucket.objects is None or bucket.size is None:
+        return "its objects are not counted yet"
+    return f"{bucket.objects} objects, {human(bucket.size)}"
