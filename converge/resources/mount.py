@@ -143,21 +143,49 @@ class Mount(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         other_lines = sh("awk -v path={} '$1 ~ /^#/ || $2 != path'", self.path)
-        mounted = "" if before and before["mounted"] else sh("mount -- {}\n", self.path)
+        mounted = "" if before and before["mounted"] else _mount(self.path, self.label)
         return [
             Shell(f"""
 rm -f /etc/fstab.stowage-??????*
 new=$(mktemp /etc/fstab.stowage-XXXXXX); trap 'rm -f "$new"' EXIT
-{other_lines} /etc/fstab >"$new"; printf '%s\\n' {quote(self.line)} >>"$new"
-chmod 0644 "$new"
+# This line alone: of another drive that is away, findmnt would say that it is an error.
+printf '%s\\n' {quote(self.line)} >"$new"
 findmnt --verify --tab-file "$new" >"$new.said" 2>&1 || {{ cat "$new.said"; rm -f "$new.said"; exit 1; }}
 rm -f "$new.said"
+{other_lines} /etc/fstab >"$new"; printf '%s\\n' {quote(self.line)} >>"$new"
+chmod 0644 "$new"
 sync "$new"; mv -f "$new" /etc/fstab; sync /etc
 systemctl daemon-reload
 {mounted}[ "$(findmnt -nro LABEL --mountpoint {quote(self.path)})" = {quote(self.label)} ]
 systemctl daemon-reload
 """)
         ]
+
+
+def _mount(path: str, label: str) -> str:
+    """Mount it; a drive that was pulled and put back is first taken from the containers that saw it go.
+
+    They hold what was mounted before, which serves no more, and XFS does not mount a filesystem twice. What they bind is
+    the directory with the name of the label.
+    """
+    held = sh("grep -lF -- {} /proc/[0-9]*/mountinfo", f" /{label} ")
+    device = sh("awk -v root={} '$4 == root {{ print $3; exit }}'", f"/{label}")
+    again = sh("mount -- {}", path)
+    return f"""held() {{
+{held} 2>/dev/null | while read -r file; do
+device=$({device} "$file" 2>/dev/null)
+[ -z "$device" ] || grep -q " $device " /proc/self/mountinfo || {{ pid=${{file#/proc/}}; echo "${{pid%/*}}"; }}
+done
+}}
+if ! {again}; then
+[ -n "$(held)" ] || exit 32
+for signal in TERM KILL; do
+for pid in $(held); do echo "ending $(cat /proc/$pid/comm), which holds the drive as it was before it was pulled"; kill -$signal $pid || :; done
+n=0; while [ -n "$(held)" ] && [ $n -lt 20 ]; do n=$((n + 1)); sleep 1; done
+done
+{again}
+fi
+"""
 
 
 def _mounted(one: Mount, line: str, mount: list[str] | None, labels: dict[str, str], places: dict[str, str]) -> Reading:

@@ -370,6 +370,18 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
     _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 300)
 
 
+def test_drives_that_were_pulled_and_are_put_back_are_mounted_again_while_others_are_away(clone: Clone) -> None:
+    """The nodes still hold what was mounted before; XFS mounts no filesystem that is still held."""
+    clone.inv("lab.pull-drive", "2")
+    clone.inv("lab.pull-drive", "3")
+    clone.inv("lab.put-back-drive", "2")
+    clone.inv("deploy", "--yes", code=3)
+    assert clone.on_host("findmnt -nro LABEL /mnt/drive2; findmnt -nro LABEL /mnt/drive3 || :").split() == ["drive2"]
+    clone.inv("lab.put-back-drive", "3")
+    clone.inv("deploy", "--yes")
+    _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 300)
+
+
 def test_a_power_cut_right_after_the_proof_of_the_data_path_does_not_bring_its_bucket_back(clone: Clone) -> None:
     clone.on_host("docker rm -f minio1")
     clone.inv("deploy", "--role", "minio", "--yes")

@@ -200,6 +200,22 @@ def test_a_line_that_findmnt_does_not_accept_leaves_fstab_as_it_was(machine, mou
     assert [one.name for one in machine.folder.glob("fstab*")] == ["fstab"]
 
 
+def test_another_drive_that_is_away_does_not_keep_this_one_from_being_mounted(machine, mounts, mounting):
+    mounts(FSTAB.format(line="LABEL=away /mnt/away xfs nofail 0 0"))
+    machine.program("findmnt", '[ "$1" != --verify ] || { ! grep away "$3"; exit; }\necho drive1')
+    assert machine.deploy(DRIVE1).failed is None
+    assert "LABEL=away" in (machine.folder / "fstab").read_text()
+
+
+def test_what_mount_says_is_the_error(machine, mounts, mounting):
+    mounts()
+    machine.program("mount", "echo 'wrong fs type' >&2; exit 32")
+    done = machine.deploy(DRIVE1)
+    assert done.failed
+    assert "ended with status 32" in done.why
+    assert "wrong fs type" in done.why
+
+
 def test_another_drive_under_the_label_after_mounting_is_an_error(machine, mounts, mounting):
     mounts()
     machine.program("findmnt", '[ "$1" != --verify ] || exit 0\necho drive7')
