@@ -166,25 +166,28 @@ def _mount(path: str, label: str) -> str:
     """Mount it; a drive that was pulled and put back is first taken from the containers that saw it go.
 
     They hold what was mounted before, which serves no more, and XFS does not mount a filesystem twice. What they bind is
-    the directory with the name of the label.
+    the directory with the name of the label. Whoever holds the drive as it is now is left alone.
     """
     held = sh("grep -lF -- {} /proc/[0-9]*/mountinfo", f" /{label} ")
     device = sh("awk -v root={} '$4 == root {{ print $3; exit }}'", f"/{label}")
-    again = sh("mount -- {}", path)
+    present, mount = sh("findfs LABEL={}", label), sh("mount -- {}", path)
     return f"""held() {{
+present=$(mountpoint -x "$({present})") || return 0
 {held} 2>/dev/null | while read -r file; do
-device=$({device} "$file" 2>/dev/null)
-[ -z "$device" ] || grep -q " $device " /proc/self/mountinfo || {{ pid=${{file#/proc/}}; echo "${{pid%/*}}"; }}
+device=$({device} "$file" 2>/dev/null) || continue
+case $device in '' | "$present") continue ;; esac
+grep -q " $device " /proc/self/mountinfo || {{ pid=${{file#/proc/}}; echo "${{pid%/*}}"; }}
 done
 }}
-if ! {again}; then
-[ -n "$(held)" ] || exit 32
+{mount} || {{
+status=$?
+[ -n "$(held)" ] || exit $status
 for signal in TERM KILL; do
 for pid in $(held); do echo "ending $(cat /proc/$pid/comm), which holds the drive as it was before it was pulled"; kill -$signal $pid || :; done
 n=0; while [ -n "$(held)" ] && [ $n -lt 20 ]; do n=$((n + 1)); sleep 1; done
 done
-{again}
-fi
+{mount}
+}}
 """
 
 

@@ -209,10 +209,10 @@ def test_another_drive_that_is_away_does_not_keep_this_one_from_being_mounted(ma
 
 def test_what_mount_says_is_the_error(machine, mounts, mounting):
     mounts()
-    machine.program("mount", "echo 'wrong fs type' >&2; exit 32")
+    machine.program("mount", "echo 'wrong fs type' >&2; exit 33")
     done = machine.deploy(DRIVE1)
     assert done.failed
-    assert "ended with status 32" in done.why
+    assert "ended with status 33" in done.why
     assert "wrong fs type" in done.why
 
 
