@@ -21,6 +21,7 @@ itself with its connection, as a step that comes to its end would; then the scri
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import re
 import secrets
@@ -228,7 +229,12 @@ def list_steps(name: str) -> None:
     found.close()
 
 
+HANGS = 850
+"""Seconds after which a run shows where it stands and ends; the longest there is, a whole deploy, takes 200."""
+
+
 def main() -> None:
+    faulthandler.dump_traceback_later(HANGS, exit=True)
     orders = json.loads(sys.argv[1])
     if orders.get("list"):
         list_steps(orders["host"])

@@ -189,6 +189,7 @@ def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
     return found
 
 
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_deploy_that_was_cut_is_finished_by_the_next(
     kind: str, passes: dict[str, Future[Pass]], whole: Whole

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -104,6 +107,21 @@ def _written(client: Any, body: bytes) -> bool:
     return True
 
 
+@contextmanager
+def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Each of them runs meanwhile, until the event; also a test that fails ends them, or pytest would wait for ever."""
+    over = threading.Event()
+    threads = [threading.Thread(target=work, args=(over,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(300)
+
+
 def _until(true: Any, seconds: float) -> None:
     until = time.monotonic() + seconds
     while not true():
@@ -187,18 +205,14 @@ def test_a_large_object_passes_through_nginx_without_a_copy_on_the_way(clone: Cl
     client = s3(clone)
     used = "docker exec nginx du -sb /tmp | cut -f1"
     most: list[int] = []
-    over = threading.Event()
 
-    def watch() -> None:
+    def watch(over: threading.Event) -> None:
         while not over.wait(1):
             most.append(int(clone.on_host(used)))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    client.upload_file(str(big), "superdarn-data", "big")
-    client.download_file("superdarn-data", "big", str(tmp_path / "back"))
-    over.set()
-    thread.join()
+    with beside(watch):
+        client.upload_file(str(big), "superdarn-data", "big")
+        client.download_file("superdarn-data", "big", str(tmp_path / "back"))
     assert (tmp_path / "back").stat().st_size == 5_000_000_000
     assert max(most) < 1_000_000
     client.delete_object(
@@ -225,29 +239,22 @@ head -c 5000000000 /dev/zero | {mc} pipe --quiet here/superdarn-data/big-of-mc >
 def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) -> None:
     client, acknowledged, failed, late_failures = s3(clone), [], [], []
     killed_at: list[float] = []
-    over = threading.Event()
+    numbers = itertools.count()
 
-    def write(worker: int) -> None:
-        number = 0
+    def write(over: threading.Event) -> None:
         while not over.is_set():
-            number += 1
-            key, begun = f"kill/{worker}-{number}", time.monotonic()
+            key, begun = f"kill/{next(numbers)}", time.monotonic()
             try:
                 client.put_object(Bucket="superdarn-data", Key=key, Body=key.encode() * 1000)
                 acknowledged.append(key)
             except Exception as error:
                 (late_failures if killed_at and begun > killed_at[0] + 10 else failed).append((key, error))
 
-    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(3)
-    clone.on_host("docker kill minio2")
-    killed_at.append(time.monotonic())
-    time.sleep(30)
-    over.set()
-    for thread in threads:
-        thread.join()
+    with beside(*[write] * 4):
+        time.sleep(3)
+        clone.on_host("docker kill minio2")
+        killed_at.append(time.monotonic())
+        time.sleep(30)
     print(
         f"acknowledged {len(acknowledged)}, failed in the first 10 s {len(failed)}, failed later {len(late_failures)}"
     )
@@ -377,32 +384,27 @@ def test_swapped_drives_keep_their_nodes_for_they_are_known_by_label(clone: Clon
 def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: Clone) -> None:
     secret = clone.secret("root_password")
     seen: list[str] = []
-    over = threading.Event()
     clone.on_host("docker rm -f minio1; rm -f /etc/stowage/minio/secrets/root_password")
 
-    def watch() -> None:
-        while not over.is_set():
+    def watch(over: threading.Event) -> None:
+        while not over.wait(0.02):
             here = subprocess.run(["ps", "axww", "-o", "args"], text=True, capture_output=True, check=True).stdout
             seen.append("here" if secret in here else "")
-            time.sleep(0.02)
 
-    thread = threading.Thread(target=watch)
-    thread.start()
     watcher = subprocess.Popen(
         [*clone.ssh(), "end=$(($(date +%s) + 12)); while [ $(date +%s) -lt $end ]; do ps axww -o args; done"],
         text=True,
         stdout=subprocess.PIPE,
     )
-    screens = (
-        clone.inv("deploy", "--yes")
-        + clone.inv("check", "--full")
-        + clone.inv("check", "--json", "--full")
-        + clone.inv("history")
-        + clone.inv("inventory")
-    )
-    there, _ = watcher.communicate()
-    over.set()
-    thread.join()
+    with beside(watch):
+        screens = (
+            clone.inv("deploy", "--yes")
+            + clone.inv("check", "--full")
+            + clone.inv("check", "--json", "--full")
+            + clone.inv("history")
+            + clone.inv("inventory")
+        )
+        there, _ = watcher.communicate()
     assert not any(seen)
     assert secret not in there
     assert secret not in screens
