@@ -11,7 +11,7 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from converge.cli import ROOT, command, hosts, last_words, only
+from converge.cli import ROOT, command, hosts, last_words, only, words_of
 from converge.errors import Trouble
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup")
@@ -372,3 +372,4 @@ namespace.add_collection(_collection("backup", *_backup, default=backup))
 namespace.add_collection(_collection("restore", restore_cleanup, restore_undo, default=restore))
 for _name in (one for one in ROLES if one != "backup"):
     namespace.add_collection(_collection(_name, *((drives_list, drives_replace) if _name == "drives" else ())))
+words_of(namespace)

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from invoke.exceptions import Exit
+from invoke.collection import Collection
+from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task
 
 from converge.colour import coloured, paint
 from converge.errors import ERROR, PENDING, Trouble, Troubles
+from converge.words import misread, no_flags_for_words, no_number
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +43,7 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         @functools.wraps(body)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             def run() -> Any:
-                _no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
+                no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
                 return body(*args, **kwargs)
 
             return boundary(run)
@@ -53,18 +55,6 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
 
     return make(function) if function else make
-
-
-def _no_flags_for_words(given: dict[str, Any]) -> None:
-    """Invoke takes `--help`, and any other flag, for the word that it waits for."""
-    for name, value in given.items():
-        if str(value).startswith("-"):
-            typed = next((word for word in sys.argv[1:] if not word.startswith("-")), "COMMAND")
-            raise Trouble(
-                f"{typed} needs {name.upper()} first, and {value} is none",
-                untouched="nothing was connected to or changed",
-                hint=f"inv --help {typed}",
-            )
 
 
 def boundary(body: Callable[[], Any]) -> Any:
@@ -101,8 +91,19 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
     """What no command has caught: Invoke prints its list of commands by itself."""
     if issubclass(kind, BrokenPipeError):
         _nobody_reads()
+    elif trouble := no_number(error):
+        print(tell(trouble), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def words_of(commands: Collection) -> None:
+    """Have Invoke tell a mistyped command as every other error is told; it prints the exception itself."""
+
+    def said(error: ParseError) -> str:
+        return tell(misread(error, commands.task_names))
+
+    ParseError.__str__ = said  # type: ignore[assignment,method-assign]
 
 
 def tell(trouble: Trouble | Troubles) -> str:

@@ -107,6 +107,10 @@ def _written(client: Any, body: bytes) -> bool:
     return True
 
 
+def _copies(clone: Clone, key: str) -> int:
+    return int(clone.on_host(f"ls -d /mnt/drive*/drive*/{key}/xl.meta | wc -l"))
+
+
 @contextmanager
 def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
     """Each of them runs meanwhile, until the event; also a test that fails ends them, or pytest would wait for ever."""
@@ -237,6 +241,7 @@ head -c 5000000000 /dev/zero | {mc} pipe --quiet here/superdarn-data/big-of-mc >
 
 
 def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) -> None:
+    _until(lambda: _copies(clone, "models/pangu-model-v1.pth") == 4, 120)
     client, acknowledged, failed, late_failures = s3(clone), [], [], []
     killed_at: list[float] = []
     numbers = itertools.count()
@@ -274,6 +279,8 @@ def test_status_names_the_dead_node_and_what_to_do_within_seconds(clone: Clone) 
 
 
 def test_with_two_nodes_dead_reads_go_on(clone: Clone) -> None:
+    """minio2 is dead already. What was written while a node was away is on fewer drives until MinIO has healed it."""
+    assert _copies(clone, "models/pangu-model-v1.pth") == 4
     clone.on_host("docker kill minio3")
     time.sleep(12)
     client = s3(clone, read_timeout=30)

@@ -99,6 +99,26 @@ def test_a_flag_is_never_taken_for_the_word_that_a_command_needs(monkeypatch):
     assert done == ["drive1"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "what", "hint"),
+    [
+        ("restore", "restore needs FILE", "inv --help restore"),
+        ("host.add", "host.add needs NAME ADDRESS", "inv --help host.add"),
+        ("deploy prod", "what is prod?\n     deploy takes no further word", "inv deploy --host prod"),
+        ("deploi", "there is no command deploi\n     did you mean deploy?", "inv --list"),
+        ("backup.diff latest --hots prod", "backup.diff has no flag --hots\n     did you mean --host?", "inv --help"),
+        ("deploy --host", "--host needs a value", "inv --help deploy"),
+        ("history --lines many", "'many' is not a number", "inv --help history"),
+    ],
+)
+def test_a_mistyped_command_is_told_as_every_other_error(typed, what, hint):
+    command = [sys.executable, "-m", "invoke", *typed.split()]
+    done = subprocess.run(command, cwd=cli.ROOT, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {what}")
+    assert f"nothing was connected to or changed\n     try: {hint}" in done.stderr
+
+
 def test_an_unknown_role_is_told_with_the_nearest(monkeypatch):
     code, said = ended(lambda: list(cli.only("base,dirves", ("base", "drives"))))
     assert code == 1

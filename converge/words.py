@@ -1,0 +1,79 @@
+"""What was typed and cannot be understood, told as every other error is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+from invoke.exceptions import ParseError
+
+from converge.errors import Trouble
+
+UNTOUCHED = "nothing was connected to or changed"
+
+
+def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
+    """The error for words that Invoke's parser refuses; what it says is known only by its text (Invoke 3.0)."""
+    said, task = str(error.args[0]), error.context
+    name = _typed(task)
+    flags = task.flags if task else {}
+    look_up = f"inv --help {name}" if name else "inv --list"
+    if unknown := re.fullmatch(r"No idea what '(.*)' is!", said):
+        word = unknown[1]
+        if word.startswith("-"):
+            near = _nearest(word, [*flags, *(task.inverse_flags if task else ())])
+            return Trouble(f"{name or 'inv'} has no flag {word}", why=near, untouched=UNTOUCHED, hint=look_up)
+        if name and "--host" in flags:
+            why = f"{name} takes no further word; a host stands behind --host"
+            return Trouble(f"what is {word}?", why=why, untouched=UNTOUCHED, hint=f"inv {name} --host {word}")
+        near = _nearest(word, commands)
+        return Trouble(f"there is no command {word}", why=near, untouched=UNTOUCHED, hint="inv --list")
+    if lacking := re.search(r"did not receive required positional arguments: (.*)", said):
+        words = " ".join(re.findall(r"'([^']+)'", lacking[1])).upper()
+        return Trouble(f"{name} needs {words}", untouched=UNTOUCHED, hint=look_up)
+    if empty := re.match(r"Flag <Argument: ([\w-]+)", said):
+        return Trouble(f"--{empty[1].replace('_', '-')} needs a value", untouched=UNTOUCHED, hint=look_up)
+    return Trouble(said, untouched=UNTOUCHED, hint=look_up)
+
+
+def no_number(error: BaseException) -> Trouble | None:
+    """The error for a flag that takes a number and got none: Invoke lets that of Python pass (Invoke 3.0)."""
+    found = re.fullmatch(r"invalid literal for int\(\) with base 10: (.*)", str(error))
+    in_parser = error.__traceback__ and Path(list(walk_tb(error.__traceback__))[-1][0].f_code.co_filename).parent.name
+    if not found or in_parser != "parser":
+        return None
+    return Trouble(f"{found[1]} is not a number", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
+
+
+def no_flags_for_words(given: dict[str, Any]) -> None:
+    """Invoke takes `--help`, and any other flag, for the word that it waits for."""
+    for name, value in given.items():
+        if str(value).startswith("-"):
+            typed = _command()
+            raise Trouble(
+                f"{typed} needs {name.upper()} first, and {value} is none",
+                untouched=UNTOUCHED,
+                hint=f"inv --help {typed}",
+            )
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    import difflib  # most commands need it not
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "COMMAND")
+
+
+def _typed(task: Any) -> str:
+    """A task as it was typed: `restore`, not `restore.now`."""
+    if not task or not task.name:
+        return ""
+    return next((word for word in sys.argv[1:] if word in (task.name, *task.aliases)), str(task.name))
