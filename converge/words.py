@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +30,9 @@ def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
             return Trouble(f"{name or 'inv'} has no flag {word}", why=near, untouched=UNTOUCHED, hint=look_up)
         if name and "--host" in flags:
             why = f"{name} takes no further word; a host stands behind --host"
-            return Trouble(f"what is {word}?", why=why, untouched=UNTOUCHED, hint=f"inv {name} --host {word}")
+            return Trouble(
+                f"what is {word}?", why=why, untouched=UNTOUCHED, hint=f"inv {name} --host {shlex.quote(word)}"
+            )
         near = _nearest(word, commands)
         return Trouble(f"there is no command {word}", why=near, untouched=UNTOUCHED, hint="inv --list")
     if lacking := re.search(r"did not receive required positional arguments: (.*)", said):

@@ -143,7 +143,7 @@ class Mount(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         other_lines = sh("awk -v path={} '$1 ~ /^#/ || $2 != path'", self.path)
-        mounted = "" if before and before["mounted"] else _mount(self.path, self.label)
+        mounted = "" if before and before["mounted"] else _mount(self.path, self.label, self.fstype)
         return [
             Shell(f"""
 rm -f /etc/fstab.stowage-??????*
@@ -162,31 +162,43 @@ systemctl daemon-reload
         ]
 
 
-def _mount(path: str, label: str) -> str:
-    """Mount it; a drive that was pulled and put back is first taken from the containers that saw it go.
+def _mount(path: str, label: str, fstype: str) -> str:
+    """Mount it; a drive that was pulled and put back is first taken from who saw it go.
 
-    They hold what was mounted before, which serves no more, and XFS does not mount a filesystem twice. What they bind is
-    the directory with the name of the label. Whoever holds the drive as it is now is left alone.
+    They have what was mounted before, which serves no more, and XFS does not mount a filesystem twice. A container that
+    uses the drive binds the directory with the name of the label: it is ended. Where all of the host is seen, as by a
+    monitor in a container, it is unmounted. Whoever has the drive as it is now is left alone.
     """
-    held = sh("grep -lF -- {} /proc/[0-9]*/mountinfo", f" /{label} ")
-    device = sh("awk -v root={} '$4 == root {{ print $3; exit }}'", f"/{label}")
-    present, mount = sh("findfs LABEL={}", label), sh("mount -- {}", path)
-    return f"""held() {{
-present=$(mountpoint -x "$({present})") || return 0
-{held} 2>/dev/null | while read -r file; do
-device=$({device} "$file" 2>/dev/null) || continue
-case $device in '' | "$present") continue ;; esac
-grep -q " $device " /proc/self/mountinfo || {{ pid=${{file#/proc/}}; echo "${{pid%/*}}"; }}
+    fields = (
+        'for (i = 7; i < NF && $i != "-"; i++); whole = $4 == "/" && substr($5, length($5) - length(path) + 1) == path'
+    )
+    those = f"{{ {fields}; if ((whole || $4 == root) && $3 != now && $(i + 1) == fstype) print $3, $4, $5 }}"
+    table = sh('awk -v root={} -v path={} -v fstype={} -v now="$now" {}', f"/{label}", path, fstype, those)
+    maybe = sh("grep -lF -e {} -e {} /proc/[0-9]*/mountinfo", f" /{label} ", f"{path} ")
+    return f"""stale() {{ # of each process: its number, what of the filesystem it has, and where
+now=$(mountpoint -x "$({sh("findfs LABEL={}", label)})") || return 0
+{maybe} 2>/dev/null | while read -r file; do
+pid=${{file#/proc/}}; pid=${{pid%/*}}
+{table} "$file" 2>/dev/null | while read -r device what where; do
+grep -q " $device " /proc/self/mountinfo || echo "$pid $what $where"
+done; done
+}}
+let_go() {{
+stale | while read -r pid what where; do
+if [ "$what" != / ]; then
+echo "ending $(cat "/proc/$pid/comm"), which holds the drive as it was before it was pulled"; kill -$1 "$pid" || :
+elif grep -qsF " / $where " "/proc/$pid/mountinfo"; then umount -N "$pid" -- "$where" || :; fi
 done
 }}
-{mount} || {{
+mounts() {{ said=$({sh("mount -- {}", path)} 2>&1); }}
+mounts || {{
 status=$?
-[ -n "$(held)" ] || exit $status
+if [ -n "$(stale)" ]; then
 for signal in TERM KILL; do
-for pid in $(held); do echo "ending $(cat /proc/$pid/comm), which holds the drive as it was before it was pulled"; kill -$signal $pid || :; done
-n=0; while [ -n "$(held)" ] && [ $n -lt 20 ]; do n=$((n + 1)); sleep 1; done
-done
-{mount}
+let_go $signal
+for second in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if mounts; then status=0; break 2; fi; sleep 1; done
+done; fi
+[ $status = 0 ] || {{ printf '%s\\n' "$said"; exit $status; }}
 }}
 """
 

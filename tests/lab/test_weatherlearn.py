@@ -357,7 +357,9 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
 
 
 def test_drives_that_were_pulled_and_are_put_back_are_mounted_again_while_others_are_away(clone: Clone) -> None:
-    """The nodes still hold what was mounted before; XFS mounts no filesystem that is still held."""
+    """The nodes still hold what was mounted before, and so does a monitor; XFS mounts no filesystem that is still held."""
+    image = clone.on_host("docker inspect -f '{{.Config.Image}}' nginx").strip()
+    clone.on_host(f"docker run -d --name monitor --network none -v /:/rootfs:ro --entrypoint sleep {image} infinity")
     clone.inv("lab.pull-drive", "2")
     clone.inv("lab.pull-drive", "3")
     clone.inv("lab.put-back-drive", "2")
@@ -365,6 +367,7 @@ def test_drives_that_were_pulled_and_are_put_back_are_mounted_again_while_others
     assert clone.on_host("findmnt -nro LABEL /mnt/drive2; findmnt -nro LABEL /mnt/drive3 || :").split() == ["drive2"]
     clone.inv("lab.put-back-drive", "3")
     clone.inv("deploy", "--yes")
+    assert clone.on_host("docker inspect -f '{{.State.Running}}' monitor; docker rm -f monitor").split()[0] == "true"
     _until(lambda: clone.inv("status", code=None).startswith("lab: all is well"), 300)
 
 
