@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -62,6 +63,13 @@ def no_flags_for_words(given: dict[str, Any]) -> None:
                 untouched=UNTOUCHED,
                 hint=f"inv --help {typed}",
             )
+
+
+def no_empty_set() -> None:
+    """Invoke takes a `--set` without a value for none at all."""
+    for word, value in pairwise([*sys.argv[1:], "-"]):
+        if word == "--set" and value.startswith("-"):
+            raise Trouble("--set needs KEY=VALUE", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -108,6 +108,7 @@ def test_a_flag_is_never_taken_for_the_word_that_a_command_needs(monkeypatch):
         ("deploi", "there is no command deploi\n     did you mean deploy?", "inv --list"),
         ("backup.diff latest --hots prod", "backup.diff has no flag --hots\n     did you mean --host?", "inv --help"),
         ("deploy --host", "--host needs a value", "inv --help deploy"),
+        ("deploy --set --yes", "--set needs KEY=VALUE", "inv --help deploy"),
         ("history --lines many", "'many' is not a number", "inv --help history"),
     ],
 )
