@@ -48,9 +48,9 @@ def connect(target: Target) -> Link:
 
     Trouble with code 4 means that the host cannot be reached, with code 3 that its host key is unknown or changed.
     """
-    # Paramiko is loaded while `ssh -G` and the network answer. No daemon: Python would end it in the middle of a module of
-    # compiled code, which then aborts the whole program ("FATAL: exception not rethrown").
-    loading = threading.Thread(target=importlib.import_module, args=("converge.ssh_line",))
+    # Paramiko is loaded while `ssh -G` and the network answer. No daemon, also where one asks for it: Python would end it in
+    # the middle of a module of compiled code, which then aborts the whole program ("FATAL: exception not rethrown").
+    loading = threading.Thread(target=importlib.import_module, args=("converge.ssh_line",), daemon=False)
     question = Question(target.name, target.address, target.port, target.user)
     loading.start()
     way = question.answer()

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -101,12 +102,20 @@ def test_nobody_listens(start):
     assert (trouble.code, trouble.why) == (UNREACHABLE, "Connection refused")
 
 
-def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch):
+@pytest.mark.parametrize("daemon", [False, True], ids=["", "by a daemon, as status does"])
+def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch, daemon):
+    """A program that ends in the middle of it is aborted by Python."""
     loaded = threading.Event()
     monkeypatch.setattr("converge.ssh.importlib.import_module", lambda name: loaded.wait(10))
     before = {*threading.enumerate()}
-    with pytest.raises(Trouble):
-        ssh.connect(ssh.Target("prod", "127.0.0.1", tmp_path / "known", free_port()))
+
+    def ask() -> None:
+        with suppress(Trouble):
+            ssh.connect(ssh.Target("prod", "127.0.0.1", tmp_path / "known", free_port()))
+
+    asking = threading.Thread(target=ask, daemon=daemon)
+    asking.start()
+    asking.join()
     waited_for = [one for one in {*threading.enumerate()} - before if not one.daemon]
     loaded.set()
     assert waited_for
