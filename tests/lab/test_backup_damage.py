@@ -105,13 +105,13 @@ def test_with_all_targets_dead_nothing_is_published(unharmed: Story) -> None:
 
 
 def test_a_target_that_is_not_mounted_is_dead_and_its_folder_stays_empty(unharmed: Story) -> None:
-    unharmed.there.on_host("mount --move /mnt/backup /srv")
+    unharmed.there.on_host("mount --bind /mnt/backup /srv; umount /mnt/backup")
     try:
         screen = unharmed.there.inv("backup", code=NOT_EVERYWHERE)
         assert "is it mounted" in screen or "same filesystem" in screen
         assert unharmed.there.on_host("ls -A /mnt/backup") == ""
     finally:
-        unharmed.there.on_host("mount --move /srv /mnt/backup")
+        unharmed.there.on_host("mount --bind /srv /mnt/backup; umount /srv")
 
 
 def test_latest_says_which_newer_set_it_passed_over(story: Story) -> None:
