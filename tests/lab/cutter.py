@@ -229,8 +229,8 @@ def list_steps(name: str) -> None:
     found.close()
 
 
-HANGS = 850
-"""Seconds after which a run shows where it stands and ends; the longest there is, a whole deploy, takes 200."""
+HANGS = 1200
+"""Seconds after which a run shows where it stands and ends; a whole deploy takes 200, and 900 where the images must be built first."""
 
 
 def main() -> None:

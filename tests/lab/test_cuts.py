@@ -159,7 +159,7 @@ def whole(hosts: dict[str, Host]) -> Whole:
     host.inv("lab.up")
     steps, roles = steps_of_bare(host)
     operator = host.operator()
-    said, _ = operator.communicate(timeout=900)
+    said, _ = operator.communicate(timeout=1300)
     assert operator.returncode == 0, said
     took = json.loads(said.splitlines()[-1].removeprefix("TOOK "))
     end = likeness(host)
