@@ -16,7 +16,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task
 
 from converge.colour import coloured, paint
-from converge.errors import ERROR, PENDING, Trouble, Troubles
+from converge.errors import ERROR, PENDING, UNTOUCHED, Trouble, Troubles
 from converge.words import misread, no_empty_set, no_flags_for_words, no_number
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,7 +157,7 @@ def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
             raise Trouble(
                 f"there is no role {name}",
                 why=f"roles are {', '.join(known)}",
-                untouched="nothing was connected to or changed",
+                untouched=UNTOUCHED,
                 hint=f"--role {near[0] if near else known[0]}",
             )
         yield name

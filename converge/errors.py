@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # Commands that take no --host, or whose host is one of the lab.
 _OF_A_HOST = re.compile(r"\binv (?!(?:lab|host)\.)([a-z]+(?:\.[a-z-]+)?)")
 ERROR, PENDING, REFUSED, UNREACHABLE, LOCKED = 1, 2, 3, 4, 5
+UNTOUCHED = "nothing was connected to or changed"
 
 
 @dataclass

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from converge.document import read_file
-from converge.errors import Trouble, Troubles
+from converge.errors import UNTOUCHED, Trouble, Troubles
 from converge.layers import Node
 
 KEYS = ("hosts", "children", "vars")
@@ -224,6 +224,3 @@ class Inventory:
 def _untouched(trouble: Trouble) -> Trouble:
     trouble.untouched = trouble.untouched or UNTOUCHED
     return trouble
-
-
-UNTOUCHED = "nothing was connected to or changed"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.connection import Connection, connection, is_lab
-from converge.errors import Trouble, Troubles
-from converge.groups import UNTOUCHED, Inventory
+from converge.errors import UNTOUCHED, Trouble, Troubles
+from converge.groups import Inventory
 from converge.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
 from converge.secret import Secret, resolve
 from converge.sets import override

@@ -7,15 +7,11 @@ import shlex
 import sys
 from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 from invoke.exceptions import ParseError
 
-from converge.errors import Trouble
-
-UNTOUCHED = "nothing was connected to or changed"
+from converge.errors import UNTOUCHED, Trouble
 
 
 def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
@@ -45,10 +41,12 @@ def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
 
 
 def no_number(error: BaseException) -> Trouble | None:
-    """The error for a flag that takes a number and got none: Invoke lets that of Python pass (Invoke 3.0)."""
+    """The error for a flag that takes a number and got none: Invoke lets that of Python pass (Invoke 3.0).
+
+    Only for what no command has caught: there, nothing but the words that were typed has been looked at.
+    """
     found = re.fullmatch(r"invalid literal for int\(\) with base 10: (.*)", str(error))
-    in_parser = error.__traceback__ and Path(list(walk_tb(error.__traceback__))[-1][0].f_code.co_filename).parent.name
-    if not found or in_parser != "parser":
+    if not found:
         return None
     return Trouble(f"{found[1]} is not a number", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
 
@@ -57,12 +55,8 @@ def no_flags_for_words(given: dict[str, Any]) -> None:
     """Invoke takes `--help`, and any other flag, for the word that it waits for."""
     for name, value in given.items():
         if str(value).startswith("-"):
-            typed = _command()
-            raise Trouble(
-                f"{typed} needs {name.upper()} first, and {value} is none",
-                untouched=UNTOUCHED,
-                hint=f"inv --help {typed}",
-            )
+            what = f"{_command()} needs {name.upper()} first, and {value} is none"
+            raise Trouble(what, untouched=UNTOUCHED, hint=f"inv --help {_command()}")
 
 
 def no_empty_set() -> None:

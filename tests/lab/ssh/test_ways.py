@@ -102,7 +102,7 @@ def test_nobody_listens(start):
     assert (trouble.code, trouble.why) == (UNREACHABLE, "Connection refused")
 
 
-@pytest.mark.parametrize("daemon", [False, True], ids=["", "by a daemon, as status does"])
+@pytest.mark.parametrize("daemon", [False, True], ids=["by the program", "by a daemon, as status does"])
 def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch, daemon):
     """A program that ends in the middle of it is aborted by Python."""
     loaded = threading.Event()
