@@ -73,7 +73,7 @@ def status(c, host="", json=False):  # type: ignore[no-untyped-def]
 )
 def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ignore[no-untyped-def]
     """Show the logs of a service, or of all."""
-    from runbook.services import logs
+    from runbook.logs import logs
 
     logs(_one(c, host), service, lines, follow, since)
 

@@ -1,14 +1,13 @@
-"""Logs and restarts of services."""
+"""Restarts of services, and which there are."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from converge.errors import ERROR, REFUSED, Trouble
 from converge.resource import Shell
 from converge.root_shell import RootShell, holder
-from converge.shell import quote, sh
+from converge.shell import sh
 from converge.ssh import connect
 
 
@@ -25,31 +24,6 @@ def service_names(host: Any) -> list[str]:
     return [name for names in containers_of(host).values() for name in names]
 
 
-def logs(host: Any, service: str, lines: int, follow: bool, since: str) -> None:
-    """Print the logs of a service, or of all of them; `follow` until Ctrl-C."""
-    chosen = [service] if service else service_names(host)
-    for name in chosen:
-        _must_be_known(host, name)
-    link = connect(host.target)
-    try:
-        more = (f" --since {quote(since)}" if since else "") + (" --follow" if follow else "")
-        many = "\n".join(
-            f"docker logs --timestamps --tail {int(lines)}{more} -- {quote(name)} 2>&1 | sed {quote('s/^/' + name + '  /')}{' &' if follow else ''}"
-            for name in chosen
-        )
-        pipe = link.shell(_NEEDS_DOCKER + many + ("\nwait" if follow else ""))
-        pipe.close_stdin()
-        while raw := pipe.readline(None):
-            sys.stdout.write(raw.decode(errors="replace"))
-            sys.stdout.flush()
-        if pipe.exit_status() == _NO_DOCKER:
-            raise _not_deployed(host)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        link.close()
-
-
 _NO_DOCKER = 69
 _NEEDS_DOCKER = f"command -v docker >/dev/null || exit {_NO_DOCKER}\n"
 
@@ -57,17 +31,6 @@ _NEEDS_DOCKER = f"command -v docker >/dev/null || exit {_NO_DOCKER}\n"
 def _not_deployed(host: Any) -> Trouble:
     hint = f"inv deploy --host {host.name}"
     return Trouble("there is no Docker", host.name, "nothing runs there yet", "nothing was changed", hint)
-
-
-def _must_be_known(host: Any, service: str) -> None:
-    known = service_names(host)
-    if service not in known:
-        raise Trouble(
-            f"there is no service {service}",
-            where=host.name,
-            why=f"services are {', '.join(known) or 'none'}",
-            hint=f"inv logs --service {known[0] if known else 'NAME'} --host {host.name}",
-        )
 
 
 def restart(host: Any, service: str, command: str) -> None:

@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from converge import run as runs
 from converge.colour import coloured
-from converge.errors import ERROR, PENDING, UNREACHABLE, Trouble
+from converge.errors import ERROR, PENDING, REFUSED, UNREACHABLE, Trouble
+from converge.plan import Change
 from converge.resource import Action
 from converge.role import Role
-from converge.root_shell import LOCK, describe
-from converge.run import AUDIT
-from converge.shell import sh, words
-from runbook import backup_status, database_status
+from runbook import machine_status
+from runbook.advice import advice
 from runbook.backup_status import Backups
 from runbook.cluster_status import CLUSTER_PATIENCE, Bucket, read_cluster, start_reading
 from runbook.database_status import DatabaseServer
-from runbook.status_screen import lines
+from runbook.machine_status import Container, Drive
+from runbook.status_screen import WIDTH, lines
 
 PATIENCE = 9.0
 """Seconds after which a host that has not answered is shown as dead."""
-
-
-@dataclass
-class Drive:
-    label: str
-    path: str
-    mounted: str = ""
-    size: int = 0
-    used: int = 0
-    healing: str = ""
-    problem: str = ""
-
-
-@dataclass
-class Node:
-    name: str
-    state: str = "absent"
-    drive: str = ""
+FOR_PARTS = 8.0
+"""Seconds after which what is known of a host is shown without the parts that are still being read."""
+DIFFERENCES, MACHINE = "how it differs from the inventory", "its drives, containers, databases and backups"
 
 
 @dataclass
@@ -54,8 +40,11 @@ class Status:
     error: str = ""
     code: int = 0
     """The exit code, where there is an error."""
+    docker: str = ""
+    """What is wrong with Docker; nothing where it runs."""
     drives: list[Drive] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[Container] = field(default_factory=list)
+    services: list[Container] = field(default_factory=list)
     quorum: str = ""
     endpoints: dict[str, str] = field(default_factory=dict)
     buckets: list[Bucket] = field(default_factory=list)
@@ -64,11 +53,20 @@ class Status:
     last_deploy: str = ""
     under_way: str = ""
     drift: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """The parts that did not answer in time."""
     next: list[str] = field(default_factory=list)
 
     @property
     def healthy(self) -> bool:
         return not self.error and not self.next
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is well, 2 when something needs a person, 3 when not all could be read, else that of the error."""
+        if self.error:
+            return self.code
+        return REFUSED if self.unread else 0 if self.healthy else PENDING
 
 
 def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Status]:
@@ -105,140 +103,78 @@ def _silent(host: Any) -> Status:
 
 
 def of_host(host: Any, roles: Sequence[Role]) -> Status:
-    """Everything of one host, read without taking its lock."""
-    quick = _with_target(host, replace(host.target, connect_timeout=min(host.target.connect_timeout, 5.0)))
+    """Everything of one host, read without taking its lock. A part that is slow costs only itself."""
+    until = time.monotonic() + FOR_PARTS
+    quick = _with_patience(host)
     run = runs.prepare(quick, roles)
     run.patience = CLUSTER_PATIENCE
+    run.line = runs.dial([quick])[quick.name]
     status = Status(host.name)
     try:
+        link = run.line.result()
         cluster: dict[str, Any] = {}
-        runs.look(run, "status", lock=False, meanwhile=lambda: start_reading(host, run.link, cluster))
-        assert run.shell and run.link and run.plan
-        _, answer = run.shell.run(_facts(host))
-        _read_facts(status, host, answer)
+        start_reading(host, link, cluster)
+        differences = _Part(lambda: runs.look(run, "status", lock=False))
+        machine = _Part(lambda: link.send(machine_status.facts(host), iter(())))
+        if differences.answered(until):
+            assert run.plan
+            status.drift = _differences(run.plan.changes)
+        else:
+            status.unread.append(DIFFERENCES)
+        if machine.answered(until):
+            machine_status.read(status, host, machine.answer[1].decode(errors="replace"))
+        else:
+            status.unread.append(MACHINE)
+            status.drives = machine_status.unread_drives(host)
         if host.settings.minio:
             read_cluster(status, host, cluster)
-        status.drift = [
-            f"{one.action.value} {one.address}{'  ' + one.why if one.why else ''}"
-            for one in run.plan.changes
-            if one.action is not Action.NONE
-        ]
     finally:
         run.close()
-    status.next = _advice(status, host)
+    status.next = advice(status, host)
     return status
 
 
-def _with_target(host: Any, target: Any) -> Any:
-    return replace(host, target=target)
+def _differences(changes: Sequence[Change]) -> list[str]:
+    """What differs, line by line; what only waits for one of those is counted."""
+    found = [one for one in changes if one.action not in (Action.NONE, Action.WAITING)]
+    waiting = sum(one.action is Action.WAITING for one in changes)
+    told = [f"{one.action.value} {one.address}{': ' + one.why if one.why else ''}" for one in found]
+    return [*told, f". {waiting} more wait for {'that' if len(told) == 1 else 'those'}"] if waiting else told
 
 
-def _facts(host: Any) -> str:
-    """One script: space on mounted drives, containers, the last deploy, the lock."""
-    paths = [drive.path for drive in host.settings.drives]
-    space = "\n".join(
-        sh("mountpoint -q {} && timeout 3 df -B1 --output=target,size,used,source -- {} | tail -n 1", path, path)
-        for path in paths
-    )
-    return f"""
-{space}
-printf '\n--\n'
-command -v docker >/dev/null && timeout 5 docker ps -a --format '{{{{.Names}}}}|{{{{.State}}}}|{{{{.Status}}}}'
-printf '\n--\n'
-tail -n 1 {AUDIT} 2>/dev/null
-printf '\n--\n'
-[ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}
-printf '\n--\n'
-for url in {words(_urls(host))}; do curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{{http_code}} %{{url}}\\n' "$url"; done
-printf '\n--\n'
-{database_status.facts(host)}
-printf '\n--\n'
-{backup_status.facts(host)}
-"""
+def _with_patience(host: Any) -> Any:
+    return replace(host, target=replace(host.target, connect_timeout=min(host.target.connect_timeout, 5.0)))
 
 
-def _urls(host: Any) -> list[str]:
-    nginx = host.settings.nginx
-    if not nginx or "nginx" not in host.settings.roles:
-        return []
-    scheme, listen = (
-        "https" if nginx.tls else "http",
-        nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1",
-    )
-    at = f"[{listen}]" if ":" in listen else listen
-    return [f"{scheme}://{at}:{nginx.api_port}/minio/health/cluster", f"{scheme}://{at}:{nginx.console_port}/"]
+class _Part:
+    """A part of the status that is read beside the others."""
 
+    def __init__(self, read: Callable[[], Any]) -> None:
+        self.answer: Any = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._read, args=(read,), daemon=True)
+        self._thread.start()
 
-def _read_facts(status: Status, host: Any, answer: str) -> None:
-    parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
-    space, containers, audit, lock, urls, databases, backups = parts
-    mounted = {line.split()[0]: line.split() for line in space if len(line.split()) == 4}
-    for drive in host.settings.drives:
-        found = mounted.get(drive.path)
-        size, used, source = (int(found[1]), int(found[2]), found[3]) if found else (0, 0, "")
-        problem = "" if found else "not mounted"
-        status.drives.append(Drive(drive.label, drive.path, source, size, used, problem=problem))
-    states = dict(line.split("|", 1) for line in containers)
-    for node in host.settings.minio.nodes if host.settings.minio else []:
-        status.nodes.append(Node(node.name, states.get(node.name, "absent").replace("|", ", "), node.drive))
-    status.postgres = database_status.read(host, states.get("postgres", "absent").replace("|", ", "), databases)
-    status.backup = backup_status.read(host, backups)
-    status.endpoints = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}
-    status.under_way = describe(lock[0]) if lock else ""
-    status.last_deploy = _last(audit[0]) if audit else "never"
+    def _read(self, read: Callable[[], Any]) -> None:
+        try:
+            self.answer = read()
+        except Exception as error:  # raised again where the part is asked for
+            self._error = error
 
-
-def _last(line: str) -> str:
-    try:
-        told = json.loads(line)
-        result = told.get("result", "under way, or cut off")
-        return f"{told['at']} by {told['who']}@{told['from']}, {len(told['changes'])} changes, {result}"
-    except (ValueError, KeyError):
-        return "its record cannot be read"
-
-
-def _advice(status: Status, host: Any) -> list[str]:
-    """What to do next, the most urgent first."""
-    advice = []
-    for drive in status.drives:
-        if drive.problem == "not mounted":
-            advice.append(
-                f"{drive.label} is not mounted: reseat it and `inv deploy --host {host.name}`, or `inv drives.replace {drive.label} --host {host.name}` with a blank one"
-            )
-        elif drive.problem:
-            advice.append(f"{drive.label}: {drive.problem}: inv logs --host {host.name}")
-        if drive.size and drive.used / drive.size > 0.85:
-            advice.append(
-                f"{drive.label} is {drive.used / drive.size:.0%} full: delete objects, or let lifecycle rules expire them: docs/runbook.md"
-            )
-    for node in status.nodes:
-        if not node.state.startswith("running"):
-            advice.append(
-                f"{node.name} is {node.state}: inv logs --service {node.name} --host {host.name}, then inv deploy --host {host.name}"
-            )
-    if status.postgres:
-        advice += database_status.advice(status.postgres, host.name)
-    if status.backup:
-        advice += backup_status.advice(status.backup, host.name)
-    if "forwarding is forbidden" in status.quorum:
-        advice.append("on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh")
-    if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not advice:
-        advice.append(f"the cluster: {status.quorum}: inv logs --host {host.name}")
-    for url, code in status.endpoints.items():
-        if code[:1] not in "23" and not advice:
-            advice.append(f"{url} answers {code}: inv logs --service nginx --host {host.name}")
-    if status.drift and not advice:
-        advice.append(f"inv check --host {host.name} shows the differences, inv deploy --host {host.name} mends them")
-    if status.under_way:
-        advice.append(f"a run is under way ({status.under_way})")
-    return advice
+    def answered(self, until: float) -> bool:
+        """Whether it was read in time; raises what went wrong while it was."""
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._error:
+            raise self._error
+        return not self._thread.is_alive()
 
 
 def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
-    """Print the status of hosts; the exit code is 0 when all is well, 2 when something needs a person, else that of the error."""
+    """Print the status of hosts; the highest exit code of them."""
     found = of_hosts(hosts, roles)
     if as_json:
         print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
     else:
-        print("\n".join(line for one in found for line in lines(one, colour=coloured(sys.stdout))))
-    return max((one.code if one.error else 0 if one.healthy else PENDING for one in found), default=0)
+        width = max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
+        print("\n".join(line for one in found for line in lines(one, coloured(sys.stdout), width)))
+    return max((one.exit_code for one in found), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from converge.colour import paint
@@ -15,35 +16,40 @@ if TYPE_CHECKING:
 
 
 WELL, WRONG, ADVICE = "32", "31;1", "33"
+WIDTH, INDENT = 100, " " * 13
+# A command that somebody will paste stays on one line.
+_UNBROKEN = re.compile(r"\binv [a-z.-]+(?: --?[a-z-]+ [^\s,;:()]+| [a-z0-9-]+(?=[ ,;:)]|$))*\S*|\S+")
 
 
-def lines(status: Status, colour: bool = False) -> list[str]:
+def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]:
     """The screen of one host; with colour, what is wrong stands out, and so does what to do next."""
 
     def wrong(text: str, is_wrong: bool = True) -> str:
         return paint(text, WRONG, colour and is_wrong)
 
-    following = [f"  next       {paint(one, ADVICE, colour)}" for one in status.next]
+    following = [line for one in status.next for line in labelled("next", one, width, ADVICE if colour else "")]
     if status.error:
         what, *why = status.error.splitlines()
         state = "DOWN" if status.code == UNREACHABLE else "NOT READ"
+        first, *more = wrapped(f"{status.host}: {state}, {what}", width, width - 2)
         return [
-            f"{status.host}: {wrong(state)}, {what}",
-            *(f"  why        {line}" for line in why),
+            first.replace(state, wrong(state), 1),
+            *(f"  {line}" for line in more),
+            *(line for one in why for line in labelled("why", one, width)),
             *following,
         ]
     found = [f"{status.host}: {paint('all is well', WELL, colour) if status.healthy else wrong('needs you')}"]
+    if status.docker:
+        found.append(f"  docker     {wrong(status.docker)}")
     for drive in status.drives:
         state = wrong(drive.problem.upper()) or f"{human(drive.used)} of {human(drive.size)} used"
         found.append(
             f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
         )
-    found += [
-        f"  node       {node.name:8} on {node.drive:8} {wrong(node.state, not node.state.startswith('running'))}"
-        for node in status.nodes
-    ]
+    found += [f"  node       {one.name:8} on {one.drive:8} {wrong(one.state, not one.well)}" for one in status.nodes]
+    found += [f"  service    {one.name:8} {wrong(one.state, not one.well)}" for one in status.services]
     if status.quorum:
-        found.append(f"  quorum     {status.quorum}")
+        found += labelled("quorum", status.quorum, width)
     found += [
         f"  endpoint   {url}  {'ok' if code[:1] in '23' else wrong(code)}" for url, code in status.endpoints.items()
     ]
@@ -52,13 +58,33 @@ def lines(status: Status, colour: bool = False) -> list[str]:
         found += database_status.lines(status.postgres, human)
     if status.backup:
         found += backup_status.lines(status.backup)
-    found.append(f"  deployed   {status.last_deploy}")
+    if status.last_deploy:
+        found.append(f"  deployed   {status.last_deploy}")
     if status.under_way:
-        found.append(f"  under way  {status.under_way}")
-    found += [f"  differs    {one}" for one in status.drift[:12]]
+        found += labelled("under way", status.under_way, width)
+    found += [line for one in status.unread for line in labelled("?", f"not read in time: {one}", width)]
+    found += [line for one in status.drift[:12] for line in labelled("differs", one, width)]
     if len(status.drift) > 12:
         found.append(f"  differs    and {len(status.drift) - 12} more")
     return found + (following or ["  next       nothing to do"])
+
+
+def labelled(label: str, text: str, width: int, colour: str = "") -> list[str]:
+    """A label and a text, on as many lines as it needs."""
+    parts = wrapped(text, width - len(INDENT), width - len(INDENT))
+    heads = [f"  {label:10} ", *[INDENT] * (len(parts) - 1)]
+    return [head + paint(part, colour, bool(colour)) for head, part in zip(heads, parts, strict=True)]
+
+
+def wrapped(text: str, first: int, others: int) -> list[str]:
+    """A text on lines of so many letters; neither a word nor a command to paste is broken."""
+    found, room = [""], first
+    for word in _UNBROKEN.findall(text):
+        if found[-1] and len(found[-1]) + 1 + len(word) > room:
+            found.append("")
+            room = others
+        found[-1] += f" {word}" if found[-1] else word
+    return found
 
 
 def _counted(bucket: Bucket) -> str:

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from converge.errors import UNREACHABLE, Trouble
-from runbook import cluster_status, status
+from converge.resource import Action
+from runbook import cluster_status, machine_status, status
+from runbook.advice import advice
 from runbook.cluster_status import quorum
 from runbook.found import human
 from runbook.status import Status, lines
@@ -66,10 +68,16 @@ def seen(machine, storage_host):
         lock=None,
         drift=(),
         postgres=SERVES,
+        unit="ActiveState=active\nUnitFileState=enabled",
+        hangs=(),
     ) -> Status:
         host = storage_host()
         paths = " ".join(f"/mnt/drive{n}" for n in mounted)
+        hung = " ".join(f"/mnt/drive{n}" for n in hangs)
         machine.program("mountpoint", f'case " {paths} " in *" $2 "*) ;; *) exit 1;; esac')
+        machine.program("systemctl", f"case $* in *docker.service*) echo '{unit}';; esac")
+        # `timeout` gives up at once where something would hang.
+        machine.program("timeout", f'case " {hung} " in *" $4 "*) exit 124;; esac; shift; exec "$@"')
         machine.program(
             "df",
             f'shift 3; echo Mounted Size Used Filesystem; echo $1 {100 * GIB} {used * GIB} "/dev/sd${{1#/mnt/drive}}"',
@@ -92,13 +100,22 @@ def seen(machine, storage_host):
             (machine.folder / "run-stowage.lock").write_text(json.dumps(lock) + "\n")
             machine.program("flock", "exit 1")
         found = Status("prod", drift=list(drift))
-        _, answer = machine.run(status._facts(host))
-        status._read_facts(found, host, answer)
+        _, answer = machine.run(machine_status.facts(host))
+        machine_status.read(found, host, answer)
         cluster_status.read_cluster(found, host, WELL if told is None else told)
-        found.next = status._advice(found, host)
+        found.next = advice(found, host)
         return found
 
     return see
+
+
+@pytest.fixture
+def resource_changes():
+    """Changes with these actions, of resources note:0, note:1 and so on."""
+    return lambda *symbols: [
+        SimpleNamespace(action=Action(symbol), address=f"note:{number}", why="")
+        for number, symbol in enumerate(symbols)
+    ]
 
 
 def text(of: Status) -> str:
@@ -147,7 +164,7 @@ def test_a_host_with_a_dead_drive(seen, golden):
         mounted=(1, 2, 4),
         containers={"minio1": "exited|Exited (1) 2 minutes ago"},
         told=told,
-        drift=["? filesystem:drive3  there is no drive at /dev/disk/by-id/ata-DISK_3", "~ project:minio"],
+        drift=["? filesystem:drive3: there is no drive at /dev/disk/by-id/ata-DISK_3", "~ project:minio"],
     )
     assert not found.healthy
     golden("status_degraded", text(found))
@@ -299,3 +316,101 @@ def test_colours_mark_what_is_wrong_and_change_no_word(seen):
         assert [line for line in shown if "\033[31;1m" in line] == [
             line for line in shown if "needs you" in line or ("exited" in line and "node" in line)
         ]
+
+
+def test_a_docker_that_does_not_run_is_the_one_cause_of_all_that_is_down_with_it(seen):
+    found = seen(unit="ActiveState=failed\nUnitFileState=enabled", postgres=None)
+    assert "  docker     does not run: its unit is failed" in lines(found)
+    assert {node.state for node in found.nodes} == {"unknown"}
+    (one,) = found.next
+    assert one.startswith("Docker does not run: its unit is failed: nothing is published or started without it")
+    assert "journalctl -u docker" in one
+    assert one.endswith("inv deploy --host prod")
+
+
+def test_a_masked_docker_is_unmasked_by_a_person_first(seen):
+    (one,) = seen(unit="ActiveState=inactive\nUnitFileState=masked", postgres=None).next
+    assert "sudo systemctl unmask docker.service" in one
+
+
+def test_nginx_that_is_stopped_is_named_also_where_something_else_is_wrong(seen):
+    stopped = {"nginx": "exited|Exited (0) 1 minute ago"}
+    for more in ({}, {"minio2": "exited|Exited (1) 2 minutes ago"}):
+        found = seen(containers=stopped | more, code="000")
+        assert "  service    nginx    exited, Exited (0) 1 minute ago" in lines(found)
+        (one,) = (one for one in found.next if one.startswith("nginx is exited"))
+        assert "nobody reaches S3" in one
+        assert "inv deploy --host prod" in one
+        assert not [one for one in found.next if "answers 000" in one], "it follows from nginx"
+
+
+def test_a_container_that_its_own_healthcheck_calls_unhealthy_is_not_well(seen):
+    found = seen(containers={"minio3": "running|Up 3 days (unhealthy)"})
+    (one,) = found.next
+    assert one == "minio3 is running, Up 3 days (unhealthy): inv logs --service minio3 --host prod"
+
+
+def test_with_two_drives_away_nothing_is_advised_that_the_runbook_forbids(seen):
+    states = {"minio1": "exited|Exited (1) 2 minutes ago", "minio2": "exited|Exited (1) 2 minutes ago"}
+    told = cluster(*(drive_of(f"minio{n}", "offline" if n < 3 else "ok") for n in (1, 2, 3, 4)))
+    found = seen(mounted=(1, 4), containers=states, told=told, drift=["? filesystem:drive3", "~ project:minio"])
+    (one,) = found.next
+    assert one.startswith("drive2 and drive3 are away: do not restart or replace anything now.")
+    assert "Two drives are dead" in one
+    assert "inv deploy" not in one
+    assert "inv drives.replace" not in one
+
+
+def test_while_a_run_is_under_way_nobody_is_told_to_deploy_at_once(seen):
+    found = seen(lock=HOLDER, drift=["+ file:/etc/x"])
+    assert found.next == [
+        "a run is under way (otto@desk since 2026-11-21T06:00:00Z: inv deploy): wait for its end, then inv status --host prod"
+    ]
+    found = seen(lock=HOLDER, containers={"minio2": "exited|Exited (1) 2 minutes ago"})
+    assert all("inv deploy --host" not in one.replace("once that run has ended: inv deploy", "") for one in found.next)
+
+
+def test_a_drive_that_hangs_is_not_called_unmounted(seen):
+    found = seen(hangs=(2,))
+    assert [one.problem for one in found.drives] == ["", "does not answer", "", ""]
+    assert [one for one in found.next if one.startswith("drive2 does not answer")]
+
+
+def test_what_only_waits_for_another_difference_is_counted(resource_changes):
+    assert status._differences(resource_changes("~", ".", ".", " ")) == ["~ note:0", ". 2 more wait for that"]
+    assert status._differences(resource_changes("?", "!", ".")) == ["? note:0", "! note:1", ". 1 more wait for those"]
+
+
+def test_a_slow_part_costs_only_itself(storage_host, monkeypatch):
+    link = SimpleNamespace(
+        send=lambda script, chunks: (0, f"/mnt/drive1 {100 * GIB} {40 * GIB} /dev/sd1\n--\n".encode(), b""),
+        close=lambda: None,
+    )
+
+    def hang(run, *rest, **more):
+        run.shell = None
+        time.sleep(5)
+
+    host = storage_host()
+    monkeypatch.setattr(status, "FOR_PARTS", 0.3)
+    monkeypatch.setattr(status, "_with_patience", lambda host: host)
+    monkeypatch.setattr(status.runs, "prepare", lambda host, roles: SimpleNamespace(close=lambda: None, plan=None))
+    monkeypatch.setattr(status.runs, "dial", lambda hosts: {hosts[0].name: SimpleNamespace(result=lambda: link)})
+    monkeypatch.setattr(status.runs, "look", hang)
+    monkeypatch.setattr(status, "start_reading", lambda host, link, told: told.update(WELL))
+    found = status.of_host(host, [])
+    assert found.unread == [status.DIFFERENCES]
+    assert found.exit_code == 3
+    shown = text(found)
+    assert "40.0 GiB of 100.0 GiB used" in shown
+    assert "  ?          not read in time: how it differs from the inventory" in shown
+    assert found.drives[1].problem == "not read"
+
+
+def test_a_command_to_paste_is_never_broken_over_two_lines(seen):
+    found = seen(mounted=(1, 2, 4), lock=HOLDER)
+    for width in (60, 80, 100):
+        shown = lines(found, width=width)
+        assert all(len(line) <= width for line in shown if line.startswith((" " * 13, "  next")) and "inv " not in line)
+        for command in ("inv drives.replace drive3 --host prod", "inv deploy --host prod", "inv status --host prod"):
+            assert any(command in line for line in shown), command

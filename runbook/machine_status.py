@@ -1,0 +1,159 @@
+"""What `inv status` says of the machine: its drives, Docker, the containers, what is published, and who works on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from converge.root_shell import LOCK, describe
+from converge.run import AUDIT
+from converge.shell import quote
+from runbook import backup_status, database_status
+
+if TYPE_CHECKING:
+    from runbook.status import Status
+
+NOT_MOUNTED, NO_ANSWER, NOT_READ = "not mounted", "does not answer", "not read"
+
+
+@dataclass
+class Drive:
+    label: str
+    path: str
+    mounted: str = ""
+    size: int = 0
+    used: int = 0
+    healing: str = ""
+    problem: str = ""
+
+    @property
+    def away(self) -> bool:
+        """Whether the machine itself has lost it; the cluster may know of others."""
+        return self.problem in (NOT_MOUNTED, NO_ANSWER)
+
+
+@dataclass
+class Container:
+    """A container that the settings name; `drive` is that of a MinIO node."""
+
+    name: str
+    state: str = "absent"
+    drive: str = ""
+
+    @property
+    def well(self) -> bool:
+        return self.state.startswith("running") and "(unhealthy)" not in self.state
+
+
+def facts(host: Any) -> str:
+    """One script. Its parts are asked at the same moment and answer in this order: a slow one delays no other."""
+    parts = (
+        _space(host),
+        _DOCKER,
+        f"tail -n 1 {AUDIT} 2>/dev/null",
+        f"[ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}",
+        _endpoints(host),
+        database_status.facts(host),
+        backup_status.facts(host),
+    )
+    whole, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
+    for part in others:
+        # What a later part says waits in the pipe until all before it has been said.
+        whole = f"{{ {part}\n}} | {{ {whole}\ncat; }}"
+    return whole
+
+
+def _space(host: Any) -> str:
+    """A line for each drive: path, size, used, source; or path and what is wrong."""
+    asks = [
+        f"""( timeout 3 mountpoint -q {path}; case $? in
+0) timeout 3 df -B1 --output=target,size,used,source -- {path} 2>/dev/null | tail -n 1 | grep . || printf '%s|{NO_ANSWER}\\n' {path};;
+124) printf '%s|{NO_ANSWER}\\n' {path};;
+*) printf '%s|{NOT_MOUNTED}\\n' {path};; esac ) &"""
+        for path in (quote(drive.path) for drive in host.settings.drives)
+    ]
+    return "\n".join([*asks, "wait"])
+
+
+# `docker ps` also starts a Docker that stands still, where systemd listens for it: its unit is looked at first.
+_DOCKER = """
+command -v docker >/dev/null || { echo 'unit|ActiveState=absent'; exit; }
+unit=$(timeout 5 systemctl show -p ActiveState -p UnitFileState docker.service | sed 's/^/unit|/'); printf '%s\\n' "$unit"
+case $unit in *ActiveState=active*) ;; *) exit;; esac
+timeout 5 docker ps -a --format '{{.Names}}|{{.State}}|{{.Status}}' || echo 'unit|ActiveState=silent'
+"""
+
+
+def _endpoints(host: Any) -> str:
+    ask = "curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{http_code} %{url}\\n'"
+    return "\n".join([*(f"{ask} {quote(url)} &" for url in _urls(host)), "wait"])
+
+
+def _urls(host: Any) -> list[str]:
+    nginx = host.settings.nginx
+    if not nginx or "nginx" not in host.settings.roles:
+        return []
+    scheme, listen = (
+        "https" if nginx.tls else "http",
+        nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1",
+    )
+    at = f"[{listen}]" if ":" in listen else listen
+    return [f"{scheme}://{at}:{nginx.api_port}/minio/health/cluster", f"{scheme}://{at}:{nginx.console_port}/"]
+
+
+def read(status: Status, host: Any, answer: str) -> None:
+    """Put what the host said into its status."""
+    parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
+    space, docker, audit, lock, urls, databases, backups, *_ = [*parts, *([""] for _ in range(7))]
+    status.drives = [_drive(drive, space) for drive in host.settings.drives]
+    rows = [line.split("|", 1) for line in docker if "|" in line]
+    status.docker = _docker([rest for name, rest in rows if name == "unit"])
+    states = {name: state.replace("|", ", ") for name, state in rows if name != "unit"}
+    missing = "unknown" if status.docker else "absent"
+    for node in host.settings.minio.nodes if host.settings.minio else []:
+        status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
+    if host.settings.nginx and "nginx" in host.settings.roles:
+        status.services.append(Container("nginx", states.get("nginx", missing)))
+    status.postgres = database_status.read(host, states.get("postgres", missing), databases)
+    status.backup = backup_status.read(host, backups)
+    status.endpoints = dict(
+        sorted({line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}.items())
+    )
+    status.under_way = describe(lock[0]) if any(lock) else ""
+    status.last_deploy = _last(audit[0]) if any(audit) else "never"
+
+
+def _drive(drive: Any, space: list[str]) -> Drive:
+    for line in space:
+        path, bar, problem = line.partition("|")
+        if bar and path == drive.path:
+            return Drive(drive.label, drive.path, problem=problem)
+        if not bar and line.split()[0] == drive.path and len(line.split()) == 4:
+            _, size, used, source = line.split()
+            return Drive(drive.label, drive.path, source, int(size), int(used))
+    return Drive(drive.label, drive.path, problem=NOT_READ)
+
+
+def unread_drives(host: Any) -> list[Drive]:
+    """The drives of a host that did not tell of them: nobody may take them for well."""
+    return [Drive(drive.label, drive.path, problem=NOT_READ) for drive in host.settings.drives]
+
+
+def _docker(unit: list[str]) -> str:
+    """What is wrong with Docker, in words; nothing where it runs."""
+    told = dict(line.split("=", 1) for line in unit if "=" in line)
+    active = told.get("ActiveState", "silent")
+    if told.get("UnitFileState") == "masked" and active != "active":
+        return "does not run: its unit is masked"
+    words = {"active": "", "absent": "is not installed", "silent": "does not answer"}
+    return words.get(active, f"does not run: its unit is {active}")
+
+
+def _last(line: str) -> str:
+    try:
+        told = json.loads(line)
+        result = told.get("result", "under way, or cut off")
+        return f"{told['at']} by {told['who']}@{told['from']}, {len(told['changes'])} changes, {result}"
+    except (ValueError, KeyError):
+        return "its record cannot be read"
