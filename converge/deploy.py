@@ -49,8 +49,10 @@ def deploy(
     found = _prepared(hosts, roles, find_role)
     for run in found:
         run.line = lines[run.name]
+    over = screen.watch_reading(lambda: _still_reading(found))
     try:
         runs.each(found, lambda run: _look(run, options, screen))
+        over.set()
         for run in found:
             _untouched(run, "nothing was changed")
             if run.plan:
@@ -60,6 +62,7 @@ def deploy(
             _apply(todo, options, screen)
             _conclude(todo, screen)
     finally:
+        over.set()
         for run in found:
             run.close()
     _end(found, options)
@@ -79,6 +82,13 @@ def _prepared(
     if troubles:
         raise Troubles(troubles)
     return found
+
+
+def _still_reading(found: list[Run]) -> list[str]:
+    """What has not been read yet of each host. MinIO, say, may wait for a node that has just died."""
+    left = [run for run in found if not run.plan and not run.failure]
+    patience = "reading; a service that does not answer is given {:.0f} s"
+    return [f"{run.name}: still {patience.format(run.patience) if run.link else 'connecting'}" for run in left]
 
 
 def _untouched(run: Run, what: str) -> None:

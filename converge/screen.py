@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from converge.colour import coloured, paint
 from converge.plan import Change
@@ -54,6 +54,20 @@ class Screen:
                 self.lines([f"{prefix}{symbol} {change.address}  {mark}{took}"])
 
         return report
+
+    def watch_reading(self, still: Callable[[], Iterable[str]]) -> threading.Event:
+        """Say every ten seconds what is `still` being read, until the event that is returned is set."""
+        over, begun = threading.Event(), time.monotonic()
+
+        def tick() -> None:
+            while not over.wait(1):
+                if time.monotonic() - self._last >= SILENCE:
+                    self.lines([f"{one}, {time.monotonic() - begun:.0f} s so far" for one in still()])
+                    self._last = time.monotonic()
+
+        self._last = begun
+        threading.Thread(target=tick, daemon=True).start()
+        return over
 
     def watch(self) -> threading.Event:
         """Say every ten seconds what is still being done, until the event that is returned is set."""

@@ -1,0 +1,28 @@
+"""The screen: a word at least every ten seconds, also while nothing but reading goes on."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from converge import deploy, screen
+from converge.screen import Screen
+
+
+def test_a_check_that_waits_for_a_silent_service_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(screen, "SILENCE", 0.5)
+    host = SimpleNamespace(name="prod", plan=None, failure=None, link=object(), patience=40.0)
+    over = Screen(["prod"]).watch_reading(lambda: deploy._still_reading([host]))
+    time.sleep(2.5)
+    over.set()
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("prod: still reading; a service that does not answer is given 40 s, ")
+
+
+def test_hosts_that_have_answered_are_not_among_those_that_are_waited_for():
+    runs = [
+        SimpleNamespace(name="well", plan=object(), failure=None, link=object(), patience=40.0),
+        SimpleNamespace(name="dead", plan=None, failure=object(), link=None, patience=40.0),
+        SimpleNamespace(name="slow", plan=None, failure=None, link=None, patience=40.0),
+    ]
+    assert deploy._still_reading(runs) == ["slow: still connecting"]
