@@ -22,7 +22,7 @@ from converge.words import misread, no_empty_set, no_flags_for_words, no_number
 ROOT = Path(__file__).resolve().parent.parent
 
 HELP = {
-    "host": "a host, a group, or several with commas (default: `host` of invoke.yaml)",
+    "host": "a host, a group, or several with commas; store*, !x, &x as in Ansible (default: `host` of invoke.yaml)",
     "role": "only these roles, with commas",
     "check": "show the plan and stop; exit code 2 when something would change",
     "diff": "show the differences (--no-diff: only the names)",
@@ -120,7 +120,7 @@ def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: 
     from converge.inventory import load
     from roles.settings import Settings
 
-    return load(ROOT, names or str(context.config.get("host", "")), Settings, sets or (), secrets)
+    return load(ROOT, names or str(context.config.get("host") or ""), Settings, sets or (), secrets)
 
 
 def answered(question: str) -> str:

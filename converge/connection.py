@@ -48,6 +48,16 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a reference: {env: NAME}, {file: PATH} or {command: TEXT}; a password never stands in the inventory",
     ),
 }
+# What Ansible needs to be told and Stowage does not: taken where it says what holds anyhow.
+SAME = {
+    "ansible_connection": (("ssh", "smart", "paramiko", "ssh.paramiko"), "hosts are always reached by SSH"),
+    "ansible_become_method": (("sudo", "ansible.builtin.sudo"), "root is always reached by sudo"),
+    "ansible_become_user": (("root",), "what is done on a host is always done by root"),
+    "ansible_shell_type": (("sh",), "the host's /bin/sh is always used"),
+    "ansible_python_interpreter": ((), ""),
+    "ansible_pipelining": ((), ""),
+    "ansible_ssh_pipelining": ((), ""),
+}
 # What people bring along from Ansible, and why it is not read.
 NOT_READ = {
     "ansible_become_pass": "write ansible_become_password",
@@ -58,12 +68,15 @@ NOT_READ = {
     "ansible_private_key_file": "write ansible_ssh_private_key_file",
     "ansible_password": "use a key, with ansible_ssh_private_key_file or an agent",
     "ansible_ssh_pass": "use a key, with ansible_ssh_private_key_file or an agent",
-    "ansible_ssh_common_args": "write ProxyJump and the like into ~/.ssh/config, which is read",
-    "ansible_ssh_extra_args": "write it into ~/.ssh/config, which is read",
-    "ansible_become_method": "remove it: sudo is used",
-    "ansible_become_user": "remove it: it is always root",
-    "ansible_connection": "remove it: it is always SSH",
-    "ansible_python_interpreter": "remove it: hosts need no Python",
+    "ansible_ssh_common_args": "write ProxyJump and the like into ~/.ssh/config, which is read; host keys are always checked",
+    "ansible_host_key_checking": "remove it: host keys are always checked; inv host.trust NAME pins one",
+    "ansible_ssh_host_key_checking": "remove it: host keys are always checked; inv host.trust NAME pins one",
+    "ansible_become_exe": "remove it: sudo is found by its name",
+    "ansible_become_flags": "remove it: what sudo asks of a user stands in sudoers",
+    "ansible_shell_executable": "remove it: the host's /bin/sh is always used",
+    "ansible_remote_tmp": "remove it: nothing is copied to the host to be run",
+    "ansible_remote_port": "write ansible_port",
+    "ansible_remote_user": "write ansible_user",
 }
 
 
@@ -87,8 +100,9 @@ def connection(
     nodes = {key: node for key, node in tree.value.items() if key.startswith("ansible_") and node.value is not None}
     for key, node in nodes.items():
         troubles.extend(_wrong(key, node))
-    if "ansible_host" not in nodes:
-        troubles.append(_no_address(name, tree, whose))
+    if "ansible_host" not in nodes and is_lab(tree):
+        troubles.append(_lab_is_down(name, root))
+    nodes.setdefault("ansible_host", Node(name, whose))
     if len(troubles) > before:
         return None
     from converge.ssh import Target
@@ -113,6 +127,12 @@ def connection(
 
 
 def _wrong(key: str, node: Node) -> list[Trouble]:
+    if key in SAME:
+        values, holds = SAME[key]
+        same = not values or (isinstance(node.value, str) and node.value.lower() in values)
+        hint = f"remove {key}"
+        shown = node.value if isinstance(node.value, (str, int)) else "not that"
+        return [] if same else [Trouble(f"{key} is {shown}", where=node.origin, why=holds, hint=hint)]
     if key not in KEYS:
         near = difflib.get_close_matches(key, KEYS, 1, 0.7)
         hint = NOT_READ.get(key) or (f"write {near[0]}" if near else "write it into ~/.ssh/config, which is read")
@@ -135,22 +155,12 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
     ]
 
 
-def _no_address(name: str, tree: Node, whose: str) -> Trouble:
-    if is_lab(tree):
-        up = _lab_up(name)
-        return Trouble(
-            f"the lab host {name} is not up",
-            where=name,
-            why=f"inventory/host_vars/{name}.yml, which says how to reach it, is not there",
-            hint=up,
-        )
-    why = "neither its groups nor its own file set ansible_host"
-    return Trouble(
-        f"the host {name} has no address",
-        where=whose,
-        why=why,
-        hint=f"write `ansible_host: ADDRESS` into inventory/host_vars/{name}.yml",
-    )
+def _lab_is_down(name: str, root: Path) -> Trouble:
+    file = f"inventory/host_vars/{name}.yml"
+    why = f"{file}, which says how to reach it, is not there"
+    if (root / file).exists():
+        why = f"{file} is there, and does not say how to reach it (ansible_host)"
+    return Trouble(f"the lab host {name} is not up", where=name, why=why, hint=_lab_up(name))
 
 
 def is_lab(tree: Node) -> bool:

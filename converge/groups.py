@@ -8,12 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converge import pattern
 from converge.document import read_file
-from converge.errors import UNTOUCHED, Trouble, Troubles
+from converge.errors import Trouble
 from converge.layers import Node
+from converge.ranges import Misnamed, expanded, is_address, without_port
+from converge.sources import Sources
 
 KEYS = ("hosts", "children", "vars")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+ALWAYS = ("all", "ungrouped")
+PRIORITY = "ansible_group_priority"
 
 
 @dataclass
@@ -24,29 +30,38 @@ class Group:
     children: list[str] = field(default_factory=list)
     settings: list[Node] = field(default_factory=list)
     depth: int = 0
+    priority: int = 1
 
 
 class Inventory:
     """What `inventory/*.yml` says: hosts with the settings that stand beside them, and groups."""
 
     def __init__(self, root: Path, troubles: list[Trouble]) -> None:
-        self.folder, self.root, self.troubles = root / "inventory", root, troubles
+        self.sources, self.root, self.troubles = Sources(root), root, troubles
         self.groups: dict[str, Group] = {"all": Group("all", "inventory/hosts.yml")}
         self.hosts: dict[str, list[Node]] = {}
         self._read: dict[Path, Node] = {}
         for path in self._files():
             tree = read_file(path, root, troubles)
+            if "plugin" in tree.value and not isinstance(tree.value["plugin"].value, dict):
+                self._refuse(
+                    tree.value["plugin"],
+                    "the settings of an inventory plugin",
+                    "plugins are not run: an inventory is what its files say",
+                    f"ansible-inventory -i {self.sources.name(path)} --list --yaml > inventory/hosts.yml",
+                )
+                continue
             for name, node in tree.value.items():
                 self._group(name, node, [])
                 if name != "all":
                     self._child("all", name)
+        self._ungrouped()
         self._deepen("all", 0)
-        self._strangers()
+        self._namesakes()
+        troubles.extend(self.sources.not_read(self.groups, self.hosts))
 
     def _files(self) -> list[Path]:
-        files = sorted(
-            path for path in self.folder.glob("*.y*ml") if path.suffix in (".yml", ".yaml") and path.name[0] != "."
-        )
+        files = self.sources.hosts_files()
         if not files:
             where = "inventory/hosts.yml"
             self.troubles.append(
@@ -72,19 +87,30 @@ class Inventory:
             getattr(self, f"_{key}")(group, part, [*above, name])
 
     def _hosts(self, group: Group, node: Node, above: list[str]) -> None:
-        for name, part in self._mapping(node, f"{group.name}.hosts").items():
-            if not NAME.fullmatch(name):
-                self._refuse(
-                    part,
-                    f"{name!r} cannot be a host's name",
-                    "a name has letters, digits, ., - and _",
-                    "write each host by its own name",
-                )
-                continue
-            settings = self.hosts.setdefault(name, [])
-            settings.append(Node(self._mapping(part, f"the host {name}"), part.origin))
-            if name not in group.hosts:
-                group.hosts.append(name)
+        for written, part in self._mapping(node, f"{group.name}.hosts").items():
+            names, port = self._names(written, part)
+            said = Node(self._mapping(part, f"the host {written}"), part.origin)
+            for name in names:
+                settings = self.hosts.setdefault(name, [])
+                if port:
+                    settings.append(Node({"ansible_port": Node(port, part.origin)}, part.origin))
+                settings.append(said)
+                if name not in group.hosts:
+                    group.hosts.append(name)
+
+    def _names(self, written: str, part: Node) -> tuple[list[str], int | None]:
+        """The hosts that a name with ranges and a port stands for."""
+        try:
+            name, port = (written, None) if is_address(written) else without_port(written)
+            names = expanded(name)
+        except Misnamed as reason:
+            self._refuse(part, f"{written!r} names no hosts", str(reason), "correct the range, or write each host")
+            return [], None
+        if wrong := next((one for one in names if not HOST.fullmatch(one) and not is_address(one)), None):
+            known = "a name has letters, digits, ., - and _, begins with a letter or digit, and has at most 253"
+            self._refuse(part, f"{wrong!r} cannot be a host's name", known, "write each host by its own name")
+            return [], None
+        return names, port
 
     def _children(self, group: Group, node: Node, above: list[str]) -> None:
         for name, part in self._mapping(node, f"{group.name}.children").items():
@@ -92,7 +118,13 @@ class Inventory:
             self._child(group.name, name)
 
     def _vars(self, group: Group, node: Node, above: list[str]) -> None:
-        group.settings.append(Node(self._mapping(node, f"{group.name}.vars"), node.origin))
+        said = dict(self._mapping(node, f"{group.name}.vars"))
+        if priority := said.pop(PRIORITY, None):
+            if not re.fullmatch("-?[0-9]{1,6}", str(priority.value)):
+                self._refuse(priority, f"{PRIORITY} is {priority.value!r}", "expected a whole number", "write a number")
+            else:
+                group.priority = int(priority.value)
+        group.settings.append(Node(said, node.origin))
 
     def _child(self, parent: str, name: str) -> None:
         if name not in self.groups[parent].children:
@@ -123,19 +155,25 @@ class Inventory:
         for child in group.children:
             self._deepen(child, depth + 1)
 
-    def _strangers(self) -> None:
-        """A settings file that belongs to no group is a misspelt name, which would silently set nothing."""
-        for path in sorted(self.folder.glob("group_vars/[!.]*")):
-            if path.suffix in ("", ".yml", ".yaml") and path.stem not in self.groups:
-                near = difflib.get_close_matches(path.stem, self.groups, 1, 0.5)
-                where = str(path.relative_to(self.root))
-                why = f"groups are {', '.join(sorted(self.groups))}"
-                rename = (
-                    f"mv {where} {path.with_stem(near[0]).relative_to(self.root)}"
-                    if near
-                    else f"add {path.stem} to inventory/hosts.yml"
+    def _ungrouped(self) -> None:
+        """Ansible's group of the hosts that are in no other."""
+        grouped = {host for group in self.groups.values() if group.name not in ALWAYS for host in group.hosts}
+        alone = [host for host in self.hosts if host not in grouped]
+        if alone or "ungrouped" in self.groups:
+            group = self.groups.setdefault("ungrouped", Group("ungrouped", self.groups["all"].origin))
+            group.hosts = alone
+            self._child("all", "ungrouped")
+
+    def _namesakes(self) -> None:
+        """A host may be named like a group that it is in (`lab` of lab); elsewhere nobody could tell which is meant."""
+        for name in [one for one in self.hosts if one in self.groups]:
+            if name in ALWAYS or name not in self.members(name):
+                self._refuse(
+                    self.hosts[name][0],
+                    f"{name} is a host and a group",
+                    f"--host {name} and the files of settings would mean one or the other",
+                    f"give the host another name, such as {name}1",
                 )
-                self.troubles.append(Trouble(f"no group is named {path.stem}", where=where, why=why, hint=rename))
 
     def members(self, name: str) -> list[str]:
         """The hosts of a group and of the groups in it, in the order of the file."""
@@ -147,9 +185,9 @@ class Inventory:
         return list(found)
 
     def groups_of(self, host: str) -> list[Group]:
-        """The groups that a host is in, the most general first, as Ansible orders them: by depth, then by name."""
+        """The groups that a host is in, the most general first, as Ansible orders them: depth, priority, name."""
         inside = [group for group in self.groups.values() if host in self.members(group.name)]
-        return sorted(inside, key=lambda group: (group.depth, group.name))
+        return sorted(inside, key=lambda group: (group.depth, group.priority, group.name))
 
     def layers(self, host: str) -> Iterator[Node]:
         """A host's settings from the weakest to the strongest, in Ansible's order."""
@@ -161,36 +199,19 @@ class Inventory:
         yield from self.hosts[host]
         yield from self._vars_files("host_vars", host)
 
-    def _vars_files(self, folder: str, name: str) -> Iterator[Node]:
-        base = self.folder / folder
-        names = [base / f"{name}.yml", base / f"{name}.yaml", *sorted((base / name).glob("[!.]*.y*ml"))]
-        for path in names:
-            if path.is_file():
-                if path not in self._read:
-                    self._read[path] = read_file(path, self.root, self.troubles)
-                yield self._read[path]
+    def _vars_files(self, kind: str, name: str) -> Iterator[Node]:
+        for path in self.sources.settings_files(kind, name):
+            if path not in self._read:
+                self._read[path] = node = read_file(path, self.root, self.troubles)
+                if PRIORITY in node.value:
+                    hint = f"put {PRIORITY} under {name}.vars in inventory/hosts.yml"
+                    self._refuse(node.value[PRIORITY], f"{PRIORITY} is not read here", "as in Ansible", hint)
+            yield self._read[path]
 
     def choose(self, names: str) -> list[str]:
-        """The hosts that a comma list of hosts and groups names; every name must be known and give a host."""
-        wanted = [name.strip() for name in names.split(",")]
-        if not any(wanted):
-            raise _untouched(
-                Trouble(
-                    "no host is named",
-                    why=f"hosts are {', '.join(self.hosts)}",
-                    hint=f"--host {next(iter(self.hosts), 'NAME')}",
-                )
-            )
-        chosen: dict[str, bool] = {}
-        troubles: list[Trouble] = []
-        for name in filter(None, wanted):
-            found = [name] if name in self.hosts else self.members(name) if name in self.groups else []
-            if not found:
-                troubles.append(self._nobody(name))
-            chosen.update(dict.fromkeys(found, True))
-        if troubles:
-            raise Troubles([*troubles[:-1], _untouched(troubles[-1])])
-        return list(chosen)
+        """The hosts that a pattern names: a host, a group, or several with commas; `web*`, `!x` and `&x` as in Ansible."""
+        groups = {name: self.members(name) for name in self.groups}
+        return pattern.choose(names, pattern.Names(list(self.hosts), groups), self._nobody)
 
     def _nobody(self, name: str) -> Trouble:
         if name in self.groups:
@@ -203,24 +224,9 @@ class Inventory:
             )
         known = [*self.hosts, *(one for one in self.groups if one not in self.hosts)]
         near = difflib.get_close_matches(name, known, 1, 0.5)
-        why = f"hosts are {', '.join(self.hosts)}; groups are {', '.join(self.groups)}"
-        stray = (
-            [path for path in (self.folder / "host_vars").glob(f"{name}*") if path.stem == name]
-            if NAME.fullmatch(name)
-            else []
-        )
-        hint = (
-            f"add {name} to a group in inventory/hosts.yml, as it has {stray[0].relative_to(self.root)}"
-            if stray
-            else ""
-        )
+        hosts, groups = pattern.listed(list(self.hosts)), pattern.listed(list(self.groups))
         return Trouble(
             f"no host or group is named {name}",
-            why=why,
-            hint=hint or (f"--host {near[0]}" if near else "inv inventory"),
+            why=f"hosts are {hosts}; groups are {groups}",
+            hint=f"--host {near[0]}" if near else "inv inventory --host all",
         )
-
-
-def _untouched(trouble: Trouble) -> Trouble:
-    trouble.untouched = trouble.untouched or UNTOUCHED
-    return trouble

@@ -13,6 +13,7 @@ from converge.connection import Connection, connection, is_lab
 from converge.errors import UNTOUCHED, Trouble, Troubles
 from converge.groups import Inventory
 from converge.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
+from converge.pattern import terms
 from converge.secret import Secret, resolve
 from converge.sets import override
 from converge.validation import Path as Keys
@@ -54,7 +55,7 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     chosen = inventory.choose(names)
     trees = {name: _tree(inventory, name, model) for name in chosen}
     _stop(troubles)
-    named = [name.strip() for name in names.split(",")]
+    named = terms(names, chosen)
     # A group is its hosts that are there: a lab host that is down keeps nobody from the others.
     trees = {name: tree for name, tree in trees.items() if name in named or not _is_down(tree)} or trees
     trees = {name: _with_sets(tree, sets, troubles) for name, tree in trees.items()}

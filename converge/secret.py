@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
+import shlex
 from pathlib import Path
 
 from converge.errors import Trouble
+from converge.local_text import Unreadable, text_of
 
 PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----\n[A-Za-z0-9+/=\n]+\n-----END \1-----")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+LIMIT = 64 << 10
+"""Bytes. Nothing that a person or a program calls a password is longer."""
 
 
 class Secret:
@@ -51,13 +55,25 @@ def resolve(reference: dict[str, str], key: str, base: Path) -> Secret:
     ((how, what),) = reference.items()
     value = {"env": _from_env, "file": _from_file, "command": _from_command}[how](what, key, base)
     value = value.removesuffix("\n").removesuffix("\r")
-    if not value or ("\n" in value and not PRIVATE_KEY.fullmatch(value)) or "\0" in value:
+    if fault := _fault(value):
         raise Trouble(
-            f"the secret {key} is {'empty' if not value else 'more than one line'}",
+            f"the secret {key} is {fault}",
             why=f"it was read from {how}: {what}",
             hint=f"put one line of text into {how}: {what}",
         )
     return Secret(value)
+
+
+def _fault(value: str) -> str:
+    if not value:
+        return "empty"
+    if PRIVATE_KEY.fullmatch(value):
+        return ""
+    if "\n" in value or "\0" in value:
+        return "more than one line"
+    if len(value) > LIMIT:
+        return f"longer than {LIMIT >> 10} KiB"
+    return "not plain text: it has control characters" if CONTROL.search(value) else ""
 
 
 def _from_env(name: str, key: str, base: Path) -> str:
@@ -69,20 +85,30 @@ def _from_env(name: str, key: str, base: Path) -> str:
 def _from_file(name: str, key: str, base: Path) -> str:
     path = base / Path(name).expanduser()
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        return text_of(path, LIMIT)
+    except Unreadable as reason:
+        there = path.exists()
         raise Trouble(
-            f"the secret {key} is missing", why=f"{path}: {reason}", hint=f"write it to {path} (mode 0600)"
+            f"the secret {key} {'cannot be read' if there else 'is missing'}",
+            why=f"{path}: {reason}",
+            hint=f"name a file of one line that you may read: ls -ld {shlex.quote(str(path))}"
+            if there
+            else f"write it to {path} (mode 0600)",
         ) from None
 
 
 def _from_command(line: str, key: str, base: Path) -> str:
-    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, cwd=base, check=False)
-    if done.returncode:
-        why = f"`{line}` ended with {done.returncode}: {done.stderr.decode(errors='replace').strip()[-300:]}"
-        raise Trouble(f"the secret {key} cannot be read", why=why, hint=line)
+    # Loaded only where a secret comes from a command.
+    from converge.secret_command import Endless, printed
+
+    hint = line
     try:
-        return done.stdout.decode()
+        done = printed(line, base, LIMIT)
+        if not done.code:
+            return done.text.decode()
+        why = f"`{line}` ended with {done.code}: {done.complaint}"
+    except Endless as reason:
+        why, hint = f"`{line}`: {reason}", f"name a command that prints one line and ends, in place of `{line}`"
     except UnicodeDecodeError:
-        raise Trouble(f"the secret {key} cannot be read", why=f"what `{line}` prints is not text", hint=line) from None
+        why = f"what `{line}` prints is not text"
+    raise Trouble(f"the secret {key} cannot be read", why=why, hint=hint) from None

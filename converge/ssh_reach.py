@@ -77,7 +77,8 @@ def _prepare(sock: socket.socket) -> None:
 
 def _unreachable(way: Way, error: Exception, timeout: float) -> Trouble:
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        hint = f"getent hosts {way.host}"
+        itself = f"write `ansible_host: ADDRESS` into inventory/host_vars/{way.name}.yml"
+        hint = itself if way.host == way.name else f"getent hosts {way.host}"
         why = getattr(error, "strerror", None) or str(error)
         return Trouble(f"no address is known for {way.host}", way.name, why, hint=hint, code=UNREACHABLE)
     late = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT

@@ -36,14 +36,15 @@ EXPECTED = {
     "too_short": "at least {min_length} of them",
     "too_long": "at most {max_length} of them",
 }
+MOST_TOLD = 30
 CONTAINERS = ("list_type", "dict_type", "model_type")
 
 
 class Problems(ValueError):
-    """Several faults that a model found in itself, each with the path where it stands."""
+    """Several faults that a model found in itself, each with its path, and where it is to blame if that stands anywhere."""
 
-    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
-        super().__init__("; ".join(text for _, text in problems))
+    def __init__(self, problems: Sequence[tuple[Path, str] | tuple[Path, str, Path]]) -> None:
+        super().__init__("; ".join(one[1] for one in problems))
         self.problems = problems
 
 
@@ -54,15 +55,23 @@ def validate(model: Any, value: Any, tree: Node, whose: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        return [trouble for one in error.errors(include_url=False) for trouble in _told(one, model, tree, whose)]
+        errors = error.errors(include_url=False)
+        troubles = [trouble for one in errors[:MOST_TOLD] for trouble in _told(one, model, tree, whose)]
+        if len(errors) > MOST_TOLD:
+            more = f"there are {len(errors) - MOST_TOLD} more mistakes of this kind"
+            troubles.append(
+                Trouble(more, where=whose, why="they are told when these are mended", hint="begin with these")
+            )
+        return troubles
 
 
 def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     path = tuple(step for step in error["loc"] if step != "[key]")
     inner = getattr(error.get("ctx", {}).get("error"), "problems", None)
     if inner is not None:
-        for below, text in inner:
-            yield _fault((*path, *below), tree, whose, text)
+        for below, text, *blamed in inner:
+            places = [(*path, *one) for one in (*blamed, below)]
+            yield _fault(next((one for one in places if _stands(one, tree)), places[-1]), tree, whose, text)
     elif error["type"] == "extra_forbidden":
         yield _unknown(path, model, tree, whose)
     elif error["type"] == "missing":
@@ -103,8 +112,13 @@ def _missing(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
 
 
 def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) -> Trouble:
-    found = list(descend(tree, path))
-    node = found[-1] if len(found) == len(path) + 1 else None
+    node = list(descend(tree, path))[-1] if _stands(path, tree) else None
+    if node and node.value is None:
+        what, hint = (
+            f"{dotted(path)} has no value, which counts as not set",
+            f"give it one in {node.origin}, or remove it",
+        )
+        return Trouble(what, where=_where(path, tree, whose), why=said, hint=hint)
     shown = (
         ""
         if unseen or node is None or isinstance(node.value, (dict, list)) or private(path)
@@ -116,6 +130,10 @@ def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) 
         why=said,
         hint=_edit(path, tree, whose),
     )
+
+
+def _stands(path: Path, tree: Node) -> bool:
+    return len(list(descend(tree, path))) == len(path) + 1
 
 
 def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:

@@ -12,7 +12,8 @@ from roles import database_agreement
 from roles.fields import UNREAD
 
 Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
+"""Where a contradiction stands, why, and which setting is to blame rather when it stands in a file without a value."""
 
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
 VENDOR_DEFAULTS = {
@@ -137,7 +138,7 @@ def _nested(settings: Any) -> Found:
 def _roles(settings: Any) -> Found:
     for at, name in enumerate(settings.roles):
         if name in type(settings).model_fields and getattr(settings, name) is None:
-            yield ("roles", at), f"the role {name} needs the section {name}"
+            yield ("roles", at), f"the role {name} needs the section {name}", (name,)
 
 
 def _images(settings: Any) -> Found:

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
+from converge.local_text import Unreadable, text_of
+
+LIMIT = 1 << 20
+"""Bytes. Certificates and signing keys are far below it."""
 
 
 def local_text(host: Any, name: str, path: str) -> str:
     """The text of a file on the operator's machine that the setting `name` leads to."""
     try:
-        return str((host.root / Path(path).expanduser()).read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        return text_of(host.root / Path(path).expanduser(), LIMIT)
+    except Unreadable as reason:
         raise Trouble(
             f"{name} cannot be read",
             where=host.name,
-            why=f"{path}: {getattr(error, 'strerror', None) or 'it is not text'}",
+            why=f"{path}: {reason}",
             untouched="nothing was changed",
             hint=f"ls -l {path}",
         ) from None

@@ -150,6 +150,16 @@ def test_several_hosts_files_make_one_inventory(write: Write) -> None:
         ("outer", ["one", "two"]),
         ("two, one,two", ["two", "one"]),
         ("inner,one", ["one", "two"]),
+        ("*", ["one", "two"]),
+        ("t*", ["two"]),
+        ("inn*", ["one", "two"]),
+        ("on?", ["one"]),
+        ("!one", ["two"]),
+        ("all,!one", ["two"]),
+        ("all:!one", ["two"]),
+        ("one:two", ["one", "two"]),
+        ("all,&inner,!t*", ["one"]),
+        (" one , two ", ["one", "two"]),
     ],
 )
 def test_a_name_is_a_host_or_a_group_or_several(write: Write, chosen: str, found: list[str]) -> None:
@@ -277,3 +287,138 @@ def test_the_engine_reads_an_inventory_without_pydantic() -> None:
 def test_nothing_of_the_inventory_ends_in_a_traceback_when_there_is_none(tmp_path: Path) -> None:
     with pytest.raises((Trouble, Troubles), match="there is no inventory"):
         load(tmp_path, "lab", Settings)
+
+
+def addresses(root: Path, chosen: str = "all") -> list[tuple[str, str, int | None]]:
+    return [(host.name, host.target.address, host.target.port) for host in load(root, chosen, Free)]
+
+
+NAMED = [
+    ("store[1:3]", ["store1", "store2", "store3"]),
+    ("store[01:03]", ["store01", "store02", "store03"]),
+    ("store[008:010]", ["store008", "store009", "store010"]),
+    ("store[:2]", ["store0", "store1", "store2"]),
+    ("db-[a:c]", ["db-a", "db-b", "db-c"]),
+    ("db-[Y:Z]", ["db-Y", "db-Z"]),
+    ("n[1:10:4]", ["n1", "n5", "n9"]),
+    ("r[1:2]-n[a:b].example.org", [f"r{r}-n{n}.example.org" for r in (1, 2) for n in "ab"]),
+    ("10.0.0.[9:10]", ["10.0.0.9", "10.0.0.10"]),
+]
+
+
+@pytest.mark.parametrize(("written", "found"), NAMED)
+def test_a_range_is_its_hosts_as_in_ansible_and_their_names_are_their_addresses(
+    write: Write, written: str, found: list[str]
+) -> None:
+    root = write({"hosts.yml": f"store:\n  hosts:\n    {written}: {{who: them}}\n"})
+    assert addresses(root, "store") == [(name, name, None) for name in found]
+    assert {host.settings.who for host in load(root, "all", Free)} == {"them"}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "a[1]",
+        "a[1-3]",
+        "a[1:]",
+        "a[3:1]",
+        "a[c:a]",
+        "a[1:3:0]",
+        "a[1:3:x]",
+        "a[01:100]",
+        "a[a:3]",
+        "a[1:9",
+        "a]",
+        "a[]",
+        "a[1:99999]",
+        "a[1:40]b[1:40]",
+        "a[1:9999999999999]",
+        "a[1:2:3:4]",
+        "a[aa:bb]",
+        "a[-1:2]",
+    ],
+)
+def test_a_range_that_is_none_is_one_error_with_its_line(write: Write, written: str) -> None:
+    root = write({"hosts.yml": f"all:\n  hosts:\n    one:\n    '{written}':\n"})
+    with pytest.raises(Troubles) as raised:
+        load(root, "one", Free)
+    (trouble,) = raised.value.troubles
+    assert trouble.where == "inventory/hosts.yml:4"
+    assert trouble.what == f"{written!r} names no hosts"
+    assert trouble.why and trouble.hint
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("one:2222", ("one", "one", 2222)),
+        ("10.0.0.1:2222", ("10.0.0.1", "10.0.0.1", 2222)),
+        ("2001:db8::1", ("2001:db8::1", "2001:db8::1", None)),
+        ("[2001:db8::1]:2222", ("2001:db8::1", "2001:db8::1", 2222)),
+    ],
+)
+def test_a_host_may_be_named_by_its_address_and_port(write: Write, written: str, found: tuple[str, str, int]) -> None:
+    root = write({"hosts.yml": f"all: {{hosts: {{'{written}': }}}}"})
+    assert addresses(root) == [found]
+    assert addresses(root, found[0]) == [found]
+
+
+def test_a_port_behind_a_name_is_weaker_than_what_its_settings_say(write: Write) -> None:
+    root = write(
+        {"hosts.yml": "all: {hosts: {'n[1:2]:2222': {ansible_host: a}}}", "host_vars/n2.yml": "ansible_port: 3"}
+    )
+    assert addresses(root) == [("n1", "a", 2222), ("n2", "a", 3)]
+
+
+def test_a_range_may_be_chosen(write: Write) -> None:
+    root = write({"hosts.yml": "all: {hosts: {'n[1:9]': }}"})
+    assert [name for name, _, _ in addresses(root, "n[2:4]:!n3")] == ["n2", "n4"]
+
+
+def test_hosts_of_no_group_are_ungrouped_as_in_ansible(write: Write) -> None:
+    hosts = "all: {hosts: {one: , two: }, children: {store: {hosts: {two: }}}}"
+    root = write({"hosts.yml": hosts, "group_vars/ungrouped.yml": "who: alone"})
+    assert [(host.name, host.settings.who) for host in load(root, "all", Free)] == [("one", "alone"), ("two", "nobody")]
+    assert [host.name for host in load(root, "ungrouped", Free)] == ["one"]
+    assert load(root, "one", Free)[0].groups == ("all", "ungrouped")
+
+
+def test_a_group_with_a_higher_priority_is_stronger_than_its_neighbours(write: Write) -> None:
+    hosts = "a: {hosts: {one: }, vars: {who: a, ansible_group_priority: 10}}\nb: {hosts: {one: }, vars: {who: b}}"
+    assert one(write({"hosts.yml": hosts})).settings.who == "a"
+    with pytest.raises(Troubles, match=r"put ansible_group_priority under b\.vars"):
+        load(write({"group_vars/b.yml": "ansible_group_priority: 20"}), "one", Free)
+
+
+SAME = ["ansible_connection: ssh", "ansible_become_method: sudo", "ansible_become_user: root", "ansible_shell_type: sh"]
+
+
+@pytest.mark.parametrize("said", [*SAME, "ansible_python_interpreter: /usr/bin/python3", "ansible_pipelining: true"])
+def test_what_ansible_must_be_told_and_holds_here_anyhow_is_taken(write: Write, said: str) -> None:
+    assert one(write({"hosts.yml": HOSTS, "group_vars/inner.yml": said})).settings.who == "outer-inline"
+
+
+@pytest.mark.parametrize("said", SAME)
+def test_what_would_be_otherwise_than_here_is_refused(write: Write, said: str) -> None:
+    key = said.partition(":")[0]
+    with pytest.raises(Troubles, match=f"{key} is local"):
+        load(write({"hosts.yml": HOSTS, "group_vars/inner.yml": f"{key}: local"}), "one", Free)
+
+
+def test_a_lab_host_whose_file_is_empty_is_told_so(write: Write) -> None:
+    root = write({"hosts.yml": "all: {hosts: {lab: }}", "group_vars/all.yml": "lab: true", "host_vars/lab.yml": ""})
+    with pytest.raises(Troubles, match="is there, and does not say how to reach it"):
+        load(root, "lab", Settings)
+
+
+def test_a_section_without_a_value_is_blamed_where_it_stands(write: Write) -> None:
+    hosts = "all: {hosts: {one: }, vars: {roles: [nginx]}}"
+    root = write({"hosts.yml": hosts, "host_vars/one.yml": "\nnginx:\n"})
+    with pytest.raises(Troubles) as raised:
+        load(root, "one", Settings)
+    trouble = raised.value.troubles[0]
+    assert (trouble.where, trouble.what) == (
+        "inventory/host_vars/one.yml:2",
+        "nginx has no value, which counts as not set",
+    )
+    assert trouble.why == "the role nginx needs the section nginx"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,10 +180,60 @@ def test_no_text_whatever_ends_in_a_traceback(tmp_path: Path, text: str) -> None
     told(tmp_path, {"host_vars/one.yml": ""}, f"nginx={text}", f"{text}=1")
 
 
+def _bomb(first: str, more: str) -> str:
+    """Aliases of aliases: each line is as large as all lines before it, many times over."""
+    return "\n".join([f"a0: &a0 {first}", *(f"a{n}: &a{n} {more.format(n - 1)}" for n in range(1, 40))])
+
+
+TOO_MUCH = {
+    "lists": (_bomb("[x]", "[*a{0}, *a{0}, *a{0}, *a{0}]"), "more than 50000 values"),
+    "mappings": (_bomb("{x: 1}", "{{k: *a{0}, l: *a{0}, m: *a{0}}}"), "more than 50000 values"),
+    "merges": (_bomb("{}", "{{<<: [*a{0}, *a{0}]}}"), "more than 50000 values"),
+    "brackets": ("a: " + "[" * 100_000, "more than 40 levels"),
+    "braces": ("a: " + "{a: " * 100_000, "more than 40 levels"),
+    "dashes": ("a:\n" + "- " * 100_000, "more than 40 levels"),
+    "an alias of itself": ("a: &a [*a]", "contains itself"),
+    "a merge of itself": ("a: &a {<<: *a, b: 1}", "more than 40 levels"),
+    "values": (f"a: [{'1,' * 200_000}]", "more than 50000 values"),
+    "a huge file": (f"a: {'x' * (3 << 20)}", "larger than 2048 KiB"),
+    "a huge key": (f"? {'k' * 1000}\n: 1", "the longest has 200"),
+    "UTF-16": ("a\0:\0 \0b\0", "UTF-16"),
+    "a control character": ("a: 1\nb: \x07", "cannot be printed"),
+    "keys that nobody knows": ("\n".join(f"key{n}: 1" for n in range(20_000)), "the settings have"),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_no_file_is_endless_however_few_bytes_it_has(wrong: Load, name: str) -> None:
+    text, why = TOO_MUCH[name]
+    begun = time.monotonic()
+    troubles = wrong(text)
+    assert time.monotonic() - begun < 20
+    assert any(why in one.why for one in troubles)
+    assert len(str(Troubles(troubles))) < 30_000
+
+
+@pytest.mark.parametrize("where", ["hosts.yml", "group_vars/all.yml", "host_vars/one.yml"])
+def test_only_a_regular_file_is_read(tmp_path: Path, where: str) -> None:
+    told(tmp_path, {})
+    path = tmp_path / "inventory" / where
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(Troubles, match="it is a pipe, not a file"):
+        load(tmp_path, "one", Settings)
+
+
 STRUCTURE = [
     ("all: {host: {one: }}", "all.host: unknown key", "hosts:"),
     ("all: {hosts: [one]}", "all.hosts is not a mapping", "`name:`"),
-    ("all: {hosts: {'one[1:3]': }}", "cannot be a host's name", "by its own name"),
+    ("all: {hosts: {'one[1:3': }}", "names no hosts", "correct the range"),
+    ("all: {hosts: {'one:99999': }}", "names no hosts", "correct the range"),
+    ("all: {hosts: {'one two': }}", "cannot be a host's name", "by its own name"),
+    ("plugin: amazon.aws.aws_ec2\nregions: [eu-west-1]", "an inventory plugin", "ansible-inventory"),
+    ("all: {children: {a: {hosts: {b: }}, b: {hosts: {c: }}}}", "b is a host and a group", "another name"),
+    ("all: {hosts: {all: }}", "all is a host and a group", "another name"),
+    ("all: {hosts: {one: }, vars: {ansible_group_priority: high}}", "ansible_group_priority is 'high'", "a number"),
     ("all: {hosts: {'-x': }}", "cannot be a host's name", "by its own name"),
     ("all: {children: {a: {children: {b: {children: {a: }}}}}}", "the group a contains itself", "remove"),
 ]
@@ -198,27 +250,31 @@ NAMES = [
     ("stoer", "no host or group is named stoer", "--host store"),
     ("empty", "the group empty has no hosts", "add a host under empty.hosts"),
     ("", "no host is named", "--host one"),
-    ("*", "no host or group is named *", "inv inventory"),
-    ("stray", "no host or group is named stray", "add stray to a group in inventory/hosts.yml"),
     ("../one", "no host or group is named ../one", ""),
+    ("ungrouped", "no host or group is named ungrouped", "inv inventory"),
+    ("one,tow", "no host or group is named tow", "--host"),
+    ("one two", "no host is named 'one two'", "--host one,two"),
+    ("~one.*", "~one.*: regular expressions are not taken", "--host 'one.*'"),
+    ("x*", "no host or group fits x*", "--host all"),
+    ("stor*s", "no host or group fits stor*s", "--host store"),
+    ("one[1:2]", "no host or group is named one1", "--host one"),
+    ("one[2:1]", "one[2:1] names no host", "inv inventory"),
+    ("store[0]", "store[0]: places of a group are not taken", "--host one"),
+    ("@file", "@file: files of names are not taken", "paste -sd, file"),
+    ("one,!one", "no host is left of one,!one", "inv inventory"),
+    ("all,!tow", "no host or group is named tow", "--host"),
 ]
 
 
 @pytest.mark.parametrize(("name", "what", "hint"), NAMES)
 def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path, name: str, what: str, hint: str) -> None:
     try:
-        (trouble,) = told(tmp_path, {"host_vars/stray.yml": "lab: true"}, host=name)
+        (trouble,) = told(tmp_path, {}, host=name)
     except Trouble as single:
         trouble = single
     assert trouble.what == what
     assert hint in trouble.hint
     assert trouble.untouched
-
-
-def test_a_host_without_an_address_says_where_to_write_it(tmp_path: Path) -> None:
-    (trouble,) = told(tmp_path, {"hosts.yml": "all: {hosts: {one: }}"})
-    assert trouble.what == "the host one has no address"
-    assert "inventory/host_vars/one.yml" in trouble.hint
 
 
 def test_a_settings_file_of_no_group_is_a_misspelt_name(tmp_path: Path) -> None:
