@@ -45,7 +45,8 @@ class Problems(ValueError):
 
     def __init__(self, problems: Sequence[tuple[Path, str] | tuple[Path, str, Path]]) -> None:
         super().__init__("; ".join(one[1] for one in problems))
-        self.problems = problems
+        self.problems = [(one[0], one[1]) for one in problems]
+        self.to_blame = {one[:2]: one[2] for one in problems if len(one) == 3}
 
 
 def validate(model: Any, value: Any, tree: Node, whose: str) -> Any:
@@ -67,11 +68,12 @@ def validate(model: Any, value: Any, tree: Node, whose: str) -> Any:
 
 def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     path = tuple(step for step in error["loc"] if step != "[key]")
-    inner = getattr(error.get("ctx", {}).get("error"), "problems", None)
-    if inner is not None:
-        for below, text, *blamed in inner:
-            places = [(*path, *one) for one in (*blamed, below)]
-            yield _fault(next((one for one in places if _stands(one, tree)), places[-1]), tree, whose, text)
+    inner = error.get("ctx", {}).get("error")
+    if isinstance(inner, Problems):
+        for below, text in inner.problems:
+            place = inner.to_blame.get((below, text), below)
+            place = (*path, *(place if _stands((*path, *place), tree) else below))
+            yield _fault(place, tree, whose, text)
     elif error["type"] == "extra_forbidden":
         yield _unknown(path, model, tree, whose)
     elif error["type"] == "missing":
