@@ -8,7 +8,8 @@ from converge.resource import in_order
 from converge.resources.account import Group, User
 from converge.resources.file import Directory
 from converge.resources.filesystem import Filesystem
-from converge.resources.mount import Mount, MountPoint
+from converge.resources.mount import Mount
+from converge.resources.mountpoint import MountPoint
 from converge.role import Wanted, role
 
 

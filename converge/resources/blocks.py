@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def blocks(names: Sequence[str]) -> str:
-    return "lsblk -Pno NAME,MAJ:MIN,TYPE,SIZE,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINT"
+    return "lsblk -Pno NAME,MAJ:MIN,TYPE,SIZE,RO,SERIAL,FSTYPE,LABEL,UUID,PTTYPE,PARTLABEL,PARTUUID,MOUNTPOINT"
 
 
 def table(said: str) -> list[dict[str, str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from converge.resource import Action, Unknown
-from converge.resources.mount import Mount, MountPoint
+from converge.resources import fstab, mountinfo
+from converge.resources.mount import Mount
+from converge.resources.mountpoint import MountPoint
 
 FSTAB = """\
 # /etc/fstab: static file system information.
@@ -40,9 +43,10 @@ def mounts(machine):
         machine.places |= {
             "/etc/fstab": f"{machine.folder}/fstab",
             "/proc/self/mountinfo": f"{machine.folder}/mountinfo",
+            '[ -d "$path" ] || printf \'broken': "true || printf 'broken",
         }
         pairs = (line.partition(" ") for line in labels.splitlines())
-        rows = "\n".join(f'NAME="sd" MAJ:MIN="{number}" LABEL="{label}"' for number, _, label in pairs)
+        rows = "\n".join(f'NAME="sd{number}" MAJ:MIN="{number}" LABEL="{label}"' for number, _, label in pairs)
         machine.program("lsblk", f"cat <<'END'\n{rows}\nEND")
 
     return has
@@ -87,7 +91,11 @@ def test_the_spelling_of_a_line_does_not_matter(machine, mounts):
 def test_something_else_mounted_there_is_refused_and_named(machine, mounts, source, why):
     mounts(FSTAB.format(line=DRIVE1.line), MOUNTINFO.format(line=f"50 27 {source}"))
     change = change_of(machine, DRIVE1)
-    assert (change.action, change.why, change.hint) == (Action.REFUSED, why, "on the host: umount /mnt/drive1")
+    assert (change.action, change.why, change.hint) == (
+        Action.REFUSED,
+        why,
+        "on the host: umount /mnt/drive1; then: inv deploy",
+    )
 
 
 def test_a_drive_that_is_mounted_elsewhere_is_refused_with_the_place(machine, mounts):
@@ -95,7 +103,7 @@ def test_a_drive_that_is_mounted_elsewhere_is_refused_with_the_place(machine, mo
     change = change_of(machine, DRIVE1)
     assert change.action is Action.REFUSED
     assert "/mnt/elsewhere" in change.why
-    assert change.hint.endswith("umount /mnt/elsewhere")
+    assert change.hint.endswith("umount /mnt/elsewhere; then: inv deploy")
 
 
 @pytest.mark.parametrize("upper", ["8:48 / /mnt/drive1 rw - xfs /dev/sdd rw", "0:55 / /mnt/drive1 rw - tmpfs tmpfs rw"])
@@ -117,12 +125,12 @@ def test_mounts_beneath_beside_and_with_a_longer_name_are_not_meant(machine, mou
     ("line", "mounted", "diff"),
     [
         (DRIVE1.line, "", ["mounted:  -> drive1"]),
-        ("", MOUNTED, [f"fstab:  -> {DRIVE1.line}"]),
-        (f"#{DRIVE1.line}", MOUNTED, [f"fstab:  -> {DRIVE1.line}"]),
+        ("", MOUNTED, ["fstab:", f"+ {DRIVE1.line}"]),
+        (f"#{DRIVE1.line}", MOUNTED, ["fstab:", f"+ {DRIVE1.line}"]),
         (
             "/dev/sdc /mnt/drive1 xfs defaults 0 0",
             MOUNTED,
-            [f"fstab: /dev/sdc /mnt/drive1 xfs defaults 0 0 -> {DRIVE1.line}"],
+            ["fstab:", "- /dev/sdc /mnt/drive1 xfs defaults 0 0", f"+ {DRIVE1.line}"],
         ),
     ],
 )
@@ -166,13 +174,223 @@ def test_a_dead_drive_never_keeps_a_host_from_booting():
     )
 
 
+WELL = FSTAB.format(line=DRIVE1.line)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "in_force"),
+    [
+        ("50 27 8:32 / /mnt/drive1 ro,noatime - xfs /dev/sdc rw,attr2", "noatime,ro"),
+        ("50 27 8:32 / /mnt/drive1 rw,noatime - xfs /dev/sdc ro,attr2", "noatime,ro"),
+        ("50 27 8:32 / /mnt/drive1 rw,relatime - xfs /dev/sdc rw", "relatime,rw"),
+        ("50 27 8:32 / /mnt/drive1 rw,noexec,noatime shared:3 - xfs /dev/sdc rw", "noatime,noexec,rw"),
+    ],
+)
+def test_options_that_are_not_in_force_are_set_by_a_remount_and_fstab_stays(
+    machine, mounts, mounting, mounted, in_force
+):
+    mounts(WELL, MOUNTINFO.format(line=mounted))
+    change = change_of(machine, DRIVE1)
+    assert change.resource.diff(change.before) == [f"in force: {in_force} -> noatime,rw"]
+    assert machine.deploy(DRIVE1).failed is None
+    said = (machine.folder / "said").read_text()
+    assert "mount -o remount,rw,suid,dev,exec,diratime,symfollow,noatime -- /mnt/drive1" in said
+    assert (machine.folder / "fstab").read_text() == WELL
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ("defaults,noatime", "noatime,rw"),
+        ("defaults", "relatime,rw"),
+        ("nosuid,nodev,noexec,strictatime", "nodev,noexec,nosuid,rw"),
+        ("user,exec,ro", "nodev,nosuid,relatime,ro"),
+        ("noatime,relatime,nodiratime,largeio", "nodiratime,relatime,rw"),
+    ],
+)
+def test_options_as_the_kernel_tells_them(options, flags):
+    assert mountinfo.wanted_flags(options) == flags
+
+
+def faulty(machine, mounts, fstab: str = "", mounted: str = MOUNTED) -> tuple[str, str]:
+    mounts(FSTAB.format(line=f"{DRIVE1.line}\n{fstab}"), MOUNTINFO.format(line=mounted))
+    change = change_of(machine, DRIVE1)
+    assert change.action is Action.REFUSED
+    return change.why, change.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "why", "umount"),
+    [
+        ("51 50 8:32 / /mnt/drive1 rw - xfs /dev/sdc rw", "2 mounts lie on top of each other", "/mnt/drive1"),
+        ("51 27 0:9 / /mnt rw - tmpfs x rw", "x was mounted over it at /mnt", "/mnt"),
+        ("51 50 0:9 / /mnt/drive1/drive1 rw - tmpfs x rw", "within the data", "/mnt/drive1/drive1"),
+        ("51 50 8:48 /a /mnt/drive1/drive1/deep rw - xfs /dev/sdd rw", "within the data", "/mnt/drive1/drive1/deep"),
+    ],
+)
+def test_what_is_mounted_over_our_data_is_named_with_the_command_that_takes_it_away(machine, mounts, more, why, umount):
+    said, hint = faulty(machine, mounts, mounted=f"{MOUNTED}\n{more}")
+    assert why in said
+    assert f": umount {umount}; then: inv deploy" in hint
+
+
+def test_a_mount_above_that_ours_stands_on_hides_nothing(machine, mounts):
+    above = "49 27 0:9 / /mnt rw - ext4 /dev/sdz rw"
+    mounts(WELL, MOUNTINFO.format(line=f"{above}\n{MOUNTED.replace('50 27', '50 49')}"))
+    assert change_of(machine, DRIVE1).action is Action.NONE
+
+
+def test_a_directory_of_the_drive_in_the_place_of_the_whole_is_refused(machine, mounts):
+    why, hint = faulty(machine, mounts, mounted=MOUNTED.replace(" / /mnt", " /other /mnt"))
+    assert (why, "umount /mnt/drive1" in hint) == ("only the directory /other of the drive is mounted there", True)
+
+
+def test_a_filesystem_that_was_shut_down_is_refused_with_where_to_look(machine, mounts):
+    mounts(WELL, MOUNTINFO.format(line=MOUNTED))
+    machine.places['[ -d "$path" ] || printf \'broken'] = "false || printf 'broken"
+    change = change_of(machine, DRIVE1)
+    assert change.action is Action.REFUSED
+    assert "answers with errors" in change.why
+    assert all(word in change.hint for word in ("dmesg", "xfs_repair -n /dev/sdc", "volume=/mnt/drive1/drive1"))
+
+
+def test_a_drive_that_the_kernel_holds_for_read_only_is_not_remounted(machine, mounts):
+    mounts(WELL, MOUNTINFO.format(line=MOUNTED.replace("rw,noatime", "ro,noatime")))
+    machine.program("lsblk", """echo 'NAME="sdc" MAJ:MIN="8:32" RO="1" LABEL="drive1"'""")
+    change = change_of(machine, DRIVE1)
+    assert change.action is Action.REFUSED
+    assert "blockdev --setrw /dev/sdc" in change.hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "UUID=11111111-2222-3333-4444-555555555555 /mnt/drive1/ ext4 defaults 0 2",
+        "UUID=1 //mnt///drive1 ext4",
+        "   UUID=1 /mnt/./drive1/../drive1 ext4 noauto 0 0",
+        "UUID=1\tmnt/drive1",
+        "LABEL=drive1 /mnt/\\144rive1 xfs nofail 0 0",
+    ],
+)
+def test_a_line_for_our_path_before_ours_would_win_and_is_replaced_however_it_is_spelt(machine, mounts, mounting, line):
+    mounts(f"{line}\n{WELL}", MOUNTINFO.format(line=MOUNTED))
+    change = change_of(machine, DRIVE1)
+    assert change.resource.diff(change.before) == [
+        "fstab:",
+        f"- {' '.join(line.split())}",
+        f"- {DRIVE1.line}",
+        f"+ {DRIVE1.line}",
+    ]
+    assert machine.deploy(DRIVE1).failed is None
+    assert (machine.folder / "fstab").read_text() == f"{FSTAB.format(line='')}{DRIVE1.line}\n".replace(
+        "\n\n/dev", "\n/dev"
+    )
+
+
+def test_a_line_whose_path_leads_over_a_link_to_ours_is_one_for_our_path(machine, mounts, tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    ours = Mount(f"{real}/drive1", "drive1")
+    mounts(FSTAB.format(line=f"UUID=1 {link}/drive1 ext4 defaults 0 2\n{ours.line}"))
+    change = change_of(machine, ours)
+    assert f"- UUID=1 {link}/drive1 ext4 defaults 0 2" in change.resource.diff(change.before)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("UUID=1 /mnt ext4 defaults 0 0", "the boot ends in maintenance, without SSH"),
+        ("UUID=1 /mnt/ ext4 nofail 0 0", "the boot leaves this drive unmounted or hidden"),
+        ("UUID=1 /mnt/drive1/other ext4 defaults 0 0", "with the drive dead, the boot ends in maintenance"),
+        ("tmpfs /mnt/drive1/drive1/x tmpfs nofail 0 0", "is mounted within the data at the next boot"),
+        ("LABEL=drive1 /media/drive1 xfs nofail 0 0", "mounts drive1 there at the next boot"),
+        ("/dev/disk/by-label/drive1 /media/drive1 xfs nofail 0 0", "mounts drive1 there at the next boot"),
+        ("/dev/sd8:32 /media/drive1 xfs nofail 0 0", "mounts drive1 there at the next boot"),
+    ],
+)
+def test_a_line_of_another_path_that_harms_ours_at_boot_is_named_and_left(machine, mounts, line, why):
+    said, hint = faulty(machine, mounts, fstab=line)
+    assert said.startswith("line 4 of /etc/fstab (")
+    assert why in said
+    assert "take line 4 out of /etc/fstab" in hint
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "UUID=1 /mnt ext4 noauto 0 0",
+        "/dev/sda1 / ext4 defaults 0 1",
+        "UUID=1 /mnt/drive1/other ext4 nofail 0 0",
+        "LABEL=drive1 /media/drive1 xfs noauto 0 0",
+        "LABEL=drive10 /mnt/drive10 xfs defaults 0 0",
+        "tmpfs /mnt/with\\040blank tmpfs defaults 0 0",
+        "/swap none swap sw 0 0",
+    ],
+)
+def test_a_line_of_another_path_that_does_us_no_harm_is_left_alone(machine, mounts, line):
+    mounts(FSTAB.format(line=f"{DRIVE1.line}\n{line}"), MOUNTINFO.format(line=MOUNTED))
+    assert change_of(machine, DRIVE1).action is Action.NONE
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "mnt-drive1.mount",
+        "mnt-drive1.automount",
+        "mnt-drive1.mount.d",
+        "mnt-.mount.d",
+        "mount.d",
+        "local-fs.target.requires/mnt-drive1.mount",
+    ],
+)
+def test_a_file_of_systemd_that_changes_our_mount_is_named(machine, mounts, tmp_path, file):
+    (tmp_path / "system").mkdir()
+    (tmp_path / "system" / "mnt-drive12.mount").touch()
+    machine.places["/etc/systemd/system*"] = f"{tmp_path}/system*"
+    mounts(WELL, MOUNTINFO.format(line=MOUNTED))
+    assert change_of(machine, DRIVE1).action is Action.NONE
+    (tmp_path / "system" / file).parent.mkdir(exist_ok=True)
+    (tmp_path / "system" / file).symlink_to("/dev/null")
+    change = change_of(machine, DRIVE1)
+    assert change.action is Action.REFUSED
+    assert f"rm -r {tmp_path}/system/{file}; systemctl daemon-reload" in change.hint
+
+
+GENERATOR = Path("/usr/lib/systemd/system-generators/systemd-fstab-generator")
+
+
+@pytest.mark.skipif(not GENERATOR.exists(), reason="no systemd here")
+def test_fstab_is_read_as_systemd_reads_it(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    text = (
+        "UUID=1 /mnt/drive1/ ext4 defaults 0 2\nLABEL=late /mnt/drive1 xfs nofail 0 0\n  LABEL=a //mnt//drive2/./\n"
+        f"  # x /mnt/drive3 a b\nLABEL=b /mnt/with\\040blank xfs\n/dev/sdz {tmp_path}/link/x ext4 noauto 0 0\nonlyone\n"
+        "LABEL=s none swap sw 0 0\nLABEL=e\t/mnt/../mnt/drive-6 xfs\n/x /mnt/\xe4 none bind\nh:/e /mnt/n nfs defaults\n"
+    )
+    (tmp_path / "fstab").write_text(text)
+    made = tmp_path / "made"
+    made.mkdir()
+    told = {"SYSTEMD_FSTAB": str(tmp_path / "fstab"), "SYSTEMD_LOG_LEVEL": "crit"}
+    # It ends with 1, as one of two lines for a path is of no use.
+    subprocess.run([GENERATOR, made, made, made], check=False, env=told, capture_output=True)
+    first = {}
+    for line in fstab.lines(text, {f"{tmp_path}/link/x": f"{tmp_path}/real/x"}):
+        first.setdefault(f"{fstab.unit(line.path)}.mount", line)
+    assert set(first) == {one.name for one in made.glob("*.mount")}
+    assert "by-uuid/1\n" in (made / "mnt-drive1.mount").read_text()
+    required = {one.name for one in made.glob("local-fs.target.requires/*.mount")}
+    assert {name for name, line in first.items() if line.required} == required
+
+
 @pytest.fixture
 def mounting(machine, mounts):
     """Programs that would act on this machine's own mounts say what they were asked to do."""
     for name in ("mount", "systemctl"):
         machine.program(name, f'echo "{name} $*" >>{machine.folder}/said')
     machine.program("findmnt", '[ "$1" != --verify ] || exit 0\necho drive1')
-    # A lab host on this machine may have a drive of that label, and programs that hold it.
+    # A lab host on this machine may have a drive of that label.
     machine.program("findfs", "exit 1")
 
 

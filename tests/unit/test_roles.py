@@ -20,7 +20,8 @@ from converge.resource import Resource, Shell, Unknown
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
-from converge.resources.mount import Mount, MountPoint
+from converge.resources.mount import Mount
+from converge.resources.mountpoint import MountPoint
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
