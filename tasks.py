@@ -258,6 +258,14 @@ def backup_unpin(c, set_id, host=""):  # type: ignore[no-untyped-def]
     unpin(_one(c, host), set_id)
 
 
+@command(name="settle")
+def backup_settle(c, host=""):  # type: ignore[no-untyped-def]
+    """Put right what a backup or restore that was cut off has left; makes no backup."""
+    from runbook.backup import settle
+
+    settle(_one(c, host), _said())
+
+
 @command(name="stop")
 def backup_stop(c, host="", yes=False):  # type: ignore[no-untyped-def]
     """Stop the backup or restore that is under way."""
@@ -363,6 +371,7 @@ _backup = (
     backup_list,
     backup_pin,
     backup_recovery_sheet,
+    backup_settle,
     backup_show,
     backup_stop,
     backup_unpin,

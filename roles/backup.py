@@ -213,6 +213,7 @@ def _script(host: Any) -> str:
         seen=[*DEPLOYED, host.settings.postgres.data],
         written=[STATE, settings.staging, *places, *([settings.textfile] if settings.textfile else [])],
         image=image(host, settings.image).reference,
+        textfile=settings.textfile,
     )
     return templates.render(host, "backup.sh.j2", **vars(values))
 

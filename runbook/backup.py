@@ -75,8 +75,20 @@ def listing(host: Any, source: str, as_json: bool) -> None:
     found = runs.ask(host, {"ask": "list", "from": source})
     if as_json:
         print(json.dumps({"host": host.name, **found}))
-        return
-    if not found["sets"]:
+    else:
+        _listed(host, found)
+    if found["dead"] and not found["sets"]:
+        raise Trouble(
+            "no set can be listed",
+            host.name,
+            "\n".join(f"the target {name} does not answer: {why}" for name, why in found["dead"].items()),
+            "there may be sets all the same",
+            f"once it answers: inv backup.list --host {host.name}",
+        )
+
+
+def _listed(host: Any, found: dict[str, Any]) -> None:
+    if not found["sets"] and not found["dead"]:
         print(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
     for one in found["sets"]:
         marks = [f"{name} {state}" if state != "whole" else name for name, state in one["targets"].items()]
@@ -87,7 +99,7 @@ def listing(host: Any, source: str, as_json: bool) -> None:
             f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
-    for name, why in found["dead"].items():
+    for name, why in found["dead"].items() if found["sets"] else ():
         print(f"{host.name}  the target {name} does not answer: {why}")
 
 
@@ -157,9 +169,17 @@ def unpin(host: Any, id: str) -> None:
     print(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
 
 
+def settle(host: Any, said: str) -> None:
+    """Brings to an end what runs that were cut off have left: closed databases, stopped containers, scratch databases."""
+    end(host, watch(host, runs.begin(host, {"do": "settle"}, said)))
+
+
 def stop(host: Any, yes: bool) -> None:
     """Ends the run that is under way; what it has begun is cleared away by the next one."""
-    run = runs.current(host)
+    run = runs.under_way(host)
+    if not run:
+        print(f"{host.name}: no backup or restore is under way; nothing was stopped")
+        return
     agreed(f"{host.name}: stop the run {run}? [y/N] ", yes)
     link = connect(host.target)
     try:

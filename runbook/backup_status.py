@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from roles.backup import STATE
+from runbook import runs
 
 
 @dataclass
@@ -17,12 +19,15 @@ class Backups:
 
     age: dict[str, float | None] = field(default_factory=dict)
     fresh: float = 0.0
+    run: str = ""
     code: int | None = None
     what: str = ""
     dead: dict[str, str] = field(default_factory=dict)
     next: str = ""
     restored: dict[str, float] = field(default_factory=dict)
     """The last restore that ended well: how long ago, and how long it took."""
+    unfinished: list[str] = field(default_factory=list)
+    """What restores that were cut off may have left, in words."""
     single_copy: bool = False
 
     @property
@@ -35,32 +40,90 @@ def has_one(host: Any) -> bool:
     return bool(host.settings.backup) and "backup" in host.settings.roles
 
 
+LATEST = 12
+"""The newest runs that are looked at: among them is the last backup, unless somebody restores all day."""
+
+
 def facts(host: Any) -> str:
-    """Shell that reads what the last runs left, and when the timer is due; nothing for a host without backups."""
+    """Shell that reads how the last runs ended, from their own journals: whoever was killed has reported nothing else.
+
+    Nothing for a host without backups.
+    """
     if not has_one(host):
         return ":"
-    return f"cat {STATE}/last.json 2>/dev/null || echo '{{}}'; echo\nsystemctl show -p NextElapseUSecRealtime --value stowage-backup.timer; date +%s"
+    return f"""
+printf 'last %s\\n' "$(cat {STATE}/last.json 2>/dev/null)"
+printf 'next %s\\n' "$(systemctl show -p NextElapseUSecRealtime --value stowage-backup.timer)"
+printf 'now %s\\n' "$(date +%s)"
+{runs.ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/active \\1/'
+cd {runs.RUNS} 2>/dev/null && for run in $(ls | sort | tail -n {LATEST}); do
+printf 'run %s %s %s\\n' "$run" "$(sed -n 's/.*"do": "\\([a-z]*\\)".*/\\1/p' "$run/request.json" 2>/dev/null)" "$(tail -n 1 "$run/journal.jsonl" 2>/dev/null)"
+done
+for record in {STATE}/restores/*.json; do [ ! -e "$record" ] || printf 'record %s\\n' "$(cat "$record")"; done
+"""
 
 
 def read(host: Any, lines: Sequence[str]) -> Backups | None:
+    """The backups of a host, from what its files tell."""
     if not has_one(host):
         return None
-    settings = host.settings.backup
-    rows = [line for line in lines if line]
-    told = json.loads(rows[0]) if rows and rows[0].startswith("{") else {}
+    told: dict[str, list[str]] = {}
+    for key, _, rest in (line.partition(" ") for line in lines):
+        told.setdefault(key, []).append(rest)
+    settings, last = host.settings.backup, _json(told.get("last", [""])[0])
+    active = set(told.get("active", []))
     # By the host's own clock: the operator's may be another.
-    now = float(rows[-1]) if rows and rows[-1].isdigit() else time.time()
-    last = told.get("last", {})
+    now = float(told.get("now", [""])[0] or time.time())
+    run, end = _last_backup(told.get("run", []), active)
+    end = end or last.get("last", {})
     return Backups(
-        age={name: _age(told.get(f"published_{name}"), now) for name in ("postgres", "config")},
+        age={name: _age(last.get(f"published_{name}"), now) for name in ("postgres", "config")},
         fresh=settings.fresh_hours * 3600.0,
-        code=last.get("code"),
-        what=last.get("what", ""),
-        dead=last.get("dead", {}),
-        restored=_restored(told.get("restored"), now),
-        next=rows[1] if len(rows) > 2 else "",
+        run=run,
+        code=end.get("code"),
+        what=end.get("what", ""),
+        dead=end.get("dead") or {},
+        restored=_restored(last.get("restored"), now),
+        unfinished=[] if active else _unfinished(told.get("record", [])),
+        next=told.get("next", [""])[0],
         single_copy=all(one.kind == "stack" for one in settings.targets),
     )
+
+
+def _json(text: str) -> dict[str, Any]:
+    with suppress(ValueError):
+        found = json.loads(text)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _last_backup(rows: Sequence[str], active: set[str]) -> tuple[str, dict[str, Any]]:
+    """The newest backup that is over, and its end. One whose journal has no end was cut off, by a power cut, say."""
+    for row in reversed(rows):
+        run, do, line = (*row.split(" ", 2), "", "")[:3]
+        if do != "backup" or run in active:
+            continue
+        end = _json(line)
+        if "code" not in end:
+            return run, runs.cut("")
+        return run, end | runs.cut(end["cut"]) | {"code": end["code"]} if "cut" in end else end
+    return "", {}
+
+
+def _unfinished(records: Sequence[str]) -> list[str]:
+    """The restores that no run has brought to an end, and what they may have left."""
+    found = []
+    for one in map(_json, records):
+        if one.get("phase") in ("swapping", "undoing"):
+            stopped = f", and {', '.join(one['stopped'])} stopped" if one.get("stopped") else ""
+            closed = ", ".join(one.get("live") or one.get("kept") or {})
+            found.append(f"{one['run']} was cut off in its swap: {closed} may be closed{stopped}")
+        elif one.get("phase") in ("begun", "loaded"):
+            scratch = ", ".join(one.get("scratch") or {})
+            found.append(
+                f"{one['run']} was cut off while it loaded{': ' + scratch + ' is of no use' if scratch else ''}"
+            )
+    return found
 
 
 def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:
@@ -76,6 +139,7 @@ def lines(found: Backups) -> Iterator[str]:
     ages = ", ".join(f"{name} {spoken(age) + ' old' if age is not None else 'NONE'}" for name, age in found.age.items())
     copies = "  SINGLE COPY, in the stack itself" if found.single_copy else ""
     yield f"  backup     {ages}{copies}"
+    yield from (f"  restore    {one}" for one in found.unfinished)
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
     if found.restored:
@@ -86,8 +150,10 @@ def lines(found: Backups) -> Iterator[str]:
 
 def advice(found: Backups, host: str) -> Iterator[str]:
     """What to do about it."""
+    yield from (f"{one}: inv backup.settle --host {host}" for one in found.unfinished)
     if found.code not in (None, 0):
-        yield f"the last backup ended with {found.code}{', ' + found.what if found.what else ''}: inv backup.attach --host {host}"
+        what, run = f", {found.what}" if found.what else "", f" --run {found.run}" if found.run else ""
+        yield f"the last backup ended with {found.code}{what}: inv backup.attach{run} --host {host}"
     elif found.stale:
         yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"
 

@@ -21,6 +21,8 @@ from roles.backup import SCRIPT, STATE
 
 ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 RUNS = f"{STATE}/runs"
+ACTIVE = "systemctl list-units --plain --no-legend --state=active,activating,deactivating 'stowage-backup@*'"
+"""Lists the units of the runs that are under way."""
 # The worker's exit codes that are ours by another number; docs say what the others are.
 CODES = {0: 0, 10: LOCKED, 11: REFUSED, 40: REFUSED}
 WORDS = {
@@ -36,11 +38,11 @@ WORDS = {
     130: "stopped",
 }
 # A run that ended without a word, by the step that it had begun last: its code, what may be, and what to type.
-_LOADING = (41, "what it had loaded beside them goes with the next run", "inv backup, or the same restore again")
+_LOADING = (41, "what it had loaded beside them goes with the next run", "inv backup.settle, or the same restore again")
 _SWAPPING = (
     42,
     "databases may still be closed, and what depends on them stopped",
-    "inv backup: any next run of a backup, a restore or a cleanup puts this right before it begins",
+    "inv backup.settle, which puts this right",
 )
 CUT = dict.fromkeys(("fetch", "roles", "load", "compare"), _LOADING)
 CUT |= dict.fromkeys(("stop", "swap", "health", "start", "undo"), _SWAPPING)
@@ -72,7 +74,7 @@ def begin(host: Any, request: dict[str, Any], said: str) -> str:
     who = json.dumps(holder(f"{said} ({run})"))
     script = f"""set -eu; umask 077
 [ -x {SCRIPT} ] || exit 67
-! systemctl list-units --plain --no-legend --state=active,activating 'stowage-backup@*' | grep -q . || exit 68
+! {ACTIVE} | grep -q . || exit 68
 mkdir -p {RUNS}/{run}; cat >{RUNS}/{run}/request.json
 printf '%s\\n' {quote(who)} >{RUNS}/{run}/holder
 systemctl start --no-block stowage-backup@{run}.service
@@ -135,19 +137,35 @@ def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[
         raise
     finally:
         link.close()
-    if last.get("event") != "end":
-        return cut(step)
-    return last
+    if last.get("event") != "end" or "code" not in last:
+        return told_by_targets(host, run, cut(step))
+    return told_by_targets(host, run, cut(last["cut"])) if "cut" in last else last
 
 
 def cut(step: str) -> dict[str, Any]:
     """The end of a run that was killed in a step. Of a restore nobody may believe that nothing was touched."""
-    code, why, hint = CUT.get(step, (20, "", ""))
+    code, why, hint = CUT.get(step, (20, "", "inv backup"))
     end = {"event": "end", "code": code, "why": why, "hint": hint, "dead": {}}
     end["what"] = "the run was killed, or the host went down"
     if step == "publish":
         end["untouched"] = "a target that has the set's manifest has it whole; there may be none"
     return end
+
+
+def told_by_targets(host: Any, run: str, end: dict[str, Any]) -> dict[str, Any]:
+    """The end of a backup that was cut off, as its targets know it: whoever was killed cannot tell what had arrived."""
+    if end["code"] not in (20, 21, 22):
+        return end
+    try:
+        found = ask(host, {"ask": "list", "from": ""})
+    except Trouble:
+        return end
+    targets: dict[str, str] = next((one["targets"] for one in found["sets"] if one["id"] == run), {})
+    whole = [name for name, state in targets.items() if state == "whole"]
+    if not whole:
+        return end
+    code = 22 if len(whole) == len(host.settings.backup.targets) else 21
+    return end | {"code": code, "untouched": f"the set is whole on {', '.join(whole)}", "hint": "inv backup.list"}
 
 
 def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -183,18 +201,28 @@ def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 def current(host: Any) -> str:
     """The run that is under way, or the last one that there was."""
+    active, last = _runs(host)
+    if not (active or last):
+        raise Trouble("there was no run yet", host.name, hint=f"inv backup --host {host.name}")
+    return active or last
+
+
+def under_way(host: Any) -> str:
+    """The run that is under way; nothing where there is none."""
+    return _runs(host)[0]
+
+
+def _runs(host: Any) -> tuple[str, str]:
+    """The run that is under way, and the newest one of all; either may be empty."""
+    script = f"""{ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/\\1/' | head -n 1; echo --
+ls {RUNS} 2>/dev/null | sort | tail -n 1"""
     link = connect(host.target)
     try:
-        _, out, _ = link.send(
-            "systemctl list-units --plain --no-legend --state=active,activating 'stowage-backup@*' | sed 's/.*@\\([^.]*\\)\\..*/\\1/';"
-            f" ls {RUNS} 2>/dev/null | sort | tail -n 1",
-            iter(()),
-        )
+        _, out, _ = link.send(script, iter(()))
     finally:
         link.close()
-    if not (found := out.decode().split()):
-        raise Trouble("there was no run yet", host.name, hint=f"inv backup --host {host.name}")
-    return str(found[0])
+    active, _, last = out.decode().partition("--")
+    return active.strip(), last.strip()
 
 
 def ended(host: Any, end: dict[str, Any]) -> Trouble | None:

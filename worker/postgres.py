@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from worker.errors import FAILED, REFUSED, RESTORE_REFUSED, Failed
+from worker.errors import FAILED, REFUSED, RESTORE_FAILED, RESTORE_REFUSED, Failed
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -89,9 +89,18 @@ SELECT 'prepared transaction ' || gid AS what, database FROM pg_prepared_xacts U
 SELECT 'replication slot ' || slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
 SELECT 'subscription ' || subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
 """
+# Who keeps a database from being renamed, dropped or closed. No text of a query: it may hold a secret.
+HOLDERS = """
+SELECT 'session ' || a.pid || ' of ' || a.usename || coalesce(' (' || nullif(a.application_name, '') || ')', '') || ', ' || a.state
+    || ' since ' || to_char(coalesce(a.xact_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' AS who, a.pid AS pid
+FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.objid
+WHERE l.classid = 'pg_database'::regclass AND l.granted AND d.datname = ANY(%s) AND a.pid <> pg_backend_pid() ORDER BY 1
+"""
 LONGEST_NAME = 63
 PATIENCE = 60
 """Seconds to wait for somebody's lock."""
+SWAP_PATIENCE = 20
+"""The same within a swap, while nobody can work."""
 WORKER = "stowage-backup"
 # Of more weight than what a database or a role is set to; and verifiers of passwords are not for the server's log.
 OPTIONS = " ".join(
@@ -101,6 +110,10 @@ OPTIONS = " ".join(
         "lock_timeout=0",
         "idle_in_transaction_session_timeout=0",
         "default_transaction_read_only=off",
+        # Else the session would be somebody else's, or find other tables and functions.
+        "role=none",
+        "search_path=",
+        "session_replication_role=origin",
         "log_statement=none",
         "log_min_duration_statement=-1",
         "log_min_error_statement=panic",
@@ -328,7 +341,31 @@ def _keep(session: Connection, settings: Sequence[str] | None, begin: sql.Compos
 
 
 def drop(session: Connection, name: str) -> None:
-    session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    with limited(session, [name], PATIENCE):
+        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator[None]:
+    """Nothing in here waits longer than that for a lock; the failure names who holds it."""
+    session.execute(f"SET lock_timeout = '{seconds}s'")
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        holders = session.execute(HOLDERS, (list(names),)).fetchall()
+        raise Failed(
+            RESTORE_FAILED,
+            f"somebody holds a lock on {', '.join(names)}, for more than {seconds} s",
+            "\n".join(one["who"] for one in holders) or "it is free again",
+            "; ".join(
+                f'on the host: docker exec postgres psql -U {session.info.user} -c "SELECT pg_terminate_backend({one["pid"]})"'
+                for one in holders
+            )
+            or "the same again",
+        ) from None
+    finally:
+        with suppress(psycopg.Error):  # one that is broken has no more settings
+            session.execute("SET lock_timeout = 0")
 
 
 def oids(session: Connection) -> dict[str, int]:
@@ -374,12 +411,13 @@ def closed(session: Connection, names: Sequence[str]) -> Iterator[None]:
 
 def open_for_all(session: Connection, name: str, allowed: bool) -> None:
     words = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    session.execute(words.format(sql.Identifier(name), sql.Literal(allowed)))
+    with limited(session, [name], SWAP_PATIENCE):
+        session.execute(words.format(sql.Identifier(name), sql.Literal(allowed)))
 
 
 def rename(session: Connection, pairs: Mapping[str, str]) -> None:
     """All renames in one transaction, in the order given."""
-    with session.transaction():
+    with limited(session, list(pairs), SWAP_PATIENCE), session.transaction():
         for before, after in pairs.items():
             words = sql.SQL("ALTER DATABASE {} RENAME TO {}")
             session.execute(words.format(sql.Identifier(before), sql.Identifier(after)))

@@ -91,11 +91,11 @@ def settle(job: Job, record: Record) -> list[str]:
     if record.phase not in CUT:
         return []
     decide = open_again if record.phase == "undoing" else take_back
-    until, waits = time.monotonic() + PATIENCE, False
+    until, waits, left = time.monotonic() + PATIENCE, False, list[str]()
     while True:
         try:
             with job.server.connect() as session:
-                phase = decide(session, record)
+                phase = decide(session, record, left)
             break
         except (Failed, psycopg.OperationalError, psycopg.InterfaceError):
             if time.monotonic() > until:
@@ -104,7 +104,9 @@ def settle(job: Job, record: Record) -> list[str]:
                 job.journal.say(f"PostgreSQL does not answer; it is asked again for {PATIENCE} s")
             waits = True
             time.sleep(PAUSE)
-    return end(job, record, phase)
+    for line in left:
+        job.journal.say(line)
+    return left + end(job, record, phase)
 
 
 def end(job: Job, record: Record, phase: str) -> list[str]:
@@ -123,16 +125,25 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
     return said
 
 
-def take_back(session: postgres.Connection, record: Record) -> str:
-    """Drops what was loaded and opens what was closed, unless the names have changed; gives the phase that this is."""
+def take_back(session: postgres.Connection, record: Record, left: list[str]) -> str:
+    """Opens what was closed and drops what was loaded, unless the names have changed; gives the phase that this is.
+
+    What cannot be dropped is put into `left`, with the reason: it must not hold back what is live, nor every later run.
+    """
     oids = postgres.oids(session)
     if record.phase == "swapping" and _swapped(oids, record):
         return "done"
-    for name in record.scratch:
-        postgres.drop(session, name)
     for name in record.live:
         if oids.get(name) == record.live[name]:
             postgres.open_for_all(session, name, True)
+    for name in record.scratch:
+        try:
+            postgres.drop(session, name)
+        except (Failed, psycopg.Error) as error:
+            if session.broken or session.closed:
+                raise
+            why = f"{error.what}: {error.why}" if isinstance(error, Failed) else str(error).strip()
+            left.append(f"{name}, which a failed restore had loaded, could not be dropped: {why}")
     _drop_roles(session, record.roles)
     return "failed"
 
@@ -146,7 +157,7 @@ def _swapped(oids: dict[str, int], record: Record) -> bool:
     )
 
 
-def open_again(session: postgres.Connection, record: Record) -> str:
+def open_again(session: postgres.Connection, record: Record, left: list[str]) -> str:
     """The names changed, or they did not; either way the databases that have them were closed."""
     oids = postgres.oids(session)
     for name in record.live:

@@ -168,12 +168,13 @@ def undo(job: Job) -> int:
 
 
 def leftovers(job: Job) -> list[Row]:
-    """The databases that restores and undos have kept, with their size."""
+    """The databases that restores and undos have kept, or could not drop, with their size."""
     found = []
     with job.server.connect() as session:
         here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
     for record in Record.all():
-        for name in [*record.kept, *_brought(record)]:
+        undropped = list(record.scratch) if record.phase == "failed" else []
+        for name in [*record.kept, *_brought(record), *undropped]:
             if name in here:
                 found.append({"name": name, "bytes": here[name], "restored": record.at})
     return found

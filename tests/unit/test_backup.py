@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import tarfile
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from converge.errors import LOCKED, REFUSED, Trouble
 from roles.settings import Settings
 from runbook import age, backup, backup_status, restore, runs
+from tests.unit.conftest import ROOT
+from worker import backup as worker_backup
 from worker import postgres
 from worker import restore as worker_restore
 from worker.errors import Failed
@@ -141,11 +144,17 @@ HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(roles=["backup"], b
 HOUR = 3600.0
 
 
-def told(code: int = 0, hours: float = 1, **more) -> list[str]:
+RUN = "20261121T020000Z-a1b2c3"
+
+
+def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple[dict, ...] = (), **more) -> list[str]:
+    """What a host tells of its backups: the last one ended like this, or its journal ends in another line."""
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
-    last = {"last": {"code": code, "dead": {}, **more}, "published_postgres": at, "published_config": at}
-    return [json.dumps(last), "", "Sun 2026-11-22 02:00:00 UTC", str(now)]
+    last = {"last": {"code": 0, "dead": {}}, "published_postgres": at, "published_config": at}
+    line = json.dumps({"event": "end", "code": code, "dead": {}, **more}) if end is None else end
+    lines = [f"last {json.dumps(last)}", "next Sun 2026-11-22 02:00:00 UTC", f"now {now}", f"run {RUN} backup {line}"]
+    return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(one)}" for one in records)]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +167,7 @@ def told(code: int = 0, hours: float = 1, **more) -> list[str]:
             "there is no fresh backup of postgres and config: inv backup --host prod",
         ),
         (
-            ["{}", "", "Sun", "1800000000"],
+            ["last ", "next Sun", "now 1800000000"],
             "postgres NONE, config NONE",
             "there is no fresh backup of postgres and config",
         ),
@@ -166,10 +175,31 @@ def told(code: int = 0, hours: float = 1, **more) -> list[str]:
         (
             told(20, what="no target is left"),
             "old",
-            "the last backup ended with 20, no target is left: inv backup.attach",
+            f"the last backup ended with 20, no target is left: inv backup.attach --run {RUN} --host prod",
         ),
+        (
+            told(end='{"event": "end", "step": "dump", "seconds": 1.0}'),
+            "old",
+            "the last backup ended with 20, the run was killed, or the host went down",
+        ),
+        (
+            told(end='{"event": "end", "code": 21, "dead": {}, "cut": "publish"}'),
+            "old",
+            "the last backup ended with 21, the run was killed, or the host went down",
+        ),
+        (
+            told(records=({"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": ["mlflow-server"]},)),
+            f"restore    {RUN} was cut off in its swap: mlflow may be closed, and mlflow-server stopped",
+            "mlflow-server stopped: inv backup.settle --host prod",
+        ),
+        (
+            told(records=({"run": RUN, "phase": "begun", "scratch": {"geo__r_a1b2c3": "geo"}},)),
+            "was cut off while it loaded: geo__r_a1b2c3 is of no use",
+            "inv backup.settle --host prod",
+        ),
+        (told(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
     ],
-    ids=["fresh", "stale", "none", "lacks a copy", "failed"],
+    ids=["fresh", "stale", "none", "lacks a copy", "failed", "power cut", "killed", "swap cut", "load cut", "restored"],
 )
 def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, advice) -> None:
     found = backup_status.read(HOST, lines)
@@ -178,6 +208,64 @@ def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, 
     said = list(backup_status.advice(found, "prod"))
     assert bool(said) is bool(advice)
     assert all(advice in one for one in said)
+
+
+def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
+    record = {"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": []}
+    found = backup_status.read(HOST, [*told(records=(record,), end=""), f"active {RUN}"])
+    assert found and not list(backup_status.advice(found, "prod"))
+
+
+@pytest.fixture
+def ended(machine):
+    """Let the host write the end of a run that was killed with this journal; gives the last line of it."""
+    text = (ROOT / "templates/backup.sh.j2").read_text()
+    function = text[text.index("ended() {") : text.index("case ${1:-} in\n  run)")]
+    function = re.sub(r"{%.*?%}\n", "", function).replace("{{ textfile }}", str(machine.folder))
+
+    def write(journal: str, do: str = "backup") -> dict[str, object]:
+        folder = machine.folder / RUN
+        folder.mkdir()
+        (folder / "journal.jsonl").write_text(journal)
+        (folder / "request.json").write_text(json.dumps({"do": do}))
+        (machine.folder / "stowage_backup.prom").write_text('stowage_backup_last_exit_code{stack="a"} 0\nother 0\n')
+        status, said = machine.run(f"RUNS={machine.folder}\n{function}\nended {RUN}")
+        assert status == 0, said
+        return json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
+
+    write.metric = lambda: (machine.folder / "stowage_backup.prom").read_text().splitlines()[0].split(" ")[1]
+    return write
+
+
+@pytest.mark.parametrize("step", sorted({*worker_restore.STEPS, *worker_backup.STEPS} - {"cleanup"}))
+def test_the_host_writes_the_end_of_a_run_that_was_killed_in_a_step(ended, step: str) -> None:
+    end = ended(f'{{"at": "x", "event": "begin", "step": "{step}"}}\n{{"event": "say", "te')
+    assert (end["code"], end["cut"]) == (runs.cut(step)["code"], step)
+    assert ended.metric() == str(end["code"])
+
+
+def test_a_run_that_told_its_end_is_left_as_it_is(ended) -> None:
+    end = ended('{"event": "begin", "step": "dump"}\n{"at": "x", "event": "end", "code": 0, "dead": {}}\n')
+    assert (end["code"], ended.metric()) == (0, "0")
+
+
+def test_a_restore_that_was_killed_says_nothing_of_the_last_backup(ended) -> None:
+    assert ended('{"event": "begin", "step": "swap"}\n', do="restore")["code"] == 42
+    assert ended.metric() == "0"
+
+
+@pytest.mark.parametrize(
+    ("targets", "code", "untouched"),
+    [
+        ({}, 20, ""),
+        ({"own": "unfinished"}, 20, ""),
+        ({"elsewhere": "whole"}, 22, "the set is whole on elsewhere"),
+    ],
+)
+def test_what_a_backup_that_was_killed_had_published_is_asked_of_its_targets(monkeypatch, targets, code, untouched):
+    monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [{"id": RUN, "targets": targets}], "dead": {}})
+    end = runs.told_by_targets(HOST, RUN, runs.cut("dump"))
+    assert (end["code"], end.get("untouched", "")) == (code, untouched)
 
 
 def test_an_age_has_two_units() -> None:

@@ -39,6 +39,7 @@ class Fake:
         self.oids, self.open = dict(oids), dict.fromkeys(oids.values(), True)
         self.away = 0
         self.dies_at, self.commits = "", False
+        self.locked = self.held = ""
 
     def connect(self, name: str = "postgres") -> Session:
         if self.away:
@@ -47,6 +48,12 @@ class Fake:
         return Session(self)
 
     def rows(self, words: str) -> list[dict[str, Any]]:
+        if self.locked and self.locked in words:
+            raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
+        if "pg_locks" in words:
+            return [{"who": "session 4711 of app (psql), idle in transaction since 2026-11-26 09:00 UTC", "pid": 4711}]
+        if self.held and self.held in words:
+            raise psycopg.errors.ObjectInUse("database is being used by logical replication subscription")
         if self.dies_at and self.dies_at in words:
             self.dies_at = ""
             raise psycopg.OperationalError("the server closed the connection")
@@ -77,11 +84,20 @@ class Session:
     def close(self) -> None:
         self.dead = True
 
+    @property
+    def closed(self) -> bool:
+        return self.dead
+
+    broken = closed
+    info = SimpleNamespace(user="postgres")
+
     def execute(self, words: Any, *_: Any) -> Any:
         if self.dead:
             raise psycopg.OperationalError("the connection is closed")
         try:
             rows = self.server.rows(words if isinstance(words, str) else words.as_string(None))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectInUse):
+            raise
         except psycopg.OperationalError:
             self.dead = True
             raise
@@ -161,6 +177,35 @@ def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(jo
     job.journal.say("the next run")
     records.recover(job)
     assert said(job).endswith("the next run")
+
+
+def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(job: Any, docker: Path) -> None:
+    job.server.locked = "RENAME TO"
+    with pytest.raises(Failed) as told:
+        swapped(job)
+    assert told.value.code == RESTORE_FAILED
+    assert "somebody holds a lock on geo" in told.value.what
+    assert "session 4711 of app (psql), idle in transaction" in told.value.why
+    assert "pg_terminate_backend(4711)" in told.value.hint
+    unharmed(job, docker)
+
+
+def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothing(job: Any, docker: Path) -> None:
+    record = begun()
+    record.live, record.stopped, record.phase = {"geo": 1}, ["mlflow"], "swapping"
+    record.save()
+    (docker / "running/mlflow").unlink()
+    job.server.open[1] = False
+    job.server.held = "DROP DATABASE"
+    records.recover(job)
+    assert job.server.closed() == [], "what is live was opened first"
+    assert running(docker) == ["mlflow", "web"]
+    assert "geo__r_a1b2c3, which a failed restore had loaded, could not be dropped: database is being used" in said(job)
+    assert "PostgreSQL does not answer" not in said(job)
+    job.journal.say("the next run")
+    records.recover(job)
+    assert said(job).endswith("the next run"), "it is told once"
+    assert [one["name"] for one in swap.leftovers(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
 
 
 def test_recovery_is_done_once_although_a_dependent_is_gone(job: Any, docker: Path) -> None:
