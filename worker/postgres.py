@@ -92,7 +92,8 @@ SELECT 'subscription ' || subname, datname FROM pg_subscription s JOIN pg_databa
 # Who keeps a database from being renamed, dropped or closed. No text of a query: it may hold a secret.
 HOLDERS = """
 SELECT 'session ' || a.pid || ' of ' || a.usename || coalesce(' (' || nullif(a.application_name, '') || ')', '') || ', ' || a.state
-    || ' since ' || to_char(coalesce(a.xact_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' AS who, a.pid AS pid
+    || ' since ' || to_char(coalesce(a.xact_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' AS who,
+  a.pid AS pid, d.datname AS name
 FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_database d ON d.oid = l.objid
 WHERE l.classid = 'pg_database'::regclass AND l.granted AND d.datname = ANY(%s) AND a.pid <> pg_backend_pid() ORDER BY 1
 """
@@ -355,7 +356,7 @@ def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator
         holders = session.execute(HOLDERS, (list(names),)).fetchall()
         raise Failed(
             RESTORE_FAILED,
-            f"somebody holds a lock on {', '.join(names)}, for more than {seconds} s",
+            f"somebody holds a lock on {', '.join(one['name'] for one in holders) or names[0]}, for more than {seconds} s",
             "\n".join(one["who"] for one in holders) or "it is free again",
             "; ".join(
                 f'on the host: docker exec postgres psql -U {session.info.user} -c "SELECT pg_terminate_backend({one["pid"]})"'

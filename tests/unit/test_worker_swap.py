@@ -51,7 +51,13 @@ class Fake:
         if self.locked and self.locked in words:
             raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
         if "pg_locks" in words:
-            return [{"who": "session 4711 of app (psql), idle in transaction since 2026-11-26 09:00 UTC", "pid": 4711}]
+            return [
+                {
+                    "who": "session 4711 of app (psql), idle in transaction since 2026-11-26 09:00 UTC",
+                    "pid": 4711,
+                    "name": "geo",
+                }
+            ]
         if self.held and self.held in words:
             raise psycopg.errors.ObjectInUse("database is being used by logical replication subscription")
         if self.dies_at and self.dies_at in words:
