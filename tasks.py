@@ -127,8 +127,8 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
     from runbook import drive
 
     one = _one(c, host)
-    drive.replace(one, label, yes, _said())
-    _deploy(c, one.name, "", None, check=False, diff=True, full=False, yes=yes, json=False)
+    with drive.replacing(one, label, yes, _said()):
+        _deploy(c, one.name, "", None, check=False, diff=True, full=False, yes=yes, json=False)
     drive.follow_healing(one)
 
 

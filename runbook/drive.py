@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
-from converge.resources.filesystem import RECORDS
+from converge.resources.filesystem import Filesystem
 from converge.root_shell import RootShell, holder
-from converge.shell import quote, sh
+from converge.shell import sh
 from converge.ssh import connect
 
 PATIENCE = 180
@@ -64,10 +66,12 @@ def show(host: Any, as_json: bool) -> None:
         )
 
 
-def replace(host: Any, label: str, yes: bool, command: str) -> None:
-    """Let a blank drive take the place of the recorded one at the next deploy, if that is agreed to.
+@contextmanager
+def replacing(host: Any, label: str, yes: bool, command: str) -> Iterator[None]:
+    """Let the blank drive that is in place now become the new one in the deploy within, if that is agreed to.
 
-    Refused while another drive is away or heals: the cluster must be able to lose this one.
+    Refused while another drive is away or heals: the cluster must be able to lose this one. The record of the drive
+    before stays until the new one is made, and a deploy that does not make it takes the permission along.
     """
     drive = next((one for one in host.settings.drives if one.label == label), None)
     if drive is None:
@@ -85,26 +89,40 @@ def replace(host: Any, label: str, yes: bool, command: str) -> None:
         flush=True,
     )
     agreed(f"Type {host.name} to go on: ", yes, word=host.name)
-    link = connect(host.target)
-    try:
-        shell = RootShell(link, holder(command))
-        record = f"{RECORDS}/{label}"
-        status, said = shell.run(
-            f"set -e\n! findmnt -nro SOURCE --mountpoint {quote(drive.path)} | grep -q . || {{ echo 'it is still mounted: pull the drive, or umount it'; exit 1; }}\n"
-            + sh("[ ! -e {} ] || mv -f -- {} {}", record, record, f"{record}.replaced")
-        )
-        shell.close()
-    finally:
-        link.close()
+    new = Filesystem(drive.device, label)
+    mounted = sh("! findmnt -nr --mountpoint {} >/dev/null", drive.path)
+    status, said = _on_host(
+        host,
+        command,
+        f"{mounted} || {{ echo 'it is still mounted: pull the drive, or umount it'; exit 1; }}{new.replacement}",
+    )
     if status:
         raise Trouble(
             f"{label} was not replaced",
             where=host.name,
             why=said,
             untouched="nothing was changed",
-            hint=f"inv drives.list --host {host.name}",
+            hint=f"inv drives.list --host {host.name}; put a blank drive where {drive.device} is, then the same again",
             code=REFUSED,
         )
+    try:
+        yield
+    except BaseException:
+        with suppress(Trouble):
+            _on_host(host, command, new.no_replacement)
+        raise
+
+
+def _on_host(host: Any, command: str, script: str) -> tuple[int, str]:
+    """The exit status and the output of a script that changes something, run with the host's lock."""
+    link = connect(host.target)
+    try:
+        shell = RootShell(link, holder(command))
+        answer = shell.run(f"set -e\n{script}")
+        shell.close()
+        return answer
+    finally:
+        link.close()
 
 
 def _may_be_replaced(host: Any, label: str) -> None:

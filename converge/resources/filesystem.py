@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.long import as_unit
+from converge.long import PREFIX, as_unit
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.blocks import blocks, table
 from converge.resources.docker import Shares
@@ -138,7 +138,30 @@ done
         return _WIPE.format(device=quote(self.device))
 
     def note(self, before: State | None) -> str:
-        return f"makes {self.fstype} on {self.device}" + (", which an earlier run began" if before else "")
+        makes = f"makes {self.fstype} on {self.device}"
+        if before and before.get("recorded"):
+            return f"{makes}, in the place of {before['recorded']}"
+        return f"{makes}, which an earlier run began" if before else makes
+
+    @property
+    def replacement(self) -> str:
+        """Shell that allows the very drive that is in place now, if it is blank, to become the drive of this label.
+
+        The record of the drive before stays until the new one is made: a deploy that is refused loses nothing.
+        """
+        intent = f"{RECORDS}/{self.label}.intent"
+        return f"""
+look=$(timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)
+[ "$look" = blank ] || {{ printf '%s\\n' "{self.device} is not a blank drive: ${{look:-it does not answer}}"; exit 1; }}
+mkdir -p -m 0750 {RECORDS}
+{_FINGERPRINT.format(device=quote(self.device))} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}
+"""
+
+    @property
+    def no_replacement(self) -> str:
+        """Shell that takes the permission back, unless the drive is being made."""
+        intent = f"{RECORDS}/{self.label}.intent"
+        return f"[ ! -e {RECORDS}/{self.label} ] || systemctl -q is-active -- {quote(f'{PREFIX}mkfs-{self.label}')} || rm -f {intent}"
 
     def fix(self, before: State | None) -> list[Step]:
         """Write down what is about to be formatted, format while it is still blank, look, and turn the intent into a record."""
@@ -203,8 +226,11 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
         return Unknown(
             f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}", "inv drives.list"
         )
+    if look == "blank" and record:
+        allowed = {"unfinished": intent} if intent else {}
+        return {"type": "blank", "recorded": record} | allowed
     if look == "blank":
-        return {"type": "blank", "recorded": record} if record else None
+        return None
     if look.startswith("holds "):
         return _signature(one, look.removeprefix("holds ").strip(), intent)
     if look.startswith(f"held {_UNSIGNED}") and intent:

@@ -288,3 +288,50 @@ def test_one_drive_that_is_listed_twice_is_one_drive():
 def test_recorded_signatures_of_others_are_refused(kind):
     wanted = Filesystem("/dev/disk/by-id/ata-1", "drive1")
     assert f"TYPE={kind}" in wanted.refusal(read("", f"sdb|holds TYPE={kind} ")).why
+
+
+def test_a_blank_drive_takes_the_place_of_a_recorded_one_only_where_that_very_drive_was_allowed(drive):
+    drive.record.write_text("DISK0 999\n")
+    assert "recorded DISK0 999" in refused(drive)
+    drive.intent.write_text("DISK7 335544320\n")
+    assert "recorded DISK0 999" in refused(drive)
+    drive.intent.unlink()
+    assert drive.machine.run(f"set -e{drive.wanted.replacement}") == (0, "")
+    assert drive.record.read_text() == "DISK0 999\n"
+    change = drive.change
+    assert (change.action, change.resource.note(change.before)) == (
+        Action.UPDATE,
+        f"makes xfs on {drive.path}, in the place of DISK0 999",
+    )
+
+
+@needs_mkfs
+def test_a_replacement_is_recorded_when_it_is_made(drive):
+    drive.record.write_text("DISK0 999\n")
+    drive.machine.run(drive.wanted.replacement)
+    assert drive.machine.deploy(drive.wanted).failed is None
+    assert (drive.record.read_text(), drive.intent.exists()) == ("DISK1 335544320\n", False)
+
+
+@pytest.mark.parametrize("holds", [b"x", None])
+def test_a_replacement_that_is_not_blank_or_not_there_is_refused_and_the_record_stays(drive, holds):
+    drive.record.write_text("DISK0 999\n")
+    if holds:
+        drive.write(holds, 4096)
+    else:
+        drive.path.unlink()
+    status, said = drive.machine.run(f"set -e{drive.wanted.replacement}")
+    assert status == 1
+    assert "is not a blank drive" in said
+    assert (drive.record.read_text(), drive.intent.exists()) == ("DISK0 999\n", False)
+
+
+def test_a_permission_that_was_not_used_is_taken_back(drive):
+    drive.record.write_text("DISK0 999\n")
+    drive.machine.run(drive.wanted.replacement)
+    assert drive.machine.run(f"set -e\n{drive.wanted.no_replacement}")[0] == 0
+    assert "recorded DISK0 999" in refused(drive)
+    drive.record.unlink()
+    drive.intent.write_text("DISK1 335544320\n")
+    drive.machine.run(drive.wanted.no_replacement)
+    assert drive.intent.exists()
