@@ -129,7 +129,8 @@ def _host(
     tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
     if down:
         return None  # what its own file would say is missing, too
-    settings = _validated(model, tree, whose, secrets, troubles)
+    context = {"ssh_port": (reached and reached.target.port) or 22}
+    settings = _validated(model, tree, whose, secrets, troubles, context)
     if reached is None or len(troubles) > before:
         return None
     groups = tuple(group.name for group in inventory.groups_of(name))
@@ -141,10 +142,12 @@ def _is_down(tree: Node) -> bool:
     return is_lab(tree) and "ansible_host" not in tree.value
 
 
-def _validated(model: Any, tree: Node, whose: str, secrets: Vault | None, troubles: list[Trouble]) -> Any:
+def _validated(
+    model: Any, tree: Node, whose: str, secrets: Vault | None, troubles: list[Trouble], context: dict[str, Any]
+) -> Any:
     """Validated twice: as references, so that all mistakes are told at once, then with the secrets in their places."""
     value = plain(tree)
-    settings = validate(model, value, tree, whose)
+    settings = validate(model, value, tree, whose, context)
     if isinstance(settings, list):
         troubles.extend(settings)
         return None
@@ -164,7 +167,7 @@ def _validated(model: Any, tree: Node, whose: str, secrets: Vault | None, troubl
             troubles.append(trouble)
     if len(troubles) > failed:
         return None
-    settings = validate(model, value, tree, whose)
+    settings = validate(model, value, tree, whose, context)
     if isinstance(settings, list):
         troubles.extend(settings)
     return settings

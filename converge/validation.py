@@ -49,12 +49,15 @@ class Problems(ValueError):
         self.to_blame = {one[:2]: one[2] for one in problems if len(one) == 3}
 
 
-def validate(model: Any, value: Any, tree: Node, whose: str) -> Any:
-    """An instance of the model, or the list of what does not fit: `tree` says where each value stands."""
+def validate(model: Any, value: Any, tree: Node, whose: str, context: dict[str, Any] | None = None) -> Any:
+    """An instance of the model, or the list of what does not fit: `tree` says where each value stands.
+
+    `context` is what is known of the host besides its settings: `ssh_port`.
+    """
     from pydantic import ValidationError
 
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
         troubles = [trouble for one in errors[:MOST_TOLD] for trouble in _told(one, model, tree, whose)]

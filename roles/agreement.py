@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from converge.secret import Secret
-from roles import database_agreement
+from roles import backup_agreement, database_agreement, kernel, places
+from roles.field_checks import known
 from roles.fields import UNREAD
 
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
 """Where a contradiction stands, why, and which setting is to blame rather when it stands in a file without a value."""
 
+BRIDGE = ipaddress.IPv4Network("172.17.0.0/16")
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
 VENDOR_DEFAULTS = {
     "minioadmin",
@@ -33,6 +36,25 @@ VENDOR_DEFAULTS = {
     "mysecretpassword",
 }
 """Passwords that stand in manuals and examples: refused outside the lab."""
+OURS = {
+    **dict.fromkeys(
+        ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"),
+        "minio.root_user and minio.root_password say this, as references",
+    ),
+    **dict.fromkeys(
+        ("MINIO_ROOT_USER_FILE", "MINIO_ROOT_PASSWORD_FILE", "MINIO_ACCESS_KEY_FILE", "MINIO_SECRET_KEY_FILE"),
+        "the role writes these files: minio.root_user and minio.root_password say what is in them",
+    ),
+    "MINIO_CONFIG_ENV_FILE": "a second place for settings, which nobody would see: write them here",
+    "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "minio.root_drive_threshold says it",
+    "MINIO_VOLUMES": "minio.nodes says it",
+    "MINIO_ENDPOINTS": "minio.nodes says it",
+    "MINIO_ADDRESS": "nginx and the checks need the address as it is",
+    "MINIO_CONSOLE_ADDRESS": "nginx and the checks need the address as it is",
+    "MINIO_OPTS": "the role writes the command line",
+    "MINIO_CI_CD": "with it MinIO takes the root disk for a drive",
+}
+"""Variables of MinIO that the role gives by itself, or that take a guard away."""
 DIFFERENT = (
     (("drives",), ("label", "path", "device")),
     (("minio", "nodes"), ("name", "drive", "address")),
@@ -44,12 +66,11 @@ DIFFERENT = (
 )
 
 
-def disagreements(settings: Any) -> Found:
-    """Every place where settings contradict each other, with the reason."""
+def disagreements(settings: Any, ssh_port: int = 22) -> Found:
+    """Every place where settings contradict each other, or what the host has besides, with the reason."""
     for check in (
         _twice,
         _network,
-        _backup,
         _nested,
         _roles,
         _images,
@@ -60,34 +81,15 @@ def disagreements(settings: Any) -> Found:
         _environment,
         _lengths,
         database_agreement.disagreements,
+        backup_agreement.disagreements,
+        places.folders,
     ):
         yield from check(settings)
+    yield from places.ports(settings, ssh_port)
+    yield from kernel.faults(settings.base.sysctl)
     if not settings.lab:
         yield from _drives_by_lasting_names(settings)
         yield from _vendor_defaults(settings)
-
-
-def _backup(settings: Any) -> Found:
-    backup = settings.backup
-    if backup is None:
-        return
-    if backup.image not in settings.images:
-        yield ("backup", "image"), f"images has no {_known(backup.image, settings.images)}"
-    yield from _repeated([one.name for one in backup.targets], _at("backup", "targets", None, "name"))
-    if all(one.kind == "stack" for one in backup.targets) and not backup.accept_single_copy:
-        yield (
-            ("backup", "targets"),
-            "all copies are in the stack itself: name another target, or accept_single_copy: true",
-        )
-    for at, one in enumerate(backup.targets):
-        if one.kind == "stack" and settings.minio is None:
-            yield ("backup", "targets", at), "the stack has no minio"
-        if one.kind == "stack" and one.bucket in [bucket.name for bucket in settings.buckets]:
-            yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
-        if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
-            yield ("backup", "targets", at), "the stack has one target of its own already"
-    if settings.postgres is None:
-        yield ("backup",), "it saves databases, and the host has no postgres"
 
 
 def _network(settings: Any) -> Found:
@@ -97,6 +99,12 @@ def _network(settings: Any) -> Found:
             ("network", "name"),
             f"{settings.network.name} is the name of a container, and Docker tells them apart by name",
         )
+    for at, node in enumerate(settings.minio.nodes if settings.minio else []):
+        if node.name in ("nginx", "postgres"):
+            yield ("minio", "nodes", at, "name"), f"the container of {node.name} has this name"
+    bridge = settings.docker.daemon.get("bip") or settings.docker.daemon.get("default-address-pools")
+    if not bridge and ipaddress.IPv4Network(settings.network.subnet).overlaps(BRIDGE):
+        yield ("network", "subnet"), f"Docker's own bridge has {BRIDGE}"
 
 
 def _twice(settings: Any) -> Found:
@@ -145,22 +153,14 @@ def _images(settings: Any) -> Found:
     for section in ("minio", "nginx", "postgres"):
         part = getattr(settings, section)
         if part and part.image not in settings.images:
-            yield (section, "image"), f"images has no {_known(part.image, settings.images)}"
-
-
-def _known(name: str, names: Iterable[str]) -> str:
-    names = list(names)
-    near = difflib.get_close_matches(name, names, 1, 0.5)
-    if near:
-        return f"{name}; {near[0]} is near"
-    return f"{name}; it has {', '.join(names) or 'nothing'}"
+            yield (section, "image"), f"images has no {known(part.image, settings.images)}"
 
 
 def _nodes(settings: Any) -> Found:
     labels = [drive.label for drive in settings.drives]
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
         if node.drive not in labels:
-            yield ("minio", "nodes", at, "drive"), f"drives has no label {_known(node.drive, labels)}"
+            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}"
 
 
 def _addresses(settings: Any) -> Found:
@@ -192,17 +192,24 @@ def _addresses(settings: Any) -> Found:
 def _nginx(settings: Any) -> Found:
     if settings.nginx and settings.nginx.api_port == settings.nginx.console_port:
         yield ("nginx", "console_port"), "the API has this port already"
+    if settings.nginx and settings.nginx.tls and settings.nginx.tls.key == settings.nginx.tls.certificate:
+        yield ("nginx", "tls", "key"), "the certificate has this file: the key is in one of its own"
 
 
 def _docker(settings: Any) -> Found:
     if settings.docker.source == "docker" and not settings.docker.repository_key:
         yield ("docker", "source"), "Docker's repository needs docker.repository_key, a file with its signing key"
+    for key, value in settings.docker.daemon.items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", key):
+            yield ("docker", "daemon", key), "keys of daemon.json have a-z, 0-9 and -, such as live-restore"
+        elif "Infinity" in (text := json.dumps(value)) or "NaN" in text:
+            yield ("docker", "daemon", key), "JSON has no such number"
 
 
 def _environment(settings: Any) -> Found:
     for name in settings.minio.environment if settings.minio else ():
-        if name in ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
-            yield ("minio", "environment", name), "minio.root_user and minio.root_password say this, as references"
+        if name in OURS:
+            yield ("minio", "environment", name), OURS[name]
 
 
 def _drives_by_lasting_names(settings: Any) -> Found:

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from roles.fields import AbsolutePath, BucketName, LocalFile, Name, SecretValue, Section, Size, Url, matches
+from roles.fields import (
+    AbsolutePath,
+    BucketName,
+    LocalFile,
+    Name,
+    OwnFolder,
+    SecretValue,
+    Section,
+    Size,
+    WebUrl,
+    matches,
+    within,
+)
+
+
+def _schedule(value: str) -> str:
+    # Only who has another schedule than the default pays for reading it.
+    from roles.calendar import checked
+
+    return checked(value)
+
 
 Calendar = Annotated[
     str,
-    matches(r"[A-Za-z0-9*,:./~ -]+", "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)"),
+    matches(
+        r"[A-Za-z0-9*,:./~+_ -]{1,200}", "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)"
+    ),
+    AfterValidator(_schedule),
 ]
 StackName = Annotated[str, matches(r"[a-z0-9][a-z0-9-]{0,62}", "a word of a-z, 0-9 and -")]
-HostName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.:-]*", "a host name or an address")]
+HostName = Annotated[str, matches(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}", "a host name or an address")]
 UserName = Annotated[str, matches(r"[A-Za-z_][A-Za-z0-9_.-]*", "a user name")]
 HostKey = Annotated[
     str, matches(r"(ssh-|ecdsa-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+", "a kind and a key, as ssh-keyscan prints them")
@@ -38,7 +61,7 @@ class StackTarget(Section):
 class S3Target(Section):
     name: Name
     kind: Literal["s3"]
-    endpoint: Url
+    endpoint: WebUrl
     bucket: BucketName
     prefix: Prefix = ""
     region: Name = "us-east-1"
@@ -65,7 +88,7 @@ class PathTarget(Section):
 
     name: Name
     kind: Literal["path"]
-    path: AbsolutePath
+    path: OwnFolder
 
 
 Target = Annotated[StackTarget | S3Target | SftpTarget | PathTarget, Field(discriminator="kind")]
@@ -76,14 +99,16 @@ class Backup(Section):
     stack: StackName | None = Field(default=None, description="whose sets these are; by default the host's name")
     identity: SecretValue = Field(description="the age identity that all of it is encrypted for; keep a copy elsewhere")
     schedule: Calendar = "*-*-* 02:00:00"
-    fresh_hours: int = Field(default=26, ge=1, description="older than this, a backup is missing: inv status says so")
+    fresh_hours: int = Field(
+        default=26, ge=1, le=8784, description="older than this, a backup is missing: inv status says so"
+    )
     keep_days: int = Field(default=30, ge=1, le=36500)
-    staging: AbsolutePath = Field(default="/var/lib/stowage/staging", description="holds the dumps of a run, in clear")
-    memory: Size = "2GiB"
+    staging: OwnFolder = Field(default="/var/lib/stowage/staging", description="holds the dumps of a run, in clear")
+    memory: Annotated[Size, within("256MiB", "1TiB")] = "2GiB"
     jobs: int = Field(default=2, ge=1, le=64, description="sessions of pg_dump and pg_restore")
     uploads: int = Field(default=2, ge=1, le=32, description="parts of 64 MiB on their way at a time")
     accept_single_copy: bool = Field(default=False, description="the stack's own bucket may be the only target")
     dependents: list[Name] = Field(default=[], description="containers that are stopped while a restore swaps")
-    textfile: AbsolutePath | None = Field(default=None, description="directory of the node exporter's textfiles")
-    ping: Url | None = Field(default=None, description="called with /start, with nothing and with /fail")
+    textfile: OwnFolder | None = Field(default=None, description="directory of the node exporter's textfiles")
+    ping: WebUrl | None = Field(default=None, description="called with /start, with nothing and with /fail")
     targets: list[Target] = Field(min_length=1)

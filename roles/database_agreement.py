@@ -38,6 +38,8 @@ def _server(settings: Any) -> Found:
     for name in settings.postgres.settings:
         if name in OURS:
             yield ("postgres", "settings", name), OURS[name]
+    if settings.postgres.superuser.startswith("pg_"):
+        yield ("postgres", "superuser"), "names that begin with pg_ are PostgreSQL's own"
     row = settings.images.get(settings.postgres.image)
     tag = re.search(r":(\d+)[^/]*$", row.reference.partition("@")[0]) if row else None
     if tag and int(tag[1]) != settings.postgres.major:

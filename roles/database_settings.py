@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from roles.fields import (
     Encoding,
     ExtensionName,
     Line,
+    ListenAddress,
     Locale,
     MountPath,
     Name,
@@ -19,6 +20,7 @@ from roles.fields import (
     Section,
     ServerSetting,
     Size,
+    within,
 )
 
 
@@ -31,11 +33,13 @@ class Postgres(Section):
     data: MountPath = Field(default="/srv/stowage/postgres", description="the folder of the host that holds the data")
     superuser: DatabaseName = Field(default="postgres", description="chosen when the data is made, never later")
     superuser_password: SecretValue
-    listen: Address | None = Field(
+    listen: ListenAddress | None = Field(
         default=None, description="where the host listens as well; Docker's ports bypass ufw. Not set: nowhere"
     )
     port: int = Field(default=5432, ge=1, le=65535)
-    shm_size: Size = Field(default="256MiB", description="shared memory for parallel queries")
+    shm_size: Annotated[Size, within("1MiB", "1TiB")] = Field(
+        default="256MiB", description="shared memory for parallel queries"
+    )
     settings: dict[ServerSetting, Line] = Field(
         default={}, description="the server's settings; another value restarts it"
     )

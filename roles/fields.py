@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from converge.secret import Secret
+from roles import field_checks as checks
 
 UNREAD = Secret("a secret that has not been read")
-SYSTEM = (
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/sys",
-    "/tmp",
-    "/usr",
-    "/var/lib/docker",
-)
-BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/log")
 
 
 class Section(BaseModel):
@@ -49,41 +32,6 @@ def matches(pattern: str, said: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _address(value: str) -> str:
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        raise ValueError("an IP address such as 172.30.99.11") from None
-    if getattr(address, "scope_id", None):
-        raise ValueError("an IP address without a zone")
-    return str(address)
-
-
-def _subnet(value: str) -> str:
-    try:
-        subnet = ipaddress.IPv4Network(value)
-    except ValueError as error:
-        why = "its host bits must be zero" if "host bits" in str(error) else "an IPv4 network such as 172.30.99.0/24"
-        raise ValueError(why) from None
-    if not 8 <= subnet.prefixlen <= 29:
-        raise ValueError("a network from /8 to /29")
-    if str(subnet) != value:
-        raise ValueError(f"write it as {subnet}")
-    return value
-
-
-def _no_dots(value: str) -> str:
-    if any(part in (".", "..", "") for part in value.split("/")[1:]):
-        raise ValueError("a path without . or .. or // in it")
-    return value
-
-
-def _mountable(value: str) -> str:
-    if value in BUSY or any(value == one or value.startswith(f"{one}/") for one in SYSTEM):
-        raise ValueError("the system lives there: mount drives beneath /mnt, /srv or a directory of their own")
-    return value
-
-
 def _secret(value: Any) -> Any:
     """A reference stands for its secret until the inventory has read it; anything else is refused, without being shown."""
     if isinstance(value, Secret):
@@ -97,12 +45,28 @@ def _secret(value: Any) -> Any:
     )
 
 
+def within(low: str, high: str) -> AfterValidator:
+    """A size from one to another, both included."""
+
+    def check(value: str) -> str:
+        if not size_in_bytes(low) <= size_in_bytes(value) <= size_in_bytes(high):
+            raise ValueError(f"a size from {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
 Name = Annotated[
     str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")
 ]
+DataUserName = Annotated[Name, AfterValidator(checks.free_user)]
+NetworkName = Annotated[Name, AfterValidator(checks.free_network)]
 Package = Annotated[
-    str, matches(r"[a-z0-9][a-z0-9+.-]+", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit")
+    str,
+    matches(
+        r"[a-z0-9][a-z0-9+.-]{1,127}", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit"
+    ),
 ]
 Label = Annotated[
     str,
@@ -114,21 +78,28 @@ Label = Annotated[
 AbsolutePath = Annotated[
     str,
     matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"),
-    AfterValidator(_no_dots),
+    AfterValidator(checks.no_dots),
 ]
 MountPath = Annotated[
     str,
     matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),
-    AfterValidator(_no_dots),
-    AfterValidator(_mountable),
+    matches(r".{1,150}", "a path of at most 150 letters"),
+    AfterValidator(checks.no_dots),
+    AfterValidator(checks.mountable),
 ]
-Device = Annotated[AbsolutePath, matches(r"/dev/.+", "a device is a path beneath /dev")]
+OwnFolder = Annotated[
+    AbsolutePath, matches(r".{1,150}", "a path of at most 150 letters"), AfterValidator(checks.mountable)
+]
+Device = Annotated[
+    AbsolutePath, matches(r"/dev/.+", "a device is a path beneath /dev"), AfterValidator(checks.whole_disk)
+]
 Options = Annotated[
     str,
     matches(
         r"[A-Za-z0-9_][\w=:./@%+-]*(,[A-Za-z0-9_][\w=:./@%+-]*)*",
         "options are words with commas and no blanks, such as defaults,noatime",
     ),
+    AfterValidator(checks.options),
 ]
 Line = Annotated[
     str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")
@@ -138,12 +109,21 @@ Url = Annotated[
     str,
     matches(r"(https?|file)://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux/debian"),
 ]
+WebUrl = Annotated[
+    str,
+    matches(
+        r"https?://([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:/@%+=-]*)?",
+        "an address such as https://s3.example.org",
+    ),
+    AfterValidator(checks.web),
+]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
 KernelSetting = Annotated[
     str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")
 ]
-Address = Annotated[str, AfterValidator(_address)]
-Subnet = Annotated[str, AfterValidator(_subnet)]
+Address = Annotated[str, AfterValidator(checks.address)]
+ListenAddress = Annotated[Address, AfterValidator(checks.listening)]
+Subnet = Annotated[str, AfterValidator(checks.subnet)]
 BucketName = Annotated[
     str,
     matches(
@@ -164,7 +144,11 @@ ServerSetting = Annotated[
 ]
 Encoding = Annotated[str, matches(r"[A-Z][A-Z0-9_]+", "an encoding such as UTF8")]
 Locale = Annotated[str, matches(r"[A-Za-z][A-Za-z0-9_.@-]*", "a locale such as C.UTF-8")]
-Size = Annotated[str, matches(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB")]
+Size = Annotated[
+    str,
+    BeforeValidator(checks.with_unit),
+    matches(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB"),
+]
 ImageReference = Annotated[
     str,
     matches(

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from converge.validation import Problems
 from roles.agreement import disagreements
@@ -19,15 +19,18 @@ from roles.fields import (
     Address,
     BucketName,
     CodeName,
+    DataUserName,
     Device,
     ImageReference,
     KernelSetting,
     Label,
     Line,
+    ListenAddress,
     LocalFile,
     MinioVariable,
     MountPath,
     Name,
+    NetworkName,
     Options,
     Package,
     PolicyName,
@@ -38,6 +41,7 @@ from roles.fields import (
     Url,
     UserName,
     size_in_bytes,
+    within,
 )
 
 __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
@@ -101,14 +105,14 @@ class Image(Section):
 class DataUser(Section):
     """The system user that owns the data and runs the storage containers."""
 
-    name: Name = "stowage"
+    name: DataUserName = "stowage"
     uid: int = Field(default=9000, ge=100, le=60000)
 
 
 class Network(Section):
     """The private network that joins the compose projects of a host."""
 
-    name: Name = "stowage"
+    name: NetworkName = "stowage"
     subnet: Subnet = "172.30.99.0/24"
 
 
@@ -123,7 +127,7 @@ class Minio(Section):
     nodes: list[Node] = Field(min_length=1)
     root_user: SecretValue
     root_password: SecretValue
-    root_drive_threshold: Size | None = Field(
+    root_drive_threshold: Annotated[Size, within("1GiB", "1PiB")] | None = Field(
         default=None,
         description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives",
     )
@@ -140,7 +144,7 @@ class Tls(Section):
 class Nginx(Section):
     image: Name = "nginx"
     address: Address
-    listen: Address = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
+    listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
     api_port: int = Field(default=9000, ge=1, le=65535)
     console_port: int = Field(default=9001, ge=1, le=65535)
     tls: Tls | None = None
@@ -156,8 +160,8 @@ class Lifecycle(Section):
 
     id: Name
     prefix: Line = ""
-    expire_days: int | None = Field(default=None, ge=1)
-    expire_noncurrent_days: int | None = Field(default=None, ge=1)
+    expire_days: int | None = Field(default=None, ge=1, le=36500)
+    expire_noncurrent_days: int | None = Field(default=None, ge=1, le=36500)
 
     @model_validator(mode="after")
     def _says_something(self) -> Lifecycle:
@@ -172,7 +176,7 @@ class Bucket(Section):
     object_lock: bool = Field(default=False, description="only when the bucket is made; needs versioning")
     retention: Retention | None = Field(default=None, description="default retention; needs object_lock")
     lifecycle: list[Lifecycle] = Field(default=[], description="when it forgets objects")
-    quota: Size | None = None
+    quota: Annotated[Size, within("1MiB", "1000PiB")] | None = None
 
     @model_validator(mode="after")
     def _lock_needs(self) -> Bucket:
@@ -230,8 +234,8 @@ class Settings(Section):
     users: list[User] = Field(default=[], description="IAM users")
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Settings:
-        found = list(disagreements(self))
+    def _agrees_with_itself(self, info: ValidationInfo) -> Settings:
+        found = list(disagreements(self, (info.context or {}).get("ssh_port", 22)))
         if found:
             raise Problems(found)
         return self

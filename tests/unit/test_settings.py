@@ -49,10 +49,52 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     ),
     "MountPath": (
         "/mnt/drive1",
-        ["/", "/etc", "/etc/x", "/usr/local", "/mnt", "/home", "/var/lib/docker/x", "/proc/1", "/mnt/a:b", "/mnt/-a b"],
+        [
+            "/var/lib/stowage",
+            "/var/log/x",
+            "/var/tmp/x",
+            f"/{'a' * 151}",
+            "/",
+            "/etc",
+            "/etc/x",
+            "/usr/local",
+            "/mnt",
+            "/home",
+            "/var/lib/docker/x",
+            "/proc/1",
+            "/mnt/a:b",
+            "/mnt/-a b",
+        ],
     ),
-    "Device": ("/dev/disk/by-id/wwn-0x5:1", ["/mnt/x", "/dev/../etc/passwd", "/dev", "/dev/a b", "/dev/a\n"]),
-    "Options": ("defaults,size=5%", ["", "-o", "a, b", "a,,b", "a b", "a,", "a\n", "$(x)", "a,-b"]),
+    "OwnFolder": (
+        "/var/lib/prometheus/node-exporter",
+        ["/", "/etc", "/etc/x", "/tmp/x", "/usr/local/x", "/var/lib", "/var/log/x", "/proc/x", "/a/../b", "/a\n"],
+    ),
+    "DataUserName": ("stowage", ["root", "daemon", "www-data", "nobody", "docker", "systemd-network", "sudo", "A"]),
+    "NetworkName": ("stowage", ["bridge", "host", "none", "default", "a b"]),
+    "WebUrl": (
+        "https://s3.example.org:9000/a",
+        [
+            "",
+            "file:///etc",
+            "https://",
+            "https:///a",
+            "http://a:0",
+            "http://a:70000",
+            "http://-a",
+            "https://a b",
+            "ftp://a",
+        ],
+    ),
+    "ListenAddress": ("0.0.0.0", ["", "224.0.0.1", "255.255.255.255", "0.0.0.1", "fe80::1", "ff02::1", "example.org"]),
+    "Device": (
+        "/dev/disk/by-id/wwn-0x5:1",
+        ["/mnt/x", "/dev/disk/by-id/ata-x-part1", "/dev/../etc/passwd", "/dev", "/dev/a b", "/dev/a\n"],
+    ),
+    "Options": (
+        "defaults,size=5%",
+        ["", "ro", "defaults,noauto", "bind", "user", "loop", "-o", "a, b", "a,,b", "a b", "a,", "a\n", "$(x)", "a,-b"],
+    ),
     "Line": ("$(x) `y` 'z' \"é\" -a", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "\t"]),
     "LocalFile": ("certs/a b.pem", ["", "-rf", "a\n"]),
     "Url": ("https://example.org/a", ["", "ftp://a", "https://a b", "https://a\ndeb", "-x", "https://$(x)"]),
@@ -73,6 +115,12 @@ KINDS: dict[str, tuple[str, list[str]]] = {
             "10.0.0.0/24\n",
             "10.0.0.0/024",
             "10.0.0.0/255.0.0.0",
+            "8.8.8.0/24",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "224.0.0.0/8",
+            "192.0.0.0/8",
+            "10.0.0.0/31",
         ],
     ),
     "BucketName": (
@@ -114,7 +162,9 @@ def takes(kind: Any, value: object) -> bool:
         found = TypeAdapter(kind, config={"strict": True, "arbitrary_types_allowed": True}).validate_python(value)
     except ValidationError:
         return False
-    assert found == value or kind is fields.Address, "taken literally; an address in its shortest form"
+    assert found == value or kind in (fields.Address, fields.ListenAddress), (
+        "taken literally; an address in its shortest form"
+    )
     return True
 
 
@@ -202,6 +252,7 @@ GOOD: dict[str, Any] = {
     ],
 }
 
+POSTGRES = {"image": "minio", "address": "172.30.99.20", "superuser_password": {"env": "P"}}
 CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["drives", 1, "label"], "drive1", "drives[1].label"),
     (["drives", 1, "path"], "/mnt/drive1", "drives[1].path"),
@@ -221,6 +272,30 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["minio", "environment"], {"MINIO_ROOT_PASSWORD": "x"}, "minio.environment.MINIO_ROOT_PASSWORD"),
     (["roles"], ["base", "base"], "roles[1]"),
     (["docker"], {"source": "docker"}, "docker.source"),
+    (["minio", "nodes", 1, "name"], "nginx", "minio.nodes[1].name"),
+    (["minio", "environment"], {"MINIO_CI_CD": "1"}, "minio.environment.MINIO_CI_CD"),
+    (["minio", "environment"], {"MINIO_VOLUMES": "/a"}, "minio.environment.MINIO_VOLUMES"),
+    (["network"], {"subnet": "172.17.0.0/16"}, "network.subnet"),
+    (["nginx", "api_port"], 22, "nginx.api_port"),
+    (["nginx", "console_port"], 22, "nginx.console_port"),
+    (["nginx", "tls"], {"certificate": "a.pem", "key": "a.pem"}, "nginx.tls.key"),
+    (["docker"], {"daemon": {"Live Restore": True}}, "docker.daemon.Live Restore"),
+    (["docker"], {"daemon": {"max-downloads": float("inf")}}, "docker.daemon.max-downloads"),
+    (["docker"], {"daemon": {"data-root": "/mnt/drive1/docker"}}, "drives[0].path"),
+    (["drives", 1, "path"], "/var/lib/stowage/x", "drives[1].path"),
+    (["base"], {"sysctl": {"vn.swappiness": "10"}}, "base.sysctl.vn.swappiness"),
+    (["base"], {"sysctl": {"vm.swappiness": "1O"}}, "base.sysctl.vm.swappiness"),
+    (["base"], {"sysctl": {"vm.swappiness": "300"}}, "base.sysctl.vm.swappiness"),
+    (["base"], {"sysctl": {"vm.swappiness": "10 20"}}, "base.sysctl.vm.swappiness"),
+    (["base"], {"sysctl": {"net.core.somaxconn": ""}}, "base.sysctl.net.core.somaxconn"),
+    (["base"], {"sysctl": {"net.ipv4.ip_forward": "0"}}, "base.sysctl.net.ipv4.ip_forward"),
+    (["base"], {"sysctl": {"vm.swappiness": "10", "vm/swappiness": "20"}}, "base.sysctl.vm/swappiness"),
+    (["postgres"], {**POSTGRES, "listen": "0.0.0.0", "port": 22}, "postgres.port"),
+    (["postgres"], {**POSTGRES, "data": "/mnt/drive1"}, "postgres.data"),
+    (["postgres"], {**POSTGRES, "data": "/mnt/drive1/drive1"}, "postgres.data"),
+    (["postgres"], {**POSTGRES, "data": "/mnt/drive1/drive1/postgres"}, "postgres.data"),
+    (["postgres"], {**POSTGRES, "data": "/var/lib/stowage/data"}, "postgres.data"),
+    (["postgres"], {**POSTGRES, "superuser": "pg_me"}, "postgres.superuser"),
     (["policies"], [{"name": "a", "statements": [{}]}, {"name": "a", "statements": [{}]}], "policies[1].name"),
     (
         ["buckets"],

@@ -1,0 +1,125 @@
+"""What a value must be besides its letters: an address, a folder that is free, a name that nobody has."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Any
+
+SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/lost+found", "/proc", "/root", "/run"),
+    *("/sbin", "/snap", "/sys", "/tmp", "/usr", "/var/backups", "/var/cache", "/var/lock", "/var/log", "/var/mail"),
+    *("/var/run", "/var/spool", "/var/tmp", "/var/lib/apt", "/var/lib/containerd", "/var/lib/dbus", "/var/lib/docker"),
+    *("/var/lib/dpkg", "/var/lib/private", "/var/lib/snapd", "/var/lib/sudo", "/var/lib/systemd"),
+)
+BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/lib/stowage", "/var/local", "/var/www")
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+TAKEN_USERS = re.compile(
+    r"root|daemon|bin|sys|sync|games|man|lp|mail|news|uucp|proxy|www-data|backup|list|irc|gnats|nobody|nogroup|"
+    r"messagebus|sshd|systemd-.*|adm|tty|disk|sudo|shadow|staff|users|docker"
+)
+UNFIT_OPTIONS = {
+    "ro": "nothing could be written",
+    "noauto": "it would not be mounted at boot",
+    "bind": "a drive is mounted by its label",
+    "rbind": "a drive is mounted by its label",
+    "remount": "a drive is mounted by its label",
+    "move": "a drive is mounted by its label",
+    "loop": "a drive is a disk, not a file",
+    "user": "everybody could unmount it",
+    "users": "everybody could unmount it",
+    "norecovery": "nothing could be written",
+}
+
+
+def address(value: str) -> str:
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("an IP address such as 172.30.99.11") from None
+    if getattr(address, "scope_id", None):
+        raise ValueError("an IP address without a zone")
+    return str(address)
+
+
+def subnet(value: str) -> str:
+    try:
+        subnet = ipaddress.IPv4Network(value)
+    except ValueError as error:
+        why = "its host bits must be zero" if "host bits" in str(error) else "an IPv4 network such as 172.30.99.0/24"
+        raise ValueError(why) from None
+    if not 8 <= subnet.prefixlen <= 29:
+        raise ValueError("a network from /8 to /29")
+    if str(subnet) != value:
+        raise ValueError(f"write it as {subnet}")
+    if not any(subnet.subnet_of(ipaddress.IPv4Network(one)) for one in PRIVATE):
+        raise ValueError(f"a private network: within {', '.join(PRIVATE)}")
+    return value
+
+
+def listening(value: str) -> str:
+    address = ipaddress.ip_address(value)
+    unfit = address.is_multicast or address.is_link_local or value == "255.255.255.255"
+    if unfit or (address.version == 4 and value.startswith("0.") and value != "0.0.0.0"):
+        raise ValueError("an address of the host, such as 127.0.0.1; 0.0.0.0 is all of them")
+    return value
+
+
+def options(value: str) -> str:
+    for option in value.split(","):
+        if why := UNFIT_OPTIONS.get(option):
+            raise ValueError(f"with {option} {why}")
+    return value
+
+
+def whole_disk(value: str) -> str:
+    if re.search(r"-part\d+$", value):
+        raise ValueError("this is a partition: name the whole disk, without -part")
+    return value
+
+
+def free_user(value: str) -> str:
+    if TAKEN_USERS.fullmatch(value):
+        raise ValueError(f"{value} is a user or group of the system: the data needs one of its own, such as stowage")
+    return value
+
+
+def free_network(value: str) -> str:
+    if value in ("bridge", "host", "none", "default", "ingress"):
+        raise ValueError(f"{value} is a network of Docker's own")
+    return value
+
+
+def web(value: str) -> str:
+    if (port := re.match(r"https?://[^/]*:([0-9]+)", value)) and not 0 < int(port[1]) < 65536:
+        raise ValueError("a port is a number from 1 to 65535")
+    return value
+
+
+def with_unit(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(f"a size with its unit, such as {value}GiB")
+    return value
+
+
+def no_dots(value: str) -> str:
+    if any(part in (".", "..", "") for part in value.split("/")[1:]):
+        raise ValueError("a path without . or .. or // in it")
+    return value
+
+
+def mountable(value: str) -> str:
+    if value in BUSY or any(value == one or value.startswith(f"{one}/") for one in SYSTEM):
+        raise ValueError("the system lives there: take a folder beneath /mnt or /srv, or one of its own")
+    return value
+
+
+def known(name: str, names: Iterable[str]) -> str:
+    """A name that is none, with the nearest that is, or all of them."""
+    names = list(names)
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    if near:
+        return f"{name}; {near[0]} is near"
+    return f"{name}; it has {', '.join(names) or 'nothing'}"

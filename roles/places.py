@@ -1,0 +1,81 @@
+"""Folders and ports of the host: nothing of ours lies in what belongs to another, and no two want one port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+
+STAGING = "/var/lib/stowage/staging"
+DOCKERS = "/var/lib/docker"
+
+
+def folders(settings: Any) -> Found:
+    """Folders that are one another, or lie in one another, where that destroys or hides something."""
+    drives: list[tuple[Path, str]] = [(("drives", at, "path"), drive.path) for at, drive in enumerate(settings.drives)]
+    data = [(f"{drive.path}/{drive.label}", drive.label) for drive in settings.drives]
+    docker = str(settings.docker.daemon.get("data-root") or DOCKERS)
+    ours = list(_ours(settings))
+    for path, folder in drives:
+        if _meet(folder, docker):
+            yield path, f"Docker keeps its own data in {docker}"
+        if _within(folder, "/var/lib/stowage"):
+            yield path, "Stowage keeps its records in /var/lib/stowage, which must be there without any drive"
+    for at, (path, folder) in enumerate(ours):
+        if _meet(folder, docker):
+            yield path, f"Docker keeps its own data in {docker}"
+        if _within(folder, "/var/lib/stowage") and not _within(folder, STAGING):
+            yield path, f"Stowage keeps its records in /var/lib/stowage; beneath it only {STAGING} is free"
+        for _, drive in drives:
+            if _within(drive, folder):
+                yield path, f"the drive {drive} lies in it"
+        for inside, label in data:
+            if _meet(folder, inside):
+                yield path, f"MinIO keeps the objects of {label} in {inside}"
+        for other, beside in ours[:at]:
+            if _meet(folder, beside):
+                yield path, f"{'it is' if folder == beside else 'it meets'} the folder of {_dotted(other)}, {beside}"
+
+
+def _ours(settings: Any) -> Iterator[tuple[Path, str]]:
+    """The folders that the inventory names for something to be written to."""
+    if settings.postgres:
+        yield ("postgres", "data"), settings.postgres.data
+    if settings.backup:
+        yield ("backup", "staging"), settings.backup.staging
+        if settings.backup.textfile:
+            yield ("backup", "textfile"), settings.backup.textfile
+        for at, target in enumerate(settings.backup.targets):
+            if target.kind == "path":
+                yield ("backup", "targets", at, "path"), target.path
+
+
+def _within(folder: str, other: str) -> bool:
+    return folder == other or folder.startswith(f"{other}/")
+
+
+def _meet(one: str, other: str) -> bool:
+    return _within(one, other) or _within(other, one)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def ports(settings: Any, ssh_port: int) -> Found:
+    """Ports of the host that SSH has: a service there would not start, or nobody would get in any more."""
+    wanted: list[tuple[Path, int]] = []
+    if settings.nginx:
+        wanted += [(("nginx", name), getattr(settings.nginx, name)) for name in ("api_port", "console_port")]
+    if settings.postgres and settings.postgres.listen:
+        wanted.append((("postgres", "port"), settings.postgres.port))
+    for path, port in wanted:
+        if port in (22, ssh_port):
+            which = "" if port == 22 else " (ansible_port)"
+            yield path, f"the host's SSH server listens there{which}: take another, such as {_free(path)}"
+
+
+def _free(path: Path) -> int:
+    return {"api_port": 9000, "console_port": 9001}.get(str(path[-1]), 5432)
