@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from converge.probe import BEGUN
 from converge.resource import Action, Chain, Reading, Resource, State, Unknown
 from converge.role import Role
 
@@ -91,11 +92,18 @@ def compare(one: Wanted, reading: Reading, memory: dict[str, str]) -> Change:
     if _same(reading, after):
         return Change(one.role, resource, reading, Action.NONE)
     refusal = resource.refusal(reading)
+    if reading is None and _was_made(memory.get(resource.address, "")):
+        refusal = refusal or resource.lost()
     if refusal:
         return Change(one.role, resource, reading, Action.REFUSED, why=refusal.why, hint=refusal.hint)
     action = Action.REMOVE if after is None else Action.CREATE if reading is None else Action.UPDATE
     drift = memory.get(resource.address, "").endswith(f" {resource.remembered()}")
     return Change(one.role, resource, reading, action, drift=drift, disrupts=resource.disrupts(reading))
+
+
+def _was_made(told: str) -> bool:
+    """Whether a deploy made it, or saw it as it should be: more than that it was begun."""
+    return bool(told) and not told.endswith(f" {BEGUN}")
 
 
 def _same(before: State | None, after: State | None) -> bool:

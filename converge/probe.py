@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from converge.resource import Reading, Resource, Unknown
+from converge.shell import sh
 
 MEMORY = "/var/lib/stowage/applied"
 """A line for each resource that a deploy made: its role, a hash of what it was made to be, its address."""
 BEGUN = "begun"
 """Stands for the hash while the resource is being made."""
+
 Questions = dict[Callable[[Sequence[str]], str], list[str]]
 """What kinds ask together, with the names that it is about."""
+
+
+def forgetting(address: str) -> str:
+    """The command, on the host, after which a thing that is gone may be made anew: the host forgets that it was there."""
+    line = address.replace(".", "[.]")
+    return sh("sed -i {} {}", f"\\| {line}$|d", MEMORY)
 
 
 def kinds(resources: Sequence[Resource]) -> dict[type[Resource], list[Resource]]:

@@ -49,7 +49,7 @@ def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = Fal
                 symbol = paint(Action.WAITING.value, COLOURS[Action.WAITING], colour)
                 lines.append(f"    {symbol} {few(many)}  each {waits_for}")
             else:
-                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour))
+                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour, full))
     return [*lines, f"  {counts(of)}"]
 
 
@@ -82,7 +82,7 @@ def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
     )
 
 
-def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
+def _change(host: str, change: Change, diffs: bool, colour: bool, full: bool = False) -> list[str]:
     symbol = paint(change.action.value, COLOURS.get(change.action, "0"), colour)
     notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
     if change.why:
@@ -95,6 +95,8 @@ def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
     lines.extend(f"        {paint(warning, COLOURS[Action.UPDATE], colour)}" for warning in warnings)
     if diffs and change.action is Action.UPDATE:
         lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
+    if full and change.before is not None:
+        lines.extend(f"        left alone: {line}" for line in change.resource.left_alone(change.before))
     if change.hint:
         lines.append(f"        try: {for_host(change.hint, host)}")
     return lines

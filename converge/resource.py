@@ -132,6 +132,14 @@ class Resource:
         """Why a difference must not be put right by us, if so."""
         return None
 
+    def lost(self) -> Refusal | None:
+        """Why it must not be made anew by us where a deploy made it and it is gone: for what holds data."""
+        return None
+
+    def left_alone(self, before: State) -> list[str]:
+        """What stands beside it on the host, is nobody's fault, and is told by `--full`: as lines for a person."""
+        return []
+
     def fix(self, before: State | None) -> list[Step]:
         """The steps from `before` to `desired()`."""
         raise NotImplementedError

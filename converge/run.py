@@ -369,6 +369,8 @@ def _memory(run: Run, ends: bool) -> dict[str, str]:
     kept = {one.address: f"{one.role} {probe.BEGUN}" for one in begun} | run.memory
     as_they_should_be = [one for one in run.plan.changes if one.action is Action.NONE]
     finished = [one for one in as_they_should_be if kept.get(one.address, "").endswith(f" {probe.BEGUN}")]
+    # What holds data is remembered as well where it was there already: once it is gone, it must not be made anew, empty.
+    finished += [one for one in as_they_should_be if one.address not in kept and one.resource.lost()]
     kept |= {one.address: f"{one.role} {one.resource.remembered()}" for one in [*finished, *run.done]}
     gone = {one.address for one in [*as_they_should_be, *run.done] if one.resource.desired() is None}
     return {address: told for address, told in kept.items() if address not in gone}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from converge.probe import forgetting
 from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
 from roles.account_kinds import accounts
 from roles.minio_api import Api, admin, administrator, unzipped
@@ -72,6 +73,12 @@ class Bucket(Resource):
             ]
 
         return reading(api, link, read, len(wanted))
+
+    def lost(self) -> Refusal:
+        return Refusal(
+            "this host had it, and now there is none of that name: what it held is gone with it",
+            f"copy it back from where you have it; or, to begin with an empty one, on the host: {forgetting(self.address)}",
+        )
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["object_lock"].split(" ")[0] != self.desired()["object_lock"]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from converge.probe import forgetting
 from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import Shares
 from converge.secret import Secret
@@ -118,6 +119,13 @@ class Database(Resource):
     def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
         told = heard(shared, CLUSTER)
         return [_database(told.databases.get(one.database)) if isinstance(told, Told) else told for one in wanted]
+
+    def lost(self) -> Refusal:
+        return Refusal(
+            "this host had it, with its data, and now there is none of that name: was it dropped, or renamed?",
+            f"inv restore latest --database {self.database}; or, to begin with an empty one, on the host: "
+            f"{forgetting(self.address)}",
+        )
 
     def refusal(self, before: State | None) -> Refusal | None:
         for key in ("encoding", "locale"):

@@ -98,7 +98,6 @@ sql postgres 'GRANT CONNECT ON DATABASE geo TO PUBLIC'"""
 ACCESS = "/etc/stowage/postgres/conf/pg_hba.conf"
 DRIFT = [
     (WITHIN, {"pg-user:geo", "pg-user:mlflow", "pg-extension:geo/pgrouting", "pg-database:mlflow", "pg-database:geo"}),
-    ("sql postgres 'DROP DATABASE mlflow'", {"pg-database:mlflow"}),
     (f"echo 'host all all all trust' >>{ACCESS}", {f"file:{ACCESS}", "loaded:postgres"}),
     ("sed -i s/256/64/ /etc/stowage/postgres/compose.yaml", {"project:postgres", "pg-answers:postgres"}),
     ("chmod 0755 /srv/stowage/postgres", {"directory:/srv/stowage/postgres"}),
@@ -116,6 +115,17 @@ def test_drift_is_found_by_check_and_put_right_by_deploy(there: Clone, harm: str
     there.inv("deploy", "--yes")
     assert there.changes(code=0) == {}
     assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+
+
+def test_a_database_that_was_dropped_is_made_anew_only_when_somebody_says_so(there: Clone) -> None:
+    as_root(there, "DROP DATABASE mlflow")
+    screen = there.inv("deploy", "--yes", code=3)
+    assert "! pg-database:mlflow  this host had it" in screen
+    assert "inv restore latest --database mlflow --host lab; or" in screen
+    assert "mlflow" not in as_root(there, "SELECT datname FROM pg_database").split()
+    there.on_host(screen.split("on the host: ")[1].splitlines()[0])
+    assert "+ pg-database:mlflow" in there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
 
 
 def test_what_was_changed_while_it_was_stopped_is_found_once_it_runs(there: Clone) -> None:

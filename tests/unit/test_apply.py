@@ -21,7 +21,7 @@ from converge import run as runs
 from converge.apply import carry_out, parts
 from converge.errors import UNREACHABLE, Trouble
 from converge.plan import Change
-from converge.resource import Action, Call, Send, Shell, in_order
+from converge.resource import Action, Call, Refusal, Send, Shell, in_order
 from converge.resources.file import File
 from converge.role import Role
 from converge.run import Run
@@ -326,6 +326,18 @@ def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, 
     (tmp_path / "a b").write_text("changed by hand")
     assert [one.drift for one in run_of(wanted).plan.changes] == [True]
     assert [one.drift for one in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
+
+
+def test_what_holds_data_is_remembered_also_where_it_was_there_already(machine, run_of, tmp_path):
+    path = tmp_path / "kept"
+    path.write_text("new")
+    path.chmod(0o644)
+    kind = type("Kept", (File,), {"kind": "kept", "lost": lambda self: Refusal("it is gone")})
+    kept, plain = kind(str(path), "new", mine(path).owner, mine(path).group), mine(tmp_path / "new")
+    assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.NONE, Action.CREATE]
+    runs.apply(run_of(kept, plain), quiet, agreed)
+    (tmp_path / "kept").unlink()
+    assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.REFUSED, Action.NONE]
 
 
 def test_who_leaves_a_run_does_not_wait_for_its_end(machine, run_of, tmp_path):

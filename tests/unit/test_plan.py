@@ -10,7 +10,8 @@ from converge import plan as planning
 from converge import run as runs
 from converge.errors import Trouble
 from converge.gone import no_longer_wanted
-from converge.resource import Action, Unknown, in_order
+from converge.probe import forgetting
+from converge.resource import Action, Refusal, Unknown, in_order
 from converge.role import Role, role
 
 OLD, NEW = {"word": "old"}, {"word": "new"}
@@ -310,3 +311,36 @@ def test_a_role_may_know_how_to_take_away_kinds_of_its_own(gone, thing):
 
 def test_what_is_taken_away_is_absent_when_it_is_planned_again(thing):
     assert made([role_of("nginx", thing("a", None))], {"a": None}).in_sync
+
+
+@pytest.fixture
+def kept(thing):
+    """A kind that holds data: what is gone must not be made anew."""
+    return type("Kept", (thing,), {"lost": lambda self: Refusal("it is gone", "bring it back")})
+
+
+@pytest.mark.parametrize(
+    ("memory", "reading", "symbol"),
+    [
+        ({}, None, "+"),
+        ({"thing:a": "r begun"}, None, "+"),
+        ({"thing:a": "r 0123"}, None, "!"),
+        ({"thing:b": "r 0123"}, None, "+"),
+        ({"thing:a": "r 0123"}, OLD, "~"),
+        ({"thing:a": "r 0123"}, NEW, " "),
+    ],
+)
+def test_what_held_data_and_is_gone_is_not_made_anew_without_a_word(kept, memory, reading, symbol):
+    assert symbols(made([role_of("r", kept("a"))], {"a": reading}, memory)) == {"a": symbol}
+
+
+def test_what_holds_no_data_and_is_gone_is_made_again(thing):
+    assert symbols(made([role_of("r", thing("a"))], {"a": None}, {"thing:a": "r 0123"})) == {"a": "+"}
+
+
+def test_the_host_forgets_one_thing_and_no_other(machine):
+    (machine.folder / "stowage").mkdir()
+    applied = machine.folder / "stowage/applied"
+    applied.write_text("r 01 pg-database:a.b\nr 01 pg-database:axb\nr 01 pg-database:a.bc\n")
+    assert machine.run(forgetting("pg-database:a.b"))[0] == 0
+    assert applied.read_text() == "r 01 pg-database:axb\nr 01 pg-database:a.bc\n"

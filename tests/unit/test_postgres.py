@@ -136,11 +136,11 @@ def test_it_has_a_unit_of_its_own(storage_host):
 # The plan.
 
 
-def plan_of(host, readings: dict):
+def plan_of(host, readings: dict, memory: dict | None = None):
     """The plan of the whole host of which this was read; what is not named is as it should be."""
     run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
     well = {one.resource.address: one.resource.desired() for one in run.wants}
-    return planning.make("prod", run.roles, run.wants, well | readings, {})
+    return planning.make("prod", run.roles, run.wants, well | readings, memory or {})
 
 
 def test_a_server_that_is_down_is_started_and_then_read(storage_host):
@@ -465,6 +465,17 @@ def test_a_database_is_made_with_what_can_only_be_chosen_then():
     text = sql(Database(SERVER, "geo", "geo", locale="C.UTF-8"))
     assert "CREATE DATABASE \"geo\" OWNER \"geo\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8';" in text
     assert 'REVOKE ALL ON DATABASE "geo" FROM PUBLIC;' in text
+
+
+def test_a_database_that_was_dropped_is_not_made_again_empty_without_a_word(storage_host):
+    host = storage_host()
+    plan = plan_of(host, {"pg-database:geo": None}, {"pg-database:geo": "databases 0123"})
+    (change,) = (one for one in plan.changes if one.address == "pg-database:geo")
+    assert change.action is Action.REFUSED
+    assert "was it dropped, or renamed?" in change.why
+    assert "inv restore latest --database geo" in change.hint
+    assert "sed -i '\\| pg-database:geo$|d' /var/lib/stowage/applied" in change.hint
+    assert {one.address for one in plan.held} >= {"pg-database:geo"}
 
 
 def test_an_owner_and_who_may_connect_are_put_right():
