@@ -91,16 +91,24 @@ def _listed(host: Any, found: dict[str, Any]) -> None:
     if not found["sets"] and not found["dead"]:
         print(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
     for one in found["sets"]:
-        marks = [f"{name} {state}" if state != "whole" else name for name, state in one["targets"].items()]
+        marks = [_mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()]
         notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
         notes += ["pinned"] if one["pinned"] else []
-        notes += [f"checked {age(one['verified'])} ago"] if one["verified"] else []
         print(
             f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
     for name, why in found["dead"].items() if found["sets"] else ():
         print(f"{host.name}  the target {name} does not answer: {why}")
+
+
+def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
+    """A target in the line of a set: whether it has it whole, and how its newest check there ended."""
+    marks = [] if state == "whole" else [state]
+    if check:
+        what = "drilled" if check["drill"] else "checked"
+        marks.append(f"{what} {age(check['at'])} ago" if check["passed"] else f"CHECK FAILED {age(check['at'])} ago")
+    return f"{name} ({', '.join(marks)})" if marks else name
 
 
 def show(host: Any, id: str, source: str, as_json: bool) -> None:

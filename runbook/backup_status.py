@@ -26,6 +26,8 @@ class Backups:
     next: str = ""
     restored: dict[str, float] = field(default_factory=dict)
     """The last restore that ended well: how long ago, and how long it took."""
+    checked: dict[str, Any] = field(default_factory=dict)
+    """The last check of a set: which, how long ago, its exit code, whether it was a drill."""
     unfinished: list[str] = field(default_factory=list)
     """What restores that were cut off may have left, in words."""
     single_copy: bool = False
@@ -84,6 +86,7 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
         what=end.get("what", ""),
         dead=end.get("dead") or {},
         restored=_restored(last.get("restored"), now),
+        checked=_checked(last.get("checked"), now),
         unfinished=[] if active else _unfinished(told.get("record", [])),
         next=told.get("next", [""])[0],
         single_copy=all(one.kind == "stack" for one in settings.targets),
@@ -130,6 +133,10 @@ def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:
     return {"age": now - told["at"], "seconds": told["seconds"]} if told else {}
 
 
+def _checked(told: dict[str, Any] | None, now: float) -> dict[str, Any]:
+    return {"age": now - told["at"], **{key: told[key] for key in ("code", "drill", "set")}} if told else {}
+
+
 def _age(told: dict[str, Any] | None, now: float) -> float | None:
     return now - float(told["at"]) if told else None
 
@@ -142,6 +149,10 @@ def lines(found: Backups) -> Iterator[str]:
     yield from (f"  restore    {one}" for one in found.unfinished)
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
+    if found.checked:
+        how = "FAILED" if found.checked["code"] else "passed"
+        what = "drill" if found.checked["drill"] else "check"
+        yield f"  backup     the last {what}, of {found.checked['set']}, {how} {spoken(found.checked['age'])} ago"
     if found.restored:
         yield f"  backup     the last restore took {spoken(found.restored['seconds'])}, {spoken(found.restored['age'])} ago"
     if found.next:
@@ -154,7 +165,9 @@ def advice(found: Backups, host: str) -> Iterator[str]:
     if found.code not in (None, 0):
         what, run = f", {found.what}" if found.what else "", f" --run {found.run}" if found.run else ""
         yield f"the last backup ended with {found.code}{what}: inv backup.attach{run} --host {host}"
-    elif found.stale:
+    if found.checked.get("code"):
+        yield f"the last check of a set failed: inv backup.list --host {host} shows which sets have passed one"
+    if found.code in (None, 0) and found.stale:
         yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"
 
 

@@ -26,6 +26,11 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     if job.request["do"] == "restore" and code == OK:
         took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
         _write(STATE / "last.json", json.dumps({**before, "restored": took}))
+    if job.request["do"] == "verify":
+        checked = {"run": job.run, "at": time.time(), "code": code, "drill": bool(job.request.get("drill")), **more}
+        found = {**before, "checked": checked | {"set": job.request["set"]}}
+        _write(STATE / "last.json", json.dumps(found))
+        _write_metrics(job, found)
     if job.request["do"] != "backup":
         return
     now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, **more}
@@ -36,9 +41,13 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
         for component in only or job.config["components"]:
             found[f"published_{component}"] = now
     _write(STATE / "last.json", json.dumps(found))
-    if job.config["textfile"]:
-        _write(Path(job.config["textfile"]) / "stowage_backup.prom", _metrics(job, found), 0o644)
+    _write_metrics(job, found)
     ping(job, "" if code in PUBLISHED else "/fail")
+
+
+def _write_metrics(job: Job, found: dict[str, Any]) -> None:
+    if job.config["textfile"] and "last" in found:
+        _write(Path(job.config["textfile"]) / "stowage_backup.prom", _metrics(job, found), 0o644)
 
 
 def last() -> dict[str, Any]:
@@ -73,6 +82,15 @@ def _metrics(job: Job, found: dict[str, Any]) -> str:
     for one in job.config["targets"]:
         up = int(one["name"] not in found["last"]["dead"] and found["last"]["code"] in PUBLISHED)
         lines.append(f'stowage_backup_target_up{{{stack},target="{one["name"]}"}} {up}')
+    if checked := found.get("checked"):
+        lines += [
+            "# HELP stowage_backup_last_check_exit_code Exit code of the last check of a set; 0 is well.",
+            "# TYPE stowage_backup_last_check_exit_code gauge",
+            f"stowage_backup_last_check_exit_code{{{stack}}} {checked['code']}",
+            "# HELP stowage_backup_last_check_timestamp_seconds When a set was last checked.",
+            "# TYPE stowage_backup_last_check_timestamp_seconds gauge",
+            f"stowage_backup_last_check_timestamp_seconds{{{stack}}} {checked['at']:.0f}",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -32,7 +32,8 @@ def _list(job: Job) -> dict[str, Any]:
                 row = found.setdefault(one.id, _row(one))
                 row["targets"][target.name] = one.reason or "whole"
                 row["pinned"] = row["pinned"] or one.pinned
-                row["verified"] = max(filter(None, (row["verified"], one.verified)), default=None)
+                if one.check:
+                    row["checks"][target.name] = one.check.told()
         except Failed as error:
             dead[target.name] = f"{error.what} {error.why}".strip()
     return {"sets": sorted(found.values(), key=lambda one: str(one["id"]), reverse=True), "dead": dead}
@@ -48,7 +49,7 @@ def _row(one: sets.Summary) -> dict[str, Any]:
         "only": list(manifest.only) if manifest else [],
         "databases": sorted(manifest.databases) if manifest else [],
         "pinned": one.pinned,
-        "verified": one.verified,
+        "checks": {},
         "targets": {},
     }
 

@@ -122,16 +122,16 @@ def find(job: Job) -> Found:
         found = sets.latest(there) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         if found and found.valid and found.manifest:
             newest[target.name] = found
-            if wanted != "latest":
-                break
             continue
         said.append(f"{target.name}: {found.reason + ', ' + found.why if found else 'it is not there'}")
     if not newest:
         raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(dead + said), "inv backup.list")
-    # A target that was away for a night has a latest of its own, which is an older one.
-    name = max(newest, key=lambda one: newest[one].created)
+    # A target that was away for a night has a latest of its own, which is an older one. Of equals, the first.
+    name = max(newest, key=lambda one: sets.preference(newest[one]))
     chosen = newest[name]
     assert chosen.manifest
+    if chosen.check and chosen.doubtful:
+        dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
     return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
 
 

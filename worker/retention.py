@@ -110,8 +110,10 @@ def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
 
 def _kept(group: Sequence[Summary], now: datetime, age: timedelta, at_least: int) -> Iterable[tuple[Summary, str]]:
     young = [one for one in group if now - one.created < age]
-    old = group[len(young) :]
     yield from ((one, f"younger than {age.days} days") for one in young)
+    # One that failed its check is no reason for another to go.
+    group = [one for one in group if not one.doubtful] or group
+    old = [one for one in group if one not in young]
     # What is as old as was asked for must exist, or the days before the oldest young one could not be gone back to.
     yield from ((one, f"the newest that is {age.days} days old") for one in old[:1])
     yield from ((one, f"one of the newest {at_least}") for one in group[:at_least])

@@ -18,6 +18,7 @@ from worker.seals import DAMAGED, Unfit, seal, unseal
 from worker.targets import Entry, Exists, Missing, Target
 
 __all__ = [
+    "Check",
     "Manifest",
     "Part",
     "PartReader",
@@ -32,6 +33,7 @@ __all__ = [
     "latest",
     "list_sets",
     "new_id",
+    "preference",
     "publish",
     "reader",
     "seal",
@@ -48,6 +50,19 @@ READERS = 8
 
 
 @dataclass(frozen=True)
+class Check:
+    """What the newest check of a set found, on this target."""
+
+    at: datetime
+    passed: bool
+    drill: bool = False
+    why: str = ""
+
+    def told(self) -> dict[str, Any]:
+        return {"at": self.at.isoformat(), "passed": self.passed, "drill": self.drill, "why": self.why}
+
+
+@dataclass(frozen=True)
 class Summary:
     """One set as it lies on a target. With a `reason` it is none to restore from, and `why` says more."""
 
@@ -56,12 +71,22 @@ class Summary:
     manifest: Manifest | None = None
     reason: str = ""
     why: str = ""
-    verified: datetime | None = None
+    check: Check | None = None
     pinned: bool = False
 
     @property
     def valid(self) -> bool:
         return not self.reason
+
+    @property
+    def verified(self) -> bool:
+        """Whether its newest check passed."""
+        return self.check is not None and self.check.passed
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its newest check failed: it counts for nothing where another set can be had."""
+        return self.check is not None and not self.check.passed
 
     @property
     def complete(self) -> bool:
@@ -120,8 +145,16 @@ def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
 
 
 def latest(summaries: Iterable[Summary]) -> Summary | None:
-    """The newest complete set by the time that stands in its manifest: what a target says of times is not signed."""
-    return max((one for one in summaries if one.complete), key=lambda one: (one.created, one.id), default=None)
+    """The newest complete set by the time that stands in its manifest: what a target says of times is not signed.
+
+    One that failed its newest check is it only where there is no other.
+    """
+    return max((one for one in summaries if one.complete), key=preference, default=None)
+
+
+def preference(one: Summary) -> tuple[bool, datetime, str]:
+    """Which of several sets to take: the greatest."""
+    return not one.doubtful, one.created, one.id
 
 
 def add_verified(target: Target, stack: str, id: str, keys: Keys, at: datetime, passed: bool, **more: Any) -> None:
@@ -179,7 +212,7 @@ def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Ent
     try:
         manifest = Manifest.parse(target.get(f"{where}/{MANIFEST}"), keys, id, stack)
         lacking = [one.name for one in manifest.parts if sizes.get(f"{where}/{one.name}") != one.bytes]
-        verified = _verified(target, stack, keys, id, entries)
+        check = _check(target, stack, keys, id, entries)
     except Unfit as error:
         return Summary(id, entries, None, error.reason, f"{error.what}: {error.why}", pinned=pinned)
     except Missing:
@@ -188,18 +221,26 @@ def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Ent
         return Summary(id, entries, manifest, UNREADABLE, str(error), pinned=pinned)
     if lacking:
         why = f"{len(lacking)} of {len(manifest.parts)} parts are missing or cut, the first is {lacking[0]}"
-        return Summary(id, entries, manifest, DAMAGED, why, verified, pinned)
-    return Summary(id, entries, manifest, "", "", verified, pinned)
+        return Summary(id, entries, manifest, DAMAGED, why, check, pinned)
+    return Summary(id, entries, manifest, "", "", check, pinned)
 
 
-def _verified(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[Entry]) -> datetime | None:
-    """When the set last passed a check; a record that is not ours says nothing."""
-    start = f"{folder(stack, id)}/{VERIFIED}"
+def _check(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[Entry]) -> Check | None:
+    """The newest check of the set; a record that is not ours says nothing.
+
+    Where that only read bytes and passed, a drill before it that failed still counts: bytes that are right may not restore.
+    """
+    start, newest = f"{folder(stack, id)}/{VERIFIED}", None
     for key in sorted((one.key for one in entries if one.key.startswith(start)), reverse=True):
         try:
             told = unseal(keys, "verify", target.get(key))
         except (Unfit, Missing):
             continue
-        if told.get("passed") is True and told.get("id") == id and told.get("stack") == stack:
-            return datetime.fromisoformat(str(told["at"]))
-    return None
+        if told.get("id") != id or told.get("stack") != stack:
+            continue
+        at = datetime.fromisoformat(str(told["at"]))
+        check = Check(at, told.get("passed") is True, bool(told.get("drill")), str(told.get("why", "")))
+        newest = newest or check
+        if check.drill or not newest.passed:
+            return newest if newest.drill or not newest.passed or check.passed else check
+    return newest

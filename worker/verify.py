@@ -43,7 +43,7 @@ def run(job: Job) -> int:
             wrong.append(f"{manifest.id} on {name}: {failure}")
         took = round(time.monotonic() - begun, 1)
         with job.journal.step("record"):
-            more = {"drill": drills, "seconds": took}
+            more = {"drill": drills, "seconds": took, "why": failure}
             sets.add_verified(
                 job.targets[name], manifest.stack, manifest.id, job.keys, datetime.now(UTC), not failure, **more
             )
@@ -55,7 +55,10 @@ def run(job: Job) -> int:
     containers.remove(job.run)
     if wrong:
         raise Failed(
-            VERIFY_FAILED, "a set is not what it should be", "\n".join(wrong), "inv backup, then look at the target"
+            VERIFY_FAILED,
+            "a set is not what it should be",
+            "\n".join(wrong),
+            "inv backup.list, which shows on which target another set, or this one, has passed its check",
         )
     return OK
 

@@ -152,6 +152,7 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
     last = {"last": {"code": 0, "dead": {}}, "published_postgres": at, "published_config": at}
+    last |= {"checked": more.pop("checked")} if "checked" in more else {}
     line = json.dumps({"event": "end", "code": code, "dead": {}, **more}) if end is None else end
     lines = [f"last {json.dumps(last)}", "next Sun 2026-11-22 02:00:00 UTC", f"now {now}", f"run {RUN} backup {line}"]
     return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(one)}" for one in records)]
@@ -198,8 +199,31 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
             "inv backup.settle --host prod",
         ),
         (told(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
+        (
+            told(checked={"at": 1_800_000_000 - HOUR, "code": 0, "drill": True, "set": RUN}),
+            f"the last drill, of {RUN}, passed 1 h 0 m ago",
+            "",
+        ),
+        (
+            told(checked={"at": 1_800_000_000 - HOUR, "code": 30, "drill": False, "set": RUN}),
+            f"the last check, of {RUN}, FAILED 1 h 0 m ago",
+            "the last check of a set failed: inv backup.list --host prod",
+        ),
     ],
-    ids=["fresh", "stale", "none", "lacks a copy", "failed", "power cut", "killed", "swap cut", "load cut", "restored"],
+    ids=[
+        "fresh",
+        "stale",
+        "none",
+        "lacks a copy",
+        "failed",
+        "power cut",
+        "killed",
+        "swap cut",
+        "load cut",
+        "restored",
+        "drilled",
+        "check failed",
+    ],
 )
 def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, advice) -> None:
     found = backup_status.read(HOST, lines)
@@ -266,6 +290,37 @@ def test_what_a_backup_that_was_killed_had_published_is_asked_of_its_targets(mon
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [{"id": RUN, "targets": targets}], "dead": {}})
     end = runs.told_by_targets(HOST, RUN, runs.cut("dump"))
     assert (end["code"], end.get("untouched", "")) == (code, untouched)
+
+
+LISTED = {
+    "id": RUN,
+    "created": "2026-11-21T02:00:00+00:00",
+    "bytes": 5,
+    "only": [],
+    "pinned": False,
+    "targets": {"own": "whole", "usb": "whole"},
+    "checks": {"usb": {"at": "2026-11-21T03:00:00+00:00", "passed": False, "drill": True, "why": "a row is missing"}},
+}
+
+
+def test_a_listing_tells_the_check_of_each_target_for_itself(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [LISTED], "dead": {}})
+    backup.listing(HOST, "", False)
+    assert re.search(r"on own, usb \(CHECK FAILED .* ago\)$", capsys.readouterr().out.strip())
+
+
+def test_targets_that_are_all_away_are_no_empty_list(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [], "dead": {"usb": "unmounted"}})
+    with pytest.raises(Trouble, match="no set can be listed") as caught:
+        backup.listing(HOST, "", False)
+    assert "usb does not answer: unmounted" in caught.value.why
+    assert "there is no set yet" not in capsys.readouterr().out
+
+
+def test_a_stop_with_nothing_under_way_says_so(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(runs, "_runs", lambda host: ("", RUN))
+    backup.stop(HOST, yes=True)
+    assert "no backup or restore is under way" in capsys.readouterr().out
 
 
 def test_an_age_has_two_units() -> None:

@@ -85,6 +85,32 @@ def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_sai
         assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
 
 
+def failed(job: Job, id: str, *targets: str) -> None:
+    for name in targets:
+        sets.add_verified(
+            job.targets[name], "lab", id, job.keys, datetime.now(UTC), passed=False, why="a row is missing"
+        )
+
+
+def test_a_set_that_failed_its_check_is_never_the_latest_while_another_is_whole(job: Job) -> None:
+    made(job, OLD, "own", "far")
+    made(job, NEW, "own", "far")
+    failed(job, NEW, "own", "far")
+    assert (restore.find(job).manifest.id, restore.find(job).source) == (OLD, "own")
+    job.request["set"] = NEW
+    found = restore.find(job)
+    assert found.manifest.id == NEW
+    assert "failed its check on own" in found.warnings[0] and "a row is missing" in found.warnings[0]
+
+
+def test_a_set_that_failed_its_check_on_one_target_is_taken_from_the_other(job: Job) -> None:
+    made(job, NEW, "own", "far")
+    failed(job, NEW, "own")
+    for wanted in ("latest", NEW):
+        job.request["set"] = wanted
+        assert (restore.find(job).manifest.id, restore.find(job).source) == (NEW, "far")
+
+
 def test_older_damage_and_damaged_sets_of_a_part_are_no_warning(job: Job) -> None:
     made(job, OLD, "own", damaged="own")
     made(job, NEW, "own")

@@ -16,7 +16,7 @@ from worker.errors import FAILED, RETENTION_FAILED, Failed
 from worker.keys import Keys
 from worker.manifest import Manifest
 from worker.retention import GRACE, carry_out, plan, sweep_canaries
-from worker.sets import Part, Summary, folder, list_sets, publish
+from worker.sets import Check, Part, Summary, folder, list_sets, publish
 from worker.targets import Entry, PathTarget
 
 NOW = datetime(2026, 11, 21, 9, 0, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ def summary(
     only: tuple[str, ...] = (),
     *,
     reason: str = "",
-    verified: bool = False,
+    verified: bool | None = None,
     pinned: bool = False,
     number: int = 0,
 ) -> Summary:
@@ -37,7 +37,8 @@ def summary(
     id = f"{created:%Y%m%dT%H%M%SZ}-{number:06x}"
     made = Manifest(id, "lab", "h", created, created, only=only, components={one: {} for one in only or ALL})
     entries = (Entry(f"lab/sets/{id}/manifest.json", 1, created),)
-    return Summary(id, entries, None if reason else made, reason, "why", NOW if verified else None, pinned)
+    check = None if verified is None else Check(NOW, verified)
+    return Summary(id, entries, None if reason else made, reason, "why", check, pinned)
 
 
 def ages(some_sets: tuple[Summary, ...]) -> list[int]:
@@ -50,13 +51,13 @@ SUMMARIES = some.lists(
         some.integers(0, 90),
         some.sampled_from([(), (), ("postgres",), ("config",)]),
         reason=some.sampled_from(["", "", "", "", "forged", "damaged", "unfinished"]),
-        verified=some.booleans(),
+        verified=some.sampled_from([True, False, None, None]),
         pinned=some.sampled_from([False, False, False, True]),
     ),
     max_size=40,
 ).map(
     lambda made: [
-        Summary(f"{one.id[:-6]}{n:06x}", one.entries, one.manifest, one.reason, one.why, one.verified, one.pinned)
+        Summary(f"{one.id[:-6]}{n:06x}", one.entries, one.manifest, one.reason, one.why, one.check, one.pinned)
         for n, one in enumerate(made)
     ]
 )
@@ -76,8 +77,11 @@ def test_what_stays_is_always_enough(seen: list[Summary], days: int) -> None:
     groups += [[one for one in seen if one.manifest and component in one.manifest.components] for component in ALL]
     for group in groups:
         stay = [one for one in group if one.id not in gone]
-        assert len(stay) >= min(len(group), 3)
-        old = [one for one in group if NOW - one.created >= timedelta(days=days)]
+        assert len(stay) >= min(len(group), 3) or len([one for one in group if not one.doubtful]) < 3
+        # A set that failed its check is never what lets a good one go.
+        good = [one for one in group if not one.doubtful]
+        assert len([one for one in stay if not one.doubtful]) >= min(len(good), 3)
+        old = [one for one in good if NOW - one.created >= timedelta(days=days)]
         assert not old or any(one in stay for one in old)
         newest_verified = max((one.created for one in group if one.verified), default=None)
         assert newest_verified is None or any(one.verified and one.created == newest_verified for one in stay)

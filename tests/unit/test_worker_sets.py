@@ -218,7 +218,8 @@ def test_sets_are_listed_newest_first_and_bad_ones_told_apart(keys: Keys, target
         "d4e5f6": "damaged",
     }
     assert PART.name in listed[OTHER].why and listed[OTHER].pinned
-    assert listed[ID].verified == NOW and listed[ID].complete and not listed["20261122T090000Z-000001"].complete
+    assert listed[ID].doubtful and not listed[ID].verified, "the newest check failed"
+    assert listed[ID].complete and not listed["20261122T090000Z-000001"].complete
     newest = sets.latest(listed.values())
     assert newest is not None and newest.id == ID
     assert list(listed)[-1] == OTHER
@@ -231,7 +232,29 @@ def test_a_verification_of_another_set_counts_for_nothing(keys: Keys, target: Pa
     sets.add_verified(target, "lab", OTHER, keys, NOW, passed=True)
     record = next(one.key for one in target.list(f"lab/sets/{OTHER}/"))
     target.put(record.replace(OTHER, ID), target.get(record))
-    assert next(one for one in sets.list_sets(target, "lab", keys) if one.id == ID).verified is None
+    assert next(one for one in sets.list_sets(target, "lab", keys) if one.id == ID).check is None
+
+
+@pytest.mark.parametrize(
+    ("records", "passed"),
+    [
+        ([(True, False)], True),
+        ([(True, False), (False, False)], False),
+        ([(False, False), (True, False)], True),
+        ([(False, True), (True, False)], False),  # bytes that are right may not restore
+        ([(False, True), (True, False), (True, True)], True),
+        ([(True, True), (True, False)], True),
+        ([(True, True), (False, False)], False),
+    ],
+)
+def test_a_check_that_failed_counts_until_one_as_deep_has_passed(keys, target, records, passed) -> None:
+    put_set(target, keys, manifest())
+    for hour, (well, drill) in enumerate(records):
+        at = NOW + timedelta(hours=hour)
+        sets.add_verified(target, "lab", ID, keys, at, passed=well, drill=drill, why="" if well else "a row is missing")
+    (one,) = sets.list_sets(target, "lab", keys)
+    assert (one.verified, one.doubtful) == (passed, not passed)
+    assert one.check and one.check.why == ("" if passed else "a row is missing")
 
 
 def test_a_manifest_that_cannot_be_fetched_is_unreadable_and_hides_no_other(
