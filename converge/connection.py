@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converge.errors import Trouble
+from converge.errors import Trouble, folded
 from converge.layers import REFERENCE, Node, Value, hidden, plain
 from converge.secret import Secret
 from converge.validation import private
@@ -140,7 +140,7 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
             Trouble(
                 f"{key}: not a connection key that is read",
                 where=node.origin,
-                why=f"known are {', '.join(KEYS)}",
+                why=folded(f"known are {', '.join(KEYS)}"),
                 hint=hint,
             )
         ]

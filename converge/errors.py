@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 
 # Commands that take no --host, or whose host is one of the lab.
@@ -46,3 +47,8 @@ class Troubles(Exception):
 def for_host(hint: str, host: str) -> str:
     """A hint whose commands can be pasted: who wrote it may not know which host it is on."""
     return hint if "--host" in hint else _OF_A_HOST.sub(rf"inv \1 --host {host}", hint)
+
+
+def folded(text: str) -> str:
+    """A long reason, such as a list of names, in lines that fit a terminal."""
+    return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False)

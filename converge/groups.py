@@ -10,7 +10,7 @@ from pathlib import Path
 
 from converge import pattern
 from converge.document import read_file
-from converge.errors import Trouble
+from converge.errors import Trouble, folded
 from converge.layers import Node
 from converge.ranges import Misnamed, expanded, is_address, without_port
 from converge.sources import Sources
@@ -227,6 +227,6 @@ class Inventory:
         hosts, groups = pattern.listed(list(self.hosts)), pattern.listed(list(self.groups))
         return Trouble(
             f"no host or group is named {name}",
-            why=f"hosts are {hosts}; groups are {groups}",
+            why=folded(f"hosts are {hosts}; groups are {groups}"),
             hint=f"--host {near[0]}" if near else "inv inventory --host all",
         )

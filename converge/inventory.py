@@ -58,7 +58,7 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     named = terms(names, chosen)
     # A group is its hosts that are there: a lab host that is down keeps nobody from the others.
     trees = {name: tree for name, tree in trees.items() if name in named or not _is_down(tree)} or trees
-    trees = {name: _with_sets(tree, sets, troubles) for name, tree in trees.items()}
+    trees = {name: _with_sets(tree, sets, troubles, model) for name, tree in trees.items()}
     secrets = Vault(root) if resolve_secrets else None
     found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
     _stop(troubles)
@@ -85,12 +85,24 @@ def _tree(inventory: Inventory, name: str, model: type) -> Node:
     tree = Node({}, "inventory")
     for layer in inventory.layers(name):
         tree = merge(tree, layer)
-    return merge(lift(default_mappings(model), "default"), tree)
+    return _over_defaults(lift(default_mappings(model), "default"), tree)
 
 
-def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble]) -> Node:
+def _over_defaults(defaults: Node, tree: Node) -> Node:
+    """The tree above the defaults. A section without a value is as its default: what `--set` adds to it stands beside that."""
+    both = dict(defaults.value)
+    for key, node in tree.value.items():
+        lower = both.get(key)
+        if lower is None or not isinstance(lower.value, dict) or not isinstance(node.value, dict | None):
+            both[key] = node
+        elif node.value is not None:
+            both[key] = _over_defaults(lower, node)
+    return Node(both, tree.origin)
+
+
+def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble], model: type) -> Node:
     for one in sets:
-        tree = override(tree, one, troubles)
+        tree = override(tree, one, troubles, model)
     return tree
 
 

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from converge.errors import Trouble
+from converge.errors import Trouble, folded
 from converge.layers import Node, descend, dotted
 from converge.secret import Secret
 
@@ -41,7 +41,7 @@ CONTAINERS = ("list_type", "dict_type", "model_type")
 
 
 class Problems(ValueError):
-    """Several faults that a model found in itself, each with its path, and where it is to blame if that stands anywhere."""
+    """Several faults that a model found in itself, each with its path, and which one is to blame if it has no value."""
 
     def __init__(self, problems: Sequence[tuple[Path, str] | tuple[Path, str, Path]]) -> None:
         super().__init__("; ".join(one[1] for one in problems))
@@ -74,9 +74,9 @@ def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Problems):
         for below, text in inner.problems:
-            place = inner.to_blame.get((below, text), below)
-            place = (*path, *(place if _stands((*path, *place), tree) else below))
-            yield _fault(place, tree, whose, text)
+            place = (*path, *inner.to_blame.get((below, text), below))
+            empty = _stands(place, tree) and not list(descend(tree, place))[-1].value
+            yield _fault(place if empty else (*path, *below), tree, whose, text)
     elif error["type"] == "extra_forbidden":
         yield _unknown(path, model, tree, whose)
     elif error["type"] == "missing":
@@ -101,7 +101,10 @@ def _unknown(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
     else:
         hint = "inventory/group_vars/all.yml shows every key"
     return Trouble(
-        f"{dotted(path)}: unknown key", where=_where(path, tree, whose), why=f"{what} {', '.join(known)}", hint=hint
+        f"{dotted(path)}: unknown key",
+        where=_where(path, tree, whose),
+        why=folded(f"{what} {', '.join(known)}"),
+        hint=hint,
     )
 
 
@@ -151,6 +154,12 @@ def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:
         hint = "quote it" if private(path) else _quoted(path, node)
         if not hidden and node.written != str(node.value):
             shown = f"{actual}: YAML reads {node.written} as {_repr(node.value)}"
+    elif error["type"] == "list_type" and isinstance(node.value, str) and node.value and not private(path):
+        hint = (
+            f"--set '{dotted(path)}=[{node.value}]'"
+            if node.origin == "--set"
+            else f"write [{node.value}] in {node.origin}"
+        )
     elif isinstance(node.value, str | int) and error["type"] in ("int_type", "bool_type"):
         hint = f"write {expected}, without quotes"
     return Trouble(f"{dotted(path)} is {shown}", where=_where(path, tree, whose), why=f"expected {expected}", hint=hint)

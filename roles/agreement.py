@@ -15,7 +15,7 @@ from roles.fields import UNREAD
 
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
-"""Where a contradiction stands, why, and which setting is to blame rather when it stands in a file without a value."""
+"""Where a contradiction stands, why, and which setting is to blame instead if it stands there without a value."""
 
 BRIDGE = ipaddress.IPv4Network("172.17.0.0/16")
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
@@ -153,14 +153,14 @@ def _images(settings: Any) -> Found:
     for section in ("minio", "nginx", "postgres"):
         part = getattr(settings, section)
         if part and part.image not in settings.images:
-            yield (section, "image"), f"images has no {known(part.image, settings.images)}"
+            yield (section, "image"), f"images has no {known(part.image, settings.images)}", ("images",)
 
 
 def _nodes(settings: Any) -> Found:
     labels = [drive.label for drive in settings.drives]
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
         if node.drive not in labels:
-            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}"
+            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}", ("drives",)
 
 
 def _addresses(settings: Any) -> Found:

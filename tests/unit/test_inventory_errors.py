@@ -59,7 +59,7 @@ FAULTS = [
     ),
     ("\nlab: 3\n", 2, "lab is the number 3", "expected true or false", "without quotes"),
     ("lab: 'yes'\n", 1, "lab is the text 'yes'", "expected true or false", "without quotes"),
-    ("drives: nothing\n", 1, "drives is a text", "expected a list", "correct drives in inventory/host_vars/one.yml:1"),
+    ("drives: nothing\n", 1, "drives is a text", "expected a list", "write [nothing] in inventory/host_vars/one.yml:1"),
     ("base: [1]\n", 1, "base is a list", "expected a mapping", "correct base"),
     (
         "docker: {suite: on}\n",
@@ -363,15 +363,36 @@ def test_a_password_that_minio_would_not_take_is_refused_everywhere(
 
 
 @pytest.mark.parametrize(
-    ("given_", "what"),
+    ("given_", "what", "hint"),
     [
-        ("nginx.lisen=1", "nginx.lisen: unknown key"),
-        ("lab", "--set needs KEY=VALUE, lab is not"),
-        ("=1", "--set needs KEY=VALUE, the text is not"),
-        ("drives.7.label=x", "drives.7.label: there is no item 7"),
+        ("nginx.lisen=1", "nginx.lisen: unknown key", "write listen"),
+        ("lab", "--set needs KEY=VALUE, lab is not", "--set KEY=VALUE"),
+        ("=1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
+        ("a b=1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
+        ("nginx.listen: 1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
+        ("drives.7.label=x", "drives.7.label: there is no item 7", "--set drives.0.label=..."),
+        ("drives[-1].label=x", "drives.-1.label: there is no item -1", "--set drives.0.label=..."),
+        ("drives.x.label=y", "drives.x.label: there is no item x", "--set drives.0.label=..."),
+        ("drives[].label=y", "drives[].label has a part without a name", "--set drives.label=..."),
+        ("nginx..listen=1", "nginx..listen has a part without a name", "--set nginx.listen=..."),
+        ("lab.x=1", "lab is a mapping", "--set lab=..."),
+        ("roles=base", "roles is a text", "--set 'roles=[base]'"),
+        ("drives=[]", "drives", ""),
     ],
 )
-def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str) -> None:
-    trouble = next(one for one in wrong(f"drives: [{DRIVE}]", given_) if one.what == what)
+def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str, hint: str) -> None:
+    nodes = "minio: {nodes: [{name: a, drive: drive1, address: 172.30.99.11}], root_user: {env: A}, root_password: {env: B}}"
+    images = "images: {minio: {reference: a/b:1}}"
+    trouble = next(one for one in wrong(f"drives: [{DRIVE}]\n{nodes}\n{images}", given_) if one.what == what)
     assert trouble.where == "--set"
-    assert trouble.hint
+    assert hint in trouble.hint
+
+
+def test_a_kernel_setting_may_be_set_by_its_dotted_name_and_the_others_stay(tmp_path: Path) -> None:
+    root = tmp_path / "inventory"
+    root.mkdir()
+    (root / "hosts.yml").write_text("all: {hosts: {one: }, vars: {base: , ansible_host: a}}")
+    (host,) = load(
+        tmp_path, "one", Settings, ["base.sysctl.vm.swappiness='1'", "base.sysctl.vm.dirty_ratio='5'"], False
+    )
+    assert host.settings.base.sysctl == {"vm.swappiness": "1", "net.core.somaxconn": "4096", "vm.dirty_ratio": "5"}
