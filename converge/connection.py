@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble, folded
 from converge.layers import REFERENCE, Node, Value, hidden, plain
+from converge.nodes import OWN_NAME
 from converge.secret import Secret
 from converge.validation import private
 
@@ -98,6 +99,9 @@ def connection(
     """How a host is reached, or None where its settings do not say; each mistake goes to `troubles`."""
     before = len(troubles)
     nodes = {key: node for key, node in tree.value.items() if key.startswith("ansible_") and node.value is not None}
+    if "ansible_host" in nodes and isinstance(nodes["ansible_host"].value, str):
+        said_host = nodes["ansible_host"]
+        nodes["ansible_host"] = Node(OWN_NAME.sub(name, said_host.value), said_host.origin)
     for key, node in nodes.items():
         troubles.extend(_wrong(key, node))
     if "ansible_host" not in nodes and is_lab(tree):

@@ -15,6 +15,8 @@ from converge.nodes import DEEPEST, MOST, Reader
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LARGEST = 2 << 20
 """Bytes of one file. An inventory of a thousand hosts has a tenth of it."""
+SAFE = 1000
+"""Levels that YAML's composer surely takes."""
 UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 
 # What YAML's parser says, and what its author most likely meant.
@@ -88,6 +90,9 @@ def read_text(text: str, name: str, troubles: list[Trouble], *, lines: bool = Tr
 
 def _beyond(text: str) -> Any:
     """Where a document goes deeper, or has more, than it may; composing such a one would end the process."""
+    signs = sum(text.count(sign) for sign in ("[", "{", "- ", "? "))
+    if signs < SAFE and " " * SAFE not in text:
+        return None  # it has not what it takes to be that deep
     depth = 0
     for count, event in enumerate(yaml.parse(text, LOADER)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

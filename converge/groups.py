@@ -80,8 +80,12 @@ class Inventory:
             if key not in KEYS:
                 near = difflib.get_close_matches(key, KEYS, 1)
                 known = "a group has hosts, children and vars"
+                place = "vars" if isinstance(part.value, (str, int, float, list)) else "hosts"
                 self._refuse(
-                    part, f"{name}.{key}: unknown key", known, f"{near[0]}:" if near else f"put {key} under {name}.vars"
+                    part,
+                    f"{name}.{key}: unknown key",
+                    known,
+                    f"{near[0]}:" if near else f"put {key} under {name}.{place}",
                 )
                 continue
             getattr(self, f"_{key}")(group, part, [*above, name])

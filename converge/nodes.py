@@ -17,6 +17,8 @@ DEEPEST = 40
 MOST = 50_000
 """Values that one file may come to. A few hundred bytes of aliases of aliases would come to billions."""
 LONGEST_KEY = 200
+OWN_NAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
+"""The one template that is filled in, in ansible_host alone: with a range of hosts it says where each of them is."""
 
 
 class Reader:
@@ -46,7 +48,7 @@ class Reader:
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{TAG}seq":
             return Node([self.node(item, depth + 1) for item in node.value], origin)
         if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(TAG) in KINDS:
-            return self.scalar(node, origin)
+            return self.scalar(node, origin, key)
         if node.tag in ("!vault", "!unsafe"):
             self.refuse(
                 node,
@@ -126,10 +128,11 @@ class Reader:
                 'quote the value: "{...}"',
             )
 
-    def scalar(self, node: Any, origin: str) -> Node:
+    def scalar(self, node: Any, origin: str, key: Any) -> Node:
         kind = node.tag.removeprefix(TAG)
         if kind in ("str", "timestamp", "value"):
-            self.template_trap(node)
+            own = key is not None and key.value == "ansible_host"
+            self.template_trap(node, OWN_NAME.sub("", node.value) if own else node.value)
             return Node(node.value, origin)
         try:
             value = getattr(SCALARS, f"construct_yaml_{kind}")(node)
@@ -145,8 +148,8 @@ class Reader:
             )
         return Node(value, origin, node.value)
 
-    def template_trap(self, node: Any) -> None:
-        if re.search(r"\{%|\{\{-?\s*[A-Za-z_]", node.value):
+    def template_trap(self, node: Any, text: str) -> None:
+        if re.search(r"\{%|\{\{-?\s*[A-Za-z_]", text):
             self.refuse(
                 node,
                 "a template in the inventory",

@@ -370,6 +370,11 @@ def test_a_port_behind_a_name_is_weaker_than_what_its_settings_say(write: Write)
     assert addresses(root) == [("n1", "a", 2222), ("n2", "a", 3)]
 
 
+def test_the_address_of_a_host_may_be_made_of_its_name(write: Write) -> None:
+    hosts = "all: {hosts: {'n[1:2]': {ansible_host: '{{ inventory_hostname }}.example.org'}}}"
+    assert addresses(write({"hosts.yml": hosts})) == [("n1", "n1.example.org", None), ("n2", "n2.example.org", None)]
+
+
 def test_a_range_may_be_chosen(write: Write) -> None:
     root = write({"hosts.yml": "all: {hosts: {'n[1:9]': }}"})
     assert [name for name, _, _ in addresses(root, "n[2:4]:!n3")] == ["n2", "n4"]

@@ -226,6 +226,10 @@ def test_only_a_regular_file_is_read(tmp_path: Path, where: str) -> None:
 
 STRUCTURE = [
     ("all: {host: {one: }}", "all.host: unknown key", "hosts:"),
+    ("store: {one: , two: {ansible_host: b}}", "store.one: unknown key", "put one under store.hosts"),
+    ("store: {ansible_user: me}", "store.ansible_user: unknown key", "put ansible_user under store.vars"),
+    ("all: {hosts: {one: {ansible_host: '{{ ip }}'}}}", "a template in the inventory", "write the value"),
+    ("all: {hosts: {one: {ansible_user: '{{ inventory_hostname }}'}}}", "a template", "write the value"),
     ("all: {hosts: [one]}", "all.hosts is not a mapping", "`name:`"),
     ("all: {hosts: {'one[1:3': }}", "names no hosts", "correct the range"),
     ("all: {hosts: {'one:99999': }}", "names no hosts", "correct the range"),
