@@ -93,6 +93,7 @@ def _listed(host: Any, found: dict[str, Any]) -> None:
     for one in found["sets"]:
         marks = [_mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()]
         notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
+        notes += [f"INCOMPLETE, without {', '.join(one['failed'])}"] if one["failed"] else []
         notes += ["pinned"] if one["pinned"] else []
         print(
             f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
@@ -125,6 +126,8 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
             f"  database   {name:16} {one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])},"
             f" owner {one['owner']}, extensions {', '.join(one['extensions'])}"
         )
+    for name, why in found["left_out"].items():
+        print(f"  left out   {name:16} {why}")
     print(f"  files      {len(found['files'])} of the deployed configuration")
 
 

@@ -31,6 +31,7 @@ WORDS = {
     20: "nothing was published",
     21: "published, but not on every target",
     22: "published, but old sets could not be removed",
+    23: "published, but without some databases",
     30: "the check failed",
     40: "refused, nothing was touched",
     41: "the restore failed; the live databases are as they were",

@@ -10,21 +10,23 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from worker import configuration, containers, finish, postgres, retention, sets, tar
-from worker.errors import COPY_FAILED, FAILED, OK, REFUSED, RETENTION_FAILED, Failed
+from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
 from worker.targets import Target
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
 # What is in it, where its sequences are, and whether all of it can be read.
-CHECK = """pg_restore -l "$1" && pg_restore -l "$1" | grep ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1" &&
+CHECK = """pg_restore -l "$1" && pg_restore -l "$1" | LC_ALL=C grep -a ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1" &&
 exec pg_restore -f /dev/null "$1"
 """
 ATTEMPTS = 3
@@ -34,6 +36,8 @@ COMPONENTS = ("postgres", "config")
 GLOBALS, ROLES = "pg/globals.sql", "pg/roles.json"
 SKEW = timedelta(seconds=60)
 SMALL, AT_ONCE = 256 << 20, 4
+MOMENTS = 20
+"""Databases whose snapshots are held at once: each is a session, and a server has a hundred."""
 Streams = dict[str, tuple[sets.Part, ...]]
 
 
@@ -46,14 +50,12 @@ def run(job: Job) -> int:
         previous = _preflight(job, only)
     writer = sets.PartWriter(job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"])
     components: dict[str, Streams] = {}
-    databases: dict[str, Row] = {}
-    server: Row = {}
+    found = _Databases()
     files: list[Row] = []
     with writer:
         if "postgres" in only:
             components["postgres"] = {}
-            server, databases = _postgres(job, writer, components["postgres"])
-            _must_not_shrink(job, databases, previous)
+            found = _postgres(job, writer, components["postgres"], previous)
         if "config" in only:
             with job.journal.step("config"):
                 files, components["config"] = configuration.packed(job, writer)
@@ -68,9 +70,11 @@ def run(job: Job) -> int:
         only=() if set(only) >= set(job.config["components"]) else tuple(sorted(only)),
         versions={"worker": job.config["version"], "commit": job.request.get("commit", "")},
         images={"postgres": job.config["postgres"]["image"]},
-        server=server,
+        server=found.server,
         components=components,
-        databases=databases,
+        databases=found.saved,
+        failed={name: f"{error.what}: {error.why}" for name, error in found.failed.items()},
+        closed=found.closed,
         config=tuple(files),
         previous=sets.hash_of(previous.canonical()) if previous else "",
     )
@@ -80,7 +84,25 @@ def run(job: Job) -> int:
         job.journal.say("published on " + ", ".join(one.name for one in job.alive))
     with job.journal.step("retention"):
         retained = _retention(job)
+    if found.failed:
+        raise found.incomplete()
     return COPY_FAILED if job.dead else OK if retained else RETENTION_FAILED
+
+
+@dataclass
+class _Databases:
+    """What became of each database. One that fails costs only itself."""
+
+    server: Row = field(default_factory=dict)
+    saved: dict[str, Row] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)
+
+    def incomplete(self) -> Failed:
+        names = ", ".join(self.failed)
+        why = "\n".join(f"{name}: {error.what}: {error.why}" for name, error in self.failed.items())
+        hints = dict.fromkeys(error.hint for error in self.failed.values() if error.hint)
+        return Failed(INCOMPLETE, f"the set was published without {names}", why, "; ".join(hints) or "inv backup")
 
 
 def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
@@ -142,40 +164,103 @@ def _claimed(job: Job) -> sets.Summary | None:
     return sets.latest(newest)
 
 
-def _postgres(job: Job, writer: sets.PartWriter, streams: Streams) -> tuple[Row, dict[str, Row]]:
-    """All snapshots at once, then database after database: dump and counts from the very same moment."""
-    tools = job.tools(FAILED)
+def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> _Databases:
+    """Database after database, each with its counts from the very same moment; those of a server at most seconds apart."""
+    tools, found = job.tools(FAILED), _Databases()
     with job.server.connect() as session:
-        catalog = {one["name"]: one for one in postgres.databases(session) if one["open"]}
+        every = postgres.databases(session)
+        catalog = {one["name"]: one for one in every if one["open"]}
         told = session.execute(
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
         ).fetchone()
         roles = session.execute(postgres.ROLES).fetchall()
-    with job.journal.step("snapshot"):
-        snapshots = {name: postgres.snapshot(job.server, name) for name in catalog}
-        job.journal.say(f"{len(snapshots)} databases as they are now")
-    try:
-        for group in _groups({name: one["bytes"] for name, one in catalog.items()}):
-            dumps = [_Dump(job, tools, catalog[name], snapshots[name]) for name in group]
-            with ThreadPoolExecutor(len(dumps)) as pool:
-                with job.journal.step("dump"):
-                    job.journal.say(f"dumping {', '.join(group)}")
-                    list(pool.map(_Dump.make, dumps))
-                with job.journal.step("check"):
-                    found = pool.map(lambda one: one.check(writer), dumps)
-                    for name, (parts, told_of) in zip(group, found, strict=True):
-                        streams[dump_of(name)] = parts
-                        catalog[name] |= told_of
-    finally:
-        for moment in snapshots.values():
-            moment.close()
+    found.server = {**(told or {}), "major": job.config["postgres"]["major"]}
+    found.closed = {one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)" for one in every if not one["open"]}
+    for name, why in found.closed.items():
+        job.journal.say(f"{name} is left out: {why}")
+    names = list(catalog)
+    for at in range(0, len(names), MOMENTS):
+        _some(job, writer, tools, {name: catalog[name] for name in names[at : at + MOMENTS]}, streams, found)
+    for name in dict.fromkeys([*found.saved, *(previous.databases if previous else ())]):
+        if name not in found.failed and (error := _shrunk(job, name, found.saved.get(name), previous)):
+            found.saved.pop(name, None)
+            found.failed[name] = error
+    for name, error in found.failed.items():
+        streams.pop(dump_of(name), None)
+        job.journal.say(f"{name} could not be saved: {error.what}: {error.why}")
+    if catalog and not found.saved:
+        raise Failed(FAILED, "no database could be saved", found.incomplete().why, found.incomplete().hint)
     with job.journal.step("globals"):
         # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
         path = job.staging / "globals.sql"
         tools.call("globals", "pg_dumpall", "--globals-only", "-f", str(path))
         for stream, content in ((GLOBALS, path.read_bytes()), (ROLES, json.dumps(roles, default=str).encode())):
             streams[stream] = tuple(writer.write(stream, [content]))
-    return {**(told or {}), "major": job.config["postgres"]["major"]}, catalog
+    return found
+
+
+def _some(
+    job: Job,
+    writer: sets.PartWriter,
+    tools: containers.Tools,
+    catalog: dict[str, Row],
+    streams: Streams,
+    found: _Databases,
+) -> None:
+    """Some databases as they are at one moment, dumped, read to their end and stored."""
+    moments: dict[str, postgres.Snapshot] = {}
+    with job.journal.step("snapshot"):
+        for name in catalog:
+            with _by_itself(name, writer, found):
+                moments[name] = postgres.snapshot(job.server, name)
+        job.journal.say(f"{len(moments)} databases as they are now")
+    try:
+        for group in _groups({name: catalog[name]["bytes"] for name in moments}):
+            dumps = [_Dump(job, tools, catalog[name], moments[name]) for name in group]
+            with ThreadPoolExecutor(len(dumps)) as pool:
+                with job.journal.step("dump"):
+                    job.journal.say(f"dumping {', '.join(group)}")
+                    made = {one: pool.submit(one.make) for one in dumps}
+                    for one, dumped in made.items():
+                        with _by_itself(one.name, writer, found):
+                            dumped.result()
+                with job.journal.step("check"):
+                    sent = {one: pool.submit(one.check, writer) for one in dumps if one.name not in found.failed}
+                    for one, stored in sent.items():
+                        with _by_itself(one.name, writer, found):
+                            streams[dump_of(one.name)], contents = stored.result()
+                            found.saved[one.name] = one.database | contents
+    finally:
+        for moment in moments.values():
+            moment.close()
+
+
+WAYS_OUT = (
+    (
+        "max_locks_per_transaction",
+        "postgres: {settings: {max_locks_per_transaction: 1024}} in the inventory, inv postgres",
+    ),
+    ("No space left on device", "set backup.staging to a directory on a larger filesystem"),
+    ("invalid database", "a DROP DATABASE of it was cut off; once more: DROP DATABASE {name}"),
+    ("remaining connection slots", "raise postgres.settings.max_connections"),
+    ("too many clients", "raise postgres.settings.max_connections"),
+)
+"""What PostgreSQL or its tools say, and what mends it."""
+
+
+@contextmanager
+def _by_itself(name: str, writer: sets.PartWriter, found: _Databases) -> Iterator[None]:
+    """What goes wrong with one database is that one's failure, unless there is no target left to write to."""
+    try:
+        yield
+    except (Failed, psycopg.Error, OSError, UnicodeError) as error:
+        if not writer.alive:
+            raise
+        why = f"{error.what}: {error.why}".removesuffix(": ") if isinstance(error, Failed) else str(error).strip()
+        hint = next((way for words, way in WAYS_OUT if words in why), error.hint if isinstance(error, Failed) else "")
+        # Of a connection that is refused libpq says four times where to; what counts comes last, and its hint is ours.
+        why = why.rpartition("FATAL:  ")[2].partition("\nHINT:")[0] or type(error).__name__
+        found.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{name}", name))
 
 
 def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
@@ -188,7 +273,7 @@ def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
             yield [name]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Dump:
     """One database on its way: dumped and counted from the very same moment, then read to its end while it is stored."""
 
@@ -197,6 +282,10 @@ class _Dump:
     database: Row
     moment: postgres.Snapshot
     contents: Row = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.database["name"])
 
     @property
     def folder(self) -> Path:
@@ -258,7 +347,7 @@ class _Dump:
         name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
         check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), network=False)
         parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
-        said = self.tools.finish(f"check-{self.log}", check)
+        said = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
         entries = sum(line[:1].isdigit() for line in said.splitlines())
         self.contents["sequences"] = postgres.places(said)
         if not entries and self.contents["rows"]:
@@ -304,19 +393,15 @@ def _died(job: Job, name: str, error: Failed) -> None:
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 
-def _must_not_shrink(job: Job, databases: dict[str, Row], previous: sets.Manifest | None) -> None:
-    """A database that lost half of its dump since the last set is a fault until somebody says that it is none."""
-    if job.request.get("accept_shrink") or not previous:
-        return
-    for name, before in previous.databases.items():
-        now = databases.get(name, {}).get("dump_bytes", 0)
-        if before.get("dump_bytes", 0) > 1 << 20 and now < before["dump_bytes"] / 2:
-            raise Failed(
-                FAILED,
-                f"the dump of {name} is less than half of the last one",
-                f"{now} bytes, {before['dump_bytes']} in {previous.id}",
-                "when that is right: inv backup --accept-shrink",
-            )
+def _shrunk(job: Job, name: str, now: Row | None, previous: sets.Manifest | None) -> Failed | None:
+    """A database that is gone, or lost half of its dump since the last set, is a fault until somebody says that it is none."""
+    before = previous.databases.get(name, {}).get("dump_bytes", 0) if previous else 0
+    size = now["dump_bytes"] if now else 0
+    if job.request.get("accept_shrink") or before <= 1 << 20 or size >= before / 2:
+        return None
+    what = "its dump is less than half of the last one" if now else "it is gone, or lets nobody in"
+    why = f"{size} bytes, {before} in {previous.id if previous else ''}"
+    return Failed(FAILED, what, why, "when that is right: inv backup --accept-shrink")
 
 
 def _retention(job: Job) -> bool:

@@ -45,10 +45,10 @@ class Tools:
         with log:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True)
 
-    def finish(self, name: str, started: subprocess.Popen[str]) -> str:
+    def finish(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> str:
         """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
         status = started.wait()
-        said = (self.staging / f"{name}.log").read_text(errors="replace")
+        said = (self.staging / f"{name}.log").read_text(encoding, errors="replace")
         if status:
             raise Failed(self.code, f"{name} failed with status {status}", "\n".join(said.splitlines()[-8:]))
         return said

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from worker.errors import COPY_FAILED, OK, RETENTION_FAILED, Failed
+from worker.errors import COPY_FAILED, INCOMPLETE, OK, RETENTION_FAILED, Failed
 from worker.job import STATE, Job
 
-PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED)
+PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED, INCOMPLETE)
 
 
 def told(job: Job, code: int, failure: Failed | None) -> None:
@@ -39,7 +39,8 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     if code in PUBLISHED:
         found["published"] = now
         for component in only or job.config["components"]:
-            found[f"published_{component}"] = now
+            if component != "postgres" or code != INCOMPLETE:
+                found[f"published_{component}"] = now
     _write(STATE / "last.json", json.dumps(found))
     _write_metrics(job, found)
     ping(job, "" if code in PUBLISHED else "/fail")

@@ -69,12 +69,21 @@ class Manifest:
     components: Mapping[str, Mapping[str, tuple[Part, ...]]] = field(default_factory=dict)
     databases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     config: tuple[Mapping[str, Any], ...] = ()
+    # Databases that could not be saved, and why; and those that let nobody in, which nothing can save.
+    failed: Mapping[str, str] = field(default_factory=dict)
+    closed: Mapping[str, str] = field(default_factory=dict)
     previous: str = ""
     schema: int = SCHEMA
 
     @property
     def complete(self) -> bool:
-        return not self.only
+        """Whether it was to have all, and has it."""
+        return not self.only and not self.failed
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The databases that it does not have, and why."""
+        return {**self.failed, **self.closed}
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -7,6 +7,7 @@ leaves the old names); settings, rights and comments of a database belong to it 
 
 from __future__ import annotations
 
+import codecs
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -151,6 +152,9 @@ class Server:
                 row_factory=dict_row,
             )
             session.execute(NO_LIMIT)
+            if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+                # Its names are bytes of any encoding: read so that each is a letter, and comes back as it was.
+                session.execute("SET client_encoding TO LATIN1")
             session.autocommit = autocommit
         except psycopg.OperationalError as error:
             raise Failed(REFUSED, "PostgreSQL does not let the worker in", str(error).strip(), "inv status") from None
@@ -193,6 +197,15 @@ class Snapshot:
 
     def close(self) -> None:
         self.session.close()
+
+
+def codec(encoding: str) -> str:
+    """Python's name for an encoding of a database, in which PostgreSQL's tools write its names."""
+    named = {"SQL_ASCII": "latin-1", "LATIN9": "iso8859-15", "LATIN10": "iso8859-16", "MULE_INTERNAL": "latin-1"}
+    try:
+        return codecs.lookup(named.get(encoding, encoding.replace("WIN", "cp"))).name
+    except LookupError:
+        return "latin-1"
 
 
 def databases(session: Connection) -> list[Row]:

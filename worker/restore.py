@@ -29,6 +29,7 @@ from worker.swap import swap
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
 GROWTH = 1.3
 """What a database may need while it is loaded, to what it has in the end."""
+SERVERS_OWN = ("postgres", "template0", "template1")
 LOCAL = "local"
 """The set of a file that somebody made by hand."""
 
@@ -37,6 +38,7 @@ def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
     manifest, where, warnings = find(job)
     names = _chosen(job, manifest)
+    warnings = warnings + left_out(manifest, names)
     rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
     found = {
         "set": manifest.id,
@@ -119,7 +121,10 @@ def find(job: Job) -> Found:
             dead.append(f"{target.name} could not be asked: {error.what} {error.why}".strip())
             continue
         broken += [(target.name, one) for one in there if not one.valid and wanted in ("latest", one.id)]
-        found = sets.latest(there) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
+        asked = job.request.get("databases") or ()
+        found = (
+            sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
+        )
         if found and found.valid and found.manifest:
             newest[target.name] = found
             continue
@@ -176,6 +181,17 @@ def all_of(manifest: sets.Manifest) -> list[str]:
     return [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
 
 
+def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
+    """What a restore of these databases does not bring back, and why."""
+    said = [f"the set does not have {name}: {why}" for name, why in manifest.left_out.items()]
+    templates = [name for name, one in manifest.databases.items() if one["template"] and name not in (*SERVERS_OWN,)]
+    return said + [
+        f"{name} is a template, and comes back only by name: --database {name}"
+        for name in templates
+        if name not in names
+    ]
+
+
 def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
     """The databases to restore, and the name that each gets. `postgres` and templates hold nothing unless they are named."""
     asked = job.request.get("databases") or []
@@ -183,6 +199,17 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
         if name not in manifest.databases:
             known = ", ".join(manifest.databases) or "none"
             raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}")
+        if not job.request.get("as") and name in SERVERS_OWN:
+            raise Failed(
+                RESTORE_REFUSED,
+                f"{name} belongs to the server, and is never replaced",
+                "the server needs it to let anybody in, and to make new databases",
+                f"--database {name} --as NAME restores it beside",
+            )
+    if job.request.get("as") in SERVERS_OWN:
+        raise Failed(
+            RESTORE_REFUSED, f"{job.request['as']} belongs to the server, and is never replaced", hint="--as NAME"
+        )
     names = asked or all_of(manifest)
     if job.request.get("as"):
         if len(names) != 1:

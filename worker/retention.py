@@ -16,7 +16,7 @@ KEEP_AT_LEAST = 3
 MOST = 0.5
 # A set that is being made has no manifest yet; nothing that takes longer than this is still being made.
 GRACE = timedelta(hours=48)
-WHOLE = "all"
+WHOLE, INCOMPLETE = "all", "incomplete"
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,15 @@ def sweep_canaries(target: Target, now: datetime) -> int:
 
 
 def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Sets that can stand for each other, newest first: the complete ones, and those with each component."""
+    """Sets that can stand for each other, newest first: the complete ones, those with each component, and those that
+    lack a database, which stand for no other.
+    """
     groups: dict[str, list[Summary]] = {}
     for one in sorted(valid, key=lambda one: (one.created, one.id), reverse=True):
         assert one.manifest is not None
-        for name in [WHOLE] * one.complete + [f"with {component}" for component in one.manifest.components]:
+        components = [name for name in one.manifest.components if name != "postgres" or not one.manifest.failed]
+        names = [WHOLE] * one.complete + [INCOMPLETE] * bool(one.manifest.failed)
+        for name in names + [f"with {component}" for component in components]:
             groups.setdefault(name, []).append(one)
     return groups
 

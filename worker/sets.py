@@ -93,6 +93,11 @@ class Summary:
         """Valid, and of everything that the stack has."""
         return self.valid and self.manifest is not None and self.manifest.complete
 
+    def has(self, names: set[str]) -> bool:
+        """Whether it was to have all databases, and has these; none is named means no."""
+        told = self.manifest
+        return bool(names) and self.valid and told is not None and not told.only and names <= set(told.databases)
+
     @property
     def created(self) -> datetime:
         return self.manifest.created if self.manifest else stamp_of(self.id)
@@ -144,12 +149,17 @@ def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
     yield from sorted(summaries, key=lambda one: (one.created, one.id), reverse=True)
 
 
-def latest(summaries: Iterable[Summary]) -> Summary | None:
+def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary | None:
     """The newest complete set by the time that stands in its manifest: what a target says of times is not signed.
 
-    One that failed its newest check is it only where there is no other.
+    One that failed its newest check is it only where there is no other. Of named databases it is the newest set that
+    was to have all, and has these: a database that could not be saved is no reason to restore an older one. One that
+    lacks databases is better than none.
     """
-    return max((one for one in summaries if one.complete), key=preference, default=None)
+    names, seen = set(having), list(summaries)
+    found = [one for one in seen if one.complete or one.has(names)]
+    lacking = [one for one in seen if one.valid and one.manifest and not one.manifest.only]
+    return max(found or lacking, key=preference, default=None)
 
 
 def preference(one: Summary) -> tuple[bool, datetime, str]:

@@ -131,6 +131,70 @@ def test_a_restore_that_was_killed_in_its_swap_says_what_may_be_closed(halved: C
     assert "nothing was published" not in screen
 
 
+ODD_ONES = """
+CREATE ROLE odd_reader; CREATE DATABASE odd_role; ALTER DATABASE odd_role SET role = odd_reader;
+CREATE DATABASE odd_bytes ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
+CREATE DATABASE odd_latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
+CREATE DATABASE odd_closed ALLOW_CONNECTIONS false;
+CREATE DATABASE odd_broken; UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'odd_broken';"""
+
+
+def test_a_database_that_cannot_be_saved_costs_only_itself(spare: Clone) -> None:
+    odd = ("odd_role", "odd_bytes", "odd_latin", "odd_closed", "odd_broken")
+    for line in ODD_ONES.strip().replace("; ", ";\n").splitlines():
+        sql(spare, line)
+    try:
+        sql(spare, 'CREATE SEQUENCE "zähler"; SELECT nextval(\'"zähler"\')', "odd_latin")
+        sql(
+            spare,
+            "SET client_encoding TO 'LATIN1'; CREATE SEQUENCE \"zähler\"; SELECT nextval('\"zähler\"')",
+            "odd_bytes",
+        )
+        run = begin(spare, do="backup")
+        told = over(spare, run)
+        assert (told["code"], told["what"]) == (23, "the set was published without odd_broken")
+        assert "invalid database" in told["why"]
+        assert "DROP DATABASE odd_broken" in told["hint"]
+        assert "odd_closed is left out: it lets nobody in" in said(spare, run)
+        assert "INCOMPLETE, without odd_broken" in spare.inv("backup.list")
+        assert "the set was published without odd_broken" in spare.inv("status", code=None)
+        names = ["odd_role", "odd_bytes", "odd_latin"]
+        assert ran(spare, do="restore", set="latest", databases=names)["code"] == 0
+    finally:
+        sql(spare, "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'odd_broken'")
+        assert ran(spare, do="cleanup")["code"] == 0
+        for name in odd:
+            sql(spare, f"DROP DATABASE {name}")
+        sql(spare, "DROP ROLE odd_reader")
+    assert ran(spare, do="backup")["code"] == 0
+
+
+def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(halved: Clone) -> None:
+    before = live(halved)
+    with held(halved, f"BEGIN; COMMENT ON DATABASE {named(ODD)} IS 'being written'"):
+        told = ran(halved, do="restore", set="latest", databases=[ODD])
+    assert (told["code"], told["what"].startswith("somebody holds a lock on")) == (41, True)
+    assert "of postgres (psql), " in told["why"]
+    assert "pg_terminate_backend(" in told["hint"]
+    assert live(halved) == before
+
+
+def test_what_a_killed_swap_left_is_in_status_and_settle_puts_it_right(halved: Clone) -> None:
+    before = live(halved)
+    with leaning(halved, "leaning"):
+        run = begin(halved, do="restore", set="latest", databases=[ODD], pause="swap")
+        paused(halved, run)
+        killed(halved, run)
+        screen = halved.inv("status", code=None)
+        assert f"{run} was cut off in its swap" in screen
+        assert "leaning stopped" in screen
+        assert "inv backup.settle --host" in screen
+        halved.inv("backup.settle")
+        assert runs(halved, "leaning")
+    assert live(halved) == before
+    assert "was cut off in its swap" not in halved.inv("status", code=None)
+
+
 def test_a_restore_that_replaced_nothing_offers_no_undo_and_is_not_in_the_way_of_one(halved: Clone, whole: str) -> None:
     assert "restore.undo" in halved.inv("restore", "latest", "--database", ODD, "--yes")
     assert "restore.undo" not in halved.inv("restore", "latest", "--database", ODD, "--as", "beside", "--yes")

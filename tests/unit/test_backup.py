@@ -297,6 +297,7 @@ LISTED = {
     "created": "2026-11-21T02:00:00+00:00",
     "bytes": 5,
     "only": [],
+    "failed": [],
     "pinned": False,
     "targets": {"own": "whole", "usb": "whole"},
     "checks": {"usb": {"at": "2026-11-21T03:00:00+00:00", "passed": False, "drill": True, "why": "a row is missing"}},
@@ -307,6 +308,13 @@ def test_a_listing_tells_the_check_of_each_target_for_itself(monkeypatch, capsys
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [LISTED], "dead": {}})
     backup.listing(HOST, "", False)
     assert re.search(r"on own, usb \(CHECK FAILED .* ago\)$", capsys.readouterr().out.strip())
+
+
+def test_an_incomplete_set_says_what_it_lacks(monkeypatch, capsys) -> None:
+    lacking = {**LISTED, "failed": ["geo"], "checks": {}}
+    monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [lacking], "dead": {}})
+    backup.listing(HOST, "", False)
+    assert "INCOMPLETE, without geo" in capsys.readouterr().out
 
 
 def test_targets_that_are_all_away_are_no_empty_list(monkeypatch, capsys) -> None:

@@ -85,6 +85,41 @@ def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_sai
         assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
 
 
+def test_a_set_that_lacks_a_database_is_the_latest_of_those_that_it_has_only(job: Job) -> None:
+    row = {"template": False, "contents": {"rows": {}}}
+    made(job, OLD, "own", databases={"geo": row, "mlflow": row})
+    made(job, NEW, "own", databases={"mlflow": row}, failed={"geo": "it could not be dumped: locked"})
+    assert restore.find(job).manifest.id == OLD
+    job.request["databases"] = ["mlflow"]
+    assert restore.find(job).manifest.id == NEW
+    job.request["databases"] = ["geo"]
+    assert restore.find(job).manifest.id == OLD
+
+
+def test_what_a_set_does_not_bring_back_is_said_in_the_plan(job: Job) -> None:
+    rows = {"geo": {"template": False}, "mine": {"template": True}, "template1": {"template": True}}
+    made(job, NEW, "own", databases=rows, failed={"rl": "its role is gone"}, closed={"old": "it lets nobody in"})
+    said = restore.left_out(restore.find(job).manifest, ["geo"])
+    assert said == [
+        "the set does not have rl: its role is gone",
+        "the set does not have old: it lets nobody in",
+        "mine is a template, and comes back only by name: --database mine",
+    ]
+
+
+@pytest.mark.parametrize("name", ["postgres", "template0", "template1"])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_belongs_to_the_server_is_never_replaced(job: Job, name: str, renamed: bool) -> None:
+    rows = {one: {"template": False} for one in ("geo", "postgres", "template0", "template1")}
+    made(job, NEW, "own", databases=rows)
+    job.request |= {"databases": ["geo"], "as": name} if renamed else {"databases": [name]}
+    with pytest.raises(Failed, match=f"{name} belongs to the server") as told:
+        restore._chosen(job, restore.find(job).manifest)
+    assert told.value.code == RESTORE_REFUSED
+    job.request["as"] = "beside"
+    assert restore._chosen(job, restore.find(job).manifest)
+
+
 def failed(job: Job, id: str, *targets: str) -> None:
     for name in targets:
         sets.add_verified(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from worker import finish
-from worker.errors import COPY_FAILED, FAILED, OK, Failed
+from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, VERIFY_FAILED, Failed
 from worker.job import Job
 from worker.journal import Journal
 
@@ -104,3 +104,21 @@ def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path
     told = json.loads((tmp_path / "last.json").read_text())
     assert 90 <= told["restored"]["seconds"] < 150
     assert told["published_postgres"]["run"] == "run1", "the backup is still known"
+
+
+def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_path: Path) -> None:
+    finish.told(job, INCOMPLETE, Failed(INCOMPLETE, "the set was published without geo"))
+    last = finish.last()
+    assert "published_postgres" not in last and "published_config" in last
+    assert last["last"]["code"] == INCOMPLETE
+    assert metrics(tmp_path)['stowage_backup_last_exit_code{stack="lab"}'] == str(INCOMPLETE)
+
+
+def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_path: Path) -> None:
+    finish.told(job, OK, None)
+    job.request = {"do": "verify", "set": "latest", "drill": True}
+    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
+    assert finish.last()["checked"]["code"] == VERIFY_FAILED
+    told = metrics(tmp_path)
+    assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
+    assert told['stowage_backup_last_exit_code{stack="lab"}'] == "0"

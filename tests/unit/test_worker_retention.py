@@ -31,11 +31,21 @@ def summary(
     reason: str = "",
     verified: bool | None = None,
     pinned: bool = False,
+    failed: bool = False,
     number: int = 0,
 ) -> Summary:
     created = NOW - timedelta(days=age)
     id = f"{created:%Y%m%dT%H%M%SZ}-{number:06x}"
-    made = Manifest(id, "lab", "h", created, created, only=only, components={one: {} for one in only or ALL})
+    made = Manifest(
+        id,
+        "lab",
+        "h",
+        created,
+        created,
+        only=only,
+        components={one: {} for one in only or ALL},
+        failed={"geo": "why"} if failed else {},
+    )
     entries = (Entry(f"lab/sets/{id}/manifest.json", 1, created),)
     check = None if verified is None else Check(NOW, verified)
     return Summary(id, entries, None if reason else made, reason, "why", check, pinned)
@@ -112,6 +122,13 @@ def test_sets_that_only_have_one_component_make_no_complete_one_go() -> None:
     made = plan([*partial, summary(61), summary(70), summary(80), summary(90)], NOW, DAYS)
     assert ages(made.remove)[-1] == 90
     assert [one for one in made.remove if one.complete] == [summary(90)]
+
+
+def test_sets_that_lack_a_database_make_no_complete_one_go() -> None:
+    lacking = [summary(age, failed=True) for age in range(0, 40)]
+    made = plan([*lacking, summary(41), summary(42), summary(43)], NOW, DAYS)
+    assert not [one for one in made.remove if one.complete]
+    assert not [one for one in made.remove if NOW - one.created < timedelta(days=DAYS)]
 
 
 def test_a_damaged_or_forged_set_neither_counts_nor_goes() -> None:
