@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from converge.links import links
 from converge.probe import BEGUN
 from converge.resource import Action, Chain, Reading, Resource, State, Unknown
 from converge.role import Role
@@ -27,6 +28,8 @@ class Change:
     disrupts: bool = False
     later: bool = False
     """It can only be read once this very plan has brought its service up."""
+    waits_for: str = ""
+    """The address at the root of a wait: what is refused or unknown, or what this run leaves alone."""
 
     @property
     def address(self) -> str:
@@ -34,12 +37,33 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a role comes to want a resource: behind all of these in its chain."""
+
+    role: str
+    before: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """A resource with the role that wants it and the resource that must stand before it."""
+    """A resource with the role that wants it first, what stands before it in its chain, and the other ways that lead to it."""
 
     role: str
     resource: Resource
-    after: str | None = None
+    before: tuple[str, ...] = ()
+    others: tuple[Way, ...] = ()
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        return (Way(self.role, self.before), *self.others)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """What stands directly before it, over all chains of all roles."""
+        return tuple(dict.fromkeys(way.before[-1] for way in self.ways if way.before))
+
+    def of(self, role: str) -> list[Way]:
+        return [way for way in self.ways if way.role == role]
 
 
 @dataclass
@@ -48,6 +72,8 @@ class Plan:
 
     host: str
     changes: list[Change] = field(default_factory=list)
+    beneath: list[Change] = field(default_factory=list)
+    """What differs in roles that were only read, since a role that was asked for stands on them."""
 
     @property
     def todo(self) -> list[Change]:
@@ -73,32 +99,43 @@ class Plan:
 
 
 def wanted(role: Role, host: object) -> list[Wanted]:
-    """What a role yields for a host, flat, each with its predecessor in its chain."""
+    """What a role yields for a host, each with the ways by which it comes to it."""
     found: list[Wanted] = []
     for one in role.wants(host):
-        before: str | None = None
+        before: tuple[str, ...] = ()
         for resource in one if isinstance(one, Chain) else [one]:
             found.append(Wanted(role.name, resource, before))
-            before = resource.address
-    return found
+            before = (*before, resource.address)
+    return merged(found)
 
 
-def compare(one: Wanted, reading: Reading, memory: dict[str, str]) -> Change:
+def merged(wants: Iterable[Wanted]) -> list[Wanted]:
+    """Each resource once, with all ways that lead to it."""
+    found: dict[str, Wanted] = {}
+    for one in wants:
+        first = found.setdefault(one.resource.address, one)
+        if first is not one:
+            others = [way for way in one.ways if way not in first.ways]
+            found[one.resource.address] = replace(first, others=(*first.others, *others))
+    return list(found.values())
+
+
+def compare(one: Wanted, reading: Reading, memory: dict[str, str], role: str = "") -> Change:
     """What is to be done about one resource, were it alone."""
-    resource = one.resource
+    resource, role = one.resource, role or one.role
     if isinstance(reading, Unknown):
-        return Change(one.role, resource, None, Action.UNKNOWN, why=reading.why, hint=reading.hint)
+        return Change(role, resource, None, Action.UNKNOWN, why=reading.why, hint=reading.hint)
     after = resource.desired()
     if _same(reading, after):
-        return Change(one.role, resource, reading, Action.NONE)
+        return Change(role, resource, reading, Action.NONE)
     refusal = resource.refusal(reading)
     if reading is None and _was_made(memory.get(resource.address, "")):
         refusal = refusal or resource.lost()
     if refusal:
-        return Change(one.role, resource, reading, Action.REFUSED, why=refusal.why, hint=refusal.hint)
+        return Change(role, resource, reading, Action.REFUSED, why=refusal.why, hint=refusal.hint)
     action = Action.REMOVE if after is None else Action.CREATE if reading is None else Action.UPDATE
     drift = memory.get(resource.address, "").endswith(f" {resource.remembered()}")
-    return Change(one.role, resource, reading, action, drift=drift, disrupts=resource.disrupts(reading))
+    return Change(role, resource, reading, action, drift=drift, disrupts=resource.disrupts(reading))
 
 
 def _was_made(told: str) -> bool:
@@ -113,67 +150,150 @@ def _same(before: State | None, after: State | None) -> bool:
 
 
 def make(
-    host: str, roles: Sequence[Role], wants: Sequence[Wanted], readings: dict[str, Reading], memory: dict[str, str]
+    host: str,
+    roles: Sequence[Role],
+    wants: Iterable[Wanted],
+    readings: dict[str, Reading],
+    memory: dict[str, str],
+    only: Collection[str] | None = None,
 ) -> Plan:
-    """The plan of a host: every resource compared, then held back where what it needs is held back."""
-    plan = Plan(host)
-    held: dict[str, Change] = {}
-    held_roles: dict[str, Change] = {}
-    for role in roles:
-        beneath = _beneath(role, roles)
-        blocker = next((held_roles[need] for need in role.needs if need in held_roles), None)
-        for one in (want for want in wants if want.role == role.name):
-            reading = readings.get(one.resource.address, Unknown("it was not read"))
-            change = compare(one, reading, memory)
-            earlier = [*_before(one, wants, plan), *(two for two in plan.todo if two.role in beneath)]
-            if change.action is Action.NONE and any(
-                change.resource.undone_by(two.resource, two.action is Action.CREATE) for two in earlier
-            ):
-                change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
-            if isinstance(reading, Unknown) and not reading.lasting:
-                is_api = one.resource.is_api()
-                change = (
-                    _until_it_is_up(change, role.needs, beneath, plan) if is_api else _until_it_is_read(change, earlier)
-                )
-            cause = held.get(one.after or "") or blocker
-            if cause and change.action in TODO | {Action.UNKNOWN}:
-                change = replace(change, action=Action.WAITING, why=f"waits for {_root(cause, held).address}", hint="")
-            if change.later:
-                plan.changes.append(change)
-                continue
-            if change.action in HELD or (cause and one.after in held):
-                held[change.address] = change if change.action in HELD else held[one.after or ""]
-            if change.action in HELD:
-                held_roles.setdefault(role.name, change)
-            plan.changes.append(change)
-    return plan
+    """The plan of a host: every resource compared, then held back where what it stands on is held back.
 
-
-def _beneath(role: Role, roles: Sequence[Role]) -> list[str]:
-    """The roles that a role stands on, its own needs first."""
-    found = list(role.needs)
-    for name in found:
-        found += [need for one in roles if one.name == name for need in one.needs if need not in found]
-    return found
-
-
-def _until_it_is_up(change: Change, needs: Sequence[str], beneath: Sequence[str], plan: Plan) -> Change:
-    """An API that does not answer, because what it belongs to is made or changed by this very plan.
-
-    It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
+    With `only`, the roles of these names are to be changed, and the others were read because those stand on them.
     """
-    direct = [one for one in plan.changes if one.role in needs]
-    made = {one.role for one in plan.changes if one.action is Action.CREATE}
-    there = {one.role for one in plan.changes}
-    if (
-        direct
-        and all(one.action is Action.CREATE for one in direct)
-        and all(name in made for name in beneath if name in there)
-    ):
-        return replace(change, action=Action.CREATE, why="")
-    if any(one.action in TODO for one in direct):
-        return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
-    return change
+    chosen = {role.name for role in roles} if only is None else {*only}
+    made = _Making(roles, merged(wants), readings, memory, chosen)
+    changes = made.walk()
+    seen: set[str] = set()
+    # A role may stand before one whose resource it stands on: then once more, with what is held.
+    while seen != made.roots.keys():
+        seen = {*made.roots}
+        changes = made.walk()
+    return Plan(
+        host,
+        [one for one in changes if one.role in chosen],
+        [one for one in changes if one.role not in chosen and one.action is not Action.NONE],
+    )
+
+
+class _Making:
+    """A plan while it is made. `chosen` are the roles that are to be changed."""
+
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        wants: Sequence[Wanted],
+        readings: dict[str, Reading],
+        memory: dict[str, str],
+        chosen: Collection[str],
+    ) -> None:
+        self.roles, self.readings, self.memory, self.chosen = roles, readings, memory, chosen
+        self.links = links(one.resource for one in wants)
+        self.of_role: dict[str, list[Wanted]] = {}
+        for one in wants:
+            for name in dict.fromkeys(way.role for way in one.ways):
+                self.of_role.setdefault(name, []).append(one)
+        self.roots: dict[str, str] = {}
+        """What is held, or well and stands on what is held, with the address at the root of that."""
+
+    def walk(self) -> list[Change]:
+        """Plan role by role; what an earlier walk has found to be held is held from the beginning."""
+        self.planned: dict[str, Change] = {}
+        self.held_roles: dict[str, str] = {}
+        coming = [role.name for role in self.roles]
+        for role in self.roles:
+            coming.remove(role.name)
+            beneath = beneath_of(role, self.roles)
+            there = [one for one in self.planned.values() if one.role in beneath]
+            for one in self.of_role.get(role.name, ()):
+                if one.resource.address in self.planned:
+                    continue
+                root = self._root(one, role)
+                if not self._is_left_to(one, role, root, coming):
+                    change = self._change(one, role, root, there)
+                    self.planned[change.address] = change
+                    self._note(change, root)
+        return list(self.planned.values())
+
+    def _root(self, one: Wanted, role: Role) -> str:
+        """What holds a resource back: what it stands on, or all ways by which the role wants it."""
+        stands = self._held(self.links[one.resource.address])
+        blocker = next((self.held_roles[need] for need in role.needs if need in self.held_roles), "")
+        ways = [self._held(way.before) or blocker for way in one.of(role.name)]
+        return stands or (ways[0] if all(ways) else "")
+
+    def _held(self, addresses: Iterable[str]) -> str:
+        return next((self.roots[address] for address in addresses if address in self.roots), "")
+
+    def _is_left_to(self, one: Wanted, role: Role, root: str, coming: Sequence[str]) -> bool:
+        """Whether a later role wants the same, and comes to it by a way of its own."""
+        others = [way.role for way in one.ways if way.role in coming]
+        if role.name not in self.chosen and any(name in self.chosen for name in others):
+            return True
+        return bool(root and others) and not self._held(self.links[one.resource.address])
+
+    def _change(self, one: Wanted, role: Role, root: str, beneath: Sequence[Change]) -> Change:
+        reading = self.readings.get(one.resource.address, Unknown("it was not read"))
+        change = compare(one, reading, self.memory, role.name)
+        before = [address for way in one.of(role.name) for address in reversed(way.before)]
+        near = [self.planned[address] for address in (*before, *self.links[change.address]) if address in self.planned]
+        earlier = [two for two in (*near, *beneath) if two.action in TODO and two.role in self.chosen]
+        if change.action is Action.NONE and any(
+            change.resource.undone_by(two.resource, two.action is Action.CREATE) for two in earlier
+        ):
+            change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
+        if root and change.action in TODO | {Action.UNKNOWN}:
+            why = f"waits for {root}" + ("" if self._is_chosen(root) else ", which this run leaves alone")
+            return replace(change, action=Action.WAITING, why=why, hint="", waits_for=root)
+        if isinstance(reading, Unknown) and not reading.lasting:
+            return self._until_it_is_up(change, role) if one.resource.is_api() else _until_it_is_read(change, earlier)
+        return change
+
+    def _is_chosen(self, root: str) -> bool:
+        change = self.planned.get(root)
+        return change is None or change.role in self.chosen or change.action not in TODO
+
+    def _note(self, change: Change, root: str) -> None:
+        """Keep for those that stand on it whether it is held."""
+        address = change.address
+        if change.later:
+            return
+        if change.action in HELD:
+            self.roots[address] = change.waits_for or address
+            self.held_roles.setdefault(change.role, self.roots[address])
+        elif root and (self._held(self.links[address])):
+            self.roots[address] = root
+        elif change.action is Action.CREATE and change.role not in self.chosen:
+            self.roots[address] = address
+
+    def _until_it_is_up(self, change: Change, role: Role) -> Change:
+        """An API that does not answer, because what it belongs to is made or changed by this very plan.
+
+        It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
+        """
+        changes = self.planned.values()
+        direct = [one for one in changes if one.role in (*role.needs, *role.after)]
+        made = {one.role for one in changes if one.action is Action.CREATE}
+        there = {one.role for one in changes}
+        if (
+            direct
+            and all(one.action is Action.CREATE for one in direct)
+            and all(name in made for name in beneath_of(role, self.roles) if name in there)
+        ):
+            return replace(change, action=Action.CREATE, why="")
+        if any(one.action in TODO for one in direct):
+            return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
+        return change
+
+
+def beneath_of(role: Role, roles: Sequence[Role]) -> list[str]:
+    """The roles that a role stands on, its own needs first."""
+    known = {one.name: one for one in roles}
+    found = [*role.needs, *role.after]
+    for name in found:
+        if one := known.get(name):
+            found += [need for need in (*one.needs, *one.after) if need not in found]
+    return found
 
 
 def _until_it_is_read(change: Change, earlier: Sequence[Change]) -> Change:
@@ -181,20 +301,3 @@ def _until_it_is_read(change: Change, earlier: Sequence[Change]) -> Change:
     if not earlier:
         return change
     return replace(change, action=Action.WAITING, why=f"is read after {earlier[0].address}", hint="", later=True)
-
-
-def _before(one: Wanted, wants: Sequence[Wanted], plan: Plan) -> list[Change]:
-    """The changes that will be made to what stands before a resource in its chain."""
-    by_address, made = {two.resource.address: two for two in wants}, {two.address: two for two in plan.changes}
-    found: list[Change] = []
-    while one.after and one.after in made:
-        found.append(made[one.after])
-        one = by_address[one.after]
-    return [two for two in found if two.action in TODO]
-
-
-def _root(cause: Change, held: dict[str, Change]) -> Change:
-    """The refused or unknown resource at the beginning of a line of waiting ones."""
-    while cause.action is Action.WAITING:
-        cause = held[cause.why.removeprefix("waits for ")]
-    return cause

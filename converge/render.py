@@ -69,8 +69,8 @@ def troubles(of: Plan) -> list[Trouble]:
 
 
 def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
-    causes = {f"waits for {change.address}" for change in many}
-    waiting = [change for change in of.changes if change.action is Action.WAITING and change.why in causes]
+    causes = {change.address for change in many}
+    waiting = [change for change in of.changes if change.action is Action.WAITING and change.waits_for in causes]
     one, several = REASONS[many[0].action]
     return Trouble(
         f"{few(many, 3)} {one if len(many) == 1 else several}",

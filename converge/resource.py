@@ -144,6 +144,17 @@ class Resource:
         """The steps from `before` to `desired()`."""
         raise NotImplementedError
 
+    def gives(self) -> Iterable[str]:
+        """What others stand on through it, beside its address: `path:/mnt/drive1`, `uid:9000`, `container:nginx`."""
+        return ()
+
+    def stands_on(self) -> Iterable[str]:
+        """What must be as it should be before this may be touched: addresses of others, or what they give.
+
+        What is not planned on the host holds nothing back. `path:` means the folders above as well.
+        """
+        return ()
+
     def undone_by(self, other: Resource, made: bool) -> bool:
         """Whether a change of `other`, earlier in its chain or in a role beneath, makes this necessary, though it is well now.
 
@@ -173,7 +184,7 @@ class Resource:
 
 @dataclass(frozen=True)
 class Chain:
-    """Resources of which each needs the one before."""
+    """Resources of which each needs those before."""
 
     links: tuple[Resource, ...]
 

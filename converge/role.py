@@ -18,13 +18,15 @@ Gone = Callable[[Any, str, str], Resource | None]
 class Role:
     """What a kind of host must have.
 
-    `needs` names the roles without which its changes wait. `gone(host, kind, name)` is the resource that takes away what
+    `needs` names the roles without which it makes no sense: its changes wait while one of them is held back. `after` names
+    those that it follows where the host has them. `gone(host, kind, name)` is the resource that takes away what
     the role once made and no longer wants; without one it is left where it is.
     """
 
     name: str
     wants: Wants
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     gone: Gone = lambda host, kind, name: None
 
     @property
@@ -35,7 +37,7 @@ class Role:
 @overload
 def role(function: Wants) -> Role: ...
 @overload
-def role(*, needs: tuple[str, ...] = (), gone: Gone = ...) -> Callable[[Wants], Role]: ...
+def role(*, needs: tuple[str, ...] = (), after: tuple[str, ...] = (), gone: Gone = ...) -> Callable[[Wants], Role]: ...
 def role(function: Wants | None = None, **more: Any) -> Role | Callable[[Wants], Role]:
     """Make a role of a generator: `@role` or `@role(needs=("docker",))`."""
 

@@ -46,6 +46,9 @@ class Run:
     failure: Trouble | None = None
     changed_roles: set[str] = field(default_factory=set)
     patience: float = API_PATIENCE
+    beneath: Sequence[Role] = ()
+    """Roles that are only read, since one that was asked for stands on them."""
+    readings: dict[str, Reading] = field(default_factory=dict)
     find_role: Callable[[str], Role | None] | None = None
     """Finds a role that the host had and its settings no longer name; None when only some roles were asked for."""
 
@@ -71,16 +74,28 @@ class Run:
             self.link.close()
 
 
-def prepare(host: Any, roles: Sequence[Role], find_role: Callable[[str], Role | None] | None = None) -> Run:
+def prepare(
+    host: Any,
+    roles: Sequence[Role],
+    find_role: Callable[[str], Role | None] | None = None,
+    beneath: Sequence[Role] = (),
+) -> Run:
     """What the roles want of a host. Two may want the same thing, but not in two ways."""
-    wants: dict[str, Wanted] = {}
-    for one in (one for role in roles for one in planning.wanted(role, host)):
-        first = wants.setdefault(one.resource.address, one)
-        if first.resource != one.resource:
+    found = [one for role in (*beneath, *roles) for one in planning.wanted(role, host)]
+    first: dict[str, Wanted] = {}
+    for one in found:
+        other = first.setdefault(one.resource.address, one)
+        if other.resource != one.resource:
             raise Trouble(
-                f"{one.resource.address} is wanted differently by {first.role} and by {one.role}", where=host.name
+                f"{one.resource.address} is wanted differently by {other.role} and by {one.role}", where=host.name
             )
-    return Run(host, roles, list(wants.values()), find_role=find_role)
+    return Run(host, roles, planning.merged(found), beneath=beneath, find_role=find_role)
+
+
+def _planned(run: Run) -> Plan:
+    """The plan of what was read last of everything."""
+    only = {role.name for role in run.roles} if run.beneath else None
+    return planning.make(run.name, [*run.beneath, *run.roles], run.wants, run.readings, run.memory, only)
 
 
 def dial(hosts: Sequence[Any]) -> dict[str, Future[Link]]:
@@ -131,8 +146,8 @@ def look(
         run.link, holder(command) if lock else None, tell, lambda marker: probe.script(resources, "probe-" + marker)
     )
     readings, run.memory = gather(run, run.wants, asked)
-    readings |= _what_is_gone(run)
-    run.plan = planning.make(run.name, run.roles, run.wants, readings, run.memory)
+    run.readings = readings | _what_is_gone(run)
+    run.plan = _planned(run)
 
 
 def _what_is_gone(run: Run) -> dict[str, Reading]:
@@ -234,7 +249,7 @@ def _apply_role(
     assert run.plan
     if (
         run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name))
-    ) or run.changed_roles & {*role.needs}:
+    ) or run.changed_roles & {*role.needs, *role.after}:
         _replan(run, role)
     _carry_out_role(run, role, shown, report, agree)
     if not run.failure and any(one.later for one in run.plan.of_role(role.name)):
@@ -282,15 +297,17 @@ def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
 def _replan(run: Run, role: Role) -> None:
     """Read a role's resources again, now that roles before it have changed the host."""
     assert run.plan
-    wants = [one for one in run.wants if one.role == role.name]
+    wants = [one for one in run.wants if one.of(role.name)]
     readings, _ = gather(run, wants)
-    fresh = planning.make(run.name, [role], wants, readings, run.memory)
-    for one in run.plan.changes:
-        if one.role in role.needs and one in run.plan.held:
-            return
-    position = next((i for i, one in enumerate(run.plan.changes) if one.role == role.name), len(run.plan.changes))
-    others = [one for one in run.plan.changes if one.role != role.name]
-    run.plan.changes = others[:position] + fresh.changes + others[position:]
+    run.readings |= readings
+    old = {one.address: one for one in run.plan.changes}
+    fresh = _planned(run).changes
+    # Of other roles' resources nothing is new but where another role has come to want them first.
+    run.plan.changes = [
+        one if role.name in (one.role, old[one.address].role) else old[one.address]
+        for one in fresh
+        if one.address in old
+    ]
 
 
 def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
@@ -299,10 +316,9 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     addresses = {one.address for one in done}
     wants = [one for one in run.wants if one.resource.address in addresses]
     readings, _ = gather(run, wants)
+    run.readings |= readings
     after = {
-        one.address: planning.compare(want, readings[want.resource.address], {})
-        for want in wants
-        for one in [want.resource]
+        want.resource.address: planning.compare(want, readings[want.resource.address], {}, role.name) for want in wants
     }
     wrong = [one for one in after.values() if one.action is not Action.NONE]
     run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]

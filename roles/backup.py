@@ -39,7 +39,7 @@ WRITER, PRUNER = "stowage-backup-writer", "stowage-backup-pruner"
 DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
 
 
-@role(needs=("docker", "images", "minio", "postgres"))
+@role(needs=("docker", "images", "postgres"), after=("minio",))
 def backup(host: Any) -> Wanted:
     settings = settings_of(host)
     for target in settings.targets:

@@ -10,7 +10,7 @@ from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import Shares
 from converge.shell import sh
 from roles.database_kinds import Database
-from roles.postgres_server import CLUSTER, Server, Told, heard
+from roles.postgres_server import CLUSTER, CONTAINER, Server, Told, heard
 from roles.sql import ident
 
 
@@ -33,6 +33,9 @@ class Gone(Resource):
 
     def desired(self) -> None:
         return None
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}",)
 
     @classmethod
     def shares(cls, wanted: Sequence[Gone]) -> Shares:

@@ -11,7 +11,7 @@ from converge.probe import forgetting
 from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import Shares
 from converge.secret import Secret
-from roles.postgres_server import CLUSTER, Server, Told, heard
+from roles.postgres_server import CLUSTER, CONTAINER, Server, Told, heard
 from roles.sql import ident, is_password_of, literal, verifier
 
 ATTRIBUTES = ("login", "superuser", "createdb", "createrole", "replication", "bypassrls")
@@ -40,6 +40,9 @@ class User(Resource):
             "member of": ", ".join(sorted(self.member_of)) or "none",
             "expires": "never",
         }
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}", *(f"{self.kind}:{name}" for name in self.member_of))
 
     @classmethod
     def shares(cls, wanted: Sequence[User]) -> Shares:
@@ -111,6 +114,9 @@ class Database(Resource):
         state = {"owner": self.owner, "open to": open_to, "encoding": self.encoding}
         return state | ({"locale": self.locale} if self.locale else {})
 
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}", f"{User.kind}:{self.owner}")
+
     @classmethod
     def shares(cls, wanted: Sequence[Database]) -> Shares:
         return wanted[0].server.shares(*(f"database {one.database}" for one in wanted))
@@ -167,6 +173,9 @@ class Extension(Resource):
 
     def desired(self) -> State:
         return {"version": OWN}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}", f"{Database.kind}:{self.database}")
 
     @classmethod
     def shares(cls, wanted: Sequence[Extension]) -> Shares:

@@ -6,6 +6,7 @@ from typing import Any
 
 from converge.errors import Trouble
 from converge.resource import in_order
+from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, Answers, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer
@@ -49,6 +50,7 @@ def nginx(host: Any) -> Wanted:
     certificates = _certificates(host)
     config = render(host, "nginx.conf.j2", settings=settings, nodes=host.settings.minio.nodes, inside=INSIDE)
     scheme = "https" if settings.tls else "http"
+    yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
     yield in_order(
         Directory(FOLDER),
         Directory(f"{FOLDER}/nginx"),

@@ -33,6 +33,9 @@ class Data(Resource):
     def desired(self) -> State:
         return {"fits": "yes"}
 
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
     @classmethod
     def probe(cls, wanted: Sequence[Data]) -> str:
         (one,) = wanted
@@ -97,6 +100,9 @@ class Offer(Resource):
 
     def desired(self) -> State:
         return {"major": str(self.major), "extensions": " ".join(self.extensions)}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"image:{self.reference}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[Offer]) -> str:
@@ -166,6 +172,9 @@ class Ready(Resource):
 
     def desired(self) -> State:
         return {"answers": "yes", "proven": "yes", "recorded": self.server.data}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[Ready]) -> str:

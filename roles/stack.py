@@ -14,14 +14,14 @@ SCRIPT = "/usr/local/lib/stowage/project"
 PROJECTS = ("minio", "nginx", "postgres")
 
 
-@role(needs=("docker",))
+@role(needs=("docker",), after=PROJECTS)
 def stack(host: Any) -> Wanted:
     files = host.root / "files"
     unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER).replace("@GRACE@", str(GRACE))
     projects = [name for name in PROJECTS if name in host.settings.roles]
-    yield in_order(
+    shared = in_order(
         Directory("/usr/local/lib/stowage"),
         File(SCRIPT, (files / "project.sh").read_text(), mode="0755", check="sh -n {}"),
         File("/etc/systemd/system/stowage@.service", unit, check="systemd-analyze verify --man=no {} || true #"),
-        *(Unit(f"stowage@{name}.service") for name in projects),
     )
+    yield from (in_order(shared, Unit(f"stowage@{name}.service", on=(f"project:{name}",))) for name in projects)

@@ -26,6 +26,9 @@ class Group(Resource):
     def desired(self) -> State:
         return {"gid": str(self.gid)}
 
+    def gives(self) -> tuple[str, ...]:
+        return (f"gid:{self.gid}",)
+
     @classmethod
     def probe(cls, wanted: Sequence[Group]) -> str:
         return f"getent group {words(one.group for one in wanted)}"
@@ -64,6 +67,12 @@ class User(Resource):
 
     def desired(self) -> State:
         return {"uid": str(self.uid), "gid": str(self.uid), "shell": "/usr/sbin/nologin"}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"uid:{self.uid}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"group:{self.user}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[User]) -> str:

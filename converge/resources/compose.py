@@ -82,6 +82,19 @@ class Project(Resource):
                 if volume["type"] == "bind":
                     yield definition["container_name"], volume["source"], volume["target"]
 
+    def gives(self) -> tuple[str, ...]:
+        return tuple(f"container:{one['container_name']}" for one in self.services.values())
+
+    def stands_on(self) -> Iterator[str]:
+        """Its file, Docker, and for each service its image, its networks, its user and all that it has bound."""
+        yield from (f"path:{self.path}", "unit:docker.service")
+        yield from (f"network:{name}" for name in self.networks)
+        for definition in self.services.values():
+            user, _, group = str(definition.get("user", "")).partition(":")
+            yield from (f"image:{definition.get('image')}", f"uid:{user}", f"gid:{group}")
+        for _, source, _ in self.binds:
+            yield from (f"path:{source}", f"within:{source}")
+
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
@@ -282,6 +295,9 @@ class Answers(Resource):
 
     def desired(self) -> State:
         return {url: self.status for url in self.urls} | {"proven": "yes"}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{self.of}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[Answers]) -> str:

@@ -123,6 +123,9 @@ class Network(Resource):
     def desired(self) -> State:
         return {"subnet": self.subnet}
 
+    def stands_on(self) -> tuple[str, ...]:
+        return ("unit:docker.service",)
+
     @classmethod
     def probe(cls, wanted: Sequence[Network]) -> str:
         return "ip -4 -o route show"
@@ -224,6 +227,9 @@ class Image(Resource):
             return {"present": "yes"}
         content: Content = self.shipped.content()
         return {"platform": content.platform, "layers": content.layers, "config": content.config}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return ("unit:docker.service",)
 
     @classmethod
     def shares(cls, wanted: Sequence[Image]) -> Shares:

@@ -31,6 +31,11 @@ def _read_stats(lines: Sequence[str]) -> dict[str, dict[str, str]]:
     return states
 
 
+def parent(path: str) -> str:
+    """The folder in which a path lies."""
+    return path.rpartition("/")[0] or "/"
+
+
 def normal_mode(mode: str) -> str:
     """Four octal digits: `644`, `0644` and `00644` are the same mode."""
     return f"{int(mode, 8):04o}"
@@ -76,6 +81,12 @@ class File(Resource):
 
     def desired(self) -> State:
         return {"type": "file", "mode": self.mode, "owner": self.owner, "group": self.group, "sha256": self.sha256}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{parent(self.path)}", f"user:{self.owner}", f"group:{self.group}")
 
     @classmethod
     def probe(cls, wanted: Sequence[File]) -> str:
@@ -179,6 +190,12 @@ class Directory(Resource):
     def desired(self) -> State:
         return {"type": "directory", "mode": self.mode, "owner": self.owner, "group": self.group}
 
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{parent(self.path)}", f"user:{self.owner}", f"group:{self.group}")
+
     @classmethod
     def probe(cls, wanted: Sequence[Directory]) -> str:
         return _stats([one.path for one in wanted])
@@ -220,6 +237,12 @@ class Symlink(Resource):
 
     def desired(self) -> State:
         return {"to": self.to}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{parent(self.path)}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[Symlink]) -> str:

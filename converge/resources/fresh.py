@@ -57,6 +57,9 @@ class FreshUnit(Resource):
     def desired(self) -> State:
         return _WANTED
 
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"unit:{self.unit}", *(f"path:{path}" for path in self.files))
+
     @classmethod
     def probe(cls, wanted: Sequence[FreshUnit]) -> str:
         return _facts([one.unit for one in wanted], [one.files for one in wanted])
@@ -106,6 +109,9 @@ class FreshContainer(Resource):
 
     def desired(self) -> State:
         return _WANTED
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"container:{self.container}", *(f"path:{path}" for path in self.files))
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshContainer]) -> str:

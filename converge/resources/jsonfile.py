@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
-from converge.resources.file import File
+from converge.resources.file import File, parent
 from converge.shell import quote, sh
 
 
@@ -32,6 +32,12 @@ class JsonKeys(Resource):
 
     def desired(self) -> State:
         return {key: _text(value) for key, value in self.keys.items()}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{parent(self.path)}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[JsonKeys]) -> str:

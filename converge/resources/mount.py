@@ -11,6 +11,7 @@ from converge.resources import mountinfo
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of
 from converge.resources.docker import Shares
+from converge.resources.file import parent
 from converge.resources.fstab import Line, normal
 from converge.resources.mount_faults import fault
 from converge.resources.mounting import mounting
@@ -46,6 +47,12 @@ class Mount(Resource):
 
     def desired(self) -> State:
         return {"fstab": self.line, "mounted": self.label, "in force": self.flags, "fault": ""}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"filesystem:{self.label}", f"mountpoint:{self.path}", f"path:{parent(self.path)}")
 
     @classmethod
     def shares(cls, wanted: Sequence[Mount]) -> Shares:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.resources.file import parent
 from converge.shell import quote, sh, words
 
 
@@ -23,6 +24,12 @@ class MountPoint(Resource):
 
     def desired(self) -> State:
         return {"type": "directory", "immutable": "yes", "empty": "yes"}
+
+    def gives(self) -> tuple[str, ...]:
+        return (f"path:{self.path}",)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{parent(self.path)}",)
 
     @classmethod
     def probe(cls, wanted: Sequence[MountPoint]) -> str:

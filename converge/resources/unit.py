@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,6 +38,8 @@ class Unit(Resource):
     unit: str
     enabled: bool = True
     active: bool = True
+    on: tuple[str, ...] = ()
+    """What it stands on beside its own file."""
 
     @property
     def name(self) -> str:
@@ -45,6 +48,10 @@ class Unit(Resource):
     def desired(self) -> State:
         state = {"enabled": "enabled" if self.enabled else "disabled", "reload": "no"}
         return state | {"active": "active"} if self.active else state | {"active": "inactive"}
+
+    def stands_on(self) -> tuple[str, ...]:
+        names = {self.unit, re.sub("@[^.]*", "@", self.unit)}
+        return (*self.on, *(f"path:/etc/systemd/system/{name}" for name in sorted(names)))
 
     @classmethod
     def shares(cls, wanted: Sequence[Unit]) -> Shares:

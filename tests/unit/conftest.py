@@ -243,6 +243,8 @@ class Thing(Resource):
     refuses: str = ""
     undone_after: str = ""
     steps: tuple[Step, ...] = ()
+    given: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -250,6 +252,12 @@ class Thing(Resource):
 
     def desired(self) -> dict[str, str] | None:
         return None if self.wants is None else {"word": self.wants}
+
+    def gives(self) -> tuple[str, ...]:
+        return self.given
+
+    def stands_on(self) -> tuple[str, ...]:
+        return self.on
 
     def refusal(self, before: Any) -> Refusal | None:
         return Refusal(self.refuses, "look at it") if self.refuses else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,130 @@ def test_a_resource_that_two_roles_want_holds_back_the_chains_of_both(thing):
     wants = runs.prepare(host, roles).wants
     plan = planning.make("host", roles, wants, dict.fromkeys(["thing:folder", "thing:a", "thing:b"]), {})
     assert symbols(plan) == {"folder": "!", "a": ".", "b": "."}
+
+
+def planned(roles, readings) -> planning.Plan:
+    run = runs.prepare(SimpleNamespace(name="host"), roles)
+    return planning.make("host", roles, run.wants, {f"thing:{name}": one for name, one in readings.items()}, {})
+
+
+@pytest.mark.parametrize("shared", [None, OLD, NEW])
+def test_a_chain_does_not_lose_a_refusal_at_a_link_that_an_earlier_role_wants_too(thing, shared):
+    roles = [
+        role_of("minio", in_order(thing("shared"), thing("node"))),
+        role_of("backup", in_order(thing("refused", refuses="a directory"), thing("shared"), thing("after"))),
+    ]
+    plan = planned(roles, {"refused": None, "shared": shared, "node": None, "after": None})
+    assert symbols(plan)["after"] == "."
+    assert next(one.waits_for for one in plan.changes if one.resource.name == "after") == "thing:refused"
+    assert symbols(plan)["node"] == "+", "other chains go on"
+
+
+def test_what_two_roles_want_is_made_for_the_one_that_nothing_holds_back(thing):
+    roles = [
+        role_of("drives", thing("drive", refuses="it holds ext4")),
+        role_of("minio", in_order(thing("folder"), thing("nodes")), needs=("drives",)),
+        role_of("nginx", in_order(thing("folder"), thing("edge"))),
+    ]
+    plan = planned(roles, dict.fromkeys(["drive", "folder", "nodes", "edge"]))
+    assert symbols(plan) == {"drive": "!", "nodes": ".", "folder": "+", "edge": "+"}
+    assert next(one.role for one in plan.changes if one.resource.name == "folder") == "nginx"
+
+
+def test_a_predecessor_counts_over_all_chains_of_all_roles(thing):
+    roles = [
+        role_of("one", in_order(thing("a"), thing("shared"))),
+        role_of("two", in_order(thing("b"), thing("shared"))),
+    ]
+    wants = runs.prepare(SimpleNamespace(name="host"), roles).wants
+    assert [one.after for one in wants if one.resource.name == "shared"] == [("thing:a", "thing:b")]
+
+
+# What stands on what, over chains and roles.
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ((), "thing:giver"),
+        (("uid:9000",), "uid:9000"),
+        (("path:/mnt/drive1",), "path:/mnt/drive1"),
+        (("path:/mnt/drive1",), "path:/mnt/drive1/a/b"),
+        (("path:/etc/nginx/conf/a",), "within:/etc/nginx"),
+    ],
+)
+@pytest.mark.parametrize("giver", ["refused", "unknown"])
+def test_who_stands_on_what_is_held_waits_and_names_the_root(thing, given, on, giver):
+    refuses = "no" if giver == "refused" else ""
+    roles = [
+        role_of("one", thing("giver", refuses=refuses, given=given)),
+        role_of("two", thing("user", on=(on,)), thing("apart", on=("path:/mnt/drive10", "uid:900"))),
+    ]
+    plan = planned(roles, {"giver": OLD if refuses else Unknown("late"), "user": OLD, "apart": OLD})
+    assert symbols(plan) == {"giver": "!" if refuses else "?", "user": ".", "apart": "~"}
+    assert [one.waits_for for one in plan.changes] == ["", "thing:giver", ""]
+
+
+def test_a_wait_passes_through_what_is_well(thing):
+    roles = [
+        role_of("one", thing("user", refuses="another number")),
+        role_of("two", thing("project", on=("thing:user",))),
+        role_of("three", thing("database", on=("thing:project",))),
+    ]
+    plan = planned(roles, {"user": OLD, "project": NEW, "database": None})
+    assert symbols(plan) == {"user": "!", "project": " ", "database": "."}
+    assert why(plan, "database") == "waits for thing:user"
+
+
+def test_a_wait_reaches_a_role_that_stands_before_what_it_stands_on(thing):
+    roles = [role_of("one", thing("file", on=("thing:user",))), role_of("two", thing("user", refuses="another number"))]
+    assert symbols(planned(roles, {"file": OLD, "user": OLD})) == {"file": ".", "user": "!"}
+
+
+def test_what_stands_on_itself_or_in_a_circle_holds_nothing_back(thing):
+    circle = [thing("a", on=("thing:b", "thing:a")), thing("b", on=("thing:a",))]
+    assert symbols(planned([role_of("r", *circle)], {"a": OLD, "b": OLD})) == {"a": "~", "b": "~"}
+
+
+def test_a_restart_that_would_follow_waits_with_what_it_stands_on(thing):
+    roles = [
+        role_of("one", thing("user", refuses="another number")),
+        role_of("two", in_order(thing("file"), thing("service", undone_after="file", on=("thing:user",)))),
+    ]
+    assert symbols(planned(roles, {"user": OLD, "file": OLD, "service": NEW})) == {
+        "user": "!",
+        "file": "~",
+        "service": ".",
+    }
+
+
+def test_planning_stays_near_to_linear(thing):
+    """A thousand resources in chains of fifty, each beneath a path and with an owner."""
+
+    def seconds(chains: int) -> float:
+        user = thing("user", refuses="no")
+        roles = [
+            role_of("one", user),
+            *(
+                role_of(
+                    f"r{n}",
+                    in_order(
+                        *(
+                            thing(f"{n}-{m}", given=(f"path:/srv/{n}/{m}",), on=(f"path:/srv/{n}", "thing:user"))
+                            for m in range(50)
+                        )
+                    ),
+                )
+                for n in range(chains)
+            ),
+        ]
+        begun = time.perf_counter()
+        plan = planned(roles, {one: OLD for one in ["user", *(f"{n}-{m}" for n in range(chains) for m in range(50))]})
+        assert plan.count(Action.WAITING) == chains * 50
+        return time.perf_counter() - begun
+
+    seconds(2)
+    assert seconds(20) < 40 * min(seconds(2) for _ in range(3))
 
 
 def test_two_roles_may_want_the_same_thing_but_not_in_two_ways(thing):
@@ -250,7 +375,7 @@ def test_a_chain_may_hold_chains(thing):
         (one.resource.name, one.after)
         for one in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)
     ]
-    assert names == [("a", None), ("b", "thing:a"), ("c", "thing:b"), ("d", "thing:c")]
+    assert names == [("a", ()), ("b", ("thing:a",)), ("c", ("thing:b",)), ("d", ("thing:c",))]
 
 
 def test_a_role_is_known_by_its_function_and_its_first_line():

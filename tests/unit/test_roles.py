@@ -70,10 +70,10 @@ def test_each_drive_is_made_guarded_mounted_and_given_its_directory_in_this_orde
     for n in (1, 2, 3, 4):
         link = [(one.resource.address, one.after) for one in chains if f"drive{n}" in one.resource.address]
         assert link == [
-            (f"filesystem:drive{n}", None),
-            (f"mountpoint:/mnt/drive{n}", f"filesystem:drive{n}"),
-            (f"mount:/mnt/drive{n}", f"mountpoint:/mnt/drive{n}"),
-            (f"directory:/mnt/drive{n}/drive{n}", f"mount:/mnt/drive{n}"),
+            (f"filesystem:drive{n}", ()),
+            (f"mountpoint:/mnt/drive{n}", (f"filesystem:drive{n}",)),
+            (f"mount:/mnt/drive{n}", (f"mountpoint:/mnt/drive{n}",)),
+            (f"directory:/mnt/drive{n}/drive{n}", (f"mount:/mnt/drive{n}",)),
         ]
 
 
