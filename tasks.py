@@ -17,7 +17,9 @@ from converge.errors import Trouble
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup")
 
 
-def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:
+def _roles(host: Any, names: tuple[str, ...]) -> Any:
+    from converge.order import chosen
+
     if unknown := [name for name in host.settings.roles if name not in ROLES]:
         raise Trouble(
             f"there is no role {unknown[0]}",
@@ -26,7 +28,7 @@ def _roles(host: Any, names: tuple[str, ...]) -> list[Any]:
             untouched="nothing was changed",
             hint=f"inv inventory --host {host.name}, which says where it comes from",
         )
-    return [_role(name) for name in host.settings.roles if not names or name in names]
+    return chosen(host, _role, names)
 
 
 def _role(name: str) -> Any:
@@ -38,11 +40,13 @@ def _deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any)
 
     names = tuple(only(role, ROLES))
     chosen = hosts(c, host, set)
+    roles = {one.name: _roles(one, names) for one in chosen}
     deploy(
         chosen,
-        {one.name: _roles(one, names) for one in chosen},
+        {name: one.roles for name, one in roles.items()},
         Options(command=_said(), **options),
         None if names else _role,
+        {name: one.beneath for name, one in roles.items()},
     )
 
 
@@ -64,7 +68,7 @@ def status(c, host="", json=False):  # type: ignore[no-untyped-def]
     from runbook.status import show
 
     chosen = hosts(c, host)
-    _end(show(chosen, {one.name: _roles(one, ()) for one in chosen}, json))
+    _end(show(chosen, {one.name: _roles(one, ()).roles for one in chosen}, json))
 
 
 @command(

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,15 @@ def deploy(
     roles: dict[str, Sequence[Role]],
     options: Options,
     find_role: Callable[[str], Role | None] | None = None,
+    beneath: Mapping[str, Sequence[Role]] | None = None,
 ) -> None:
-    """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code."""
+    """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code.
+
+    The roles `beneath` are only read: what they refuse holds back the others.
+    """
     screen = Screen((host.name for host in hosts), quiet=options.json)
     lines = runs.dial(hosts)
-    found = _prepared(hosts, roles, find_role)
+    found = _prepared(hosts, roles, find_role, beneath or {})
     for run in found:
         run.line = lines[run.name]
     over = screen.watch_reading(lambda: _still_reading(found))
@@ -69,14 +73,17 @@ def deploy(
 
 
 def _prepared(
-    hosts: Sequence[Any], roles: dict[str, Sequence[Role]], find_role: Callable[[str], Role | None] | None
+    hosts: Sequence[Any],
+    roles: dict[str, Sequence[Role]],
+    find_role: Callable[[str], Role | None] | None,
+    beneath: Mapping[str, Sequence[Role]],
 ) -> list[Run]:
     """What every host should be, or all that is wrong with what was written for them: then none of them is touched."""
     found: list[Run] = []
     troubles: list[Trouble] = []
     for host in hosts:
         try:
-            found.append(runs.prepare(host, roles[host.name], find_role))
+            found.append(runs.prepare(host, roles[host.name], find_role, beneath.get(host.name, ())))
         except Trouble as trouble:
             troubles.append(trouble)
     if troubles:

@@ -84,6 +84,12 @@ class Plan:
         return [one for one in self.changes if one.action in HELD and not one.later]
 
     @property
+    def refused(self) -> list[Change]:
+        """What is held, but for what only waits until the roles beneath are deployed."""
+        pending = {one.address for one in self.beneath if one.action in TODO}
+        return [one for one in self.held if one.waits_for not in pending]
+
+    @property
     def later(self) -> list[Change]:
         return [one for one in self.changes if one.later]
 
@@ -195,6 +201,8 @@ class _Making:
                 self.of_role.setdefault(name, []).append(one)
         self.roots: dict[str, str] = {}
         """What is held, or well and stands on what is held, with the address at the root of that."""
+        self.left: set[str] = set()
+        """What is not there yet and is of a role that is not to be changed."""
 
     def walk(self) -> list[Change]:
         """Plan role by role; what an earlier walk has found to be held is held from the beginning."""
@@ -217,13 +225,17 @@ class _Making:
 
     def _root(self, one: Wanted, role: Role) -> str:
         """What holds a resource back: what it stands on, or all ways by which the role wants it."""
-        stands = self._held(self.links[one.resource.address])
+        links = self.links[one.resource.address]
+        stands = self._held(links) or self._left(links, role)
         blocker = next((self.held_roles[need] for need in role.needs if need in self.held_roles), "")
-        ways = [self._held(way.before) or blocker for way in one.of(role.name)]
+        ways = [self._held(way.before) or self._left(way.before, role) or blocker for way in one.of(role.name)]
         return stands or (ways[0] if all(ways) else "")
 
     def _held(self, addresses: Iterable[str]) -> str:
         return next((self.roots[address] for address in addresses if address in self.roots), "")
+
+    def _left(self, addresses: Iterable[str], role: Role) -> str:
+        return next((one for one in addresses if one in self.left), "") if role.name in self.chosen else ""
 
     def _is_left_to(self, one: Wanted, role: Role, root: str, coming: Sequence[str]) -> bool:
         """Whether a later role wants the same, and comes to it by a way of its own."""
@@ -243,15 +255,11 @@ class _Making:
         ):
             change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
         if root and change.action in TODO | {Action.UNKNOWN}:
-            why = f"waits for {root}" + ("" if self._is_chosen(root) else ", which this run leaves alone")
+            why = f"waits for {root}" + (", which this run leaves alone" if root in self.left else "")
             return replace(change, action=Action.WAITING, why=why, hint="", waits_for=root)
         if isinstance(reading, Unknown) and not reading.lasting:
             return self._until_it_is_up(change, role) if one.resource.is_api() else _until_it_is_read(change, earlier)
         return change
-
-    def _is_chosen(self, root: str) -> bool:
-        change = self.planned.get(root)
-        return change is None or change.role in self.chosen or change.action not in TODO
 
     def _note(self, change: Change, root: str) -> None:
         """Keep for those that stand on it whether it is held."""
@@ -261,10 +269,10 @@ class _Making:
         if change.action in HELD:
             self.roots[address] = change.waits_for or address
             self.held_roles.setdefault(change.role, self.roots[address])
-        elif root and (self._held(self.links[address])):
+        elif root and self._held(self.links[address]):
             self.roots[address] = root
         elif change.action is Action.CREATE and change.role not in self.chosen:
-            self.roots[address] = address
+            self.left.add(address)
 
     def _until_it_is_up(self, change: Change, role: Role) -> Change:
         """An API that does not answer, because what it belongs to is made or changed by this very plan.

@@ -38,7 +38,7 @@ MOST_WAITING = 3
 def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False) -> list[str]:
     """A plan: what differs, with its diff; what does not is counted, unless all of it is asked for."""
     if of.in_sync and not full:
-        return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be."]
+        return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be.", *_beneath(of)]
     lines = [of.host]
     shown = [change for change in of.changes if full or change.action is not Action.NONE]
     for role, changes in groupby(shown, lambda change: change.role):
@@ -49,8 +49,18 @@ def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = Fal
                 symbol = paint(Action.WAITING.value, COLOURS[Action.WAITING], colour)
                 lines.append(f"    {symbol} {few(many)}  each {waits_for}")
             else:
-                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour, full))
-    return [*lines, f"  {counts(of)}"]
+                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour))
+    return [*lines, f"  {counts(of)}", *_beneath(of)]
+
+
+def _beneath(of: Plan) -> list[str]:
+    """What differs in the roles beneath, which this run only reads, in one line."""
+    if not of.beneath:
+        return []
+    parts = [f"{sum(one.action is action for one in of.beneath)} {word}" for action, word in WORDS]
+    told = ", ".join(part for part in parts if not part.startswith("0 "))
+    roles = ", ".join(dict.fromkeys(one.role for one in of.beneath))
+    return [f"  beneath, only read: {told} in {roles}; try: inv deploy --host {of.host}"]
 
 
 def few(changes: Sequence[Change], most: int = 1) -> str:
@@ -62,7 +72,8 @@ def few(changes: Sequence[Change], most: int = 1) -> str:
 def troubles(of: Plan) -> list[Trouble]:
     """What is refused or could not be read, for the end of the screen: one error each cause, with what waits for it."""
     found: dict[tuple[Action, str, str], list[Change]] = {}
-    for change in of.held:
+    awaited = {change.waits_for for change in of.held}
+    for change in (*of.held, *(one for one in of.beneath if one.address in awaited)):
         if change.action in REASONS:
             found.setdefault((change.action, change.why, change.hint), []).append(change)
     return [_trouble(of, many) for many in found.values()]
@@ -82,7 +93,7 @@ def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
     )
 
 
-def _change(host: str, change: Change, diffs: bool, colour: bool, full: bool = False) -> list[str]:
+def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
     symbol = paint(change.action.value, COLOURS.get(change.action, "0"), colour)
     notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
     if change.why:
@@ -95,8 +106,6 @@ def _change(host: str, change: Change, diffs: bool, colour: bool, full: bool = F
     lines.extend(f"        {paint(warning, COLOURS[Action.UPDATE], colour)}" for warning in warnings)
     if diffs and change.action is Action.UPDATE:
         lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
-    if full and change.before is not None:
-        lines.extend(f"        left alone: {line}" for line in change.resource.left_alone(change.before))
     if change.hint:
         lines.append(f"        try: {for_host(change.hint, host)}")
     return lines
@@ -127,6 +136,7 @@ def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:
                         "address": change.address,
                         "action": change.action.name.lower(),
                         "why": change.why,
+                        "waits_for": change.waits_for,
                         "try": for_host(change.hint, one.host),
                         "drift": change.drift,
                         "diff": change.resource.diff(change.before) if change.action is Action.UPDATE else [],

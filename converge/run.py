@@ -63,9 +63,9 @@ class Run:
             return self.failure.code
         if self.plan is None:
             return ERROR
-        if self.plan.held:
+        if self.plan.refused:
             return REFUSED
-        return PENDING if self.plan.todo or self.plan.later else 0
+        return PENDING if self.plan.todo or self.plan.later or self.plan.held else 0
 
     def close(self) -> None:
         if self.shell:

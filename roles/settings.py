@@ -216,7 +216,7 @@ class Settings(Section):
     lab: bool = Field(
         default=False, description="a throwaway host: vendor default credentials and kernel names allowed"
     )
-    roles: list[Name] = Field(default=[], description="what this host is, in the order in which it is built")
+    roles: list[Name] = Field(default=[], description="what this host is; each is built behind those that it needs")
     base: Base = Base()
     drives: list[Drive] = Field(default=[], description="whole blank disks")
     docker: DockerSettings = DockerSettings()

@@ -12,7 +12,7 @@ import yaml
 from tests.lab.conftest import CLONE, Clone, fresh
 from tests.unit.test_restore_by_hand import steps, told_where
 
-ROLES = ["docker", "images", "postgres", "stack", "databases", "backup"]
+ROLES = ["base", "docker", "images", "postgres", "stack", "databases", "backup"]
 SERVER = "by-hand"
 RESCUE = "/srv/rescue"
 # What dumps differ in though databases do not: a key that pg_dump draws each time.
