@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,7 +43,14 @@ class Run:
     shell: RootShell | None = None
     plan: Plan | None = None
     memory: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, Change] = field(default_factory=dict)
+    """What was begun, by address: it may be there, whatever became of it."""
     done: list[Change] = field(default_factory=list)
+    not_taken: set[str] = field(default_factory=set)
+    """Of what was done, what did not read as it should afterwards."""
+    written: set[str] = field(default_factory=set)
+    """What the host's memory names."""
+    stopped: bool = False
     failure: Trouble | None = None
     changed_roles: set[str] = field(default_factory=set)
     patience: float = API_PATIENCE
@@ -119,12 +127,27 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
             run.failure = trouble
         except Troubles as troubles:
             run.failure = troubles.troubles[0]
+        except Exception as error:
+            if os.environ.get("STOWAGE_DEBUG"):
+                raise
+            run.failure = _fault(run, error)
 
     if len(runs) == 1:
         guarded(runs[0])
         return
     with ThreadPoolExecutor(min(len(runs), MOST_HOSTS_AT_ONCE)) as pool:
         list(pool.map(guarded, runs))
+
+
+def _fault(run: Run, error: Exception) -> Trouble:
+    """What no resource and no library foresaw: of this host alone, the others go on."""
+    under_way = [one.address for one in run.begun.values() if one not in run.done]
+    return Trouble(
+        f"{under_way[-1]} failed" if under_way else "a fault of Stowage itself",
+        where=run.name,
+        why=f"{'a fault of Stowage itself: ' if under_way else ''}{type(error).__name__}: {error}",
+        hint="the same command again, with STOWAGE_DEBUG=1 before it: it then shows where the fault is",
+    )
 
 
 def look(
@@ -228,19 +251,31 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
     assert run.shell
     shown = {one.address: one for one in run.plan.changes}
     _audit(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
-    left = False
     try:
         for role in run.roles:
             gc.collect()
-            _apply_role(run, role, shown, report, agree)
+            _apply_role(run, role, shown, _noting(run, report), agree)
             if run.failure:
                 break
-    except KeyboardInterrupt:
-        left = True  # the shell is busy with what is left: whoever pressed twice does not want to wait for its end
+    except Exception as error:
+        run.failure = error if isinstance(error, Trouble) else _fault(run, error)
+        _audit_end(run)
         raise
-    finally:
-        if not left:
-            _audit_end(run)
+    # Not when somebody pressed Ctrl-C twice: the shell is busy with what is left, and nobody wants to wait for its end.
+    _audit_end(run)
+
+
+def _noting(run: Run, report: Report) -> Report:
+    """Keep what begins and what ends as it does so: an error may come at any moment."""
+
+    def note(event: str, change: Change, text: str) -> None:
+        if event == "begin":
+            run.begun[change.address] = change
+        elif event == "end":
+            run.done.append(change)
+        report(event, change, text)
+
+    return note
 
 
 def _apply_role(
@@ -274,15 +309,15 @@ def _carry_out_role(
             hint=f"inv deploy --host {run.name}",
             code=PENDING,
         )
+    if not {one.address for one in todo} <= run.written:
+        _audit(run, "", [])  # a role that was read again wants more than the host was told at the beginning
+    run.changed_roles.add(role.name)
     result = carry_out(run.shell, run.link, todo, report)
-    if todo:
-        run.changed_roles.add(role.name)
     if result.failed or result.stopped:
-        run.done.extend(result.done)
+        run.stopped = result.stopped
         run.failure = _failure(run, result)
         return
     _verify(run, role, result.done)
-    run.done.extend(result.done)
 
 
 def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
@@ -322,6 +357,7 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     }
     wrong = [one for one in after.values() if one.action is not Action.NONE]
     run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
+    run.not_taken |= {one.address for one in wrong}
     if wrong:
         lines = "\n".join(
             f"{one.address}: {one.why or '; '.join(one.resource.diff(one.before)) or 'still ' + one.action.value}"
@@ -355,7 +391,7 @@ def _failure(run: Run, result: Done) -> Trouble:
 
 
 def _audit(run: Run, what: str, changes: list[str]) -> None:
-    """One line of JSON on the host, synced: who did what, from which commit. No values, so no secrets."""
+    """What the host is to remember and, for an event, a line of JSON: who did what, from which commit. No values, so no secrets."""
     assert run.shell
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -367,28 +403,32 @@ def _audit(run: Run, what: str, changes: list[str]) -> None:
     line.pop("since")
     line.pop("doing")
     if what == "end":
-        line["result"] = "failed" if run.failure else "done"
+        line["result"] = "stopped" if run.stopped else "failed" if run.failure else "done"
     folder = AUDIT.rsplit("/", 1)[0]
-    memory = "".join(f"{told} {address}\n" for address, told in sorted(_memory(run, what == "end").items()))
+    kept = _memory(run, what == "end")
+    memory = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))
+    told = f"printf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n" if what else ""
     status, said = run.shell.run(
-        f"set -e\nmkdir -p -m 0750 {folder}\nprintf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n"
-        f"printf %s {quote(memory)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\nsync -f {AUDIT}"
+        f"set -e\nmkdir -p -m 0750 {folder}\n{told}"
+        f"printf %s {quote(memory)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\nsync -f {folder}"
     )
     if status:
         raise Trouble("the audit line could not be written", where=run.name, why=said, untouched="nothing was changed")
+    run.written = {*kept}
 
 
 def _memory(run: Run, ends: bool) -> dict[str, str]:
-    """What the host is to remember: what was made, and at the beginning what is to be made, for a cut run says no more."""
+    """What the host is to remember: what was made, what was begun, and until the end what is to be made: a cut run says no more."""
     assert run.plan
-    begun = [one for one in run.plan.todo if not ends or one.role in run.changed_roles]
+    begun = [*run.begun.values(), *(run.plan.todo if not ends else ())]
     kept = {one.address: f"{one.role} {probe.BEGUN}" for one in begun} | run.memory
     as_they_should_be = [one for one in run.plan.changes if one.action is Action.NONE]
     finished = [one for one in as_they_should_be if kept.get(one.address, "").endswith(f" {probe.BEGUN}")]
     # What holds data is remembered as well where it was there already: once it is gone, it must not be made anew, empty.
     finished += [one for one in as_they_should_be if one.address not in kept and one.resource.lost()]
-    kept |= {one.address: f"{one.role} {one.resource.remembered()}" for one in [*finished, *run.done]}
-    gone = {one.address for one in [*as_they_should_be, *run.done] if one.resource.desired() is None}
+    made = [one for one in (*finished, *run.done) if one.address not in run.not_taken]
+    kept |= {one.address: f"{one.role} {one.resource.remembered()}" for one in made}
+    gone = {one.address for one in [*as_they_should_be, *made] if one.resource.desired() is None}
     return {address: told for address, told in kept.items() if address not in gone}
 
 

@@ -50,7 +50,7 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         who = f"{one['who']}@{one['from']}"
         what = ended or "no end"
         print(
-            f"{host.name}  {one['at']}  {who}  {what:6}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {shown}"
+            f"{host.name}  {one['at']}  {who}  {what:7}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {shown}"
         )
 
 
