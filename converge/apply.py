@@ -28,6 +28,8 @@ class Done:
     done: list[Change] = field(default_factory=list)
     failed: Change | None = None
     why: str = ""
+    hint: str = ""
+    """What the step itself says that a person may type."""
     left: list[Change] = field(default_factory=list)
     stopped: bool = False
 
@@ -72,7 +74,7 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
             report("end", finished, "")
 
     for part in parts(changes):
-        why = ""
+        why = hint = ""
         first = part.steps[0][0]
         finish_up_to(first)
         if isinstance(part.steps[0][1], Shell):
@@ -84,7 +86,7 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
                     seen.append(first)
                     report("begin", first, part.steps[0][1].says)
                 try:
-                    why = _run_other(link, part.steps[0][1], first, report)
+                    why, hint = _run_other(link, part.steps[0][1], first, report)
                 except Exception as error:
                     _must_be_there(shell, link, type(error).__name__)
                     raise
@@ -93,7 +95,7 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
         if why:
             result.stopped = why == "stopped"
             result.failed = None if result.stopped else open_changes[0]
-            result.why = why
+            result.why, result.hint = why, hint
             result.left = open_changes[0 if result.stopped else 1 :]
             if result.failed:
                 report("failed", result.failed, why)
@@ -154,20 +156,20 @@ def frame(part: _Part, marker: str) -> str:
     return "\n".join(lines)
 
 
-def _run_other(link: Link, step: Step, change: Change, report: Report) -> str:
-    """Run a stream or an API call; an empty answer is success."""
+def _run_other(link: Link, step: Step, change: Change, report: Report) -> tuple[str, str]:
+    """Run a stream or an API call: what went wrong, and what a person may type; both empty after a success."""
     if isinstance(step, Call):
         try:
             step.run(link)
         except Trouble as trouble:
-            return "\n".join(part for part in (trouble.what, trouble.why, trouble.hint) if part)
-        return ""
+            return "\n".join(part for part in (trouble.what, trouble.why) if part), trouble.hint
+        return "", ""
     assert isinstance(step, Send)
     sent = _Progress(step.size, lambda text: report("says", change, text))
     status, out, err = link.send(step.command, step.source(), sent)
-    return (
-        "" if status == 0 else "\n".join([f"ended with status {status}", (out + err).decode(errors="replace")[-600:]])
-    )
+    if status == 0:
+        return "", ""
+    return "\n".join([f"ended with status {status}", (out + err).decode(errors="replace")[-600:]]), ""
 
 
 class _Progress:

@@ -17,7 +17,8 @@ from converge import render
 from converge import run as runs
 from converge.cli import answered_yes, tell
 from converge.errors import Trouble, Troubles
-from converge.plan import Change
+from converge.lines import width
+from converge.plan import Change, Plan
 from converge.resource import Action
 from converge.role import Role
 from converge.root_shell import STOP
@@ -60,7 +61,7 @@ def deploy(
         for run in found:
             _untouched(run, "nothing was changed")
             if run.plan:
-                screen.lines(render.plan(run.plan, full=options.full, diffs=options.diff, colour=screen.colour))
+                screen.lines(_shown(run.plan, options, screen))
         todo = [run for run in found if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
         if not options.check and todo and _agreed(todo, options, screen):
             _apply(todo, options, screen)
@@ -70,6 +71,10 @@ def deploy(
         for run in found:
             run.close()
     _end(found, options)
+
+
+def _shown(plan: Plan, options: Options, screen: Screen) -> list[str]:
+    return render.plan(plan, full=options.full, diffs=options.diff, colour=screen.colour, columns=width())
 
 
 def _prepared(
@@ -168,8 +173,6 @@ def _stopper(todo: list[Run], screen: Screen) -> Any:
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
         _untouched(run, f"{len(run.done)} changes are done; the next deploy finishes the one that was under way")
-        if run.failure and "no space left on device" in run.failure.why.lower():
-            run.failure.hint = f"on the host: df -h; make room, then: inv deploy --host {run.name}"
         if run.plan and not run.failure:
             screen.lines(
                 [f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan, len(run.done))}"]

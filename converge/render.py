@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from converge.colour import paint
 from converge.errors import REFUSED, Trouble, for_host
-from converge.plan import Change, Plan
+from converge.lines import IN_A_PIPE, fitted, pasted
+from converge.plan import HELD, Change, Plan
 from converge.resource import Action
 
 COLOURS = {
@@ -31,26 +33,30 @@ REASONS = {
     Action.REFUSED: ("is refused", "are refused"),
     Action.UNKNOWN: ("could not be read", "could not be read"),
 }
+DIFF = {"+": "32", "-": "31", "@": "36"}
 MOST_WAITING = 3
 """So many resources of a role that wait for the same are named; more are counted."""
 
 
-def plan(of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False) -> list[str]:
+def plan(
+    of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False, columns: int = IN_A_PIPE
+) -> list[str]:
     """A plan: what differs, with its diff; what does not is counted, unless all of it is asked for."""
     if of.in_sync and not full:
         return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be.", *_beneath(of)]
+    page = _Page(of.host, diffs, colour, columns)
     lines = [of.host]
     shown = [change for change in of.changes if full or change.action is not Action.NONE]
     for role, changes in groupby(shown, lambda change: change.role):
         lines.append(f"  {role}")
-        for waits_for, group in groupby(changes, lambda change: change.action is Action.WAITING and change.why):
-            many = list(group)
-            if waits_for and len(many) > MOST_WAITING and not full:
-                symbol = paint(Action.WAITING.value, COLOURS[Action.WAITING], colour)
-                lines.append(f"    {symbol} {few(many)}  each {waits_for}")
-            else:
-                lines.extend(line for change in many for line in _change(of.host, change, diffs, colour))
-    return [*lines, f"  {counts(of)}", *_beneath(of)]
+        for _, group in groupby(changes, lambda change: change.address if full else _alike(change)):
+            lines.extend(page.changes(list(group)))
+    return [*lines, *fitted(f"  {counts(of)}", columns), *_beneath(of)]
+
+
+def _alike(change: Change) -> object:
+    """What changes have in common that are told in one line: of what is held its reason, of all others nothing."""
+    return (change.action, change.why, change.hint) if change.action in HELD else change.address
 
 
 def _beneath(of: Plan) -> list[str]:
@@ -93,27 +99,51 @@ def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
     )
 
 
-def _change(host: str, change: Change, diffs: bool, colour: bool) -> list[str]:
-    symbol = paint(change.action.value, COLOURS.get(change.action, "0"), colour)
-    notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
-    if change.why:
-        notes.append(change.why)
-    if change.drift:
-        notes.append("changed on the host" if change.before else "gone from the host")
-    warnings = [note for note in notes if note.startswith("warning: ")]
-    tail = "; ".join(note for note in notes if note and note not in warnings)
-    lines = [f"    {symbol} {change.address}{'  ' + tail if tail else ''}"]
-    lines.extend(f"        {paint(warning, COLOURS[Action.UPDATE], colour)}" for warning in warnings)
-    if diffs and change.action is Action.UPDATE:
-        lines.extend(f"        {_diff_line(line, colour)}" for line in change.resource.diff(change.before))
-    if change.hint:
-        lines.append(f"        try: {for_host(change.hint, host)}")
-    return lines
+@dataclass(frozen=True)
+class _Page:
+    """How the changes of a plan are written."""
 
+    host: str
+    diffs: bool
+    colour: bool
+    columns: int
 
-def _diff_line(line: str, colour: bool) -> str:
-    code = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
-    return paint(line, code, colour) if code else line
+    def changes(self, many: list[Change]) -> list[str]:
+        """One change, or several for which the same holds: one line for all of them."""
+        if len(many) == 1:
+            return self._one(many[0])
+        first = many[0]
+        if first.action is not Action.WAITING:
+            return [*self._head(first, ", ".join(one.address for one in many), first.why), *self._hint(first)]
+        if len(many) > MOST_WAITING:
+            return self._head(first, few(many), f"each {first.why}")
+        return [line for one in many for line in self._one(one)]
+
+    def _one(self, change: Change) -> list[str]:
+        notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
+        notes += [change.why] if change.why else []
+        if change.drift:
+            notes.append("changed on the host" if change.before else "gone from the host")
+        warnings = [note for note in notes if note.startswith("warning: ")]
+        lines = self._head(change, change.address, "; ".join(note for note in notes if note and note not in warnings))
+        lines += [line for warning in warnings for line in self._painted(warning, COLOURS[Action.UPDATE])]
+        if self.diffs and change.action is Action.UPDATE:
+            for line in change.resource.diff(change.before):
+                lines += self._painted(line, DIFF.get(line[:1], ""))
+        return lines + self._hint(change)
+
+    def _head(self, change: Change, addresses: str, tail: str) -> list[str]:
+        symbol = change.action.value
+        first, *rest = fitted(f"    {symbol} {addresses}{'  ' + tail if tail else ''}", self.columns)
+        painted = paint(symbol, COLOURS.get(change.action, "0"), self.colour)
+        return [f"    {painted}{first[5:]}", *rest]
+
+    def _painted(self, line: str, code: str) -> list[str]:
+        pieces = fitted(f"        {line}", self.columns)
+        return [f"        {paint(one[8:], code, self.colour) if code else one[8:]}" for one in pieces]
+
+    def _hint(self, change: Change) -> list[str]:
+        return pasted(f"        try: {for_host(change.hint, self.host)}", self.columns) if change.hint else []
 
 
 def counts(of: Plan, done: int = 0) -> str:

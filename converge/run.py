@@ -21,6 +21,7 @@ from converge.resource import Action, Reading, Resource, Unknown
 from converge.role import Role
 from converge.root_shell import RootShell, holder
 from converge.shell import quote
+from converge.ways_out import way_out
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -306,7 +307,7 @@ def _carry_out_role(
             where=run.name,
             why="not agreed to: " + ", ".join(f"{one.action.value} {one.address}" for one in new),
             untouched=f"{len(run.done)} changes are done, nothing else was touched",
-            hint=f"inv deploy --host {run.name}",
+            hint=f"inv deploy --host {run.name}, without --yes: it shows the new plan, and asks",
             code=PENDING,
         )
     if not {one.address for one in todo} <= run.written:
@@ -359,17 +360,29 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
     run.not_taken |= {one.address for one in wrong}
     if wrong:
-        lines = "\n".join(
-            f"{one.address}: {one.why or '; '.join(one.resource.diff(one.before)) or 'still ' + one.action.value}"
-            for one in wrong
-        )
+        told = {one.address: one.why or "; ".join(one.resource.diff(one.before)) or _still(one) for one in wrong}
+        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _alike(told).items()]
+        first = wrong[0]
         raise Trouble(
             "a change did not take: the host still differs after it was made",
             where=run.name,
-            why=lines,
+            why="\n".join(lines),
             untouched=f"the roles after {role.name} were not begun",
-            hint=f"inv check --host {run.name} --diff",
+            hint=way_out(first.resource, told[first.address], run.name, first.hint),
         )
+
+
+def _still(change: Change) -> str:
+    """What is read of a change that did not take, where its difference has no words."""
+    return {Action.CREATE: "it is still not there", Action.REMOVE: "it is still there"}.get(change.action, "it differs")
+
+
+def _alike(told: dict[str, str]) -> dict[str, list[str]]:
+    """The addresses of each message."""
+    found: dict[str, list[str]] = {}
+    for address, why in told.items():
+        found.setdefault(why, []).append(address)
+    return found
 
 
 def _failure(run: Run, result: Done) -> Trouble:
@@ -386,7 +399,7 @@ def _failure(run: Run, result: Done) -> Trouble:
         where=run.name,
         why=result.why,
         untouched=untouched,
-        hint=f"inv deploy --host {run.name}",
+        hint=way_out(result.failed.resource, result.why, run.name, result.hint),
     )
 
 

@@ -217,7 +217,7 @@ def test_an_api_that_refuses_stops_the_rest_with_its_reason(steps, do):
 
     done = do(steps.change("a", "touch MADE/a", Call(refuse), "touch MADE/never"), steps.change("b"))
     assert (steps.made(), done.failed.resource.name, names(done.left)) == (["a"], "a", ["b"])
-    assert done.why == "MinIO refused\nQuotaExceeded: no\ninv status"
+    assert (done.why, done.hint) == ("MinIO refused\nQuotaExceeded: no", "inv status")
 
 
 @pytest.mark.parametrize("error", [Trouble("no MinIO node answers"), ConnectionError("a library's own words")])

@@ -149,6 +149,46 @@ def test_refusals_say_why_and_what_to_type_and_the_rest_says_what_it_waits_for(p
     golden("plan_refused", f"{text(plan)}\n{told}")
 
 
+LONG = "a word of a line that a person reads " * 12
+
+
+def test_no_line_is_wider_than_its_terminal_and_nothing_is_cut_off(thing):
+    kind = type("Wide", (thing,), {"diff": lambda self, before: [f"- {LONG}", f"+ {LONG}"]})
+    changes = [
+        Change("role", kind("a"), {}, Action.UPDATE, why=LONG),
+        Change("role", thing("b"), None, Action.REFUSED, why=LONG, hint=" && ".join(["a command of a host"] * 9)),
+        Change("role", thing("c"), None, Action.CREATE, why=f"warning: {LONG}"),
+        *(Change("role", thing(f"waits{n}"), None, Action.WAITING, why=f"waits for {LONG}") for n in range(9)),
+    ]
+    whole = " ".join(text(Plan("host", changes), columns=10_000).split())
+    for columns in (60, 80, 100):
+        lines = render.plan(Plan("host", changes), columns=columns)
+        assert max(map(len, lines)) <= columns
+        assert " ".join("\n".join(lines).split()) == whole
+        assert [
+            re.sub(r"\033\[[0-9;]*m", "", one)
+            for one in render.plan(Plan("host", changes), columns=columns, colour=True)
+        ] == lines
+
+
+def test_a_path_and_a_command_stay_whole(thing):
+    path, command = "/srv/" + "x" * 120, f"wipefs --all {'y' * 120}"
+    change = Change("role", thing("a"), None, Action.REFUSED, why=f"it holds {path}", hint=f"on the host: {command}")
+    told = text(Plan("host", [change]))
+    assert path in told
+    assert f"try: on the host: {command}" in told
+
+
+def test_one_message_of_several_is_said_once_with_all_of_them(thing):
+    changes = [
+        Change("role", thing(f"n{n}"), None, Action.UNKNOWN, why="no node answers", hint="inv status") for n in range(7)
+    ]
+    lines = render.plan(Plan("host", changes))
+    assert sum("no node answers" in line for line in lines) == 1
+    assert sum("try:" in line for line in lines) == 1
+    assert all(f"thing:n{n}" in "\n".join(lines) for n in range(7))
+
+
 def test_zeros_are_left_out_of_the_counts(plan_of, thing):
     assert render.counts(Plan("host")) == "0 unchanged"
     changes = [Change("role", thing(str(n)), None, action) for n, action in enumerate([*Action, Action.CREATE])]

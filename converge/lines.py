@@ -1,0 +1,59 @@
+"""Lines that fit a terminal: wrapped, never cut off, and what is to be pasted only between its commands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+
+IN_A_PIPE = 100
+LEAST = 60
+"""Columns of a terminal that is narrower than any word of ours."""
+# Where what is to be typed may go on in the next line and still be pasted.
+_BETWEEN_COMMANDS = re.compile(r"(?<=;) |(?<=,) (?=or )|(?<=&&) |(?<=\|\|) ")
+
+
+def width() -> int:
+    """The columns of the terminal, at most so many in a pipe."""
+    if not sys.stdout.isatty():
+        return IN_A_PIPE
+    return max(LEAST, shutil.get_terminal_size((IN_A_PIPE, 24)).columns)
+
+
+def fitted(line: str, columns: int, more: int = 4) -> list[str]:
+    """A line in pieces that fit; a word that is longer than a line, such as a path, stays whole."""
+    if len(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")))
+    further = indent + " " * more
+    text = textwrap.TextWrapper(
+        columns,
+        initial_indent=indent,
+        subsequent_indent=further,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
+    )
+    return text.wrap(line[len(indent) :])
+
+
+def pasted(line: str, columns: int) -> list[str]:
+    """A line with commands, broken only between them."""
+    if len(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip(" ")) + 5)
+    return list(_filled(_BETWEEN_COMMANDS.split(line), columns, indent))
+
+
+def _filled(parts: list[str], columns: int, indent: str) -> Iterator[str]:
+    current = parts[0]
+    for part in parts[1:]:
+        if len(current) + 1 + len(part) <= columns:
+            current += " " + part
+        else:
+            yield current
+            current = indent + part
+    yield current
