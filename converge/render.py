@@ -44,7 +44,7 @@ def plan(
     """A plan: what differs, with its diff; what does not is counted, unless all of it is asked for."""
     if of.in_sync and not full:
         return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be.", *_beneath(of)]
-    page = _Page(of.host, diffs, colour, columns)
+    page = _Page(of.host, diffs, colour, columns, full)
     lines = [of.host]
     shown = [change for change in of.changes if full or change.action is not Action.NONE]
     for role, changes in groupby(shown, lambda change: change.role):
@@ -107,6 +107,7 @@ class _Page:
     diffs: bool
     colour: bool
     columns: int
+    full: bool
 
     def changes(self, many: list[Change]) -> list[str]:
         """One change, or several for which the same holds: one line for all of them."""
@@ -130,6 +131,9 @@ class _Page:
         if self.diffs and change.action is Action.UPDATE:
             for line in change.resource.diff(change.before):
                 lines += self._painted(line, DIFF.get(line[:1], ""))
+        if self.full and change.before is not None:
+            for line in change.resource.left_alone(change.before):
+                lines += self._painted(f"left alone: {line}", "")
         return lines + self._hint(change)
 
     def _head(self, change: Change, addresses: str, tail: str) -> list[str]:
