@@ -31,7 +31,7 @@ def minio(host: Any) -> Wanted:
     # A new root credential must reach all nodes at once; only its hash goes into the label.
     salted = f"{salt(host, settings.image)} {' '.join(one.sha256[:12] for one in files)}"
     api = api_of(host)
-    urls = tuple(f"http://{node.address}:9000/minio/health/live" for node in settings.nodes)
+    health = [f"http://{node.address}:9000/minio/health" for node in settings.nodes]
     yield in_order(
         Directory(FOLDER),
         Directory(f"{FOLDER}/minio"),
@@ -49,10 +49,13 @@ def minio(host: Any) -> Wanted:
         ),
         Answers(
             "minio",
-            (*urls, f"http://{settings.nodes[0].address}:9000/minio/health/cluster"),
+            tuple(f"{url}/{what}" for what in ("live", "cluster") for url in health),
             within=180,
             after=(
-                Call(partial(prove_data_path, api), says="a small object through each node, read through all"),
+                Call(
+                    partial(prove_data_path, api, folders=folders(host)),
+                    says="a small object through each node, read through all",
+                ),
                 # A power cut would bring the bucket of the proof back. A dead drive is told by others.
                 Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
             ),
@@ -76,6 +79,12 @@ def api_of(host: Any) -> Api:
     """How the cluster's API is reached: at each node's own address, as root."""
     settings = settings_of(host)
     return Api(tuple((node.address, 9000) for node in settings.nodes), settings.root_user, settings.root_password)
+
+
+def folders(host: Any) -> tuple[str, ...]:
+    """Where the nodes keep their data on the host."""
+    paths = {drive.label: drive.path for drive in host.settings.drives}
+    return tuple(f"{paths[node.drive]}/{node.drive}" for node in settings_of(host).nodes)
 
 
 def service(host: Any, node: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from converge.errors import REFUSED, Trouble
 from converge.libraries import whole
 from converge.secret import Secret
+from converge.shell import words
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -299,8 +300,11 @@ def unzipped(data: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def prove_data_path(api: Api, link: Link) -> None:
-    """Write a small object through each node and read it through all: green health checks alone do not prove that."""
+def prove_data_path(api: Api, link: Link, folders: Sequence[str]) -> None:
+    """Write a small object through each node and read it through all: green health checks alone do not prove that.
+
+    Each node must reach as many drives as the others: one that sees fewer says of whole objects that they are not there.
+    """
     library()
     import urllib3.exceptions
     from minio.error import MinioException
@@ -309,7 +313,7 @@ def prove_data_path(api: Api, link: Link) -> None:
     until = time.monotonic() + SETTLES_WITHIN
     while True:
         try:
-            return _write_and_read(api, link)
+            return _write_and_read(api, link, folders)
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             if time.monotonic() > until or not link.alive():
                 raise Trouble(
@@ -327,7 +331,7 @@ def _must_let_through(link: Link, node: tuple[str, int]) -> None:
             raise
 
 
-def _write_and_read(api: Api, link: Link) -> None:
+def _write_and_read(api: Api, link: Link, folders: Sequence[str]) -> None:
     import urllib3.exceptions
     from minio.error import MinioException
 
@@ -344,11 +348,29 @@ def _write_and_read(api: Api, link: Link) -> None:
                 if answer.read() != data:
                     raise OSError("what was read is not what was written")
                 answer.release_conn()
+        _must_reach_the_same(api, link, folders)
     except (MinioException, urllib3.exceptions.HTTPError, OSError):
         with suppress(MinioException, urllib3.exceptions.HTTPError):
             _clear_away(clients)
         raise
     _clear_away(clients)  # or it is no proof: nobody would look for what is left of it
+
+
+def _must_reach_the_same(api: Api, link: Link, folders: Sequence[str]) -> None:
+    """Count the copies of each node's object on the host: MinIO's health checks tell what others see."""
+    objects = [f"{PROOF}/node{number + 1}/xl.meta" for number in range(len(api.nodes))]
+    pipe = link.shell(
+        "\n".join(
+            f"timeout 5 ls -d {words(f'{one}/{name}' for one in folders)} 2>/dev/null | wc -l" for name in objects
+        )
+    )
+    pipe.close_stdin()
+    copies = []
+    while line := pipe.readline(20):
+        copies.append(int(line))
+    if len(set(copies)) > 1:
+        told = ", ".join(f"{node[0]} {count}" for node, count in zip(api.nodes, copies, strict=False))
+        raise OSError(f"the nodes do not see the same drives; written through each, copies of a small object: {told}")
 
 
 def _clear_away(clients: Sequence[Any]) -> None:

@@ -20,6 +20,8 @@ from roles.local_file import local_text
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
 CONFIG = f"{HERE}/nginx.conf"
+MOST_SILENT = 4
+"""Nodes that may stay silent while others are asked: nginx leads a request on ten times at most."""
 
 
 @role(needs=("docker", "images"))
@@ -48,7 +50,17 @@ def nginx(host: Any) -> Wanted:
         f" --entrypoint nginx {quote(reference)} -t -q -c {INSIDE}/$(basename {{}})"
     )
     certificates = _certificates(host)
-    config = render(host, "nginx.conf.j2", settings=settings, nodes=host.settings.minio.nodes, inside=INSIDE)
+    nodes = host.settings.minio.nodes
+    config = render(
+        host,
+        "nginx.conf.j2",
+        settings=settings,
+        nodes=nodes,
+        opinions=opinions(len(nodes)),
+        missing=min(len(nodes) - opinions(len(nodes)), MOST_SILENT),
+        domain=host.settings.minio.environment.get("MINIO_DOMAIN", ""),
+        inside=INSIDE,
+    )
     scheme = "https" if settings.tls else "http"
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
     yield in_order(
@@ -76,6 +88,24 @@ def nginx(host: Any) -> Wanted:
             within=30,
         ),
     )
+
+
+def passes(host: Any) -> str:
+    """The shell that waits until nginx passes requests on to a cluster that takes writes, eight times in a row."""
+    settings = host.settings.nginx
+    url = f"{'https' if settings.tls else 'http'}://{settings.address}:9000/minio/health/cluster"
+    return f"""n=0 well=0
+while [ $well -lt 8 ]; do
+  said=$(curl -q -s -k --noproxy '*' -o /dev/null -m 3 -w '%{{http_code}}' {quote(url)}) || :
+  if [ "$said" = 200 ]; then well=$((well + 1)); continue; fi
+  well=0 n=$((n + 1)); [ $n -lt 60 ] || {{ echo {quote(url)} answers "$said"; exit 1; }}
+  sleep 0.5
+done"""
+
+
+def opinions(nodes: int) -> int:
+    """How many nodes must say that something is not there: more than half of them, and no more than four."""
+    return min(nodes // 2 + 1, 4)
 
 
 def _exposed(settings: Any) -> str:

@@ -6,9 +6,12 @@ from typing import Any
 
 from converge.errors import ERROR, REFUSED, Trouble
 from converge.resource import Shell
+from converge.resources.compose import FOLDER
 from converge.root_shell import RootShell, holder
 from converge.shell import sh
 from converge.ssh import connect
+
+INSIDE = "/etc/stowage"
 
 
 def containers_of(host: Any) -> dict[str, list[str]]:
@@ -53,29 +56,60 @@ def restart(host: Any, service: str, command: str) -> None:
     link = connect(host.target)
     try:
         shell = RootShell(link, holder(command))
-        project, names = service, services[service]
-        before = "docker exec nginx nginx -t -q -c /etc/stowage/nginx.conf 2>&1" if service == "nginx" else ""
-        script = f"{_NEEDS_DOCKER}set -e\n{before}\ndocker compose -p {project} -f /etc/stowage/{project}/compose.yaml restart --timeout 90 2>&1"
-        status, said = shell.run(script, lambda line: print(f"  {line}", flush=True) if line.strip() else None)
-        if status == _NO_DOCKER:
-            raise _not_deployed(host)
-        if status:
-            raise Trouble(
-                f"{service} was not restarted", where=host.name, why=said[-600:], hint=f"inv status --host {host.name}"
-            )
-        _wait(shell, host, names)
+        _run(shell, host, service, _RELOAD if service == "nginx" else _again(service))
+        print(f"  waiting until {_WAITS_FOR[service]}", flush=True)
+        if service == "minio":
+            _wait(shell, host)
         if service == "postgres":
             _wait_for_postgres(shell, host)
+        if "nginx" in services and service != "postgres":
+            _wait_for_edge(shell, host)
         shell.close()
     finally:
         link.close()
-    if service == "minio":
-        try:
-            _prove(host)
-        except Trouble as trouble:
-            trouble.untouched = "all nodes were restarted and answer; only the proof that data passes was not made"
-            raise
-    print(f"{host.name}: {service} was restarted and answers")
+    print(f"{host.name}: {service} was restarted and answers{_AND_MORE.get(service, '')}")
+
+
+_WAITS_FOR = {
+    "minio": "every node sees the cluster, writes through each node reach all drives, and nginx passes requests on",
+    "nginx": "it passes requests on",
+    "postgres": "it takes connections",
+}
+_AND_MORE = {"nginx": ": new processes serve, the old ones end with the requests that they have"}
+
+
+def _again(project: str) -> str:
+    return f"docker compose -p {project} -f {FOLDER}/{project}/compose.yaml restart --timeout 90 2>&1"
+
+
+# A container that is stopped cuts what it has, and refuses what comes until it is back. New worker processes do neither. One
+# that stands still, or does not take the signal, has nothing to lose.
+_RELOAD = f"""reloaded() {{
+  main=$(docker inspect -f '{{{{.State.Pid}}}}' nginx) && [ "$main" != 0 ] || return 1
+  older=$(cat /proc/$main/task/$main/children) && docker exec nginx nginx -s reload -c {INSIDE}/nginx.conf || return 1
+  for one in $older; do
+    tries=100
+    while [ -e /proc/$one ] && ! grep -qsF 'shutting down' /proc/$one/cmdline; do
+      tries=$((tries - 1)); [ $tries -gt 0 ] || return 1; sleep 0.1
+    done
+  done
+}}
+if [ "$(docker inspect -f '{{{{.State.Running}}}}' nginx 2>/dev/null)" = true ]; then
+  docker exec nginx nginx -t -q -c {INSIDE}/nginx.conf 2>&1
+  reloaded 2>&1 || {_again("nginx")}
+else
+  {_again("nginx")}
+fi"""
+
+
+def _run(shell: RootShell, host: Any, service: str, script: str) -> None:
+    show = lambda line: print(f"  {line}", flush=True) if line.strip() else None  # noqa: E731
+    status, said = shell.run(f"{_NEEDS_DOCKER}set -e\n{script}", show)
+    if status == _NO_DOCKER:
+        raise _not_deployed(host)
+    if status:
+        hint = f"inv status --host {host.name}"
+        raise Trouble(f"{service} was not restarted", where=host.name, why=said[-600:], hint=hint)
 
 
 def _all_must_be_well(host: Any) -> None:
@@ -96,16 +130,29 @@ def _all_must_be_well(host: Any) -> None:
         )
 
 
-def _wait(shell: RootShell, host: Any, names: list[str]) -> None:
-    addresses = {node.name: node.address for node in host.settings.minio.nodes} if host.settings.minio else {}
-    urls = [f"http://{addresses[name]}:9000/minio/health/cluster" for name in names if name in addresses]
+def _wait(shell: RootShell, host: Any) -> None:
+    """Until all nodes see the cluster, and data passes through each of them."""
     checks = "\n".join(
         sh("until curl -q -fsS -o /dev/null -m 3 {}; do sleep 1; n=$((n+1)); [ $n -lt 120 ] || exit 1; done", url)
-        for url in urls
+        for url in (f"http://{node.address}:9000/minio/health/cluster" for node in host.settings.minio.nodes)
     )
     status, _ = shell.run(f"n=0\n{checks}\ntrue")
     if status:
         raise Trouble("it does not answer after 120 s", where=host.name, hint=f"inv logs --host {host.name}")
+    try:
+        _prove(host)
+    except Trouble as trouble:
+        trouble.untouched = "all nodes were restarted and answer; only the proof that data passes was not made"
+        raise
+
+
+def _wait_for_edge(shell: RootShell, host: Any) -> None:
+    from roles.nginx import passes
+
+    status, said = shell.run(f"set -e\n{passes(host)}")
+    if status:
+        hint = f"inv logs --service nginx --host {host.name}"
+        raise Trouble("nginx does not pass requests on to MinIO", where=host.name, why=said[-600:], hint=hint)
 
 
 def _wait_for_postgres(shell: RootShell, host: Any) -> None:
@@ -121,11 +168,11 @@ def _wait_for_postgres(shell: RootShell, host: Any) -> None:
 
 
 def _prove(host: Any) -> None:
-    from roles.minio import api_of
+    from roles.minio import api_of, folders
     from roles.minio_api import prove_data_path
 
     link = connect(host.target)
     try:
-        prove_data_path(api_of(host), link)
+        prove_data_path(api_of(host), link, folders(host))
     finally:
         link.close()

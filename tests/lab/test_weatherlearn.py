@@ -5,29 +5,34 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
+import shlex
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import urllib3
 
+from tests.lab import load
 from tests.lab.conftest import Clone
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
 
 
-def s3(clone: Clone, **more: Any) -> Any:
+def s3(clone: Clone, scheme: str = "http", **more: Any) -> Any:
     """boto3 with its default retries, through nginx."""
     import boto3
     from botocore.config import Config
 
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{clone.port(9000)}",
+        endpoint_url=f"{scheme}://127.0.0.1:{clone.port(9000)}",
+        verify=str(clone.root / "inventory/secrets/lab/tls.crt") if scheme == "https" else None,
         aws_access_key_id=clone.secret("root_user"),
         aws_secret_access_key=clone.secret("root_password"),
         region_name="us-east-1",
@@ -450,14 +455,69 @@ def test_an_object_of_any_kind_of_body_goes_through(clone: Clone) -> None:
     assert s3(clone).head_object(Bucket="models", Key="multi part/ünïcode + plus")["ContentLength"] == 20_000_000
 
 
-def test_restarting_minio_and_nginx_waits_until_data_passes_again(clone: Clone) -> None:
-    before = clone.on_host("docker inspect -f '{{.State.StartedAt}}' minio1 minio4 nginx")
+@pytest.mark.parametrize("event", list(load.EVENTS))
+def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event: str) -> None:
+    """ROUNDS=10 for more than one round of each; or `python -m tests.lab.load`, which prints the counts."""
+    for _ in range(int(os.environ.get("ROUNDS", "1"))):
+        found = load.during(clone, event)
+        load.well(clone)
+        assert not found.wrong, found.told()
+        assert not found.lost()
+        assert found.counts["PUT well"], found.told()
+        if event != "reboot":  # who reboots a host says no word of when it is done
+            assert not found.counts["failed after it was done"], found.told()
+        if event == "restart-nginx":
+            assert {name for name in found.counts if found.counts[name] and name.startswith("PUT")} == {"PUT well"}
+        found.clear()
+
+
+def test_a_restart_changes_the_processes_of_a_service_and_a_node_is_not_restarted_alone(clone: Clone) -> None:
+    nodes = "docker inspect -f '{{.State.StartedAt}}' minio1 minio4"
+    workers = "docker top nginx -o pid,args | grep 'worker process$' | awk '{print $1}'"
+    before = clone.on_host(f"{nodes}; {workers}")
     assert "was restarted and answers" in clone.inv("restart", "minio")
     assert "was restarted and answers" in clone.inv("restart", "nginx")
-    after = clone.on_host("docker inspect -f '{{.State.StartedAt}}' minio1 minio4 nginx")
-    assert not set(before.split()) & set(after.split())
+    assert not set(before.split()) & set(clone.on_host(f"{nodes}; {workers}").split())
+    clone.on_host("docker stop nginx")
+    assert "was restarted and answers" in clone.inv("restart", "nginx")
     s3(clone).list_buckets()
     assert "one unit" in clone.inv("restart", "minio2", code=3)
+
+
+def test_unfinished_uploads_are_listed_whole_also_when_their_node_is_away(clone: Clone) -> None:
+    clients = [s3(clone) for _ in range(6)]
+
+    def begin(word: str) -> set[str]:
+        asked = [client.create_multipart_upload(Bucket="models", Key=f"{word}{n}") for n, client in enumerate(clients)]
+        return {one["UploadId"] for one in asked}
+
+    def listed() -> list[set[str]]:
+        pages = [client.list_multipart_uploads(Bucket="models") for client in clients]
+        return [{one["UploadId"] for one in page.get("Uploads", [])} for page in pages]
+
+    begun = begin("a")
+    assert listed() == [begun] * len(clients)
+    password = clone.secret("root_password")
+    ask = f"curl -qsS --aws-sigv4 aws:amz:us-east-1:s3 -u {clone.secret('root_user')}:{shlex.quote(password)}"
+    found = clone.on_host(
+        f"for n in 1 2 3 4; do {ask} 'http://172.30.99.1'$n':9000/models?uploads=' | grep -q UploadId && echo minio$n; done"
+    )
+    (node,) = found.split()
+    clone.on_host(f"docker stop {node}")
+    try:
+        meanwhile = begin("b")
+        assert listed() == [meanwhile] * len(clients)
+    finally:
+        clone.on_host(f"docker start {node}")
+    for key, upload in _uploads(clients[0]):
+        with suppress(clients[0].exceptions.NoSuchUpload):
+            clients[0].abort_multipart_upload(Bucket="models", Key=key, UploadId=upload)
+
+
+def _uploads(client: Any) -> list[tuple[str, str]]:
+    keys = [f"{word}{n}" for word in "ab" for n in range(6)]
+    pages = (client.list_multipart_uploads(Bucket="models", Prefix=key) for key in keys)
+    return [(one["Key"], one["UploadId"]) for page in pages for one in page.get("Uploads", [])]
 
 
 def test_logs_of_one_service_and_of_all_are_shown(clone: Clone) -> None:
@@ -480,8 +540,6 @@ def test_new_root_credentials_reach_all_nodes_and_the_old_ones_are_gone(clone: C
 
 
 def test_tls_from_given_files_and_back(clone: Clone) -> None:
-    import urllib3
-
     folder = clone.root / "inventory/secrets/lab"
     make = [
         "openssl",
@@ -505,12 +563,28 @@ def test_tls_from_given_files_and_back(clone: Clone) -> None:
     assert clone.changes(tls, code=0) == {}
     pool = urllib3.PoolManager(ca_certs=str(folder / "tls.crt"))
     assert pool.request("GET", f"https://127.0.0.1:{clone.port(9000)}/minio/health/live").status == 200
+    _the_console_is_secure(clone, pool)
     assert (folder / "tls.key").read_text().splitlines()[1] not in clone.inv("history") + clone.inv(
         "check", "--json", "--full", tls
     )
     clone.inv("deploy", "--yes")
     assert clone.on_host("ls /etc/stowage/nginx/conf").split() == ["nginx.conf"]
     s3(clone).list_buckets()
+
+
+def _the_console_is_secure(clone: Clone, pool: Any) -> None:
+    console = f"127.0.0.1:{clone.port(9001)}"
+    keys = {"accessKey": clone.secret("root_user"), "secretKey": clone.secret("root_password")}
+    logged_in = pool.request("POST", f"https://{console}/api/v1/login", json=keys)
+    assert "secure" in logged_in.headers["Set-Cookie"].lower()
+    s3(clone, "https").put_object(Bucket="models", Key="shared", Body=b"shared")
+    cookie = {"Cookie": logged_in.headers["Set-Cookie"].partition(";")[0]}
+    share = f"https://{console}/api/v1/buckets/models/objects/share?prefix=shared&version_id=null&expires=60s"
+    link = pool.request("GET", share, headers=cookie).json()
+    assert link.startswith(f"https://{console}/")
+    assert pool.request("GET", link).data == b"shared"
+    plain = urllib3.PoolManager().request("GET", link.replace("https://", "http://"), redirect=False)
+    assert (plain.status, plain.headers["Location"]) == (308, link)
 
 
 def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_objects(clone: Clone) -> None:

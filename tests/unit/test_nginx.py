@@ -1,0 +1,149 @@
+"""What nginx is told to do with a request: whom it asks, what it believes, and what stays on one node."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from converge import run as runs
+from converge.resources.file import File
+from roles.nginx import MOST_SILENT, nginx, opinions, passes
+
+REDIRECTS = 10  # nginx's own limit for one request
+
+
+def config(host: Any) -> str:
+    resources = [one.resource for one in runs.prepare(host, [nginx]).wants]
+    return next(one.text for one in resources if isinstance(one, File) and one.path.endswith("nginx.conf"))
+
+
+def nodes(number: int) -> dict[str, Any]:
+    named = [
+        {"name": f"minio{n}", "drive": f"drive{n}", "address": f"172.30.99.{100 + n}"} for n in range(1, number + 1)
+    ]
+    drives = [
+        {"device": f"/dev/disk/by-id/d{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"}
+        for n in range(1, number + 1)
+    ]
+    return {"minio__nodes": named, "drives": drives, "nginx__address": "172.30.99.200"}
+
+
+def locations(text: str) -> dict[str, dict[str, Any]]:
+    """Per named location where each error leads, and how far around the ring it asks."""
+    found = {}
+    for name, block in re.findall(r"location (@\w+) \{\n(.*?)\n        \}\n", text, re.DOTALL):
+        leads = {
+            code: to for codes, to in re.findall(r"error_page ([\d ]+) = (@\w+);", block) for code in codes.split()
+        }
+        step = re.search(r"proxy_pass http://\$next(\d+);", block)
+        found[name] = {"leads": leads, "step": int(step[1]) if step else 0}
+    return found
+
+
+def answered(text: str, answers: list[str]) -> str:
+    """What a client is told when the nodes answer so, from the one that is asked first on around the ring."""
+    named, here = locations(text), "@read"
+    for _ in range(REDIRECTS - 1):  # one leads to @read
+        code = answers[named[here]["step"]]
+        if code not in named[here]["leads"]:
+            return code
+        here = named[here]["leads"][code]
+        if here == "@unknown":
+            return "503"
+    raise AssertionError("more redirects than nginx allows")
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ("404 404 404 404", "404"),
+        ("200 404 404 404", "200"),
+        ("404 200 404 404", "200"),
+        ("404 404 200 404", "200"),
+        ("404 404 503 404", "404"),
+        ("404 502 404 404", "404"),
+        ("404 404 503 200", "200"),
+        ("404 404 503 504", "503"),
+        ("404 503 503 404", "503"),
+        ("404 503 404 502", "503"),
+        ("404 500 500 500", "503"),
+        ("403 404 404 404", "403"),
+        ("404 403 404 404", "403"),
+        ("502 404 404 404", "503"),
+    ],
+)
+def test_a_404_is_believed_when_three_of_four_nodes_say_it(storage_host, answers, told):
+    assert answered(config(storage_host()), answers.split()) == told
+
+
+@pytest.mark.parametrize(("number", "needed"), [(2, 2), (3, 2), (4, 3), (6, 4), (8, 4), (16, 4)])
+def test_more_nodes_need_more_opinions_and_never_more_redirects_than_nginx_allows(storage_host, number, needed):
+    assert opinions(number) == needed
+    text = config(storage_host(**nodes(number)))
+    for silent in range(number - needed + 1):
+        answers = ["404", *["503"] * silent, *["404"] * (number - 1 - silent)]
+        assert answered(text, answers) == ("404" if silent <= MOST_SILENT else "503")
+
+
+def test_one_node_is_asked_once(storage_host):
+    text = config(storage_host(**nodes(1)))
+    assert "@ask" not in text
+    assert answered(text, ["404"]) == "404"
+    assert answered(text, ["502"]) == "503"
+
+
+def test_every_question_leads_to_a_place_that_is_there(storage_host):
+    for number in (1, 2, 4, 8):
+        text = config(storage_host(**nodes(number)))
+        assert set(re.findall(r"= (@\w+);", text)) <= set(re.findall(r"location (@\w+) ", text))
+        assert set(re.findall(r"\$next\d+", text)) == set(re.findall(r"map \$first (\$next\d+)", text)) or number == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind"),
+    [
+        ("GET prefix=a&list-type=2", "read"),
+        ("HEAD ", "read"),
+        ("GET uploadId=abc", "read"),
+        ("copyPUT ", "read"),
+        ("PUT ", "write"),
+        ("PUT partNumber=1&uploadId=abc", "write"),
+        ("DELETE ", "write"),
+        ("POST delete", "write"),
+        ("GET uploads", "upload"),
+        ("GET uploads=", "upload"),
+        ("GET prefix=a&uploads", "upload"),
+        ("GET encoding-type=url&uploads&max-uploads=3", "upload"),
+        ("GET prefix=uploads", "read"),
+        ("POST uploads", "upload"),
+        ("POST uploads=&x-id=CreateMultipartUpload", "upload"),
+        ("POST uploadId=abc", "upload"),
+        ("DELETE uploadId=abc&x-id=AbortMultipartUpload", "upload"),
+        ("DELETE versionId=abc", "write"),
+    ],
+)
+def test_what_a_request_is_follows_from_its_method_and_query(storage_host, asked, kind):
+    (rules,) = re.findall(
+        r'map "\$copy\$request_method \$args" \$kind \{(.*?)\n    \}', config(storage_host()), re.DOTALL
+    )
+    kinds = (kind for rule, kind in re.findall(r'"~(.*)" (\w+);', rules) if re.search(rule, asked))
+    assert next(kinds, "write") == kind
+
+
+def test_with_names_of_buckets_in_the_host_the_uploads_belong_to_the_bucket_all_the_same(storage_host):
+    text = config(storage_host(minio__environment={"MINIO_DOMAIN": "s3.example.org"}))
+    assert r'"~^(?<in_host>.+)\.s3\.example\.org$" $in_host;' in text
+    assert "$in_host" not in config(storage_host())
+
+
+def test_only_with_tls_the_console_is_told_to_be_secure(storage_host, tmp_path):
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("x")
+    tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    for word in ("proxy_cookie_flags ~ secure;", "error_page 497 =308", "sub_filter"):
+        assert word in config(storage_host(nginx__tls=tls))
+        assert word not in config(storage_host())
+    assert "https://" in passes(storage_host(nginx__tls=tls))
+    assert "https://" not in passes(storage_host())
