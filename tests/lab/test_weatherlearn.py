@@ -496,17 +496,17 @@ def test_unfinished_uploads_are_listed_whole_also_when_their_node_is_away(clone:
         return [{one["UploadId"] for one in page.get("Uploads", [])} for page in pages]
 
     begun = begin("a")
-    assert listed() == [begun] * len(clients)
+    assert all(one >= begun for one in listed())
     password = clone.secret("root_password")
     ask = f"curl -qsS --aws-sigv4 aws:amz:us-east-1:s3 -u {clone.secret('root_user')}:{shlex.quote(password)}"
     found = clone.on_host(
-        f"for n in 1 2 3 4; do {ask} 'http://172.30.99.1'$n':9000/models?uploads=' | grep -q UploadId && echo minio$n; done"
+        f"for n in 1 2 3 4; do {ask} 'http://172.30.99.1'$n':9000/models?uploads=' | grep -q '<UploadId>' && echo minio$n; done; true"
     )
     (node,) = found.split()
     clone.on_host(f"docker stop {node}")
     try:
         meanwhile = begin("b")
-        assert listed() == [meanwhile] * len(clients)
+        assert all(one >= meanwhile for one in listed())
     finally:
         clone.on_host(f"docker start {node}")
     for key, upload in _uploads(clients[0]):
@@ -577,9 +577,9 @@ def _the_console_is_secure(clone: Clone, pool: Any) -> None:
     keys = {"accessKey": clone.secret("root_user"), "secretKey": clone.secret("root_password")}
     logged_in = pool.request("POST", f"https://{console}/api/v1/login", json=keys)
     assert "secure" in logged_in.headers["Set-Cookie"].lower()
-    s3(clone, "https").put_object(Bucket="models", Key="shared", Body=b"shared")
+    version = s3(clone, "https").put_object(Bucket="models", Key="shared", Body=b"shared")["VersionId"]
     cookie = {"Cookie": logged_in.headers["Set-Cookie"].partition(";")[0]}
-    share = f"https://{console}/api/v1/buckets/models/objects/share?prefix=shared&version_id=null&expires=60s"
+    share = f"https://{console}/api/v1/buckets/models/objects/share?prefix=shared&version_id={version}&expires=60s"
     link = pool.request("GET", share, headers=cookie).json()
     assert link.startswith(f"https://{console}/")
     assert pool.request("GET", link).data == b"shared"

@@ -93,7 +93,7 @@ def api(monkeypatch) -> Api:
     return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
 
 
-LINK = SimpleNamespace(alive=lambda: True, target=SimpleNamespace(name="lab"))
+LINK = SimpleNamespace(alive=lambda: True, target=SimpleNamespace(name="lab"), shell=lambda script: copies(4, 4))
 
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
@@ -162,6 +162,12 @@ def test_what_the_admin_api_answers_is_an_error_of_minio_with_its_code(api, monk
     assert code_of(caught.value) == "XMinioServerNotInitialized"
 
 
+def copies(*counts: int) -> Any:
+    """What the host says of the copies of each node's object."""
+    lines = iter([*(f"{count}\n".encode() for count in counts), b""])
+    return SimpleNamespace(close_stdin=lambda: None, readline=lambda _: next(lines))
+
+
 class Node:
     """A node of a cluster that holds buckets in memory; some of its calls time out the first time."""
 
@@ -212,9 +218,37 @@ def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeyp
     node = Node(slow)
     monkeypatch.setattr(minio_api, "_connect_once", lambda link, node: None)
     monkeypatch.setattr(Api, "client", lambda *_, **__: node)
-    minio_api.prove_data_path(api, LINK)
+    minio_api.prove_data_path(api, LINK, ["/mnt/drive1/drive1"])
     assert node.buckets == {}
     assert slow == []
+
+
+@pytest.mark.parametrize(
+    ("told", "passes"),
+    [
+        ([(4, 4)], True),
+        ([(3, 3)], True),  # one drive is dead, for both
+        ([(2, 4), (3, 4), (4, 4)], True),
+        ([(3, 4)] * 40, False),
+    ],
+)
+def test_a_node_that_reaches_fewer_drives_than_another_is_waited_for(api, monkeypatch, told, passes) -> None:
+    answers, hours = iter(told), iter(range(0, 10**6, 10))
+    link = SimpleNamespace(alive=lambda: True, target=LINK.target, shell=lambda script: copies(*next(answers)))
+    monkeypatch.setattr(minio_api, "_connect_once", lambda link, node: None)
+    monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(minio_api.time, "monotonic", lambda: float(next(hours)))
+    node = Node([])
+    monkeypatch.setattr(Api, "client", lambda *_, **__: node)
+    if passes:
+        minio_api.prove_data_path(api, link, ["/mnt/drive1/drive1"])
+        assert next(answers, None) is None
+    else:
+        with pytest.raises(Trouble, match="data does not pass through all nodes") as caught:
+            minio_api.prove_data_path(api, link, ["/mnt/drive1/drive1"])
+        assert "the nodes do not see the same drives" in caught.value.why
+        assert "127.0.0.1 3" in caught.value.why
+    assert node.buckets == {}
 
 
 class Peer:

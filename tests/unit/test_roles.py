@@ -153,8 +153,9 @@ def test_the_nodes_know_each_other_by_fixed_addresses_and_nginx_knows_them_all(s
             f"{other}:{at}" for other, at in addresses.items() if other != name
         )
     config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
-    for port in (9000, 9001):
-        assert re.findall(rf"^ *server ([\d.]+):{port} ", config, re.MULTILINE) == list(addresses.values())
+    for upstream, port in (("api", 9000), ("uploads", 9000), ("console", 9001)):
+        (block,) = re.findall(rf"^    upstream {upstream} \{{(.*?)^    \}}", config, re.MULTILINE | re.DOTALL)
+        assert re.findall(rf"^ *server ([\d.]+):{port} ", block, re.MULTILINE) == list(addresses.values())
 
 
 def test_containers_have_no_rights_that_they_do_not_need(storage_host):
@@ -394,7 +395,7 @@ def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
     ):
         resources = wanted(storage_host(**settings), "nginx")
         config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
-        assert re.findall(r"^ *listen (.*);", config, re.MULTILINE) == ports
+        assert re.findall(r"^ *listen (9.*);", config, re.MULTILINE) == ports
         assert all(url.startswith(scheme) for each in resources if each.kind == "answers" for url in each.urls)
 
 
