@@ -103,7 +103,10 @@ fi"""
 
 
 def _run(shell: RootShell, host: Any, service: str, script: str) -> None:
-    show = lambda line: print(f"  {line}", flush=True) if line.strip() else None  # noqa: E731
+    def show(line: str) -> None:
+        if line.strip():
+            print(f"  {line}", flush=True)
+
     status, said = shell.run(f"{_NEEDS_DOCKER}set -e\n{script}", show)
     if status == _NO_DOCKER:
         raise _not_deployed(host)
@@ -151,8 +154,13 @@ def _wait_for_edge(shell: RootShell, host: Any) -> None:
 
     status, said = shell.run(f"set -e\n{passes(host)}")
     if status:
-        hint = f"inv logs --service nginx --host {host.name}"
-        raise Trouble("nginx does not pass requests on to MinIO", where=host.name, why=said[-600:], hint=hint)
+        raise Trouble(
+            "nginx does not pass requests on to MinIO",
+            where=host.name,
+            why=said[-600:],
+            untouched="the restart was made",
+            hint=f"inv status --host {host.name}",
+        )
 
 
 def _wait_for_postgres(shell: RootShell, host: Any) -> None:
