@@ -17,7 +17,7 @@ from invoke.tasks import task
 
 from converge.colour import coloured, paint
 from converge.errors import ERROR, PENDING, UNTOUCHED, Trouble, Troubles
-from converge.words import misread, no_empty_set, no_flags_for_words, no_number
+from converge.words import misread, no_empty_host, no_empty_set, no_flags_for_words, no_number
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +45,7 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
             def run() -> Any:
                 no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
                 no_empty_set()
+                no_empty_host()
                 return body(*args, **kwargs)
 
             return boundary(run)

@@ -25,6 +25,12 @@ def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
         if word.startswith("-"):
             near = _nearest(word, [*flags, *(task.inverse_flags if task else ())])
             return Trouble(f"{name or 'inv'} has no flag {word}", why=near, untouched=UNTOUCHED, hint=look_up)
+        if name and "--host" in flags and (hosts := _hosts()):
+            why = "several hosts stand behind one --host, with commas"
+            both = shlex.quote(",".join([*hosts, *(() if word in hosts else (word,))]))
+            return Trouble(
+                f"--host is there, and then {word}", why, untouched=UNTOUCHED, hint=f"inv {name} --host {both}"
+            )
         if name and "--host" in flags:
             why = f"{name} takes no further word; a host stands behind --host"
             return Trouble(
@@ -64,6 +70,21 @@ def no_empty_set() -> None:
     for word, value in pairwise([*sys.argv[1:], "-"]):
         if word == "--set" and value.startswith("-"):
             raise Trouble("--set needs KEY=VALUE", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
+
+
+def no_empty_host() -> None:
+    """`--host "$HOST"` with an empty variable is a slip, and must not mean the default host."""
+    for word, value in pairwise([*sys.argv[1:], "-"]):
+        if word == "--host=" or (word == "--host" and not value.strip()):
+            why = "without --host a command is for `host` of invoke.yaml; an empty one is for nobody"
+            raise Trouble("--host is empty", why=why, untouched=UNTOUCHED, hint="--host NAME; inv inventory --host all")
+
+
+def _hosts() -> list[str]:
+    """What was typed behind each --host."""
+    words = [*sys.argv[1:], ""]
+    after = [value for word, value in pairwise(words) if word == "--host"]
+    return [*after, *(word.partition("=")[2] for word in words if word.startswith("--host="))]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -1,15 +1,14 @@
-"""Whether settings agree with one another: names that must differ, names that must exist, addresses that must fit."""
+"""Whether settings agree with one another: names that must differ, names that must exist."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from converge.secret import Secret
-from roles import backup_agreement, database_agreement, kernel, places
+from roles import backup_agreement, database_agreement, kernel, network_agreement, places
 from roles.field_checks import known
 from roles.fields import UNREAD
 
@@ -17,7 +16,6 @@ Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
 """Where a contradiction stands, why, and which setting is to blame instead if it stands there without a value."""
 
-BRIDGE = ipaddress.IPv4Network("172.17.0.0/16")
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
 VENDOR_DEFAULTS = {
     "minioadmin",
@@ -70,12 +68,11 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
     """Every place where settings contradict each other, or what the host has besides, with the reason."""
     for check in (
         _twice,
-        _network,
         _nested,
         _roles,
         _images,
         _nodes,
-        _addresses,
+        network_agreement.disagreements,
         _nginx,
         _docker,
         _environment,
@@ -90,21 +87,6 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
     if not settings.lab:
         yield from _drives_by_lasting_names(settings)
         yield from _vendor_defaults(settings)
-
-
-def _network(settings: Any) -> Found:
-    names = {node.name for node in settings.minio.nodes} if settings.minio else set()
-    if settings.network.name in names | {"nginx", "postgres"}:
-        yield (
-            ("network", "name"),
-            f"{settings.network.name} is the name of a container, and Docker tells them apart by name",
-        )
-    for at, node in enumerate(settings.minio.nodes if settings.minio else []):
-        if node.name in ("nginx", "postgres"):
-            yield ("minio", "nodes", at, "name"), f"the container of {node.name} has this name"
-    bridge = settings.docker.daemon.get("bip") or settings.docker.daemon.get("default-address-pools")
-    if not bridge and ipaddress.IPv4Network(settings.network.subnet).overlaps(BRIDGE):
-        yield ("network", "subnet"), f"Docker's own bridge has {BRIDGE}"
 
 
 def _twice(settings: Any) -> Found:
@@ -150,10 +132,15 @@ def _roles(settings: Any) -> Found:
 
 
 def _images(settings: Any) -> Found:
-    for section in ("minio", "nginx", "postgres"):
+    taken: dict[str, str] = {}
+    for section in ("minio", "nginx", "postgres", "backup"):
         part = getattr(settings, section)
-        if part and part.image not in settings.images:
+        if part and part.image not in settings.images and section != "backup":
             yield (section, "image"), f"images has no {known(part.image, settings.images)}", ("images",)
+        elif part and part.image in taken:
+            yield (section, "image"), f"{taken[part.image]} has this image: no image is both"
+        elif part:
+            taken[part.image] = section
 
 
 def _nodes(settings: Any) -> Found:
@@ -161,32 +148,6 @@ def _nodes(settings: Any) -> Found:
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
         if node.drive not in labels:
             yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}", ("drives",)
-
-
-def _addresses(settings: Any) -> Found:
-    subnet = ipaddress.IPv4Network(settings.network.subnet)
-    nodes = settings.minio.nodes if settings.minio else []
-    taken: list[tuple[Path, str]] = [(("minio", "nodes", at, "address"), node.address) for at, node in enumerate(nodes)]
-    if settings.nginx:
-        taken.append((("nginx", "address"), settings.nginx.address))
-        if settings.nginx.address in [node.address for node in nodes]:
-            yield ("nginx", "address"), "a node of minio has this address"
-    if settings.postgres:
-        others = [address for _, address in taken]
-        taken.append((("postgres", "address"), settings.postgres.address))
-        if settings.postgres.address in others:
-            yield ("postgres", "address"), "nginx or a node of minio has this address"
-    reserved: dict[Any, str] = {
-        subnet.network_address: "the network itself",
-        subnet.broadcast_address: "its broadcast",
-        subnet.network_address + 1: "Docker's gateway",
-    }
-    for path, address in taken:
-        ip = ipaddress.ip_address(address)
-        if ip not in subnet:
-            yield path, f"it is not in the network {subnet}"
-        elif ip in reserved:
-            yield path, f"in {subnet} this is {reserved[ip]}"
 
 
 def _nginx(settings: Any) -> Found:

@@ -20,6 +20,80 @@ TAKEN_USERS = re.compile(
     r"root|daemon|bin|sys|sync|games|man|lp|mail|news|uucp|proxy|www-data|backup|list|irc|gnats|nobody|nogroup|"
     r"messagebus|sshd|systemd-.*|adm|tty|disk|sudo|shadow|staff|users|docker"
 )
+KNOWN_OPTIONS = frozenset(
+    [
+        "defaults",
+        "rw",
+        "async",
+        "sync",
+        "atime",
+        "noatime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "diratime",
+        "nodiratime",
+        "lazytime",
+        "nolazytime",
+        "auto",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "suid",
+        "nosuid",
+        "dirsync",
+        "nofail",
+        "_netdev",
+        "silent",
+        "loud",
+        "mand",
+        "nomand",
+        "iversion",
+        "noiversion",
+        "nosymfollow",
+        "attr2",
+        "noattr2",
+        "discard",
+        "nodiscard",
+        "grpid",
+        "bsdgroups",
+        "nogrpid",
+        "sysvgroups",
+        "filestreams",
+        "ikeep",
+        "noikeep",
+        "inode32",
+        "inode64",
+        "largeio",
+        "nolargeio",
+        "noalign",
+        "nouuid",
+        "noquota",
+        "quota",
+        "uquota",
+        "usrquota",
+        "uqnoenforce",
+        "qnoenforce",
+        "gquota",
+        "grpquota",
+        "gqnoenforce",
+        "pquota",
+        "prjquota",
+        "pqnoenforce",
+        "swalloc",
+        "wsync",
+        "dax",
+        "barrier",
+        "nobarrier",
+    ]
+)
+VALUED_OPTIONS = re.compile(
+    r"(allocsize|logbsize)=[0-9]+[kmg]?|(logbufs|sunit|swidth)=[0-9]+|(logdev|rtdev)=/dev/.+|dax=(inode|always|never)|"
+    r"(context|fscontext|defcontext|rootcontext|comment|errortag)=.+|(x-|X-).+"
+)
+"""What mount and XFS take. A kernel that knows none of it does not mount."""
 UNFIT_OPTIONS = {
     "ro": "nothing could be written",
     "noauto": "it would not be mounted at boot",
@@ -71,6 +145,8 @@ def options(value: str) -> str:
     for option in value.split(","):
         if why := UNFIT_OPTIONS.get(option):
             raise ValueError(f"with {option} {why}")
+        if option not in KNOWN_OPTIONS and not VALUED_OPTIONS.fullmatch(option):
+            raise ValueError(f"XFS has no option {option}: defaults,noatime is a good choice")
     return value
 
 

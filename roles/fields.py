@@ -117,7 +117,7 @@ WebUrl = Annotated[
     ),
     AfterValidator(checks.web),
 ]
-CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]*", "a code name such as trixie")]
+CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]{0,63}", "a code name such as trixie")]
 KernelSetting = Annotated[
     str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")
 ]
@@ -156,6 +156,9 @@ ImageReference = Annotated[
         r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
         "an image with its version, such as docker.io/library/nginx:1.30 or one with @sha256:...",
     ),
+]
+Prefix = Annotated[
+    Line, matches(r"(?!/).{0,1024}", "a prefix of at most 1024 letters; names of objects do not begin with /")
 ]
 MinioVariable = Annotated[str, matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")]
 PolicyName = Annotated[

@@ -34,6 +34,7 @@ from roles.fields import (
     Options,
     Package,
     PolicyName,
+    Prefix,
     SecretValue,
     Section,
     Size,
@@ -159,7 +160,7 @@ class Lifecycle(Section):
     """When a bucket forgets: whole objects, old versions; `prefix` limits it."""
 
     id: Name
-    prefix: Line = ""
+    prefix: Prefix = ""
     expire_days: int | None = Field(default=None, ge=1, le=36500)
     expire_noncurrent_days: int | None = Field(default=None, ge=1, le=36500)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 
 from converge.errors import Trouble, Troubles
 from converge.inventory import load
+from converge.words import no_empty_host
 from roles.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 Load = Callable[..., list[Trouble]]
 HOSTS = "all:\n  children:\n    store:\n      hosts:\n        one: {ansible_host: 10.0.0.1}\n    empty:\n"
 DRIVE = "{device: /dev/disk/by-id/a, label: drive1, path: /mnt/drive1}"
@@ -400,3 +404,25 @@ def test_a_kernel_setting_may_be_set_by_its_dotted_name_and_the_others_stay(tmp_
         tmp_path, "one", Settings, ["base.sysctl.vm.swappiness='1'", "base.sysctl.vm.dirty_ratio='5'"], False
     )
     assert host.settings.base.sysctl == {"vm.swappiness": "1", "net.core.somaxconn": "4096", "vm.dirty_ratio": "5"}
+
+
+@pytest.mark.parametrize("words", [["--host="], ["--host", ""], ["--host", " ", "--full"]])
+def test_an_empty_host_is_never_the_default_one(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["inv", "check", *words])
+    with pytest.raises(Trouble, match="--host is empty"):
+        no_empty_host()
+
+
+@pytest.mark.parametrize("words", [[], ["--host", "prod"], ["--host=prod"], ["--full"]])
+def test_a_host_or_none_is_no_empty_one(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["inv", "check", *words])
+    no_empty_host()
+
+
+def test_two_hosts_are_told_to_stand_behind_one_flag() -> None:
+    words = ["inventory", "--host", "prod", "--host", "lab"]
+    done = subprocess.run(
+        [sys.executable, "-m", "invoke", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "inv inventory --host prod,lab" in done.stdout + done.stderr

@@ -92,8 +92,25 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         ["/mnt/x", "/dev/disk/by-id/ata-x-part1", "/dev/../etc/passwd", "/dev", "/dev/a b", "/dev/a\n"],
     ),
     "Options": (
-        "defaults,size=5%",
-        ["", "ro", "defaults,noauto", "bind", "user", "loop", "-o", "a, b", "a,,b", "a b", "a,", "a\n", "$(x)", "a,-b"],
+        "defaults,allocsize=64m,x-mine.a=5%",
+        [
+            "",
+            "ro",
+            "noatme",
+            "127.0.0.1",
+            "defaults,noauto",
+            "bind",
+            "user",
+            "loop",
+            "-o",
+            "a, b",
+            "a,,b",
+            "a b",
+            "a,",
+            "a\n",
+            "$(x)",
+            "a,-b",
+        ],
     ),
     "Line": ("$(x) `y` 'z' \"é\" -a", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "\t"]),
     "LocalFile": ("certs/a b.pem", ["", "-rf", "a\n"]),
@@ -145,6 +162,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
             "../a:1",
         ],
     ),
+    "Prefix": ("home/$(x)", ["/home", "a" * 1025, "a\nb", "a\x1bb"]),
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
     "UserName": ("a.b@c", ["", "ab", "-abc", "a b", "a:b", "abc\n", "a,b,c"]),
@@ -198,8 +216,8 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     if not takes(getattr(fields, name), value):
         return
     assert len(value.splitlines()) == 1
-    assert value.isprintable() or name in ("Line", "LocalFile")
-    if name in ("Line", "LocalFile"):  # quoted wherever they go
+    assert value.isprintable() or name in ("Line", "LocalFile", "Prefix")
+    if name in ("Line", "LocalFile", "Prefix"):  # quoted wherever they go
         return
     assert not value.startswith("-")
     assert not set(value) & set("$()`'\"\\;|&<>*?~{}[] \t") or (name == "Url" and "~" in value)
@@ -236,7 +254,7 @@ def test_a_size_is_a_number_of_bytes(size: str, number: int) -> None:
 
 GOOD: dict[str, Any] = {
     "drives": [{"device": f"/dev/disk/by-id/{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"} for n in (1, 2)],
-    "images": {"minio": {"reference": "a/b:1"}, "nginx": {"reference": "nginx:1"}},
+    "images": {"minio": {"reference": "a/b:1"}, "nginx": {"reference": "nginx:1"}, "postgres": {"reference": "p:17"}},
     "minio": {
         "nodes": [{"name": f"minio{n}", "drive": f"drive{n}", "address": f"172.30.99.1{n}"} for n in (1, 2)],
         "root_user": {"env": "A"},
@@ -252,7 +270,7 @@ GOOD: dict[str, Any] = {
     ],
 }
 
-POSTGRES = {"image": "minio", "address": "172.30.99.20", "superuser_password": {"env": "P"}}
+POSTGRES = {"image": "postgres", "address": "172.30.99.20", "superuser_password": {"env": "P"}}
 CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["drives", 1, "label"], "drive1", "drives[1].label"),
     (["drives", 1, "path"], "/mnt/drive1", "drives[1].path"),
@@ -277,6 +295,8 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["minio", "environment"], {"MINIO_VOLUMES": "/a"}, "minio.environment.MINIO_VOLUMES"),
     (["network"], {"subnet": "172.17.0.0/16"}, "network.subnet"),
     (["nginx", "api_port"], 22, "nginx.api_port"),
+    (["nginx", "image"], "minio", "nginx.image"),
+    (["minio", "nodes", 1, "name"], "localhost", "minio.nodes[1].name"),
     (["nginx", "console_port"], 22, "nginx.console_port"),
     (["nginx", "tls"], {"certificate": "a.pem", "key": "a.pem"}, "nginx.tls.key"),
     (["docker"], {"daemon": {"Live Restore": True}}, "docker.daemon.Live Restore"),
