@@ -205,13 +205,17 @@ EVENTS: dict[str, Callable[[Clone], None]] = {
 }
 
 
-def during(clone: Clone, event: str) -> Load:
-    """The load before, during and some time after an event."""
+def during(clone: Clone, event: str, rounds: int = 1) -> Load:
+    """The load before, during and some time after an event, as often as `rounds` says; each on a host that is well."""
     with Load(clone, f"under-load-{event}").running() as load:
         time.sleep(3)
-        EVENTS[event](clone)
-        load.done.set()
-        time.sleep(6)
+        for number in range(rounds):
+            load.done.clear()
+            EVENTS[event](clone)
+            load.done.set()
+            time.sleep(6)
+            well(clone)
+            print(f"{event} {number + 1} of {rounds}: wrong: {len(load.wrong)}; {load.told()}", flush=True)
     return load
 
 
@@ -222,21 +226,13 @@ def main() -> None:
     arguments.add_argument("--root", type=Path, default=HERE)
     arguments.add_argument("events", nargs="*", default=list(EVENTS))
     chosen = arguments.parse_args()
-    clone = Clone(chosen.root, chosen.host)
     for event in chosen.events:
-        total: Counter[str] = Counter()
-        for number in range(chosen.rounds):
-            load = during(clone, event)
-            well(clone)
-            lost = load.lost()
-            load.clear()
-            wrong = len(load.wrong)
-            total.update({"acknowledged": len(load.acknowledged), "wrong": wrong, "lost": len(lost)})
-            total.update({name: n for name, n in load.counts.items() if not name.startswith("key")})
-            print(f"{event} {number + 1}: wrong: {wrong}, lost: {len(lost)}; {load.told()}", flush=True)
-            for line in [*load.wrong[:12], *lost[:5]]:
-                print(f"    {line}", flush=True)
-        print(f"{event}, {chosen.rounds} rounds: {dict(sorted((n, c) for n, c in total.items() if c))}", flush=True)
+        load = during(Clone(chosen.root, chosen.host), event, chosen.rounds)
+        lost = load.lost()
+        print(f"{event}, after {chosen.rounds} rounds: wrong: {len(load.wrong)}, lost: {len(lost)}", flush=True)
+        for line in [*load.wrong, *lost]:
+            print(f"    {line}", flush=True)
+        load.clear()
 
 
 if __name__ == "__main__":

@@ -458,17 +458,15 @@ def test_an_object_of_any_kind_of_body_goes_through(clone: Clone) -> None:
 @pytest.mark.parametrize("event", list(load.EVENTS))
 def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event: str) -> None:
     """ROUNDS=10 for more than one round of each; or `python -m tests.lab.load`, which prints the counts."""
-    for _ in range(int(os.environ.get("ROUNDS", "1"))):
-        found = load.during(clone, event)
-        load.well(clone)
-        assert not found.wrong, found.told()
-        assert not found.lost()
-        assert found.counts["PUT well"], found.told()
-        if event != "reboot":  # who reboots a host says no word of when it is done
-            assert not found.counts["failed after it was done"], found.told()
-        if event == "restart-nginx":
-            assert {name for name in found.counts if found.counts[name] and name.startswith("PUT")} == {"PUT well"}
-        found.clear()
+    found = load.during(clone, event, int(os.environ.get("ROUNDS", "1")))
+    assert not found.wrong, found.told()
+    assert not found.lost()
+    assert found.counts["PUT well"], found.told()
+    if event != "reboot":  # who reboots a host says no word of when it is done
+        assert not found.counts["failed after it was done"], found.told()
+    if event == "restart-nginx":
+        assert {name for name in found.counts if found.counts[name] and name.startswith("PUT")} == {"PUT well"}
+    found.clear()
 
 
 def test_a_restart_changes_the_processes_of_a_service_and_a_node_is_not_restarted_alone(clone: Clone) -> None:
