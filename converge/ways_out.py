@@ -10,6 +10,7 @@ from converge.shell import quote
 
 # What a failed command said, and what helps against just that.
 _WORDS = (
+    ("previous files are put back", "mend in the inventory what its own words above are about"),
     ("no space left on device|disk quota exceeded", "on the host: df -h; df -i; make room"),
     ("operation not permitted", "on the host: lsattr -d {path}; if it shows an i: chattr -i {path}"),
     ("read-only file system", "on the host: findmnt -T {path}; dmesg | tail -n 30; a filesystem with errors is set read-only"),

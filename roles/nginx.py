@@ -68,7 +68,7 @@ def nginx(host: Any) -> Wanted:
         Directory(f"{FOLDER}/nginx"),
         Directory(HERE, group=owner.name, mode="0750"),
         *certificates,
-        File(CONFIG, config, mode="0644", check=check),
+        File(CONFIG, config, mode="0644", check=check, until_loaded=True),
         Project(
             "nginx",
             {"nginx": service(host)},
@@ -122,8 +122,8 @@ def _certificates(host: Any) -> list[File]:
         return []
     certificate, key = (local_text(host, f"nginx.tls.{name}", getattr(tls, name)) for name in ("certificate", "key"))
     return [
-        File(f"{HERE}/tls.crt", certificate, group=owner.name, mode="0640"),
-        File(f"{HERE}/tls.key", Secret(key), owner=owner.name, group=owner.name, mode="0400"),
+        File(f"{HERE}/tls.crt", certificate, group=owner.name, mode="0640", until_loaded=True),
+        File(f"{HERE}/tls.key", Secret(key), owner=owner.name, group=owner.name, mode="0400", until_loaded=True),
     ]
 
 

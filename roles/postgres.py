@@ -49,7 +49,7 @@ def postgres(host: Any) -> Wanted:
         # Read once, when a new cluster is made. Later the role `databases` keeps the password.
         File(f"{SECRETS}/password", settings.superuser_password, owner=owner.name, group=owner.name, mode="0400"),
         Directory(CONFIG, group=owner.name, mode="0750"),
-        File(f"{CONFIG}/pg_hba.conf", access),
+        File(f"{CONFIG}/pg_hba.conf", access, until_loaded=True),
         Directory(settings.data, owner=owner.name, group=owner.name, mode="0700"),
         Project(
             "postgres",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, absent_or
+from converge.resources.previous import keep, keep_until_loaded
 from converge.secret import Secret
 from converge.shell import quote, sh, words
 
@@ -58,6 +59,8 @@ class File(Resource):
     group: str = "root"
     mode: str = "0644"
     check: str = ""
+    until_loaded: bool = False
+    """Whether a program takes it up, and the old one goes back when that fails: see FreshUnit and FreshContainer."""
 
     def __post_init__(self) -> None:
         _checked_path(self.path)
@@ -141,10 +144,8 @@ class File(Resource):
         return [*lines, *(shown or ["content: only line ends differ"])]
 
     def fix(self, before: State | None) -> list[Step]:
-        keep = ""
-        if before and not self.secret:
-            kept = quote(f"/var/lib/stowage/previous{self.path}")
-            keep = f'mkdir -p -m 0700 -- "$(dirname {kept})"; cp -a --remove-destination -- {quote(self.path)} {kept}'
+        kept = keep(self.path, self.secret) if before else ""
+        kept += keep_until_loaded(self.path) if self.until_loaded else ""
         encoded = base64.b64encode(self.text.encode()).decode()
         check = (
             f"{self.check.replace('{}', chr(34) + '$new' + chr(34))} || {{ echo {quote(KEPT)}; exit 1; }}"
@@ -162,7 +163,7 @@ trap 'rm -f -- "$new"' EXIT
 printf %s {quote(encoded)} | base64 -d >"$new"
 chown {quote(self.owner)}:{quote(self.group)} "$new"; chmod {self.mode} "$new"
 {check}
-{keep}
+{kept}
 sync "$new"; mv -fT -- "$new" {quote(self.path)}; sync {quote(folder or "/")}
 """)
         ]

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
 from converge.resources.docker import Shares, containers, inspect
+from converge.resources.previous import loaded, put_back
 from converge.resources.unit import forgiven, show, units
 from converge.shell import quote, sh, words
 
@@ -43,7 +44,10 @@ def _read(started: int, times: str, stamp: str) -> Reading:
 
 @dataclass(frozen=True)
 class FreshUnit(Resource):
-    """A systemd service that has been restarted (or reloaded) since its files changed."""
+    """A systemd service that has been restarted (or reloaded) since its files changed.
+
+    When it does not come back, the files before are put back (`File.until_loaded`), and it is started as it was.
+    """
 
     kind: ClassVar[str] = "fresh"
     unit: str
@@ -84,14 +88,30 @@ class FreshUnit(Resource):
         return before is not None and self.act == "restart"
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"{forgiven(self.unit)}{sh('systemctl {} -- {}', self.act, self.unit)}\n{_stamp(self.unit)}")]
+        act = f"{forgiven(self.unit)}{sh('systemctl {} -- {}', self.act, self.unit)}"
+        return [
+            Shell(f"""
+{put_back(self.files)}
+since=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp -- {quote(self.unit)} | sed -n 's/^ActiveEnterTimestamp=@//p')
+act() {{ {act}; }}
+act || {{
+  said=$(journalctl -u {quote(self.unit)} -n 6 -o cat 2>/dev/null || :)
+  if ! put_back "${{since:-0}}"; then echo {quote(f"{self.unit} does not come back, and no previous files are kept that could be put back. It says:")}
+  elif act; then {_stamp(self.unit)}; echo {quote(f"{self.unit} did not come back: the previous files are put back, and it runs with them. It had said:")}
+  else echo {quote(f"{self.unit} did not come back, and not with the previous files either, which are put back. It had said:")}; fi
+  printf '%s\\n' "$said"
+  exit 1
+}}
+{loaded(self.files)}
+{_stamp(self.unit)}""")
+        ]
 
 
 @dataclass(frozen=True)
 class FreshContainer(Resource):
     """A container that has been told to reload since its files changed.
 
-    When the reload fails, the previous files are put back.
+    When the reload fails, the files before are put back (`File.until_loaded`).
     """
 
     kind: ClassVar[str] = "loaded"
@@ -135,19 +155,12 @@ class FreshContainer(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         if before is None:
-            return [Shell(sh("docker container inspect -- {} >/dev/null", self.container))]
-        back = "\n".join(
-            sh(
-                "  [ ! -f {} ] || cp -a -- {} {}",
-                f"/var/lib/stowage/previous{path}",
-                f"/var/lib/stowage/previous{path}",
-                path,
-            )
-            for path in self.files
-        )
+            there = sh("docker container inspect -- {} >/dev/null", self.container)
+            return [Shell(f"{there}\n{loaded(self.files)}")]
         # What was started a moment ago, by a change before this one, may not take a reload yet.
         return [
             Shell(f"""
+{put_back(self.files)}
 IFS='|' read -r _ _ started main _ <<END
 $({inspect([self.container])})
 END
@@ -155,8 +168,11 @@ older={"$(cat /proc/$main/task/$main/children 2>/dev/null) || :" if self.retired
 tries=1; [ $(($(date +%s) - $(date -d "$started" +%s))) -gt 10 ] || tries=10
 until docker exec {quote(self.container)} {words(self.reload)}; do
   tries=$((tries - 1)); [ $tries = 0 ] || {{ sleep 1; continue; }}
-  echo 'the reload failed: the previous files are put back'
-{back}
+  since=$(date -d "$started" +%s); [ ! -e {_stamp_of(self.container)} ] || since=$(cat {_stamp_of(self.container)})
+  if put_back "$since"; then
+    echo 'the reload failed: the previous files are put back, and it runs with them'
+    {_stamp(self.container)}
+  else echo 'the reload failed, and no previous files are kept that could be put back'; fi
   exit 1
 done
 tries=100
@@ -165,6 +181,7 @@ for one in $older; do
     tries=$((tries - 1)); sleep 0.1
   done
 done
+{loaded(self.files)}
 {_stamp(self.container)}""")
         ]
 
@@ -179,4 +196,8 @@ def _seconds(moment: str) -> int:
 
 
 def _stamp(name: str) -> str:
-    return f"mkdir -p {STAMPS}; date +%s >{STAMPS}/{quote(name)}"
+    return f"mkdir -p {STAMPS}; date +%s >{_stamp_of(name)}"
+
+
+def _stamp_of(name: str) -> str:
+    return f"{STAMPS}/{quote(name)}"

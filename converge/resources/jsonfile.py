@@ -1,16 +1,26 @@
-"""Keys of a JSON file that others write too: ours are merged in, theirs stay."""
+"""Keys of a JSON file that others write too: ours are merged in, theirs stay, and ours go when they are no longer wanted.
+
+Which are ours stands on the host: a key that a deploy wrote, with a hash of the value that it wrote. One that was there before,
+or that somebody has changed since, is theirs.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from converge.probe import MEMORY
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.file import File, parent
+from converge.resources.previous import KEYS, keep_until_loaded
 from converge.shell import quote, sh
+
+LEFT, OURS = "(no longer wanted)", "(ours)"
+"""Beside the keys of the file: of those that we wrote and that are there as we wrote them, which ones nobody wants, and all."""
 
 
 class _Broken(dict[str, str]):
@@ -19,7 +29,7 @@ class _Broken(dict[str, str]):
 
 @dataclass(frozen=True)
 class JsonKeys(Resource):
-    """A JSON file whose top-level keys include these, with these values; other keys are left as they are."""
+    """A JSON file whose top-level keys include these, with these values; keys that are not ours are left as they are."""
 
     kind: ClassVar[str] = "json"
     path: str
@@ -31,7 +41,7 @@ class JsonKeys(Resource):
         return self.path
 
     def desired(self) -> State:
-        return {key: _text(value) for key, value in self.keys.items()}
+        return {key: _text(value) for key, value in self.keys.items()} | {LEFT: "none"}
 
     def gives(self) -> tuple[str, ...]:
         return (f"path:{self.path}",)
@@ -41,13 +51,36 @@ class JsonKeys(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[JsonKeys]) -> str:
+        """A line for each file, and one for what is written down of it; of hosts from before that, whether we made it."""
         return "\n".join(
-            f"[ ! -e {quote(one.path)} ] || base64 -w0 -- {quote(one.path)} || printf '?'; echo" for one in wanted
+            f"[ ! -e {quote(one.path)} ] || base64 -w0 -- {quote(one.path)} || printf '?'; echo\n"
+            f"if [ -e {quote(KEYS + one.path)} ]; then base64 -w0 -- {quote(KEYS + one.path)}\n"
+            f"else ! grep -qs -- {quote(f' {one.address}$')} {MEMORY} || printf made; fi; echo"
+            for one in wanted
         )
 
     @classmethod
     def read(cls, wanted: Sequence[JsonKeys], answer: str) -> list[Reading]:
-        return [_reading(line) for line in answer.split("\n")[: len(wanted)]]
+        lines = [*answer.split("\n"), *[""] * 2 * len(wanted)]
+        return [one._reading(lines[2 * at], lines[2 * at + 1]) for at, one in enumerate(wanted)]
+
+    def _reading(self, file: str, record: str) -> Reading:
+        found = _keys(file)
+        if found is None or isinstance(found, Unknown | _Broken):
+            return found
+        if record == "made":
+            ours = [key for key, value in self.desired().items() if found.get(key) == value]
+        else:
+            written = _record(record)
+            ours = [key for key in written if key in found and _hash(found[key]) == written[key]]
+        left = [key for key in ours if key not in self.keys]
+        return {**found, LEFT: ", ".join(left) or "none", OURS: json.dumps(ours)}
+
+    def diff(self, before: State | None) -> list[str]:
+        gone = self._left(before)
+        return [line for line in super().diff(before) if not line.startswith(f"{LEFT}:")] + [
+            f"{key}: {(before or {})[key]} -> removed, as nobody wants what an earlier deploy wrote" for key in gone
+        ]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if isinstance(before, _Broken):
@@ -55,18 +88,39 @@ class JsonKeys(Resource):
         return None
 
     def fix(self, before: State | None) -> list[Step]:
-        theirs = {key: json.loads(value) for key, value in (before or {}).items()}
+        was, gone = before or {}, self._left(before)
+        theirs = {key: json.loads(value) for key, value in was.items() if key not in (LEFT, OURS, *gone)}
         content = json.dumps({**theirs, **self.keys}, indent=2) + "\n"
-        folder = sh("( umask 022; mkdir -p -m 0755 {} )\n", self.path.rpartition("/")[0])
+        ours = json.loads(was.get(OURS, "[]"))
+        kept = {key: _hash(was[key]) for key in ours if key in was}
+        told = {key: _hash(_text(value)) for key, value in self.keys.items()}
+        written = {key: told[key] for key in told if key in ours or was.get(key) != _text(self.keys[key])}
+        folder = sh("( umask 022; mkdir -p -m 0755 {} )\n", parent(self.path))
         # Others may keep it to themselves: it keeps the mode and the owner that it has.
-        kept = sh("kept=$(stat -c '%a %u:%g' -- {} 2>/dev/null || echo 644 0:0)\n", self.path)
-        given = sh('\nchown "${{kept#* }}" {}; chmod "${{kept% *}}" {}', self.path, self.path)
-        (write,) = File(self.path, content, mode="0600", check=self.check).fix(before and {"type": "file"})
+        mode = sh("kept=$(stat -c '%a %u:%g' -- {} 2>/dev/null || echo 644 0:0)\n", self.path)
+        given = sh('\nchown "${{kept#* }}" {}; chmod "${{kept% *}}" {}\n', self.path, self.path)
+        file = File(self.path, content, mode="0600", check=self.check, until_loaded=True)
+        (write,) = file.fix(before and {"type": "file"})
         assert isinstance(write, Shell)
-        return [Shell(folder + kept + write.script + given)]
+        # A cut between the two leaves both: what is named and not there as it was written is nobody's.
+        first = keep_until_loaded(KEYS + self.path) + self._written_down(kept | written)
+        # In a shell of its own, which ends with the trap that removes what a check has refused.
+        return [Shell(f"{folder}{mode}{first}( {write.script} ){given}{self._written_down(written)}")]
+
+    def _left(self, before: State | None) -> list[str]:
+        return [key for key in json.loads((before or {}).get(OURS, "[]")) if key not in self.keys]
+
+    def _written_down(self, hashes: Mapping[str, str]) -> str:
+        record = KEYS + self.path
+        return (
+            sh("mkdir -p -m 0700 -- {}\n", parent(record))
+            + sh("printf %s {} >{}\n", json.dumps(hashes), record + ".new")
+            + sh("mv -f -- {} {}\n", record + ".new", record)
+        )
 
 
-def _reading(line: str) -> Reading:
+def _keys(line: str) -> State | Unknown | None:
+    """The keys of a file, of which the host said this; None where it is not there."""
     if not line:
         return None
     if line.endswith("?"):
@@ -80,6 +134,19 @@ def _reading(line: str) -> Reading:
         if isinstance(keys, dict)
         else _Broken(why="it is a list or a value")
     )
+
+
+def _record(line: str) -> dict[str, str]:
+    """What is written down; nothing where that cannot be read, for then no key is surely ours."""
+    try:
+        found = json.loads(base64.b64decode(line) or b"{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
 import os
 import subprocess
 import time
@@ -9,7 +11,9 @@ import time
 import pytest
 
 from converge.resource import Unknown
+from converge.resources.file import File
 from converge.resources.fresh import FreshContainer, FreshUnit
+from converge.secret import Secret
 
 
 @pytest.fixture
@@ -117,17 +121,96 @@ def test_a_change_of_one_of_its_files_earlier_in_the_chain_makes_it_necessary(co
     assert not fresh("unit", config).undone_by(thing("/another/file"), made=True)
 
 
-def test_a_reload_that_fails_puts_the_previous_files_back(machine, docker, config, started):
-    docker.answers(True, otherwise="echo 'unknown directive' >&2; exit 1")
-    started(3600)
-    kept = machine.folder / "stowage" / f"previous{config}"
-    kept.parent.mkdir(parents=True)
-    kept.write_text("old")
-    done = machine.deploy(fresh("container", config))
-    assert done.failed
-    assert "the previous files are put back" in done.why
-    assert "unknown directive" in done.why
-    assert config.read_text() == "old"
+# A program that does not take its files: they are put back.
+
+
+def file_of(config, content="newer", **more) -> File:
+    return File(str(config), content, *mine, until_loaded=True, **more)
+
+
+mine = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
+
+
+@pytest.fixture
+def refuses(machine, docker, started):
+    """A unit and a container that run, and take no file with the word `newer`; `asked` tells how often they were asked."""
+    asked = machine.folder / "asked"
+
+    def since(config, seconds: int = 3600) -> None:
+        takes = f"echo x >>{asked}; ! grep -q newer {config} 2>/dev/null || {{ echo unknown directive; exit 1; }}"
+        started(seconds)
+        docker.answers(True, otherwise=takes)
+        at = int(time.time() - seconds)
+        shown = f"ActiveEnterTimestamp=@{at}"
+        block = f"Id=docker.service\\nLoadState=loaded\\n{shown}\\n"
+        machine.program(
+            "systemctl",
+            f"case \"$1 $*\" in *'-p ActiveEnterTimestamp --'*) echo {shown};; show*) printf '{block}';; restart*) {takes};; esac",
+        )
+        machine.program("journalctl", "echo 'unable to configure'")
+        docker.runs("nginx", started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)))
+
+    return since
+
+
+@KINDS
+def test_files_that_their_program_refuses_are_put_back_and_it_runs_as_before(machine, config, refuses, kind):
+    refuses(config)
+    done = machine.deploy(file_of(config), fresh(kind, config))
+    assert done.failed.resource == fresh(kind, config)
+    assert "the previous files are put back, and it runs with them" in done.why
+    assert config.read_text() == "new"
+    assert machine.plan(fresh(kind, config)).in_sync, "what is in place is what it runs with"
+
+
+@KINDS
+def test_a_file_that_was_not_there_before_goes_again(machine, config, refuses, kind):
+    config.unlink()
+    refuses(config)
+    assert machine.deploy(file_of(config), fresh(kind, config)).failed
+    assert not config.exists()
+
+
+@KINDS
+def test_what_the_program_never_took_up_is_no_way_back(machine, config, refuses, kind):
+    refuses(config)
+    machine.deploy(file_of(config, "newer, cut before the restart"))
+    assert machine.deploy(file_of(config, "newer still"), fresh(kind, config)).failed
+    assert config.read_text() == "new"
+
+
+@KINDS
+def test_a_secret_goes_back_too_and_is_kept_no_longer_than_that(machine, config, refuses, kind):
+    os.chmod(config, 0o400)
+    refuses(config)
+    assert machine.deploy(file_of(config, Secret("newer"), mode="0400"), fresh(kind, config)).failed
+    assert (config.read_text(), config.stat().st_mode & 0o777) == ("new", 0o400)
+    assert not kept(machine)
+
+
+@KINDS
+def test_what_was_taken_up_leaves_nothing_to_put_back(machine, config, refuses, kind):
+    refuses(config)
+    assert machine.deploy(file_of(config, Secret("good"), mode="0400"), fresh(kind, config)).done
+    assert not kept(machine)
+
+
+@KINDS
+def test_files_from_before_the_last_start_are_not_put_back(machine, config, refuses, kind):
+    machine.deploy(file_of(config, "newer"))
+    refuses(config, seconds=-5)
+    machine.run(f"mkdir -p {machine.folder}/run-stowage")
+    wanted = fresh(kind, config)
+    (step,) = wanted.fix({"runs with": "older files"})
+    status, said = machine.run(step.script)
+    assert status
+    assert "no previous files are kept" in said
+    assert config.read_text() == "newer"
+
+
+def kept(machine) -> list[str]:
+    places = [machine.folder / "stowage" / name for name in ("pending", "pending-none")]
+    return [str(one) for place in places for one in place.rglob("*") if one.is_file()]
 
 
 def test_what_was_started_a_moment_ago_is_told_again(machine, docker, config, started, tmp_path):

@@ -114,3 +114,79 @@ def test_several_files_are_told_apart(machine, tmp_path):
         " ",
         "!",
     ]
+
+
+# Keys that we wrote and no longer want.
+
+HOSTS = {"hosts": ["tcp://127.0.0.1:2375"]}
+
+
+@pytest.fixture
+def deployed(machine, tmp_path):
+    """A file with a key of a person and, from a deploy, ours and one more."""
+    path = tmp_path / "daemon.json"
+    path.write_text('{"theirs": 1}')
+    assert not machine.deploy(keys(path, OURS | HOSTS)).failed
+    return path
+
+
+def test_a_key_that_we_wrote_and_no_longer_want_is_removed_and_shown(machine, deployed):
+    (change,) = machine.plan(keys(deployed)).changes
+    assert change.action is Action.UPDATE
+    (line,) = change.resource.diff(change.before)
+    assert line.startswith('hosts: ["tcp://127.0.0.1:2375"] -> removed')
+    assert not machine.deploy(keys(deployed)).failed
+    assert json.loads(deployed.read_text()) == {"theirs": 1} | OURS
+    assert action_of(machine, keys(deployed)) is Action.NONE
+
+
+def test_a_key_that_a_person_wrote_stays_also_with_the_value_that_we_want(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps({"live-restore": True}))
+    machine.deploy(keys(path))
+    machine.deploy(keys(path, {"log-opts": {"max-size": "20m"}}))
+    assert json.loads(path.read_text()) == OURS
+
+
+def test_a_key_of_ours_that_a_person_has_changed_since_is_theirs(machine, deployed):
+    deployed.write_text(json.dumps({"theirs": 1, "hosts": ["unix:///run/docker.sock"]} | OURS))
+    assert action_of(machine, keys(deployed)) is Action.NONE
+
+
+def test_a_key_that_we_removed_and_a_person_wrote_again_is_theirs(machine, deployed):
+    machine.deploy(keys(deployed))
+    deployed.write_text(json.dumps(OURS | HOSTS))
+    assert action_of(machine, keys(deployed)) is Action.NONE
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", '"x"', "\x00"])
+def test_where_no_record_can_be_read_no_key_is_ours(machine, deployed, record):
+    (machine.folder / "stowage" / f"keys{deployed}").write_text(record)
+    assert action_of(machine, keys(deployed)) is Action.NONE
+
+
+def test_of_a_host_from_before_the_record_what_is_wanted_as_it_is_is_ours(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps(OURS | {"theirs": 1}))
+    memory = machine.folder / "stowage" / "applied"
+    memory.parent.mkdir()
+    memory.write_text(f"docker 0123 json:{path}\n")
+    machine.deploy(keys(path, OURS | HOSTS))
+    machine.deploy(keys(path, HOSTS))
+    assert json.loads(path.read_text()) == HOSTS | {"theirs": 1}
+
+
+def test_keys_that_are_named_like_our_own_words_stay(machine, tmp_path):
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps({"ours": 1, "no longer wanted": 2}))
+    machine.deploy(keys(path))
+    assert json.loads(path.read_text()) == {"ours": 1, "no longer wanted": 2} | OURS
+
+
+def test_a_refused_check_leaves_the_record_as_it_was(machine, deployed):
+    record = machine.folder / "stowage" / f"keys{deployed}"
+    assert machine.deploy(keys(deployed, {"bad": 1}, check="false {}")).failed
+    assert json.loads(deployed.read_text()) == {"theirs": 1} | OURS | HOSTS
+    assert json.loads(record.read_text()).keys() >= {*OURS, *HOSTS}
+    assert not machine.deploy(keys(deployed)).failed
+    assert json.loads(deployed.read_text()) == {"theirs": 1} | OURS

@@ -23,6 +23,7 @@ FILE = File("/etc/a b", "")
         (FILE, "ended with status 1", "on the host: stat '/etc/a b'"),
         (Unit("docker.service"), "Failed to start docker.service: Unit docker.service is masked.", "on the host: systemctl unmask docker.service"),
         (Unit("a.service"), "ended with status 1", "on the host: systemctl status a.service"),
+        (FreshUnit("docker.service", ()), "the previous files are put back: docker.sock", "mend in the inventory"),
         (FreshUnit("docker.service", ()), "ended with status 1", "on the host: systemctl status docker.service"),
         (Unit("a.service"), "x: Operation not permitted", "on the host: systemctl status a.service"),
         (Packages("base", ("curl",)), "Temporary failure in name resolution", "on the host: getent hosts"),

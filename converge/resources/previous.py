@@ -1,0 +1,58 @@
+"""What lay in a file's place before ours: kept for people, and until the program that reads it has taken ours up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from converge.shell import quote, words
+
+STATE = "/var/lib/stowage"
+_PREVIOUS, _PENDING, _NONE = f"{STATE}/previous", f"{STATE}/pending", f"{STATE}/pending-none"
+KEYS = f"{STATE}/keys"
+"""Which keys of a JSON file are ours."""
+
+
+def keep(path: str, secret: bool) -> str:
+    """Keep what lies there. Of a secret file nothing stays, but while a program has not taken up the new one."""
+    kept = quote(_PREVIOUS + path)
+    return "" if secret else _folder(kept) + f"cp -a --remove-destination -- {quote(path)} {kept}\n"
+
+
+def keep_until_loaded(path: str) -> str:
+    """Keep what lies there, or that nothing does, where nothing is kept from before: what a program never took up is no way back."""
+    kept, none, file = quote(_PENDING + path), quote(_NONE + path), quote(path)
+    save = f"if [ -e {file} ]; then {_folder(kept)}cp -a -- {file} {kept}; else {_folder(none)}: >{none}; fi"
+    return f"[ -e {kept} ] || [ -e {none} ] || {{ {save}; }}\n"
+
+
+def loaded(paths: Sequence[str]) -> str:
+    """Forget what was kept: the program runs with the new files."""
+    return f"rm -f -- {words(place + path for path in _with_keys(paths) for place in (_PENDING, _NONE))}"
+
+
+def put_back(paths: Sequence[str]) -> str:
+    """A shell function `put_back SECONDS`: what was kept since that moment takes its place again; it fails where nothing was.
+
+    The moment is that at which the program last took its files up.
+    """
+    return f"""newer() {{ [ -e "$1" ] && [ "$(stat -c %Z -- "$1")" -ge "$2" ]; }}
+put_back() {{
+  back=
+  for path in {words(_with_keys(paths))}; do
+    if newer "{_PENDING}$path" "$1"; then from="{_PENDING}$path"
+    elif newer "{_NONE}$path" "$1"; then rm -f -- "$path"; back=yes; continue
+    elif newer "{_PREVIOUS}$path" "$1"; then from="{_PREVIOUS}$path"
+    else continue; fi
+    cp -a --remove-destination -- "$from" "$path.stowage-back" && mv -fT -- "$path.stowage-back" "$path" && back=yes
+  done
+  {loaded(paths)}
+  [ "$back" ]
+}}"""
+
+
+def _with_keys(paths: Sequence[str]) -> list[str]:
+    return [one for path in paths for one in (path, KEYS + path)]
+
+
+def _folder(quoted: str) -> str:
+    return f'mkdir -p -m 0700 -- "$(dirname {quoted})"; '
