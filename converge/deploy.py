@@ -172,11 +172,13 @@ def _stopper(todo: list[Run], screen: Screen) -> Any:
 
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
-        _untouched(run, f"{len(run.done)} changes are done; the next deploy finishes the one that was under way")
+        _untouched(run, f"{runs.changes_done(run)}; the next deploy finishes the one that was under way")
         if run.plan and not run.failure:
-            screen.lines(
-                [f"{run.name}: {len(run.done)} changes made and read back, {render.counts(run.plan, len(run.done))}"]
-            )
+            screen.lines([f"{run.name}: {_number(run)} made and read back, {render.counts(run.plan, len(run.done))}"])
+
+
+def _number(run: Run) -> str:
+    return "1 change" if len(run.done) == 1 else f"{len(run.done)} changes"
 
 
 def _end(found: list[Run], options: Options) -> None:

@@ -306,7 +306,7 @@ def _carry_out_role(
             "the plan changed while it was carried out",
             where=run.name,
             why="not agreed to: " + ", ".join(f"{one.action.value} {one.address}" for one in new),
-            untouched=f"{len(run.done)} changes are done, nothing else was touched",
+            untouched=f"{changes_done(run)}, nothing else was touched",
             hint=f"inv deploy --host {run.name}, without --yes: it shows the new plan, and asks",
             code=PENDING,
         )
@@ -385,11 +385,14 @@ def _alike(told: dict[str, str]) -> dict[str, list[str]]:
     return found
 
 
+def changes_done(run: Run) -> str:
+    """How many changes were made."""
+    return "1 change is done" if len(run.done) == 1 else f"{len(run.done)} changes are done"
+
+
 def _failure(run: Run, result: Done) -> Trouble:
     left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
-    untouched = (
-        f"{len(run.done)} changes are done; not begun: {left or 'nothing else of this role'}, and the roles after it"
-    )
+    untouched = f"{changes_done(run)}; not begun: {left or 'nothing else of this role'}, and the roles after it"
     if result.failed is None:
         return Trouble(
             "stopped, as you asked", where=run.name, untouched=untouched, hint=f"inv deploy --host {run.name}"

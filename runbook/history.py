@@ -31,6 +31,10 @@ def _events(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def _number(changes: list[str]) -> str:
+    return "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+
+
 def history(host: Any, lines: int, as_json: bool) -> None:
     """Print the host's audit lines, the newest last."""
     told = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
@@ -50,7 +54,7 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         who = f"{one['who']}@{one['from']}"
         what = ended or "no end"
         print(
-            f"{host.name}  {one['at']}  {who}  {what:7}  {one.get('commit', ''):12}  {len(one['changes'])} changes: {shown}"
+            f"{host.name}  {one['at']}  {who}  {what:7}  {one.get('commit', ''):12}  {_number(one['changes'])}: {shown}"
         )
 
 

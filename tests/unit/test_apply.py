@@ -367,7 +367,7 @@ def test_a_failure_says_what_is_done_and_what_was_not_begun(machine, run_of, tmp
     run = run_of(mine(tmp_path / "a"), mine(tmp_path / "b", check="false {}"), mine(tmp_path / "c"))
     runs.apply(run, quiet, agreed)
     assert run.failure.what == f"file:{tmp_path}/b failed"
-    assert "1 changes are done" in run.failure.untouched
+    assert "1 change is done" in run.failure.untouched
     assert f"not begun: file:{tmp_path}/c" in run.failure.untouched
     assert audit(machine)[-1]["result"] == "failed"
     assert [one.address for one in run.done] == [f"file:{tmp_path}/a"]
