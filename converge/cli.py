@@ -66,9 +66,7 @@ def boundary(body: Callable[[], Any]) -> Any:
     except (Trouble, Troubles) as trouble:
         raise Exit(tell(trouble), code=trouble.code) from None
     except KeyboardInterrupt:
-        raise Exit(
-            "stopped; nothing that had begun was left half done without the next deploy finishing it", code=130
-        ) from None
+        raise Exit("stopped. What had begun may be half done; the next inv deploy finishes it", code=130) from None
     except BrokenPipeError:
         _nobody_reads()
         raise Exit(code=ERROR) from None

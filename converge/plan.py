@@ -207,12 +207,13 @@ class _Making:
     def walk(self) -> list[Change]:
         """Plan role by role; what an earlier walk has found to be held is held from the beginning."""
         self.planned: dict[str, Change] = {}
+        self.todo: dict[str, Change] = {}
         self.held_roles: dict[str, str] = {}
         coming = [role.name for role in self.roles]
         for role in self.roles:
             coming.remove(role.name)
             beneath = beneath_of(role, self.roles)
-            there = [one for one in self.planned.values() if one.role in beneath]
+            there = [one for one in self.todo.values() if one.role in beneath]
             for one in self.of_role.get(role.name, ()):
                 if one.resource.address in self.planned:
                     continue
@@ -220,6 +221,8 @@ class _Making:
                 if not self._is_left_to(one, role, root, coming):
                     change = self._change(one, role, root, there)
                     self.planned[change.address] = change
+                    if change.action in TODO and role.name in self.chosen:
+                        self.todo[change.address] = change
                     self._note(change, root)
         return list(self.planned.values())
 
@@ -248,8 +251,8 @@ class _Making:
         reading = self.readings.get(one.resource.address, Unknown("it was not read"))
         change = compare(one, reading, self.memory, role.name)
         before = [address for way in one.of(role.name) for address in reversed(way.before)]
-        near = [self.planned[address] for address in (*before, *self.links[change.address]) if address in self.planned]
-        earlier = [two for two in (*near, *beneath) if two.action in TODO and two.role in self.chosen]
+        near = [self.todo[address] for address in (*before, *self.links[change.address]) if address in self.todo]
+        earlier = [*near, *beneath]
         if change.action is Action.NONE and any(
             change.resource.undone_by(two.resource, two.action is Action.CREATE) for two in earlier
         ):

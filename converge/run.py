@@ -224,7 +224,7 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
             assert link
             readings = kind.ask(link, many)
         except Trouble as trouble:
-            readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}")] * len(many)
+            readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}", trouble.hint)] * len(many)
         except Exception as error:  # a thread that ends with it would leave them as late, and print a traceback
             readings = [Unknown(f"a fault of Stowage itself: {type(error).__name__}: {error}")] * len(many)
         found.update(zip((one.address for one in many), readings, strict=True))

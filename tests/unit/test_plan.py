@@ -241,13 +241,13 @@ def test_planning_stays_near_to_linear(thing):
                 for n in range(chains)
             ),
         ]
-        begun = time.perf_counter()
+        begun = time.thread_time()
         plan = planned(roles, {one: OLD for one in ["user", *(f"{n}-{m}" for n in range(chains) for m in range(50))]})
         assert plan.count(Action.WAITING) == chains * 50
-        return time.perf_counter() - begun
+        return time.thread_time() - begun
 
     seconds(2)
-    assert seconds(20) < 40 * min(seconds(2) for _ in range(3))
+    assert min(seconds(20) for _ in range(2)) < 40 * min(seconds(2) for _ in range(3))
 
 
 def test_two_roles_may_want_the_same_thing_but_not_in_two_ways(thing):
