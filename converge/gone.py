@@ -19,12 +19,21 @@ _REMOVED: dict[str, Callable[[str], Resource]] = {
     "project": NoProject,
 }
 
+# What is used stands behind what uses it: a key before its user, a user before the policies that it has.
+_USES = ("service-account", "minio-user", "policy", "bucket")
+
+
+def _place(address: str) -> int:
+    """How late something is taken away: the other way round, as the whole is sorted in reverse."""
+    kind = address.partition(":")[0]
+    return -_USES.index(kind) if kind in _USES else 0
+
 
 def no_longer_wanted(
     host: Any, memory: Mapping[str, str], wanted: set[str], roles: Mapping[str, Role]
 ) -> Iterator[Wanted]:
     """What the host remembers of these roles and they no longer want. The memory maps an address to `role hash`."""
-    for address, told in sorted(memory.items(), reverse=True):
+    for address, told in sorted(memory.items(), key=lambda one: (_place(one[0]), one[0]), reverse=True):
         role = roles.get(told.split(" ")[0])
         if role is None or address in wanted:
             continue

@@ -1,8 +1,7 @@
-"""The accounts of MinIO: policies, users, and the service accounts that act for them."""
+"""The accounts of MinIO: users, and the service accounts that act for them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,79 +10,29 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.secret import Secret
-from roles.minio_api import Api, admin, administrator, said, unzipped
+from roles.accounts import Accounts, accounts, fingerprint, secret_of
+from roles.minio_api import Api, admin, administrator, said
 from roles.minio_calls import doing, reading, unless_done
+from roles.policy_language import VERSION, difference, meaning, normal
 
 if TYPE_CHECKING:
     from converge.ssh import Link
 
-
-def fingerprint(secret: Secret) -> str:
-    """Tells two secrets apart without holding either."""
-    return "secret " + hashlib.sha256(b"stowage" + secret.reveal().encode()).hexdigest()[:16]
+NEVER = "1970-01-01T00:00:00Z"
+"""What MinIO takes, and tells, as the expiry of a key that does not expire."""
 
 
 def _hide(lines: list[str]) -> list[str]:
     return [f"{line.split(':')[0]}: changed, hidden" if "secret " in line else line for line in lines]
 
 
-def accounts(client: Any) -> dict[str, Any]:
-    """All of IAM in one request, in memory only: it holds secret keys in clear text."""
-    files = unzipped(admin(client, "GET", "export-iam"))
-    return {
-        name.rpartition("/")[2].removesuffix(".json"): json.loads(data or b"{}") or {} for name, data in files.items()
-    }
-
-
-@dataclass(frozen=True)
-class Policy(Resource):
-    """An IAM policy."""
-
-    kind: ClassVar[str] = "policy"
-    api: Api = field(repr=False)
-    settings: Any
-
-    @property
-    def name(self) -> str:
-        return str(self.settings.name)
-
-    def desired(self) -> State:
-        return {"statements": _statements(self.settings.statements)}
-
-    @classmethod
-    def ask(cls, link: Link, wanted: Sequence[Policy]) -> list[Reading]:
-        def read(client: Any) -> list[Reading]:
-            have = accounts(client).get("policies", {})
-            return [
-                {"statements": _statements(have[one.name].get("Statement", []))} if one.name in have else None
-                for one in wanted
-            ]
-
-        return reading(wanted[0].api, link, read, len(wanted))
-
-    def fix(self, before: State | None) -> list[Step]:
-        body = json.dumps({"Version": "2012-10-17", "Statement": self.settings.statements}).encode()
-        return doing(
-            self.api, lambda client: admin(client, "PUT", "add-canned-policy", {"name": self.name}, body) and None
-        )
-
-
-def _statements(statements: Sequence[dict[str, Any]]) -> str:
-    """Statements in one spelling: a single action is a list of one, and lists are sets."""
-
-    def plain(value: Any) -> Any:
-        return sorted(value) if isinstance(value, list) else [value]
-
-    listed = [
-        {key: plain(value) if key in ("Action", "Resource") else value for key, value in one.items()}
-        for one in statements
-    ]
-    return json.dumps(sorted(listed, key=lambda one: json.dumps(one, sort_keys=True)), sort_keys=True)
+def _words(state: State | None, key: str) -> set[str]:
+    return {word for word in (state or {}).get(key, "").split(",") if word}
 
 
 @dataclass(frozen=True)
 class User(Resource):
-    """A user of MinIO with its password and exactly these policies."""
+    """A user of MinIO with its password and exactly these policies and groups."""
 
     kind: ClassVar[str] = "minio-user"
     api: Api = field(repr=False)
@@ -97,16 +46,28 @@ class User(Resource):
         return {
             "password": fingerprint(self.settings.password),
             "policies": ",".join(sorted(self.settings.policies)),
+            "groups": ",".join(sorted(self.settings.groups)),
             "status": "enabled",
         }
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            iam = accounts(client)
-            return [_user(iam, one.name) for one in wanted]
+            told = accounts(client, link)
+            return [one._state(client, told) for one in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
+
+    def _state(self, client: Any, told: Accounts) -> Reading:
+        user = told.users.get(self.name)
+        if user is None:
+            return None
+        return {
+            "password": secret_of(client, self.name, user, self.settings.password),
+            "policies": ",".join(sorted(told.user_policies.get(self.name, ()))),
+            "groups": ",".join(told.groups_of(self.name)),
+            "status": {"on": "enabled", "off": "disabled"}.get(user.get("status", ""), user.get("status", "")),
+        }
 
     def diff(self, before: State | None) -> list[str]:
         return _hide(super().diff(before))
@@ -115,38 +76,33 @@ class User(Resource):
         return doing(self.api, partial(_make_user, self, before))
 
 
-def _user(iam: dict[str, Any], name: str) -> Reading:
-    user = iam.get("users", {}).get(name)
-    if user is None:
-        return None
-    policies = iam.get("user_mappings", {}).get(name, {}).get("policy", "")
-    return {
-        "password": fingerprint(Secret(user.get("secretKey", ""))),
-        "policies": ",".join(sorted(filter(None, policies.split(",")))),
-        "status": user.get("status", "").replace("on", "enabled")
-        if user.get("status") == "on"
-        else user.get("status", ""),
-    }
-
-
 def _make_user(user: User, before: State | None, client: Any) -> None:
     after, admins = user.desired(), administrator(client)
     if before is None or before["password"] != after["password"]:
         admins.user_add(user.name, user.settings.password.reveal())
     if before and before["status"] != "enabled":
         admins.user_enable(user.name)
-    have, want = (set(filter(None, (state or {}).get("policies", "").split(","))) for state in (before, after))
+    have, want = _words(before, "policies"), _words(after, "policies")
     if have - want:
         with unless_done():
             admins.detach_policy(sorted(have - want), user=user.name)
     if want - have:
         with unless_done():
             admins.attach_policy(sorted(want - have), user=user.name)
+    have, want = _words(before, "groups"), _words(after, "groups")
+    for group in sorted(have ^ want):
+        _member(client, group, user.name, remove=group in have)
+
+
+def _member(client: Any, group: str, user: str, remove: bool) -> None:
+    # minio-py sends the members as one text, which the server refuses.
+    body = {"group": group, "members": [user], "groupStatus": "enabled", "isRemove": remove}
+    admin(client, "PUT", "update-group-members", body=json.dumps(body).encode())
 
 
 @dataclass(frozen=True)
 class ServiceAccount(Resource):
-    """A key of an application that acts for a user."""
+    """A key of an application that acts for a user: switched on, without an end, with its user's rights or fewer."""
 
     kind: ClassVar[str] = "service-account"
     api: Api = field(repr=False)
@@ -158,42 +114,83 @@ class ServiceAccount(Resource):
         return str(self.settings.access_key)
 
     def desired(self) -> State:
-        return {"secret_key": fingerprint(self.settings.secret_key), "user": self.user.name}
+        return {
+            "secret_key": fingerprint(self.settings.secret_key),
+            "user": self.user.name,
+            "status": "on",
+            "expires": "never",
+            "rights": meaning(self.settings.statements) or "its user's",
+        }
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[ServiceAccount]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            have = accounts(client).get("svcaccts", {})
-            found = [have.get(one.name) for one in wanted]
-            return [
-                {"secret_key": fingerprint(Secret(one.get("secretKey", ""))), "user": one.get("parent", "")}
-                if one
-                else None
-                for one in found
-            ]
+            told = accounts(client, link, keys=[one.name for one in wanted])
+            return [one._state(client, told) for one in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
+
+    def _state(self, client: Any, told: Accounts) -> Reading:
+        key = told.keys.get(self.name)
+        if not key:
+            return None
+        narrowed = (key.get("sessionPolicy") or {}).get("Statement")
+        expires = key.get("expiration") or NEVER
+        return {
+            "secret_key": secret_of(client, self.name, key, self.settings.secret_key),
+            "user": key.get("parent", ""),
+            "status": key.get("status", ""),
+            "expires": "never" if expires < "1971" else expires,
+            "rights": meaning(narrowed) if narrowed else "its user's",
+            "description": " ".join(filter(None, (key.get("name"), key.get("description")))),
+        }
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["user"] != self.user.name:
             return Refusal(f"this key belongs to {before['user']}", "choose another access_key")
         return None
 
+    def left_alone(self, before: State) -> list[str]:
+        return [f"description: {before['description']}"] if before.get("description") else []
+
     def diff(self, before: State | None) -> list[str]:
-        return _hide(super().diff(before))
+        lines = _hide([line for line in super().diff(before) if not line.startswith("rights: ")])
+        rights = [(state or {}).get("rights", "") for state in (before, self.desired())]
+        if before is None or rights[0] == rights[1]:
+            return lines
+        return [*lines, *_rights(*rights)]
 
     def fix(self, before: State | None) -> list[Step]:
-        secret = self.settings.secret_key
         if before:
-            return doing(
-                self.api,
-                lambda client: (
-                    administrator(client).update_service_account(self.name, secret_key=secret.reveal()) and None
-                ),
-            )
+            return doing(self.api, partial(_change_account, self, before))
         # Made by the user itself: minio-py cannot make one on behalf of another.
         own = Api(self.api.nodes, Secret(self.user.name), self.user.password)
         return doing(own, partial(_make_account, self))
+
+
+def _rights(before: str, after: str) -> list[str]:
+    """How the rights of a key differ; its user's are no statements."""
+    lines = difference(*("" if one == "its user's" else one for one in (before, after)))
+    return ["rights:", *(["- its user's"] if before == "its user's" else []), *lines] + (
+        ["+ its user's"] if after == "its user's" else []
+    )
+
+
+def _session_policy(account: ServiceAccount) -> dict[str, Any] | None:
+    statements = account.settings.statements
+    return {"Version": VERSION, "Statement": normal(statements)} if statements else None
+
+
+def _change_account(account: ServiceAccount, before: State, client: Any) -> None:
+    """The policy is always sent along: MinIO drops the one that a key has with every change that comes without."""
+    after = account.desired()
+    administrator(client).update_service_account(
+        access_key=account.name,
+        secret_key=account.settings.secret_key.reveal() if before["secret_key"] != after["secret_key"] else None,
+        policy=_session_policy(account),
+        expiration=NEVER if before["expires"] != "never" else None,
+        status="on",
+    )
 
 
 def _make_account(account: ServiceAccount, client: Any) -> None:
@@ -201,9 +198,9 @@ def _make_account(account: ServiceAccount, client: Any) -> None:
 
     name, secret, admins = account.name, account.settings.secret_key.reveal(), administrator(client)
     try:
-        admins.add_service_account(access_key=name, secret_key=secret)
+        admins.add_service_account(access_key=name, secret_key=secret, policy=_session_policy(account))
     except MinioAdminException as error:
         # Asked a second time, for the answer was lost: of another user's key MinIO says "taken by another user".
         if "already taken" not in said(error):
             raise
-        admins.update_service_account(name, secret_key=secret)
+        admins.update_service_account(access_key=name, secret_key=secret, policy=_session_policy(account), status="on")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from converge.secret import Secret
-from roles import backup_agreement, database_agreement, kernel, network_agreement, places
+from roles import account_agreement, backup_agreement, database_agreement, kernel, network_agreement, places
 from roles.field_checks import known
 from roles.fields import UNREAD
 
@@ -77,6 +77,7 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         _docker,
         _environment,
         _lengths,
+        account_agreement.disagreements,
         database_agreement.disagreements,
         backup_agreement.disagreements,
         places.folders,

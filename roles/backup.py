@@ -17,11 +17,13 @@ from converge.resources.file import Directory, File
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 from converge.secret import Secret
-from roles.account_kinds import Policy, User
+from roles.account_kinds import User
+from roles.backup_settings import PRUNER, WRITER
 from roles.bucket_kinds import Bucket
 from roles.images import image
 from roles.local_file import local_text
 from roles.minio import api_of
+from roles.policy_kinds import Policy
 from roles.postgres import SECRETS as POSTGRES_SECRETS
 from roles.postgres_server import CONTAINER
 from roles.settings import Bucket as BucketSettings
@@ -34,7 +36,6 @@ SECRETS = f"{HERE}/secrets"
 STATE = "/var/lib/stowage/backup"
 CODE = "/usr/local/lib/stowage/worker"
 SCRIPT = "/usr/local/lib/stowage/backup"
-WRITER, PRUNER = "stowage-backup-writer", "stowage-backup-pruner"
 # What a deploy writes on a host; with PostgreSQL's own this is what a set holds of configuration.
 DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
 

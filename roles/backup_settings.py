@@ -20,6 +20,9 @@ from roles.fields import (
     within,
 )
 
+WRITER, PRUNER = "stowage-backup-writer", "stowage-backup-pruner"
+"""The users of the stack's own bucket, each with a policy of its name."""
+
 
 def _schedule(value: str) -> str:
     # Only who has another schedule than the default pays for reading it.

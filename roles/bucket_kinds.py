@@ -1,30 +1,52 @@
-"""Buckets behind MinIO's API, with all that belongs to one, and what the settings no longer name."""
+"""Buckets behind MinIO's API, with all that belongs to one."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.probe import forgetting
 from converge.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
-from roles.account_kinds import accounts
-from roles.minio_api import Api, admin, administrator, unzipped
-from roles.minio_calls import do, doing, reading, unless_done
+from roles.bucket_state import bucket_state, rule
+from roles.minio_api import Api, admin, unzipped
+from roles.minio_calls import do, reading, unless_done
+from roles.policy_language import VERSION, Statement, difference, meaning, normal
 
 if TYPE_CHECKING:
     from converge.ssh import Link
 
 ALL_KNOW_WITHIN = 30
 """Seconds in which a change of a bucket must reach every node that answers; one that has just started hears of none."""
+FOREIGN = ("replication", "notifications")
+"""What sends data, or word of it, elsewhere: there is none, unless `elsewhere` says that somebody else sets it."""
+LEFT_ALONE = ("encryption", "tags", "others")
+ANYBODY = {
+    "none": ((), ()),
+    "download": (("s3:GetBucketLocation", "s3:ListBucket"), ("s3:GetObject",)),
+    "upload": (("s3:GetBucketLocation",), ("s3:PutObject",)),
+    "public": (("s3:GetBucketLocation", "s3:ListBucket"), ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")),
+}
+"""What anybody may do without a key: with the bucket, and with its objects."""
+
+
+def granted(bucket: Any) -> list[Statement]:
+    """The statements of a bucket's own policy, as its settings have it."""
+    arn, (in_bucket, in_objects) = f"arn:aws:s3:::{bucket.name}", ANYBODY[bucket.anonymous]
+    anybody = [
+        {"Effect": "Allow", "Principal": "*", "Action": list(actions), "Resource": resource}
+        for actions, resource in ((in_bucket, arn), (in_objects, f"{arn}/*"))
+        if actions
+    ]
+    return [*anybody, *bucket.policy]
 
 
 @dataclass(frozen=True)
 class Bucket(Resource):
-    """A bucket with its versioning, lock, default retention, lifecycle and quota."""
+    """A bucket with its settings, and without those that let others in or send its data away."""
 
     kind: ClassVar[str] = "bucket"
     api: Api = field(repr=False)
@@ -39,15 +61,15 @@ class Bucket(Resource):
 
         want = self.settings
         retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
-        rules = sorted(
-            _rule(rule.id, rule.prefix, rule.expire_days, rule.expire_noncurrent_days) for rule in want.lifecycle
-        )
-        return {
+        rules = sorted(rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days) for one in want.lifecycle)
+        foreign = {key: "none" for key in FOREIGN if key not in want.elsewhere}
+        return foreign | {
             "versioning": "on" if want.versioning else "off",
             "object_lock": "on" if want.object_lock else "off",
             "retention": retention,
             "lifecycle": "; ".join(rules) or "none",
             "quota": f"{size_in_bytes(want.quota)} bytes" if want.quota else "none",
+            "anonymous": meaning(granted(want)) or "none",
         }
 
     @classmethod
@@ -66,7 +88,9 @@ class Bucket(Resource):
                 return [None] * len(wanted)
             files, told = _settings(client), others()
             return [
-                _agreed(_bucket(one.name, files), {node: _bucket(one.name, said) for node, said in told.items()})
+                _agreed(
+                    bucket_state(one.name, files), {node: bucket_state(one.name, said) for node, said in told.items()}
+                )
                 if one.name in names
                 else None
                 for one in wanted
@@ -87,6 +111,19 @@ class Bucket(Resource):
             )
         return None
 
+    def diff(self, before: State | None) -> list[str]:
+        lines = [line for line in super().diff(before) if not line.startswith("anonymous: ")]
+        said, after = (before or {}).get("anonymous", "none"), self.desired()["anonymous"]
+        if said == after or before is None:
+            return lines
+        if " (at " in said:  # one node tells something else
+            return [*lines, f"anonymous: {said}"]
+        return [*lines, "anonymous:", *difference(*("" if one == "none" else one for one in (said, after)))]
+
+    def left_alone(self, before: State) -> list[str]:
+        left = {key: before.get(key, "none") for key in LEFT_ALONE + tuple(self.settings.elsewhere)}
+        return [f"{key}: {value}" for key, value in left.items() if value != "none"]
+
     def fix(self, before: State | None) -> list[Step]:
         return [Call(partial(self._until_all_nodes_know, before))]
 
@@ -96,7 +133,9 @@ class Bucket(Resource):
         while True:
             do(self.api, link, partial(_make_bucket, self, now))
             (told,) = self.ask(link, [self])
-            if told == self.desired() or isinstance(told, Unknown) or time.monotonic() > until:
+            if isinstance(told, Unknown) or time.monotonic() > until:
+                return
+            if told is not None and self.desired().items() <= told.items():
                 return
             now = told
             time.sleep(1)
@@ -116,61 +155,9 @@ def _agreed(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[st
     return {key: value + odd(key) for key, value in first.items()}
 
 
-def _rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, more: str = "") -> str:
-    parts = [name, f"prefix {prefix!r}" if prefix else "", f"expires after {expire} days" if expire else ""]
-    parts += [f"old versions after {noncurrent} days" if noncurrent else "", more]
-    return ", ".join(part for part in parts if part)
-
-
-def _bucket(name: str, files: dict[str, bytes]) -> dict[str, str]:
-    import xml.etree.ElementTree as ET
-
-    def text(file: str) -> str:
-        return files.get(f"{name}/{file}", b"").decode()
-
-    def find(xml: str, path: str) -> str:
-        root = ET.fromstring(xml) if xml else None
-        for element in root.iter() if root is not None else ():
-            element.tag = element.tag.rpartition("}")[2]
-        return (root.findtext(path) or "") if root is not None else ""
-
-    lock = text("object-lock.xml")
-    mode, days = find(lock, "Rule/DefaultRetention/Mode"), find(lock, "Rule/DefaultRetention/Days")
-    quota = json.loads(text("quota.json") or "{}")
-    size = quota.get("size") or quota.get("quota") or 0
-    return {
-        "versioning": "on" if find(text("versioning.xml"), "Status") == "Enabled" else "off",
-        "object_lock": "on" if find(lock, "ObjectLockEnabled") == "Enabled" else "off",
-        "retention": f"{mode.lower()} {days} days" if mode else "none",
-        "lifecycle": _lifecycle(text("lifecycle.xml")),
-        "quota": f"{size} bytes" if size else "none",
-    }
-
-
-def _lifecycle(xml: str) -> str:
-    import xml.etree.ElementTree as ET
-
-    if not xml:
-        return "none"
-    known = {"ID", "Status", "Filter", "Prefix", "Expiration", "NoncurrentVersionExpiration", "Days", "NoncurrentDays"}
-    rules = []
-    root = ET.fromstring(xml)
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-    for rule in root.iter("Rule"):
-        more = sorted({one.tag for one in rule.iter() if one.tag not in known and one is not rule})
-        off = ["disabled"] if rule.findtext("Status") != "Enabled" else []
-        prefix = rule.findtext("Filter/Prefix") or rule.findtext("Prefix") or ""
-        expire, old = rule.findtext("Expiration/Days"), rule.findtext("NoncurrentVersionExpiration/NoncurrentDays")
-        extra = " ".join(more + off)
-        rules.append(_rule(rule.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), extra))
-    return "; ".join(sorted(rules)) or "none"
-
-
 def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
     """Everything about a bucket that differs, in the order in which MinIO accepts it."""
-    from minio.commonconfig import ENABLED, Filter
-    from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
+    from minio.commonconfig import ENABLED
     from minio.objectlockconfig import DAYS, ObjectLockConfig
     from minio.versioningconfig import SUSPENDED, VersioningConfig
 
@@ -178,7 +165,7 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
     if before is None:
         with unless_done():
             client.make_bucket(name, object_lock=want.object_lock)
-    now = dict(before) if before else _bucket(name, {}) | {"versioning": "on" if want.object_lock else "off"}
+    now = dict(before) if before else bucket_state(name, {}) | {"versioning": "on" if want.object_lock else "off"}
     if now["versioning"] != after["versioning"]:
         client.set_bucket_versioning(name, VersioningConfig(ENABLED if want.versioning else SUSPENDED))
     if now["retention"] != after["retention"]:
@@ -196,84 +183,39 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
             {"bucket": name},
             json.dumps({"quota": size, "size": size, "quotatype": "hard"}).encode(),
         )
-    if now["lifecycle"] == after["lifecycle"]:
-        return
+    if now["anonymous"] != after["anonymous"]:
+        if after["anonymous"] == "none":
+            client.delete_bucket_policy(name)
+        else:
+            client.set_bucket_policy(name, json.dumps({"Version": VERSION, "Statement": normal(granted(want))}))
+    if now["replication"] != after.get("replication", now["replication"]):
+        client.delete_bucket_replication(name)
+    if now["notifications"] != after.get("notifications", now["notifications"]):
+        client.delete_bucket_notification(name)
+    if now["lifecycle"] != after["lifecycle"]:
+        _set_lifecycle(client, want)
+
+
+def _set_lifecycle(client: Any, want: Any) -> None:
+    from minio.commonconfig import ENABLED, Filter
+    from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
+
+    name = want.name
     rules = [
         Rule(
             ENABLED,
-            rule_id=rule.id,
-            rule_filter=Filter(prefix=rule.prefix),
-            expiration=Expiration(days=rule.expire_days) if rule.expire_days else None,
+            rule_id=one.id,
+            rule_filter=Filter(prefix=one.prefix),
+            expiration=Expiration(days=one.expire_days) if one.expire_days else None,
             noncurrent_version_expiration=(
-                NoncurrentVersionExpiration(noncurrent_days=rule.expire_noncurrent_days)
-                if rule.expire_noncurrent_days
+                NoncurrentVersionExpiration(noncurrent_days=one.expire_noncurrent_days)
+                if one.expire_noncurrent_days
                 else None
             ),
         )
-        for rule in want.lifecycle
+        for one in want.lifecycle
     ]
     if rules:
         client.set_bucket_lifecycle(name, LifecycleConfig(rules))
     else:
         client.delete_bucket_lifecycle(name)
-
-
-@dataclass(frozen=True)
-class Gone(Resource):
-    """Something of the cluster that the settings no longer name. A bucket that holds anything is never removed."""
-
-    kind: ClassVar[str] = "gone"
-    api: Api = field(repr=False)
-    was: str
-    called: str
-
-    @property
-    def name(self) -> str:
-        return self.called
-
-    @property
-    def address(self) -> str:
-        return f"{self.was}:{self.called}"
-
-    def desired(self) -> None:
-        return None
-
-    @classmethod
-    def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
-        def read(client: Any) -> list[Reading]:
-            iam = accounts(client)
-            places = {"policy": "policies", "minio-user": "users", "service-account": "svcaccts"}
-            return [
-                _content(client, one.called)
-                if one.was == "bucket"
-                else {"there": "yes"}
-                if one.called in iam.get(places[one.was], {})
-                else None
-                for one in wanted
-            ]
-
-        return reading(wanted[0].api, link, read, len(wanted))
-
-    def refusal(self, before: State | None) -> Refusal | None:
-        if before and before.get("holds"):
-            return Refusal(
-                f"it holds {before['holds']}: a bucket with objects is never removed",
-                f"name it in buckets again, or empty it: mc rm -r --force --versions ALIAS/{self.called}",
-            )
-        return None
-
-    def fix(self, before: State | None) -> list[Step]:
-        remove: dict[str, Callable[[Any], Any]] = {
-            "bucket": lambda client: client.remove_bucket(self.called),
-            "policy": lambda client: administrator(client).policy_remove(self.called),
-            "minio-user": lambda client: administrator(client).user_remove(self.called),
-            "service-account": lambda client: administrator(client).delete_service_account(self.called),
-        }
-        return doing(self.api, remove[self.was])
-
-
-def _content(client: Any, bucket: str) -> Reading:
-    if not client.bucket_exists(bucket):
-        return None
-    first = next(iter(client.list_objects(bucket, include_version=True, recursive=True)), None)
-    return {"holds": f"{first.object_name} and perhaps more" if first else ""}

@@ -6,21 +6,31 @@ from typing import Any
 
 from converge.resource import Resource, in_order
 from converge.role import Wanted, role
-from roles.account_kinds import Policy, ServiceAccount, User
-from roles.bucket_kinds import Bucket, Gone
+from roles.account_kinds import ServiceAccount, User
+from roles.bucket_kinds import Bucket
 from roles.minio import api_of
+from roles.minio_gone import Gone
+from roles.policy_kinds import Iam, Policy
+from roles.policy_language import BUILT_IN
 
 
 def _gone(host: Any, kind: str, name: str) -> Resource | None:
-    return Gone(api_of(host), kind, name) if host.settings.minio else None
+    if not host.settings.minio or kind == Iam.kind or (kind == Policy.kind and name in BUILT_IN):
+        return None
+    return Gone(api_of(host), kind, name, frozenset(user.name for user in host.settings.users))
 
 
 @role(needs=("minio",), gone=_gone)
 def buckets(host: Any) -> Wanted:
     settings, api = host.settings, api_of(host)
     yield from (Bucket(api, bucket) for bucket in settings.buckets)
-    policies = [Policy(api, policy) for policy in settings.policies]
-    yield from policies
+    yield from (Policy(api, policy) for policy in settings.policies)
     for user in settings.users:
         keys = [ServiceAccount(api, user, account) for account in user.service_accounts]
         yield in_order(User(api, user), *keys)
+    yield Iam(
+        api,
+        frozenset(policy.name for policy in settings.policies),
+        frozenset(user.name for user in settings.users),
+        frozenset(key.access_key for user in settings.users for key in user.service_accounts),
+    )

@@ -171,6 +171,13 @@ PolicyName = Annotated[
 UserName = Annotated[
     str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
 ]
+GroupName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}",
+        "a group name has letters, digits, _ . and -, and begins with a letter or digit",
+    ),
+]
 AccessKey = Annotated[
     str,
     matches(

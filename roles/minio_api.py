@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -58,11 +59,12 @@ def code_of(error: Exception) -> str:
 
 
 def _body(error: Exception) -> dict[str, Any]:
-    """What the admin API answered; minio-py hands it on as it came, which may be nothing or a page of HTML."""
+    """What the admin API answered; minio-py hands it on as it came, which may be XML, nothing, or a page of HTML."""
+    text = getattr(error, "_body", None) or "{}"
     try:
-        found = json.loads(getattr(error, "_body", None) or "{}")
+        found = json.loads(text)
     except ValueError:
-        return {}
+        return {key: part[1] for key in ("Code", "Message") if (part := re.search(f"<{key}>(.*?)</{key}>", text, re.S))}
     return found if isinstance(found, dict) else {}
 
 

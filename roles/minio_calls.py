@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.resource import Call, Reading, Step, Unknown
+from roles.accounts import forget
 from roles.minio_api import Api, code_of, library, said
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 ALREADY = ("BucketAlreadyOwnedByYou", "XMinioAdminPolicyChangeAlreadyApplied")
 """What MinIO says to who asks a second time."""
+REMOVED = ("NoSuchBucket", "XMinioAdminNoSuchUser", "XMinioAdminNoSuchPolicy", "XMinioInvalidIAMCredentials")
+"""What it says to who removes a second time."""
 
 
 def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
@@ -34,17 +37,19 @@ def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
         raise Trouble("MinIO refused", why=said(error)) from None
     except HTTPError as error:
         raise Trouble("MinIO does not answer", why=said(error)) from None
+    finally:
+        forget(link)
 
 
 @contextmanager
-def unless_done() -> Iterator[None]:
+def unless_done(codes: Sequence[str] = ALREADY) -> Iterator[None]:
     """For a request that is sent again when its answer is lost: the plan saw that it was not done, so it was us."""
     from minio.error import MinioAdminException, S3Error
 
     try:
         yield
     except (S3Error, MinioAdminException) as error:
-        if code_of(error) not in ALREADY:
+        if code_of(error) not in codes:
             raise
 
 

@@ -21,6 +21,7 @@ from roles.fields import (
     CodeName,
     DataUserName,
     Device,
+    GroupName,
     ImageReference,
     KernelSetting,
     Label,
@@ -44,6 +45,8 @@ from roles.fields import (
     size_in_bytes,
     within,
 )
+from roles.policy_faults import faults
+from roles.policy_language import BUILT_IN
 
 __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
 
@@ -178,9 +181,20 @@ class Bucket(Section):
     retention: Retention | None = Field(default=None, description="default retention; needs object_lock")
     lifecycle: list[Lifecycle] = Field(default=[], description="when it forgets objects")
     quota: Annotated[Size, within("1MiB", "1000PiB")] | None = None
+    anonymous: Literal["none", "download", "upload", "public"] = Field(
+        default="none", description="what everybody may do without a key"
+    )
+    policy: list[dict[str, Any]] = Field(
+        default=[], description="further statements of the bucket's own policy, each with a Principal"
+    )
+    elsewhere: list[Literal["replication", "notifications"]] = Field(
+        default=[], description="what somebody else sets here; otherwise there is none"
+    )
 
     @model_validator(mode="after")
     def _lock_needs(self) -> Bucket:
+        if found := [(("policy", *path), text) for path, text in faults(self.policy, of_bucket=True)]:
+            raise Problems(found)
         if self.retention and not self.object_lock:
             raise Problems([(("retention",), "it needs object_lock: true")])
         if self.object_lock and not self.versioning:
@@ -194,10 +208,32 @@ class Policy(Section):
     name: PolicyName
     statements: list[dict[str, Any]] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _can_be_taken(self) -> Policy:
+        found: list[tuple[tuple[str | int, ...], str]] = [
+            (("statements", *path), text) for path, text in faults(self.statements)
+        ]
+        if self.name in BUILT_IN:
+            found.append(
+                (("name",), f"MinIO has a policy {self.name} of its own, which cannot be removed: name it otherwise")
+            )
+        if found:
+            raise Problems(found)
+        return self
+
 
 class ServiceAccount(Section):
     access_key: AccessKey
     secret_key: SecretValue
+    statements: list[dict[str, Any]] = Field(
+        default=[], description="what it may do of what its user may; not set: all of it"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_taken(self) -> ServiceAccount:
+        if found := [(("statements", *path), text) for path, text in faults(self.statements)]:
+            raise Problems(found)
+        return self
 
 
 class User(Section):
@@ -206,6 +242,7 @@ class User(Section):
     policies: list[PolicyName] = Field(
         default=[], description="names of policies, the server's own or those of the inventory"
     )
+    groups: list[GroupName] = Field(default=[], description="groups of MinIO that it is in; it is in no other")
     service_accounts: list[ServiceAccount] = Field(
         default=[], description="keys for programs, with no more rights than their user"
     )

@@ -410,6 +410,15 @@ def test_what_a_role_made_and_no_longer_wants_is_taken_away_users_before_what_th
     assert gone(memory) == ["unit:a@nginx.service", "project:nginx", "file:/etc/systemd/system/a@.service"]
 
 
+def test_what_uses_something_is_taken_away_before_it(gone, thing):
+    memory = dict.fromkeys(
+        ["policy:z", "policy:a", "bucket:z", "minio-user:a", "service-account:a", "file:/x"], "nginx 0"
+    )
+    found = gone(memory, can_remove=lambda host, kind, name: thing(f"{kind} {name}", None))
+    kinds = [one.removeprefix("thing:").split(" ")[0] for one in found if one.startswith("thing:")]
+    assert kinds == ["service-account", "minio-user", "policy", "policy", "bucket"]
+
+
 def test_what_is_still_wanted_or_was_made_by_a_role_that_was_not_asked_for_is_left(gone):
     assert gone({"file:/a": "nginx 0", "file:/b": "minio 0"}, {"file:/a"}) == []
 

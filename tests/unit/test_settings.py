@@ -165,6 +165,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Prefix": ("home/$(x)", ["/home", "a" * 1025, "a\nb", "a\x1bb"]),
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
+    "GroupName": ("ops.team", ["", "-a", "a b", "a,b", "a/b", "a\n"]),
     "UserName": ("a.b@c", ["", "ab", "-abc", "a b", "a:b", "abc\n", "a,b,c"]),
     "DatabaseName": ("Geo_1.x-y", ["", "1a", "-a", "a b", 'a"b', "a'b", "a=b", "a/b", "a\n", "é", "a" * 64, "$(x)"]),
     "ExtensionName": ("uuid-ossp", ["", "-a", "A", "a b", "a/b", "../a", "a;b", "a\n", "a*"]),
@@ -265,12 +266,13 @@ GOOD: dict[str, Any] = {
         {
             "name": "abc",
             "password": {"env": "C"},
-            "service_accounts": [{"access_key": "abc", "secret_key": {"env": "D"}}],
+            "service_accounts": [{"access_key": "abc-key", "secret_key": {"env": "D"}}],
         }
     ],
 }
 
 POSTGRES = {"image": "postgres", "address": "172.30.99.20", "superuser_password": {"env": "P"}}
+READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["drives", 1, "label"], "drive1", "drives[1].label"),
     (["drives", 1, "path"], "/mnt/drive1", "drives[1].path"),
@@ -316,7 +318,7 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["postgres"], {**POSTGRES, "data": "/mnt/drive1/drive1/postgres"}, "postgres.data"),
     (["postgres"], {**POSTGRES, "data": "/var/lib/stowage/data"}, "postgres.data"),
     (["postgres"], {**POSTGRES, "superuser": "pg_me"}, "postgres.superuser"),
-    (["policies"], [{"name": "a", "statements": [{}]}, {"name": "a", "statements": [{}]}], "policies[1].name"),
+    (["policies"], [{"name": "a", "statements": [READ]}] * 2, "policies[1].name"),
     (
         ["buckets"],
         [{"name": "abc", "lifecycle": [{"id": "a", "expire_days": 1}, {"id": "a", "expire_days": 2}]}],
@@ -324,9 +326,16 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     ),
     (
         ["users", 0, "service_accounts"],
-        [{"access_key": "abc", "secret_key": {"env": "D"}}] * 2,
+        [{"access_key": "abc-key", "secret_key": {"env": "D"}}] * 2,
         "users[0].service_accounts[1].access_key",
     ),
+    (
+        ["users", 0, "service_accounts", 0, "access_key"],
+        "abc",
+        "users[0].service_accounts[0].access_key",
+    ),
+    (["users", 0, "policies"], ["nope"], "users[0].policies[0]"),
+    (["users", 0, "policies"], ["readonly", "ReadWrite"], "users[0].policies[1]"),
 ]
 
 

@@ -1,0 +1,153 @@
+"""The language of MinIO's policies: one form for all spellings of a statement, and what MinIO cannot carry."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+Statement = Mapping[str, Any]
+
+VERSION = "2012-10-17"
+LISTS = ("Action", "NotAction", "Resource", "NotResource")
+
+
+def _allow(*actions: str, resource: str = "arn:aws:s3:::*") -> Statement:
+    return {"Effect": "Allow", "Action": list(actions), **({"Resource": resource} if resource else {})}
+
+
+BUILT_IN: Mapping[str, Sequence[Statement]] = {
+    "readonly": [_allow("s3:GetBucketLocation", "s3:GetObject")],
+    "readwrite": [_allow("s3:*")],
+    "writeonly": [_allow("s3:PutObject")],
+    "diagnostics": [
+        _allow(
+            "admin:BandwidthMonitor",
+            "admin:ConsoleLog",
+            "admin:OBDInfo",
+            "admin:Profiling",
+            "admin:Prometheus",
+            "admin:ServerInfo",
+            "admin:ServerTrace",
+            "admin:TopLocksInfo",
+        )
+    ],
+    "consoleAdmin": [_allow("admin:*", resource=""), _allow("kms:*", resource=""), _allow("s3:*")],
+}
+"""MinIO's own policies (minio/pkg, policy/constants.go). A server of another version may have them in other words."""
+
+
+def document(statements: Sequence[Statement]) -> bytes:
+    """A policy as MinIO takes it, in its one form: MinIO refuses some spellings of the same."""
+    return json.dumps({"Version": VERSION, "Statement": normal(statements)}).encode()
+
+
+def meaning(statements: Sequence[Statement]) -> str:
+    """What statements mean, as text that can be compared: a line of JSON for each."""
+    return "\n".join(json.dumps(one, sort_keys=True) for one in normal(statements))
+
+
+def normal(statements: Sequence[Statement]) -> list[dict[str, Any]]:
+    """Statements in their one form: sorted, without doubles, each value a list of texts. A Sid means nothing."""
+    found = {json.dumps(one, sort_keys=True): one for one in map(_statement, statements)}
+    return [found[key] for key in sorted(found)]
+
+
+def _statement(said: Statement) -> dict[str, Any]:
+    found: dict[str, Any] = {"Effect": str(said.get("Effect", ""))}
+    for key in LISTS:
+        if said.get(key):
+            # MinIO gives "*" back as "**".
+            found[key] = sorted({"*" if one == "**" else str(one) for one in many(said[key])})
+    if said.get("Principal"):
+        whom = said["Principal"]
+        found["Principal"] = {
+            "AWS": sorted(map(str, set(many(whom.get("AWS", [])) if isinstance(whom, dict) else many(whom))))
+        }
+    condition = {
+        operator: {key: sorted({_value(operator, one) for one in many(values)}) for key, values in keys.items()}
+        for operator, keys in (said.get("Condition") or {}).items()
+        if keys
+    }
+    return found | ({"Condition": condition} if condition else {})
+
+
+def many(value: Any) -> list[Any]:
+    """A list of values, of which one may stand alone."""
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def _truth(text: str) -> str:
+    if text.lower() not in ("true", "false"):
+        raise ValueError
+    return text.lower()
+
+
+def _moment(text: str) -> str:
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("Bool", _truth),
+    ("Null", _truth),
+    ("Numeric", lambda text: str(int(text))),
+    ("Date", _moment),
+    # MinIO takes an address without a width for one of /32, also one of IPv6.
+    ("IpAddress", lambda text: str(ipaddress.ip_network(text, strict=False))),
+    ("NotIpAddress", lambda text: str(ipaddress.ip_network(text, strict=False))),
+)
+"""How the values of a condition are spelt, by how its operator begins. All others are texts."""
+
+
+def _value(operator: str, value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    for begins, spell in SPELLINGS:
+        if operator.rpartition(":")[2].startswith(begins):
+            try:
+                return spell(text)
+            except ValueError:
+                return text
+    return text
+
+
+def words(statement: Statement) -> str:
+    """A statement in its one form, as a line for a person."""
+    found = [statement["Effect"]]
+    if "Principal" in statement:
+        whom = statement["Principal"]["AWS"]
+        found.append("everybody" if whom == ["*"] else ", ".join(whom))
+    found += [prefix + ", ".join(statement[key]) for key, prefix in _PREFIXES if key in statement]
+    for operator, keys in statement.get("Condition", {}).items():
+        found += [f"if {operator} {key} {', '.join(values)}" for key, values in keys.items()]
+    return " ".join(found)
+
+
+_PREFIXES = (
+    ("Action", ""),
+    ("NotAction", "all but "),
+    ("Resource", "on "),
+    ("NotResource", "on all but "),
+)
+
+
+def difference(before: str, after: str) -> list[str]:
+    """The statements that one meaning has and the other has not, as lines for a person."""
+    old, new = ([_line(line) for line in text.splitlines()] for text in (before, after))
+    lines = [f"- {one}" for one in old if one not in new] + [f"+ {one}" for one in new if one not in old]
+    return [part for line in lines for part in _folded(line)]
+
+
+def _line(said: str) -> str:
+    try:
+        return words(json.loads(said))
+    except (ValueError, KeyError, TypeError):
+        return said
+
+
+def _folded(line: str, width: int = 96) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(line, width, subsequent_indent=f"{line[0]}   ", break_long_words=False, break_on_hyphens=False)

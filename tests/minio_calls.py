@@ -1,0 +1,72 @@
+"""The calls of MinIO's API that the roles make: found in their code, and recorded while a test makes them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROLES = Path(__file__).resolve().parents[1] / "roles"
+RECEIVERS = {"client", "clients", "admins", "other", "reader", "writer"}
+"""What the roles call a client of minio-py, besides `administrator(...)`."""
+
+
+def in_the_code() -> set[str]:
+    """Each method of minio-py, and each path of the admin API with its verb."""
+    return {call for file in sorted(ROLES.glob("*.py")) for call in _calls(ast.parse(file.read_text()))}
+
+
+def _calls(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id == "admin":
+            method, path = node.args[1:3]
+            assert isinstance(method, ast.Constant) and isinstance(path, ast.Constant), ast.unparse(node)
+            yield f"{method.value} {path.value}"
+        elif isinstance(node.func, ast.Attribute) and _is_a_client(node.func.value) and node.func.attr[0] != "_":
+            yield node.func.attr
+
+
+def _is_a_client(of: ast.expr) -> bool:
+    while isinstance(of, ast.Subscript):
+        of = of.value
+    if isinstance(of, ast.Call) and isinstance(of.func, ast.Name):
+        return of.func.id == "administrator"
+    return isinstance(of, ast.Name) and of.id in RECEIVERS
+
+
+def record(monkeypatch: Any) -> set[str]:
+    """From here on, the names of all calls that minio-py and our own `admin` make are put into what is returned."""
+    from minio import Minio, MinioAdmin
+
+    from roles import accounts, bucket_kinds, minio_api, policy_kinds
+
+    made: set[str] = set()
+
+    def recorded(name: str, of: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            answer = of(*args, **more)
+            made.add(name)
+            return answer
+
+        return call
+
+    for kind in (Minio, MinioAdmin):
+        for name, method in vars(kind).items():
+            if callable(method) and not name.startswith("_"):
+                monkeypatch.setattr(kind, name, recorded(name, method))
+    plain = minio_api.admin
+
+    def admin(client: Any, method: str, path: str, *args: Any, **more: Any) -> bytes:
+        answer = plain(client, method, path, *args, **more)
+        made.add(f"{method} {path}")
+        return answer
+
+    for module in (accounts, bucket_kinds, minio_api, policy_kinds):
+        monkeypatch.setattr(module, "admin", admin)
+    from roles import account_kinds
+
+    monkeypatch.setattr(account_kinds, "admin", admin)
+    return made
