@@ -56,6 +56,12 @@ def within(low: str, high: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _free(value: str) -> str:
+    if value in ("minio", "stowage-proof"):
+        raise ValueError("MinIO, or the proof after a start, has a bucket of this name")
+    return value
+
+
 SecretValue = Annotated[Secret, BeforeValidator(_secret)]
 Name = Annotated[
     str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")
@@ -127,9 +133,10 @@ Subnet = Annotated[str, AfterValidator(checks.subnet)]
 BucketName = Annotated[
     str,
     matches(
-        r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*(\.[.-]|-\.|-s3alias$|--ol-s3$))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
         "a bucket name has 3 to 63 of a-z, 0-9, . and -, begins and ends with a letter or digit, and is no IP address",
     ),
+    AfterValidator(_free),
 ]
 DatabaseName = Annotated[
     str,

@@ -81,7 +81,7 @@ def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours
 
     (step,) = doing(SimpleNamespace(any=lambda link, act: act(None)), act)
     with pytest.raises(Trouble, match="MinIO refused") as caught:
-        step.run(SimpleNamespace())
+        step.run(LINK)
     assert caught.value.why == "XMinioAdminInvalidSecretKey: The secret key is invalid."
 
 
@@ -93,7 +93,19 @@ def api(monkeypatch) -> Api:
     return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
 
 
-LINK = SimpleNamespace(alive=lambda: True, target=SimpleNamespace(name="lab"), shell=lambda script: copies(4, 4))
+class Line:
+    """A connection that nothing goes through."""
+
+    target = SimpleNamespace(name="lab")
+
+    def alive(self) -> bool:
+        return True
+
+    def shell(self, script: str) -> Any:
+        return copies(4, 4)
+
+
+LINK: Any = Line()
 
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
