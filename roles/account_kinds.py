@@ -50,6 +50,9 @@ class User(Resource):
             "status": "enabled",
         }
 
+    def stands_on(self) -> list[str]:
+        return [f"policy:{name}" for name in self.settings.policies]
+
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
@@ -121,6 +124,9 @@ class ServiceAccount(Resource):
             "expires": "never",
             "rights": meaning(self.settings.statements) or "its user's",
         }
+
+    def stands_on(self) -> list[str]:
+        return [f"{User.kind}:{self.user.name}"]
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[ServiceAccount]) -> list[Reading]:

@@ -37,6 +37,9 @@ class Gone(Resource):
     def desired(self) -> None:
         return None
 
+    def stands_on(self) -> list[str]:
+        return [f"minio-user:{name}" for name in sorted(self.users)] if self.was == "policy" else []
+
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
         def names(kind: str) -> list[str]:
