@@ -179,7 +179,15 @@ def test_drift_in_the_cluster_is_found_and_put_right(clone: Clone) -> None:
     client = s3(clone)
     client.put_bucket_versioning(Bucket="models", VersioningConfiguration={"Status": "Suspended"})
     client.delete_bucket_lifecycle(Bucket="processed-data")
-    assert set(clone.changes(code=2)) == {"bucket:models", "bucket:processed-data"}
+    everybody = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::superdarn-data/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    client.put_bucket_policy(Bucket="superdarn-data", Policy=policy)
+    assert set(clone.changes(code=2)) == {f"bucket:{name}" for name in ("models", "processed-data", "superdarn-data")}
     clone.inv("deploy", "--yes")
     assert clone.changes(code=0) == {}
 
@@ -590,14 +598,16 @@ def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_obj
     old = "lifecycle: [{id: old-versions, expire_noncurrent_days: %d}]"
     seed = f"{{name: superdarn-data, versioning: true}}, {{name: models, versioning: true, {old % 90}}}, {{name: processed-data, versioning: true, {old % 30}}}"
     more = f"--set=buckets=[{seed}, {{name: kept, versioning: true}}, {{name: empty}}]"
-    user = "--set=users=[{name: ana, password: {command: echo geheim-geheim}, policies: [readonly], service_accounts: [{access_key: ana-key, secret_key: {command: echo noch-geheimer}}]}]"
-    clone.inv("deploy", "--yes", more, user)
-    assert clone.changes(more, user, code=0) == {}
+    user = "--set=users=[{name: ana, password: {command: echo geheim-geheim}, policies: [readonly, anas], service_accounts: [{access_key: ana-key, secret_key: {command: echo noch-geheimer}}]}]"
+    policy = '--set=policies=[{name: anas, statements: [{Effect: Allow, Action: "s3:GetObject", Resource: "*"}]}]'
+    clone.inv("deploy", "--yes", more, user, policy)
+    assert clone.changes(more, user, policy, code=0) == {}
     s3(clone).put_object(Bucket="kept", Key="a", Body=b"data")
     s3(clone).delete_object(Bucket="kept", Key="a")  # a marker and an old version stay behind
     screen = clone.inv("deploy", "--yes", code=3)
     assert "- bucket:empty" in screen
     assert "- minio-user:ana" in screen
+    assert "- policy:anas" in screen
     assert "! bucket:kept" in screen
     assert "never removed" in screen
     names = [bucket["Name"] for bucket in s3(clone).list_buckets()["Buckets"]]
