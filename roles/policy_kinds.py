@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -158,7 +160,14 @@ def _blind(unreadable: Sequence[str], fault: str) -> Unknown:
             lasting=True,
         )
     return Unknown(
-        f"MinIO cannot read one of its policies, which nobody has and the inventory does not name: {fault[:300]}",
+        f"MinIO cannot read one of its policies, which nobody has and the inventory does not name: {_fragment(fault)}",
         "on the host, their names: ls /mnt/*/*/.minio.sys/config/iam/policies; then: mc admin policy remove ALIAS NAME",
         lasting=True,
     )
+
+
+def _fragment(fault: str) -> str:
+    """The words of the policy that MinIO stumbled over, or else its own."""
+    text = html.unescape(fault)
+    found = re.search(r"bigger context \.\.\.\|(.*?)\|", text) or re.search(r"\.\.\.\|(.*?)\|", text)
+    return f"in it stands {found[1]}" if found else text[:120]

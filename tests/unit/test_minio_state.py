@@ -279,6 +279,16 @@ def test_the_culprit_is_named_with_what_to_do(broken: Any, monkeypatch: pytest.M
     assert asked(Iam(API, frozenset({"broken"})), broken, monkeypatch)["readonly"] == Iam(API).desired()["readonly"]
 
 
+def test_a_culprit_that_nobody_names_is_told_by_its_words() -> None:
+    fault = (
+        'empty actions, error found in #10 byte of ...|x/*"]}]},"|..., bigger context ...|"NotAction":["s3:&#34;]|...'
+    )
+    found = Iam(API)._state(None, told(fault=fault))
+    assert isinstance(found, Unknown)
+    assert found.why.endswith('in it stands "NotAction":["s3:"]')
+    assert "ls /mnt/*/*/.minio.sys/config/iam/policies" in found.hint
+
+
 @pytest.mark.parametrize("missing", EXPORTED)
 def test_an_export_that_broke_off_is_not_taken_for_the_whole(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = io.BytesIO()
