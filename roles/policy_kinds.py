@@ -134,7 +134,7 @@ class Iam(Resource):
 def _own(client: Any, name: str, told: Document | None) -> str:
     """What one of MinIO's own policies means. What another version words otherwise counts as ours; only what was written has a date."""
     wanted, found = meaning(BUILT_IN[name]), meaning((told or {}).get("Statement") or [])
-    if found == wanted or told is UNREADABLE:
+    if found == wanted or told is None or told is UNREADABLE:
         return found
     dates = json.loads(admin(client, "GET", "info-canned-policy", {"name": name, "v": "2"}))
     return found if dates.get("CreateDate") or dates.get("UpdateDate") else wanted
