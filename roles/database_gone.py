@@ -10,7 +10,8 @@ from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import Shares
 from converge.shell import sh
 from roles.database_kinds import Database
-from roles.postgres_server import CLUSTER, CONTAINER, Server, Told, heard
+from roles.postgres_question import CLUSTER
+from roles.postgres_server import CONTAINER, Server, Told, heard
 from roles.sql import ident
 
 
@@ -39,7 +40,7 @@ class Gone(Resource):
 
     @classmethod
     def shares(cls, wanted: Sequence[Gone]) -> Shares:
-        return wanted[0].server.shares(*(f"{one.was.removeprefix('pg-')} {one.called}" for one in wanted))
+        return wanted[0].server.shares(*(f"user {one.called}" for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Gone], answer: str, *shared: str) -> list[Reading]:

@@ -1,101 +1,24 @@
-"""The kinds of resource within a PostgreSQL server: users, databases, extensions."""
+"""The kinds of resource within a PostgreSQL server that hold data: databases, and the extensions in them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.probe import forgetting
 from converge.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import Shares
-from converge.secret import Secret
-from roles.postgres_server import CLUSTER, CONTAINER, Server, Told, heard
-from roles.sql import ident, is_password_of, literal, verifier
+from roles.postgres_question import CLUSTER
+from roles.postgres_server import CONTAINER, WITHIN, Server, Told, heard
+from roles.sql import ident, literal, setting, settings_line, words_of
 
-ATTRIBUTES = ("login", "superuser", "createdb", "createrole", "replication", "bypassrls")
 OWN = "as the image has it"
 
 
 @dataclass(frozen=True)
-class User(Resource):
-    """A user that can log in, with this password and exactly these attributes and memberships."""
-
-    kind: ClassVar[str] = "pg-user"
-    server: Server
-    user: str
-    password: Secret = field(repr=False)
-    attributes: tuple[str, ...] = ()
-    member_of: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.user
-
-    def desired(self) -> State:
-        return {
-            "password": _fingerprint(self.password),
-            "attributes": " ".join(one for one in ATTRIBUTES if one in ("login", *self.attributes)),
-            "member of": ", ".join(sorted(self.member_of)) or "none",
-            "expires": "never",
-        }
-
-    def stands_on(self) -> tuple[str, ...]:
-        return (f"project:{CONTAINER}", *(f"{self.kind}:{name}" for name in self.member_of))
-
-    @classmethod
-    def shares(cls, wanted: Sequence[User]) -> Shares:
-        return wanted[0].server.shares(*(f"user {one.user}" for one in wanted))
-
-    @classmethod
-    def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
-        return [one._state(told.users.get(one.user)) if isinstance(told, Told) else told for one in wanted]
-
-    def _state(self, told: dict[str, Any] | None) -> Reading:
-        if told is None:
-            return None
-        same = is_password_of(told["stored"], self.password)
-        return {
-            "password": _fingerprint(self.password) if same else "another" if told["stored"] else "none",
-            "attributes": told["attributes"],
-            "member of": ", ".join(told["member of"]) or "none",
-            "expires": "some day" if told["expires"] else "never",
-        }
-
-    def diff(self, before: State | None) -> list[str]:
-        return ["password: changed, hidden" if line.startswith("password:") else line for line in super().diff(before)]
-
-    def fix(self, before: State | None) -> list[Step]:
-        user, after = ident(self.user), self.desired()
-        attributes = " ".join(
-            f"{'' if one in after['attributes'].split() else 'NO'}{one.upper()}" for one in ATTRIBUTES
-        )
-        # A new verifier makes every running program log in anew at its next connection, so it stays where it is right.
-        same = before and before["password"] == after["password"]
-        password = "" if same else f" PASSWORD {literal(verifier(self.password))}"
-        have = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
-        return [
-            self.server.does(
-                "BEGIN",
-                *([] if before else [f"CREATE ROLE {user}"]),
-                f"ALTER ROLE {user} WITH {attributes}{password} VALID UNTIL 'infinity'",
-                *(f"REVOKE {ident(one)} FROM {user}" for one in sorted(have - {*self.member_of})),
-                *(f"GRANT {ident(one)} TO {user}" for one in sorted({*self.member_of} - have)),
-                "COMMIT",
-            )
-        ]
-
-
-def _fingerprint(secret: Secret) -> str:
-    """Tells two passwords apart without holding either."""
-    return "secret " + hashlib.sha256(b"stowage postgres" + secret.reveal().encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
 class Database(Resource):
-    """A database with this owner; its encoding and locale are chosen when it is made. `open` lets every user connect."""
+    """A database with this owner, open to these and to no others; its encoding and locale are chosen when it is made."""
 
     kind: ClassVar[str] = "pg-database"
     server: Server
@@ -104,27 +27,65 @@ class Database(Resource):
     encoding: str = "UTF8"
     locale: str | None = None
     open: bool = False
+    limit: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+    extensions: tuple[str, ...] = ()
+    """They may have put schemas of their own on its search_path."""
 
     @property
     def name(self) -> str:
         return self.database
 
     def desired(self) -> State:
-        open_to = "every user" if self.open else "its owner"
-        state = {"owner": self.owner, "open to": open_to, "encoding": self.encoding}
+        state = {
+            "owner": self.owner,
+            "open to": "every user" if self.open else "its owner",
+            "its owner may": "all",
+            "encoding": self.encoding,
+            "connections": "taken",
+            "connection limit": "none" if self.limit is None else str(self.limit),
+            "template": "no",
+            "settings": settings_line(f"{name}={value}" for name, value in self.settings),
+        }
         return state | ({"locale": self.locale} if self.locale else {})
 
     def stands_on(self) -> tuple[str, ...]:
-        return (f"project:{CONTAINER}", f"{User.kind}:{self.owner}")
+        return (f"project:{CONTAINER}", f"pg-user:{self.owner}")
 
     @classmethod
     def shares(cls, wanted: Sequence[Database]) -> Shares:
-        return wanted[0].server.shares(*(f"database {one.database}" for one in wanted))
+        return wanted[0].server.shares()
 
     @classmethod
     def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
         told = heard(shared, CLUSTER)
-        return [_database(told.databases.get(one.database)) if isinstance(told, Told) else told for one in wanted]
+        return [one._state(told.databases.get(one.database)) if isinstance(told, Told) else told for one in wanted]
+
+    def _state(self, told: dict[str, Any] | None) -> Reading:
+        if told is None:
+            return None
+        return {
+            **{key: told[key] for key in ("owner", "encoding", "locale")},
+            "open to": _open_to(told["public"]),
+            "its owner may": "all" if told["its owner"] == _ALL_RIGHTS else "not all",
+            "connections": "cut" if told["limit"] == _CUT else "taken" if told["allows"] else "refused",
+            "connection limit": "none" if told["limit"] < 0 else str(told["limit"]),
+            "template": "yes" if told["template"] else "no",
+            "settings": settings_line(have := [one for one in told["settings"] if not self._of_an_extension(one)]),
+            _NAMES: " ".join(one.partition("=")[0] for one in have),
+            **({_OTHERS: ", ".join(told["others"])} if told["others"] else {}),
+        }
+
+    def _of_an_extension(self, setting: str) -> bool:
+        """Whether it is the search_path that one of its extensions has written, where the settings name none."""
+        name, _, value = setting.partition("=")
+        known = {"$user", "public", *(_SCHEMAS[one] for one in self.extensions if one in _SCHEMAS)}
+        path = words_of(value)
+        is_usual = path[:2] == ["$user", "public"] and known >= {*path}
+        return name == "search_path" and name not in dict(self.settings) and is_usual
+
+    def left_alone(self, before: State) -> list[str]:
+        return [f"rights on it that were given to {before[_OTHERS]}"] if _OTHERS in before else []
 
     def lost(self) -> Refusal:
         return Refusal(
@@ -134,6 +95,12 @@ class Database(Resource):
         )
 
     def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["connections"] == "cut":
+            drop = self.server.by_hand(f"DROP DATABASE {ident(self.database)}")
+            return Refusal(
+                "a DROP DATABASE of it was cut: what is left can only be dropped",
+                f"on the host: {drop}; then: inv restore latest --database {self.database}",
+            )
         for key in ("encoding", "locale"):
             if before and before[key] != self.desired().get(key, before[key]):
                 return Refusal(
@@ -146,16 +113,48 @@ class Database(Resource):
         database, owner = ident(self.database), ident(self.owner)
         locale = f" LOCALE {literal(self.locale)}" if self.locale else ""
         make = f"CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING {literal(self.encoding)}{locale}"
-        access = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO" if self.open else "REVOKE ALL ON DATABASE {} FROM"
-        first = make if before is None else f"ALTER DATABASE {database} OWNER TO {owner}"
-        return [self.server.does(first, f"{access.format(database)} PUBLIC")]
+        limit = -1 if self.limit is None else self.limit
+        return [
+            self.server.does(
+                make if before is None else f"ALTER DATABASE {database} OWNER TO {owner}",
+                *self._opened(before),
+                f"GRANT ALL ON DATABASE {database} TO {owner}",
+                f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT {limit} IS_TEMPLATE false",
+                *self._set(before),
+            )
+        ]
+
+    def _opened(self, before: State | None) -> list[str]:
+        if before and before["open to"] == self.desired()["open to"]:
+            return []
+        right = f"ON DATABASE {ident(self.database)}"
+        revoke, grant = f"REVOKE ALL {right} FROM PUBLIC", f"GRANT CONNECT, TEMPORARY {right} TO PUBLIC"
+        return [revoke, grant] if self.open else [revoke]
+
+    def _set(self, before: State | None) -> list[str]:
+        if before and before["settings"] == self.desired()["settings"]:
+            return []
+        wanted, begin = dict(self.settings), f"ALTER DATABASE {ident(self.database)}"
+        have = before[_NAMES].split() if before else []
+        return [
+            *(f"{begin} RESET {'.'.join(map(ident, name.split('.')))}" for name in have if name not in wanted),
+            *(f"{begin} SET {setting(name, value)}" for name, value in wanted.items()),
+        ]
 
 
-def _database(told: dict[str, Any] | None) -> Reading:
-    if told is None:
-        return None
-    state = {key: told[key] for key in ("owner", "encoding", "locale")}
-    return state | {"open to": "every user" if told["open"] else "its owner"}
+_ALL_RIGHTS = 3
+"""CREATE, TEMPORARY, CONNECT."""
+_CUT = -2
+"""The connection limit that PostgreSQL gives to a database whose removal was cut."""
+_OTHERS, _NAMES = "others", "names of settings"
+"""Keys of a reading that no one compares."""
+_SCHEMAS = {"postgis_topology": "topology", "postgis_tiger_geocoder": "tiger"}
+
+
+def _open_to(rights: Sequence[str]) -> str:
+    """Whom the rights of PUBLIC let in; rights that nobody gives on purpose are named."""
+    usual = {(): "its owner", ("CONNECT", "TEMPORARY"): "every user"}
+    return usual.get(tuple(rights), f"every user, for {', '.join(rights).lower()}")
 
 
 @dataclass(frozen=True)
@@ -179,13 +178,13 @@ class Extension(Resource):
 
     @classmethod
     def shares(cls, wanted: Sequence[Extension]) -> Shares:
-        return wanted[0].server.shares(*dict.fromkeys(f"within {one.database}" for one in wanted))
+        return wanted[0].server.shares(*dict.fromkeys(WITHIN + one.database for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Extension], answer: str, *shared: str) -> list[Reading]:
         found: list[Reading] = []
         for one in wanted:
-            told = heard(shared, f"within {one.database}")
+            told = heard(shared, WITHIN + one.database)
             found.append(
                 _extension(told.extensions.get((one.database, one.extension))) if isinstance(told, Told) else told
             )

@@ -43,6 +43,9 @@ class Postgres(Section):
     settings: dict[ServerSetting, Line] = Field(
         default={}, description="the server's settings; another value restarts it"
     )
+    known_roles: list[DatabaseName] = Field(
+        default=[], description="roles that others make and that may have powers, such as that of a monitor; left alone"
+    )
 
 
 class DatabaseUser(Section):
@@ -54,6 +57,10 @@ class DatabaseUser(Section):
     member_of: list[DatabaseName] = Field(
         default=[], description="users that stand before it, or PostgreSQL's own roles such as pg_read_all_data"
     )
+    connection_limit: int | None = Field(default=None, ge=0, description="most connections at once; not set: no limit")
+    settings: dict[ServerSetting, Line] = Field(
+        default={}, description="what its sessions begin with, such as search_path; others that it has are taken back"
+    )
 
 
 class Database(Section):
@@ -63,3 +70,8 @@ class Database(Section):
     locale: Locale | None = Field(default=None, description="only when the database is made; not set: the server's own")
     open: bool = Field(default=False, description="every user may connect, not only its owner and members of it")
     extensions: list[ExtensionName] = Field(default=[], description="in the order in which they are made")
+    connection_limit: int | None = Field(default=None, ge=0, description="most connections at once; not set: no limit")
+    settings: dict[ServerSetting, Line] = Field(
+        default={}, description="what sessions in it begin with, such as search_path; others that it has are taken back"
+    )
+    public_create: bool = Field(default=False, description="every user may make things in the schema public")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from converge.resource import Resource, in_order
 from converge.role import Wanted, role
 from roles.database_gone import Gone
-from roles.database_kinds import ATTRIBUTES, Database, Extension, User
+from roles.database_guards import Collations, Inside, Powers
+from roles.database_kinds import Database, Extension
+from roles.database_user import ATTRIBUTES, User
 from roles.postgres import server_of
+from roles.postgres_server import Server
 
 
 def _gone(host: Any, kind: str, name: str) -> Resource | None:
@@ -24,9 +28,38 @@ def databases(host: Any) -> Wanted:
     root = User(server, server.superuser, settings.postgres.superuser_password, ATTRIBUTES)
     yield root
     for one in settings.database_users:
-        yield User(server, one.name, one.password, tuple(one.attributes), tuple(one.member_of))
-    for base in settings.databases:
-        yield in_order(
-            Database(server, base.name, base.owner or server.superuser, base.encoding, base.locale, base.open),
-            *(Extension(server, base.name, name) for name in base.extensions),
+        yield User(
+            server,
+            one.name,
+            one.password,
+            tuple(one.attributes),
+            tuple(one.member_of),
+            one.connection_limit,
+            tuple(one.settings.items()),
         )
+    for base in settings.databases:
+        yield in_order(_database(server, base), *_within(server, base, settings.postgres.major))
+    ours = (server.superuser, *(one.name for one in settings.database_users))
+    yield Powers(server, ours, tuple(settings.postgres.known_roles))
+    yield Collations(server)
+
+
+def _database(server: Server, base: Any) -> Database:
+    return Database(
+        server,
+        base.name,
+        base.owner or server.superuser,
+        base.encoding,
+        base.locale,
+        base.open,
+        base.connection_limit,
+        tuple(base.settings.items()),
+        tuple(base.extensions),
+    )
+
+
+def _within(server: Server, base: Any, major: int) -> Iterator[Resource]:
+    yield from (Extension(server, base.name, name) for name in base.extensions)
+    # Before PostgreSQL 15 every user could, and programs may count on it.
+    create = base.public_create or (False if major >= 15 else None)
+    yield Inside(server, base.name, create, tuple(base.extensions))

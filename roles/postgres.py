@@ -14,8 +14,10 @@ from converge.resources.fresh import FreshContainer
 from converge.resources.mount import Mount
 from converge.role import Wanted, role
 from roles.images import image, salt
+from roles.postgres_configuration import Configuration
 from roles.postgres_kinds import Data, Offer, Ready
 from roles.postgres_server import CONTAINER, Server
+from roles.postgres_trial import Trial
 
 HERE = f"{FOLDER}/postgres"
 SECRETS, CONFIG = f"{HERE}/secrets", f"{HERE}/conf"
@@ -51,6 +53,7 @@ def postgres(host: Any) -> Wanted:
         Directory(CONFIG, group=owner.name, mode="0750"),
         File(f"{CONFIG}/pg_hba.conf", access, until_loaded=True),
         Directory(settings.data, owner=owner.name, group=owner.name, mode="0700"),
+        *([_trial(host)] if settings.settings else []),
         Project(
             "postgres",
             {CONTAINER: service(host)},
@@ -60,6 +63,21 @@ def postgres(host: Any) -> Wanted:
         ),
         FreshContainer(CONTAINER, (f"{CONFIG}/pg_hba.conf",), ("pg_ctl", "reload", "-s")),
         Ready(server),
+        Configuration(server, DATA_INSIDE),
+    )
+
+
+def _trial(host: Any) -> Trial:
+    from roles.settings import size_in_bytes
+
+    settings = host.settings.postgres
+    return Trial(
+        image(host, settings.image).reference,
+        host.settings.data_user.uid,
+        size_in_bytes(settings.shm_size),
+        CONFIG,
+        CONFIG_INSIDE,
+        settings.settings,
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
-from converge.resources.compose import UNPROVEN, Project
+from converge.resources.compose import GRACE, UNPROVEN, Project
 from converge.resources.docker import Shares, inspect, inspected_image
 from converge.shell import quote, sh, words
-from roles.postgres_server import CLUSTER, CONTAINER, Server, heard
+from roles.postgres_question import CLUSTER
+from roles.postgres_server import CONTAINER, Server, heard
+from roles.postgres_trial import BEFORE, COMPOSE
 
 RECORD = "/var/lib/stowage/postgres"
 """Where the data lies that a deploy saw served: a folder that is empty one day is then not taken for a new one."""
@@ -203,16 +205,25 @@ class Ready(Resource):
     def fix(self, before: State | None) -> list[Step]:
         # Over the network: while a new cluster is being made, a server answers on the socket alone.
         reachable = f"docker exec {CONTAINER} pg_isready -q -h 127.0.0.1 -t 3 -U {quote(self.server.superuser)}"
+        # A project that does not come up makes way for the one with which the server last answered.
+        back = f"""
+  if [ -f {BEFORE} ] && ! cmp -s {BEFORE} {COMPOSE}; then
+    cp -a {BEFORE} {COMPOSE}; docker compose -p {CONTAINER} -f {COMPOSE} up -d --no-build --pull never --timeout {GRACE} >/dev/null 2>&1 || :
+    n=0; until {reachable} 2>/dev/null || [ $n = 60 ]; do n=$((n + 1)); sleep 1; done
+    {reachable} 2>/dev/null && echo 'the project before it was put back, and answers' || echo 'the project before it was put back, and does not answer either'
+  fi"""
         return [
             Shell(f"""
 restarts() {{ docker inspect --format '{{{{.RestartCount}}}}' -- {CONTAINER}; }}
 n=0; before=$(restarts)
 until {reachable} 2>/dev/null && [ "$(echo 'select 1;' | {self.server.psql()} 2>&1)" = 1 ]; do
   n=$((n + 1)); again=$(restarts)
-  [ $n -lt {self.within} ] && [ $((again - before)) -lt 3 ] || {{ echo "no answer after $n s; its last words:"; docker logs --tail 6 {CONTAINER} 2>&1; exit 1; }}
+  [ $n -lt {self.within} ] && [ $((again - before)) -lt 3 ] || {{ echo "no answer after $n s; its last words:"; docker logs --tail 6 {CONTAINER} 2>&1{back}
+  exit 1; }}
   [ $((n % 8)) != 0 ] || echo "waiting: $(docker logs --tail 1 {CONTAINER} 2>&1)"
   sleep 1
 done
 printf '%s\\n' {quote(self.server.data)} >{RECORD}.new; mv -f {RECORD}.new {RECORD}; sync -f {RECORD}
+rm -f {BEFORE}
 rm -f {UNPROVEN}/{CONTAINER}""")
         ]

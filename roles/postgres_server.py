@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from converge.resource import Shell, Unknown
 from converge.resources.docker import containers, inspect
 from converge.shell import quote, sh
-from roles.sql import ident, literal, literals
+from roles.postgres_question import questions
 
 CONTAINER = "postgres"
-CLUSTER = "the cluster"
+WITHIN = "within "
+PATIENCE = 8
+"""Seconds for all of the answer: a server that hangs must not keep a check."""
 NOT_UP = "PostgreSQL does not answer"
 HINT = "inv logs --service postgres"
-# Neither the server's log nor an error shows a statement: it may hold what a password is checked with.
-_QUIET = "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic -c client_min_messages=warning"
+_WAY_OUT = {
+    "paused": "inv deploy; or, on the host: docker unpause postgres",
+    "exited": "inv deploy",
+    "created": "inv deploy",
+}
+_AS_SUPERUSER = """on the host: docker exec postgres sh -c 'psql -U "$POSTGRES_USER" -d template1 -c "%s"'"""
+_ERRORS = {
+    'database "postgres" is not currently accepting': _AS_SUPERUSER % "ALTER DATABASE postgres ALLOW_CONNECTIONS true",
+    'database "postgres" does not exist': _AS_SUPERUSER % "CREATE DATABASE postgres",
+    "too many clients": "on the host: docker restart -t 90 postgres ends all sessions; postgres.settings.max_connections allows more",
+}
+"""What psql says when it does not get in, and the way out where the server's log does not show one."""
+# Neither the server's log nor an error shows a statement: it may hold what a password is checked with. And whatever the
+# superuser or the database is set to by hand, our sessions are not.
+_QUIET = (
+    "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic -c client_min_messages=warning"
+    " -c role=none -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
+)
+# A function of somebody's schema must not answer in the place of PostgreSQL's.
+_ASKS = f"{_QUIET} -c statement_timeout=5s -c search_path=pg_catalog"
 
 
 @dataclass(frozen=True)
@@ -31,12 +51,17 @@ class Server:
         """The questions of a kind: is the container there, and what does the server say."""
         return {inspect: [CONTAINER], ask: [f"superuser {self.superuser}", f"data {self.data}", *about]}
 
-    def psql(self, database: str = "postgres") -> str:
+    def psql(self, database: str = "postgres", options: str = _QUIET) -> str:
         """The command that takes SQL on its standard input, and stops at the first error."""
-        options = f"-e PGCONNECT_TIMEOUT=5 -e PGOPTIONS={quote(_QUIET)}"
-        return f"docker exec -i {options} {CONTAINER} psql -qAtX -v ON_ERROR_STOP=1 -v VERBOSITY=terse" + sh(
+        environment = f"-e PGCONNECT_TIMEOUT=5 -e PGOPTIONS={quote(options)}"
+        return f"docker exec -i {environment} {CONTAINER} psql -qAtX -v ON_ERROR_STOP=1 -v VERBOSITY=terse" + sh(
             " -U {} -d {}", self.superuser, database
         )
+
+    def by_hand(self, *statements: str, database: str = "postgres") -> str:
+        """A command for a person on the host."""
+        whom = sh(f"docker exec {CONTAINER} psql -U {{}} -d {{}}", self.superuser, database)
+        return " ".join([whom, *(sh("-c {}", one) for one in statements)])
 
     def does(self, *statements: str, database: str = "postgres") -> Shell:
         """Statements, of which none is seen in the arguments of any process."""
@@ -45,50 +70,51 @@ class Server:
 
 
 def ask(names: Sequence[str]) -> str:
-    """One psql for users, databases and extensions: the version of the data on the first line, then JSON."""
+    """One psql for all that a server tells: the version of the data on the first line, then JSON."""
     about: dict[str, list[str]] = {}
     for name in names:
         what, _, which = name.partition(" ")
         about.setdefault(what, []).append(which)
     (superuser,), (data,) = about["superuser"], about["data"]
-    sql = "\n".join(_questions(about.get("user", []), about.get("database", []), about.get("within", [])))
-    server = Server(superuser, data)
+    sql = "\n".join(questions(about.get("user", []), about.get("within", [])))
+    psql = Server(superuser, data).psql(options=_ASKS)
     return f"""{{ cat -- {quote(data + "/PG_VERSION")} || echo; }} 2>/dev/null
-! command -v docker >/dev/null || printf %s {quote(sql)} | timeout 30 {server.psql()} 2>&1
+! command -v docker >/dev/null || printf %s {quote(sql)} | timeout -k 1 {PATIENCE} {psql} 2>&1 ||
+  [ $? -lt 124 ] || echo 'no answer within {PATIENCE} s'
 exit 0"""
-
-
-def _questions(users: list[str], databases: list[str], within: list[str]) -> Iterator[str]:
-    yield f"""
-SET statement_timeout = '15s';
-SELECT json_build_object('user', rolname, 'stored', coalesce(rolpassword, ''), 'member of', (
-  SELECT coalesce(json_agg(g.rolname ORDER BY g.rolname), '[]') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid
-), 'uses', (SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = r.oid),
-'expires', rolvaliduntil IS NOT NULL AND rolvaliduntil <> 'infinity', 'attributes', concat_ws(' ',
-  CASE WHEN rolcanlogin THEN 'login' END, CASE WHEN rolsuper THEN 'superuser' END, CASE WHEN rolcreatedb THEN 'createdb' END,
-  CASE WHEN rolcreaterole THEN 'createrole' END, CASE WHEN rolreplication THEN 'replication' END, CASE WHEN rolbypassrls THEN 'bypassrls' END))
-FROM pg_authid r WHERE rolname = ANY ({literals(users)});
-SELECT json_build_object('database', datname, 'owner', pg_get_userbyid(datdba), 'encoding', pg_encoding_to_char(encoding),
-  'locale', datcollate, 'open', has_database_privilege('public', oid, 'CONNECT, TEMPORARY'))
-FROM pg_database WHERE datname = ANY ({literals(databases)});
-SELECT json_build_object('read', {literal(CLUSTER)});"""
-    for name in dict.fromkeys(within):
-        yield f"""SELECT EXISTS (SELECT FROM pg_database WHERE datname = {literal(name)}) AS found \\gset
-\\if :found
-\\connect {ident(name)}
-SELECT json_build_object('extension', extname, 'in', current_database(), 'version', extversion, 'offered', coalesce(default_version, ''))
-FROM pg_extension LEFT JOIN pg_available_extensions ON name = extname;
-\\endif
-SELECT json_build_object('read', {literal("within " + name)});"""
 
 
 @dataclass
 class Told:
     """What a server says of itself."""
 
+    server: dict[str, Any] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
+    powers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parameters: list[dict[str, Any]] = field(default_factory=list)
     databases: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sorted: dict[str, dict[str, Any]] = field(default_factory=dict)
     extensions: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    inside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shut: list[str] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+
+    def take(self, row: dict[str, Any]) -> None:
+        """A line of the answer; its first key says what it is about."""
+        key, value = next(iter(row.items()))
+        if key == "extension":
+            self.extensions[row["in"], value] = row
+        elif key == "server":
+            self.server = value
+        elif key == "read":
+            self.read.add(value)
+        elif key == "shut":
+            self.shut.append(value)
+        elif key == "parameter":
+            self.parameters.append(row)
+        else:
+            named = {"user": self.users, "power": self.powers, "database": self.databases, "sorted": self.sorted}
+            (named | {"inside": self.inside})[key][value] = row
 
 
 def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
@@ -99,21 +125,16 @@ def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
     if container is None:
         return Unknown("there is data, and no container that serves it") if version.strip() else None
     if container.status != "running":
-        return Unknown(f"{NOT_UP}: its container is {container.status}", HINT)
-    told, parts, other = Told(), set(), ""
+        return Unknown(f"{NOT_UP}: its container is {container.status}", _WAY_OUT.get(container.status, HINT))
+    told, other = Told(), ""
     for line in lines:
-        if not line.startswith("{"):
-            other = line.strip() or other
-            continue
-        one = json.loads(line)
-        if "read" in one:
-            parts.add(one["read"])
-        elif "user" in one:
-            told.users[one["user"]] = one
-        elif "database" in one:
-            told.databases[one["database"]] = one
+        if line.startswith("{"):
+            told.take(json.loads(line))
         else:
-            told.extensions[one["in"], one["extension"]] = one
-    if part in parts:
+            other = line.strip() or other
+    if part in told.read:
         return told
-    return Unknown(f"{NOT_UP}{': ' + other if other else ''}", HINT)
+    if part.removeprefix(WITHIN) in told.shut:
+        return Unknown(f"{part.removeprefix(WITHIN)} takes no connections")
+    hint = next((hint for words, hint in _ERRORS.items() if words in other), HINT)
+    return Unknown(f"{NOT_UP}{': ' + other if other else ''}", hint)

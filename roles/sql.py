@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from converge.secret import Secret
@@ -30,6 +31,27 @@ def literal(text: str) -> str:
         raise ValueError("a NUL byte cannot stand in SQL")
     doubled = text.replace("'", "''").replace("\\", "\\\\")
     return f" E'{doubled}'" if "\\" in text else f"'{doubled}'"
+
+
+def setting(name: str, value: str) -> str:
+    """A setting as `ALTER ... SET` takes it."""
+    target = ".".join(ident(part) for part in name.split("."))
+    return f"{target} TO {', '.join(literal(one) for one in (words_of(value) if name in _LISTS else [value]))}"
+
+
+def settings_line(settings: Iterable[str]) -> str:
+    """Settings `name=value` in one line, to be compared; a list is the same however its words are quoted."""
+    pairs = (one.partition("=") for one in settings)
+    plain = [name + equals + (", ".join(words_of(value)) if name in _LISTS else value) for name, equals, value in pairs]
+    return "; ".join(sorted(plain)) or "none"
+
+
+_LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries")
+
+
+def words_of(value: str) -> list[str]:
+    """The words of a list, without their quotes."""
+    return [one.strip().strip('"') for one in value.split(",")]
 
 
 def literals(values: list[str]) -> str:

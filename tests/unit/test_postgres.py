@@ -21,7 +21,8 @@ from converge.resources.docker import inspect
 from converge.resources.file import File
 from converge.secret import Secret
 from roles.database_gone import Gone
-from roles.database_kinds import Database, Extension, User
+from roles.database_kinds import Database, Extension
+from roles.database_user import User
 from roles.databases import databases
 from roles.postgres import postgres
 from roles.postgres_kinds import RECORD, Data, Offer, Ready
@@ -43,11 +44,17 @@ def told(*rows: dict, read: tuple[str, ...] = ("the cluster",), version: str = "
 
 
 def user_row(name: str, stored: str = "", **more) -> dict:
-    return {"user": name, "stored": stored, "member of": [], "uses": 0, "expires": False, "attributes": "login", **more}
+    plain = {"member of": [], "uses": 0, "expires": False, "inherit": True, "limit": -1, "settings": []}
+    return {"user": name, "stored": stored, **plain, "attributes": "login", **more}
+
+
+def member(of: str, **more) -> dict:
+    return {"of": of, "by": "postgres", "admin": False, "inherit": True, "set": True, **more}
 
 
 def database_row(name: str, **more) -> dict:
-    return {"database": name, "owner": "geo", "encoding": "UTF8", "locale": "C.UTF-8", "open": False, **more}
+    plain = {"allows": True, "limit": -1, "template": False, "public": [], "its owner": 3, "others": [], "settings": []}
+    return {"database": name, "owner": "geo", "encoding": "UTF8", "locale": "C.UTF-8", **plain, **more}
 
 
 def extension_row(name: str, version: str = "3.5", offered: str = "3.5") -> dict:
@@ -296,7 +303,7 @@ def test_all_kinds_share_one_question_of_the_server(storage_host):
     resources = [one.resource for one in runs.prepare(storage_host(), [postgres, databases]).wants]
     text = probe.script(resources, "marker")
     assert len(re.findall(r"\bdocker exec\b", text)) == 1
-    assert text.count("\\connect") == 1, "once for each database whose extensions are wanted"
+    assert text.count("\\connect") == len(storage_host().settings.databases), "once for each database"
 
 
 def test_what_is_there_is_read(storage_host):
@@ -430,11 +437,19 @@ def test_a_password_that_is_right_is_left_alone():
 def test_a_user_has_exactly_what_is_listed():
     user = User(SERVER, "geo", SECRET, member_of=("b", "c"))
     found = read(
-        user, told(user_row("geo", verifier(SECRET), **{"member of": ["a", "b"], "attributes": "login superuser"}))
+        user,
+        told(
+            user_row(
+                "geo", verifier(SECRET), **{"member of": [member("a"), member("b")], "attributes": "login superuser"}
+            )
+        ),
     )
     text = sql(user, found)
     assert "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS" in text
-    assert re.findall(r"^(?:GRANT|REVOKE).*;$", text, re.MULTILINE) == ['REVOKE "a" FROM "geo";', 'GRANT "c" TO "geo";']
+    assert re.findall(r"^(?:GRANT|REVOKE).*;$", text, re.MULTILINE) == [
+        'REVOKE "a" FROM "geo" GRANTED BY "postgres" CASCADE;',
+        'GRANT "c" TO "geo";',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -482,10 +497,12 @@ def test_an_owner_and_who_may_connect_are_put_right():
     database = Database(SERVER, "geo", "geo", open=True)
     found = read(database, told(database_row("geo", owner="eve")))
     assert database.diff(found) == ["owner: eve -> geo", "open to: its owner -> every user"]
-    assert (
-        sql(database, found)
-        == 'ALTER DATABASE "geo" OWNER TO "geo";\nGRANT CONNECT, TEMPORARY ON DATABASE "geo" TO PUBLIC;\n'
-    )
+    assert sql(database, found).splitlines()[:-1] == [
+        'ALTER DATABASE "geo" OWNER TO "geo";',
+        'REVOKE ALL ON DATABASE "geo" FROM PUBLIC;',
+        'GRANT CONNECT, TEMPORARY ON DATABASE "geo" TO PUBLIC;',
+        'GRANT ALL ON DATABASE "geo" TO "geo";',
+    ]
 
 
 @pytest.mark.parametrize(("row", "word"), [({"encoding": "LATIN1"}, "encoding"), ({"locale": "de_DE.utf8"}, "locale")])

@@ -18,7 +18,7 @@ from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
 
-EXISTS_ON_A_BARE_HOST = ("system", "engine", "pg-data")
+EXISTS_ON_A_BARE_HOST = ("pg-settings", "pg-inside", "pg-powers", "pg-sorting", "system", "engine", "pg-data")
 
 
 @pytest.fixture
