@@ -120,7 +120,7 @@ class Configuration(Resource):
         return "restarts postgres" if self.disrupts(before) else ""
 
     def fix(self, before: State | None) -> list[Step]:
-        assert before
+        before = before or {**self.desired(), _LINES: "", _BASES: "", _ROLES: ""}
         does = self.server.does(
             "ALTER SYSTEM RESET ALL",
             "ALTER ROLE ALL RESET ALL",
