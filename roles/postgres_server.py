@@ -14,7 +14,7 @@ from roles.postgres_question import questions
 
 CONTAINER = "postgres"
 WITHIN = "within "
-PATIENCE = 8
+PATIENCE = 7
 """Seconds for all of the answer: a server that hangs must not keep a check."""
 NOT_UP = "PostgreSQL does not answer"
 HINT = "inv logs --service postgres"
@@ -53,7 +53,7 @@ class Server:
 
     def psql(self, database: str = "postgres", options: str = _QUIET) -> str:
         """The command that takes SQL on its standard input, and stops at the first error."""
-        environment = f"-e PGCONNECT_TIMEOUT=5 -e PGOPTIONS={quote(options)}"
+        environment = f"-e PGCONNECT_TIMEOUT=4 -e PGOPTIONS={quote(options)}"
         return f"docker exec -i {environment} {CONTAINER} psql -qAtX -v ON_ERROR_STOP=1 -v VERBOSITY=terse" + sh(
             " -U {} -d {}", self.superuser, database
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -115,6 +116,68 @@ def test_drift_is_found_by_check_and_put_right_by_deploy(there: Clone, harm: str
     there.inv("deploy", "--yes")
     assert there.changes(code=0) == {}
     assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+
+
+BY_HAND = """
+sql postgres 'ALTER SYSTEM SET fsync = off'
+sql postgres 'ALTER SYSTEM SET max_connections = 50'
+echo 'autovacuum = off' >>/srv/stowage/postgres/postgresql.conf
+sql postgres 'SELECT pg_reload_conf()' >/dev/null
+sql postgres "ALTER ROLE ALL SET statement_timeout = '1h'"
+sql postgres 'GRANT SET ON PARAMETER log_min_messages TO geo'
+sql postgres 'UPDATE pg_database SET datistemplate = false WHERE datname = $$template1$$'
+sql postgres 'ALTER DATABASE mlflow CONNECTION LIMIT 0'
+sql postgres 'ALTER DATABASE mlflow IS_TEMPLATE true'
+sql geo 'GRANT CREATE ON SCHEMA public TO PUBLIC'
+sql postgres 'ALTER DATABASE geo SET search_path = pg_temp'
+sql postgres 'REVOKE CONNECT ON DATABASE geo FROM geo'
+sql postgres "ALTER ROLE geo CONNECTION LIMIT 1 NOINHERIT VALID UNTIL '2020-01-01'"
+sql postgres 'ALTER ROLE geo IN DATABASE geo SET default_transaction_read_only = on'
+sql postgres 'GRANT pg_monitor TO mlflow WITH ADMIN OPTION'
+sql postgres 'SET ROLE mlflow; GRANT pg_monitor TO geo'
+sql postgres 'ALTER DATABASE mlflow ALLOW_CONNECTIONS false'
+sql postgres 'ALTER ROLE postgres SET role = geo'"""
+
+
+def test_what_was_set_by_hand_is_seen_at_once_and_put_right_at_once(there: Clone) -> None:
+    sql = 'sql() { docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres -d $1 -c "$2"; }'
+    there.on_host(f"set -e\n{sql}\n{BY_HAND}")
+    found = {address for address, action in there.changes(code=2).items() if action == "update"}
+    users, bases = {"pg-user:postgres", "pg-user:geo", "pg-user:mlflow"}, {"pg-database:geo", "pg-database:mlflow"}
+    assert found == users | bases | {"pg-settings:postgres", "pg-inside:geo"}
+    assert "~ pg-settings:postgres  restarts postgres" in there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
+    settings = as_root(there, "SHOW fsync", "SHOW max_connections", "SHOW autovacuum", "SHOW statement_timeout")
+    assert settings.split() == ["on", "100", "on", "0"]
+    assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+
+
+def test_what_no_deploy_may_mend_is_refused_with_commands_that_do(there: Clone) -> None:
+    as_root(there, "CREATE ROLE eve SUPERUSER", "UPDATE pg_database SET datcollversion = '2.28' WHERE datname = 'geo'")
+    screen = " ".join(there.inv("check", code=3).split())
+    assert "eve: superuser" in screen
+    assert "geo by 2.28" in screen
+    assert "indexes of geo may miss rows" in there.inv("status", code=2)
+    found = json.loads(there.inv("check", "--json", code=3))["hosts"][0]["changes"]
+    for one in found:
+        there.on_host(one["try"].partition("on the host")[2].partition(": ")[2])
+    assert there.changes(code=0) == {}
+    as_root(there, "DROP ROLE eve")
+
+
+def test_settings_that_no_server_takes_leave_the_running_one_alone(there: Clone) -> None:
+    before = started(there)
+    screen = there.inv("deploy", "--yes", "--set=postgres.settings={shared_buffers: 900GB}", code=1)
+    assert "Cannot allocate memory" in screen
+    assert "the running one was not touched" in screen
+    assert started(there) == before
+    # What only the data shows: a certificate that does not lie there.
+    screen = there.inv("deploy", "--yes", "--set=postgres.settings={ssl: 'on', work_mem: 8MB}", code=1)
+    assert "could not load server certificate" in screen
+    assert "the project before it was put back, and answers" in screen
+    assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"
+    there.inv("deploy", "--yes")
+    assert there.changes(code=0) == {}
 
 
 def test_a_database_that_was_dropped_is_made_anew_only_when_somebody_says_so(there: Clone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -18,6 +19,7 @@ from roles.postgres import postgres
 from roles.postgres_configuration import Configuration
 from roles.postgres_server import Server
 from roles.sql import setting, verifier
+from runbook import database_status
 from tests.unit.test_postgres import SECRET, SERVER, database_row, member, read, script, sql, told, user_row
 
 MAIN, AUTO = "/var/lib/postgresql/data/postgresql.conf", "/var/lib/postgresql/data/postgresql.auto.conf"
@@ -313,3 +315,48 @@ def test_a_finding_about_sorting_or_powers_holds_back_nothing_else(storage_host)
 def test_a_command_for_a_person_is_quoted_whatever_it_holds():
     command = Server("su per", "/srv/pg").by_hand('REINDEX DATABASE "a\'b"', database="x y")
     assert shlex.split(command)[3:] == ["psql", "-U", "su per", "-d", "x y", "-c", 'REINDEX DATABASE "a\'b"']
+
+
+# The status.
+
+
+def advice(**more) -> list[str]:
+    return list(database_status.advice(database_status.DatabaseServer(**more), "prod"))
+
+
+def test_status_tells_of_what_check_does_not_mend():
+    up = {"state": "running, Up 1 hour", "version": "17.2", "superuser": "postgres", "most": 100}
+    assert advice(**up) == advice(**up, slots={"old": 1 << 20}) == []
+    (slot,) = advice(**up, slots={"old": 5 << 30})
+    assert "keeps 5 GiB of WAL" in slot
+    assert "pg_drop_replication_slot('\"'\"'old'\"'\"')" in slot
+    (sorting,) = advice(**up, sorted_otherwise=["geo", "template1"])
+    assert "indexes of geo, template1 may miss rows" in sorting
+    assert "inv check --host prod" in sorting
+
+
+@pytest.mark.parametrize(
+    ("state", "way_out"),
+    [
+        ("paused, Up 1 hour (Paused)", "inv deploy"),
+        ("exited, Exited (0)", "inv deploy"),
+        ("running, Up 1 hour", "inv restart postgres"),
+    ],
+)
+def test_status_of_a_server_that_does_not_answer_leads_somewhere(state, way_out):
+    (line,) = advice(state=state)
+    assert f"inv logs --service postgres --host prod, then {way_out} --host prod" in line
+
+
+def test_status_reads_both_lines_of_the_answer(storage_host):
+    first = {
+        "version": "17.2 (Debian)",
+        "superuser": "su",
+        "most": 100,
+        "connections": 3,
+        "databases": None,
+        "slots": None,
+    }
+    found = database_status.read(storage_host(), "running", [json.dumps(first), '["geo"]'])
+    assert (found.superuser, found.databases, found.slots, found.sorted_otherwise) == ("su", {}, {}, ["geo"])
+    assert database_status.read(storage_host(), "running", [json.dumps(first)]).sorted_otherwise == []
