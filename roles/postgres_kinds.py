@@ -216,7 +216,7 @@ class Ready(Resource):
             Shell(f"""
 restarts() {{ docker inspect --format '{{{{.RestartCount}}}}' -- {CONTAINER}; }}
 n=0; before=$(restarts)
-until {reachable} 2>/dev/null && [ "$(echo 'select 1;' | {self.server.psql()} 2>&1)" = 1 ]; do
+until {reachable} 2>/dev/null && [ "$(echo 'select 1;' | {self.server.psql()} 2>/dev/null)" = 1 ]; do
   n=$((n + 1)); again=$(restarts)
   [ $n -lt {self.within} ] && [ $((again - before)) -lt 3 ] || {{ echo "no answer after $n s; its last words:"; docker logs --tail 6 {CONTAINER} 2>&1{back}
   exit 1; }}

@@ -33,7 +33,7 @@ _ERRORS = {
 # Neither the server's log nor an error shows a statement: it may hold what a password is checked with. And whatever the
 # superuser or the database is set to by hand, our sessions are not.
 _QUIET = (
-    "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic -c client_min_messages=warning"
+    "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic -c client_min_messages=error"
     " -c role=none -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 )
 # A function of somebody's schema must not answer in the place of PostgreSQL's.

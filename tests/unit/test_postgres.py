@@ -391,7 +391,7 @@ def waits(machine, ready: str, restarts: str) -> tuple[int, str]:
     machine.program("sleep", "exit 0")
     machine.program(
         "docker",
-        f"case $* in *pg_isready*) {ready};; *psql*) echo 1;; inspect*) {restarts};; logs*) echo 'FATAL: its last words';; esac",
+        f"case $* in *pg_isready*) {ready};; *psql*) echo 1; echo 'WARNING:  it was sorted by other rules' >&2;; inspect*) {restarts};; logs*) echo 'FATAL: its last words';; esac",
     )
     return machine.run(f"set -e\n{script(Ready(SERVER, within=20))}")
 
