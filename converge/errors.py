@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import dataclass
 
 # Commands that take no --host, or whose host is one of the lab.
@@ -51,4 +50,6 @@ def for_host(hint: str, host: str) -> str:
 
 def folded(text: str) -> str:
     """A long reason, such as a list of names, in lines that fit a terminal."""
+    import textwrap  # only who has an error pays for it
+
     return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from converge import pattern
 from converge.document import read_file
 from converge.errors import Trouble, folded
+from converge.family import Group, deepen, inner_first, members
 from converge.layers import Node
 from converge.ranges import Misnamed, expanded, is_address, without_port
 from converge.sources import Sources
@@ -20,17 +20,6 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 ALWAYS = ("all", "ungrouped")
 PRIORITY = "ansible_group_priority"
-
-
-@dataclass
-class Group:
-    name: str
-    origin: str
-    hosts: list[str] = field(default_factory=list)
-    children: list[str] = field(default_factory=list)
-    settings: list[Node] = field(default_factory=list)
-    depth: int = 0
-    priority: int = 1
 
 
 class Inventory:
@@ -52,11 +41,11 @@ class Inventory:
                 )
                 continue
             for name, node in tree.value.items():
-                self._group(name, node, [])
+                self._group(name, node)
                 if name != "all":
                     self._child("all", name)
         self._ungrouped()
-        self._deepen("all", 0)
+        self._arrange()
         self._namesakes()
         troubles.extend(self.sources.not_read(self.groups, self.hosts))
 
@@ -69,13 +58,10 @@ class Inventory:
             )
         return files
 
-    def _group(self, name: str, node: Node, above: list[str]) -> None:
+    def _group(self, name: str, node: Node) -> None:
         group = self.groups.setdefault(name, Group(name, node.origin))
         if not NAME.fullmatch(name):
             self._refuse(node, f"{name!r} cannot be a group's name", "a name has letters, digits, - and _", "rename it")
-        if name in above:
-            self._refuse(node, f"the group {name} contains itself", " > ".join([*above, name]), "remove one of them")
-            return
         for key, part in self._mapping(node, f"the group {name}").items():
             if key not in KEYS:
                 near = difflib.get_close_matches(key, KEYS, 1)
@@ -88,9 +74,9 @@ class Inventory:
                     f"{near[0]}:" if near else f"put {key} under {name}.{place}",
                 )
                 continue
-            getattr(self, f"_{key}")(group, part, [*above, name])
+            getattr(self, f"_{key}")(group, part)
 
-    def _hosts(self, group: Group, node: Node, above: list[str]) -> None:
+    def _hosts(self, group: Group, node: Node) -> None:
         for written, part in self._mapping(node, f"{group.name}.hosts").items():
             names, port = self._names(written, part)
             said = Node(self._mapping(part, f"the host {written}"), part.origin)
@@ -116,12 +102,12 @@ class Inventory:
             return [], None
         return names, port
 
-    def _children(self, group: Group, node: Node, above: list[str]) -> None:
+    def _children(self, group: Group, node: Node) -> None:
         for name, part in self._mapping(node, f"{group.name}.children").items():
-            self._group(name, part, above)
+            self._group(name, part)
             self._child(group.name, name)
 
-    def _vars(self, group: Group, node: Node, above: list[str]) -> None:
+    def _vars(self, group: Group, node: Node) -> None:
         said = dict(self._mapping(node, f"{group.name}.vars"))
         if priority := said.pop(PRIORITY, None):
             if not re.fullmatch("-?[0-9]{1,6}", str(priority.value)):
@@ -150,14 +136,14 @@ class Inventory:
     def _refuse(self, node: Node, what: str, why: str, hint: str) -> None:
         self.troubles.append(Trouble(what, where=node.origin, why=why, hint=hint))
 
-    def _deepen(self, name: str, depth: int) -> None:
-        """A group's depth is its longest way from `all`; a group that contains itself was refused."""
-        group = self.groups[name]
-        if depth > len(self.groups):
-            return
-        group.depth = max(group.depth, depth)
-        for child in group.children:
-            self._deepen(child, depth + 1)
+    def _arrange(self) -> None:
+        circles, order = inner_first(self.groups)
+        for way, name in circles:
+            above = Node(None, self.groups[name].origin)
+            hint = f"take {way[-1]} out of {name}.children"
+            self._refuse(above, f"the group {way[-1]} contains itself", " > ".join(way), hint)
+        self.members_of = {**members(self.groups, order), "all": list(self.hosts)}
+        deepen(self.groups, order)
 
     def _ungrouped(self) -> None:
         """Ansible's group of the hosts that are in no other."""
@@ -181,12 +167,7 @@ class Inventory:
 
     def members(self, name: str) -> list[str]:
         """The hosts of a group and of the groups in it, in the order of the file."""
-        if name == "all":
-            return list(self.hosts)
-        group, found = self.groups[name], {}
-        for host in [*group.hosts, *(one for child in group.children for one in self.members(child))]:
-            found[host] = True
-        return list(found)
+        return self.members_of.get(name, [])
 
     def groups_of(self, host: str) -> list[Group]:
         """The groups that a host is in, the most general first, as Ansible orders them: depth, priority, name."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from converge.errors import UNTOUCHED, Trouble, Troubles
 from converge.ranges import Misnamed, expanded
 
-GLOB = re.compile(r"[*?]")
 Nobody = Callable[[str], Trouble]
 
 
@@ -69,7 +68,7 @@ def _found(part: str, names: Names, nobody: Nobody) -> list[str]:
         return [part]
     if names.groups.get(part):
         return list(names.groups[part])
-    if GLOB.search(part):
+    if _has_stars(part):
         inside = [host for group, hosts in names.groups.items() if fnmatch.fnmatchcase(group, part) for host in hosts]
         if both := dict.fromkeys([*inside, *fnmatch.filter(names.hosts, part)]):
             return list(both)
@@ -98,6 +97,10 @@ def _of_range(part: str, names: Names, nobody: Nobody) -> list[str]:
     return every
 
 
+def _has_stars(part: str) -> bool:
+    return "*" in part or "?" in part
+
+
 def _odd(part: str, names: Names) -> Trouble | None:
     """What people type and mean something by, with how it is written here."""
     words = part.split()
@@ -113,7 +116,7 @@ def _odd(part: str, names: Names) -> Trouble | None:
         return Trouble(
             f"{part}: files of names are not taken", why="--host takes names", hint=f'--host "$(paste -sd, {part[1:]})"'
         )
-    if GLOB.search(part):
+    if _has_stars(part):
         near = difflib.get_close_matches(part.strip("*?"), [*names.hosts, *names.groups], 1, 0.5)
         why = f"hosts are {listed(names.hosts)}; groups are {listed(list(names.groups))}"
         return Trouble(f"no host or group fits {part}", why=why, hint=f"--host {near[0] if near else 'all'}")

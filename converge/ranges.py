@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from string import ascii_letters
 
-RANGE = re.compile(r"\[([^\]]*)\]")
-PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>(?:[^:\[\]]|\[[^\]]*\])*)):(?P<port>[0-9]+)")
+RANGE = r"\[([^\]]*)\]"
+PORT = r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>(?:[^:\[\]]|\[[^\]]*\])*)):(?P<port>[0-9]+)"
 MOST = 1000
 """Hosts that one name may come to."""
 
@@ -18,7 +17,7 @@ class Misnamed(ValueError):
 
 def without_port(name: str) -> tuple[str, int | None]:
     """A name, or an address of IPv6 in brackets, and the port behind it."""
-    if not (found := PORT.fullmatch(name)):
+    if not (found := ":" in name and re.fullmatch(PORT, name)):
         return name, None
     port = int(found["port"])
     if not 0 < port < 65536:
@@ -27,6 +26,10 @@ def without_port(name: str) -> tuple[str, int | None]:
 
 
 def is_address(name: str) -> bool:
+    if not name[-1:].isalnum() or (":" not in name and not name[-1].isdecimal()):
+        return False
+    import ipaddress
+
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -36,7 +39,7 @@ def is_address(name: str) -> bool:
 
 def expanded(name: str) -> list[str]:
     """The names that a name with ranges stands for, in order; without a range it is itself."""
-    found = RANGE.search(name)
+    found = re.search(RANGE, name)
     if not found:
         if "[" in name or "]" in name:
             raise Misnamed("a bracket is open: a range is [01:04], [a:d] or [1:9:2]")

@@ -8,14 +8,14 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from converge.errors import Trouble
+from converge.errors import UNTOUCHED, Trouble
 
 SUFFIXES = ("", ".yml", ".yaml", ".json")
 """Ansible looks for the settings of a name in this order, and takes the first."""
 NOTES = re.compile(r"\.|README|.*(~|\.(md|txt|rst|bak|orig|swp|swo|tmp|retry|sample|example|disabled|off|cfg|log))$")
 """Hidden files, notes and leftovers of editors, which Ansible passes over as well."""
 OURS = ("group_vars", "host_vars", "secrets")
-INI = re.compile(rb"^\s*\[[^\]\n]+\]\s*$", re.MULTILINE)
+INI = rb"(?m)^\s*\[[^\]\n]+\]\s*$"
 AS_YAML = "ansible-inventory -i {0} --list --yaml, and write that into inventory/hosts.yml"
 
 
@@ -43,7 +43,7 @@ class Sources:
             yield path
             return
         for one in _listed(path):
-            if one.is_dir() or one.suffix in SUFFIXES:
+            if _is_folder_to_read(one) or (one.suffix in SUFFIXES and not one.is_dir()):
                 yield from self._within(one)
 
     def _entries(self, folder: str) -> list[Path]:
@@ -112,7 +112,10 @@ class Sources:
     def _odd(self, folder: Path) -> Iterator[Trouble]:
         """Files in the folder of a group or host whose names nobody reads."""
         for path in _listed(folder) if folder.is_dir() else ():
-            if path.is_dir():
+            if path.is_dir() and not _is_folder_to_read(path):
+                hint = f"put what is in {self.name(path)} into {self.name(folder)}"
+                yield _unread(self.name(path), "folders are read without a dot in their names, not through links", hint)
+            elif path.is_dir():
                 yield from self._odd(path)
             elif path.suffix not in SUFFIXES:
                 name = self.name(path)
@@ -133,6 +136,14 @@ def _listed(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if not NOTES.match(path.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Trouble("the folder cannot be read", str(folder), why, UNTOUCHED, f"ls -ld {folder}") from None
+
+
+def _is_folder_to_read(path: Path) -> bool:
+    """As Ansible's, but for links, which may lead in a circle."""
+    return path.is_dir() and not path.suffix and not path.is_symlink()
 
 
 def _is_program(path: Path) -> bool:
@@ -147,7 +158,7 @@ def _is_inventory(path: Path) -> bool:
         return False
     if path.suffix in (*SUFFIXES[1:], ".ini", ".toml") or path.name in ("hosts", "inventory"):
         return True
-    return not path.suffix and bool(INI.search(_begin(path)))
+    return not path.suffix and bool(re.search(INI, _begin(path)))
 
 
 def _begin(path: Path) -> bytes:

@@ -16,7 +16,7 @@ SYSTEM = (
 )
 BUSY = ("/home", "/mnt", "/media", "/opt", "/srv", "/var", "/var/lib", "/var/lib/stowage", "/var/local", "/var/www")
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-TAKEN_USERS = re.compile(
+TAKEN_USERS = (
     r"root|daemon|bin|sys|sync|games|man|lp|mail|news|uucp|proxy|www-data|backup|list|irc|gnats|nobody|nogroup|"
     r"messagebus|sshd|systemd-.*|adm|tty|disk|sudo|shadow|staff|users|docker"
 )
@@ -89,7 +89,7 @@ KNOWN_OPTIONS = frozenset(
         "nobarrier",
     ]
 )
-VALUED_OPTIONS = re.compile(
+VALUED_OPTIONS = (
     r"(allocsize|logbsize)=[0-9]+[kmg]?|(logbufs|sunit|swidth)=[0-9]+|(logdev|rtdev)=/dev/.+|dax=(inode|always|never)|"
     r"(context|fscontext|defcontext|rootcontext|comment|errortag)=.+|(x-|X-).+"
 )
@@ -145,7 +145,7 @@ def options(value: str) -> str:
     for option in value.split(","):
         if why := UNFIT_OPTIONS.get(option):
             raise ValueError(f"with {option} {why}")
-        if option not in KNOWN_OPTIONS and not VALUED_OPTIONS.fullmatch(option):
+        if option not in KNOWN_OPTIONS and not re.fullmatch(VALUED_OPTIONS, option):
             raise ValueError(f"XFS has no option {option}: defaults,noatime is a good choice")
     return value
 
@@ -157,7 +157,7 @@ def whole_disk(value: str) -> str:
 
 
 def free_user(value: str) -> str:
-    if TAKEN_USERS.fullmatch(value):
+    if re.fullmatch(TAKEN_USERS, value):
         raise ValueError(f"{value} is a user or group of the system: the data needs one of its own, such as stowage")
     return value
 

@@ -22,10 +22,10 @@ class Section(BaseModel):
 
 def matches(pattern: str, said: str) -> AfterValidator:
     """The whole text must match; otherwise `said` is the reason."""
-    compiled = re.compile(pattern)
 
+    # Compiled when a value is there to be looked at: most hosts have few of all the settings there are.
     def check(value: str) -> str:
-        if not compiled.fullmatch(value):
+        if not re.fullmatch(pattern, value):
             raise ValueError(said)
         return value
 

@@ -9,10 +9,8 @@ Path = tuple[str | int, ...]
 
 ROOTS = ("abi", "crypto", "debug", "dev", "fs", "kernel", "net", "sunrpc", "user", "vm")
 """The folders of /proc/sys."""
-NUMBERS = re.compile(r"-?[0-9]{1,20}([ \t]+-?[0-9]{1,20})*")
-WORDS = re.compile(
-    r"(vm\.numa_zonelist_order|fs\.(binfmt_misc|mqueue|verity|fanotify|inotify|quota|xfs)\b.*|.*\bcore_.*)"
-)
+NUMBERS = r"-?[0-9]{1,20}([ \t]+-?[0-9]{1,20})*"
+WORDS = r"(vm\.numa_zonelist_order|fs\.(binfmt_misc|mqueue|verity|fanotify|inotify|quota|xfs)\b.*|.*\bcore_.*)"
 # The settings that storage hosts get, with what they take.
 RANGES = {
     "vm.swappiness": (0, 200),
@@ -56,7 +54,7 @@ def _why(name: str, value: str) -> str:
         return "it is empty: a setting has a number or a text"
     if name in DOCKERS and value.strip() == "0":
         return "Docker needs it to be 1, and sets it"
-    if root in ("vm", "fs") and not WORDS.fullmatch(name) and not NUMBERS.fullmatch(value):
+    if root in ("vm", "fs") and not re.fullmatch(WORDS, name) and not re.fullmatch(NUMBERS, value):
         return "the kernel takes a number here"
     if name in RANGES:
         low, high = RANGES[name]

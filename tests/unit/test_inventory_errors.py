@@ -217,6 +217,22 @@ def test_no_file_is_endless_however_few_bytes_it_has(wrong: Load, name: str) -> 
     assert len(str(Troubles(troubles))) < 30_000
 
 
+def test_groups_that_many_ways_lead_to_are_walked_once(tmp_path: Path) -> None:
+    """Each group is in both groups above it: with forty levels there are billions of ways."""
+    rows = [f"{x}{n}: {{children: {{a{n + 1}: , b{n + 1}: }}}}" for n in range(40) for x in "ab"]
+    hosts = "\n".join([*rows, "a40: {hosts: {one: {ansible_host: x}}}", "b40:"])
+    begun = time.monotonic()
+    assert told(tmp_path, {"hosts.yml": hosts}) == []
+    assert time.monotonic() - begun < 10
+
+
+def test_links_between_folders_lead_in_no_circle(tmp_path: Path) -> None:
+    told(tmp_path, {"host_vars/one/a.yml": "", "host_vars/one/deep/b.yml": ""})
+    for name in ("x", "y"):
+        (tmp_path / f"inventory/host_vars/one/deep/{name}").symlink_to(tmp_path / "inventory/host_vars/one")
+    assert [one.what for one in told(tmp_path, {})] == ["it is not read"] * 2
+
+
 @pytest.mark.parametrize("where", ["hosts.yml", "group_vars/all.yml", "host_vars/one.yml"])
 def test_only_a_regular_file_is_read(tmp_path: Path, where: str) -> None:
     told(tmp_path, {})
@@ -243,7 +259,10 @@ STRUCTURE = [
     ("all: {hosts: {all: }}", "all is a host and a group", "another name"),
     ("all: {hosts: {one: }, vars: {ansible_group_priority: high}}", "ansible_group_priority is 'high'", "a number"),
     ("all: {hosts: {'-x': }}", "cannot be a host's name", "by its own name"),
-    ("all: {children: {a: {children: {b: {children: {a: }}}}}}", "the group a contains itself", "remove"),
+    ("all: {children: {a: {children: {b: {children: {a: }}}}}}", "the group a contains itself", "out of b.children"),
+    ("a: {children: {b: }}\nb: {children: {a: }}", "the group a contains itself", "out of b.children"),
+    ("a: {children: {a: }}", "the group a contains itself", "out of a.children"),
+    ("a: {children: {all: }}", "the group all contains itself", "out of a.children"),
 ]
 
 
