@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,14 @@ def host(root: Path = ROOT, name: str = "lab") -> Any:
         return load(root, name, Settings)[0]
     except (Trouble, Troubles) as trouble:
         sys.exit(f"{trouble}\n     try: ./inv lab.up && ./inv deploy --yes")
+
+
+def hosts_of(place: Path, text: str, names: Iterable[str]) -> None:
+    """Give a copy these hosts alone: a settings file of a host that is not there is an error."""
+    (place / "inventory" / "hosts.yml").write_text(text)
+    for file in (place / "inventory" / "host_vars").glob("*.yml"):
+        if file.stem not in names:
+            file.unlink()
 
 
 def move(root: Path, port: int, name: str = "lab") -> None:

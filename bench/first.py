@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checkout import Lab, copy, host, lab
+from checkout import Lab, copy, host, hosts_of, lab
 from measure import INV, ROOT, Failed, Times, run, table, verdict, write
 
 ROUNDS = int(os.environ.get("ROUNDS_FIRST", "4"))
@@ -35,7 +35,7 @@ def main() -> None:
     ours, script = found.values()
     left: list[str] = []
     with copy() as place:
-        (place / "inventory" / "hosts.yml").write_text(HOSTS)
+        hosts_of(place, HOSTS, (OURS, THEIRS))
         try:
             for number in range(ROUNDS + 1):
                 print(f"\r{number}/{ROUNDS}", end="", file=sys.stderr, flush=True)

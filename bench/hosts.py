@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from checkout import Lab, by_kind, copy, host, lab
+from checkout import Lab, by_kind, copy, host, hosts_of, lab
 from measure import INV, ROOT, ROUNDS, Failed, run, table, turns, verdict, write
 from noop import raw_script
 
@@ -56,7 +56,7 @@ def _named(place: Path) -> list[str]:
     for name in names:
         (settings / f"{name}.yml").write_text((settings / "lab.yml").read_text())
     hosts = "".join(f"            {name}:\n" for name in names)
-    (place / "inventory" / "hosts.yml").write_text(HOSTS + hosts)
+    hosts_of(place, HOSTS + hosts, names)
     for template in (place / "templates").iterdir():
         # What is on the host was written for `lab`, by name.
         template.write_text(template.read_text().replace("{{ host.name }}", "lab"))
