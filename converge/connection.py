@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble, folded
 from converge.layers import REFERENCE, Node, Value, hidden, plain
+from converge.local_text import Unreadable, place
 from converge.nodes import OWN_NAME
 from converge.secret import Secret
 from converge.validation import private
@@ -178,15 +179,14 @@ def _lab_up(name: str) -> str:
 def _key_file(node: Node | None, root: Path, check: bool) -> str | None:
     if node is None:
         return None
-    path = root / Path(node.value).expanduser()
+    hint = "correct ansible_ssh_private_key_file, or remove it to use the agent"
+    try:
+        path = place(root, node.value)
+    except Unreadable as reason:
+        raise Trouble("the SSH key is missing", where=node.origin, why=f"{node.value}: {reason}", hint=hint) from None
     if check and not path.is_file():
         why = f"{path} is not there" if not path.exists() else f"{path} is not a file"
-        raise Trouble(
-            "the SSH key is missing",
-            where=node.origin,
-            why=why,
-            hint="correct ansible_ssh_private_key_file, or remove it to use the agent",
-        )
+        raise Trouble("the SSH key is missing", where=node.origin, why=why, hint=hint)
     return str(path)
 
 

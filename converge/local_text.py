@@ -18,6 +18,14 @@ class Unreadable(Exception):
     """Why a file gives no text."""
 
 
+def place(base: Path, name: str) -> Path:
+    """Where a name leads: from a folder, from the root, or from a home (`~`, `~ana`)."""
+    try:
+        return base / Path(name).expanduser()
+    except RuntimeError:
+        raise Unreadable(f"nobody here is named {name.partition('/')[0].lstrip('~')}") from None
+
+
 def text_of(path: Path, limit: int) -> str:
     """The text of a file. Only a regular one is opened: a pipe may never end, and a device may do more than be read."""
     try:

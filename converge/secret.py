@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 from converge.errors import Trouble
-from converge.local_text import Unreadable, text_of
+from converge.local_text import Unreadable, place, text_of
 
 PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----\n[A-Za-z0-9+/=\n]+\n-----END \1-----")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -83,8 +83,9 @@ def _from_env(name: str, key: str, base: Path) -> str:
 
 
 def _from_file(name: str, key: str, base: Path) -> str:
-    path = base / Path(name).expanduser()
+    path = Path(name)
     try:
+        path = place(base, name)
         return text_of(path, LIMIT)
     except Unreadable as reason:
         there = path.exists()

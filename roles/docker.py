@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
+from converge.local_text import Unreadable, place, text_of
 from converge.resource import Chain, in_order
 from converge.resources.docker import Network, NoSnap
 from converge.resources.file import File
@@ -16,6 +16,7 @@ from converge.resources.package import Packages
 from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
+from roles.local_file import LIMIT
 
 DAEMON = "/etc/docker/daemon.json"
 # What the settings must say where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu calls it otherwise.
@@ -62,12 +63,12 @@ def _from_distribution(packages: list[str]) -> Chain:
 def _from_docker(host: Any) -> Chain:
     settings = host.settings.docker
     try:
-        key = (host.root / Path(settings.repository_key or "").expanduser()).read_text()
-    except OSError as error:
+        key = text_of(place(host.root, settings.repository_key or ""), LIMIT)
+    except Unreadable as reason:
         raise Trouble(
             "the signing key of Docker's repository cannot be read",
             where=host.name,
-            why=f"docker.repository_key: {settings.repository_key}: {error.strerror}",
+            why=f"docker.repository_key: {settings.repository_key}: {reason}",
             untouched="nothing was changed",
             hint=f"curl -fsSL {settings.repository}/gpg -o {settings.repository_key}",
         ) from None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
-from converge.local_text import Unreadable, text_of
+from converge.local_text import Unreadable, place, text_of
 
 LIMIT = 1 << 20
 """Bytes. Certificates and signing keys are far below it."""
@@ -15,7 +14,7 @@ LIMIT = 1 << 20
 def local_text(host: Any, name: str, path: str) -> str:
     """The text of a file on the operator's machine that the setting `name` leads to."""
     try:
-        return text_of(host.root / Path(path).expanduser(), LIMIT)
+        return text_of(place(host.root, path), LIMIT)
     except Unreadable as reason:
         raise Trouble(
             f"{name} cannot be read",

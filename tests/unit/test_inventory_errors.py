@@ -102,6 +102,13 @@ FAULTS = [
     ("roles: !!binary aGFsbG8=\n", 1, "the tag !!binary", "", "remove it"),
     ("ansible_prt: 22\n", 1, "ansible_prt: not a connection key", "ansible_port", "write ansible_port"),
     ("ansible_ssh_common_args: -J jump\n", 1, "ansible_ssh_common_args", "", "~/.ssh/config"),
+    (
+        "ansible_ssh_private_key_file: ~no-such-user/k\n",
+        1,
+        "the SSH key is missing",
+        "nobody here is named",
+        "the agent",
+    ),
     ("ansible_port: '22'\n", 1, "ansible_port is '22'", "without quotes", "correct ansible_port"),
     ("ansible_host: -oProxyCommand=x\n", 1, "ansible_host is '-oProxyCommand=x'", "an address", "correct"),
 ]

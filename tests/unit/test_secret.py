@@ -79,6 +79,7 @@ def test_a_private_key_is_a_secret_of_several_lines(tmp_path):
         ({"env": "NOT_THERE"}, "the environment has no NOT_THERE"),
         ({"file": "missing"}, "No such file"),
         ({"file": "."}, "it is a directory, not a file"),
+        ({"file": "~no-such-user-of-ours/x"}, "nobody here is named no-such-user-of-ours"),
         ({"file": "/dev/zero"}, "it is a device, not a file"),
         ({"file": "pipe"}, "it is a pipe, not a file"),
         ({"file": "socket"}, "it is a socket, not a file"),
