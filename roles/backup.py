@@ -70,6 +70,7 @@ def backup(host: Any) -> Wanted:
             "/etc/systemd/system/stowage-backup.timer",
             templates.render(host, "stowage-backup.timer.j2", schedule=settings.schedule),
             check=f"systemd-analyze calendar '{settings.schedule}' >/dev/null #",
+            until_loaded=True,
         ),
         Unit("stowage-backup.timer"),
     )

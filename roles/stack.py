@@ -22,6 +22,11 @@ def stack(host: Any) -> Wanted:
     shared = in_order(
         Directory("/usr/local/lib/stowage"),
         File(SCRIPT, (files / "project.sh").read_text(), mode="0755", check="sh -n {}"),
-        File("/etc/systemd/system/stowage@.service", unit, check="systemd-analyze verify --man=no {} || true #"),
+        File(
+            "/etc/systemd/system/stowage@.service",
+            unit,
+            check="systemd-analyze verify --man=no {} || true #",
+            until_loaded=True,
+        ),
     )
     yield from (in_order(shared, Unit(f"stowage@{name}.service", on=(f"project:{name}",))) for name in projects)

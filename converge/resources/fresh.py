@@ -14,7 +14,7 @@ from typing import ClassVar
 from converge.resource import Reading, Resource, Shell, State, Step
 from converge.resources.docker import Shares, containers, inspect
 from converge.resources.previous import loaded, put_back
-from converge.resources.unit import forgiven, show, units
+from converge.resources.unit import comes_back, forgiven, show, units
 from converge.shell import quote, sh, words
 
 STAMPS = "/run/stowage-fresh"
@@ -88,23 +88,8 @@ class FreshUnit(Resource):
         return before is not None and self.act == "restart"
 
     def fix(self, before: State | None) -> list[Step]:
-        act = f"{forgiven(self.unit)}{sh('systemctl {} -- {}', self.act, self.unit)}"
-        return [
-            Shell(f"""
-{put_back(self.files)}
-since=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp -- {quote(self.unit)} | sed -n 's/^ActiveEnterTimestamp=@//p')
-act() {{ {act}; }}
-act || {{
-  said=$(journalctl -u {quote(self.unit)} -n 6 -o cat 2>/dev/null || :)
-  if ! put_back "${{since:-0}}"; then echo {quote(f"{self.unit} does not come back, and no previous files are kept that could be put back. It says:")}
-  elif act; then {_stamp(self.unit)}; echo {quote(f"{self.unit} did not come back: the previous files are put back, and it runs with them. It had said:")}
-  else echo {quote(f"{self.unit} did not come back, and not with the previous files either, which are put back. It had said:")}; fi
-  printf '%s\\n' "$said"
-  exit 1
-}}
-{loaded(self.files)}
-{_stamp(self.unit)}""")
-        ]
+        act = forgiven(self.unit) + sh("systemctl {} -- {}", self.act, self.unit)
+        return [Shell(f"{comes_back(self.unit, act, self.files, _stamp(self.unit))}\n{_stamp(self.unit)}")]
 
 
 @dataclass(frozen=True)

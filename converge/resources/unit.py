@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
 from converge.resources.docker import Shares
-from converge.shell import sh, words
+from converge.resources.previous import loaded, put_back
+from converge.shell import quote, sh, words
 
 
 def show(names: Sequence[str]) -> str:
@@ -28,6 +29,28 @@ def units(said: str) -> dict[str, dict[str, str]]:
 def forgiven(unit: str) -> str:
     """systemd refuses a start after three in a minute (Docker's unit says so), also when it is asked for by hand."""
     return sh("systemctl reset-failed -- {} 2>/dev/null || :\n", unit)
+
+
+def comes_back(unit: str, act: str, files: Sequence[str], then: str = ":") -> str:
+    """Shell that starts a unit by `act`. When that fails the previous files are put back, and it is started as it was (`then`)."""
+    told = {
+        "none": f"{unit} does not come back, and no previous files are kept that could be put back. It says:",
+        "back": f"{unit} did not come back: the previous files are put back, and it runs with them. It had said:",
+        "dead": f"{unit} did not come back, and not with the previous files either, which are put back. It had said:",
+    }
+    return f"""
+{put_back(files)}
+since=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp -- {quote(unit)} | sed -n 's/^ActiveEnterTimestamp=@//p')
+act() {{ {act}; }}
+act || {{
+  said=$(journalctl -u {quote(unit)} -n 6 -o cat 2>/dev/null || :)
+  if ! put_back "${{since:-0}}"; then echo {quote(told["none"])}
+  elif systemctl daemon-reload && act; then {then}; echo {quote(told["back"])}
+  else echo {quote(told["dead"])}; fi
+  printf '%s\\n' "$said"
+  exit 1
+}}
+{loaded(files)}"""
 
 
 @dataclass(frozen=True)
@@ -50,8 +73,13 @@ class Unit(Resource):
         return state | {"active": "active"} if self.active else state | {"active": "inactive"}
 
     def stands_on(self) -> tuple[str, ...]:
+        return (*self.on, *(f"path:{path}" for path in self.files))
+
+    @property
+    def files(self) -> list[str]:
+        """Where its own file is, should it be ours: by its name, or by that of its template."""
         names = {self.unit, re.sub("@[^.]*", "@", self.unit)}
-        return (*self.on, *(f"path:/etc/systemd/system/{name}" for name in sorted(names)))
+        return [f"/etc/systemd/system/{name}" for name in sorted(names)]
 
     @classmethod
     def shares(cls, wanted: Sequence[Unit]) -> Shares:
@@ -67,12 +95,10 @@ class Unit(Resource):
         return [line.replace("reload: yes -> no", "systemd has not read its file again") for line in lines]
 
     def fix(self, before: State | None) -> list[Step]:
-        lines = ["systemctl daemon-reload"]
-        lines.append(sh("systemctl enable -q -- {}" if self.enabled else "systemctl disable -q -- {}", self.unit))
-        lines.append(
-            f"{forgiven(self.unit)}{sh('systemctl start -- {}' if self.active else 'systemctl stop -- {}', self.unit)}"
-        )
-        return [Shell("\n".join(lines))]
+        enable = sh("systemctl enable -q -- {}" if self.enabled else "systemctl disable -q -- {}", self.unit)
+        start = sh("systemctl start -- {}" if self.active else "systemctl stop -- {}", self.unit)
+        act = f"systemctl daemon-reload && {enable} && {{ {forgiven(self.unit)}{start}; }}"
+        return [Shell(comes_back(self.unit, act, self.files) if self.active else act)]
 
     def disrupts(self, before: State | None) -> bool:
         return not self.active and before is not None

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
+import os
+
 import pytest
 
+from converge.plan import Change, Plan
 from converge.resource import Action, Unknown
+from converge.resources.file import File
 from converge.resources.unit import NoUnit, Unit
 
 RUNS = "Id={0}\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
@@ -101,3 +107,35 @@ def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, system
     assert (said.read_text() if said.exists() else "") == (
         "disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else ""
     )
+
+
+# A unit that does not start with its new file.
+
+
+@pytest.fixture
+def unit_file(machine, tmp_path):
+    """A unit whose file is in a folder of the test, and a systemctl that starts it with no file that says `newer`."""
+    machine.places["/etc/systemd/system"] = str(tmp_path)
+    file = tmp_path / "a@.service"
+    file.write_text("old")
+    machine.program("journalctl", "echo 'bad unit file setting'")
+    takes = f"! grep -q newer {file} || exit 1"
+    machine.program("systemctl", f'echo "$1" >>{machine.folder}/said; case $1 in start|enable) {takes};; esac')
+    return file
+
+
+def test_the_previous_file_of_a_unit_goes_back_when_it_does_not_start(machine, unit_file):
+    mine = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
+    assert not machine.carry_out(made(File(str(unit_file), "newer", *mine, until_loaded=True))).failed
+    done = machine.carry_out(made(Unit("a@b.service")))
+    assert done.failed
+    assert "a@b.service did not come back: the previous files are put back, and it runs with them" in done.why
+    assert "bad unit file setting" in done.why
+    assert unit_file.read_text() == "old"
+    said = (machine.folder / "said").read_text().split()
+    assert said[-4:] == ["daemon-reload", "enable", "reset-failed", "start"]
+
+
+def made(resource) -> Plan:
+    before = {"type": "file"} if isinstance(resource, File) else {"active": "inactive"}
+    return Plan("here", [Change("role", resource, before, Action.UPDATE)])
