@@ -10,7 +10,7 @@ from typing import Any
 from converge.colour import paint
 from converge.errors import REFUSED, Trouble, for_host
 from converge.lines import IN_A_PIPE, fitted, pasted
-from converge.plan import HELD, Change, Plan
+from converge.plan import HELD, TODO, Change, Plan
 from converge.resource import Action
 
 COLOURS = {
@@ -66,7 +66,8 @@ def _beneath(of: Plan) -> list[str]:
     parts = [f"{sum(one.action is action for one in of.beneath)} {word}" for action, word in WORDS]
     told = ", ".join(part for part in parts if not part.startswith("0 "))
     roles = ", ".join(dict.fromkeys(one.role for one in of.beneath))
-    return [f"  beneath, only read: {told} in {roles}; try: inv deploy --host {of.host}"]
+    verb = "deploy" if any(one.action in TODO for one in of.beneath) else "check"
+    return [f"  beneath, only read: {told} in {roles}; try: inv {verb} --host {of.host}"]
 
 
 def few(changes: Sequence[Change], most: int = 1) -> str:

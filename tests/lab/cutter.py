@@ -222,7 +222,7 @@ def list_steps(name: str) -> None:
     from tasks import _roles
 
     (host,) = load(Path.cwd(), name, Settings, ())
-    found = run.prepare(host, _roles(host, ()))
+    found = run.prepare(host, _roles(host, ()).roles)
     run.look(found, "", lock=False)
     assert found.plan
     say("STEPS", [(one.address, n) for one in found.plan.todo for n, _ in enumerate(one.resource.fix(one.before))])

@@ -372,7 +372,9 @@ def test_an_image_that_was_withdrawn_is_refused_with_its_replacement_unless_a_mi
     )
     says(
         host.inv(*flags, "--set=images.minio.reference=mirror.example.org/minio/minio:latest", code=2),
-        "pulled by the host",
+        ". image:mirror.example.org/minio/minio:latest",
+        "unit:docker.service, which this run leaves alone",
+        "beneath, only read: ",
     )
 
 
@@ -542,7 +544,8 @@ def test_an_image_that_no_registry_gives_leaves_what_runs_alone(host: Clone) -> 
         "image:registry.invalid/nginx:9 failed",
         "does the host reach the registry",
         "0 changes are done",
-        "try: inv deploy --host lab",
+        "try: on the host: ",
+        "then: inv deploy --host lab",
     )
     assert containers(host) == before
 
@@ -573,6 +576,42 @@ def test_a_full_disk_stops_at_its_step_and_leaves_the_old_file_whole(host: Clone
         "try: on the host: df -h",
     )
     assert host.changes(code=0) == {}
+
+
+def test_another_number_of_the_data_user_gives_nothing_away(host: Clone) -> None:
+    number, back = "s/^stowage:x:9000:/stowage:x:9001:/", "s/^stowage:x:9001:/stowage:x:9000:/"
+    owners = "stat -c '%u:%g %n' /mnt/drive*/drive* /srv/stowage/* /etc/stowage/*/secrets /etc/stowage/*/secrets/* /etc/stowage/nginx/conf"
+    before = host.on_host(owners, check=False), containers(host)
+    with while_(host, f"sed -i {number} /etc/passwd", f"sed -i {back} /etc/passwd"):
+        screen = host.inv("deploy", "--yes", code=3)
+        assert (host.on_host(owners, check=False), containers(host)) == before
+        says(host.inv("minio", "--yes", code=3), "waits for user:stowage", "beneath, only read: 1 refused")
+    says(screen, "error: lab: user:stowage is refused", "waits for user:stowage", "not touched: ")
+    assert "bucket:" not in screen
+    assert "applying" not in screen
+    assert host.changes(code=0) == {}
+
+
+def test_docker_that_refuses_its_settings_gets_back_those_before(host: Clone) -> None:
+    before = containers(host), host.on_host("cat /etc/docker/daemon.json; stat -c %a /etc/docker/daemon.json")
+    screen = host.inv("docker", "--yes", "--set=docker.daemon.hosts=['unix:///run/docker.sock']", code=1)
+    says(
+        screen,
+        "docker.service did not come back: the previous files are put back, and it runs with them",
+        "specified both as a flag and in the configuration file: hosts",
+        "try: mend in the inventory",
+    )
+    daemon = host.on_host("cat /etc/docker/daemon.json; stat -c %a /etc/docker/daemon.json")
+    assert (containers(host), daemon) == before
+    says(host.inv("history"), "failed   ", "1 change: ~ json:/etc/docker/daemon.json")
+    assert host.changes(code=0) == {}
+
+
+def test_a_missing_role_is_told_with_the_line_to_write(host: Clone) -> None:
+    screen = host.inv("check", "--set=roles=[minio]", code=1)
+    says(
+        screen, "the roles base, drives, docker and images are missing", "roles: [base, drives, docker, images, minio]"
+    )
 
 
 def test_forwarding_that_is_forbidden_later_is_told_by_check_status_and_restart(host: Clone) -> None:

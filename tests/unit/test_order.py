@@ -113,6 +113,7 @@ def test_a_refusal_beneath_holds_the_role_back_and_is_told(thing):
     run = made(thing, [OLD, NEW, OLD, OLD], drive="it holds ext4")
     assert [(one.resource.name, one.action.value) for one in run.plan.changes] == [("nodes", "."), ("apart", ".")]
     assert run.code == REFUSED
+    assert render.plan(run.plan)[-1] == "  beneath, only read: 1 refused in drives; try: inv check --host prod"
     (told,) = render.troubles(run.plan)
     assert "thing:drive is refused" in str(told)
     assert "it holds ext4" in str(told)
