@@ -7,12 +7,24 @@ from typing import Any
 from converge.resource import in_order
 from converge.resources.file import File
 from converge.resources.package import Packages
+from converge.resources.permissions import Permissions
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
+# What Stowage itself keeps on a host; a trailing slash is a directory.
+OWN = (
+    ("/var/lib/stowage/", "0750"),
+    ("/var/lib/stowage/previous/", "0700"),
+    ("/var/lib/stowage/drives/", "0750"),
+    ("/var/lib/stowage/unproven/", "0750"),
+    ("/var/lib/stowage/applied", "0600"),
+    ("/var/lib/stowage/audit.jsonl", "0600"),
+    ("/run/stowage.lock", "0644"),
+    ("/run/stowage-fresh/", "0755"),
+)
 NEEDRESTART = "# A storage host restarts its services when its operator says so.\n$nrconf{restart} = 'l';\n$nrconf{kernelhints} = 0;\n"
 
 
@@ -31,6 +43,7 @@ def _parts(host: Any) -> Wanted:
     kept = "".join(f"{key} = {value}\n" for key, value in sorted(settings.sysctl.items()))
     yield File("/etc/sysctl.d/60-stowage.conf", "# Kernel settings of the inventory: base.sysctl\n" + kept)
     yield from (Sysctl(key, value) for key, value in sorted(settings.sysctl.items()))
+    yield Permissions("/var/lib/stowage", OWN)
     # An index of object storage would read every inode of every drive, every night.
     pruned = " ".join(drive.path for drive in host.settings.drives)
     yield File(

@@ -13,6 +13,7 @@ from converge.resources.file import File
 from converge.resources.fresh import FreshUnit
 from converge.resources.jsonfile import JsonKeys
 from converge.resources.package import Packages
+from converge.resources.permissions import Permissions
 from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
@@ -42,6 +43,7 @@ def docker(host: Any) -> Wanted:
         NoSnap(),
         *(_from_docker(host) if settings.source == "docker" else _from_distribution(settings.packages)),
         JsonKeys(DAEMON, settings.daemon, check="dockerd --validate --config-file {}"),
+        Permissions("daemon.json", (("/etc/docker/", "0755"), (DAEMON, "0644"))),
         Unit("docker.service"),
         FreshUnit("docker.service", (DAEMON,)),
         Network(network.name, network.subnet),

@@ -7,9 +7,10 @@ from typing import Any
 from converge.resource import in_order
 from converge.resources.account import Group, User
 from converge.resources.file import Directory
-from converge.resources.filesystem import Filesystem
+from converge.resources.filesystem import RECORDS, Filesystem
 from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
+from converge.resources.permissions import Permissions
 from converge.role import Wanted, role
 
 
@@ -17,6 +18,8 @@ from converge.role import Wanted, role
 def drives(host: Any) -> Wanted:
     owner = host.settings.data_user
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
+    records = ((f"{RECORDS}/{drive.label}", "0600") for drive in host.settings.drives)
+    yield Permissions("drives", (("/etc/fstab", "0644"), *records))
     for drive in host.settings.drives:
         yield in_order(
             Filesystem(drive.device, label=drive.label),

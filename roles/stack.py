@@ -7,6 +7,7 @@ from typing import Any
 from converge.resource import in_order
 from converge.resources.compose import FOLDER, GRACE
 from converge.resources.file import Directory, File
+from converge.resources.permissions import Permissions
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
@@ -30,3 +31,4 @@ def stack(host: Any) -> Wanted:
         ),
     )
     yield from (in_order(shared, Unit(f"stowage@{name}.service", on=(f"project:{name}",))) for name in projects)
+    yield Permissions("compose files", tuple((f"{FOLDER}/{name}/compose.yaml", "0644") for name in projects))

@@ -1,4 +1,4 @@
-"""System users and groups."""
+"""System users and groups. Their numbers are never changed, for files may carry them; what gives them rights is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, absent_or
-from converge.shell import sh, words
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.resources.access import differences
+from converge.resources.docker import Shares
+from converge.shell import quote, sh, words
+
+_NOWHERE, _NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
+
+
+def accounts(names: Sequence[str]) -> str:
+    """One `grep` for all that the host's own files say of accounts, each asked for as `NAME:NUMBER`."""
+    patterns = []
+    for name, _, number in (one.partition(":") for one in names):
+        told = (f"^{name}:", f"^[^:]*:[^:]*:({number}|[^:]*:{number}):", f"^([^:]*:){{3}}([^:]*,)?{name}(,|$)")
+        patterns += [f"-e {quote(one)}" for one in told]
+    return f"grep -HsE {' '.join(patterns)} /etc/passwd /etc/group /etc/shadow || [ $? = 1 ]"
+
+
+def _rows(answer: str) -> dict[str, list[list[str]]]:
+    """The fields of each line, by the file that it stands in."""
+    found: dict[str, list[list[str]]] = {"passwd": [], "group": [], "shadow": []}
+    for line in answer.splitlines():
+        file, _, text = line.partition(":")
+        found.setdefault(file.rpartition("/")[2], []).append(text.split(":"))
+    return {
+        "passwd": [row for row in found["passwd"] if len(row) == 7],
+        "group": [row for row in found["group"] if len(row) == 4],
+        "shadow": [row for row in found["shadow"] if len(row) > 1],
+    }
 
 
 @dataclass(frozen=True)
 class Group(Resource):
-    """A system group with this number."""
+    """A system group with this number, in which nobody is but the user of that name."""
 
     kind: ClassVar[str] = "group"
     statuses: ClassVar[tuple[int, ...]] = (0, 2)
@@ -24,7 +50,7 @@ class Group(Resource):
         return self.group
 
     def desired(self) -> State:
-        return {"gid": str(self.gid)}
+        return {"gid": str(self.gid), "members": "", "same number": ""}
 
     def gives(self) -> tuple[str, ...]:
         return (f"gid:{self.gid}",)
@@ -34,27 +60,47 @@ class Group(Resource):
         return f"getent group {words(one.group for one in wanted)}"
 
     @classmethod
-    def read(cls, wanted: Sequence[Group], answer: str) -> list[Reading]:
-        states = {
-            line.split(":")[0]: {"gid": line.split(":")[2]} for line in answer.splitlines() if line.count(":") > 2
-        }
-        return absent_or(states, [one.group for one in wanted])
+    def shares(cls, wanted: Sequence[Group]) -> Shares:
+        return {accounts: [f"{one.group}:{one.gid}" for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Group], answer: str, *shared: str) -> list[Reading]:
+        have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 4}
+        rows = _rows(shared[0])
+        return [one._state(have.get(one.group), rows) for one in wanted]
+
+    def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
+        number = str(self.gid)
+        groups = [f"group {one[0]}" for one in rows["group"] if one[2] == number and one[0] != self.group]
+        users = [f"user {one[0]}" for one in rows["passwd"] if one[3] == number and one[0] != self.group]
+        if row is None:
+            return _taken("group", number, groups) if groups else None
+        members = ",".join(sorted(one for one in row[3].split(",") if one not in ("", self.group)))
+        return {"gid": row[2], "members": members, "same number": ", ".join(groups + users)}
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before:
+        if before and before["gid"] != str(self.gid):
+            return _other_number("group", self.group, before["gid"], self.gid)
+        if before and before["same number"]:
+            who = before["same number"]
             return Refusal(
-                f"{self.group} has the number {before['gid']}, and files may carry it",
-                sh("getent group {}", self.group),
+                f"{who} has the number {self.gid} as well, and with it what belongs to {self.group}",
+                f"on the host: usermod -g or groupmod -g with another number for {who}; then: inv deploy",
             )
         return None
 
+    def diff(self, before: State | None) -> list[str]:
+        return differences(self.desired(), before) if before else []
+
     def fix(self, before: State | None) -> list[Step]:
+        if before:
+            return [Shell(sh("gpasswd -M '' {} >/dev/null", self.group))]
         return [Shell(sh("groupadd --system -g {} -- {}", self.gid, self.group))]
 
 
 @dataclass(frozen=True)
 class User(Resource):
-    """A system user that nobody logs in as, with this number, in the group of the same name."""
+    """A system user that nobody logs in as, with this number, in the group of the same name and in no other."""
 
     kind: ClassVar[str] = "user"
     statuses: ClassVar[tuple[int, ...]] = (0, 2)
@@ -66,7 +112,12 @@ class User(Resource):
         return self.user
 
     def desired(self) -> State:
-        return {"uid": str(self.uid), "gid": str(self.uid), "shell": "/usr/sbin/nologin"}
+        none = {"groups": "", "same number": ""}
+        return {"uid": str(self.uid), "gid": str(self.uid), "shell": _NO_SHELL} | {
+            "home": _NOWHERE,
+            "password": "locked",
+            **none,
+        }
 
     def gives(self) -> tuple[str, ...]:
         return (f"uid:{self.uid}",)
@@ -79,23 +130,76 @@ class User(Resource):
         return f"getent passwd {words(one.user for one in wanted)}"
 
     @classmethod
-    def read(cls, wanted: Sequence[User], answer: str) -> list[Reading]:
-        states = {}
-        for line in answer.splitlines():
-            parts = line.split(":")
-            if len(parts) == 7:
-                states[parts[0]] = {"uid": parts[2], "gid": parts[3], "shell": parts[6]}
-        return absent_or(states, [one.user for one in wanted])
+    def shares(cls, wanted: Sequence[User]) -> Shares:
+        return {accounts: [f"{one.user}:{one.uid}" for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
+        have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 7}
+        rows = _rows(shared[0])
+        return [one._state(have.get(one.user), rows) for one in wanted]
+
+    def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
+        number = str(self.uid)
+        others = [one[0] for one in rows["passwd"] if one[2] == number and one[0] != self.user]
+        if row is None:
+            return _taken("user", number, others) if others else None
+        groups = [one[0] for one in rows["group"] if self.user in one[3].split(",") and one[0] != self.user]
+        hashes = [one[1] for one in rows["shadow"] if one[0] == self.user]
+        locked = row[1] in ("x", "*", "!") and all(one.startswith(("!", "*")) for one in hashes)
+        return {
+            "uid": row[2],
+            "gid": row[3],
+            "shell": row[6],
+            "home": row[5],
+            "password": "locked" if locked else "set or empty",
+            "groups": ",".join(sorted(groups)),
+            "same number": ", ".join(others),
+        }
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["uid"] != str(self.uid):
+            return _other_number("user", self.user, before["uid"], self.uid)
+        if before and before["same number"]:
+            who = before["same number"]
             return Refusal(
-                f"{self.user} has the number {before['uid']}, and files may carry it", sh("id {}", self.user)
+                f"{who} has the number {self.uid} as well, and with it all that belongs to {self.user}",
+                f"on the host: usermod -u with another number for {who}, or userdel; then: inv deploy",
             )
         return None
 
+    def diff(self, before: State | None) -> list[str]:
+        return differences(self.desired(), before) if before else []
+
     def fix(self, before: State | None) -> list[Step]:
         if before:
-            return [Shell(sh("usermod -g {} -s /usr/sbin/nologin -- {}", self.uid, self.user))]
-        words_ = (self.uid, self.uid, self.user)
-        return [Shell(sh("useradd --system -u {} -g {} -M -d /nonexistent -s /usr/sbin/nologin -- {}", *words_))]
+            # A password that stands in /etc/passwd itself goes where it can be locked.
+            return [
+                Shell(
+                    "pwconv\n"
+                    + sh("usermod -g {} -G '' -s {} -d {} -L -- {}", self.uid, _NO_SHELL, _NOWHERE, self.user)
+                )
+            ]
+        words_ = (self.uid, self.uid, _NOWHERE, _NO_SHELL, self.user)
+        return [Shell(sh("useradd --system -u {} -g {} -M -d {} -s {} -- {}", *words_))]
+
+
+def _taken(kind: str, number: str, others: Sequence[str]) -> Unknown:
+    return Unknown(
+        f"the number {number} belongs to {', '.join(others)}, and files may carry it",
+        f"in the inventory, data_user: a free number as uid; on the host these are taken: getent {_database(kind)}",
+        lasting=True,
+    )
+
+
+def _other_number(kind: str, name: str, have: str, wanted: int) -> Refusal:
+    command = sh("usermod -u {} {}" if kind == "user" else "groupmod -g {} {}", wanted, name)
+    return Refusal(
+        f"{name} has the number {have}, and files may carry it",
+        f"if its files carry {wanted}, on the host: {command}; if they carry {have}, in the inventory: data_user: {{uid: {have}}};"
+        " then: inv deploy",
+    )
+
+
+def _database(kind: str) -> str:
+    return "passwd" if kind == "user" else "group"

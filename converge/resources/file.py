@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, absent_or
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.resources import entries
+from converge.resources.access import access, aside, differences, strange, without_access_list
+from converge.resources.docker import Shares
+from converge.resources.entries import attributes, closed
 from converge.resources.previous import keep, keep_until_loaded
 from converge.secret import Secret
 from converge.shell import quote, sh, words
@@ -17,19 +21,6 @@ from converge.shell import quote, sh, words
 KEPT = "the new file is refused by its check: what is in place stays as it is"
 SHOWN = 65536
 """Bytes of a file on the host that are fetched for its diff."""
-
-
-def _stats(paths: Sequence[str]) -> str:
-    return f"stat -c '%F|0%a|%U|%G|%n' -- {words(paths)}"
-
-
-def _read_stats(lines: Sequence[str]) -> dict[str, dict[str, str]]:
-    states = {}
-    for line in lines:
-        what, mode, owner, group, path = line.split("|", 4)
-        what = "file" if what.startswith("regular") else what
-        states[path] = {"type": what, "mode": normal_mode(mode), "owner": owner, "group": group}
-    return states
 
 
 def parent(path: str) -> str:
@@ -83,7 +74,11 @@ class File(Resource):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def desired(self) -> State:
-        return {"type": "file", "mode": self.mode, "owner": self.owner, "group": self.group, "sha256": self.sha256}
+        return access(self, "file") | {"links": "1", "sha256": self.sha256}
+
+    @classmethod
+    def shares(cls, wanted: Sequence[File]) -> Shares:
+        return {entries.entries: entries.paths(wanted), attributes: entries.paths(wanted)}
 
     def gives(self) -> tuple[str, ...]:
         return (f"path:{self.path}",)
@@ -93,36 +88,42 @@ class File(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[File]) -> str:
-        paths = [one.path for one in wanted]
-        lines = [_stats(paths), "echo", f"sums=$(sha256sum -- {words(paths)}); printf '%s\\n\\n' \"$sums\""]
+        # Only what is a file: a pipe in its place would never end, and a link may lead to what nobody should see.
+        lines = [
+            f"set --; for path in {words(entries.paths(wanted))}; do\n"
+            '[ -L "$path" ] || [ ! -f "$path" ] || set -- "$@" "$path"; done',
+            'sums=; [ $# = 0 ] || sums=$(sha256sum -- "$@"); printf \'%s\\n\\n\' "$sums"',
+        ]
         for one in wanted:
             if not one.secret:
                 # The content comes only where it differs: a check of a thousand files stays small.
                 same = quote(f"{one.sha256}  {one.path}")
                 lines.append(
-                    f'case "$sums" in *{same}*) ;; *) [ ! -f {quote(one.path)} ] || '
+                    f'case "$sums" in *{same}*) ;; *) [ -L {quote(one.path)} ] || [ ! -f {quote(one.path)} ] || '
                     f"{{ printf '%s\\n' {quote(one.path)}; head -c {SHOWN} -- {quote(one.path)} | base64 -w0; echo; }};; esac"
                 )
         return "\n".join([*lines, "exit 0"])
 
     @classmethod
-    def read(cls, wanted: Sequence[File], answer: str) -> list[Reading]:
-        stats, sums, *contents = answer.split("\n\n", 2)
-        states = _read_stats([line for line in stats.splitlines() if line])
-        for line in sums.splitlines():
-            digest, _, path = line.partition("  ")
-            if path in states:
-                states[path]["sha256"] = digest
+    def read(cls, wanted: Sequence[File], answer: str, *shared: str) -> list[Reading]:
+        sums, *contents = answer.split("\n\n", 1)
+        there = entries.read(shared[0])
+        digests = {path: digest for digest, _, path in (line.partition("  ") for line in sums.splitlines())}
         lines = contents[0].split("\n") if contents else []
-        for path, data in zip(lines[::2], lines[1::2], strict=False):
-            if path in states:
-                states[path]["content"] = base64.b64decode(data).decode(errors="replace")
-        return absent_or(states, [one.path for one in wanted])
+        texts = dict(zip(lines[::2], lines[1::2], strict=False))
+        return [
+            _reading(one, there, digests, texts.get(one.path), entries.locked(one.path, shared[1])) for one in wanted
+        ]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":
-            return Refusal("a directory stands where the file should be", sh("on the host: ls -la {}", self.path))
-        return None
+            return aside("a directory stands where the file should be", self.path)
+        if before and before.get("locked"):
+            return Refusal(
+                f"{before['locked']} is immutable or takes only more (chattr): nothing can be put in its place",
+                entries.unlock(before["locked"]),
+            )
+        return strange(before)
 
     def note(self, before: State | None) -> str:
         return "content hidden" if self.secret else ""
@@ -130,11 +131,7 @@ class File(Resource):
     def diff(self, before: State | None) -> list[str]:
         if before is None:
             return []
-        lines = [
-            f"{key}: {before.get(key, '-')} -> {value}"
-            for key, value in self.desired().items()
-            if key != "sha256" and before.get(key) != value
-        ]
+        lines = differences({key: value for key, value in self.desired().items() if key != "sha256"}, before)
         if before.get("sha256") == self.sha256:
             return lines
         if self.secret or "content" not in before:
@@ -143,8 +140,16 @@ class File(Resource):
         shown = list(difflib.unified_diff(old, new, "on the host", "wanted", lineterm="", n=2))[2:]
         return [*lines, *(shown or ["content: only line ends differ"])]
 
+    def _says_it(self, before: State | None) -> bool:
+        """Whether it is a file of its own that says what it should: then only its access is set."""
+        as_it_is = {"type": "file", "links": "1", "access list": "none", "sha256": self.sha256}
+        return before is not None and all(before.get(key) == value for key, value in as_it_is.items())
+
     def fix(self, before: State | None) -> list[Step]:
-        kept = keep(self.path, self.secret) if before else ""
+        owner, path = f"{self.owner}:{self.group}", self.path
+        if self._says_it(before):
+            return [Shell(closed(before) + sh("chown {} -- {}\nchmod {} -- {}", owner, path, self.mode, path))]
+        kept = keep(self.path, self.secret) if before and before.get("type") == "file" else ""
         kept += keep_until_loaded(self.path) if self.until_loaded else ""
         encoded = base64.b64encode(self.text.encode()).decode()
         check = (
@@ -156,7 +161,7 @@ class File(Resource):
         # of it may hold a secret, and goes first.
         folder, _, base = self.path.rpartition("/")
         return [
-            Shell(f"""
+            Shell(f"""{closed(before)}
 rm -f -- {quote(folder + "/.stowage-")}??????{quote("-" + base)}
 new=$(mktemp --suffix {quote("-" + base)} {quote(folder + "/.stowage-XXXXXX")})
 trap 'rm -f -- "$new"' EXIT
@@ -169,12 +174,23 @@ sync "$new"; mv -fT -- "$new" {quote(self.path)}; sync {quote(folder or "/")}
         ]
 
 
+def _reading(one: File, there: entries.Entries, digests: dict[str, str], text: str | None, locked: str) -> Reading:
+    state = entries.state(one.path, one.owner, there)
+    entry = there.get(one.path)
+    if state is None and locked:
+        return Unknown(f"{locked} is immutable (chattr): the file cannot be made", entries.unlock(locked))
+    if state is None or isinstance(state, Unknown) or not isinstance(entry, entries.Entry):
+        return state
+    content = {} if text is None else {"content": base64.b64decode(text).decode(errors="replace")}
+    known = {"links": str(entry.links), "locked": locked, "sha256": digests.get(one.path, "")}
+    return {**state, **known, **content}
+
+
 @dataclass(frozen=True)
 class Directory(Resource):
     """A directory with this owner and mode; what is in it is its own business."""
 
     kind: ClassVar[str] = "directory"
-    statuses: ClassVar[tuple[int, ...]] = (0, 1)
     path: str
     owner: str = "root"
     group: str = "root"
@@ -189,7 +205,7 @@ class Directory(Resource):
         return self.path
 
     def desired(self) -> State:
-        return {"type": "directory", "mode": self.mode, "owner": self.owner, "group": self.group}
+        return access(self, "directory")
 
     def gives(self) -> tuple[str, ...]:
         return (f"path:{self.path}",)
@@ -198,26 +214,30 @@ class Directory(Resource):
         return (f"path:{parent(self.path)}", f"user:{self.owner}", f"group:{self.group}")
 
     @classmethod
-    def probe(cls, wanted: Sequence[Directory]) -> str:
-        return _stats([one.path for one in wanted])
+    def shares(cls, wanted: Sequence[Directory]) -> Shares:
+        return {entries.entries: entries.paths(wanted)}
 
     @classmethod
-    def read(cls, wanted: Sequence[Directory], answer: str) -> list[Reading]:
-        return absent_or(_read_stats([line for line in answer.splitlines() if line]), [one.path for one in wanted])
+    def read(cls, wanted: Sequence[Directory], answer: str, *shared: str) -> list[Reading]:
+        there = entries.read(shared[0])
+        return [entries.state(one.path, one.owner, there) for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] != "directory":
-            return Refusal(
-                f"a {before['type']} stands where the directory should be", sh("on the host: ls -la {}", self.path)
-            )
-        return None
+            return aside(f"a {before['type']} stands where the directory should be", self.path)
+        return strange(before)
+
+    def diff(self, before: State | None) -> list[str]:
+        return differences(self.desired(), before) if before else []
 
     def fix(self, before: State | None) -> list[Step]:
         parent = self.path.rpartition("/")[0] or "/"
         # Synced, with the directory it stands in: a power cut a moment later must not take back what was called done.
         return [
             Shell(
-                sh("( umask 022; mkdir -p -m {} -- {} )\n", self.mode, self.path)
+                closed(before)
+                + sh("( umask 022; mkdir -p -m {} -- {} )\n", self.mode, self.path)
+                + without_access_list(self.path, before)
                 + sh("chown {} {}\nchmod {} {}\n", f"{self.owner}:{self.group}", self.path, self.mode, self.path)
                 + sh("sync -- {} {}", self.path, parent)
             )
@@ -265,7 +285,7 @@ class Symlink(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "other" in before:
-            return Refusal("something else than a link stands there", sh("on the host: ls -la {}", self.path))
+            return aside("something else than a link stands there", self.path)
         return None
 
     def fix(self, before: State | None) -> list[Step]:
@@ -277,7 +297,6 @@ class Absent(Resource):
     """A path that must not exist; only a file or a link is ever removed, never a directory."""
 
     kind: ClassVar[str] = "absent"
-    statuses: ClassVar[tuple[int, ...]] = (0, 1)
     path: str
     was: str = "absent"
     """The kind of what was there, where it was ours."""
@@ -294,16 +313,18 @@ class Absent(Resource):
         return None
 
     @classmethod
-    def probe(cls, wanted: Sequence[Absent]) -> str:
-        return _stats([one.path for one in wanted])
+    def shares(cls, wanted: Sequence[Absent]) -> Shares:
+        return {entries.entries: entries.paths(wanted)}
 
     @classmethod
-    def read(cls, wanted: Sequence[Absent], answer: str) -> list[Reading]:
-        return absent_or(_read_stats([line for line in answer.splitlines() if line]), [one.path for one in wanted])
+    def read(cls, wanted: Sequence[Absent], answer: str, *shared: str) -> list[Reading]:
+        there = entries.read(shared[0])
+        return [entries.state(one.path, "root", there) for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":
-            return Refusal("it is a directory, which is never removed", sh("on the host: ls -la {}", self.path))
+            hint = sh("on the host, if nobody needs what is in it: rm -r -- {}; then: inv deploy", self.path)
+            return Refusal("it is a directory, which is never removed", hint)
         return None
 
     def fix(self, before: State | None) -> list[Step]:

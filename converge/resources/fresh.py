@@ -24,22 +24,38 @@ _WANTED = {"runs with": "its files as they are"}
 
 
 def _facts(names: Sequence[str], files: Sequence[Sequence[str]]) -> str:
-    """Per program one line with the last changes of its files, and one with our last reload."""
+    """Per program one line with the last changes of its files, and one with our last reload.
+
+    Behind the reload stands `same` where files were changed since, but not in what they say: only in their mode, say.
+    """
     told = zip(names, files, strict=True)
     lines = [
-        f"stat --printf '%Z ' -- {words(many)}; echo\n"
-        f'stamp=; [ ! -e {STAMPS}/{quote(one)} ] || read -r stamp <{STAMPS}/{quote(one)}; echo "$stamp"'
+        f"""times=$(stat --printf '%Z ' -- {words(many)}); printf '%s\\n' "$times"
+stamp=; sum=; [ ! -e {STAMPS}/{quote(one)} ] || read -r stamp sum <{STAMPS}/{quote(one)}
+for time in $times; do
+  [ "$time" -gt "${{stamp:-$time}}" ] || continue
+  [ "$({_sum(many)})" != "$sum" ] || stamp="$stamp same"; break
+done; printf '%s\\n' "$stamp\""""
         for one, many in told
     ]
     return "\n".join(lines)
 
 
+def _sum(files: Sequence[str]) -> str:
+    return f"cat -- {words(files)} | sha256sum | cut -c 1-64"
+
+
 def _read(started: int, times: str, stamp: str) -> Reading:
-    """From start of the program, last change of its files, last reload by us (seconds; empty where there is none)."""
-    changed, reloaded = max(map(int, times.split()), default=0), int(stamp or 0)
+    """From start of the program, last change of its files, last reload by us (seconds; empty where there is none).
+
+    Who started after our reload may have read something else meanwhile: then it does not count that files are the same.
+    """
+    at, _, same = stamp.partition(" ")
+    changed, reloaded = max(map(int, times.split()), default=0), int(at or 0)
     if not started:
         return None
-    return _WANTED if changed <= max(started, reloaded) else {"runs with": "older files"}
+    fresh = changed <= max(started, reloaded) or (same and started <= reloaded)
+    return _WANTED if fresh else {"runs with": "older files"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,9 @@ class FreshUnit(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         act = forgiven(self.unit) + sh("systemctl {} -- {}", self.act, self.unit)
-        return [Shell(f"{comes_back(self.unit, act, self.files, _stamp(self.unit))}\n{_stamp(self.unit)}")]
+        stamp = _stamp(self.unit, self.files)
+        return [Shell(f"{comes_back(self.unit, act, self.files, stamp)}
+{stamp}")]
 
 
 @dataclass(frozen=True)
@@ -153,10 +171,10 @@ older={"$(cat /proc/$main/task/$main/children 2>/dev/null) || :" if self.retired
 tries=1; [ $(($(date +%s) - $(date -d "$started" +%s))) -gt 10 ] || tries=10
 until docker exec {quote(self.container)} {words(self.reload)}; do
   tries=$((tries - 1)); [ $tries = 0 ] || {{ sleep 1; continue; }}
-  since=$(date -d "$started" +%s); [ ! -e {_stamp_of(self.container)} ] || since=$(cat {_stamp_of(self.container)})
+  since=$(date -d "$started" +%s); [ ! -e {_stamp_of(self.container)} ] || read -r since _ <{_stamp_of(self.container)}
   if put_back "$since"; then
     echo 'the reload failed: the previous files are put back, and it runs with them'
-    {_stamp(self.container)}
+    {_stamp(self.container, self.files)}
   else echo 'the reload failed, and no previous files are kept that could be put back'; fi
   exit 1
 done
@@ -167,7 +185,7 @@ for one in $older; do
   done
 done
 {loaded(self.files)}
-{_stamp(self.container)}""")
+{_stamp(self.container, self.files)}""")
         ]
 
 
@@ -180,8 +198,8 @@ def _seconds(moment: str) -> int:
     return int(datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
-def _stamp(name: str) -> str:
-    return f"mkdir -p {STAMPS}; date +%s >{_stamp_of(name)}"
+def _stamp(name: str, files: Sequence[str]) -> str:
+    return f'mkdir -p {STAMPS}; echo "$(date +%s) $({_sum(files)})" >{_stamp_of(name)}'
 
 
 def _stamp_of(name: str) -> str:

@@ -15,12 +15,16 @@ from typing import Any, ClassVar
 
 from converge.probe import MEMORY
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.resources.docker import Shares
+from converge.resources.entries import attributes, locked, unlock
 from converge.resources.file import File, parent
 from converge.resources.previous import KEYS, keep_until_loaded
 from converge.shell import quote, sh
 
 LEFT, OURS = "(no longer wanted)", "(ours)"
 """Beside the keys of the file: of those that we wrote and that are there as we wrote them, which ones nobody wants, and all."""
+LOCKED = "(locked)"
+"""Beside them: the path that is immutable, if one is, so that the file cannot be replaced."""
 
 
 class _Broken(dict[str, str]):
@@ -53,18 +57,25 @@ class JsonKeys(Resource):
     def probe(cls, wanted: Sequence[JsonKeys]) -> str:
         """A line for each file, and one for what is written down of it; of hosts from before that, whether we made it."""
         return "\n".join(
-            f"[ ! -e {quote(one.path)} ] || base64 -w0 -- {quote(one.path)} || printf '?'; echo\n"
+            # A pipe in its place would never end.
+            sh("[ ! -e {0} ] || {{ [ -f {0} ] && base64 -w0 -- {0}; }} || printf '?'; echo\n", one.path) +
             f"if [ -e {quote(KEYS + one.path)} ]; then base64 -w0 -- {quote(KEYS + one.path)}\n"
             f"else ! grep -qs -- {quote(f' {one.address}$')} {MEMORY} || printf made; fi; echo"
             for one in wanted
         )
 
     @classmethod
-    def read(cls, wanted: Sequence[JsonKeys], answer: str) -> list[Reading]:
-        lines = [*answer.split("\n"), *[""] * 2 * len(wanted)]
-        return [one._reading(lines[2 * at], lines[2 * at + 1]) for at, one in enumerate(wanted)]
+    def shares(cls, wanted: Sequence[JsonKeys]) -> Shares:
+        return {attributes: [one.path for one in wanted]}
 
-    def _reading(self, file: str, record: str) -> Reading:
+    @classmethod
+    def read(cls, wanted: Sequence[JsonKeys], answer: str, *shared: str) -> list[Reading]:
+        lines = [*answer.split("\n"), *[""] * 2 * len(wanted)]
+        return [
+            one._reading(lines[2 * at], lines[2 * at + 1], locked(one.path, shared[0])) for at, one in enumerate(wanted)
+        ]
+
+    def _reading(self, file: str, record: str, by: str) -> Reading:
         found = _keys(file)
         if found is None or isinstance(found, Unknown | _Broken):
             return found
@@ -74,7 +85,7 @@ class JsonKeys(Resource):
             written = _record(record)
             ours = [key for key in written if key in found and _hash(found[key]) == written[key]]
         left = [key for key in ours if key not in self.keys]
-        return {**found, LEFT: ", ".join(left) or "none", OURS: json.dumps(ours)}
+        return {**found, LEFT: ", ".join(left) or "none", OURS: json.dumps(ours), LOCKED: by}
 
     def diff(self, before: State | None) -> list[str]:
         gone = self._left(before)
@@ -84,12 +95,18 @@ class JsonKeys(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if isinstance(before, _Broken):
-            return Refusal(f"it is not a JSON object: {before['why']}", sh("python3 -m json.tool {}", self.path))
+            look = sh("on the host: python3 -m json.tool {}", self.path)
+            away = sh("mv -- {} {}", self.path, self.path + ".broken")
+            return Refusal(
+                f"it is not a JSON object: {before['why']}", f"{look}; mend it, or: {away}; then: inv deploy"
+            )
+        if before and (by := before.get(LOCKED)):
+            return Refusal(f"{by} is immutable or takes only more (chattr)", unlock(by))
         return None
 
     def fix(self, before: State | None) -> list[Step]:
         was, gone = before or {}, self._left(before)
-        theirs = {key: json.loads(value) for key, value in was.items() if key not in (LEFT, OURS, *gone)}
+        theirs = {key: json.loads(value) for key, value in was.items() if key not in (LEFT, OURS, LOCKED, *gone)}
         content = json.dumps({**theirs, **self.keys}, indent=2) + "\n"
         ours = json.loads(was.get(OURS, "[]"))
         kept = {key: _hash(was[key]) for key in ours if key in was}

@@ -71,6 +71,26 @@ def test_a_restart_that_a_cut_took_away_is_found_and_made_once(machine, config, 
 
 
 @KINDS
+@pytest.mark.parametrize(
+    ("restarted", "content", "stale"), [(False, "new", False), (False, "other", True), (True, "new", True)]
+)
+def test_a_mode_that_was_changed_needs_no_restart_unless_something_else_may_have_been_read(
+    machine, config, started, kind, restarted, content, stale
+):
+    started(3600)
+    machine.deploy(fresh(kind, config))
+    name = "docker.service" if kind == "unit" else "nginx"
+    stamp = machine.folder / "run-stowage-fresh" / name
+    at, digest = stamp.read_text().split()
+    stamp.write_text(f"{int(at) - 60} {digest}\n")  # the reload was a minute ago
+    started(30 if restarted else 3600)
+    config.write_text(content)
+    config.chmod(0o666)
+    # A start within the second of the change cannot be told from one after it.
+    assert machine.plan(fresh(kind, config)).in_sync != stale
+
+
+@KINDS
 def test_the_newest_of_several_files_counts_and_missing_ones_do_not(machine, config, started, kind):
     started(3600)
     wanted = fresh(kind, config)

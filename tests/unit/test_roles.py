@@ -259,11 +259,13 @@ def test_each_kind_asks_once_for_all_of_its_resources(storage_host, tls):
     }
 
 
-def test_files_are_read_by_one_stat_and_one_sha256sum(storage_host, tls):
-    files = [each for each in wanted(storage_host(nginx__tls=tls)) if isinstance(each, File)]
-    text = File.probe(files)
+def test_files_are_read_by_one_sha256sum_and_all_paths_by_one_ls_and_one_lsattr(storage_host, tls):
+    resources = wanted(storage_host(nginx__tls=tls))
+    files = [each for each in resources if isinstance(each, File)]
     assert len(files) > 8
-    assert (text.count("stat -c"), text.count("sha256sum")) == (1, 1)
+    assert File.probe(files).count("sha256sum") == 1
+    text = probe.script(resources, "marker")
+    assert (text.count("ls -ldU"), text.count("lsattr -d -- /")) == (1, 1)
 
 
 def test_docker_is_asked_no_more_often_than_there_are_kinds_of_its_things(storage_host):
