@@ -85,6 +85,8 @@ class Resource:
     """
 
     kind: ClassVar[str]
+    holds_back: ClassVar[bool] = True
+    """Whether other roles wait while this one is refused; not for what only tells of the host around it."""
     statuses: ClassVar[tuple[int, ...]] = (0,)
     """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
 

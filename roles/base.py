@@ -6,6 +6,7 @@ from typing import Any
 
 from converge.resource import in_order
 from converge.resources.file import File
+from converge.resources.outranked import SYSCTL, Outranked, sysctl_pattern
 from converge.resources.package import Packages
 from converge.resources.permissions import Permissions
 from converge.resources.sysctl import Sysctl
@@ -14,6 +15,7 @@ from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
+NO_RESTARTS = (("restart", r"\$nrconf\{restart\}", "l"), ("kernelhints", r"\$nrconf\{kernelhints\}", "0"))
 # What Stowage itself keeps on a host; a trailing slash is a directory.
 OWN = (
     ("/var/lib/stowage/", "0750"),
@@ -43,6 +45,8 @@ def _parts(host: Any) -> Wanted:
     kept = "".join(f"{key} = {value}\n" for key, value in sorted(settings.sysctl.items()))
     yield File("/etc/sysctl.d/60-stowage.conf", "# Kernel settings of the inventory: base.sysctl\n" + kept)
     yield from (Sysctl(key, value) for key, value in sorted(settings.sysctl.items()))
+    keys = ((key, sysctl_pattern(key), value) for key, value in sorted(settings.sysctl.items()))
+    yield Outranked("/etc/sysctl.d/60-stowage.conf", SYSCTL, tuple(keys))
     yield Permissions("/var/lib/stowage", OWN)
     # An index of object storage would read every inode of every drive, every night.
     pruned = " ".join(drive.path for drive in host.settings.drives)
@@ -56,5 +60,7 @@ def _parts(host: Any) -> Wanted:
 def _needrestart(packages: list[str]) -> Wanted:
     if "needrestart" in packages:
         yield in_order(
-            Packages("needrestart", ("needrestart",)), File("/etc/needrestart/conf.d/60-stowage.conf", NEEDRESTART)
+            Packages("needrestart", ("needrestart",)),
+            File("/etc/needrestart/conf.d/60-stowage.conf", NEEDRESTART),
+            Outranked("/etc/needrestart/conf.d/60-stowage.conf", ("/etc/needrestart/conf.d",), NO_RESTARTS),
         )
