@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.long import as_unit
-from converge.resource import Reading, Resource, Shell, State, Step
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import words
 
 LISTS_ARE_OLD = 24 * 60
@@ -17,6 +17,15 @@ _APT = (
     "apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold"
     " -o Dpkg::Options::=--force-confdef -o APT::Color=0"
 )
+
+
+_HELD = "held by apt-mark"
+_WORDS = {"": "not installed", "not-installed": "not installed", "config-files": "removed, its configuration is left"}
+
+
+def _told(status: str) -> str:
+    """A state of dpkg, for a person."""
+    return _WORDS.get(status, status)
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,29 @@ class Packages(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Packages]) -> str:
         names = sorted({name for one in wanted for name in one.names})
-        return f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}} ${{Provides}}\\n' -- {words(names)}"
+        told = "${Package} ${db:Status-Status} ${db:Status-Want} ${Provides}\\n"
+        return f"dpkg-query -W -f '{told}' -- {words(names)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Packages], answer: str) -> list[Reading]:
-        have = {line.split(" ")[0]: line.split(" ")[1] for line in answer.splitlines() if line.count(" ")}
+        rows = {line.split(" ")[0]: [*line.split(" "), ""] for line in answer.splitlines() if line.count(" ")}
         found: list[Reading] = []
         for one in wanted:
-            state = {name: have.get(name, "not-installed") for name in one.names}
-            found.append(state if "installed" in state.values() else None)
+            state = {name: rows[name][1] if name in rows else "not-installed" for name in one.names}
+            held = [
+                name
+                for name, status in state.items()
+                if status != "installed" and rows.get(name, [""] * 3)[2] == "hold"
+            ]
+            found.append(state | {_HELD: " ".join(held)} if held or "installed" in state.values() else None)
         return found
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        held = (before or {}).get(_HELD, "")
+        if not held:
+            return None
+        why = f"not installed, and held by apt-mark: {held}"
+        return Refusal(why, f"on the host: apt-mark unhold {words(held.split(' '))}; then: inv deploy")
 
     def note(self, before: State | None) -> str:
         return ", ".join(self.missing(before))
@@ -56,12 +78,18 @@ class Packages(Resource):
         return [name for name in self.names if (before or {}).get(name) != "installed"]
 
     def diff(self, before: State | None) -> list[str]:
-        return [f"{name}: not installed" for name in self.missing(before)]
+        return [f"{name}: {_told((before or {}).get(name, ''))}" for name in self.missing(before)]
 
     def fix(self, before: State | None) -> list[Step]:
         command = f"""
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C
-[ -z "$(dpkg --audit)" ] || dpkg --configure -a --force-confold
+tries=0
+while [ -n "$(dpkg --audit)" ]; do # what was cut in the middle, unless somebody is just at it
+  said=$(dpkg --configure -a --force-confold 2>&1) && break
+  tries=$((tries + 1))
+  case $said in *lock*) [ $tries -lt 120 ];; *) false;; esac || {{ printf '%s\n' "$said"; exit 1; }}
+  echo "waiting for another dpkg: $said"; sleep 5
+done
 if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -{LISTS_ARE_OLD} -print -quit)" ] ||
    ! ( for name in {words(self.missing(before))}; do apt-cache show -- "$name" >/dev/null 2>&1 || exit 1; done ) ||
    [ -n "$(find /etc/apt -newer /var/lib/apt/lists/partial -name '*.sources' -print -quit)" ]; then {_APT} update || exit 1; fi

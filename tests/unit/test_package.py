@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from converge.resource import Unknown
+from converge.resource import Action, Unknown
 from converge.resources.package import Packages
 
 BASE = Packages("base", ("curl", "xfsprogs", "chrony"))
@@ -23,9 +23,9 @@ def read(answer: str, *wanted: Packages):
 
 def test_a_package_counts_only_when_it_is_wholly_installed():
     (state,) = read(RECORDED)
-    assert state == {"curl": "installed", "xfsprogs": "config-files", "chrony": "not-installed"}
+    assert state == {"curl": "installed", "xfsprogs": "config-files", "chrony": "not-installed", "held by apt-mark": ""}
     assert BASE.missing(state) == ["xfsprogs", "chrony"]
-    assert BASE.diff(state) == ["xfsprogs: not installed", "chrony: not installed"]
+    assert BASE.diff(state) == ["xfsprogs: removed, its configuration is left", "chrony: not installed"]
     assert BASE.note(state) == "xfsprogs, chrony"
 
 
@@ -34,6 +34,42 @@ def test_a_package_counts_only_when_it_is_wholly_installed():
 )
 def test_what_was_cut_in_the_middle_is_installed_again(status):
     assert BASE.missing(read(f"curl {status} \nxfsprogs installed \nchrony installed \n")[0]) == ["curl"]
+
+
+@pytest.mark.parametrize("status", ["not-installed", "config-files", "half-configured"])
+def test_a_package_that_is_held_and_not_installed_is_refused_with_what_lets_it_go(machine, status):
+    machine.program(
+        "dpkg-query", f"printf '%s\\n' 'curl {status} hold ' 'xfsprogs installed hold ' 'chrony installed install '"
+    )
+    (change,) = machine.plan(BASE).changes
+    assert (change.action, change.why) == (Action.REFUSED, "not installed, and held by apt-mark: curl")
+    assert change.hint == "on the host: apt-mark unhold curl; then: inv deploy"
+
+
+def test_a_package_that_is_held_as_it_is_is_left_alone(machine):
+    machine.program(
+        "dpkg-query", "printf '%s\\n' 'curl installed hold ' 'xfsprogs installed hold ' 'chrony installed install '"
+    )
+    assert machine.plan(BASE).in_sync
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"), [("dpkg frontend lock was locked by another process", True), ("postinst broke", False)]
+)
+def test_what_was_cut_is_configured_once_another_dpkg_has_let_go(machine, said, waits):
+    (step,) = BASE.fix({"curl": "half-configured", "xfsprogs": "installed", "chrony": "installed"})
+    script = step.script.split("/run/stowage-run-apt.sh")[0].removeprefix("\nprintf %s ").rpartition(" >")[0]
+    (machine.folder / "apt").write_text(machine.run(f"printf %s {script}")[1].split("\nif [")[0])
+    machine.program(
+        "dpkg",
+        f"""case $1 in
+--audit) [ -e {machine.folder}/done ] || echo curl;;
+*) [ ! -e {machine.folder}/free ] || exec touch {machine.folder}/done; touch {machine.folder}/free; echo '{said}'; exit 2;;
+esac""",
+    )
+    machine.program("sleep", "exit 0")
+    status, out = machine.run(f". {machine.folder}/apt")
+    assert (status == 0, said in out) == (waits, True)
 
 
 @pytest.mark.parametrize("answer", ["", RECORDED.replace("curl installed", "curl not-installed")])
