@@ -6,6 +6,7 @@ from typing import Any
 
 from converge.resource import in_order
 from converge.resources.account import Group, User
+from converge.resources.boot import Boot
 from converge.resources.file import Directory
 from converge.resources.filesystem import RECORDS, Filesystem
 from converge.resources.mount import Mount
@@ -20,6 +21,7 @@ def drives(host: Any) -> Wanted:
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
     records = ((f"{RECORDS}/{drive.label}", "0600") for drive in host.settings.drives)
     yield Permissions("drives", (("/etc/fstab", "0644"), *records))
+    yield Boot(tuple(drive.path for drive in host.settings.drives))
     for drive in host.settings.drives:
         yield in_order(
             Filesystem(drive.device, label=drive.label),

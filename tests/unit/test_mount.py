@@ -9,6 +9,7 @@ import pytest
 
 from converge.resource import Action, Unknown
 from converge.resources import fstab, mountinfo
+from converge.resources.boot import Boot
 from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
 
@@ -355,6 +356,31 @@ def test_a_file_of_systemd_that_changes_our_mount_is_named(machine, mounts, tmp_
     change = change_of(machine, DRIVE1)
     assert change.action is Action.REFUSED
     assert f"rm -r {tmp_path}/system/{file}; systemctl daemon-reload" in change.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "hangs"),
+    [
+        ("UUID=1 /data ext4 defaults 0 2", True),
+        ("/dev/sdz1 /data ext4 defaults 0 2", True),
+        ("/dev/disk/by-id/gone /data ext4 defaults 0 2", True),
+        ("UUID=1 /data ext4 nofail 0 2", False),
+        ("UUID=1 /data ext4 noauto 0 2", False),
+        ("LABEL=drive9 /data xfs defaults 0 2", False),
+        ("/dev/null /data ext4 defaults 0 2", False),
+        ("UUID=1 /mnt ext4 defaults 0 2", False),
+        ("UUID=1 none swap sw 0 0", False),
+        ("nas:/x /data nfs defaults 0 0", False),
+        ("tmpfs /data tmpfs defaults 0 0", False),
+    ],
+)
+def test_a_drive_that_the_boot_would_wait_for_in_vain_is_named(machine, mounts, line, hangs):
+    mounts(WELL.replace("UUID=1f4e-22", "/dev/sda1") + line + "\n", MOUNTINFO.format(line=MOUNTED))
+    change = change_of(machine, Boot(("/mnt/drive1",)))
+    assert (change.action is Action.REFUSED) == hangs
+    if hangs:
+        assert "line 5 of /etc/fstab" in change.why
+        assert "take line 5 out of /etc/fstab" in change.hint
 
 
 GENERATOR = Path("/usr/lib/systemd/system-generators/systemd-fstab-generator")

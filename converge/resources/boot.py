@@ -1,0 +1,66 @@
+"""Lines of fstab for paths that are not ours, and that would keep the host from booting: named, never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.resources.blocks import blocks
+from converge.resources.blocks import table as disks_of
+from converge.resources.docker import Shares
+from converge.resources.fstab import Line, device, is_above
+from converge.resources.mount_faults import edit
+from converge.resources.mounts import Mounts, mounts, read
+
+
+@dataclass(frozen=True)
+class Boot(Resource):
+    """No line of fstab makes the boot wait for a drive that is not there; those that concern `ours` are told by their mounts."""
+
+    kind: ClassVar[str] = "boot"
+    holds_back: ClassVar[bool] = False
+    ours: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "/etc/fstab"
+
+    def desired(self) -> State:
+        return {"waits for": ""}
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Boot]) -> Shares:
+        return {blocks: (), mounts: ()}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Boot], answer: str, *shared: str) -> list[Reading]:
+        disks, found = disks_of(shared[0]), read(shared[1])
+        return [one._state(found, disks) for one in wanted]
+
+    def _state(self, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
+        there = {mount.path for mount in found.mounts}
+        for line in found.lines:
+            if line.required and line.path not in there and not self._concerns(line) and _is_gone(line, found, disks):
+                return {"waits for": line.told, "way out": edit(line)}
+        return self.desired()
+
+    def _concerns(self, line: Line) -> bool:
+        return any(line.path == path or is_above(line.path, path) or is_above(path, line.path) for path in self.ours)
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if not before:
+            return None
+        why = f"{before['waits for']} names a drive that is not there: the next boot ends in maintenance, without SSH"
+        return Refusal(why, before["way out"])
+
+    def fix(self, before: State | None) -> list[Step]:
+        return []
+
+
+def _is_gone(line: Line, found: Mounts, disks: Sequence[Mapping[str, str]]) -> bool:
+    name = device(line.source, disks)
+    if name is None:
+        return line.source.startswith("/dev/") and line.source not in found.devices
+    return name == "" and line.source not in found.devices
