@@ -271,7 +271,8 @@ class _Making:
             return
         if change.action in HELD:
             self.roots[address] = change.waits_for or address
-            self.held_roles.setdefault(change.role, self.roots[address])
+            if change.resource.holds_back:
+                self.held_roles.setdefault(change.role, self.roots[address])
         elif root and self._held(self.links[address]):
             self.roots[address] = root
         elif change.action is Action.CREATE and change.role not in self.chosen:

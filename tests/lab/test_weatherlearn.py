@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from tests.lab import load
+from tests.lab import drift, load
 from tests.lab.conftest import Clone
 
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
@@ -92,6 +92,32 @@ def test_a_no_op_uses_one_session_on_the_host(clone: Clone) -> None:
     before = int(clone.on_host(count))
     clone.inv("deploy", "--yes")
     assert int(clone.on_host(count)) - before == 1
+
+
+def test_what_was_changed_around_the_files_is_seen_at_once_and_mended_by_one_deploy(clone: Clone) -> None:
+    docker = "systemctl show -p InvocationID docker.service"
+    started = clone.on_host(docker)
+    clone.on_host("\n".join(drift.MENDED.values()))
+    seen = clone.changes(code=2)
+    assert {address: seen.get(address) for address in drift.MENDED} == dict.fromkeys(drift.MENDED, "update")
+    clone.inv("deploy", "--yes")
+    assert clone.changes(code=0) == {}
+    assert clone.on_host("id -nG stowage; grep -c ' /mnt/drive1' /etc/fstab").split() == ["stowage", "1"]
+    assert clone.on_host(docker) == started, "a mode of daemon.json is no reason to restart Docker"
+
+
+def test_what_no_deploy_may_mend_is_refused_each_with_its_own_way_out(clone: Clone) -> None:
+    clone.on_host("\n".join(harm for harm, _, _ in drift.REFUSED.values()))
+    try:
+        screen = clone.inv("check", code=3)
+    finally:
+        clone.on_host("\n".join(mend for _, mend, _ in drift.REFUSED.values()))
+    for address, (_, _, way_out) in drift.REFUSED.items():
+        told = screen.split(f"! {address}  ")[1].split("try: ")[1].splitlines()[0]
+        assert way_out in told
+        assert "--host lab" in told
+    clone.inv("deploy", "--yes")
+    assert clone.changes(code=0) == {}
 
 
 def test_a_deploy_after_a_reboot_changes_nothing(clone: Clone) -> None:

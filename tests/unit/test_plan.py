@@ -105,6 +105,14 @@ def test_what_is_well_behind_a_refused_resource_is_left_alone_but_passes_the_wai
     assert why(plan, "c") == "waits for thing:a"
 
 
+def test_a_refusal_that_only_tells_of_the_host_around_holds_back_no_other_role(thing):
+    class Told(thing):
+        holds_back = False
+
+    roles = [role_of("base", Told("later file", refuses="it wins")), role_of("minio", thing("nodes"), needs=("base",))]
+    assert symbols(made(roles, {"later file": OLD, "nodes": None})) == {"later file": "!", "nodes": "+"}
+
+
 def test_the_roles_that_need_a_role_wait_for_what_it_waits_for_and_others_go_on(thing):
     roles = [
         role_of("drives", in_order(thing("drive", refuses="it holds ext4"), thing("mount"))),
