@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.long import PREFIX, as_unit
+from converge.long import as_unit
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.blocks import blocks, table
 from converge.resources.docker import Shares
@@ -90,10 +90,12 @@ done
 echo
 set -- {devices}
 for label in {labels}; do
-  record=; intent=; now=
+  record=; intent=; replacement=; now=
   [ ! -e {RECORDS}/"$label" ] || read -r record <{RECORDS}/"$label"
-  [ ! -e {RECORDS}/"$label".intent ] || {{ read -r intent <{RECORDS}/"$label".intent; now=$({_FINGERPRINT.format(device='"$1"')}); }}
-  shift; printf '%s|%s|%s\\n' "$record" "$intent" "$now"
+  [ ! -e {RECORDS}/"$label".intent ] || read -r intent <{RECORDS}/"$label".intent
+  [ ! -e {RECORDS}/"$label".replacement ] || read -r replacement <{RECORDS}/"$label".replacement
+  [ -z "$intent$replacement" ] || now=$({_FINGERPRINT.format(device='"$1"')})
+  shift; printf '%s|%s|%s|%s\\n' "$record" "$intent" "$replacement" "$now"
 done
 """
 
@@ -106,14 +108,16 @@ done
         disks = table(shared[0])
         looks, records = answer.split("\n\n", 1)
         looked = [line.split("|", 1) for line in looks.splitlines()]
-        kept = [line.split("|", 2) for line in records.split("\n")[: len(wanted)]]
+        kept = [line.split("|", 3) for line in records.split("\n")[: len(wanted)]]
         return [
-            _reading(one, disks, name, look, record, intent if intent == now else "")
-            for one, (name, look), (record, intent, now) in zip(wanted, looked, kept, strict=True)
+            _reading(
+                one, disks, name, look, _Kept(record, intent == now and intent, replacement == now and replacement)
+            )
+            for one, (name, look), (record, intent, replacement, now) in zip(wanted, looked, kept, strict=True)
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        if before is None or before.get("unfinished"):
+        if before is None or before.get("unfinished") or before.get("allowed"):
             return None
         if before["type"] == "blank":
             return Refusal(
@@ -123,7 +127,7 @@ done
         if before.get("twice"):
             return Refusal(
                 f"two drives carry the label {self.label}: {before['twice']}",
-                "on the host: lsblk -o NAME,LABEL,SERIAL,SIZE",
+                "inv drives.list shows both; on the host, of the one that is not meant, unmounted: xfs_admin -L other /dev/NAME; then: inv deploy",
             )
         return Refusal(
             f"{self.device} is not blank: it holds {before['holds']}; Stowage never wipes",
@@ -139,36 +143,41 @@ done
 
     def note(self, before: State | None) -> str:
         makes = f"makes {self.fstype} on {self.device}"
-        if before and before.get("recorded"):
+        if before and before.get("allowed"):
             return f"{makes}, in the place of {before['recorded']}"
         return f"{makes}, which an earlier run began" if before else makes
 
     @property
     def replacement(self) -> str:
-        """Shell that allows the very drive that is in place now, if it is blank, to become the drive of this label.
+        """Shell that allows the very drive that is in place now, as long as it is blank, to become that of this label.
 
         The record of the drive before stays until the new one is made: a deploy that is refused loses nothing.
         """
-        intent = f"{RECORDS}/{self.label}.intent"
+        allowed = self._file("replacement")
         return f"""
 look=$(timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)
 [ "$look" = blank ] || {{ printf '%s\\n' "{self.device} is not a blank drive: ${{look:-it does not answer}}"; exit 1; }}
 mkdir -p -m 0750 {RECORDS}
-{_FINGERPRINT.format(device=quote(self.device))} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}
+{_FINGERPRINT.format(device=quote(self.device))} >{allowed}.new; mv {allowed}.new {allowed}; sync -f {allowed}
 """
 
     @property
     def no_replacement(self) -> str:
-        """Shell that takes the permission back, unless the drive is being made."""
-        intent = f"{RECORDS}/{self.label}.intent"
-        return f"[ ! -e {RECORDS}/{self.label} ] || systemctl -q is-active -- {quote(f'{PREFIX}mkfs-{self.label}')} || rm -f {intent}"
+        """Shell that takes the permission back."""
+        return f"rm -f {self._file('replacement')}"
+
+    def _file(self, what: str = "") -> str:
+        """The record of a drive, or what is kept beside it."""
+        return quote(f"{RECORDS}/{self.label}" + (f".{what}" if what else ""))
 
     def fix(self, before: State | None) -> list[Step]:
         """Write down what is about to be formatted, format while it is still blank, look, and turn the intent into a record."""
-        intent, record = f"{RECORDS}/{self.label}.intent", f"{RECORDS}/{self.label}"
+        intent, record = self._file("intent"), self._file()
         fingerprint = _FINGERPRINT.format(device=quote(self.device))
         look = f"$(sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)"
-        if before:  # half made by us: the same drive, holding nothing but what our mkfs may have left
+        if before and before.get(
+            "unfinished"
+        ):  # half made by us: the same drive, holding nothing but what our mkfs may have left
             ours = (
                 f'"holds TYPE=xfs LABEL={self.label} "|"holds LABEL={self.label} TYPE=xfs "|"held {_UNSIGNED}"*|blank'
             )
@@ -186,25 +195,34 @@ mkdir -p -m 0750 {RECORDS}
 {as_unit("mkfs-" + self.label, command)}
 udevadm settle --timeout=10 || true
 blkid -p -o export -- {quote(self.device)} | grep -qxF {quote("LABEL=" + self.label)}
-mv {intent} {record}; sync -f {record}
+mv {intent} {record}; rm -f {self._file("replacement")}; sync -f {record}
 """)
         ]
 
 
-_WIPE = "on the host, if that may be lost: wipefs --all {device} && dd if=/dev/zero of={device} bs=1M count=16"
+_WIPE = "on the host, if that may be lost: wipefs --all {device} && dd if=/dev/zero of={device} bs=1M count=16; then: inv deploy"
 # What a drive holds, and what helps against just that; a signature can be wiped.
 _WAYS_OUT = {
-    "mounted at": "on the host: findmnt -S {device}; name another drive in the inventory, or umount this one and look again",
-    "swap in use": "on the host: swapoff {device}, then look again",
-    "in use by": "on the host: lsblk {device}; name another drive in the inventory",
-    "partition of another disk": "on the host: lsblk; name the whole disk in the inventory",
+    "mounted at": "on the host: findmnt -S {device}; name another drive in the inventory, or umount this one; then: inv check",
+    "swap in use": "on the host: swapoff {device}; then: inv check",
+    "in use by": "on the host: lsblk {device} shows who uses it; name another drive in the inventory (inv drives.list)",
+    "partition of another disk": "name the whole disk in the inventory, as inv drives.list shows it",
     "first 16 MiB": "on the host, if that may be lost: dd if=/dev/zero of={device} bs=1M count=16",
     "last 16 MiB": "on the host, if that may be lost: dd if=/dev/zero of={device} bs=1M"
-    " seek=$(($(blockdev --getsize64 {device}) / 1048576 - 16))",
+    " seek=$(($(blockdev --getsize64 {device}) / 1048576 - 16)); then: inv deploy",
 }
 
 
-def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str, record: str, intent: str) -> Reading:
+@dataclass(frozen=True)
+class _Kept:
+    """What the host keeps of a label: what was formatted, and where it is of the drive that is there now, what may be."""
+
+    record: str
+    intent: str | bool
+    replacement: str | bool
+
+
+def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str, kept: _Kept) -> Reading:
     twice = sorted({disk["NAME"] for disk in disks if disk.get("LABEL") == one.label})
     if len(twice) > 1:
         return {"type": "other", "holds": "", "twice": " and ".join(twice)}
@@ -224,20 +242,23 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
             if not any(disk.get(held) for held in ("FSTYPE", "PTTYPE", "MOUNTPOINT"))
         )
         return Unknown(
-            f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}", "inv drives.list"
+            f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}",
+            f"reseat it, or name the drive as inv drives.list shows it (drives: device); a blank one in its place: inv drives.replace {one.label}",
         )
-    if look == "blank" and record:
-        allowed = {"unfinished": intent} if intent else {}
-        return {"type": "blank", "recorded": record} | allowed
+    if look == "blank" and kept.record:
+        allowed = {"allowed": str(kept.replacement)} if kept.replacement else {}
+        return {"type": "blank", "recorded": kept.record} | allowed
     if look == "blank":
         return None
     if look.startswith("holds "):
-        return _signature(one, look.removeprefix("holds ").strip(), intent)
-    if look.startswith(f"held {_UNSIGNED}") and intent:
-        return {"type": "unfinished", "unfinished": intent}
+        return _signature(one, look.removeprefix("holds ").strip(), str(kept.intent or ""))
+    if look.startswith(f"held {_UNSIGNED}") and kept.intent:
+        return {"type": "unfinished", "unfinished": str(kept.intent)}
     if look.startswith("held "):
         return {"type": "other", "holds": look.removeprefix("held ")}
-    return Unknown(f"{one.device} did not answer within {DEADLINE} s", "on the host: dmesg | tail -n 30")
+    why = f"{one.device} did not answer within {DEADLINE} s"
+    look_at = "on the host, whether it reports errors: dmesg | tail -n 30"
+    return Unknown(why, f"{look_at}; if it does: pull it, put in a blank one, inv drives.replace {one.label}")
 
 
 def _signature(one: Filesystem, text: str, intent: str) -> State:

@@ -48,7 +48,11 @@ class Sysctl(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "missing" in before:
-            return Refusal("this kernel has no such setting", sh("sysctl -a --pattern {}", self.key))
+            alike = sh("sysctl -N -a --pattern {}", self.key.rpartition(".")[0] or self.key)
+            return Refusal(
+                "this kernel has no such setting",
+                f"take it out of base.sysctl in the inventory, or load its module; on the host these are alike: {alike}",
+            )
         return None
 
     def fix(self, before: State | None) -> list[Step]:

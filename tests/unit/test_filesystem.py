@@ -53,6 +53,10 @@ class Drive:
         return self.machine.folder / "stowage" / "drives" / LABEL
 
     @property
+    def allowed(self):
+        return self.record.with_name(f"{LABEL}.replacement")
+
+    @property
     def intent(self):
         return self.record.with_name(f"{LABEL}.intent")
 
@@ -257,7 +261,7 @@ def test_another_drive_than_the_one_whose_formatting_was_cut_is_never_formatted(
 LSBLK = 'NAME="{0}" TYPE="disk" SIZE="4T" SERIAL="S{0}" FSTYPE="{1}" LABEL="{2}" PTTYPE="" MOUNTPOINT="{3}"'
 
 
-def read(table: str, looks: str, records: str = "||"):
+def read(table: str, looks: str, records: str = "|||"):
     return Filesystem.read([Filesystem("/dev/disk/by-id/ata-1", "drive1")], f"{looks}\n\n{records}\n", table)[0]
 
 
@@ -293,9 +297,8 @@ def test_recorded_signatures_of_others_are_refused(kind):
 def test_a_blank_drive_takes_the_place_of_a_recorded_one_only_where_that_very_drive_was_allowed(drive):
     drive.record.write_text("DISK0 999\n")
     assert "recorded DISK0 999" in refused(drive)
-    drive.intent.write_text("DISK7 335544320\n")
+    drive.allowed.write_text("DISK7 335544320\n")
     assert "recorded DISK0 999" in refused(drive)
-    drive.intent.unlink()
     assert drive.machine.run(f"set -e{drive.wanted.replacement}") == (0, "")
     assert drive.record.read_text() == "DISK0 999\n"
     change = drive.change
@@ -310,7 +313,18 @@ def test_a_replacement_is_recorded_when_it_is_made(drive):
     drive.record.write_text("DISK0 999\n")
     drive.machine.run(drive.wanted.replacement)
     assert drive.machine.deploy(drive.wanted).failed is None
-    assert (drive.record.read_text(), drive.intent.exists()) == ("DISK1 335544320\n", False)
+    kept = sorted(one.name for one in drive.record.parent.iterdir())
+    assert (drive.record.read_text(), kept) == ("DISK1 335544320\n", [LABEL])
+
+
+@needs_mkfs
+def test_the_permission_for_a_replacement_is_none_to_format_what_holds_something(drive):
+    drive.record.write_text("DISK0 999\n")
+    drive.machine.run(drive.wanted.replacement)
+    drive.write(b"x", 4096)
+    assert "not blank" in refused(drive)
+    drive.run("mkfs.xfs", "-q", "-f", "-L", LABEL)
+    assert drive.change.action is Action.NONE, "the drive of before, put back"
 
 
 @pytest.mark.parametrize("holds", [b"x", None])
@@ -323,15 +337,11 @@ def test_a_replacement_that_is_not_blank_or_not_there_is_refused_and_the_record_
     status, said = drive.machine.run(f"set -e{drive.wanted.replacement}")
     assert status == 1
     assert "is not a blank drive" in said
-    assert (drive.record.read_text(), drive.intent.exists()) == ("DISK0 999\n", False)
+    assert (drive.record.read_text(), drive.allowed.exists()) == ("DISK0 999\n", False)
 
 
 def test_a_permission_that_was_not_used_is_taken_back(drive):
     drive.record.write_text("DISK0 999\n")
     drive.machine.run(drive.wanted.replacement)
-    assert drive.machine.run(f"set -e\n{drive.wanted.no_replacement}")[0] == 0
-    assert "recorded DISK0 999" in refused(drive)
-    drive.record.unlink()
-    drive.intent.write_text("DISK1 335544320\n")
     drive.machine.run(drive.wanted.no_replacement)
-    assert drive.intent.exists()
+    assert "recorded DISK0 999" in refused(drive)

@@ -18,7 +18,8 @@ from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
 
-EXISTS_ON_A_BARE_HOST = ("pg-settings", "pg-inside", "pg-powers", "pg-sorting", "system", "engine", "pg-data")
+PG = ("pg-settings", "pg-inside", "pg-powers", "pg-sorting", "pg-data")
+EXISTS_ON_A_BARE_HOST = ("boot", "outranked", "permissions", "system", "engine", *PG)
 
 
 @pytest.fixture
@@ -126,10 +127,10 @@ def refused(plan_of) -> Plan:
     by_label = {one.resource.label: one.resource for one in plan_of().changes if isinstance(one.resource, Filesystem)}
     table = 'NAME="sde" TYPE="disk" SIZE="4T" SERIAL="E" FSTYPE="" LABEL="" PTTYPE="" MOUNTPOINT=""'
     looks = {
-        "drive1": ("sda|blank", "DISK_1 4000787030016||"),
-        "drive2": ("sdb|holds TYPE=ext4 LABEL=photos ", "||"),
-        "drive3": ("ata-DISK_3|missing", "||"),
-        "drive4": ("sdd|", "||"),
+        "drive1": ("sda|blank", "DISK_1 4000787030016|||"),
+        "drive2": ("sdb|holds TYPE=ext4 LABEL=photos ", "|||"),
+        "drive3": ("ata-DISK_3|missing", "|||"),
+        "drive4": ("sdd|", "|||"),
     }
     readings = {
         f"filesystem:{label}": read(Filesystem, by_label[label], f"{look}\n\n{records}\n", table)
