@@ -53,7 +53,7 @@ class Boot(Resource):
         if not before:
             return None
         why = f"{before['waits for']} names a drive that is not there: the next boot ends in maintenance, without SSH"
-        return Refusal(why, before["way out"])
+        return Refusal(why, before.get("way out", ""))
 
     def fix(self, before: State | None) -> list[Step]:
         return []

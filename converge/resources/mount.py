@@ -74,7 +74,7 @@ class Mount(Resource):
                 f"{self.label} is mounted at {before['elsewhere']} already",
                 f"on the host, once nothing uses it there: {sh('umount {}', before['elsewhere'])}; then: inv deploy",
             )
-        return Refusal(before["fault"], before["way out"]) if before and before["fault"] else None
+        return Refusal(before["fault"], before.get("way out", "")) if before and before["fault"] else None
 
     def diff(self, before: State | None) -> list[str]:
         if before is None:
