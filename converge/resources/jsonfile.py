@@ -58,8 +58,8 @@ class JsonKeys(Resource):
         """A line for each file, and one for what is written down of it; of hosts from before that, whether we made it."""
         return "\n".join(
             # A pipe in its place would never end.
-            sh("[ ! -e {0} ] || {{ [ -f {0} ] && base64 -w0 -- {0}; }} || printf '?'; echo\n", one.path) +
-            f"if [ -e {quote(KEYS + one.path)} ]; then base64 -w0 -- {quote(KEYS + one.path)}\n"
+            sh("[ ! -e {0} ] || {{ [ -f {0} ] && base64 -w0 -- {0}; }} || printf '?'; echo\n", one.path)
+            + f"if [ -e {quote(KEYS + one.path)} ]; then base64 -w0 -- {quote(KEYS + one.path)}\n"
             f"else ! grep -qs -- {quote(f' {one.address}$')} {MEMORY} || printf made; fi; echo"
             for one in wanted
         )
