@@ -106,8 +106,7 @@ class FreshUnit(Resource):
     def fix(self, before: State | None) -> list[Step]:
         act = forgiven(self.unit) + sh("systemctl {} -- {}", self.act, self.unit)
         stamp = _stamp(self.unit, self.files)
-        return [Shell(f"{comes_back(self.unit, act, self.files, stamp)}
-{stamp}")]
+        return [Shell(f"{comes_back(self.unit, act, self.files, stamp)}\n{stamp}")]
 
 
 @dataclass(frozen=True)
