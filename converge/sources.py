@@ -12,7 +12,9 @@ from converge.errors import UNTOUCHED, Trouble
 
 SUFFIXES = ("", ".yml", ".yaml", ".json")
 """Ansible looks for the settings of a name in this order, and takes the first."""
-NOTES = re.compile(r"\.|README|.*(~|\.(md|txt|rst|bak|orig|swp|swo|tmp|retry|sample|example|disabled|off|cfg|log))$")
+NOTES = re.compile(
+    r"\.|#|README|.*(~|\.(md|txt|rst|bak|orig|old|rej|swp|swo|tmp|retry|sample|example|disabled|off|cfg|log))$"
+)
 """Hidden files, notes and leftovers of editors, which Ansible passes over as well."""
 OURS = ("group_vars", "host_vars", "secrets")
 INI = rb"(?m)^\s*\[[^\]\n]+\]\s*$"

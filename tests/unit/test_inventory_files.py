@@ -126,7 +126,18 @@ def test_two_places_for_one_name_are_an_error_as_ansible_reads_the_first_alone(
     assert f"rm -r {where}" in hint
 
 
-QUIET = ["README", "README.md", "notes.txt", ".gitkeep", "one.yml~", "one.yml.bak", ".one.yml.swp", "one.yml.example"]
+QUIET = [
+    "README",
+    "README.md",
+    "notes.txt",
+    ".gitkeep",
+    "one.yml~",
+    "one.yml.bak",
+    "#one.yml#",
+    "one.yml.old",
+    ".one.yml.swp",
+    "one.yml.example",
+]
 
 
 @pytest.mark.parametrize("name", QUIET)
