@@ -137,7 +137,7 @@ def _images(settings: Any) -> Found:
     for section in ("minio", "nginx", "postgres", "backup"):
         part = getattr(settings, section)
         if part and part.image not in settings.images and section != "backup":
-            yield (section, "image"), f"images has no {known(part.image, settings.images)}", ("images",)
+            yield (section, "image"), f"images has no {known(part.image, settings.images)}"
         elif part and part.image in taken:
             yield (section, "image"), f"{taken[part.image]} has this image: no image is both"
         elif part:
@@ -148,7 +148,7 @@ def _nodes(settings: Any) -> Found:
     labels = [drive.label for drive in settings.drives]
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
         if node.drive not in labels:
-            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}", ("drives",)
+            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}"
 
 
 def _nginx(settings: Any) -> Found:

@@ -411,7 +411,6 @@ def test_a_password_that_minio_would_not_take_is_refused_everywhere(
         ("nginx..listen=1", "nginx..listen has a part without a name", "--set nginx.listen=..."),
         ("lab.x=1", "lab is a mapping", "--set lab=..."),
         ("roles=base", "roles is a text", "--set 'roles=[base]'"),
-        ("drives=[]", "drives", ""),
     ],
 )
 def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str, hint: str) -> None:
