@@ -43,6 +43,7 @@ def minio(host: Any) -> Wanted:
             networks={host.settings.network.name: {"external": True}},
             salt=dict.fromkeys(names, salted),
             together=True,
+            read_at_start=tuple(one.path for one in files),
             warning=""
             if settings.root_drive_threshold
             else "no minio.root_drive_threshold: one guard less against data on the root disk",

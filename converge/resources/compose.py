@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.resources.docker import GUARD, Shares, containers, inspect
+from converge.resources.container_facts import differences
+from converge.resources.docker import GUARD, Container, Shares, containers, inspect, moment, others, plain
 from converge.resources.file import Directory
 from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
@@ -22,6 +23,8 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff
 FOLDER = "/etc/stowage"
 UNPROVEN = "/var/lib/stowage/unproven"
 """One empty file for each project that was changed and whose `Answers` has not come to its end since."""
+ALTERED, OLDER = "altered", "older"
+"""States of a container that runs, but not as its definition says, or with other secrets than there are now."""
 GRACE = 90
 """Seconds that a service may take to stop; a storage server flushes for up to a minute."""
 
@@ -40,6 +43,8 @@ class Project(Resource):
     networks: Mapping[str, Any] = field(default_factory=dict)
     salt: Mapping[str, str] = field(default_factory=dict)
     together: bool = False
+    read_at_start: tuple[str, ...] = ()
+    """Files that its services read at their start only, secrets above all: who started before they were written has others."""
     warning: str = ""
     """Shown in the plan whenever the project is made or changed."""
 
@@ -74,6 +79,9 @@ class Project(Resource):
             name: f"{self.hash_of(name)} running" for name in self.services
         }
 
+    def _container(self, service: str) -> str:
+        return str(self.services[service]["container_name"])
+
     @property
     def binds(self) -> Iterator[tuple[str, str, str]]:
         """Container, directory on the host, and where it is in the container, of every bind."""
@@ -102,40 +110,60 @@ class Project(Resource):
 set --
 {_running(wanted, f"${inspect.__name__}", '"$@"')}
 done
-[ $# = 0 ] || timeout 5 stat -L -c '%d:%i %n' -- "$@"
+set -- "$@" {words(path for one in wanted for path in one.read_at_start)}
+[ $# = 0 ] || timeout 5 stat -L -c '%d:%i@%Y %n' -- "$@"
 exit 0"""
 
     @classmethod
     def shares(cls, wanted: Sequence[Project]) -> Shares:
-        return {inspect: [definition["container_name"] for one in wanted for definition in one.services.values()]}
+        told = [definition for one in wanted for definition in one.services.values()]
+        # An image says which variables of a container are its own.
+        return {inspect: [definition[key] for key in ("container_name", "image") for definition in told]}
 
     @classmethod
     def read(cls, wanted: Sequence[Project], answer: str, *shared: str) -> list[Reading]:
         sums, inodes = [*(part.splitlines() for part in answer.split("\n\n", 1)), []][:2]
-        have = {name: [name, one.hash, one.status, one.project, one.pid] for name, one in containers(shared[0]).items()}
+        have, env = containers(shared[0]), _environments(shared[0])
         files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
         where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
-        return [one._state(files, have, where) for one in wanted]
+        return [one._state(files, have, where, env) for one in wanted]
 
-    def _state(self, sums: Mapping[str, str], have: Mapping[str, list[str]], inodes: Mapping[str, str]) -> Reading:
+    def _state(
+        self,
+        sums: Mapping[str, str],
+        have: Mapping[str, Container],
+        inodes: Mapping[str, str],
+        env: Mapping[str, Sequence[str]],
+    ) -> Reading:
         state = {FILE: sums[self.path]} if self.path in sums else {}
         for name, definition in self.services.items():
-            parts = have.get(definition["container_name"])
-            if not parts:
+            there = have.get(definition["container_name"])
+            if not there:
                 continue
-            late = parts[2] == "running" and self._is_late(parts, inodes)
-            state[name] = f"{parts[1] or 'foreign'} {'late' if late else parts[2]}"
-            if parts[1] == "" or parts[3] != self.project:
+            state[name] = f"{there.hash or 'foreign'} {self._status(definition, there, inodes)}"
+            if there.hash == "" or there.project != self.project:
                 state["foreign"] = definition["container_name"]
+            elif there.hash == self.hash_of(name):
+                told = differences(definition, json.loads(there.facts or "{}"), env.get(plain(definition["image"]), ()))
+                if told:
+                    state[name] = f"{there.hash} {'tuned' if all(one.in_place for one in told) else ALTERED}"
+                    state[f"{name} differs"] = "\n".join(map(str, told))
+                    state[f"{name} mend"] = "\n".join(one.in_place for one in told)
         return state or None
 
-    def _is_late(self, parts: Sequence[str], inodes: Mapping[str, str]) -> bool:
-        """Whether a container has bound something that is no longer what lies there on the host."""
-        return any(
-            source in inodes and inodes.get(f"/proc/{parts[-1]}/root{target}") != inodes[source]
-            for container, source, target in self.binds
-            if container == parts[0]
-        )
+    def _status(self, definition: Mapping[str, Any], there: Container, inodes: Mapping[str, str]) -> str:
+        """What Docker says, or that it runs with something else bound, or with older secrets, than there is now."""
+        if there.status != "running":
+            return there.status
+        mine = [one for one in self.binds if one[0] == definition["container_name"]]
+        if any(
+            source in inodes
+            and inodes.get(f"/proc/{there.pid}/root{target}", "").split("@")[0] != inodes[source].split("@")[0]
+            for _, source, target in mine
+        ):
+            return "late"
+        written = max((int(inodes[path].split("@")[1]) for path in self.read_at_start if path in inodes), default=0)
+        return OLDER if written > moment(there.started) else "running"
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "foreign" in before:
@@ -156,14 +184,21 @@ exit 0"""
 
     def diff(self, before: State | None) -> list[str]:
         file = [] if (before or {}).get(FILE) == self.desired()[FILE] else [f"{self.path}: differs"]
-        return file + [f"{name}: {self._difference(name, (before or {}).get(name))}" for name in self.changed(before)]
+        return file + [f"{name}: {self._difference(name, before or {})}" for name in self.changed(before)]
 
-    def _difference(self, service: str, before: str | None) -> str:
+    def _difference(self, service: str, before_all: State) -> str:
+        before = before_all.get(service)
         if before is None:
             return "is not there: created"
         old, state = before.split(" ")
         if old != self.hash_of(service):
             return "its definition, files or image changed: recreated"
+        if state in (ALTERED, "tuned"):
+            lines = (before_all.get(f"{service} differs", "")).splitlines()
+            how = "recreated" if state == ALTERED else "mended while it runs"
+            return "; ".join([*lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])]) + f": {how}"
+        if state == OLDER:
+            return "runs with secrets that were written anew after its start: restarted"
         if state == "late":
             return "was started before what it has bound was mounted or made: restarted"
         return f"is {state}: started"
@@ -174,7 +209,7 @@ exit 0"""
 
     def disrupts(self, before: State | None) -> bool:
         return any(
-            name in (before or {}) and (before or {})[name].endswith((" running", " late"))
+            name in (before or {}) and (before or {})[name].endswith((" running", " late", f" {ALTERED}", f" {OLDER}"))
             for name in self.changed(before)
         )
 
@@ -183,6 +218,13 @@ exit 0"""
             (before or {}).get(name, "").split(" ")[0] not in ("", self.hash_of(name)) for name in self.services
         )
         services = list(self.services) if self.together and stale else self.changed(before)
+        status = {name: (before or {}).get(name, "").partition(" ")[2] for name in self.services}
+        every_one = self.together and stale
+        anew = [self._container(name) for name in services if status[name] in (ALTERED, "dead") and not every_one]
+        older = [self._container(name) for name in services if status[name] == OLDER and not every_one]
+        if older and self.together:  # which of them has read what, nobody can see
+            older = [self._container(name) for name in self.services if status[name] in ("running", OLDER)]
+        mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
         folder, names = self.path.rpartition("/")[0], [one["container_name"] for one in self.services.values()]
         compose = f"docker compose -p {self.project} -f {self.path}"
         up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
@@ -193,8 +235,11 @@ printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
+{_strays(self.project, names)}
+{mends}
+{f"docker stop -t {GRACE} -- {words(anew)}; docker rm -f -- {words(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
-late= said=$({inspect(names)}) || :
+late={quote(" ".join(older))} said=$({inspect(names)}) || :
 {_running([self], "$said")}
 while [ $# -gt 1 ]; do
   there=$(timeout 5 stat -L -c %d:%i -- "$1") && [ "$there" != "$(timeout 5 stat -L -c %d:%i -- "$2")" ] && late="$late $name"; shift 2
@@ -203,6 +248,29 @@ done; done
 [ -z "$late" ] || printf '%s\\n' $late | sort -u | xargs -P 0 -n 1 docker restart -t {GRACE} --
 """)
         ]
+
+
+def _environments(said: str) -> dict[str, Sequence[str]]:
+    """What each image puts into the environment of its containers, by all its references."""
+    return {
+        plain(reference): (one.get("Config") or {}).get("Env") or ()
+        for one in others(said, "RootFS")
+        for reference in (*(one.get("RepoTags") or ()), *(one.get("RepoDigests") or ()))
+    }
+
+
+def _strays(project: str, names: Sequence[str]) -> str:
+    """Containers of this project under other names go: compose takes one that was renamed for ours, and makes no other.
+
+    One that stands still in a pause goes on, or a start does nothing.
+    """
+    mine = " ".join(f"{name}|" for name in names)
+    listed = f"docker ps -a --filter label={LABEL} --filter label=com.docker.compose.project={project}"
+    return f"""{listed} --format '{{{{.Names}}}}|{{{{.State}}}}' | while IFS='|' read -r stray state; do
+case {quote(f" {mine.replace('|', '')} ")} in
+  *" $stray "*) [ "$state" != paused ] || docker unpause -- "$stray";;
+  *) echo "$stray is a container of {project} under another name: removed"; docker stop -t {GRACE} -- "$stray"; docker rm -- "$stray";;
+esac; done"""
 
 
 def _started(up: str, names: Sequence[str]) -> str:

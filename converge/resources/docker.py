@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Send, Shell, State, Step
+from converge.resources import container_facts
 from converge.shell import quote, sh, words
 
 Shares = Mapping[Callable[[Sequence[str]], str], Sequence[str]]
@@ -18,11 +19,13 @@ GUARD = "command -v docker >/dev/null || exit 0\n"
 
 LABELS = ("org.stowage.hash", "com.docker.compose.project")
 
-# Of a container only what is read of it, in a line of words; of networks and images all, as JSON.
+# Of a container a line: words that the shell reads as well, then what is compared, as JSON; of networks and images all, as JSON.
 _WHAT = (
     '{{if index . "State"}}{{slice (index . "Name") 1}}'
     + "".join(f'|{{{{index . "State" "{one}"}}}}' for one in ("Status", "StartedAt", "Pid"))
     + "".join(f'|{{{{with index . "Config" "Labels"}}}}{{{{index . "{one}"}}}}{{{{end}}}}' for one in LABELS)
+    + "|"
+    + container_facts.FORMAT
     + "{{else}}{{json .}}{{end}}"
 )
 
@@ -45,12 +48,23 @@ class Container:
     pid: str
     hash: str
     project: str
+    facts: str = "{}"
+    """JSON, as `container_facts` reads it."""
 
 
 def containers(said: str) -> dict[str, Container]:
     """The containers that `inspect` tells of, by name."""
-    lines = (line.replace("<no value>", "").split("|") for line in said.splitlines() if line and line[0] != "{")
+    lines = (line.replace("<no value>", "").split("|", 6) for line in said.splitlines() if line and line[0] != "{")
     return {name: Container(*rest) for name, *rest in lines}
+
+
+def moment(text: str) -> int:
+    """Docker's time, which has nanoseconds, in whole seconds; 0 where there is none or a container never started."""
+    from datetime import UTC, datetime
+
+    if not text or text.startswith("0001"):
+        return 0
+    return int(datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
 def others(said: str, mark: str) -> list[dict[str, Any]]:
@@ -60,12 +74,12 @@ def others(said: str, mark: str) -> list[dict[str, Any]]:
 
 def inspected_image(said: str, reference: str) -> dict[str, Any] | None:
     """What `inspect` tells of the image that goes by this reference."""
-    name = _plain(reference)
+    name = plain(reference)
     return next(
         (
             one
             for one in others(said, "RootFS")
-            if name in map(_plain, [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])])
+            if name in map(plain, [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])])
         ),
         None,
     )
@@ -242,9 +256,9 @@ class Image(Resource):
             content = Content.of(inspected)
             state = {"present": "yes", "platform": content.platform, "layers": content.layers, "config": content.config}
             for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:
-                have[_plain(name)] = state
+                have[plain(name)] = state
         named = [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]
-        return [have.get(_plain(name)) for name in named]
+        return [have.get(plain(name)) for name in named]
 
     def refusal(self, before: State | None) -> Refusal | None:
         return None if self.shipped else self.withdrawn
@@ -259,7 +273,11 @@ class Image(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         if self.shipped is None:
-            return [Shell(f"{sh('docker pull -- {}', self.reference)} || {{ echo {quote(_NO_PULL)}; exit 1; }}")]
+            return [
+                Shell(
+                    f"unset DOCKER_CONFIG; {sh('docker pull -- {}', self.reference)} || {{ echo {quote(_NO_PULL)}; exit 1; }}"
+                )
+            ]
         content: Content = self.shipped.content()
         stream: Iterator[bytes] = self.shipped.stream
         return [Send("docker load -q", stream, content.size, "sending")]  # type: ignore[arg-type]
@@ -268,7 +286,7 @@ class Image(Resource):
 _NO_PULL = "the host cannot pull it: is the name right, and does the host reach the registry? If this machine has it: ship: true"
 
 
-def _plain(reference: str) -> str:
+def plain(reference: str) -> str:
     """A reference without Docker Hub's defaults and, where it has a digest, without its tag."""
     reference = reference.removeprefix("docker.io/").removeprefix("library/")
     name, _, digest = reference.partition("@")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.resource import Reading, Resource, Shell, State, Step
-from converge.resources.docker import Shares, containers, inspect
+from converge.resources.docker import Shares, containers, inspect, moment
 from converge.resources.previous import loaded, put_back
 from converge.resources.unit import comes_back, forgiven, show, units
 from converge.shell import quote, sh, words
@@ -147,7 +147,7 @@ class FreshContainer(Resource):
     def read(cls, wanted: Sequence[FreshContainer], answer: str, *shared: str) -> list[Reading]:
         have, lines = containers(shared[0]), answer.split("\n")
         started = [have[one.container].started if one.container in have else "" for one in wanted]
-        return [_read(_seconds(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
+        return [_read(moment(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return other.name in self.files
@@ -186,15 +186,6 @@ done
 {loaded(self.files)}
 {_stamp(self.container, self.files)}""")
         ]
-
-
-def _seconds(moment: str) -> int:
-    """Docker's time, which has nanoseconds, in whole seconds; 0 where there is none or a container never started."""
-    from datetime import UTC, datetime
-
-    if not moment or moment.startswith("0001"):
-        return 0
-    return int(datetime.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
 def _stamp(name: str, files: Sequence[str]) -> str:

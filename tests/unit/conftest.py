@@ -177,6 +177,53 @@ class Machine:
         return self.carry_out(self.plan(*resources))
 
 
+def inspected(definition: dict[str, Any]) -> dict[str, Any]:
+    """What `docker inspect` says of a container that compose made of a definition, as Docker 26 says it."""
+    ports: dict[str, Any] = {}
+    for one in definition.get("ports", ()):
+        ip, outside, inside = one.rsplit(":", 2)
+        ports.setdefault(f"{inside}/tcp", []).append({"HostIp": ip.strip("[]"), "HostPort": outside})
+    return {
+        "HostConfig": {
+            "Privileged": False,
+            "CapDrop": definition.get("cap_drop"),
+            "SecurityOpt": definition.get("security_opt"),
+            "ReadonlyRootfs": definition.get("read_only", False),
+            "IpcMode": "private",
+            "NetworkMode": "stowage",
+            "RestartPolicy": {"Name": definition.get("restart", "no"), "MaximumRetryCount": 0},
+            "Memory": 0,
+            "PortBindings": ports,
+            "ExtraHosts": definition.get("extra_hosts"),
+            "Tmpfs": dict.fromkeys(definition.get("tmpfs", ()), ""),
+            "ShmSize": int(definition.get("shm_size", 67108864)),
+        },
+        "Config": {
+            "User": definition.get("user", ""),
+            "Entrypoint": definition.get("entrypoint"),
+            "Cmd": definition.get("command"),
+            "Env": [f"{key}={value}" for key, value in definition.get("environment", {}).items()],
+            "Hostname": definition.get("hostname", "0123456789ab"),
+            "Image": definition["image"],
+            "StopSignal": definition.get("stop_signal"),
+            "Healthcheck": {"Test": definition.get("healthcheck", {}).get("test")},
+        },
+        "Mounts": [
+            {
+                "Type": one["type"],
+                "Source": one.get("source"),
+                "Destination": one["target"],
+                "RW": not one.get("read_only"),
+            }
+            for one in definition.get("volumes", ())
+        ],
+        "Networks": {
+            name: {"IPAMConfig": {"IPv4Address": (told or {}).get("ipv4_address", "")}}
+            for name, told in dict(definition.get("networks", {})).items()
+        },
+    }
+
+
 class Docker:
     """A `docker` program that knows things by name, and writes down what else it is asked to do."""
 
@@ -199,11 +246,13 @@ class Docker:
         """A network or an image, as its JSON."""
         (self.things / name.replace("/", "_")).write_text(json.dumps(what) + "\n")
 
-    def runs(self, name: str, mark: str = "", project: str = "", **more: Any) -> None:
-        """A container, as the line that our own format makes of it."""
+    def runs(
+        self, name: str, mark: str = "", project: str = "", inspected: dict[str, Any] | None = None, **more: Any
+    ) -> None:
+        """A container, as the line that our own format makes of it; `inspected` is what is compared of it."""
         facts = {"status": "running", "started": "2026-01-01T00:00:00Z", "pid": 1, **more}
-        line = "|".join(map(str, (name, facts["status"], facts["started"], facts["pid"], mark, project)))
-        (self.things / name).write_text(line + "\n")
+        told = (name, facts["status"], facts["started"], facts["pid"], mark, project, json.dumps(inspected or {}))
+        (self.things / name).write_text("|".join(map(str, told)) + "\n")
 
     @property
     def said(self) -> list[str]:

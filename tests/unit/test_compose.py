@@ -18,6 +18,7 @@ from converge.resources import compose
 from converge.resources.compose import LABEL, Answers, NoProject, Project
 from converge.resources.file import Directory
 from converge.resources.mount import Mount
+from tests.unit.conftest import inspected
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]))
 HOSTILE = [
@@ -58,7 +59,12 @@ def written(machine, docker, wanted: Project, **states) -> None:
     for name, definition in wanted.services.items():
         docker.runs(
             definition["container_name"],
-            **{"mark": wanted.hash_of(name), "project": wanted.project, **states.get(name, {})},
+            **{
+                "mark": wanted.hash_of(name),
+                "project": wanted.project,
+                "inspected": inspected(definition),
+                **states.get(name, {}),
+            },
         )
 
 
@@ -369,3 +375,56 @@ def test_what_does_not_answer_in_time_is_an_error_with_what_each_address_said(ma
 def test_what_stands_behind_a_project_answers_anew_when_that_changes():
     assert Answers("minio", URLS).undone_by(project(), made=True)
     assert not Answers("minio", URLS).undone_by(Mount("/mnt/a", "a"), made=True)
+
+
+def test_a_container_made_anew_by_hand_under_our_labels_is_made_anew_by_us(machine, docker):
+    evil = inspected(service("minio2"))
+    evil["HostConfig"] |= {"Privileged": True}
+    evil["Mounts"] = [{"Type": "bind", "Source": "/", "Destination": "/host", "RW": True}]
+    written(machine, docker, project(), minio2={"inspected": evil})
+    change = change_of(machine, project())
+    assert (change.action, change.disrupts) == (Action.UPDATE, True)
+    assert change.resource.diff(change.before) == ["minio2: privileged yes -> no; mounts / at /host -> none: recreated"]
+    before = len(docker.said)
+    machine.deploy(project())
+    said = docker.said[before:]
+    assert f"stop -t {compose.GRACE} -- minio2" in said
+    assert "rm -f -- minio2" in said
+    (up,) = [line for line in said if " up " in line]
+    assert up.endswith("-- minio2")
+
+
+def test_what_can_be_mended_while_it_runs_stops_nothing(machine, docker):
+    tuned = inspected(service("minio1"))
+    tuned["HostConfig"]["RestartPolicy"]["Name"] = "always"
+    written(machine, docker, project(together=True), minio1={"inspected": tuned})
+    change = change_of(machine, project(together=True))
+    assert (change.action, change.disrupts) == (Action.UPDATE, False)
+    assert change.resource.diff(change.before) == ["minio1: restart always -> no: mended while it runs"]
+    before = len(docker.said)
+    machine.deploy(project(together=True))
+    assert "update --restart=no -- minio1" in docker.said[before:]
+    assert not [line for line in docker.said[before:] if line.startswith(("stop", "rm", "restart"))]
+
+
+def test_who_started_before_its_secrets_were_written_is_restarted_with_all_others(machine, docker, tmp_path):
+    secret = tmp_path / "root_password"
+    secret.write_text("x")
+    os.utime(secret, (1_800_000_000, 1_800_000_000))
+    wanted = project(together=True, read_at_start=(str(secret),))
+    written(machine, docker, wanted, minio2={"started": "2030-01-01T00:00:00Z"})
+    change = change_of(machine, wanted)
+    assert change.resource.diff(change.before) == [
+        "minio1: runs with secrets that were written anew after its start: restarted"
+    ]
+    assert change.disrupts
+    before = len(docker.said)
+    machine.deploy(wanted)
+    restarted = [line for line in docker.said[before:] if line.startswith("restart")]
+    assert sorted(line.rpartition(" ")[2] for line in restarted) == ["minio1", "minio2"], (
+        "nobody sees who has read what"
+    )
+    written(
+        machine, docker, wanted, minio1={"started": "2030-01-01T00:00:00Z"}, minio2={"started": "2030-01-01T00:00:00Z"}
+    )
+    assert change_of(machine, wanted).action is Action.NONE
