@@ -24,6 +24,7 @@ _PACKET = 32 * 1024 - 64
 _NOISE = 2000
 _HESITATION = 0.5
 _PATIENCE = 60.0
+"""Seconds that a login and sudo may take until the root shell is there."""
 # What a daemon that the command left behind says later is not the command's.
 _LINGER = 2.0
 
@@ -40,13 +41,21 @@ class Pipe:
         self._noise = b""
         self._asked = 0
         self._ready = False
+        self._greeting = threading.Lock()
         self._readable = threading.Event()
         channel.in_buffer.set_event(self._readable)
         self._drain = threading.Thread(target=self._drain_errors, args=(ended,), daemon=True)
         self._drain.start()
 
     def write(self, data: bytes) -> None:
-        """Send bytes to its stdin. A lost line is a Trouble; BrokenPipeError says that the command reads no more."""
+        """Send bytes to its stdin. A lost line is a Trouble; BrokenPipeError says that the command reads no more.
+
+        Nothing is sent before the root shell has said that it is there: another program would take it for commands.
+        """
+        self._expect_ready(None)
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         view, at = memoryview(data), 0
         try:
             while at < len(view):
@@ -105,21 +114,29 @@ class Pipe:
 
     def give_password(self, password: Secret) -> None:
         """Answer sudo once. What follows is sent only after the root shell has said that it is there."""
-        self.write(password.reveal().encode() + b"\n")
-        try:
-            self._expect_ready(time.monotonic() + _PATIENCE)
-        except TimeoutError:
-            self.close()
-            raise ssh_root.refused(self._rise, self._where, self.stderr_tail() or "sudo did not answer", -1) from None
-        self.write(self._start.ready.encode() + b"\n")
+        self._send(password.reveal().encode() + b"\n")
+        self._expect_ready(None)
+        self._send(self._start.ready.encode() + b"\n")
 
     def _expect_ready(self, deadline: float | None) -> None:
-        while not self._ready:
-            line = self._line(deadline)
-            if not line:
-                raise self._refusal()
-            self._ready = line.rstrip(b"\r\n") == self._start.ready.encode()
-            self._noise = (self._noise + line)[-_NOISE:]
+        """Read up to the line that the root shell says first; what comes before is somebody else's."""
+        if self._ready:
+            return
+        limit = time.monotonic() + _PATIENCE
+        with self._greeting:
+            while not self._ready:
+                try:
+                    line = self._line(limit if deadline is None else min(deadline, limit))
+                except TimeoutError:
+                    if time.monotonic() < limit:
+                        raise
+                    self.close()
+                    said = self.stderr_tail() + self._noise.decode(errors="replace")
+                    raise ssh_root.silent(self._rise, self._where, said) from None
+                if not line:
+                    raise self._refusal()
+                self._ready = line.rstrip(b"\r\n") == self._start.ready.encode()
+                self._noise = (self._noise + line)[-_NOISE:]
 
     def _refusal(self) -> Trouble:
         status = self.exit_status()

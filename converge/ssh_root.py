@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from dataclasses import dataclass
 
 from converge.errors import ERROR, Trouble
 
-# What sudo says (LC_ALL=C; sudo and sudo-rs), what it means, and what to do.
+# What a login, or sudo (LC_ALL=C; sudo and sudo-rs) says, what it means, and what to do.
 _REFUSALS = [
+    (("Please login as the user",), "it lets nobody work as {user}",
+     "the user that it names: ansible_user in inventory/host_vars/{host}.yml"),
+    (("required to change your password", "password has expired", "Password change required", "account has expired"),
+     "the password or the account of {user} has expired",
+     "log in once by hand and change it; or on the host, as root: chage -E -1 -M -1 {user}"),
+    (("account is currently not available", "This account is not available"), "{user} has no login shell",
+     "on the host, as root: chsh -s /bin/sh {user}; or name another ansible_user"),
     (("a password is required", "interactive authentication is required"), "sudo wants a password of {user}",
      "write `ansible_become_password: {{file: PATH}}` into inventory/host_vars/{host}.yml, or on the host:"
      " echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}"),
@@ -23,6 +31,10 @@ _REFUSALS = [
 
 # Linux takes 128 KiB for one argument.
 _LONGEST = 120_000
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Docker's own configuration may hold a proxy, which it would give to every container; only a pull wants its credentials.
+ENVIRONMENT = {"HOME": "/root", "LC_ALL": "C", "DOCKER_CONFIG": "/var/empty/docker"}
+"""All that commands of ours have: nothing of the login, of /etc/environment or of sudo reaches them."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +64,27 @@ def begin(rise: Rise, script: str) -> Start:
     ready = secrets.token_hex(16)
     lines = ['[ "$(id -u)" = 0 ] || { echo "stowage: not root" >&2; exit 77; }', f"echo {ready}; echo {ready} >&2"]
     if not (rise.sudo and rise.password):
-        return Start(f"exec {_sudo(rise, '-n')}/bin/sh -c {_word(_join(lines, script))}", ready, None)
+        return Start(f"exec {_sudo(rise, '-n')}{_shell(lines, script)}", ready, None)
     asks = secrets.token_hex(16)
     # Where sudo asks for none, the password lies unread: all is thrown away up to the line that follows our ready.
     lines.append(f'line=; until [ "$line" = {ready} ]; do IFS= read -r line || exit 78; done; unset line')
-    return Start(f"exec {_sudo(rise, f'-k -S -p {asks}')}/bin/sh -c {_word(_join(lines, script))}", ready, asks)
+    return Start(f"exec {_sudo(rise, f'-k -S -p {asks}')}{_shell(lines, script)}", ready, asks)
 
 
 def _sudo(rise: Rise, flags: str) -> str:
     return f"env LC_ALL=C sudo {flags} -- " if rise.sudo else ""
 
 
-def _join(lines: list[str], script: str) -> str:
-    return "\n".join([*lines, script])
+def _shell(lines: list[str], script: str) -> str:
+    """`sh` in an empty environment, and the script as one word of letters and digits.
 
-
-def _word(text: str) -> str:
-    """One word for bash, dash, zsh and fish alike: fish reads backslashes inside single quotes."""
-    word = "'" + text.replace("\\", "\0").replace("'", "'\"'\"'").replace("\0", "'\"\\\\\"'") + "'"
-    if not text.isascii() or "\0" in text or len(word) > _LONGEST:
-        raise ValueError(f"a script is ASCII, and {_LONGEST} bytes at most when quoted: the rest travels on stdin")
-    return word
+    Login shells disagree about all else: csh ends a word at a line end and reads `!` within quotes, fish reads backslashes.
+    """
+    word = base64.b64encode("\n".join([*lines, script]).encode()).decode()
+    if not script.isascii() or "\0" in script or len(word) > _LONGEST:
+        raise ValueError(f"a script is ASCII, and {_LONGEST} bytes at most as base64: the rest travels on stdin")
+    settings = " ".join(f"{key}={value}" for key, value in {"PATH": PATH, **ENVIRONMENT}.items())
+    return f"/usr/bin/env -i {settings} /bin/sh -c 'eval \"$(printf %s {word} | base64 -d)\"'"
 
 
 def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
@@ -84,6 +96,18 @@ def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
             )
     what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
     return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", code=ERROR)
+
+
+def silent(rise: Rise, where: str, said: str) -> Trouble:
+    """A login after which nothing runs: its shell, or a line that it reads at its start, waits for something."""
+    return Trouble(
+        f"{rise.user} logs in, but no command runs",
+        where,
+        (said.strip() + "\n").lstrip()
+        + "its login shell, or a line of its start-up files (`exec tcsh`, say), waits for something",
+        "no command was sent",
+        f"see what `ssh {where} echo works` prints here; on the host: getent passwd {rise.user}, and look at .bashrc and .profile",
+    )
 
 
 def wrong_password(rise: Rise, where: str) -> Trouble:

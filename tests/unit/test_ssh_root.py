@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -26,23 +27,32 @@ def through(shell: str, script: str) -> str:
 def seen_as_root(tmp_path, monkeypatch):
     (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
     (tmp_path / "id").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(ssh_root, "PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
-@pytest.mark.parametrize("shell", [one for one in ("sh", "bash", "dash", "zsh", "fish") if shutil.which(one)])
+@pytest.mark.parametrize(
+    "shell", [one for one in ("sh", "bash", "dash", "zsh", "fish", "csh", "tcsh") if shutil.which(one)]
+)
 @pytest.mark.parametrize("text", ["'", "\\", "\\\\", "\\'", "'\\''", "$HOME `id` !x *", "a\n\tb", '"', "\\n'\\"])
 def test_a_script_reaches_sh_unchanged_through_any_login_shell(seen_as_root, shell, text):
     assert through(shell, f"cat <<'END'\n{text}\nEND") == text + "\n"
 
 
 @settings(max_examples=50, deadline=None)
-@given(some.text("'\\\"$ab \n", max_size=20))
-def test_any_script_is_one_word(text):
-    word = ssh_root._word(text)
-    assert subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, text=True).stdout == text
+@given(some.text("'\\\"$ab \n!", max_size=20))
+def test_any_script_is_one_word_of_letters_and_digits(text):
+    _, _, word = ssh_root._shell([], text).partition(" -c ")
+    assert re.fullmatch(r"""'eval "\$\(printf %s [A-Za-z0-9+/=]* \| base64 -d\)"'""", word)
 
 
-@pytest.mark.parametrize("script", ["echo é", "echo \0", "x" * 120_000, "'" * 30_000])
+def test_nothing_of_the_environment_of_a_login_reaches_a_command(seen_as_root, monkeypatch):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "POSIXLY_CORRECT", "HTTP_PROXY", "TAR_OPTIONS", "TMPDIR", "ENV"):
+        monkeypatch.setenv(name, "elsewhere")
+    said = dict(line.split("=", 1) for line in through("sh", "env").splitlines())
+    assert set(said) - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", *ssh_root.ENVIRONMENT}
+
+
+@pytest.mark.parametrize("script", ["echo é", "echo \0", "x" * 120_000])
 def test_what_does_not_fit_on_a_command_line_is_refused(script):
     with pytest.raises(ValueError, match="stdin"):
         ssh_root.begin(Rise("root", True, False), script)
@@ -51,9 +61,9 @@ def test_what_does_not_fit_on_a_command_line_is_refused(script):
 @pytest.mark.parametrize(
     ("rise", "begins"),
     [
-        (Rise("root", True, True), "exec /bin/sh -c "),
-        (Rise("bob", False, False), "exec /bin/sh -c "),
-        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -- /bin/sh -c "),
+        (Rise("root", True, True), "exec /usr/bin/env -i "),
+        (Rise("bob", False, False), "exec /usr/bin/env -i "),
+        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -- /usr/bin/env -i "),
         (Rise("bob", True, True), "exec env LC_ALL=C sudo -k -S -p "),
     ],
 )
@@ -70,6 +80,17 @@ def test_the_way_to_root(rise, begins):
         ("sudo: I'm sorry bob. I'm afraid I can't do that", "bob may not use sudo", "usermod -aG sudo bob"),
         ("sudo: sorry, you must have a tty to run sudo", "sudo wants a terminal for bob", "!requiretty"),
         ("env: 'sudo': No such file or directory", "it has no sudo", "install sudo"),
+        (
+            'Please login as the user "ubuntu" rather than the user "root".',
+            "it lets nobody work as bob",
+            "ansible_user",
+        ),
+        (
+            "You are required to change your password immediately",
+            "the password or the account of bob has expired",
+            "chage",
+        ),
+        ("This account is currently not available.", "bob has no login shell", "chsh -s /bin/sh bob"),
         ("stowage: not root", "bob is not root there", "ansible_become: true"),
         ('sudo: the "no new privileges" flag is set', "sudo gave bob no root shell", ""),
     ],

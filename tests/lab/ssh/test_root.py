@@ -103,7 +103,7 @@ def test_a_password_that_is_missing_is_said(start, open_link):
 
 
 def test_a_sudo_that_asks_in_its_own_words_does_not_hold_us_for_ever(start, open_link, monkeypatch):
-    monkeypatch.setattr(ssh_pipe, "_PATIENCE", 0.5)
+    monkeypatch.setattr(ssh_pipe, "_PATIENCE", 4.0)
     sshd = start()
     link = as_operator(open_link(sshd.target()), sshd, "noisy", "right")
     with pytest.raises(Trouble, match="the usual lecture"):

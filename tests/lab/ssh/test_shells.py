@@ -39,7 +39,7 @@ def test_what_a_login_shell_prints_first_is_not_ours(start, open_link):
 def test_an_account_without_a_shell_is_said(start, open_link):
     force = "ForceCommand echo This account is currently not available. >&2; exit 1"
     pipe = open_link(start(options=force).target()).shell("echo mine")
-    with pytest.raises(Trouble, match=r"gets no shell there\n *This account is currently not available"):
+    with pytest.raises(Trouble, match=r"has no login shell\n *This account is currently not available"):
         pipe.readline(5)
 
 
