@@ -125,7 +125,7 @@ class _Page:
         notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
         notes += [change.why] if change.why else []
         if change.drift:
-            notes.append("changed on the host" if change.before else "gone from the host")
+            notes.append("changed on the host" if change.before else change.resource.when_gone)
         warnings = [note for note in notes if note.startswith("warning: ")]
         lines = self._head(change, change.address, "; ".join(note for note in notes if note and note not in warnings))
         lines += [line for warning in warnings for line in self._painted(warning, COLOURS[Action.UPDATE])]

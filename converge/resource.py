@@ -90,6 +90,9 @@ class Resource:
     statuses: ClassVar[tuple[int, ...]] = (0,)
     """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
 
+    when_gone: ClassVar[str] = "gone from the host"
+    """What the plan says of one that a deploy made, and that is not there any more."""
+
     @property
     def name(self) -> str:
         """What tells this instance from the others of its kind on a host."""

@@ -162,6 +162,9 @@ class Extension(Resource):
     """An extension in a database, in the version that the image has."""
 
     kind: ClassVar[str] = "pg-extension"
+    when_gone: ClassVar[str] = (
+        "gone from the host, with its own tables and all columns of its types: only a restore brings those back"
+    )
     server: Server
     database: str
     extension: str

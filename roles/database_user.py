@@ -22,6 +22,7 @@ class User(Resource):
     """A user that can log in, with this password and exactly these attributes, memberships, limits and settings."""
 
     kind: ClassVar[str] = "pg-user"
+    when_gone: ClassVar[str] = "gone from the host, with its rights within databases"
     server: Server
     user: str
     password: Secret = field(repr=False)

@@ -187,7 +187,7 @@ def test_a_database_that_was_dropped_is_made_anew_only_when_somebody_says_so(the
     as_root(there, "DROP DATABASE mlflow")
     screen = there.inv("deploy", "--yes", code=3)
     assert "! pg-database:mlflow  this host had it" in screen
-    assert "inv restore latest --database mlflow --host lab; or" in screen
+    assert "inv restore --host lab latest --database mlflow" in screen
     assert "mlflow" not in as_root(there, "SELECT datname FROM pg_database").split()
     there.on_host(screen.split("on the host: ")[1].splitlines()[0])
     assert "+ pg-database:mlflow" in there.inv("deploy", "--yes")

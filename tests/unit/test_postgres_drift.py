@@ -360,3 +360,22 @@ def test_status_reads_both_lines_of_the_answer(storage_host):
     found = database_status.read(storage_host(), "running", [json.dumps(first), '["geo"]'])
     assert (found.superuser, found.databases, found.slots, found.sorted_otherwise) == ("su", {}, {}, ["geo"])
     assert database_status.read(storage_host(), "running", [json.dumps(first)]).sorted_otherwise == []
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (
+            "pg-extension:geo/postgis",
+            "with its own tables and all columns of its types: only a restore brings those back",
+        ),
+        ("pg-user:geo", "with its rights within databases"),
+    ],
+)
+def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, address, words):
+    run = runs.prepare(storage_host(), [postgres, databases])
+    well = {one.resource.address: one.resource.desired() for one in run.wants}
+    (one,) = (one.resource for one in run.wants if one.resource.address == address)
+    memory = {address: f"databases {one.remembered()}"}
+    plan = planning.make("prod", run.roles, run.wants, well | {address: None}, memory)
+    assert words in " ".join(" ".join(render.plan(plan)).split())
