@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
-from roles.policy_language import LISTS, Statement, many
+from roles.policy_language import LISTS, Statement, many, plain, spelling
 
 OPERATORS = {
     *(f"String{one}" for one in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike")),
@@ -106,5 +107,44 @@ def _condition(statement: Statement, _: bool) -> Wrong:
         if name not in OPERATORS or qualifier not in ("", "ForAnyValue", "ForAllValues"):
             yield ("Condition", str(operator)), "MinIO knows no such operator"
         for key, values in keys.items():
-            if not many(values) or not all(isinstance(one, str | bool | int | datetime) for one in many(values)):
-                yield ("Condition", str(operator), str(key)), "a text, a number, true or false, or a list of them"
+            if text := _values(str(operator), many(values)):
+                yield ("Condition", str(operator), str(key)), text
+
+
+TAKES = {
+    "Bool": "true or false",
+    "Null": "true or false",
+    "Numeric": "a whole number",
+    "Date": "a moment such as 2030-01-01T00:00:00Z",
+    "IpAddress": "an address or a network such as 10.0.0.0/8",
+    "NotIpAddress": "an address or a network such as 10.0.0.0/8",
+}
+"""What operators take, by how they begin; all others take texts."""
+
+
+def _values(operator: str, values: list[Any]) -> str:
+    """What is wrong with the values of a condition, if anything is."""
+    name = operator.rpartition(":")[2]
+    takes = next((what for begins, what in TAKES.items() if name.startswith(begins)), "a text, or a list of texts")
+    if not values or not all(isinstance(one, str | bool | int | datetime) for one in values):
+        return takes
+    if name in ("Bool", "Null") and len(values) > 1:
+        return f"one value: {takes}"
+    try:
+        [spelling(operator)(plain(one)) for one in values]
+    except ValueError:
+        return takes
+    return ""
+
+
+def outside(bucket: str, statements: Sequence[Any]) -> Wrong:
+    """Resources of a bucket's own policy that lie outside of it, which MinIO refuses."""
+    for at, statement in enumerate(statements):
+        for key in ("Resource", "NotResource"):
+            for one in _texts(statement, key) or []:
+                pattern = one.removeprefix("arn:aws:s3:::").partition("/")[0]
+                if not fnmatchcase(bucket, pattern.replace("[", "[[]")):
+                    yield (
+                        (at, key),
+                        f"it is outside of the bucket: write arn:aws:s3:::{bucket} or arn:aws:s3:::{bucket}/*",
+                    )

@@ -102,15 +102,22 @@ SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
 """How the values of a condition are spelt, by how its operator begins. All others are texts."""
 
 
+def spelling(operator: str) -> Callable[[str], str]:
+    """How the values of an operator are spelt; raises ValueError for one that it does not take."""
+    name = operator.rpartition(":")[2]
+    return next((spell for begins, spell in SPELLINGS if name.startswith(begins)), str)
+
+
 def _value(operator: str, value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    for begins, spell in SPELLINGS:
-        if operator.rpartition(":")[2].startswith(begins):
-            try:
-                return spell(text)
-            except ValueError:
-                return text
-    return text
+    text = plain(value)
+    try:
+        return spelling(operator)(text)
+    except ValueError:
+        return text
+
+
+def plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def words(statement: Statement) -> str:

@@ -45,7 +45,7 @@ from roles.fields import (
     size_in_bytes,
     within,
 )
-from roles.policy_faults import faults
+from roles.policy_faults import faults, outside
 from roles.policy_language import BUILT_IN
 
 __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
@@ -193,8 +193,9 @@ class Bucket(Section):
 
     @model_validator(mode="after")
     def _lock_needs(self) -> Bucket:
-        if found := [(("policy", *path), text) for path, text in faults(self.policy, of_bucket=True)]:
-            raise Problems(found)
+        wrong = [*faults(self.policy, of_bucket=True), *outside(self.name, self.policy)]
+        if wrong:
+            raise Problems([(("policy", *path), text) for path, text in wrong])
         if self.retention and not self.object_lock:
             raise Problems([(("retention",), "it needs object_lock: true")])
         if self.object_lock and not self.versioning:

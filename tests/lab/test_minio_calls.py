@@ -19,7 +19,7 @@ from roles.account_kinds import ServiceAccount, User
 from roles.accounts import forget
 from roles.bucket_kinds import Bucket
 from roles.buckets import buckets as role
-from roles.minio import api_of
+from roles.minio import api_of, folders
 from roles.minio_gone import Gone
 from roles.policy_kinds import Iam, Policy, put_policy
 from roles.policy_language import document
@@ -320,7 +320,7 @@ def test_what_is_named_no_more_is_removed_by_dependency_and_what_others_have_sta
 
 
 def test_data_passes_through_all_nodes(server: Server) -> None:
-    minio_api.prove_data_path(server.api, server.link)
+    minio_api.prove_data_path(server.api, server.link, folders(server.host))
 
 
 def test_every_call_of_the_roles_was_made(server: Server, calls: set[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from roles.policy_faults import faults
+from roles.policy_faults import faults, outside
 from roles.policy_language import BUILT_IN, difference, document, meaning, normal
 from tests.lab.test_minio_calls import WALKED
 from tests.minio_calls import in_the_code
@@ -95,12 +95,26 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"Condition": {"StringIs": {"s3:prefix": "a"}}}, "Condition.StringIs"),
     ({"Condition": {"StringLike": {"s3:prefix": []}}}, "Condition.StringLike.s3:prefix"),
     ({"Condition": {"StringLike": {"s3:prefix": [{}]}}}, "Condition.StringLike.s3:prefix"),
+    ({"Condition": {"NumericLessThan": {"s3:max-keys": "ten"}}}, "Condition.NumericLessThan.s3:max-keys"),
+    ({"Condition": {"NumericLessThan": {"s3:max-keys": 1.5}}}, "Condition.NumericLessThan.s3:max-keys"),
+    ({"Condition": {"Bool": {"aws:SecureTransport": "yes"}}}, "Condition.Bool.aws:SecureTransport"),
+    ({"Condition": {"Bool": {"aws:SecureTransport": [True, False]}}}, "Condition.Bool.aws:SecureTransport"),
+    ({"Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.300"}}}, "Condition.IpAddress.aws:SourceIp"),
+    ({"Condition": {"DateLessThan": {"aws:CurrentTime": "tomorrow"}}}, "Condition.DateLessThan.aws:CurrentTime"),
 ]
 
 
 @pytest.mark.parametrize(("change", "told"), FAULTS, ids=[str(one[0]) for one in FAULTS])
 def test_what_minio_refuses_or_never_gives_back_is_told_at_its_place(change: dict[str, Any], told: str) -> None:
     assert told in [".".join(map(str, path[1:])) for path, _ in faults([GOOD | change])]
+
+
+@pytest.mark.parametrize(
+    ("resource", "faulty"),
+    [("arn:aws:s3:::abc/*", 0), ("arn:aws:s3:::abc", 0), ("*", 0), ("arn:aws:s3:::a*", 0), ("arn:aws:s3:::abcd/*", 1)],
+)
+def test_the_policy_of_a_bucket_is_about_that_bucket(resource: str, faulty: int) -> None:
+    assert len([*outside("abc", [GOOD | {"Resource": resource, "Principal": "*"}])]) == faulty
 
 
 def test_a_statement_of_s3_needs_a_resource_and_one_of_the_server_does_not() -> None:
