@@ -3,6 +3,8 @@
 # does not keep the others down. Containers that exist are started as they are; only a deploy makes or changes them.
 # usage: project start|stop NAME COMPOSE_FILE [GRACE_SECONDS]
 set -u
+# Root's own configuration of Docker may hold a proxy, which compose would give to every container that it makes.
+DOCKER_CONFIG=/var/empty/docker; export DOCKER_CONFIG
 action=$1 name=$2 file=$3 grace=${4:-90}
 compose() { docker compose -p "$name" -f "$file" "$@"; }
 

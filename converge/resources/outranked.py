@@ -12,6 +12,7 @@ from converge.shell import quote, words
 
 SYSCTL = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
 """Of two files with one name, that in the later folder is read."""
+_MARK = "--"
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,22 @@ class Outranked(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Outranked]) -> str:
-        """The files that there are, a line each, and after a blank one what they say of our settings."""
-        return "\necho\n".join(one._question() for one in wanted)
+        """The files that there are, a line each, and after a mark what they say of our settings; any of it may be nothing."""
+        return f"\necho {_MARK}\n".join(one._question() for one in wanted)
 
     def _question(self) -> str:
         files = " ".join(f"{folder}/*.conf" for folder in self.folders)
         pattern = "|".join(pattern for _, pattern, _ in self.settings) or "$^"
         return (
-            f'for file in {files}; do [ ! -e "$file" ] || printf \'%s\\n\' "$file"; done; echo\n'
+            f'for file in {files}; do [ ! -e "$file" ] || printf \'%s\\n\' "$file"; done; echo {_MARK}\n'
             f"grep -HnsE -e {quote(f'^[[:space:]]*-?({pattern})[[:space:]]*=')} -- {files} || :"
         )
 
     @classmethod
     def read(cls, wanted: Sequence[Outranked], answer: str) -> list[Reading]:
-        parts = answer.split("\n\n")
+        parts = [""]
+        for line in answer.splitlines():
+            parts = [*parts, ""] if line == _MARK else [*parts[:-1], f"{parts[-1]}{line}\n"]
         return [one._reading(*parts[2 * at : 2 * at + 2]) for at, one in enumerate(wanted)]
 
     def _reading(self, files: str, lines: str) -> Reading:

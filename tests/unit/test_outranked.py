@@ -75,3 +75,10 @@ def test_a_program_of_perl_is_read_as_well(machine, tmp_path):
     assert f"{tmp_path}/99-x.conf:1" in machine.plan(wanted).changes[0].why
     (tmp_path / "99-x.conf").write_text('$nrconf{restart}="l" ; # as it is\n')
     assert machine.plan(wanted).in_sync
+
+
+def test_a_bare_machine_without_any_of_these_files_is_read(machine, tmp_path):
+    folder = tmp_path / "nothing"
+    settings = (("a.b", "a[.]b", "1"),)
+    wanted = [Outranked(str(folder / name), (str(folder),), settings) for name in ("60-ours.conf", "61-ours.conf")]
+    assert machine.read(*wanted) == [{"a.b": ""}, {"a.b": ""}]
