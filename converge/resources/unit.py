@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Resource, Shell, State, Step
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import Shares
 from converge.resources.previous import loaded, put_back
 from converge.shell import quote, sh, words
@@ -15,7 +15,7 @@ from converge.shell import quote, sh, words
 
 def show(names: Sequence[str]) -> str:
     """One `systemctl show` for all who ask about units. Each block is named as it was asked for: an alias has another Id."""
-    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ActiveEnterTimestamp"
+    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ActiveEnterTimestamp,DropInPaths"
     return f"printf '%s ' {words(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {words(names)}"
 
 
@@ -69,7 +69,7 @@ class Unit(Resource):
         return self.unit
 
     def desired(self) -> State:
-        state = {"enabled": "enabled" if self.enabled else "disabled", "reload": "no"}
+        state = {"enabled": "enabled" if self.enabled else "disabled", "reload": "no", "drop-ins": ""}
         return state | {"active": "active"} if self.active else state | {"active": "inactive"}
 
     def stands_on(self) -> tuple[str, ...]:
@@ -88,7 +88,27 @@ class Unit(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
         have = units(shared[0])
-        return [_state(have[one.unit]) for one in wanted]
+        return [_state(have[one.unit], one.ours) for one in wanted]
+
+    @property
+    def ours(self) -> bool:
+        """Whether its file is Stowage's: a drop-in beside it is somebody else's word on what we promise."""
+        return self.unit.startswith("stowage")
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        told = before or {}
+        if told.get("enabled") == "masked":
+            return Refusal(
+                "somebody has masked it, so that nothing starts it",
+                sh("on the host, once you know why: systemctl unmask -- {}", self.unit) + "; then: inv deploy",
+            )
+        if told.get("drop-ins"):
+            paths = told["drop-ins"].split(" ")
+            return Refusal(
+                f"{told['drop-ins']} changes what the unit does",
+                f"on the host: cat {words(paths)}; when nobody needs it: rm {words(paths)}; then: inv deploy",
+            )
+        return None
 
     def diff(self, before: State | None) -> list[str]:
         lines = super().diff(before)
@@ -126,11 +146,13 @@ class NoUnit(Unit):
         return True
 
 
-def _state(block: dict[str, str]) -> Reading:
+def _state(block: dict[str, str], ours: bool) -> Reading:
     if block.get("LoadState") == "not-found":
         return None
     return {
         "enabled": block.get("UnitFileState", ""),
         "active": block.get("ActiveState", ""),
         "reload": block.get("NeedDaemonReload", "no"),
+        # Those for all units of a system are no word on this one.
+        "drop-ins": " ".join(one for one in block.get("DropInPaths", "").split() if ours and "/stowage" in one),
     }

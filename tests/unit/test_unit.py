@@ -46,7 +46,7 @@ def actions(machine, *units) -> str:
         (STALE, "~", ["systemd has not read its file again"]),
         (RUNS.replace("=active", "=failed"), "~", ["active: failed -> active"]),
         (RUNS.replace("=active", "=activating"), "~", ["active: activating -> active"]),
-        (RUNS.replace("=enabled", "=masked"), "~", ["enabled: masked -> enabled"]),
+        (RUNS.replace("=enabled", "=masked"), "!", ["enabled: masked -> enabled"]),
     ],
 )
 def test_a_unit_is_well_when_it_is_enabled_runs_and_has_been_read(machine, systemd, block, symbol, diff):
@@ -54,6 +54,31 @@ def test_a_unit_is_well_when_it_is_enabled_runs_and_has_been_read(machine, syste
     (change,) = machine.plan(Unit("chrony.service")).changes
     assert change.action.value == symbol
     assert change.resource.diff(change.before) == diff
+
+
+def test_a_masked_unit_is_a_decision_of_somebody_and_refused_with_the_way_out(machine, systemd):
+    systemd(RUNS.replace("=enabled", "=masked").format("docker.service"))
+    (change,) = machine.plan(Unit("docker.service")).changes
+    assert change.why == "somebody has masked it, so that nothing starts it"
+    assert "systemctl unmask -- docker.service" in change.hint
+
+
+@pytest.mark.parametrize(
+    ("unit", "path", "symbol"),
+    [
+        ("stowage-backup.timer", "/etc/systemd/system/stowage-backup.timer.d/often.conf", "!"),
+        ("stowage@minio.service", "/run/systemd/system/stowage@.service.d/x.conf", "!"),
+        ("stowage@minio.service", "/usr/lib/systemd/system/service.d/10-timeout-abort.conf", " "),
+        ("docker.service", "/etc/systemd/system/docker.service.d/proxy.conf", " "),
+    ],
+)
+def test_a_drop_in_beside_a_unit_of_ours_is_refused_and_one_of_the_system_left(machine, systemd, unit, path, symbol):
+    systemd(RUNS.format(unit) + f"DropInPaths={path}\n")
+    (change,) = machine.plan(Unit(unit)).changes
+    assert change.action.value == symbol
+    if symbol == "!":
+        assert path in change.why
+        assert f"rm {path}" in change.hint
 
 
 def test_several_units_are_told_apart(machine, systemd):
