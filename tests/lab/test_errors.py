@@ -411,7 +411,7 @@ def test_drives_with_data_missing_or_mounted_elsewhere_are_refused_and_the_other
         f"try: on the host, if that may be lost: wipefs --all {devices[1]}",
         "error: lab: filesystem:drive3 could not be read",
         "there is no drive at /dev/disk/by-id/ata-NOT_THERE",
-        "try: inv drives.list --host lab",
+        "inv drives.list --host lab",
         "error: lab: filesystem:drive4 is refused",
         "xfs labelled backup, mounted at /srv/b",
         f"try: on the host: findmnt -S {devices[3]}",
