@@ -11,7 +11,7 @@ from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.compose import GRACE
 from converge.resources.docker import Shares
 from converge.shell import quote, sh
-from roles.postgres_question import CLUSTER
+from roles.postgres_question import CLUSTER, PENDING
 from roles.postgres_server import CONTAINER, Server, Told, heard
 from roles.sql import ident, settings_line
 
@@ -132,7 +132,7 @@ class Configuration(Resource):
             for number, path in dict.fromkeys(self._lines(before))
         )
         # A new session must not be asked before the server has heard of it.
-        pending = f"echo 'SELECT count(*) FROM pg_settings WHERE pending_restart;' | {self.server.psql()}"
+        pending = f"echo {quote(f'SELECT count(*) FROM pg_settings WHERE {PENDING};')} | {self.server.psql()}"
         up = f"docker exec {CONTAINER} pg_isready -q -h 127.0.0.1 -t 3 -U {quote(self.server.superuser)}"
         return [
             Shell(f"""

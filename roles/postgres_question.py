@@ -9,6 +9,8 @@ from roles.sql import ident, literal, literals
 CLUSTER = "the cluster"
 """The part of the answer that is about all of the server; the others are `within DATABASE`."""
 
+PENDING = "pending_restart AND source <> 'command line'"
+"""Settings that only a restart brings into force. What an argument of the server says wins over the files after a restart, too."""
 # Columns and functions that a server may not have yet are reached by way of JSON, or asked for by its version.
 _FACTS = """
 SELECT current_setting('server_version_num')::int >= 150000 AS from_15, current_setting('server_version_num')::int >= 160000 AS from_16 \\gset
@@ -17,12 +19,14 @@ SELECT json_build_object('server', json_build_object(
     'line', sourceline, 'error', coalesce(error, '')) ORDER BY seqno), '[]') FROM pg_file_settings),
   'in force', (SELECT coalesce(json_agg(json_build_object('name', name, 'value', current_setting(name), 'file', coalesce(sourcefile, ''),
     'restart', context = 'postmaster') ORDER BY name), '[]') FROM pg_settings WHERE source = 'configuration file'),
-  'pending', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
+  'pending', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE %PENDING%),
   'of all roles', (SELECT coalesce(json_agg(s ORDER BY s), '[]') FROM pg_db_role_setting, unnest(setconfig) s WHERE setdatabase = 0 AND setrole = 0),
   'checksums', current_setting('data_checksums'), 'ssl', current_setting('ssl'),
   'slots', (SELECT coalesce(json_agg(slot_name ORDER BY slot_name), '[]') FROM pg_replication_slots),
   'prepared', (SELECT count(*) FROM pg_prepared_xacts),
-  'tablespaces', (SELECT coalesce(json_agg(spcname ORDER BY spcname), '[]') FROM pg_tablespace WHERE spcname !~ '^pg_')));"""
+  'tablespaces', (SELECT coalesce(json_agg(spcname ORDER BY spcname), '[]') FROM pg_tablespace WHERE spcname !~ '^pg_')));""".replace(
+    "%PENDING%", PENDING
+)
 # From 15 on a role may be allowed to set what only a superuser could.
 _PARAMETERS = """\\if :from_15
 SELECT json_build_object('parameter', parname, 'role', CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END)

@@ -379,3 +379,11 @@ def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, addres
     memory = {address: f"databases {one.remembered()}"}
     plan = planning.make("prod", run.roles, run.wants, well | {address: None}, memory)
     assert words in " ".join(" ".join(render.plan(plan)).split())
+
+
+def test_a_setting_that_an_argument_gives_waits_for_no_restart():
+    """PostgreSQL calls it pending after a reload, where its file has another value; a restart changes nothing."""
+    from roles import postgres_question
+
+    assert "pending_restart AND source <> 'command line'" in postgres_question._FACTS
+    assert "%PENDING%" not in postgres_question._FACTS
