@@ -140,18 +140,20 @@ class Relay:
                 end.close()
 
 
-# What a deploy makes of a host, in sections. Not the time, nor numbers that are drawn anew for each host.
+# What a deploy makes of a host, in sections. Not the time, nor numbers that are drawn anew for each host; nor what was kept until a
+# program took a new file up: after a cut it may stay, is older than the program's start, and so is never put back.
 LIKENESS = r"""
 section() { printf '\n== %s\n' "$1"; }
 section files
 find /etc/stowage /usr/local /var/lib/stowage /etc/docker /etc/fstab* /etc/updatedb.conf /etc/sysctl.d /etc/needrestart \
-  /etc/systemd/system /etc/group /etc/gshadow /etc/passwd /etc/subuid -printf '%p %y %m %U:%G %l\n' | sort
+  /etc/systemd/system /etc/group /etc/gshadow /etc/passwd /etc/subuid -printf '%p %y %m %U:%G %l\n' |
+  grep -v '^/var/lib/stowage/pending.* f ' | sort
 section content
 find /etc/stowage /usr/local /var/lib/stowage /etc/docker /etc/fstab* /etc/updatedb.conf /etc/sysctl.d /etc/needrestart \
-  /etc/systemd/system/stowage* /etc/group /etc/passwd -type f ! -name audit.jsonl ! -name applied |
+  /etc/systemd/system/stowage* /etc/group /etc/passwd -type f ! -name audit.jsonl ! -name applied ! -path '/var/lib/stowage/pending*' |
   sort | while read -r file; do echo "$file $(sed "s/$(hostname)/HOST/g" "$file" | sha256sum)"; done
 section applied
-sed 's/ begun / /' /var/lib/stowage/applied | awk '{ print $1, $NF }' | sort
+sed '/ iam:/d; s/ begun / /' /var/lib/stowage/applied | awk '{ print $1, $NF }' | sort
 section drives
 for n in 1 2 3 4; do
   findmnt -nro TARGET,LABEL,FSTYPE,OPTIONS --mountpoint /mnt/drive$n
