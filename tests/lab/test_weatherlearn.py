@@ -109,13 +109,15 @@ def test_what_was_changed_around_the_files_is_seen_at_once_and_mended_by_one_dep
 def test_what_no_deploy_may_mend_is_refused_each_with_its_own_way_out(clone: Clone) -> None:
     clone.on_host("\n".join(harm for harm, _, _ in drift.REFUSED.values()))
     try:
-        screen = clone.inv("check", code=3)
+        screen = clone.inv("check", "--json", code=3)
     finally:
         clone.on_host("\n".join(mend for _, mend, _ in drift.REFUSED.values()))
+    changes = json.loads(next(line for line in screen.splitlines() if line.startswith("{")))["hosts"][0]["changes"]
+    told = {one["address"]: one for one in changes}
     for address, (_, _, way_out) in drift.REFUSED.items():
-        told = screen.split(f"! {address}  ")[1].split("try: ")[1].splitlines()[0]
-        assert way_out in told
-        assert "--host lab" in told
+        assert told[address]["action"] in ("refused", "unknown")
+        assert way_out in told[address]["try"]
+        assert "--host lab" in told[address]["try"]
     clone.inv("deploy", "--yes")
     assert clone.changes(code=0) == {}
 
