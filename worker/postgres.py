@@ -335,6 +335,8 @@ def dress(session: Connection, name: str, like: Mapping[str, Any]) -> None:
                 session.execute(
                     sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(sql.SQL(one["right"]), database, to, option)
                 )
+        # An extension may have given it some while it was loaded, as postgis_topology does.
+        session.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
         for one in like["settings"]:
             begin = sql.SQL("ALTER DATABASE {}").format(database)
             if one["role"]:
