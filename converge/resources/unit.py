@@ -111,7 +111,7 @@ class Unit(Resource):
         return None
 
     def diff(self, before: State | None) -> list[str]:
-        lines = super().diff(before)
+        lines = [line for line in super().diff(before) if not line.startswith("drop-ins:")]  # refused, with their paths
         return [line.replace("reload: yes -> no", "systemd has not read its file again") for line in lines]
 
     def fix(self, before: State | None) -> list[Step]:
