@@ -186,15 +186,14 @@ exit 0"""
         file = [] if (before or {}).get(FILE) == self.desired()[FILE] else [f"{self.path}: differs"]
         return file + [f"{name}: {self._difference(name, before or {})}" for name in self.changed(before)]
 
-    def _difference(self, service: str, before_all: State) -> str:
-        before = before_all.get(service)
-        if before is None:
+    def _difference(self, service: str, before: State) -> str:
+        if service not in before:
             return "is not there: created"
-        old, state = before.split(" ")
+        old, state = before[service].split(" ")
         if old != self.hash_of(service):
             return "its definition, files or image changed: recreated"
         if state in (ALTERED, "tuned"):
-            lines = (before_all.get(f"{service} differs", "")).splitlines()
+            lines = before[f"{service} differs"].splitlines()
             how = "recreated" if state == ALTERED else "mended while it runs"
             return "; ".join([*lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])]) + f": {how}"
         if state == OLDER:
@@ -237,7 +236,7 @@ sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {_strays(self.project, names)}
 {mends}
-{f"docker stop -t {GRACE} -- {words(anew)}; docker rm -f -- {words(anew)}" if anew else ""}
+{f"docker stop -t {GRACE} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
 late={quote(" ".join(older))} said=$({inspect(names)}) || :
 {_running([self], "$said")}
@@ -264,10 +263,10 @@ def _strays(project: str, names: Sequence[str]) -> str:
 
     One that stands still in a pause goes on, or a start does nothing.
     """
-    mine = " ".join(f"{name}|" for name in names)
+    mine = quote(f" {' '.join(names)} ")
     listed = f"docker ps -a --filter label={LABEL} --filter label=com.docker.compose.project={project}"
     return f"""{listed} --format '{{{{.Names}}}}|{{{{.State}}}}' | while IFS='|' read -r stray state; do
-case {quote(f" {mine.replace('|', '')} ")} in
+case {mine} in
   *" $stray "*) [ "$state" != paused ] || docker unpause -- "$stray";;
   *) echo "$stray is a container of {project} under another name: removed"; docker stop -t {GRACE} -- "$stray"; docker rm -- "$stray";;
 esac; done"""
