@@ -176,7 +176,7 @@ ls /run/systemd/transient | grep stowage || :
 section system
 dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n' | sort
 dpkg --audit
-sysctl net.core.somaxconn vm.swappiness
+sysctl net.core.somaxconn
 getent passwd stowage; getent group stowage
 section leftovers
 find / -xdev \( -name '*stowage-??????*' -o -name 'compose-??????.yaml' -o -name '*.intent*' -o -name 'fstab.*' \) \
