@@ -20,6 +20,8 @@ from roles.local_file import local_text
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
 CONFIG = f"{HERE}/nginx.conf"
+MOST_ASKED = 4
+"""Nodes whose 404 is wanted when all of them answer."""
 MOST_SILENT = 4
 """Nodes that may stay silent while others are asked: nginx leads a request on ten times at most."""
 
@@ -56,8 +58,9 @@ def nginx(host: Any) -> Wanted:
         "nginx.conf.j2",
         settings=settings,
         nodes=nodes,
-        opinions=opinions(len(nodes)),
-        missing=min(len(nodes) - opinions(len(nodes)), MOST_SILENT),
+        opinions=min(len(nodes), MOST_ASKED),
+        enough=enough(len(nodes)),
+        missing=min(len(nodes) - enough(len(nodes)), MOST_SILENT),
         domain=host.settings.minio.environment.get("MINIO_DOMAIN", ""),
         inside=INSIDE,
     )
@@ -103,9 +106,9 @@ while [ $well -lt 8 ]; do
 done"""
 
 
-def opinions(nodes: int) -> int:
-    """How many nodes must say that something is not there: more than half of them, and no more than four."""
-    return min(nodes // 2 + 1, 4)
+def enough(nodes: int) -> int:
+    """How many nodes must say that something is not there when the others are silent: more than half, four at most."""
+    return min(nodes // 2 + 1, MOST_ASKED)
 
 
 def _exposed(settings: Any) -> str:

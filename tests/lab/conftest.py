@@ -18,7 +18,8 @@ from tests.lab import lines
 
 HERE = Path(__file__).resolve().parents[2]
 # Always the same place, so that a run after a crashed one finds and clears away what that one left.
-CLONE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-clone"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage"
+CLONE = CACHE / "test-clone"
 COPIED_ANEW = (
     "roles",
     "converge",
@@ -155,6 +156,19 @@ def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None, sys
     prepare(folder)
     there.inv("lab.up", "--system", system)
     return there
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """A test that fails leaves its host's plan, journal and logs in a folder, whose name stands in the report."""
+    from tests.lab import traces
+
+    report = yield
+    if report.failed and report.when != "teardown":
+        folder = traces.keep(item.nodeid, getattr(item, "funcargs", {}), CACHE / "failed")
+        if folder:
+            report.sections.append(("left behind", f"the plan, the journal and all logs of its hosts: {folder}"))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -226,6 +226,7 @@ def main() -> None:
     arguments.add_argument("--root", type=Path, default=HERE)
     arguments.add_argument("events", nargs="*", default=list(EVENTS))
     chosen = arguments.parse_args()
+    failed = False
     for event in chosen.events:
         load = during(Clone(chosen.root, chosen.host), event, chosen.rounds)
         lost = load.lost()
@@ -233,6 +234,8 @@ def main() -> None:
         for line in [*load.wrong, *lost]:
             print(f"    {line}", flush=True)
         load.clear()
+        failed = failed or bool(load.wrong or lost)
+    raise SystemExit(failed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""What a failed lab test leaves behind, in one folder: the plan, and the journal and logs of its hosts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.lab.conftest import Clone
+
+LONGEST = 120
+"""Seconds for each of the questions: a host that is the reason for the failure may not answer."""
+COMMANDS = {"plan": ("check", "--full"), "status": ("status",), "history": ("history",)}
+MOST = 5
+"""Tests of one run that leave something behind: when a host has died, all that follow fail with it."""
+_kept: list[str] = []
+ON_HOST = {
+    "journal": "journalctl -b --no-pager -n 2000",
+    "units": "systemctl --failed --no-pager; systemctl list-units --no-pager 'stowage*' docker.service",
+    "containers": "docker ps -a; for one in $(docker ps -aq); do echo \"== $(docker inspect -f '{{.Name}}' $one)\"; "
+    "docker logs --tail 300 --timestamps $one 2>&1; done",
+    "drives": "findmnt; df -h; cat /etc/fstab; lsblk",
+}
+
+
+def hosts(fixtures: dict[str, Any]) -> Iterator[Clone]:
+    """The lab hosts among the fixtures of a test, also those in a mapping or an object of them."""
+    for one in fixtures.values():
+        if isinstance(one, Clone):
+            yield one
+        elif isinstance(one, dict):
+            yield from (inner for inner in one.values() if isinstance(inner, Clone))
+        elif isinstance(there := getattr(one, "there", None), Clone):
+            yield there
+
+
+def keep(test: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
+    """Write it all to a folder named after the test; None when the test has no host, or enough have left theirs."""
+    into = folder / re.sub(r"\W+", "-", test).strip("-")[:120]
+    found = {(one.root, one.host): one for one in hosts(fixtures)}
+    if not found or len(_kept) >= MOST:
+        return None
+    _kept.append(test)
+    for one in found.values():
+        there = into / one.host
+        there.mkdir(parents=True, exist_ok=True)
+        for name, words in COMMANDS.items():
+            (there / name).write_text(_said([sys.executable, "-m", "invoke", *words, "--host", one.host], one.root))
+        for name, script in ON_HOST.items():
+            (there / name).write_text(_on_host(one, script))
+    return into
+
+
+def _on_host(clone: Clone, script: str) -> str:
+    try:
+        return _said([*clone.ssh(), script], clone.root)
+    except OSError as error:  # a host that never was up has no settings
+        return f"not to be had: {error}\n"
+
+
+def _said(command: list[str], root: Path) -> str:
+    try:
+        return subprocess.run(
+            command,
+            cwd=root,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=LONGEST,
+            check=False,
+        ).stdout
+    except subprocess.TimeoutExpired:
+        return f"no answer within {LONGEST} s\n"
