@@ -128,6 +128,8 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
         )
     for name, why in found["left_out"].items():
         print(f"  left out   {name:16} {why}")
+    for kind, names in found["omitted"].items():
+        print(f"  not in it  {kind}: {', '.join(names)}")
     print(f"  files      {len(found['files'])} of the deployed configuration")
 
 

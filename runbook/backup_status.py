@@ -23,6 +23,8 @@ class Backups:
     code: int | None = None
     what: str = ""
     dead: dict[str, str] = field(default_factory=dict)
+    closed: dict[str, str] = field(default_factory=dict)
+    """Databases that no backup can have, and why."""
     next: str = ""
     restored: dict[str, float] = field(default_factory=dict)
     """The last restore that ended well: how long ago, and how long it took."""
@@ -85,6 +87,7 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
         code=end.get("code"),
         what=end.get("what", ""),
         dead=end.get("dead") or {},
+        closed=end.get("closed") or {},
         restored=_restored(last.get("restored"), now),
         checked=_checked(last.get("checked"), now),
         unfinished=[] if active else _unfinished(told.get("record", [])),
@@ -149,6 +152,7 @@ def lines(found: Backups) -> Iterator[str]:
     yield from (f"  restore    {one}" for one in found.unfinished)
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
+    yield from (f"  backup     {name} is in no set: {why}" for name, why in found.closed.items())
     if found.checked:
         how = "FAILED" if found.checked["code"] else "passed"
         what = "drill" if found.checked["drill"] else "check"

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from worker import configuration, containers, finish, postgres, retention, sets, tar
+from worker import configuration, containers, finish, omissions, postgres, retention, roles, sets, tar
 from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -75,6 +75,7 @@ def run(job: Job) -> int:
         databases=found.saved,
         failed={name: f"{error.what}: {error.why}" for name, error in found.failed.items()},
         closed=found.closed,
+        omitted=omissions.names(found.omitted),
         config=tuple(files),
         previous=sets.hash_of(previous.canonical()) if previous else "",
     )
@@ -97,6 +98,7 @@ class _Databases:
     saved: dict[str, Row] = field(default_factory=dict)
     failed: dict[str, Failed] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
+    omitted: list[Row] = field(default_factory=list)
 
     def incomplete(self) -> Failed:
         names = ", ".join(self.failed)
@@ -173,11 +175,16 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: set
         told = session.execute(
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
         ).fetchone()
-        roles = session.execute(postgres.ROLES).fetchall()
+        who = session.execute(roles.FOUND).fetchall()
+        found.omitted = omissions.found(session)
     found.server = {**(told or {}), "major": job.config["postgres"]["major"]}
-    found.closed = {one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)" for one in every if not one["open"]}
+    job.closed = found.closed = {
+        one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)" for one in every if not one["open"]
+    }
     for name, why in found.closed.items():
         job.journal.say(f"{name} is left out: {why}")
+    for line in omissions.lines(omissions.names(found.omitted)):
+        job.journal.say(f"a restore leaves out {line}")
     names = list(catalog)
     for at in range(0, len(names), MOMENTS):
         _some(job, writer, tools, {name: catalog[name] for name in names[at : at + MOMENTS]}, streams, found)
@@ -194,7 +201,9 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: set
         # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
         path = job.staging / "globals.sql"
         tools.call("globals", "pg_dumpall", "--globals-only", "-f", str(path))
-        for stream, content in ((GLOBALS, path.read_bytes()), (ROLES, json.dumps(roles, default=str).encode())):
+        texts = {GLOBALS: path.read_bytes(), ROLES: json.dumps(who, default=str).encode()}
+        texts[omissions.STREAM] = omissions.packed(found.omitted)
+        for stream, content in texts.items():
             streams[stream] = tuple(writer.write(stream, [content]))
     return found
 

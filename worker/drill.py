@@ -6,7 +6,7 @@ import secrets
 import time
 from dataclasses import replace
 
-from worker import containers, postgres, restore, sets
+from worker import containers, postgres, restore, roles, sets
 from worker.errors import REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
 from worker.room import Need, must_be_there
@@ -64,7 +64,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         )
         server = replace(job.server, address=address, password_file=str(password))
         session = _connected(server)
-        postgres.merge_roles(session, restore.roles(job, manifest, source))
+        roles.merge(session, restore.roles(job, manifest, source))
         tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=job.passwords(password.read_text()))
         for number, name in enumerate(names):
             restore.load(job, session, manifest, name, name if name != "postgres" else "postgres__drill", number, tools)

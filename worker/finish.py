@@ -21,7 +21,7 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     published, and how long the last restore took.
     """
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
-    job.journal.write("end", code=code, dead=job.dead, **more)
+    job.journal.write("end", code=code, dead=job.dead, closed=job.closed, **more)
     before = last()
     if job.request["do"] == "restore" and code == OK:
         took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
@@ -33,7 +33,7 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
         _write_metrics(job, found)
     if job.request["do"] != "backup":
         return
-    now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, **more}
+    now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, "closed": job.closed, **more}
     only = job.request.get("only") or []
     found = {**before, "last": now}
     if code in PUBLISHED:

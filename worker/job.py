@@ -42,6 +42,8 @@ class Job:
     journal: Journal
     dead: dict[str, str] = field(default_factory=dict)
     """Targets that are no longer written to in this run, and why."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Databases that let nobody in, so that no backup can have them."""
     begun: float = field(default_factory=time.time)
 
     @classmethod

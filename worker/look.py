@@ -81,6 +81,7 @@ def _show(job: Job) -> dict[str, Any]:
         "server": dict(manifest.server),
         "databases": databases,
         "left_out": manifest.left_out,
+        "omitted": {kind: list(names) for kind, names in manifest.omitted.items()},
         "files": [one["path"] for one in manifest.config],
         "parts": len(manifest.parts),
         "bytes": sum(one.bytes for one in manifest.parts),

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -72,6 +72,8 @@ class Manifest:
     # Databases that could not be saved, and why; and those that let nobody in, which nothing can save.
     failed: Mapping[str, str] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
+    # What belongs to the server and a restore does not bring back, by its kind.
+    omitted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     previous: str = ""
     schema: int = SCHEMA
 

@@ -25,31 +25,15 @@ from worker.errors import FAILED, REFUSED, RESTORE_FAILED, RESTORE_REFUSED, Fail
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
-ROLES = """
-SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %s %s %s %s %s %s CONNECTION LIMIT %s%s', rolname,
-    CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
-    CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
-    CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
-    CASE WHEN rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, rolconnlimit,
-    coalesce(' VALID UNTIL ' || quote_literal(rolvaliduntil), '')) AS attributes,
-  ARRAY(SELECT format('GRANT %I TO %I', g.rolname, w.rolname) || CASE
-      WHEN to_jsonb(m) ? 'set_option' THEN format(' WITH ADMIN %s, INHERIT %s, SET %s', admin_option::text,
-        to_jsonb(m)->>'inherit_option', to_jsonb(m)->>'set_option')
-      WHEN admin_option THEN ' WITH ADMIN OPTION' ELSE '' END
-    FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid JOIN pg_authid w ON w.oid = m.member
-    WHERE r.oid IN (m.member, m.roleid) ORDER BY 1) AS memberships,
-  shobj_description(r.oid, 'pg_authid') AS comment,
-  (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0) AS settings
-FROM pg_authid r WHERE rolname !~ '^pg_' ORDER BY rolname
-"""
 DATABASES = """
 SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding,
   datcollate AS collate, datctype AS ctype, to_jsonb(d)->>'datlocprovider' AS provider,
-  coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale') AS locale, datconnlimit AS connections,
+  coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale') AS locale, to_jsonb(d)->>'daticurules' AS rules,
+  datconnlimit AS connections, (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace) AS tablespace,
   datistemplate AS template, datallowconn AS open, pg_database_size(d.oid) AS bytes, shobj_description(d.oid, 'pg_database') AS comment,
   datacl IS NOT NULL AS has_rights,
   coalesce((SELECT jsonb_agg(jsonb_build_object('to', CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END,
-      'right', a.privilege_type, 'grantable', a.is_grantable) ORDER BY a.ordinality)
+      'right', a.privilege_type, 'grantable', a.is_grantable, 'by', pg_get_userbyid(a.grantor)) ORDER BY a.ordinality)
     FROM aclexplode(datacl) WITH ORDINALITY a), '[]') AS rights,
   coalesce((SELECT jsonb_agg(jsonb_build_object('role', CASE WHEN setrole = 0 THEN NULL ELSE pg_get_userbyid(setrole) END,
       'settings', to_jsonb(setconfig)) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid), '[]') AS settings
@@ -274,90 +258,11 @@ def differences(wanted: Row, found: Row) -> list[str]:
     return lines
 
 
-def missing_roles(session: Connection, roles: Sequence[Row]) -> list[str]:
-    """Those that `merge_roles` will make."""
-    have = {one["name"] for one in session.execute(ROLES).fetchall()}
-    return [one["name"] for one in roles if one["name"] not in have]
-
-
-def merge_roles(session: Connection, roles: Sequence[Row]) -> None:
-    """Makes the roles that are missing; those that are there stay as they are, also their passwords."""
-    missing = missing_roles(session, roles)
-    new = [one for one in roles if one["name"] in missing]
-    with session.transaction():
-        for one in new:
-            session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(one["name"])))
-            session.execute(one["attributes"])
-            if one["password"]:
-                session.execute(_password(one["name"], one["password"]))
-        # A setting may name another role.
-        for one in new:
-            _keep(session, one["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(one["name"])))
-            if one.get("comment"):
-                words = sql.SQL("COMMENT ON ROLE {} IS {}")
-                session.execute(words.format(sql.Identifier(one["name"]), sql.Literal(one["comment"])))
-        # Those of which a new role is a member, and its own members.
-        for statement in dict.fromkeys(line for one in new for line in one["memberships"]):
-            session.execute(statement)
-
-
-def _password(role: str, verifier: str) -> sql.Composed:
-    return sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier))
-
-
-def create(session: Connection, name: str, like: Mapping[str, Any]) -> None:
-    """An empty database with the encoding, the locale and the owner of another."""
-    words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
-    told = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
-    if like["provider"] in ("i", "b"):
-        told["LOCALE_PROVIDER"] = {"i": "icu", "b": "builtin"}[like["provider"]]
-        told["ICU_LOCALE" if like["provider"] == "i" else "BUILTIN_LOCALE"] = like["locale"]
-    words += [sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in told.items() if value]
-    words.append(sql.SQL("OWNER {}").format(sql.Identifier(like["owner"])))
-    session.execute(sql.SQL(" ").join(words))
-
-
-def dress(session: Connection, name: str, like: Mapping[str, Any]) -> None:
-    """Gives a database the settings, rights, comment and limit of another."""
-    database = sql.Identifier(name)
-    with session.transaction():
-        session.execute(
-            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(database, sql.Literal(like["connections"]))
-        )
-        session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(like["comment"])))
-        if like["has_rights"]:
-            for who in ("PUBLIC", like["owner"]):
-                to = sql.SQL("PUBLIC") if who == "PUBLIC" else sql.Identifier(who)
-                session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, to))
-            for one in like["rights"]:
-                to = sql.SQL("PUBLIC") if one["to"] is None else sql.Identifier(one["to"])
-                option = sql.SQL(" WITH GRANT OPTION" if one["grantable"] else "")
-                session.execute(
-                    sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(sql.SQL(one["right"]), database, to, option)
-                )
-        # An extension may have given it some while it was loaded, as postgis_topology does.
-        session.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
-        for one in like["settings"]:
-            begin = sql.SQL("ALTER DATABASE {}").format(database)
-            if one["role"]:
-                begin = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(one["role"]), database)
-            _keep(session, one["settings"], begin)
-
-
-def _keep(session: Connection, settings: Sequence[str] | None, begin: sql.Composed) -> None:
-    """Settings as the server itself writes them: put on in this session, kept from there, and taken off again."""
-    for name, _, value in (one.partition("=") for one in settings or ()):
-        if name in ("role", "session_authorization"):  # it would make this session somebody else
-            session.execute(sql.SQL("{} SET {} TO {}").format(begin, sql.SQL(name), sql.Literal(value)))
-            continue
-        session.execute("SELECT set_config(%s, %s, false)", (name, value))
-        words = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
-        session.execute(sql.SQL("{} SET {} FROM CURRENT").format(begin, words))
-        session.execute(sql.SQL("RESET {}").format(words))
-
-
 def drop(session: Connection, name: str) -> None:
     with limited(session, [name], PATIENCE):
+        # PostgreSQL drops no template.
+        if session.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,)).fetchall():
+            session.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
         session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import psycopg
 
-from worker import configuration, containers, postgres, sets, tar
+from worker import configuration, containers, omissions, postgres, properties, sets, tar
+from worker import roles as role_rows
 from worker.backup import ROLES, dump_of
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.job import Job
@@ -40,6 +41,7 @@ def plan(job: Job) -> Row:
     names = _chosen(job, manifest)
     warnings = warnings + left_out(manifest, names)
     rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
+    warnings += not_brought_back(job, manifest, where)
     found = {
         "set": manifest.id,
         "from": where,
@@ -184,11 +186,27 @@ def all_of(manifest: sets.Manifest) -> list[str]:
 def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
     """What a restore of these databases does not bring back, and why."""
     said = [f"the set does not have {name}: {why}" for name, why in manifest.left_out.items()]
-    templates = [name for name, one in manifest.databases.items() if one["template"] and name not in (*SERVERS_OWN,)]
+    filled = [name for name, one in manifest.databases.items() if name in SERVERS_OWN and one.get("entries")]
+    said += [
+        f"what is in {name} comes back only beside: --database {name} --as NAME" for name in filled if name not in names
+    ]
+    templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
     return said + [
         f"{name} is a template, and comes back only by name: --database {name}"
         for name in templates
         if name not in names
+    ]
+
+
+def not_brought_back(job: Job, manifest: sets.Manifest, source: str) -> list[str]:
+    """What the set knows of the server and its roles, this server does not have just so, and a restore leaves as it is."""
+    if not (rows := omissions.fetched(job, manifest, source)):
+        return []
+    with job.server.connect() as session:
+        lacking = omissions.lacking(session, rows)
+        differ = role_rows.differences(session, roles(job, manifest, source))
+    return [f"a restore leaves out {line}" for line in omissions.lines(omissions.names(lacking))] + [
+        f"the role {name} stays as it is here; the set has other {', '.join(what)}" for name, what in differ.items()
     ]
 
 
@@ -246,9 +264,9 @@ def run(job: Job) -> int:
         record.save()
         with job.journal.step("roles"):
             wanted = roles(job, manifest, source)
-            record.roles = postgres.missing_roles(session, wanted)
+            record.roles = role_rows.missing(session, wanted)
             record.save()
-            postgres.merge_roles(session, wanted)
+            _told(job, role_rows.merge(session, wanted))
         tools = job.tools(RESTORE_FAILED)
         for place, name in enumerate(names):
             with job.journal.step("load"):
@@ -258,6 +276,7 @@ def run(job: Job) -> int:
                 _compare(job, manifest, name, scratch[name])
         if not job.request.get("databases"):
             configuration.lay_beside(job, manifest, source)
+        omissions.lay_beside(job, manifest, source, configuration.BESIDE)
         record.phase = "loaded"
         record.save()
     except BaseException:
@@ -383,7 +402,7 @@ def load(
     """A fetched dump into a new database, with what belongs to the database itself."""
     job.journal.say(f"loading {name} as {scratch}")
     like = manifest.databases[name]
-    postgres.create(session, scratch, like)
+    _told(job, properties.create(session, scratch, like))
     (dump,) = (job.staging / f"set-{number}").iterdir()
     begun = time.monotonic()
     tools.call(
@@ -392,8 +411,14 @@ def load(
         *("-d", postgres.connection(scratch), str(dump)),
     )
     job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
-    postgres.dress(session, scratch, like)
+    _told(job, properties.dress(session, scratch, like))
     tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", postgres.connection(scratch))
+
+
+def _told(job: Job, lines: list[str]) -> None:
+    """What does not come back as it was."""
+    for line in lines:
+        job.journal.say(line)
 
 
 def _compare(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> None:

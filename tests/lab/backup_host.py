@@ -34,6 +34,10 @@ CREATE ROLE lost LOGIN CREATEDB PASSWORD 'only-lost';
 GRANT team TO "Ana B." WITH ADMIN OPTION;
 GRANT reader TO lost WITH INHERIT FALSE, SET FALSE;
 GRANT pg_monitor TO team;
+CREATE ROLE boss;
+GRANT team TO boss WITH ADMIN TRUE, INHERIT FALSE;
+SET ROLE boss; GRANT team TO lost WITH ADMIN TRUE, INHERIT FALSE, SET TRUE; RESET ROLE;
+SET ROLE lost; GRANT team TO reader WITH INHERIT FALSE; RESET ROLE;
 ALTER ROLE lost SET statement_timeout = '7s';
 ALTER ROLE lost SET search_path = '$user', 'odd, it''s';
 """
@@ -48,6 +52,7 @@ ALTER DATABASE geo CONNECTION LIMIT 90;
 COMMENT ON DATABASE geo IS 'it''s "ours" \\ and nobody else''s';
 GRANT CREATE ON DATABASE geo TO reader;
 GRANT CONNECT ON DATABASE geo TO lost WITH GRANT OPTION;
+SET ROLE lost; GRANT CONNECT ON DATABASE geo TO "Ana B."; RESET ROLE;
 SET ROLE geo;
 SET search_path = public;
 CREATE TABLE places (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 3) PRIMARY KEY, owner name, tags hstore,
@@ -146,7 +151,10 @@ def fill(there: Clone) -> None:
     # PostgreSQL writes `IN ('a', 'b')` of a varchar another way after its first reload, and then always the same.
     there.on_host("""docker exec postgres sh -ec 'export PGUSER=postgres; pg_dump -Fc -f /tmp/once mlflow; dropdb mlflow
 pg_restore --exit-on-error -C -d postgres /tmp/once; rm /tmp/once'""")
-    sql(there, f'CREATE DATABASE {_name(ODD)} TEMPLATE template0 LC_COLLATE "C" LC_CTYPE "C" OWNER "Ana B."')
+    sql(
+        there,
+        f'CREATE DATABASE {_name(ODD)} TEMPLATE template0 OWNER "Ana B." LOCALE_PROVIDER icu ICU_LOCALE "de" ICU_RULES "&a < g"',
+    )
     sql(there, ODD_SQL, ODD)
 
 

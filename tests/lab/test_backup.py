@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -35,7 +38,7 @@ from tests.lab.backup_host import (
     until,
 )
 from tests.lab.conftest import Clone
-from worker import backup, restore
+from worker import backup, catalogues, restore
 
 DESTRUCTION = {
     "geo": """DROP SCHEMA "odd, it's" CASCADE; DELETE FROM places WHERE id > 100; ALTER TABLE places ADD more text;
@@ -54,13 +57,27 @@ def destroy(there: Clone) -> None:
         sql(there, text, database)
 
 
+def test_every_column_of_the_catalogues_has_a_decision(kept: Clone) -> None:
+    """A new version may bring one: then worker/catalogues.py has to say what becomes of it."""
+    rows = json.loads(sql(kept, f"SELECT json_agg(c) FROM ({catalogues.FOUND}) c"))
+    server: Any = SimpleNamespace(execute=lambda _: SimpleNamespace(fetchall=lambda: rows))
+    assert len(rows) > 60
+    assert catalogues.undecided(server) == []
+
+
+LEFT_OUT = "comments on predefined roles: pg_monitor", "replication origins: far away"
+
+
 def test_a_set_is_on_every_target_and_nothing_is_left_of_its_making(kept: Clone) -> None:
+    """What it leaves out is named."""
+    sql(kept, "COMMENT ON ROLE pg_monitor IS 'sees all'; SELECT pg_replication_origin_create('far away')")
     texts(kept, "whole")
     screen = kept.inv("backup")
     assert "lab: done" in screen
     assert sets(kept)[newest(kept)] == dict.fromkeys(TARGETS, "whole")
     shown = kept.inv("backup.show", "latest")
     assert all(f"database   {name}" in shown for name in DATABASES)
+    assert all(f"not in it  {line}" in shown and f"leaves out {line}" in screen for line in LEFT_OUT)
     assert left(kept) == ""
     texts(kept, "after")
     assert changed(kept, "whole", "after") == ""
@@ -79,8 +96,11 @@ def test_what_was_destroyed_comes_back_to_the_letter(kept: Clone) -> None:
     destroy(kept)
     texts(kept, "destroyed")
     assert changed(kept, "whole", "destroyed").count("differ\n") == len(DATABASES) + 1
+    sql(kept, "SELECT pg_replication_origin_drop('far away')")
     screen = kept.inv("restore", "latest", "--yes")
     assert "restore.undo" in screen
+    assert [f"leaves out {line}" in screen for line in LEFT_OUT] == [False, True], "what is here is not left out"
+    assert "pg_replication_origin_create('far away');" in kept.on_host(f"cat {STATE}/configuration/*/left_out.sql")
     assert "the last restore took" in kept.inv("status", code=None)
     texts(kept, "after")
     assert changed(kept, "whole", "after") == ""

@@ -173,6 +173,7 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
             "there is no fresh backup of postgres and config",
         ),
         (told(21, dead={"usb": "unmounted"}), "the target usb did not take the last set: unmounted", "ended with 21"),
+        (told(closed={"old": "it lets nobody in"}), "old is in no set: it lets nobody in", ""),
         (
             told(20, what="no target is left"),
             "old",
@@ -215,6 +216,7 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
         "stale",
         "none",
         "lacks a copy",
+        "a closed database",
         "failed",
         "power cut",
         "killed",

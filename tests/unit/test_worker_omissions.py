@@ -1,0 +1,78 @@
+"""What a set leaves out is named, whatever it is; what of it is here already is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker import catalogues, omissions
+
+
+class Session:
+    """A server that answers each query from a table of beginnings of its words."""
+
+    def __init__(self, version: int = 170000, **answers: list[dict[str, Any]]) -> None:
+        self.info = SimpleNamespace(server_version=version)
+        self.answers, self.asked = answers, list[str]()
+
+    def execute(self, words: str) -> Any:
+        self.asked.append(words)
+        rows = next((rows for key, rows in self.answers.items() if key in words), [])
+        return SimpleNamespace(fetchall=lambda: rows)
+
+
+def catalogue(name: str, *columns: str, shared: bool = True) -> dict[str, Any]:
+    return {"catalogue": name, "shared": shared, "columns": list(columns)}
+
+
+SETTING = {"name": "work_mem", "statement": "ALTER SYSTEM SET work_mem = '7MB';"}
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        (catalogue("pg_database", "datname", "datacl"), []),
+        (catalogue("pg_database", "datname", "datcolour"), ["pg_database.datcolour"]),
+        (catalogue("pg_quota", "quorole", "quobytes"), ["pg_quota.quorole", "pg_quota.quobytes"]),
+        (catalogue("pg_proc", "oid", "whatever", shared=False), []),
+        (catalogue("pg_job", "oid", shared=False), ["pg_job"]),
+    ],
+    ids=["known", "a new column", "a new catalogue of the server", "of a dump", "a new catalogue of a database"],
+)
+def test_what_a_new_version_brings_is_named_until_somebody_decides(row: Any, named: list[str]) -> None:
+    session: Any = Session(relisshared=[row])
+    assert catalogues.undecided(session) == named
+    assert [one["name"] for one in omissions.found(session)] == named
+
+
+def test_every_decision_is_one_and_no_column_has_two() -> None:
+    for name, decided in catalogues.COLUMNS.items():
+        columns = " ".join(decided.values()).split()
+        assert len(columns) == len(set(columns)), name
+        assert set(decided) <= set(catalogues.DECISIONS), name
+
+
+def test_a_server_is_not_asked_for_what_it_cannot_have() -> None:
+    old, new = Session(140000), Session(150000)
+    for one in (old, new):
+        omissions.found(one)  # type: ignore[arg-type]
+    assert not any("pg_parameter_acl" in words for words in old.asked)
+    assert any("pg_parameter_acl" in words for words in new.asked)
+
+
+def test_only_what_is_not_here_just_so_is_left_out() -> None:
+    kind = omissions.KINDS[0].called
+    same: Any = Session(pg_file_settings=[SETTING])
+    other: Any = Session(pg_file_settings=[{**SETTING, "statement": "ALTER SYSTEM SET work_mem = '1MB';"}])
+    rows = [{"kind": kind, **SETTING}]
+    assert omissions.lacking(same, rows) == []
+    assert omissions.lacking(other, rows) == rows
+    assert omissions.lacking(Session(), rows) == rows  # type: ignore[arg-type]
+
+
+def test_a_line_names_a_few_and_says_how_many_more() -> None:
+    rows = [{"kind": "tablespaces", "name": f"t{n}", "statement": f"CREATE {n};"} for n in range(7)]
+    assert omissions.lines(omissions.names(rows)) == ["tablespaces: t0, t1, t2, t3, t4 and 2 more"]
+    assert omissions.script(rows[:2]) == "-- tablespaces: t0, t1\nCREATE 0;\nCREATE 1;\n"
