@@ -294,14 +294,28 @@ def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
         "as": "the name that the database gets",
         "from": "one target (default: the first that has it whole)",
         "of-stack": "a set of another stack",
+        "no-tablespaces": "all tables where the server keeps its others: a tablespace of the set is not there",
+        "accept-differences": "take what the last try found to be other than in the set; shows it, asks, writes it down",
     },
 )
-def restore(c, file, host="", database="", as_="", from_="", of_stack="", yes=False):  # type: ignore[no-untyped-def]
+def restore(  # type: ignore[no-untyped-def]
+    c,
+    file,
+    host="",
+    database="",
+    as_="",
+    from_="",
+    of_stack="",
+    no_tablespaces=False,
+    accept_differences=False,
+    yes=False,
+):
     """Restore beside, compare every count, then swap; what was there is kept."""
     from runbook.restore import restore
 
     one = _one(c, host)
-    restore(one, file, database, as_, from_, of_stack, yes, _said())
+    allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences}
+    restore(one, file, database, as_, from_, of_stack, yes, _said(), **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):
         _deploy(c, one.name, "", None, check=True, diff=True, full=False, yes=False, json=False)

@@ -51,7 +51,8 @@ def facts(host: Any) -> str:
     parts = (
         _space(host),
         _DOCKER,
-        f"tail -n 1 {AUDIT} 2>/dev/null",
+        # What a restore was allowed to leave out stands there as well.
+        f'tail -n 20 {AUDIT} 2>/dev/null | grep -v \'"event": "restore"\' | tail -n 1',
         f"[ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}",
         _endpoints(host),
         database_status.facts(host),

@@ -22,10 +22,25 @@ CHUNK = 1 << 20
 
 
 def restore(
-    host: Any, file: str, database: str, name: str, source: str, other_stack: str, yes: bool, said: str
+    host: Any,
+    file: str,
+    database: str,
+    name: str,
+    source: str,
+    other_stack: str,
+    yes: bool,
+    said: str,
+    *,
+    tablespaces: bool = True,
+    accept: bool = False,
 ) -> None:
-    """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared."""
+    """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared.
+
+    With `accept` it may differ from the set in what an earlier try has found, which is shown, asked for, and written down.
+    """
     request: dict[str, Any] = {"from": source, "databases": [one for one in database.split(",") if one], "as": name}
+    if not tablespaces:
+        request["no_tablespaces"] = True
     if other_stack:
         request["stack"] = other_stack
     path = Path(file).expanduser()
@@ -36,11 +51,18 @@ def restore(
     else:
         request["set"] = id_of(file)
     try:
-        found = runs.ask(host, {"ask": "plan", **request})
+        found = runs.ask(host, {"ask": "plan", "accept": accept, **request})
         request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
         _shown(host, found)
+        if not tablespaces:
+            print("  tablespaces: none; all tables go where the server keeps its others")
+        written = list(_accepted(found))
+        for line in written:
+            print(f"  ACCEPTED  {line}")
         agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
-        run = runs.begin(host, {"do": "restore", **request}, said)
+        if written:
+            request["accept"] = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
+        run = runs.begin(host, {"do": "restore", **request}, said, written)
     except BaseException:
         _taken_back(host, request.get("local") or request.get("folder") or "")
         raise
@@ -48,6 +70,12 @@ def restore(
     # A restore that replaced nothing has nothing to swap back.
     if any(one["replaces"] is not None for one in found["databases"]):
         print(f"  undo with: inv restore.undo --host {host.name}")
+
+
+def _accepted(found: dict[str, Any]) -> Iterator[str]:
+    """What will differ from the set, a line each."""
+    for name, rows in found.get("accept", {}).items():
+        yield from (f"{name}: {what}: {how}" for what, how in rows)
 
 
 def _shown(host: Any, found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -68,9 +68,13 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def begin(host: Any, request: dict[str, Any], said: str) -> str:
-    """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set."""
+def begin(host: Any, request: dict[str, Any], said: str, accepted: Sequence[str] = ()) -> str:
+    """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set.
+
+    What a person accepts goes into the host's audit before it begins.
+    """
     run = new_id()
+    audit = _audited(said, run, accepted) if accepted else ":"
     told = json.dumps({**request, "by": f"{holder(said)['who']}@{holder(said)['from']}"})
     who = json.dumps(holder(f"{said} ({run})"))
     script = f"""set -eu; umask 077
@@ -78,6 +82,7 @@ def begin(host: Any, request: dict[str, Any], said: str) -> str:
 ! {ACTIVE} | grep -q . || exit 68
 mkdir -p {RUNS}/{run}; cat >{RUNS}/{run}/request.json
 printf '%s\\n' {quote(who)} >{RUNS}/{run}/holder
+{audit}
 systemctl start --no-block stowage-backup@{run}.service
 """
     link = connect(host.target)
@@ -98,6 +103,16 @@ systemctl start --no-block stowage-backup@{run}.service
     if status:
         raise Trouble("the run could not be begun", host.name, (out + err).decode(errors="replace")[-400:])
     return run
+
+
+def _audited(said: str, run: str, accepted: Sequence[str]) -> str:
+    """Shell that adds a line to what `inv history` shows."""
+    from converge.run import AUDIT  # only who accepts something pays for it
+
+    who = holder(said)
+    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": who["who"], "from": who["from"]}
+    told = json.dumps({**line, "event": "restore", "run": run, "result": "accepted", "changes": list(accepted)})
+    return f"printf '%s\\n' {quote(told)} >>{AUDIT}"
 
 
 def not_deployed(host: Any) -> Trouble:

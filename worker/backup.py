@@ -332,10 +332,12 @@ class _Dump:
     def _dump(self) -> None:
         told = self.job.config["postgres"]
         compress = "zstd:1" if told["major"] >= 16 else "1"
+        moving = ["--load-via-partition-root"] if self.moment.moving() else []
         dump = self.tools.start(
             f"dump-{self.log}",
             *("pg_dump", "-Fd", "-j", str(told["jobs"]), "-Z", compress, f"--lock-wait-timeout={postgres.PATIENCE}s"),
             *(
+                *moving,
                 f"--snapshot={self.moment.name}",
                 "-f",
                 str(self.folder),

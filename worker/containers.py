@@ -38,7 +38,8 @@ class Tools:
             *("--network", f"container:{self.container}" if network else "none", "--user", self.owner),
             *("-v", f"{self.staging}:{self.staging}", "-v", f"{self.password_file}:/run/pgpass:ro"),
             *("-e", "PGPASSFILE=/run/pgpass", "-e", "PGAPPNAME=stowage-backup", "-e", f"PGUSER={self.user}"),
-            *("-e", f"PGOPTIONS={self.options}"),
+            # Its messages are read, whatever language the image speaks.
+            *("-e", f"PGOPTIONS={self.options}", "-e", "LC_MESSAGES=C"),
             *("-e", "PGHOST=127.0.0.1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never"),
             *("--entrypoint", argv[0], self.image, *argv[1:]),
         ]
@@ -47,11 +48,14 @@ class Tools:
 
     def finish(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> str:
         """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
-        status = started.wait()
-        said = (self.staging / f"{name}.log").read_text(encoding, errors="replace")
+        status, said = self.said(name, started, encoding)
         if status:
             raise Failed(self.code, f"{name} failed with status {status}", "\n".join(said.splitlines()[-8:]))
         return said
+
+    def said(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> tuple[int, str]:
+        """Waits for the end of a tool; its status, and what it said."""
+        return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
 
     def call(self, name: str, *argv: str, network: bool = True) -> str:
         return self.finish(name, self.start(name, *argv, network=network))

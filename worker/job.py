@@ -21,7 +21,7 @@ from worker.errors import USAGE, Failed
 from worker.journal import Journal
 from worker.keys import Keys
 from worker.manifest import ID
-from worker.postgres import OPTIONS, Server
+from worker.postgres import Server, options
 from worker.targets import PathTarget, Target, make
 
 CONFIG = Path("/etc/stowage/backup/worker.json")
@@ -89,7 +89,7 @@ class Job:
     @property
     def server(self) -> Server:
         told = self.config["postgres"]
-        return Server(told["address"], told["port"], told["user"], told["password_file"])
+        return Server(told["address"], told["port"], told["user"], told["password_file"], told["major"])
 
     @cached_property
     def staging(self) -> Path:
@@ -118,7 +118,7 @@ class Job:
             passwords,
             told["user"],
             code,
-            OPTIONS,
+            options(told["major"]),
         )
 
     def passwords(self, password: str) -> Path:

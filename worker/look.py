@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker import configuration, postgres, restore, sets, swap
+from worker.comparison import differences
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.targets import Target
@@ -100,7 +101,7 @@ def _diff(job: Job) -> dict[str, Any]:
             if name in here:
                 with job.server.connect(name) as inside:
                     found = postgres.contents(inside)
-                databases[name] = postgres.differences(manifest.databases[name]["contents"], found)
+                databases[name] = [str(one) for one in differences(manifest.databases[name]["contents"], found)]
         databases |= {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
     return {
         "id": manifest.id,

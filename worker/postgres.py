@@ -40,14 +40,23 @@ SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, 
 FROM pg_database d WHERE datname <> 'template0' ORDER BY datname
 """
 # What a dump holds of a table: of one that belongs to an extension, the rows that the extension says. A materialised view is
-# made anew by a restore, and may well have other rows than it had.
+# made anew by a restore, and may well have other rows than it had. Partitions are counted as the table that they belong to:
+# the hash of an enum's value, or the order of a text, may be another in a restored database, and rows are in another partition.
 TABLES = """
-SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, coalesce(x.condition, '') AS condition
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, coalesce(x.condition, '') AS condition,
+  s.nspname || '.' || r.relname AS counted
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class r ON r.oid = coalesce(pg_partition_root(c.oid), c.oid) JOIN pg_namespace s ON s.oid = r.relnamespace
   LEFT JOIN (SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition FROM pg_extension) x ON x.oid = c.oid
 WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_depend d
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) ORDER BY 1, 2
+"""
+# Partitions by a hash, or by a text whose order the system's locale decides.
+MOVING = """
+SELECT EXISTS (SELECT FROM pg_partitioned_table p WHERE partstrat = 'h'
+  OR partstrat = 'r' AND EXISTS (SELECT FROM unnest(partcollation) c JOIN pg_collation l ON l.oid = c WHERE l.collname NOT IN ('C', 'POSIX'))
+  OR EXISTS (SELECT FROM unnest(partcollation) c JOIN pg_collation l ON l.oid = c WHERE NOT l.collisdeterministic)) AS moving
 """
 SEQUENCES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_sequence_last_value(c.oid) AS last_value
@@ -89,26 +98,33 @@ SWAP_PATIENCE = 20
 """The same within a swap, while nobody can work."""
 WORKER = "stowage-backup"
 # Of more weight than what a database or a role is set to; and verifiers of passwords are not for the server's log.
-OPTIONS = " ".join(
-    f"-c {one}"
-    for one in (
-        "statement_timeout=0",
-        "lock_timeout=0",
-        "idle_in_transaction_session_timeout=0",
-        "default_transaction_read_only=off",
-        # Else the session would be somebody else's, or find other tables and functions.
-        "role=none",
-        "search_path=",
-        "session_replication_role=origin",
-        "log_statement=none",
-        "log_min_duration_statement=-1",
-        "log_min_error_statement=panic",
-    )
+OPTIONS = (
+    "statement_timeout=0",
+    "lock_timeout=0",
+    "idle_in_transaction_session_timeout=0",
+    "default_transaction_read_only=off",
+    # Else the session would be somebody else's, or find other tables and functions.
+    "role=none",
+    "search_path=",
+    "session_replication_role=origin",
+    "log_statement=none",
+    "log_min_duration_statement=-1",
+    "log_min_error_statement=panic",
+    # Its messages are read.
+    "lc_messages=C",
 )
+SINCE = {17: ("event_triggers=off",)}
+"""Settings that older servers do not know. A login or a table that the worker makes is nothing to be logged in a table."""
 # Servers that do not know one of them have nothing to set.
 NO_LIMIT = (
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
 )
+
+
+def options(major: int) -> str:
+    """The settings of the worker's own sessions, as libpq takes them."""
+    newer = [one for version, some in SINCE.items() if major >= version for one in some]
+    return " ".join(f"-c {one}" for one in (*OPTIONS, *newer))
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,7 @@ class Server:
     port: int
     user: str
     password_file: str
+    major: int
 
     def connect(self, database: str = "postgres", autocommit: bool = True) -> Connection:
         try:
@@ -132,7 +149,7 @@ class Server:
                 connect_timeout=10,
                 application_name=WORKER,
                 client_encoding="utf8",
-                options=OPTIONS,
+                options=options(self.major),
                 row_factory=dict_row,
             )
             session.execute(NO_LIMIT)
@@ -173,6 +190,11 @@ class Snapshot:
         except psycopg.errors.LockNotAvailable:
             why = "somebody holds a lock on it for more than a minute: SELECT pid, query FROM pg_stat_activity"
             raise Failed(FAILED, f"a table of {self.session.info.dbname} is locked", why, "inv backup") from None
+
+    def moving(self) -> bool:
+        """Whether rows may belong to another partition in a restored database: then each goes in by the partitioned table."""
+        row = self.session.execute(MOVING).fetchone()
+        return bool(row and row["moving"])
 
     def rewritten(self) -> list[str]:
         """The tables that were truncated or written anew since: a dump of this snapshot finds them empty, and says nothing."""
@@ -220,7 +242,7 @@ def contents(session: Connection) -> Row:
             name = sql.Identifier(one["schema"], one["name"])
             condition = sql.SQL(one["condition"])
             row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {} {}").format(name, condition)).fetchone()
-            counts[f"{one['schema']}.{one['name']}"] = row["n"] if row else 0
+            counts[one["counted"]] = counts.get(one["counted"], 0) + (row["n"] if row else 0)
         sequences = {one["name"]: one["last_value"] for one in cursor.execute(SEQUENCES).fetchall()}
         large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
         extensions = cursor.execute(
@@ -241,21 +263,6 @@ def places(said: str) -> dict[str, int | None]:
         name = name.replace("''", "'")
         found[name.replace("\\\\", "\\") if escaped else name] = int(value) if called == "true" else None
     return found
-
-
-def differences(wanted: Row, found: Row) -> list[str]:
-    """Where two contents differ, in words; versions of extensions are the image's matter."""
-    lines = []
-    for what in ("rows", "sequences"):
-        for name in sorted({*wanted[what], *found[what]}):
-            before, after = wanted[what].get(name, "absent"), found[what].get(name, "absent")
-            if before != after:
-                lines.append(f"{what} of {name}: {before} in the set, {after} here")
-    if wanted["large_objects"] != found["large_objects"]:
-        lines.append(f"large objects: {wanted['large_objects']} in the set, {found['large_objects']} here")
-    if missing := sorted({*wanted["extensions"]} - {*found["extensions"]}):
-        lines.append(f"extensions missing: {', '.join(missing)}")
-    return lines
 
 
 def drop(session: Connection, name: str) -> None:

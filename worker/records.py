@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 
 from worker import containers, postgres
+from worker.comparison import Difference
 from worker.errors import Failed
 from worker.job import STATE, Job
 
@@ -42,6 +43,10 @@ class Record:
     """Final name by the name under which the replaced database is kept."""
     stopped: list[str] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
+    differs: dict[str, list[Difference]] = field(default_factory=dict)
+    """What was found to be other than in the set, by database."""
+    accepted: list[str] = field(default_factory=list)
+    """What of it a person had accepted, in words."""
     phase: str = "begun"
     """begun, loaded, swapping, done, undoing, undone, cleaned, or failed"""
 
@@ -60,6 +65,8 @@ class Record:
     def all(cls) -> list[Record]:
         """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
         found = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
+        for one in found:
+            one.differs = {name: [Difference(*row) for row in rows] for name, rows in one.differs.items()}
         return sorted(found, key=lambda one: (datetime.fromisoformat(one.at), one.run))
 
 

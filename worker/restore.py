@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Container
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +16,18 @@ from typing import NamedTuple
 
 import psycopg
 
-from worker import configuration, containers, omissions, postgres, properties, sets, tar
+from worker import comparison, configuration, omissions, postgres, sets, tar
 from worker import roles as role_rows
 from worker.backup import ROLES, dump_of
+from worker.comparison import Difference
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.job import Job
+from worker.loading import load
 from worker.postgres import Row
 from worker.records import Record, settle
 from worker.room import Need, must_be_there
 from worker.swap import swap
+from worker.ways_out import command, ways_out
 
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
 GROWTH = 1.3
@@ -55,6 +57,8 @@ def plan(job: Job) -> Row:
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
     }
+    if job.request.get("accept"):
+        found["accept"] = _acceptable(job, manifest, names)
     if manifest.config and not job.request.get("databases"):
         found["files"] = len(manifest.config)
         found["differ"] = configuration.differences(job, manifest)
@@ -222,11 +226,13 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
                 RESTORE_REFUSED,
                 f"{name} belongs to the server, and is never replaced",
                 "the server needs it to let anybody in, and to make new databases",
-                f"--database {name} --as NAME restores it beside",
+                f"{command(manifest.id, job.request, [name])} --as NAME, which restores it beside",
             )
     if job.request.get("as") in SERVERS_OWN:
         raise Failed(
-            RESTORE_REFUSED, f"{job.request['as']} belongs to the server, and is never replaced", hint="--as NAME"
+            RESTORE_REFUSED,
+            f"{job.request['as']} belongs to the server, and is never replaced",
+            hint="the same with another name: --as NAME",
         )
     names = asked or all_of(manifest)
     if job.request.get("as"):
@@ -266,14 +272,15 @@ def run(job: Job) -> int:
             wanted = roles(job, manifest, source)
             record.roles = role_rows.missing(session, wanted)
             record.save()
-            _told(job, role_rows.merge(session, wanted))
-        tools = job.tools(RESTORE_FAILED)
+            _merge_roles(job, session, wanted)
         for place, name in enumerate(names):
             with job.journal.step("load"):
-                load(job, session, manifest, name, scratch[name], place, tools)
+                record.differs[name] = _load(job, session, manifest, names, name, scratch[name], place)
         with job.journal.step("compare"):
             for name in names:
-                _compare(job, manifest, name, scratch[name])
+                record.differs[name] += _compared(job, manifest, name, scratch[name])
+            record.save()
+            _must_be_the_set(job, manifest, record)
         if not job.request.get("databases"):
             configuration.lay_beside(job, manifest, source)
         omissions.lay_beside(job, manifest, source, configuration.BESIDE)
@@ -390,41 +397,72 @@ def roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
     return list(json.loads(b"".join(reader.read(manifest.components["postgres"][ROLES]))))
 
 
-def load(
+def _merge_roles(job: Job, session: postgres.Connection, wanted: list[Row]) -> None:
+    try:
+        for line in role_rows.merge(session, wanted):
+            job.journal.say(line)
+    except psycopg.Error as error:
+        why = str(error).strip()
+        hint = "make the role by hand, as the reason says, then the same again"
+        raise Failed(RESTORE_FAILED, "a role of the set cannot be made", why, hint) from None
+
+
+def _load(
     job: Job,
     session: postgres.Connection,
     manifest: sets.Manifest,
+    names: dict[str, str],
     name: str,
     scratch: str,
-    number: int,
-    tools: containers.Tools,
-) -> None:
-    """A fetched dump into a new database, with what belongs to the database itself."""
-    job.journal.say(f"loading {name} as {scratch}")
-    like = manifest.databases[name]
-    _told(job, properties.create(session, scratch, like))
-    (dump,) = (job.staging / f"set-{number}").iterdir()
-    begun = time.monotonic()
-    tools.call(
-        "load",
-        *("pg_restore", "-j", str(job.config["postgres"]["jobs"]), "--exit-on-error"),
-        *("-d", postgres.connection(scratch), str(dump)),
-    )
-    job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
-    _told(job, properties.dress(session, scratch, like))
-    tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", postgres.connection(scratch))
+    place: int,
+) -> list[Difference]:
+    """A database beside; the failure says how to get the others."""
+    tablespaces = not job.request.get("no_tablespaces")
+    try:
+        return load(job, session, manifest, name, scratch, place, job.tools(RESTORE_FAILED), tablespaces=tablespaces)
+    except Failed as error:
+        error.hint = error.hint or ways_out(manifest.id, job.request, names, [name], error.why)
+        raise
 
 
-def _told(job: Job, lines: list[str]) -> None:
-    """What does not come back as it was."""
-    for line in lines:
-        job.journal.say(line)
-
-
-def _compare(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> None:
+def _compared(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> list[Difference]:
     if not _counted(manifest, name):
-        return
+        return []
     with job.server.connect(scratch) as inside:
-        found = postgres.contents(inside)
-    if wrong := postgres.differences(manifest.databases[name]["contents"], found):
-        raise Failed(RESTORE_FAILED, f"{name} is not what the set says", "\n".join(wrong[:8]))
+        return comparison.differences(manifest.databases[name]["contents"], postgres.contents(inside))
+
+
+def _must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
+    """Nothing may differ from the set but what a person was shown, and has accepted."""
+    accepted = job.request.get("accept") or {}
+    failed = dict[str, list[Difference]]()
+    for name, found in record.differs.items():
+        if wrong := comparison.not_accepted(found, accepted.get(name, ())):
+            failed[name] = wrong
+        for one in found:
+            if one not in wrong:
+                record.accepted.append(f"{name}: {one}")
+                job.journal.say(f"{name}, accepted: {one}")
+    if not failed:
+        return
+    why = "\n".join(comparison.told(wrong) for wrong in failed.values())
+    raise Failed(
+        RESTORE_FAILED,
+        f"{', '.join(failed)} would not be what the set says",
+        why,
+        ways_out(manifest.id, job.request, record.differs, failed, why, differs=True),
+    )
+
+
+def _acceptable(job: Job, manifest: sets.Manifest, names: Container[str]) -> dict[str, list[Difference]]:
+    """What the last restore of this set that failed had found: only what was seen can be accepted."""
+    for record in reversed(Record.all()):
+        found = {name: rows for name, rows in record.differs.items() if rows and name in names}
+        if found and record.set == manifest.id and record.phase == "failed":
+            return found
+    raise Failed(
+        RESTORE_REFUSED,
+        "there is nothing to accept",
+        "no restore of this set has failed because something differs",
+        command(manifest.id, job.request),
+    )

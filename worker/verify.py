@@ -3,64 +3,120 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+import psycopg
 
 from worker import containers, drill, restore, sets
 from worker.errors import OK, VERIFY_FAILED, Failed
 from worker.job import Job
 
 STEPS = ("find", "read", "drill", "record")
+OTHERS = "inv backup.list, which shows on which target another set, or this one, has passed its check"
+ANEW = "inv backup, which makes a set that is whole"
+
+
+@dataclass
+class _Checked:
+    """One set, and what is known of it so far: where its bytes are right, and how long that took."""
+
+    manifest: sets.Manifest
+    whole: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Findings:
+    """What was wrong, a line each, and what to type about it."""
+
+    wrong: list[str] = field(default_factory=list)
+    ways: list[str] = field(default_factory=list)
+
+    def add(self, what: str, *ways: str) -> None:
+        self.wrong.append(what)
+        self.ways += ways
 
 
 def run(job: Job) -> int:
-    """Checks a set on every target that has it, or on the one that was asked for; records what it found beside it."""
-    names = [job.request["from"]] if job.request.get("from") else list(job.targets)
-    wrong: list[str] = []
-    checked = 0
+    """Checks a set on every target that has it, or on the one that was asked for; records what it found beside it.
+
+    A drill is of the content, which is the same wherever every byte is right: one is enough, and counts for each target.
+    """
+    found = _Findings()
+    checked = _read_all(job, [job.request["from"]] if job.request.get("from") else list(job.targets), found)
+    job.request["set"] = ", ".join(checked) or job.request["set"]
+    for one in checked.values():
+        # A set of the configuration alone has nothing to load.
+        if job.request.get("drill") and one.manifest.databases and one.whole:
+            _drill(job, one, found)
+        else:
+            for name, took in one.whole.items():
+                _record(job, one.manifest, name, took, "every byte is right")
+    containers.remove(job.run)
+    if found.wrong:
+        ways = "\n".join(dict.fromkeys(found.ways or [OTHERS]))
+        raise Failed(VERIFY_FAILED, "a set is not what it should be", "\n".join(found.wrong), ways)
+    return OK
+
+
+def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checked]:
+    """Every byte on every target; the sets by id, for the latest of one target may be another than that of the next."""
+    checked: dict[str, _Checked] = {}
     for name in names:
         job.request["from"] = name
-        with job.journal.step("find"):
-            try:
+        try:
+            with job.journal.step("find"):
                 manifest = restore.find(job).manifest
-            except Failed as error:
-                wrong.append(f"{error.what}: {error.why}")
-                continue
-            # A set of the configuration alone has nothing to load.
-            drills = bool(job.request.get("drill") and manifest.databases)
-            if drills:
-                drill.must_have_room(job, manifest)
+        except Failed as error:
+            found.add(f"{error.what}: {error.why}")
+            continue
+        if job.request.get("drill") and manifest.databases:
+            drill.must_have_room(job, manifest)
+        one = checked.setdefault(manifest.id, _Checked(manifest))
         begun = time.monotonic()
-        failure = ""
         try:
             with job.journal.step("read"):
                 _read(job, manifest, name)
-            if drills:
-                with job.journal.step("drill"):
-                    drill.run(job, manifest, name)
-            checked += 1
+            one.whole[name] = time.monotonic() - begun
         except Failed as error:
-            failure = f"{error.what}: {error.why}"
-            wrong.append(f"{manifest.id} on {name}: {failure}")
-        took = round(time.monotonic() - begun, 1)
-        with job.journal.step("record"):
-            more = {"drill": drills, "seconds": took, "why": failure}
-            sets.add_verified(
-                job.targets[name], manifest.stack, manifest.id, job.keys, datetime.now(UTC), not failure, **more
-            )
-        if not failure:
-            what = (
-                "restored in a throwaway server, and every count is right" if more["drill"] else "every byte is right"
-            )
-            job.journal.say(f"{manifest.id} on {name}: {what} ({took} s)")
-    containers.remove(job.run)
-    if wrong:
-        raise Failed(
-            VERIFY_FAILED,
-            "a set is not what it should be",
-            "\n".join(wrong),
-            "inv backup.list, which shows on which target another set, or this one, has passed its check",
+            why = f"{error.what}: {error.why}"
+            found.add(f"{manifest.id} on {name}: {why}", OTHERS, ANEW)
+            _record(job, manifest, name, time.monotonic() - begun, "", why)
+    return checked
+
+
+def _drill(job: Job, one: _Checked, found: _Findings) -> None:
+    begun, why, manifest = time.monotonic(), "", one.manifest
+    try:
+        with job.journal.step("drill"):
+            drill.run(job, manifest, next(iter(one.whole)))
+    except (Failed, psycopg.Error) as error:
+        failed = error if isinstance(error, Failed) else Failed(VERIFY_FAILED, "the set cannot be loaded", str(error))
+        why = f"{failed.what}: {failed.why}"
+        if failed.code != VERIFY_FAILED:  # it says nothing of the set
+            for name, took in one.whole.items():
+                _record(job, manifest, name, took, "every byte is right")
+            found.add(f"the drill could not be made: {why}", failed.hint or "inv status")
+            return
+        # A new set of the same databases would be the same: what helps is what helps a restore.
+        found.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
+    took = round(time.monotonic() - begun, 1)
+    for name in one.whole:
+        _record(
+            job, manifest, name, took, "restored in a throwaway server, and every count is right", why, drilled=True
         )
-    return OK
+
+
+def _record(
+    job: Job, manifest: sets.Manifest, name: str, took: float, what: str, why: str = "", drilled: bool = False
+) -> None:
+    """The result of a check beside the set, on one target."""
+    more = {"drill": drilled, "seconds": round(took, 1), "why": why}
+    with job.journal.step("record"):
+        target = job.targets[name]
+        sets.add_verified(target, manifest.stack, manifest.id, job.keys, datetime.now(UTC), not why, **more)
+    if not why:
+        job.journal.say(f"{manifest.id} on {name}: {what} ({took:.1f} s)")
 
 
 def _read(job: Job, manifest: sets.Manifest, name: str) -> None:

@@ -99,7 +99,7 @@ def server(there: Clone, id: str) -> None:
         f"""set -e
 docker run -d --name {SERVER} --user 999:999 -e POSTGRES_PASSWORD=x -v {RESCUE}:{RESCUE} {postgres} >/dev/null
 mkdir -p {RESCUE}/bin; cd {RESCUE}/bin
-exec="exec docker exec -u 0 -w \\"\\$PWD\\" -e PGUSER -e PGDATABASE -e PGCLIENTENCODING"
+exec="exec docker exec -u 0 -w \\"\\$PWD\\" -e PGUSER -e PGDATABASE -e PGCLIENTENCODING -e PGOPTIONS"
 run="exec docker run --rm --network none -w \\"\\$PWD\\" -v {RESCUE}:{RESCUE} --entrypoint"
 # Only what is fed gets its caller's input: another would take the rest of a loop away.
 for name in pg_restore vacuumdb; do echo "$exec {SERVER} $name \\"\\$@\\"" >$name; done

@@ -33,7 +33,7 @@ def database(name: str, replaces: int | None) -> dict[str, Any]:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The requests that were begun as runs; each ends well."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(runs, "begin", lambda host, request, said: found.append(request) or "run")
+    monkeypatch.setattr(runs, "begin", lambda host, request, said, accepted=(): found.append(request) or "run")
     monkeypatch.setattr(restore, "watch", lambda host, run: {"code": 0})
     return found
 

@@ -1,0 +1,213 @@
+"""A fetched dump into a new database: in parallel, and where that fails, section after section in the order of the dump.
+
+A parallel load takes tables in any order, and every load runs with an empty search_path. Neither suits all databases: a
+key between tables of an extension wants one of them first, a CHECK may ask a function that reads another table by its
+bare name. Indexes, keys and triggers come after all data, so a table that failed can be tried again when the others are
+there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+
+from worker import containers, postgres, properties, sets
+from worker.comparison import Difference
+from worker.errors import Failed
+from worker.job import Job
+
+FUTILE = ("No space left on device", "server closed the connection", "terminating connection", "ablespace")
+"""Failures that would be the same in another order."""
+MISSING = "does not exist"
+EVERYBODYS_PATH = '"$user", public'
+"""What PostgreSQL searches where nobody has said anything else."""
+_PATH = "SELECT pg_catalog.set_config('search_path', '{}', false);\n"
+_ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); \d+ \d+ (.*)")
+_TABLE = re.compile(r"^(\d+); \d+ \d+ (TABLE DATA .*)$", re.M)
+_DATA = 'pg_restore: processing data for table "'
+_ERROR = re.compile(r"pg_restore: error: (?:could not execute query: )?(?:ERROR:  )?(.*)")
+
+
+class Failure(NamedTuple):
+    """An entry of a dump that could not be restored."""
+
+    entry: int
+    what: str
+    why: str
+
+
+def failures(said: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]:
+    """What `pg_restore` says that it left out; of each entry its first error.
+
+    It names no entry where the rows of a table fail, only that it comes to the next table of its list.
+    """
+    found: dict[int, Failure] = {}
+    entry, what, at = 0, "a statement", iter(tables)
+    for line in said.splitlines():
+        if match := _ENTRY.fullmatch(line):
+            entry, what = int(match[1]), match[2]
+        elif line.startswith(_DATA):
+            number, what = next(at, ("0", "a table"))
+            entry = int(number)
+        elif match := _ERROR.fullmatch(line):
+            found.setdefault(entry, Failure(entry, what, match[1]))
+    return list(found.values())
+
+
+def load(
+    job: Job,
+    session: postgres.Connection,
+    manifest: sets.Manifest,
+    name: str,
+    scratch: str,
+    number: int,
+    tools: containers.Tools,
+    *,
+    tablespaces: bool = True,
+) -> list[Difference]:
+    """A fetched dump into a new database, with what belongs to the database itself; gives what could not be made."""
+    job.journal.say(f"loading {name} as {scratch}")
+    (dump,) = (job.staging / f"set-{number}").iterdir()
+    like = manifest.databases[name]
+    begun = time.monotonic()
+    lost = _Loading(job, session, dict(like), scratch, dump, tools, tablespaces).run()
+    job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
+    try:
+        _told(job, properties.dress(session, scratch, like))
+    except psycopg.Error as error:
+        raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
+    try:
+        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", postgres.connection(scratch))
+    except Failed as error:
+        # The server gathers them by itself, later; no row depends on it.
+        job.journal.say(f"{name}: statistics could not be gathered: {error.why}")
+    return lost
+
+
+def _told(job: Job, lines: Sequence[str]) -> None:
+    """What does not come back as it was."""
+    for line in lines:
+        job.journal.say(line)
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """One database on its way in."""
+
+    job: Job
+    session: postgres.Connection
+    like: dict[str, Any]
+    scratch: str
+    dump: Path
+    tools: containers.Tools
+    tablespaces: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.like["name"])
+
+    def run(self) -> list[Difference]:
+        """Gives what could not be loaded in any way."""
+        self._create()
+        status, said = self._restore("-j", str(self.job.config["postgres"]["jobs"]), "--exit-on-error")
+        if not status:
+            return []
+        why = "\n".join(said.splitlines()[-8:])
+        if any(words in why for words in FUTILE):
+            raise Failed(self.tools.code, f"{self.name} could not be loaded", why)
+        self.job.journal.say(f"{self.name}: the parallel load failed, loading again, table after table: {_first(said)}")
+        wider = MISSING in why and self._search()
+        lost = self._in_order()
+        if not wider and any(MISSING in one.why for one in lost) and self._search():
+            lost = self._in_order()
+        if not lost:
+            self.job.journal.say(f"{self.name}: all of it could be loaded in this way")
+        return [Difference(f"{one.what} could not be made", one.why) for one in lost]
+
+    def _create(self) -> None:
+        try:
+            _told(self.job, properties.create(self.session, self.scratch, self.like))
+        except psycopg.Error as error:
+            raise Failed(self.tools.code, f"{self.name} cannot be made anew", str(error).strip()) from None
+
+    def _search(self) -> bool:
+        """Has the dump loaded with the search_path that the database's own sessions have."""
+        path = _path_of(self.like)
+        exchanged = _exchange_path(self.dump, path)
+        if exchanged:
+            self.job.journal.say(f"{self.name}: something is not found, loading with the search_path {path}")
+        return exchanged
+
+    def _in_order(self) -> list[Failure]:
+        """A fresh database: what failed of the data is tried again for as long as that brings more of it in."""
+        postgres.drop(self.session, self.scratch)
+        self._create()
+        lost, data = self._section("pre-data"), self._section("data")
+        while data:
+            again = self._section("data", only=data)
+            if len(again) >= len(data):
+                break
+            data = again
+        return [*lost, *data, *self._section("post-data")]
+
+    def _section(self, section: str, only: Sequence[Failure] = ()) -> list[Failure]:
+        """What of a section could not be restored."""
+        wanted = [f"--section={section}"]
+        if only:
+            file = self.job.staging / "again"
+            file.write_text("".join(f"{one.entry};\n" for one in only))
+            self.job.hand_over(file)
+            wanted += ["-L", str(file)]
+        listed = self.tools.call("listed", "pg_restore", "-l", *wanted, str(self.dump), network=False)
+        status, said = self._restore("-v", *wanted)
+        if not status:
+            return []
+        found = failures(said, _TABLE.findall(listed))
+        if not found or "errors ignored on restore" not in said:
+            raise Failed(self.tools.code, f"{self.name} could not be loaded", "\n".join(said.splitlines()[-8:]))
+        return found
+
+    def _restore(self, *how: str) -> tuple[int, str]:
+        words = [*how, *([] if self.tablespaces else ["--no-tablespaces"])]
+        started = self.tools.start(
+            "load", "pg_restore", *words, "-d", postgres.connection(self.scratch), str(self.dump)
+        )
+        return self.tools.said("load", started, postgres.codec(str(self.like.get("encoding", "UTF8"))))
+
+
+def _first(said: str) -> str:
+    return next((one.why for one in failures(said)), said.strip().rpartition("\n")[2])
+
+
+def _path_of(like: dict[str, Any]) -> str:
+    """Where the database's own sessions search."""
+    own = [one for row in like["settings"] if row["role"] is None for one in row["settings"] or ()]
+    return next((one.partition("=")[2] for one in own if one.startswith("search_path=")), EVERYBODYS_PATH)
+
+
+def _exchange_path(dump: Path, path: str) -> bool:
+    """Has a dump set this search_path instead of none. In its table of contents a text has its length before it.
+
+    False where the dump is of another format, or sets none.
+    """
+    toc = dump / "toc.dat"
+    if not toc.is_file():
+        return False
+    before, after = _text(_PATH.format("")), _text(_PATH.format(path.replace("'", "''")))
+    data = toc.read_bytes()
+    if data.count(before) != 1:
+        return False
+    toc.write_bytes(data.replace(before, after))
+    return True
+
+
+def _text(words: str) -> bytes:
+    """A sign, four bytes of length, the least first, and the bytes."""
+    data = words.encode()
+    return b"\0" + len(data).to_bytes(4, "little") + data

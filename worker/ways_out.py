@@ -1,0 +1,53 @@
+"""What to type after a restore or a drill that failed: never what would only fail again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Sequence
+from typing import Any
+
+IMAGE = "name an image that has it under images in the inventory, inv deploy, then the same again"
+BY_WORDS = (
+    ("No space left on device", "inv restore.cleanup, or a larger filesystem, then the same again"),
+    ("locale", IMAGE),
+    ("could not access file", IMAGE),
+    ("is not available", IMAGE),
+    ("server closed the connection", "inv status, then the same again"),
+    ("terminating connection", "inv status, then the same again"),
+)
+"""What PostgreSQL or its tools say, and what mends it."""
+BY_HAND = "docs/restore-by-hand.md says how to load the set without Stowage, and leave out what does not work"
+
+
+def command(set_id: str, request: dict[str, Any], databases: Sequence[str] = ()) -> str:
+    """The restore of this request, or of these databases of its set."""
+    words = ["inv restore", "FILE" if request.get("local") or request.get("folder") else set_id]
+    if request.get("stack"):
+        words += ["--of-stack", request["stack"]]
+    if names := databases or request.get("databases"):
+        words += ["--database", shlex.quote(",".join(names))]
+    if request.get("as") and not databases:
+        words += ["--as", shlex.quote(request["as"])]
+    if request.get("no_tablespaces"):
+        words.append("--no-tablespaces")
+    return " ".join(words)
+
+
+def ways_out(
+    set_id: str,
+    request: dict[str, Any],
+    names: Collection[str],
+    failed: Collection[str],
+    why: str,
+    differs: bool = False,
+) -> str:
+    """Each way on a line: what mends the reason, what goes round it, the databases that did not fail, and by hand."""
+    same = command(set_id, request)
+    lines = list(dict.fromkeys(way for words, way in BY_WORDS if words in why))
+    if "ablespace" in why and not request.get("no_tablespaces"):
+        lines.append(f"{same} --no-tablespaces, which puts all tables where the server keeps its others")
+    if differs:
+        lines.append(f"{same} --accept-differences, which shows them and asks")
+    if others := [name for name in names if name not in failed]:
+        lines.append(f"{command(set_id, request, others)}, for what did not fail")
+    return "\n".join([*lines, BY_HAND])
