@@ -296,6 +296,7 @@ def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
         "of-stack": "a set of another stack",
         "no-tablespaces": "all tables where the server keeps its others: a tablespace of the set is not there",
         "accept-differences": "take what the last try found to be other than in the set; shows it, asks, writes it down",
+        "accept-empty": "a dump may lack the rows of tables that have some",
     },
 )
 def restore(  # type: ignore[no-untyped-def]
@@ -308,13 +309,14 @@ def restore(  # type: ignore[no-untyped-def]
     of_stack="",
     no_tablespaces=False,
     accept_differences=False,
+    accept_empty=False,
     yes=False,
 ):
     """Restore beside, compare every count, then swap; what was there is kept."""
     from runbook.restore import restore
 
     one = _one(c, host)
-    allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences}
+    allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
     restore(one, file, database, as_, from_, of_stack, yes, _said(), **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):

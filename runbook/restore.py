@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,11 +15,12 @@ from converge.errors import REFUSED, Trouble
 from converge.shell import quote
 from converge.ssh import connect
 from roles.backup import stack_of
-from runbook import runs
+from runbook import archive, given, runs
 from runbook.backup import age, end, id_of, watch
 from runbook.found import human
 
 CHUNK = 1 << 20
+FEW = 4
 
 
 def restore(
@@ -33,6 +35,7 @@ def restore(
     *,
     tablespaces: bool = True,
     accept: bool = False,
+    accept_empty: bool = False,
 ) -> None:
     """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared.
 
@@ -43,13 +46,13 @@ def restore(
         request["no_tablespaces"] = True
     if other_stack:
         request["stack"] = other_stack
-    path = Path(file).expanduser()
-    if path.is_file() and tarfile.is_tarfile(path):
+    path, kind = Path(file).expanduser(), given.kind(file, host)
+    if kind == given.SET:
         request |= _set_handed_over(host, path, other_stack or stack_of(host))
-    elif path.is_file():
+    elif kind == given.DUMP:
         request |= _handed_over(host, path, request["databases"])
     else:
-        request["set"] = id_of(file)
+        request["set"] = _named(host, file)
     try:
         found = runs.ask(host, {"ask": "plan", "accept": accept, **request})
         request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
@@ -60,6 +63,8 @@ def restore(
         for line in written:
             print(f"  ACCEPTED  {line}")
         agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
+        if not accept_empty:
+            _agreed_to_lose(host, file, found["databases"], yes)
         if written:
             request["accept"] = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
         run = runs.begin(host, {"do": "restore", **request}, said, written)
@@ -78,11 +83,39 @@ def _accepted(found: dict[str, Any]) -> Iterator[str]:
         yield from (f"{name}: {what}: {how}" for what, how in rows)
 
 
+def _named(host: Any, text: str) -> str:
+    """The set that a word names which is no file of this machine."""
+    if text != "latest" and not runs.ID.search(text):
+        raise given.missing(text, host)
+    id = id_of(text)
+    if id != text:
+        print(f"{host.name}: {text} is no file of this machine; the set {id} is looked for on the targets")
+    return id
+
+
+def _agreed_to_lose(host: Any, file: str, databases: list[dict[str, Any]], yes: bool) -> None:
+    """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
+    for one in (one for one in databases if one.get("lost")):
+        if yes or not sys.stdin.isatty():
+            again = f"inv restore {quote(file)} --database {quote(one['name'])} --host {host.name}"
+            raise Trouble(
+                f"the dump has no rows of {_some(one['lost'])}, which {one['to']} has",
+                host.name,
+                "a dump of the schema alone, or of some tables, would replace all of it; --yes does not answer that",
+                "nothing was changed",
+                f"{again} --accept-empty, when that is right\n  or, beside it: {again} --as NAME",
+                code=REFUSED,
+            )
+        agreed(f"Type {one['to']} to replace it with a dump that lacks these rows: ", False, word=one["to"])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
+
+
 def _shown(host: Any, found: dict[str, Any]) -> None:
     if found["set"] == "local":
-        print(
-            f"{host.name}: a dump made by hand: it has no checksum of its own and no counts; it is read to its end first"
-        )
+        print(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:
         print(
             f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
@@ -98,6 +131,8 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
         print(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
         if found["set"] != "local":
             print(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
+        if one.get("lost"):
+            print(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
         if one["sessions"]:
             print(f"      {one['sessions']} sessions are cut at the swap")
     if "files" in found:
@@ -124,30 +159,19 @@ def _moment(at: str) -> str:
 
 def _set_handed_over(host: Any, path: Path, stack: str) -> dict[str, Any]:
     """Sends a set that `inv backup.fetch` brought to the host, where it is a target for this one run."""
-    names: list[str] = []
-    with suppress(tarfile.TarError), tarfile.open(path) as tar:
-        names = tar.getnames()
-    found = {name.partition("/")[0] for name in names}
-    id = found.pop() if len(found) == 1 else ""
-    if not runs.ID.fullmatch(id) or f"{id}/manifest.json" not in names:
-        raise Trouble(
-            f"{path} holds no whole set",
-            why="a set is what inv backup.fetch writes: ID/manifest.json and its parts in a tar archive",
-            untouched="nothing was sent",
-            hint=f"inv backup.list --host {host.name}",
-        )
-
-    def chunks() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
+    with tarfile.open(path, "r:") as tar:
+        first = tar.next()
+        assert first  # given.kind has read it
+        id = first.name.removeprefix("./").partition("/")[0]
     there = f"{host.settings.backup.staging}/{runs.new_id()}.set"
     place = quote(f"{there}/{stack}/sets")
     link = connect(host.target)
     try:
+        _must_have_room(host, link, path)
         # What is cut or changed on the way is found by the worker: every part has its hash in a signed manifest.
-        status, out, err = link.send(f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf -", chunks())
+        status, out, err = link.send(
+            f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf -", _chunks(path)
+        )
     finally:
         link.close()
     if status:
@@ -159,36 +183,26 @@ def _set_handed_over(host: Any, path: Path, stack: str) -> dict[str, Any]:
 
 def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
     """Sends a local file to the host; both sides count its SHA-256."""
-    with path.open("rb") as file:
-        if file.read(5) != b"PGDMP":
-            raise Trouble(
-                f"{path} is no dump in PostgreSQL's custom format",
-                why="what ends in plain SQL cannot be told from a file that was cut off",
-                untouched="nothing was sent",
-                hint="pg_dump -Fc -f app.dump app",
-                code=REFUSED,
-            )
     if len(databases) != 1:
+        with path.open("rb") as file:
+            head = archive.head(file.read(given.HEAD))
+        assert head  # given.kind has read it
         raise Trouble(
             "a dump made by hand needs the name of its database",
-            untouched="nothing was sent",
-            hint=f"inv restore {path} --database NAME --host {host.name}",
+            host.name,
+            f"{path} is of the database {head.database} of PostgreSQL {head.server.partition(' ')[0]}, as it says",
+            "nothing was sent",
+            f"inv restore {quote(str(path))} --database {quote(head.database)} --host {host.name}",
             code=REFUSED,
         )
     digest = hashlib.sha256()
-
-    def chunks() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                yield chunk
-
     folder = host.settings.backup.staging
     there = f"{folder}/{runs.new_id()}.dump"
     link = connect(host.target)
     try:
         script = f"umask 077; cat >{quote(there)} && sha256sum <{quote(there)}"
-        status, out, err = link.send(script, chunks())
+        _must_have_room(host, link, path)
+        status, out, err = link.send(script, _chunks(path, digest))
         if status or out.decode().split()[:1] != [digest.hexdigest()]:
             link.send(f"rm -f {quote(there)}", iter(()))
             why = (err or out).decode(errors="replace")[-300:]
@@ -196,6 +210,31 @@ def _handed_over(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
     finally:
         link.close()
     return {"local": there, "sha256": digest.hexdigest(), "set": "local"}
+
+
+def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
+    """A file piece by piece, counted on the way."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            if digest:
+                digest.update(chunk)
+            yield chunk
+
+
+def _must_have_room(host: Any, link: Any, path: Path) -> None:
+    """A file that does not fit would fill the disk of the host before that is found."""
+    staging, size = host.settings.backup.staging, path.stat().st_size
+    status, out, _ = link.send(f"df -B1 --output=avail {quote(staging)} | tail -n 1", iter(()))
+    free = int(out) if not status and out.strip().isdigit() else size
+    if free < size:
+        raise Trouble(
+            f"there is no room for {path}",
+            host.name,
+            f"it has {human(size)}, and {human(free)} are free in {staging}, the backup.staging of this host",
+            "nothing was sent",
+            "inv restore.cleanup, which drops what restores have kept; or a backup.staging on a larger filesystem",
+            code=REFUSED,
+        )
 
 
 def _taken_back(host: Any, there: str) -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from worker import comparison, configuration, omissions, postgres, sets, tar
+from worker import by_hand, comparison, configuration, omissions, postgres, sets, tar
 from worker import roles as role_rows
 from worker.backup import ROLES, dump_of
 from worker.comparison import Difference
@@ -44,6 +44,12 @@ def plan(job: Job) -> Row:
     warnings = warnings + left_out(manifest, names)
     rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
     warnings += not_brought_back(job, manifest, where)
+    if manifest.id == LOCAL:
+        said = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
+        by_hand.must_have_tables(said)
+        rows = [
+            one | {"lost": by_hand.lost(job, one["to"], said) if one["replaces"] is not None else []} for one in rows
+        ]
     found = {
         "set": manifest.id,
         "from": where,

@@ -34,7 +34,7 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
         raise
     wrong = _after(job, record, list(scratch))
     for name in there:
-        job.journal.say(f"{name} is the set's; what it was is kept as {kept[name]}")
+        job.journal.say(f"{name} is what was restored; what it was is kept as {kept[name]}")
     if wrong:
         raise Failed(SWAP_FAILED, "the swap is done, but something is wrong after it", "\n".join(wrong), AFTER)
     return OK

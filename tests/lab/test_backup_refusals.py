@@ -101,9 +101,11 @@ def test_a_local_file_is_restored_when_it_is_a_whole_dump_and_refused_otherwise(
     good.write_bytes(subprocess.run(made, capture_output=True, check=True).stdout)
     cut.write_bytes(good.read_bytes()[:-5000])
     none.write_text("-- PostgreSQL database dump\n")
-    assert "is no dump" in there.inv("restore", str(none), "--database", ODD, "--yes", code=REFUSED)
+    assert "is plain SQL of pg_dump" in there.inv("restore", str(none), "--database", ODD, "--yes", code=REFUSED)
     assert "needs the name" in there.inv("restore", str(good), "--yes", code=REFUSED)
-    assert "end of file" in there.inv("restore", str(cut), "--database", ODD, "--yes", code=REFUSED)
+    # It is of another database: of the rows that this one has it has none.
+    assert "the dump has no rows of" in there.inv("restore", str(good), "--database", ODD, "--yes", code=REFUSED)
+    assert "end of file" in there.inv("restore", str(cut), "--database", "mlflow", "--yes", code=REFUSED)
     assert there.on_host(f"ls -A {STAGING}") == ""
     there.inv("restore", str(good), "--database", "mlflow", "--as", "beside", "--yes")
     assert sql(there, "SELECT count(*) FROM pgbench_accounts", "beside") == "200000"

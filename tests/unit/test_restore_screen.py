@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from converge.errors import REFUSED, Trouble
 from runbook import restore, runs
 
 HOST = SimpleNamespace(name="prod")
@@ -75,3 +76,26 @@ def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monke
     restore.restore(HOST, "latest", "", "", "", "", True, "a test")
     assert all(f"  warning: {line}\n" in order[0] for line in warnings)
     assert [one["set"] for one in begun] == [PLAN["set"]]
+
+
+LOST = ["public.a", "public.b"]
+
+
+def test_a_dump_that_lacks_rows_which_are_there_is_not_passed_over_by_yes(monkeypatch, begun, capsys) -> None:
+    answers(monkeypatch, **{**PLAN, "databases": [database("geo", 5) | {"lost": LOST}]})
+    with pytest.raises(Trouble, match=r"no rows of public\.a, public\.b, which geo has") as caught:
+        restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+    assert (caught.value.code, begun) == (REFUSED, [])
+    assert "--accept-empty" in caught.value.hint
+    assert "THE DUMP HAS NO ROWS of public.a, public.b" in capsys.readouterr().out
+    restore.restore(HOST, "latest", "", "", "", "", True, "a test", accept_empty=True)
+    assert begun
+
+
+def test_a_dump_that_lacks_rows_asks_for_the_name_of_the_database_as_well(monkeypatch, begun) -> None:
+    answers(monkeypatch, **{**PLAN, "databases": [database("geo", 5) | {"lost": LOST}, database("new", None)]})
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    asked: list[str] = []
+    monkeypatch.setattr(restore, "agreed", lambda question, yes, word="": asked.append(word))
+    restore.restore(HOST, "latest", "", "", "", "", False, "a test")
+    assert asked == ["prod", "geo"]
