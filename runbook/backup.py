@@ -15,7 +15,7 @@ from converge.ssh import connect
 from roles.backup import SCRIPT, stack_of
 from runbook import runs
 from runbook.backup_status import spoken
-from runbook.found import human
+from worker.size import human
 
 CHANGES = {"gone": "-", "new": "+"}
 """How a file of the configuration that is not the set's any more is marked; any other has `~`."""

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runbook.found import human
+from worker.size import human
 
 if TYPE_CHECKING:
     from converge.ssh import Link
@@ -60,7 +60,9 @@ def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
     if info is None:
         up = sum(node.state.startswith("running") for node in status.nodes)
         why = told.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
-        status.quorum = f"the cluster does not tell ({why}); by its containers: {quorum(up, len(status.nodes), None)}"
+        # Containers that were not read either tell nothing: least of all that there are none.
+        shown = f"; by its containers: {quorum(up, len(status.nodes), None)}" if status.nodes else ""
+        status.quorum = f"the cluster does not tell ({why}){shown}"
         return
     online = 0
     by_address = {node.address: node for node in host.settings.minio.nodes}

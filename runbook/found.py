@@ -86,12 +86,3 @@ def _disk(link: str, facts: dict[str, str], holds: str) -> Disk:
 def capacity(size: int) -> str:
     """A size as it stands on a drive's box, in GiB or TiB."""
     return f"{size / GIB:.0f} GiB" if size < 1024 * GIB else f"{size / 1024 / GIB:.1f} TiB"
-
-
-def human(size: float) -> str:
-    """Bytes in the unit that a person would choose."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} PiB"

@@ -9,7 +9,8 @@ import yaml
 
 from converge.ssh import Target
 from roles.docker import FITTING
-from runbook.found import GIB, Found, human
+from runbook.found import GIB, Found
+from worker.size import human
 
 
 def host_file(target: Target, sudo_password: dict[str, str], found: Found, roles: list[str]) -> str:

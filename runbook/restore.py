@@ -17,7 +17,7 @@ from converge.ssh import connect
 from roles.backup import stack_of
 from runbook import archive, given, runs
 from runbook.backup import age, end, id_of, watch
-from runbook.found import human
+from worker.size import human
 
 CHUNK = 1 << 20
 FEW = 4

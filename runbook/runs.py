@@ -246,12 +246,14 @@ def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
     code = int(end.get("code", 20))
     if not code:
         return None
-    dead = "\n".join(f"{name}: {why}" for name, why in (end.get("dead") or {}).items())
+    why, meaning = str(end.get("why", "")), WORDS.get(code, "the run failed")
+    # Of a target that had died before, the reason may stand there already.
+    dead = "\n".join(f"{name}: {one}" for name, one in (end.get("dead") or {}).items() if one not in why)
     return Trouble(
-        end.get("what") or WORDS.get(code, "the run failed"),
+        end.get("what") or meaning,
         where=host.name,
-        why="\n".join(part for part in (end.get("why", ""), dead) if part),
-        untouched=end.get("untouched") or WORDS.get(code, ""),
-        hint=for_host(end.get("hint", ""), host.name) or f"inv backup.attach --host {host.name}",
+        why="\n".join(part for part in (why, dead) if part),
+        untouched=end.get("untouched") or (meaning if end.get("what") else ""),
+        hint=for_host(end.get("hint", ""), host.name) or f"inv status --host {host.name}",
         code=CODES.get(code, code),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from converge.colour import paint
 from converge.errors import UNREACHABLE
 from runbook import backup_status, database_status
-from runbook.found import human
+from worker.size import human
 
 if TYPE_CHECKING:
     from runbook.cluster_status import Bucket

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,10 +18,11 @@ from typing import Any
 
 import psycopg
 
-from worker import configuration, containers, finish, omissions, postgres, retention, roles, sets, tar
+from worker import configuration, containers, finish, locks, omissions, postgres, retention, roles, sets, tar
 from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
+from worker.size import human
 from worker.targets import Target
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
@@ -84,10 +85,21 @@ def run(job: Job) -> int:
         _on_each(job, lambda target: sets.publish(target, data))
         job.journal.say("published on " + ", ".join(one.name for one in job.alive))
     with job.journal.step("retention"):
+        _take_away(job, writer.dropped)
         retained = _retention(job)
     if found.failed:
         raise found.incomplete()
-    return COPY_FAILED if job.dead else OK if retained else RETENTION_FAILED
+    if job.dead:
+        raise _lacks_copies(job)
+    return OK if retained else RETENTION_FAILED
+
+
+def _lacks_copies(job: Job) -> Failed:
+    """What is told of a set that is not on every target; why it is not stands with the targets themselves."""
+    lacking = ", ".join(job.dead)
+    what = f"the set is on {', '.join(one.name for one in job.alive)}, and not on {lacking}"
+    ways = [f"{name}: {way}" for name, way in job.ways.items()]
+    return Failed(COPY_FAILED, what, hint="\n".join([*ways, f"then, for a set that is on {lacking}, too: inv backup"]))
 
 
 @dataclass
@@ -132,15 +144,24 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
         theirs = job.tools(REFUSED).call("version", "pg_dump", "--version", network=False).split()[2].split(".")[0]
         if ours != theirs:
             raise Failed(REFUSED, f"PostgreSQL is {ours}, the tools of its image are {theirs}", hint="inv deploy")
+        _on_each(job, lambda target: _must_have_room(target, previous, sum(sizes.values())), REFUSED)
         free = shutil.disk_usage(job.staging).free
         if free < most:
             raise Failed(
                 REFUSED,
                 "there is no room to stage the largest databases",
-                f"those that are dumped at once have {most} bytes, {job.config['staging']} has {free} free",
+                f"those that are dumped at once have {human(most)}, {human(free)} are free in {job.config['staging']}",
                 "set backup.staging to a directory on a larger filesystem",
             )
     return previous
+
+
+def _must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:
+    """A target that has less room than the last set took is not begun to be filled; databases may have become smaller."""
+    wanted = min(most, sum(one.bytes for one in previous.parts)) if previous else 0
+    if wanted and (room := target.room()) and room.free < wanted:
+        why = f"the last one took {human(wanted)}, {human(room.free)} are free in {room.place}"
+        raise Failed(REFUSED, f"{target.name}: it has no room for a set", why, room.hint)
 
 
 def _claimed(job: Job) -> sets.Summary | None:
@@ -249,7 +270,6 @@ WAYS_OUT = (
         "max_locks_per_transaction",
         "postgres: {settings: {max_locks_per_transaction: 1024}} in the inventory, inv postgres",
     ),
-    ("No space left on device", "set backup.staging to a directory on a larger filesystem"),
     ("invalid database", "a DROP DATABASE of it was cut off; once more: DROP DATABASE {name}"),
     ("remaining connection slots", "raise postgres.settings.max_connections"),
     ("too many clients", "raise postgres.settings.max_connections"),
@@ -315,6 +335,8 @@ class _Dump:
                 trouble = ", ".join(self.moment.rewritten()[:3])
                 trouble = f"{trouble} was emptied or written anew during its dump" if trouble else ""
             except Failed as error:
+                if locks.TIMEOUT in error.why:
+                    raise locks.locked(self.job.server, self.name) from None
                 if NO_LOCK not in error.why:
                     raise
                 trouble = "somebody wanted a table for himself during its dump"
@@ -345,8 +367,14 @@ class _Dump:
                 postgres.connection(self.database["name"]),
             ),
         )
+        tell = locks.saying(self.job.server, self.name, self.job.journal.say)
+
+        def dumping() -> bool:
+            tell()
+            return dump.poll() is None
+
         try:
-            self.contents = self.moment.contents(lambda: dump.poll() is None)
+            self.contents = self.moment.contents(dumping)
         except BaseException:
             with suppress(Failed):  # it fails for the same reason
                 self.tools.finish(f"dump-{self.log}", dump)
@@ -394,12 +422,15 @@ def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
         elif error:
             raise error
     if not job.alive:
-        why = "; ".join(f"{name}: {why}" for name, why in job.dead.items())
-        raise Failed(code, "no target takes a backup", why, "inv status")
+        # Why, stands with each target: job.dead is told with the end.
+        ways = "\n".join(f"{name}: {way}" for name, way in job.ways.items())
+        raise Failed(code, "no target takes a backup", hint=ways or "inv status")
 
 
 def _died(job: Job, name: str, error: Failed) -> None:
     said = f"{error.what}: {error.why}" if error.why else error.what
+    if error.hint:
+        job.ways[name] = error.hint
     job.dead[name] = said.removeprefix(f"{name}: ")
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
@@ -411,8 +442,16 @@ def _shrunk(job: Job, name: str, now: Row | None, previous: sets.Manifest | None
     if job.request.get("accept_shrink") or before <= 1 << 20 or size >= before / 2:
         return None
     what = "its dump is less than half of the last one" if now else "it is gone, or lets nobody in"
-    why = f"{size} bytes, {before} in {previous.id if previous else ''}"
+    why = f"{human(size)}, {human(before)} in {previous.id if previous else ''}"
     return Failed(FAILED, what, why, "when that is right: inv backup --accept-shrink")
+
+
+def _take_away(job: Job, dropped: Iterable[str]) -> None:
+    """What had arrived on a target that was given up is no set, and takes room that the next one needs."""
+    for name in dropped:
+        with suppress(Failed):
+            if gone := retention.take_away(job.pruner(name), job.stack, job.run):
+                job.journal.say(f"{name}: {gone} parts of this set had arrived, and were taken away")
 
 
 def _retention(job: Job) -> bool:

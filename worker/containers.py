@@ -5,14 +5,28 @@ They are named after the run and never started by `docker exec`: what an exec be
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import FAILED, RESTORE_FAILED, Failed
+from worker.size import human
 
 LABEL = "org.stowage.backup"
+CALLED = {
+    "dump": "pg_dump",
+    "check": "reading the dump to its end (pg_restore)",
+    "load": "loading the dump (pg_restore)",
+    "analyze": "vacuumdb",
+    "globals": "pg_dumpall --globals-only",
+    "version": "pg_dump --version",
+}
+"""What a tool is called where a person reads it, by the first word of its container's name."""
+NO_SPACE = "No space left on device"
+ALMOST_NOTHING = 16 << 20
+"""A filesystem with less than that free has run full; who failed has given some back by then."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +64,24 @@ class Tools:
         """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
         status, said = self.said(name, started, encoding)
         if status:
-            raise Failed(self.code, f"{name} failed with status {status}", "\n".join(said.splitlines()[-8:]))
+            raise self._failure(name, status, said)
         return said
 
     def said(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> tuple[int, str]:
         """Waits for the end of a tool; its status, and what it said."""
         return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
+
+    def _failure(self, name: str, status: int, said: str) -> Failed:
+        """The last words of a tool; where a disk is full, which one, and how full."""
+        words, hint = "\n".join(said.splitlines()[-8:]), ""
+        free = shutil.disk_usage(self.staging).free
+        if NO_SPACE in said and free < ALMOST_NOTHING:
+            words += f"\n{human(free)} are free in {self.staging.parent}"
+            hint = "set backup.staging to a directory on a larger filesystem"
+        elif NO_SPACE in said:
+            hint = "on the host, df -h: the filesystem of PostgreSQL's data is full; inv restore.cleanup"
+        what = CALLED.get(name.partition("-")[0], name)
+        return Failed(self.code, f"{what} failed with status {status}", words, hint)
 
     def call(self, name: str, *argv: str, network: bool = True) -> str:
         return self.finish(name, self.start(name, *argv, network=network))

@@ -44,6 +44,8 @@ class Job:
     """Targets that are no longer written to in this run, and why."""
     closed: dict[str, str] = field(default_factory=dict)
     """Databases that let nobody in, so that no backup can have them."""
+    ways: dict[str, str] = field(default_factory=dict)
+    """What mends these, where that is known."""
     begun: float = field(default_factory=time.time)
 
     @classmethod

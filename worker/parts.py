@@ -92,8 +92,10 @@ class PartWriter:
             except Failed as error:
                 self.drop(target, error)
         if not self.alive:
-            why = "\n".join(str(error) for error in self.dropped.values())
-            raise Failed(FAILED, "no target is left", why=why, hint="inv status")
+            errors = self.dropped.values()
+            ways = dict.fromkeys(error.hint for error in errors if error.hint)
+            why = "\n".join(f"{error.what}: {error.why}" for error in errors)
+            raise Failed(FAILED, "no target is left", why, "\n".join(ways) or "inv status")
 
     def drop(self, target: Target, error: Failed) -> None:
         """Nothing more is sent to a target; the first reason is the one that is kept."""

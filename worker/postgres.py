@@ -187,9 +187,8 @@ class Snapshot:
             if tables:
                 self.session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
             return contents(self.session)
-        except psycopg.errors.LockNotAvailable:
-            why = "somebody holds a lock on it for more than a minute: SELECT pid, query FROM pg_stat_activity"
-            raise Failed(FAILED, f"a table of {self.session.info.dbname} is locked", why, "inv backup") from None
+        except psycopg.errors.LockNotAvailable as error:
+            raise Failed(FAILED, f"a table of {self.session.info.dbname} is locked", str(error), "inv backup") from None
 
     def moving(self) -> bool:
         """Whether rows may belong to another partition in a restored database: then each goes in by the partitioned table."""

@@ -90,6 +90,17 @@ def carry_out(
     return Removed(sets, objects, size)
 
 
+def take_away(target: Target, stack: str, id: str) -> int:
+    """Removes the parts of a set that has no manifest, and whose run is sure that it gets none."""
+    above = folder(stack, id)
+    if target.stat(f"{above}/{MANIFEST}") is not None:
+        return 0
+    keys = [one.key for one in target.list(f"{above}/")]
+    for key in keys:
+        target.delete(key)
+    return len(keys)
+
+
 def sweep_canaries(target: Target, now: datetime) -> int:
     """Removes what writers that may not delete left of their probes."""
     old = [one.key for one in target.list(CANARY) if one.modified < now - GRACE]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import Failed
+from worker.size import human
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,6 @@ def must_be_there(needs: Iterable[Need], refusal: Failed) -> None:
     for found in filesystems.values():
         free = shutil.disk_usage(found[0].place).free
         if free < sum(one.bytes for one in found):
-            told = "\n".join(f"{one.what} need {one.bytes} bytes in {one.place}" for one in found if one.bytes)
-            refusal.why = f"{told}\n{free} are free there"
+            told = "\n".join(f"{one.what} need {human(one.bytes)} in {one.place}" for one in found if one.bytes)
+            refusal.why = f"{told}\n{human(free)} are free there"
             raise refusal

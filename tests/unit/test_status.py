@@ -14,8 +14,8 @@ from converge.resource import Action
 from runbook import cluster_status, machine_status, status
 from runbook.advice import advice
 from runbook.cluster_status import quorum
-from runbook.found import human
 from runbook.status import Status, lines
+from worker.size import human
 
 AUDIT = {
     "at": "2026-11-21T05:00:00Z",

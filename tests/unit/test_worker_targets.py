@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as some
 
 from worker.errors import FAILED, REFUSED, USAGE, Failed
-from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, base, checked, make
-from worker.targets.base import Probe, with_patience
+from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, base, checked, make, s3, s3_health
+from worker.targets.base import Full, Probe, with_patience
 from worker.targets.s3 import S3Target
 from worker.targets.s3_rules import dangers, expiries
 
@@ -166,15 +170,93 @@ def test_what_is_too_large_is_neither_written_nor_read(target: PathTarget, tmp_p
         target.get("huge")
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(target: PathTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_and_leaves_nothing(
+    target: PathTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Failed, match="No space left") as told:
-        target.put("a", b"x")
-    assert "df -h" in told.value.hint
+    with pytest.raises(Full, match="drive: it has no room left") as told:
+        target.put("a", bytes(3 << 20))
+    assert re.fullmatch(rf"3\.0 MiB were to be written, .* are free in {tmp_path}", told.value.why)
+    assert f"df -h {tmp_path}" in told.value.hint
     assert list(target.list("")) == []
+
+
+def test_a_quota_that_is_reached_is_no_full_disk(target: PathTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(handle: int) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "fsync", over)
+    with pytest.raises(Full, match="it has no room left") as told:
+        target.put("a", b"x")
+    assert "are free" not in told.value.why
+    assert "a larger quota" in told.value.hint
+
+
+def answers(code: str, status: int, message: str = "") -> Any:
+    """A client of a bucket that refuses each object."""
+    error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+    def put_object(**_: Any) -> None:
+        raise ClientError(error, "PutObject")  # type: ignore[arg-type]
+
+    return SimpleNamespace(put_object=put_object)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Target:
+    """A bucket whose one node opens its door, and which waits for nothing."""
+    monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(s3, "_opens", lambda endpoint: True)
+    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "")
+    made = make(S3)
+    assert isinstance(made, S3Target)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("XMinioStorageFull", 507), ("XMinioAdminBucketQuotaExceeded", 400), ("QuotaExceeded", 403), ("Whatever", 507)],
+)
+def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
+    bucket: S3Target, monkeypatch, code, status
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(bucket, "_client", lambda endpoint: calls.append(endpoint) or answers(code, status, "no more"))
+    with pytest.raises(Full, match="away: it has no room left") as told:
+        bucket.put("a", bytes(5 << 20))
+    assert told.value.why == f"5.0 MiB were to be written to the bucket backups; {code}: no more"
+    assert "a larger quota, for backups" in told.value.hint
+    assert len(calls) == 1 or status == 507  # asking again makes no room
+
+
+def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
+    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "writing needs 3 drives")
+    monkeypatch.setattr(s3, "_opens", lambda endpoint: False)
+    with pytest.raises(Failed, match="away: it cannot be written") as told:
+        bucket.probe()
+    assert told.value.why == "1 of its 1 nodes do not answer: http://127.0.0.1:1; writing needs 3 drives"
+    assert "inv status" in told.value.hint
+    monkeypatch.setattr(s3, "_opens", lambda endpoint: True)
+    monkeypatch.setattr(bucket, "_client", lambda endpoint: answers("SlowDown", 503, "reduce your request rate"))
+    with pytest.raises(Failed, match="away: it cannot be written") as told:
+        bucket.put("a", b"x")
+    assert "writing needs 3 drives; a cannot be written" in told.value.why
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "lacks"),
+    [
+        (503, {s3_health.QUORUM: "3"}, "writing needs 3 drives of each set, and fewer answer"),
+        (200, {s3_health.QUORUM: "3"}, ""),
+        (503, {}, ""),
+    ],
+)
+def test_only_a_minio_that_counts_its_drives_is_believed(status: int, headers: dict[str, str], lacks: str) -> None:
+    pool = SimpleNamespace(request=lambda *_, **__: SimpleNamespace(status=status, headers=headers))
+    assert s3_health.lacking(["http://a"], None, pool) == lacks
 
 
 def test_a_probe_tells_what_a_target_can_and_leaves_nothing(target: PathTarget) -> None:
@@ -199,6 +281,22 @@ def test_a_target_that_gives_other_bytes_back_fails_the_probe(
         target.probe()
     assert told.value.code == REFUSED
     assert list(target.list("")) == []
+
+
+def test_what_takes_long_to_fail_is_not_tried_again_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+    calls = []
+
+    def act() -> None:
+        calls.append(now[0])
+        now[0] += 28
+        raise TimeoutError("slow")
+
+    with pytest.raises(TimeoutError, match="slow"):
+        with_patience(act, lambda error: True)
+    assert len(calls) == 3
 
 
 def test_bad_luck_is_tried_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
 from worker.errors import FAILED, REFUSED, USAGE, Failed
+from worker.size import human
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ LARGEST = 64 << 20
 PARTIAL = ".partial"
 CANARY = "canary-"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
+LONGEST = 60.0
+"""Seconds after which nothing is tried again: a server may take half a minute for each refusal."""
 SEGMENT = re.compile(r"[A-Za-z0-9._@+=,~%-]{1,200}")
 
 
@@ -30,6 +33,10 @@ class Exists(Failed):
 
 class Missing(Failed):
     """A key that had to be there is not."""
+
+
+class Full(Failed):
+    """There is no room left for what was to be written."""
 
 
 class Entry(NamedTuple):
@@ -46,6 +53,14 @@ class Probe:
 
     conditional: bool
     deletes: bool
+
+
+class Room(NamedTuple):
+    """What is free, where that is, and what makes more of it."""
+
+    free: int
+    place: str
+    hint: str
 
 
 class Target(Protocol):
@@ -74,6 +89,9 @@ class Target(Protocol):
     def silent(self) -> tuple[str, ...]:
         """The doors of the target that stay shut, where it has several."""
 
+    def room(self) -> Room | None:
+        """What is free there; None where nobody can tell."""
+
     def check_rules(self) -> None:
         """Refuses a target that would delete our objects, or keep us from deleting them, by itself."""
 
@@ -101,15 +119,24 @@ def fits(name: str, key: str, size: int) -> None:
         raise Failed(FAILED, f"{name}: {key} is too large", why=f"{size} bytes, an object has at most {LARGEST}")
 
 
+def full(name: str, size: int, room: Room | None, hint: str = "") -> Full:
+    """The error of a target that ran full while so many bytes were written to it."""
+    why = f"{human(size)} were to be written"
+    if room:
+        why += f", {human(room.free)} are free in {room.place}"
+    return Full(FAILED, f"{name}: it has no room left", why, hint or (room.hint if room else ""))
+
+
 def with_patience(
     act: Callable[[], T], transient: Callable[[Exception], bool], pauses: tuple[float, ...] = PAUSES
 ) -> T:
     """Tries again a few times what failed by bad luck; the last failure is the caller's."""
+    begun = time.monotonic()
     for pause in pauses:
         try:
             return act()
         except Exception as error:
-            if not transient(error):
+            if not transient(error) or time.monotonic() - begun > LONGEST:
                 raise
         time.sleep(pause)
     return act()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,7 +13,19 @@ from pathlib import Path
 
 from worker.errors import FAILED, REFUSED, Failed
 from worker.targets import base
-from worker.targets.base import PARTIAL, Entry, Exists, Missing, Probe, checked, checked_prefix, fits, with_patience
+from worker.targets.base import (
+    PARTIAL,
+    Entry,
+    Exists,
+    Missing,
+    Probe,
+    Room,
+    checked,
+    checked_prefix,
+    fits,
+    full,
+    with_patience,
+)
 
 # A network filesystem says these for a moment; a disk that says EIO has said it for good.
 TRANSIENT = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ESTALE}
@@ -40,7 +53,7 @@ class PathTarget:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         fits(self.name, checked(key), len(data))
         self._must_be_elsewhere()
-        with self._plainly(f"{key} cannot be written"):
+        with self._plainly(f"{key} cannot be written", len(data)):
             with_patience(lambda: self._write(self._root / key, data, if_absent), _transient_write)
 
     def get(self, key: str) -> bytes:
@@ -81,6 +94,13 @@ class PathTarget:
 
     def silent(self) -> tuple[str, ...]:
         return ()
+
+    def room(self) -> Room | None:
+        try:
+            free = shutil.disk_usage(self._root).free
+        except OSError:
+            return None
+        return Room(free, str(self._root), f"more room on the filesystem of {self._root}: df -h {self._root}")
 
     def check_rules(self) -> None:
         self._must_be_elsewhere()
@@ -140,7 +160,7 @@ class PathTarget:
                     yield Entry(key, seen.st_size, datetime.fromtimestamp(seen.st_mtime, UTC))
 
     @contextmanager
-    def _plainly(self, what: str) -> Iterator[None]:
+    def _plainly(self, what: str, size: int = 0) -> Iterator[None]:
         try:
             yield
         except FileExistsError:
@@ -148,8 +168,11 @@ class PathTarget:
         except FileNotFoundError:
             raise Missing(FAILED, f"{self.name}: {what}", why="there is no such object") from None
         except OSError as error:
-            hint = f"df -h {self._root}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-            raise Failed(FAILED, f"{self.name}: {what}", why=error.strerror or str(error), hint=hint) from None
+            if error.errno == errno.ENOSPC:
+                raise full(self.name, size, self.room()) from None
+            if error.errno == errno.EDQUOT:
+                raise full(self.name, size, None, f"a larger quota for {self._root}: quota -s, as root") from None
+            raise Failed(FAILED, f"{self.name}: {what}", why=error.strerror or str(error)) from None
 
 
 def _transient(error: Exception) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,11 +19,26 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from worker.errors import FAILED, REFUSED, Failed
+from worker.size import human
 from worker.targets import base
-from worker.targets.base import PARTIAL, Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
+from worker.targets.base import (
+    PARTIAL,
+    Entry,
+    Exists,
+    Full,
+    Missing,
+    Probe,
+    Room,
+    T,
+    checked,
+    checked_prefix,
+    fits,
+    with_patience,
+)
+from worker.targets.s3_health import lacking
 from worker.targets.s3_rules import dangers
 
-KNOCK = 3.0
+KNOCK, PAUSE = 3.0, 5.0
 # A socket keeps its connect timeout while it sends: a busy server may let us stand for longer than a knock.
 CONFIG = {"connect_timeout": 20, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
 STYLE = {"addressing_style": "path"}
@@ -30,6 +46,11 @@ STYLE = {"addressing_style": "path"}
 CHECKSUMS = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 TAKEN = {"412", "PreconditionFailed"}
+FULL = {
+    *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage", "StorageFull"),
+    *("InsufficientCapacity", "NotEnoughSpace", "507"),
+}
+"""What servers say when their drives are full, or a quota is reached."""
 BUSY = {"RequestTimeout", "SlowDown", "OperationAborted", "IncompleteBody", "ConditionalRequestConflict"}
 
 
@@ -63,7 +84,13 @@ class S3Target:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         fits(self.name, checked(key), len(data))
         condition = {"IfNoneMatch": "*"} if if_absent else {}
-        self._ask(f"{key} cannot be written", lambda client: client.put_object(**self._of(key), Body=data, **condition))
+        try:
+            self._ask(
+                f"{key} cannot be written", lambda client: client.put_object(**self._of(key), Body=data, **condition)
+            )
+        except Full as error:
+            error.why = f"{human(len(data))} were to be written to the bucket {self._bucket}; {error.why}"
+            raise
 
     def get(self, key: str) -> bytes:
         def read(client: Any) -> bytes:
@@ -97,7 +124,31 @@ class S3Target:
         self._ask(f"{key} cannot be deleted", lambda client: client.delete_object(**self._of(key)))
 
     def probe(self) -> Probe:
+        # A cluster that lacks drives takes minutes to refuse the canary, with words about rates of requests.
+        if lacking(self._open(), self._ca):
+            time.sleep(PAUSE)  # it may be starting
+            if why := lacking(self._open(), self._ca):
+                raise self._cannot_write(why)
         return base.probe(self)
+
+    def room(self) -> Room | None:
+        """No question of S3 tells it."""
+        return None
+
+    def _open(self) -> tuple[str, ...]:
+        """The nodes that open their doors, so that no time is spent on the others."""
+        silent = self.silent()
+        return tuple(one for one in self._endpoints if one not in silent)
+
+    def _cannot_write(self, why: str) -> Failed:
+        told = (
+            f"{len(silent)} of its {len(self._endpoints)} nodes do not answer: {', '.join(silent)}; "
+            if (silent := self.silent())
+            else ""
+        )
+        return Failed(
+            FAILED, f"{self.name}: it cannot be written", told + why, "inv status names what is down; start it"
+        )
 
     def silent(self) -> tuple[str, ...]:
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
@@ -140,6 +191,12 @@ class S3Target:
         why = f"{code}: {message}" if message and message != code else f"{code}, HTTP {status}"
         if code in ABSENT:
             return Missing(FAILED, f"{self.name}: {what}", why="there is no such object")
+        if code in FULL or status == 507:
+            return Full(
+                FAILED, f"{self.name}: it has no room left", why, f"more room, or a larger quota, for {self._bucket}"
+            )
+        if status == 503 and (lacks := lacking(self._open(), self._ca)):
+            return self._cannot_write(f"{lacks}; {what}")
         if code in TAKEN:
             return Exists(FAILED, f"{self.name}: {what}", why="it is there already")
         return Failed(FAILED, f"{self.name}: {what}", why=why)
@@ -188,7 +245,9 @@ def _code(error: ClientError) -> str:
 
 def _transient(error: Exception) -> bool:
     if isinstance(error, ClientError):
-        return _code(error) in BUSY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        return _code(error) not in FULL and (
+            _code(error) in BUSY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+        )
     # Among these are bodies that end early, and answers that never come.
     return isinstance(error, NoConnection | HTTPClientError | urllib3.exceptions.HTTPError | OSError)
 

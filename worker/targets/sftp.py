@@ -13,11 +13,25 @@ import paramiko
 
 from worker.errors import FAILED, REFUSED, Failed
 from worker.targets import base
-from worker.targets.base import PARTIAL, Entry, Exists, Missing, Probe, T, checked, checked_prefix, fits, with_patience
+from worker.targets.base import (
+    PARTIAL,
+    Entry,
+    Exists,
+    Missing,
+    Probe,
+    Room,
+    T,
+    checked,
+    checked_prefix,
+    fits,
+    full,
+    with_patience,
+)
 from worker.targets.sftp_session import Session, broken, private_key, public_key
 
 # What one answer of an SFTP server may hold, and what is on its way to us at once.
 PIECE, AHEAD = 1 << 15, 2 << 20
+FAILURE = "the server says no more than Failure"
 
 
 class SftpTarget:
@@ -36,11 +50,17 @@ class SftpTarget:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         fits(self.name, checked(key), len(data))
-        self._ask(
-            f"{key} cannot be written",
-            lambda session: session.write(self._root, key, data, if_absent),
-            _transient_write,
-        )
+        try:
+            self._ask(
+                f"{key} cannot be written",
+                lambda session: session.write(self._root, key, data, if_absent),
+                _transient_write,
+            )
+        except Failed as error:
+            # SFTP has no word for a disk that is full.
+            if error.why.startswith(FAILURE) and (room := self.room()) and room.free < len(data):
+                raise full(self.name, len(data), room) from None
+            raise
 
     def get(self, key: str) -> bytes:
         def read(session: Session) -> bytes:
@@ -89,6 +109,14 @@ class SftpTarget:
 
     def silent(self) -> tuple[str, ...]:
         return ()
+
+    def room(self) -> Room | None:
+        try:
+            free = self._ask("its room cannot be asked for", lambda session: session.sftp.free(self._root))
+        except Failed:
+            return None
+        place = f"{self._root} on {self._host}"
+        return None if free is None else Room(free, place, f"more room in {place}: df -h there")
 
     def check_rules(self) -> None:
         """A plain folder has no rules."""
@@ -145,8 +173,7 @@ class SftpTarget:
             raise Exists(FAILED, f"{self.name}: {what}", why="it is there already") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             why = str(error) or type(error).__name__
-            # SFTP has no word for it; most often the disk is full, or the folder is not ours to write.
-            why = "the server says no more than Failure: is its disk full?" if why == "Failure" else why
+            why = f"{FAILURE}: is its disk full, or a quota?" if why == "Failure" else why
             raise Failed(FAILED, f"{self.name}: {what}", why=why) from None
 
     def _session(self) -> Session:

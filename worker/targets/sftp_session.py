@@ -18,7 +18,7 @@ from worker.targets.base import PARTIAL
 CONNECT, SILENCE = 15.0, 60.0
 WINDOW = 16 << 20
 KEYS: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
-FSYNC = "fsync@openssh.com"
+FSYNC, STATVFS = "fsync@openssh.com", "statvfs@openssh.com"
 
 
 class Client(paramiko.SFTPClient):
@@ -27,6 +27,17 @@ class Client(paramiko.SFTPClient):
         # Servers that cannot answer that they do not know it.
         with suppress(OSError):
             self._request(paramiko.sftp.CMD_EXTENDED, FSYNC, file.handle)  # type: ignore[attr-defined]
+
+    def free(self, path: str) -> int | None:
+        """Bytes that are free to us in a folder; None where the server does not tell."""
+        try:
+            kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, STATVFS, path)  # type: ignore[attr-defined]
+            if kind != paramiko.sftp.CMD_EXTENDED_REPLY:
+                return None
+            _, fragment, _, _, available = (answer.get_int64() for _ in range(5))
+        except OSError:
+            return None
+        return int(fragment * available)
 
 
 class Session:

@@ -1,0 +1,119 @@
+"""What the worker says of trouble that is nobody's fault: full disks, locked tables, targets that are given up."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker import backup, containers, locks, retention, sets
+from worker.containers import Tools
+from worker.errors import COPY_FAILED, FAILED, REFUSED, Failed
+from worker.parts import Part
+from worker.targets import PathTarget
+from worker.targets.base import Room
+
+RUN = "20261121T020000Z-a1b2c3"
+Usage = namedtuple("Usage", "free")
+
+
+def tools(folder: Path) -> Tools:
+    return Tools(RUN, "image", "postgres", "0:0", folder / RUN, folder / "word", "postgres", FAILED)
+
+
+@pytest.mark.parametrize(
+    ("free", "hint", "why"),
+    [(4096, "set backup.staging", "4.0 KiB are free in"), (1 << 40, "PostgreSQL's data is full", "")],
+)
+def test_a_tool_that_found_no_space_says_which_disk_is_full(tmp_path: Path, monkeypatch, free, hint, why) -> None:
+    monkeypatch.setattr(containers.shutil, "disk_usage", lambda path: Usage(free))
+    failed = tools(tmp_path)._failure("dump-00000019-00000018-1", 1, "pg_dump: error: x: No space left on device")
+    assert failed.what == "pg_dump failed with status 1"
+    assert hint in failed.hint
+    assert why in failed.why
+
+
+def test_a_failure_names_its_database_and_what_mends_it() -> None:
+    found, writer = backup._Databases(), SimpleNamespace(alive=[1])
+    with backup._by_itself("geo", writer, found):  # type: ignore[arg-type]
+        raise Failed(FAILED, "pg_dump failed with status 1", "No space left on device", "set backup.staging to another")
+    failed = found.incomplete()
+    assert (failed.what, failed.hint) == ("the set was published without geo", "set backup.staging to another")
+    assert failed.why.startswith("geo: it could not be dumped: pg_dump failed")
+
+
+def server(rows: list[dict[str, Any]]) -> Any:
+    class Session:
+        def __enter__(self) -> Session:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def execute(self, words: str) -> Any:
+            return SimpleNamespace(fetchall=lambda: rows)
+
+    return SimpleNamespace(user="postgres", connect=lambda database: Session())
+
+
+def test_a_locked_table_is_named_with_who_holds_it_and_what_ends_that() -> None:
+    rows = [{"name": f"public.{one}", "pid": 7, "who": "session 7 of geo (psql), idle in transaction"} for one in "ab"]
+    failed = locks.locked(server(rows), "geo")
+    assert failed.what == "public.a, public.b is locked for more than a minute"
+    assert failed.why == "session 7 of geo (psql), idle in transaction"
+    assert failed.hint.splitlines() == [
+        'on the host: docker exec postgres psql -U postgres -c "SELECT pg_terminate_backend(7)"',
+        "then inv backup",
+    ]
+    assert locks.locked(server([]), "geo").why == "it is free again"
+
+
+def test_a_dump_that_waits_says_once_for_whom(monkeypatch) -> None:
+    now, said = [0.0], list[str]()
+    monkeypatch.setattr(locks.time, "monotonic", lambda: now[0])
+    tell = locks.saying(server([{"name": "public.a", "pid": 7, "who": "session 7"}]), "geo", said.append)
+    for now[0] in (1.0, 4.0, 6.0, 9.0):
+        tell()
+    assert said == ["geo: waiting for public.a, which session 7 has locked"]
+
+
+@pytest.mark.parametrize(("free", "most", "refused"), [(99, 1000, True), (100, 1000, False), (99, 50, False)])
+def test_a_target_with_less_room_than_the_last_set_took_is_given_up_before_it_is_filled(free, most, refused) -> None:
+    target = SimpleNamespace(name="usb", room=lambda: Room(free, "/mnt/usb", "df -h /mnt/usb"))
+    previous = SimpleNamespace(parts=[Part("a", 60, 1, "", ""), Part("b", 40, 1, "", "")])
+    if not refused:
+        backup._must_have_room(target, previous, most)  # type: ignore[arg-type]
+        return
+    with pytest.raises(Failed, match="usb: it has no room for a set") as caught:
+        backup._must_have_room(target, previous, most)  # type: ignore[arg-type]
+    assert caught.value.why == "the last one took 100 B, 99 B are free in /mnt/usb"
+    assert (caught.value.code, caught.value.hint) == (REFUSED, "df -h /mnt/usb")
+
+
+def test_the_first_set_and_a_target_that_tells_no_room_are_tried() -> None:
+    target = SimpleNamespace(name="usb", room=lambda: None)
+    backup._must_have_room(target, None, 5)  # type: ignore[arg-type]
+    backup._must_have_room(target, SimpleNamespace(parts=[Part("a", 60, 1, "", "")]), 99)  # type: ignore[arg-type]
+
+
+def test_a_set_that_lacks_a_copy_says_where_it_is_and_what_mends_each_target() -> None:
+    alive = [SimpleNamespace(name="own")]
+    job = SimpleNamespace(alive=alive, dead={"usb": "full", "far": "away"}, ways={"usb": "df -h /mnt/usb"})
+    failed = backup._lacks_copies(job)  # type: ignore[arg-type]
+    assert (failed.code, failed.what) == (COPY_FAILED, "the set is on own, and not on usb, far")
+    assert failed.hint.splitlines()[0] == "usb: df -h /mnt/usb"
+
+
+def test_what_had_arrived_of_a_set_is_taken_away_unless_it_has_its_manifest(tmp_path: Path) -> None:
+    target = PathTarget("usb", str(tmp_path), device=lambda path: hash(path))
+    place, other = sets.folder("prod", RUN), sets.folder("prod", RUN.replace("a1", "b1"))
+    for key in (f"{place}/pg/app.tar.00000", f"{other}/pg/app.tar.00000"):
+        target.put(key, b"x")
+    assert retention.take_away(target, "prod", RUN) == 1
+    assert [one.key for one in target.list("")] == [f"{other}/pg/app.tar.00000"]
+    target.put(f"{other}/{sets.MANIFEST}", b"{}")
+    assert retention.take_away(target, "prod", RUN.replace("a1", "b1")) == 0
+    assert len(list(target.list(""))) == 2

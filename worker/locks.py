@@ -1,0 +1,61 @@
+"""Who holds a table for himself, so that no dump of it can begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg
+
+from worker.errors import FAILED, Failed
+from worker.postgres import Row, Server
+
+# No text of a query: it may hold a secret.
+HOLDERS = """
+SELECT DISTINCT format('%I.%I', n.nspname, c.relname) AS name, a.pid AS pid,
+  'session ' || a.pid || ' of ' || a.usename || coalesce(' (' || nullif(a.application_name, '') || ')', '') || ', ' || a.state
+    || ' since ' || to_char(coalesce(a.xact_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' AS who
+FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p', 'm', 'v', 'S') AND n.nspname !~ '^pg_toast'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND a.pid <> pg_backend_pid()
+ORDER BY a.pid, 1 LIMIT 5
+"""
+TIMEOUT = "due to lock timeout"
+"""What PostgreSQL says to who waited for a lock in vain."""
+SOON = 5.0
+"""Seconds after which it is said for whom a dump waits."""
+
+
+def holders(server: Server, database: str) -> list[Row]:
+    """The tables of a database that somebody holds for himself; none where that cannot be asked."""
+    with suppress(Failed, psycopg.Error), server.connect(database) as session:
+        return session.execute(HOLDERS).fetchall()
+    return []
+
+
+def locked(server: Server, database: str) -> Failed:
+    """The error of a dump that waited in vain: which table, who holds it, and what ends that."""
+    found = holders(server, database)
+    names = ", ".join(dict.fromkeys(one["name"] for one in found)) or "a table"
+    why = "\n".join(dict.fromkeys(one["who"] for one in found)) or "it is free again"
+    ends = [
+        f'docker exec postgres psql -U {server.user} -c "SELECT pg_terminate_backend({pid})"'
+        for pid in dict.fromkeys(one["pid"] for one in found)
+    ]
+    hint = "\n".join([f"on the host: {one}" for one in ends] + ["then inv backup" if ends else "inv backup"])
+    return Failed(FAILED, f"{names} is locked for more than a minute", why, hint)
+
+
+def saying(server: Server, database: str, say: Callable[[str], None]) -> Callable[[], None]:
+    """To be called while a dump waits: says once for whom, when that takes long."""
+    begun, said = time.monotonic(), [False]
+
+    def tell() -> None:
+        if not said[0] and time.monotonic() - begun > SOON:
+            said[0] = True
+            for one in holders(server, database):
+                say(f"{database}: waiting for {one['name']}, which {one['who']} has locked")
+
+    return tell
