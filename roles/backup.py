@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +36,7 @@ from roles.settings import size_in_bytes
 HERE = f"{FOLDER}/backup"
 SECRETS = f"{HERE}/secrets"
 STATE = "/var/lib/stowage/backup"
-CODE = "/usr/local/lib/stowage/worker"
+CODE = "/usr/local/lib/stowage/worker.pyz"
 SCRIPT = "/usr/local/lib/stowage/backup"
 # What a deploy writes on a host; with PostgreSQL's own this is what a set holds of configuration.
 DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
@@ -46,13 +48,11 @@ def backup(host: Any) -> Wanted:
     for target in settings.targets:
         if target.kind == "stack":
             yield from _own_bucket(host, target)
-    code = sorted((host.root / "worker").rglob("*.py"))
-    folders = sorted({path.parent for path in code})
+    code = program(host.root / "worker")
     secrets = dict(_secrets(settings))
     yield in_order(
         Directory("/usr/local/lib/stowage"),
-        *(Directory(f"{CODE}/{path.relative_to(host.root / 'worker')}".removesuffix("/.")) for path in folders),
-        *(File(f"{CODE}/{path.relative_to(host.root / 'worker')}", path.read_text()) for path in code),
+        File(CODE, code),
         Directory(FOLDER),
         Directory(HERE, mode="0700"),
         Directory(SECRETS, mode="0700"),
@@ -170,13 +170,22 @@ def _target(host: Any, one: Any) -> dict[str, Any]:
     return found
 
 
-def _configuration(host: Any, code: list[Path]) -> str:
+def program(folder: Path) -> bytes:
+    """The worker's modules as one file that Python imports from. The same for everybody who has the same modules: dates are left
+    out, and nothing is compressed, which no two versions of zlib promise to do alike."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path in sorted(folder.rglob("*.py")):
+            archive.writestr(zipfile.ZipInfo(str(path.relative_to(folder.parent))), path.read_bytes())
+    return made.getvalue()
+
+
+def _configuration(host: Any, code: bytes) -> str:
     settings, server = settings_of(host), host.settings.postgres
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()[:12]
     told = {
         "stack": stack_of(host),
         "host": host.name,
-        "version": version,
+        "version": hashlib.sha256(code).hexdigest()[:12],
         "components": ["config", "postgres"],
         "identity_file": f"{SECRETS}/identity",
         "staging": settings.staging,
@@ -210,6 +219,7 @@ def _script(host: Any) -> str:
     places = [one.path for one in settings.targets if one.kind == "path"]
     values = SimpleNamespace(
         state=STATE,
+        code=CODE,
         network=host.settings.network.name,
         memory=size_in_bytes(settings.memory),
         seen=[*DEPLOYED, host.settings.postgres.data],

@@ -45,7 +45,7 @@ class File(Resource):
 
     kind: ClassVar[str] = "file"
     path: str
-    content: str | Secret = field(repr=False)
+    content: str | bytes | Secret = field(repr=False)
     owner: str = "root"
     group: str = "root"
     mode: str = "0644"
@@ -66,12 +66,20 @@ class File(Resource):
         return isinstance(self.content, Secret)
 
     @property
+    def data(self) -> bytes:
+        """The content as it lies on the host."""
+        return self.content if isinstance(self.content, bytes) else self.text.encode()
+
+    @property
     def text(self) -> str:
+        """The content as a person reads it; of data only its size."""
+        if isinstance(self.content, bytes):
+            return f"{len(self.content)} bytes of data"
         return self.content.reveal() if isinstance(self.content, Secret) else self.content
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(self.data).hexdigest()
 
     def desired(self) -> State:
         return access(self, "file") | {"links": "1", "sha256": self.sha256}
@@ -95,7 +103,7 @@ class File(Resource):
             'sums=; [ $# = 0 ] || sums=$(sha256sum -- "$@"); printf \'%s\\n\\n\' "$sums"',
         ]
         for one in wanted:
-            if not one.secret:
+            if isinstance(one.content, str):
                 # The content comes only where it differs: a check of a thousand files stays small.
                 same = quote(f"{one.sha256}  {one.path}")
                 lines.append(
@@ -151,7 +159,7 @@ class File(Resource):
             return [Shell(closed(before) + sh("chown {} -- {}\nchmod {} -- {}", owner, path, self.mode, path))]
         kept = keep(self.path, self.secret) if before and before.get("type") == "file" else ""
         kept += keep_until_loaded(self.path) if self.until_loaded else ""
-        encoded = base64.b64encode(self.text.encode()).decode()
+        encoded = base64.b64encode(self.data).decode()
         check = (
             f"{self.check.replace('{}', chr(34) + '$new' + chr(34))} || {{ echo {quote(KEPT)}; exit 1; }}"
             if self.check

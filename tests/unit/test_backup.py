@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge.errors import LOCKED, REFUSED, Trouble
+from roles import backup as role
 from roles.settings import Settings
 from runbook import age, backup, backup_status, runs
 from tests.unit.conftest import ROOT
@@ -377,3 +381,22 @@ def test_contents_that_differ_are_told_by_name() -> None:
         "large objects: 1 in the set, 0 here",
         "extensions missing: postgis",
     ]
+
+
+def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path) -> None:
+    code = role.program(ROOT / "worker")
+    copy = tmp_path / "worker"
+    shutil.copytree(ROOT / "worker", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in copy.rglob("*.py"):
+        os.utime(path, (0, 2_000_000_000))
+    assert role.program(copy) == code
+    (tmp_path / "worker.pyz").write_bytes(code)
+    run = "from worker.targets import KINDS; import worker.targets.path, worker.backup; print(worker.backup.__file__)"
+    said = subprocess.run(
+        [sys.executable, "-c", run],
+        cwd="/",
+        env={"PYTHONPATH": str(tmp_path / "worker.pyz")},
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout.strip() == str(tmp_path / "worker.pyz/worker/backup.py"), said.stderr

@@ -71,6 +71,17 @@ def test_content_arrives_as_it_is(machine, tmp_path, content, before):
     assert names(tmp_path) == ["file"]
 
 
+def test_data_arrives_byte_for_byte_and_is_not_shown(machine, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"PK\x03old")
+    data = file(path, bytes(range(256)) * 300)
+    assert data.diff(machine.read(data)[0])[-1] == "content: changed"
+    assert not machine.deploy(data).failed
+    assert path.read_bytes() == data.content
+    assert action_of(machine, data) is Action.NONE
+    assert data.text == "76800 bytes of data"
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some.text(some.characters(exclude_categories=["Cs"])))
 def test_any_text_arrives_as_it_is(machine, tmp_path, content):
