@@ -220,6 +220,8 @@ def _script(host: Any) -> str:
     values = SimpleNamespace(
         state=STATE,
         code=CODE,
+        # Half a day less: the backup before which it is due does not begin at the same second each time.
+        drilled_within=max(0, settings.drill_days * 24 * 60 - 12 * 60),
         network=host.settings.network.name,
         memory=size_in_bytes(settings.memory),
         seen=[*DEPLOYED, host.settings.postgres.data],

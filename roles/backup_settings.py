@@ -106,6 +106,12 @@ class Backup(Section):
         default=26, ge=1, le=8784, description="older than this, a backup is missing: inv status says so"
     )
     keep_days: int = Field(default=30, ge=1, le=36500)
+    drill_days: int = Field(
+        default=7,
+        ge=0,
+        le=366,
+        description="when no drill has passed for so long, the schedule restores the newest set in a throwaway server; 0 is never",
+    )
     staging: OwnFolder = Field(default="/var/lib/stowage/staging", description="holds the dumps of a run, in clear")
     memory: Annotated[Size, within("256MiB", "1TiB")] = "2GiB"
     jobs: int = Field(default=2, ge=1, le=64, description="sessions of pg_dump and pg_restore")

@@ -120,6 +120,11 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
         return
     print(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
     print(f"  made       {found['created']} to {found['finished']}, {human(found['bytes'])} in {found['parts']} parts")
+    for name, state in found["targets"].items():
+        check = found["checks"].get(name)
+        print(f"  on         {_mark(name, state, check)}")
+        if check and check["why"]:
+            print("\n".join(f"             {line}" for line in check["why"].splitlines()))
     print(f"  server     {found['server'].get('version', '')}")
     for name, one in found["databases"].items():
         print(

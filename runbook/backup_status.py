@@ -30,6 +30,10 @@ class Backups:
     """The last restore that ended well: how long ago, and how long it took."""
     checked: dict[str, Any] = field(default_factory=dict)
     """The last check of a set: which, how long ago, its exit code, whether it was a drill."""
+    drilled: dict[str, Any] = field(default_factory=dict)
+    """The last drill: the same, with how long it took, in which run, and what was wrong."""
+    drill_within: float = 0.0
+    """Seconds after which a drill should have passed again; 0 where none is made."""
     unfinished: list[str] = field(default_factory=list)
     """What restores that were cut off may have left, in words."""
     single_copy: bool = False
@@ -44,6 +48,8 @@ def has_one(host: Any) -> bool:
     return bool(host.settings.backup) and "backup" in host.settings.roles
 
 
+LATE = 3 * 86400.0
+"""A drill that the schedule could not make waits for the next backup; so long it may be overdue."""
 LATEST = 12
 """The newest runs that are looked at: among them is the last backup, unless somebody restores all day."""
 
@@ -90,6 +96,8 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
         closed=end.get("closed") or {},
         restored=_restored(last.get("restored"), now),
         checked=_checked(last.get("checked"), now),
+        drilled=_checked(last.get("drilled"), now),
+        drill_within=settings.drill_days * 86400.0,
         unfinished=[] if active else _unfinished(told.get("record", [])),
         next=told.get("next", [""])[0],
         single_copy=all(one.kind == "stack" for one in settings.targets),
@@ -137,7 +145,8 @@ def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:
 
 
 def _checked(told: dict[str, Any] | None, now: float) -> dict[str, Any]:
-    return {"age": now - told["at"], **{key: told[key] for key in ("code", "drill", "set")}} if told else {}
+    keys = ("code", "drill", "set", "run", "seconds", "what")
+    return {"age": now - told["at"], **{key: told.get(key) for key in keys}} if told else {}
 
 
 def _age(told: dict[str, Any] | None, now: float) -> float | None:
@@ -153,14 +162,19 @@ def lines(found: Backups) -> Iterator[str]:
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
     yield from (f"  backup     {name} is in no set: {why}" for name, why in found.closed.items())
-    if found.checked:
-        how = "FAILED" if found.checked["code"] else "passed"
-        what = "drill" if found.checked["drill"] else "check"
-        yield f"  backup     the last {what}, of {found.checked['set']}, {how} {spoken(found.checked['age'])} ago"
+    if found.checked and not found.checked["drill"]:
+        yield f"  backup     the last check, of {_how(found.checked)}"
+    if found.drilled:
+        took = f", and took {spoken(found.drilled['seconds'])}" if found.drilled["seconds"] else ""
+        yield f"  backup     the last drill, of {_how(found.drilled)}{took}"
     if found.restored:
         yield f"  backup     the last restore took {spoken(found.restored['seconds'])}, {spoken(found.restored['age'])} ago"
     if found.next:
         yield f"  backup     the next one {found.next}"
+
+
+def _how(end: dict[str, Any]) -> str:
+    return f"{end['set']}, {'FAILED' if end['code'] else 'passed'} {spoken(end['age'])} ago"
 
 
 def advice(found: Backups, host: str) -> Iterator[str]:
@@ -169,7 +183,12 @@ def advice(found: Backups, host: str) -> Iterator[str]:
     if found.code not in (None, 0):
         what, run = f", {found.what}" if found.what else "", f" --run {found.run}" if found.run else ""
         yield f"the last backup ended with {found.code}{what}: inv backup.attach{run} --host {host}"
-    if found.checked.get("code"):
+    if code := found.drilled.get("code"):
+        which = f", of {found.drilled['set']}, ended with {code}"
+        yield f"the last drill{which}, {found.drilled['what']}: inv backup.attach --run {found.drilled['run']} --host {host}"
+    elif found.drill_within and found.drilled and found.drilled["age"] > found.drill_within + LATE:
+        yield f"no drill for {spoken(found.drilled['age'])}: inv backup.verify latest --drill --host {host}"
+    if found.checked.get("code") and not found.checked["drill"]:
         yield f"the last check of a set failed: inv backup.list --host {host} shows which sets have passed one"
     if found.code in (None, 0) and found.stale:
         yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"

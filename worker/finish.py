@@ -13,6 +13,8 @@ from typing import Any
 from worker.errors import COPY_FAILED, INCOMPLETE, OK, RETENTION_FAILED, Failed
 from worker.job import STATE, Job
 
+DRILLED = "drilled"
+"""A file whose age tells the schedule when a drill has passed last."""
 PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED, INCOMPLETE)
 
 
@@ -27,10 +29,7 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
         took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
         _write(STATE / "last.json", json.dumps({**before, "restored": took}))
     if job.request["do"] == "verify":
-        checked = {"run": job.run, "at": time.time(), "code": code, "drill": bool(job.request.get("drill")), **more}
-        found = {**before, "checked": checked | {"set": job.request["set"]}}
-        _write(STATE / "last.json", json.dumps(found))
-        _write_metrics(job, found)
+        _checked(job, before, {"code": code, **more})
     if job.request["do"] != "backup":
         return
     now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, "closed": job.closed, **more}
@@ -44,6 +43,21 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     _write(STATE / "last.json", json.dumps(found))
     _write_metrics(job, found)
     ping(job, "" if code in PUBLISHED else "/fail")
+
+
+def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
+    """Keeps the last check, and the last drill: a check that passes does not take back that a drill failed."""
+    now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request["set"], **end}
+    drill = bool(job.request.get("drill"))
+    found = {**before, "checked": now | {"drill": drill}}
+    if drill:
+        found["drilled"] = now
+        if end["code"] == OK:
+            (STATE / DRILLED).touch()
+    _write(STATE / "last.json", json.dumps(found))
+    _write_metrics(job, found)
+    if end["code"] != OK:
+        ping(job, "/fail")
 
 
 def _write_metrics(job: Job, found: dict[str, Any]) -> None:
@@ -83,16 +97,24 @@ def _metrics(job: Job, found: dict[str, Any]) -> str:
     for one in job.config["targets"]:
         up = int(one["name"] not in found["last"]["dead"] and found["last"]["code"] in PUBLISHED)
         lines.append(f'stowage_backup_target_up{{{stack},target="{one["name"]}"}} {up}')
-    if checked := found.get("checked"):
-        lines += [
-            "# HELP stowage_backup_last_check_exit_code Exit code of the last check of a set; 0 is well.",
-            "# TYPE stowage_backup_last_check_exit_code gauge",
-            f"stowage_backup_last_check_exit_code{{{stack}}} {checked['code']}",
-            "# HELP stowage_backup_last_check_timestamp_seconds When a set was last checked.",
-            "# TYPE stowage_backup_last_check_timestamp_seconds gauge",
-            f"stowage_backup_last_check_timestamp_seconds{{{stack}}} {checked['at']:.0f}",
-        ]
+    for key, what in (("checked", "check"), ("drilled", "drill")):
+        if key in found:
+            lines += _last(stack, f"stowage_backup_last_{what}", what, found[key])
     return "\n".join(lines) + "\n"
+
+
+def _last(stack: str, name: str, what: str, end: dict[str, Any]) -> list[str]:
+    """How the last check or drill of a set ended, when, and how long it took."""
+    rows = (
+        ("exit_code", f"Exit code of the last {what} of a set; 0 is well.", end["code"]),
+        ("timestamp_seconds", f"When the last {what} of a set ended.", f"{end['at']:.0f}"),
+        ("duration_seconds", f"How long the last {what} of a set took.", f"{end['seconds']:.0f}"),
+    )
+    return [
+        line
+        for key, words, value in rows
+        for line in (f"# HELP {name}_{key} {words}", f"# TYPE {name}_{key} gauge", f"{name}_{key}{{{stack}}} {value}")
+    ]
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:

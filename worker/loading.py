@@ -51,7 +51,8 @@ def failures(said: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]
     entry, what, at = 0, "a statement", iter(tables)
     for line in said.splitlines():
         if match := _ENTRY.fullmatch(line):
-            entry, what = int(match[1]), match[2]
+            if int(match[1]) != entry:
+                entry, what = int(match[1]), match[2]
         elif line.startswith(_DATA):
             number, what = next(at, ("0", "a table"))
             entry = int(number)

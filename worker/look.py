@@ -86,7 +86,14 @@ def _show(job: Job) -> dict[str, Any]:
         "files": [one["path"] for one in manifest.config],
         "parts": len(manifest.parts),
         "bytes": sum(one.bytes for one in manifest.parts),
+        **_where(job, manifest.id),
     }
+
+
+def _where(job: Job, id: str) -> dict[str, Any]:
+    """The targets that have a set, and how its newest check on each ended."""
+    row: dict[str, Any] = next((one for one in _list(job)["sets"] if one["id"] == id), {})
+    return {"targets": row.get("targets", {}), "checks": row.get("checks", {})}
 
 
 def _diff(job: Job) -> dict[str, Any]:

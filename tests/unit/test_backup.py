@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converge import templates
 from converge.errors import LOCKED, REFUSED, Trouble
 from roles import backup as role
 from roles.settings import Settings
@@ -142,7 +144,9 @@ def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -
     assert set(runs.CUT) == {*worker_restore.STEPS, "publish", "retention"} - {"preflight", "cleanup"}
 
 
-HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(roles=["backup"], backup=settings(ELSEWHERE).backup))
+HOST = SimpleNamespace(
+    name="prod", root=ROOT, settings=SimpleNamespace(roles=["backup"], backup=settings(ELSEWHERE).backup)
+)
 HOUR = 3600.0
 
 
@@ -154,10 +158,15 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
     last = {"last": {"code": 0, "dead": {}}, "published_postgres": at, "published_config": at}
-    last |= {"checked": more.pop("checked")} if "checked" in more else {}
+    last |= {key: more.pop(key) for key in ("checked", "drilled") if key in more}
     line = json.dumps({"event": "end", "code": code, "dead": {}, **more}) if end is None else end
     lines = [f"last {json.dumps(last)}", "next Sun 2026-11-22 02:00:00 UTC", f"now {now}", f"run {RUN} backup {line}"]
     return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(one)}" for one in records)]
+
+
+def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
+    at = 1_800_000_000 - hours * HOUR
+    return {"at": at, "code": code, "drill": True, "set": RUN, "run": "run7", "seconds": 90.0, **more}
 
 
 @pytest.mark.parametrize(
@@ -202,10 +211,16 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
             "inv backup.settle --host prod",
         ),
         (told(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
+        (told(drilled=drill()), f"the last drill, of {RUN}, passed 1 h 0 m ago, and took 1 m 30 s", ""),
         (
-            told(checked={"at": 1_800_000_000 - HOUR, "code": 0, "drill": True, "set": RUN}),
-            f"the last drill, of {RUN}, passed 1 h 0 m ago",
-            "",
+            told(drilled=drill(code=30, what="geo would not be what the set says"), checked=drill() | {"drill": False}),
+            f"the last drill, of {RUN}, FAILED 1 h 0 m ago",
+            f"the last drill, of {RUN}, ended with 30, geo would not be what the set says: inv backup.attach --run run7 --host prod",
+        ),
+        (
+            told(drilled=drill(hours=11 * 24)),
+            "passed 11 d 0 h ago",
+            "no drill for 11 d 0 h: inv backup.verify latest --drill --host prod",
         ),
         (
             told(checked={"at": 1_800_000_000 - HOUR, "code": 30, "drill": False, "set": RUN}),
@@ -226,6 +241,8 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
         "load cut",
         "restored",
         "drilled",
+        "drill failed",
+        "no drill",
         "check failed",
     ],
 )
@@ -280,6 +297,46 @@ def test_a_run_that_told_its_end_is_left_as_it_is(ended) -> None:
 def test_a_restore_that_was_killed_says_nothing_of_the_last_backup(ended) -> None:
     assert ended('{"event": "begin", "step": "swap"}\n', do="restore")["code"] == 42
     assert ended.metric() == "0"
+
+
+@pytest.fixture
+def schedule(machine):
+    """What the timer starts on a host whose last drill passed so many days ago; gives the requests in their order."""
+
+    def run(days: float | None, drill_days: int = 7, backup: int = 0) -> list[dict[str, object]]:
+        if days is not None:
+            drilled = machine.folder / "drilled"
+            drilled.touch()
+            os.utime(drilled, (time.time() - days * 86400,) * 2)
+        given = {
+            "state": str(machine.folder),
+            "seen": [],
+            "written": [],
+            "textfile": "",
+            "image": "worker",
+            "code": "/code",
+        }
+        minutes = drill_days * 1440 - 720
+        script = templates.render(HOST, "backup.sh.j2", **given, network="n", memory=1, drilled_within=minutes)
+        (machine.folder / "script").write_text(script)
+        machine.run(
+            f"""systemctl() {{ id=${{2#*@}}; cat {machine.folder}/runs/${{id%.service}}/request.json >>{machine.folder}/asked; return {backup}; }}
+            set -- scheduled; . {machine.folder}/script"""
+        )
+        return [json.loads(line) for line in (machine.folder / "asked").read_text().splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize(("days", "due"), [(None, True), (6, False), (6.9, True), (30, True)])
+def test_the_schedule_makes_a_drill_when_none_has_passed_for_a_week(schedule, days: float | None, due: bool) -> None:
+    backup, *more = schedule(days)
+    assert backup["do"] == "backup" and "by" in backup
+    assert [(one["do"], one["set"], one["drill"]) for one in more] == [("verify", "latest", True)] * due
+
+
+def test_a_drill_is_made_of_the_newest_set_also_when_the_backup_failed(schedule) -> None:
+    assert len(schedule(None, backup=1)) == 2
 
 
 @pytest.mark.parametrize(

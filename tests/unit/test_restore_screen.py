@@ -34,7 +34,7 @@ def database(name: str, replaces: int | None) -> dict[str, Any]:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The requests that were begun as runs; each ends well."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(runs, "begin", lambda host, request, said, accepted=(): found.append(request) or "run")
+    monkeypatch.setattr(runs, "begin", lambda host, request, said, written=(): found.append(request) or "run")
     monkeypatch.setattr(restore, "watch", lambda host, run: {"code": 0})
     return found
 
@@ -99,3 +99,24 @@ def test_a_dump_that_lacks_rows_asks_for_the_name_of_the_database_as_well(monkey
     monkeypatch.setattr(restore, "agreed", lambda question, yes, word="": asked.append(word))
     restore.restore(HOST, "latest", "", "", "", "", False, "a test")
     assert asked == ["prod", "geo"]
+
+
+def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun, capsys) -> None:
+    rows = [["rows of public.log", "3 in the set, 4 here"]]
+    answers(monkeypatch, **PLAN, accept={"geo": rows})
+    order: list[str] = []
+    monkeypatch.setattr(restore, "agreed", lambda *_, **__: order.append(capsys.readouterr().out))
+    audited: list[list[str]] = []
+    monkeypatch.setattr(
+        runs, "begin", lambda host, request, said, written: begun.append(request) or audited.append(written) or "run"
+    )
+    restore.restore(HOST, "latest", "", "", "", "", False, "a test", tablespaces=False, accept=True)
+    assert "  ACCEPTED  geo: rows of public.log: 3 in the set, 4 here\n" in order[0]
+    assert "tablespaces: none" in order[0]
+    assert begun[0]["accept"] == {"geo": ["rows of public.log"]} and begun[0]["no_tablespaces"] is True
+    assert audited == [["geo: rows of public.log: 3 in the set, 4 here"]]
+
+
+def test_what_is_accepted_is_a_line_of_the_audit() -> None:
+    line = runs._audited("inv restore", "run7", ['geo: it\'s "other"'])
+    assert "audit.jsonl" in line and '"result": "accepted"' in line and '"run": "run7"' in line

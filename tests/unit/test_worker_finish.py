@@ -122,3 +122,28 @@ def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_pat
     told = metrics(tmp_path)
     assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
     assert told['stowage_backup_last_exit_code{stack="lab"}'] == "0"
+
+
+def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tmp_path: Path) -> None:
+    finish.told(job, OK, None)
+    job.request = {"do": "verify", "set": "a set", "drill": True}
+    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be", "a row is missing"))
+    job.request = {"do": "verify", "set": "a set"}
+    finish.told(job, OK, None)
+    told, last = metrics(tmp_path), finish.last()
+    assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == "0"
+    assert told['stowage_backup_last_drill_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
+    assert (last["drilled"]["set"], last["drilled"]["what"]) == ("a set", "a set is not what it should be")
+    assert not (tmp_path / finish.DRILLED).exists(), "the schedule tries again"
+    job.request["drill"], job.begun = True, job.begun - 90
+    finish.told(job, OK, None)
+    assert (tmp_path / finish.DRILLED).exists()
+    assert 90 <= int(metrics(tmp_path)['stowage_backup_last_drill_duration_seconds{stack="lab"}']) < 150
+
+
+def test_a_check_that_failed_raises_the_alarm(job: Job, called: tuple[str, list[str]]) -> None:
+    job.config["ping"], paths = called
+    job.request = {"do": "verify", "set": "latest"}
+    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
+    finish.told(job, OK, None)
+    assert paths == ["/key/fail"]

@@ -1,0 +1,95 @@
+"""Ways on after a restore that failed, and what a person may accept of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker import records, restore
+from worker.comparison import Difference
+from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.records import Record
+from worker.ways_out import command, ways_out
+
+ID = "20261121T020000Z-a1b2c3"
+ROWS = Difference("rows of public.log", "3 in the set, 4 here")
+LOST = Difference("TABLE DATA public facts geo could not be made", "it violates a check")
+
+
+@pytest.mark.parametrize(
+    ("request_", "why", "differs", "ways"),
+    [
+        ({}, "x", True, [f"inv restore {ID} --accept-differences", f"inv restore {ID} --database 'a b,mlflow'"]),
+        (
+            {"databases": ["geo"], "stack": "old"},
+            "x",
+            True,
+            [f"inv restore {ID} --of-stack old --database geo --accept"],
+        ),
+        ({}, 'Tablespace "fast" does not exist.', False, [f"inv restore {ID} --no-tablespaces"]),
+        ({"no_tablespaces": True}, "x", True, [f"inv restore {ID} --no-tablespaces --accept-differences"]),
+        ({"local": "/x", "databases": ["geo"], "as": "b"}, "x", True, ["inv restore FILE --database geo --as b --acc"]),
+        ({}, "No space left on device", False, ["inv restore.cleanup"]),
+        ({}, "invalid locale name", False, ["name an image that has it"]),
+    ],
+)
+def test_each_failure_names_what_leads_on(request_: dict[str, Any], why: str, differs: bool, ways: list[str]) -> None:
+    names = request_.get("databases") or ["geo", "a b", "mlflow"]
+    hint = ways_out(ID, request_, names, ["geo"], why, differs)
+    assert all(way in hint for way in ways), hint
+    assert "docs/restore-by-hand.md" in hint
+    same = command(ID, request_)
+    assert same not in hint.splitlines(), "the same alone would fail again"
+    assert ("--database" in hint) is (len(names) > 1 or bool(request_))
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    said: list[str] = []
+    return SimpleNamespace(request={}, said=said, journal=SimpleNamespace(say=said.append))
+
+
+MANIFEST: Any = SimpleNamespace(id=ID)
+
+
+def record(**more: Any) -> Record:
+    return Record("20261121T030000Z-d4e5f6", ID, "2026-11-21T03:00:00+00:00", **more)
+
+
+def test_what_differs_ends_a_restore_with_all_of_it_and_is_kept(job: Any) -> None:
+    found = record(differs={"geo": [ROWS, LOST], "mlflow": []}, phase="failed")
+    with pytest.raises(Failed) as failed:
+        restore._must_be_the_set(job, MANIFEST, found)
+    assert failed.value.code == RESTORE_FAILED
+    assert failed.value.why == f"{ROWS}\n{LOST}"
+    assert f"inv restore {ID} --database mlflow" in failed.value.hint
+    found.save()
+    assert restore._acceptable(job, MANIFEST, ["geo"]) == {"geo": [ROWS, LOST]}
+
+
+def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) -> None:
+    job.request = {"accept": {"geo": [ROWS.what]}}
+    again = ROWS._replace(how="3 in the set, 5 here")
+    found = record(differs={"geo": [again]})
+    restore._must_be_the_set(job, MANIFEST, found)
+    assert found.accepted == [f"geo: {again}"] and "accepted" in job.said[0]
+    for other in ({"geo": [ROWS, LOST]}, {"mlflow": [ROWS]}):
+        with pytest.raises(Failed):
+            restore._must_be_the_set(job, MANIFEST, record(differs=other))
+
+
+@pytest.mark.parametrize(
+    "more", [{"phase": "done"}, {"phase": "failed", "databases": ["mlflow"]}, {"phase": "failed", "set": "another"}]
+)
+def test_only_what_a_restore_of_this_set_has_failed_for_can_be_accepted(job: Any, more: dict[str, Any]) -> None:
+    names = more.pop("databases", ["geo"])
+    found = record(differs={"geo": [ROWS]}, phase=more["phase"])
+    found.set = more.get("set", ID)
+    found.save()
+    with pytest.raises(Failed, match="nothing to accept") as failed:
+        restore._acceptable(job, MANIFEST, names)
+    assert failed.value.code == RESTORE_REFUSED
