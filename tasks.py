@@ -50,19 +50,19 @@ def _deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any)
     )
 
 
-@command
+@command(at_once=True)
 def deploy(c, host="", role="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
     """Bring hosts to what the inventory says: plan, ask, change, read back."""
     _deploy(c, host, role, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
 
-@command
+@command(at_once=True)
 def check(c, host="", role="", diff=True, full=False, set=None, json=False):  # type: ignore[no-untyped-def]
     """Show how far hosts are from the inventory; changes nothing. Exit code 2 when something differs."""
     _deploy(c, host, role, set, check=True, diff=diff, full=full, yes=False, json=json)
 
 
-@command
+@command(at_once=True)
 def status(c, host="", json=False):  # type: ignore[no-untyped-def]
     """The screen to open first: drives, nodes, quorum, endpoints, buckets, databases, drift, and what to do next."""
     from runbook.status import show
@@ -90,7 +90,7 @@ def restart(c, service, host=""):  # type: ignore[no-untyped-def]
     restart(_one(c, host), service, _said())
 
 
-@command(help={"lines": "how many"})
+@command(at_once=True, help={"lines": "how many"})
 def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
     """Show which deploys a host has seen: when, by whom, from which commit."""
     from runbook.history import history
@@ -107,7 +107,7 @@ def unlock(c, host="", yes=False):  # type: ignore[no-untyped-def]
     unlock(_one(c, host), yes)
 
 
-@command
+@command(at_once=True)
 def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
     """Show every setting of a host and where it came from."""
     from runbook.inventory import show
@@ -116,7 +116,7 @@ def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
         show(one, json)
 
 
-@command(name="list")
+@command(name="list", at_once=True)
 def drives_list(c, host="", json=False):  # type: ignore[no-untyped-def]
     """Show the drives of a host, with size, serial and content."""
     from runbook.drive import show
@@ -370,7 +370,7 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
             _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
         deploy.__doc__ = _first_line(name)
-        collection.add_task(command(deploy), name="deploy", default=True)
+        collection.add_task(command(deploy, at_once=True), name="deploy", default=True)
     return collection
 
 

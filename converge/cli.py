@@ -15,6 +15,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task
 
+from converge import interrupt, output
 from converge.colour import coloured, paint
 from converge.errors import ERROR, PENDING, UNTOUCHED, Trouble, Troubles
 from converge.words import misread, no_empty_host, no_empty_set, no_flags_for_words, no_number
@@ -33,8 +34,11 @@ HELP = {
 }
 
 
-def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Make an Invoke task: no automatic short flags, the shared help, and one error boundary."""
+def command(function: Callable[..., Any] | None = None, at_once: bool = False, **options: Any) -> Any:
+    """Make an Invoke task: no automatic short flags, the shared help, and one error boundary.
+
+    `at_once` is for commands that have nothing to put in order when they are interrupted.
+    """
 
     def make(body: Callable[..., Any]) -> Any:
         names = inspect.signature(body).parameters
@@ -43,6 +47,8 @@ def command(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         @functools.wraps(body)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             def run() -> Any:
+                if not at_once:
+                    interrupt.in_order()
                 no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
                 no_empty_set()
                 no_empty_host()
@@ -63,16 +69,17 @@ def boundary(body: Callable[[], Any]) -> Any:
     """Run a command: whatever goes wrong becomes one message on standard error and an exit code."""
     try:
         return body()
+    except output.Unwritten:
+        raise
     except (Trouble, Troubles) as trouble:
         raise Exit(tell(trouble), code=trouble.code) from None
-    except KeyboardInterrupt:
-        raise Exit("stopped. What had begun may be half done; the next inv deploy finishes it", code=130) from None
-    except BrokenPipeError:
-        _nobody_reads()
-        raise Exit(code=ERROR) from None
+    except KeyboardInterrupt as stopped:
+        raise Exit(interrupt.MAY_BE_HALF, code=getattr(stopped, "code", 130)) from None
     except Exit:
         raise
     except Exception as error:
+        if output.nobody_reads(error):
+            raise Exit(code=ERROR) from None
         if os.environ.get("STOWAGE_DEBUG"):
             raise
         why = f"{type(error).__name__}: {error}"
@@ -82,16 +89,11 @@ def boundary(body: Callable[[], Any]) -> Any:
         ) from None
 
 
-def _nobody_reads() -> None:
-    """`| head` has seen enough: what Python still holds for standard output has nowhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What no command has caught: Invoke prints its list of commands by itself."""
-    if issubclass(kind, BrokenPipeError):
-        _nobody_reads()
-    elif trouble := no_number(error):
+    if output.nobody_reads(error):
+        return
+    if trouble := no_number(error):
         print(tell(trouble), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from invoke.exceptions import Exit
 
-from converge import render
+from converge import interrupt, render
 from converge import run as runs
 from converge.cli import answered_yes, tell
 from converge.errors import Trouble, Troubles
@@ -71,6 +70,8 @@ def deploy(
         for run in found:
             run.close()
     _end(found, options)
+    if screen.lost:
+        raise screen.lost
 
 
 def _shown(plan: Plan, options: Options, screen: Screen) -> list[str]:
@@ -141,33 +142,23 @@ def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
 
     screen.lines(["", "applying:"])
     over = screen.watch()
-    before = signal.signal(signal.SIGINT, _stopper(todo, screen))
+    screen.goes_on = True
     try:
-        runs.each(todo, lambda run: runs.apply(run, screen.reporter(run.name), agree))
+        with interrupt.told(lambda number: _stop(todo, number)):
+            runs.each(todo, lambda run: runs.apply(run, screen.reporter(run.name), agree))
     finally:
-        signal.signal(signal.SIGINT, before)
         over.set()
 
 
-def _stopper(todo: list[Run], screen: Screen) -> Any:
-    """The first Ctrl-C lets the current change of every host end, the second one leaves it."""
-    pressed: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        pressed.append(number)
-        if len(pressed) > 1:
-            raise KeyboardInterrupt
-        screen.lines(
-            [
-                "",
-                "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)",
-            ]
-        )
-        for run in todo:
-            if run.link:
-                threading.Thread(target=run.link.send, args=(f"touch {STOP}", iter(())), daemon=True).start()
-
-    return stop
+def _stop(todo: list[Run], number: int) -> None:
+    """The first Ctrl-C lets the current change of every host end."""
+    for run in todo:
+        run.asked_to_stop = number
+        if run.link:
+            threading.Thread(target=run.link.send, args=(f"touch {STOP}", iter(())), daemon=True).start()
+    interrupt.say(
+        "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)"
+    )
 
 
 def _conclude(todo: list[Run], screen: Screen) -> None:

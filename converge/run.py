@@ -52,6 +52,8 @@ class Run:
     written: set[str] = field(default_factory=set)
     """What the host's memory names."""
     stopped: bool = False
+    asked_to_stop: int = 0
+    """The signal that asked for the end of this run; 0 while none has."""
     failure: Trouble | None = None
     changed_roles: set[str] = field(default_factory=set)
     patience: float = API_PATIENCE
@@ -395,7 +397,11 @@ def _failure(run: Run, result: Done) -> Trouble:
     untouched = f"{changes_done(run)}; not begun: {left or 'nothing else of this role'}, and the roles after it"
     if result.failed is None:
         return Trouble(
-            "stopped, as you asked", where=run.name, untouched=untouched, hint=f"inv deploy --host {run.name}"
+            "stopped, as you asked",
+            where=run.name,
+            untouched=untouched,
+            hint=f"inv deploy --host {run.name}",
+            code=128 + run.asked_to_stop,
         )
     return Trouble(
         f"{result.failed.address} failed",

@@ -6,8 +6,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from converge.colour import coloured, paint
+from converge.output import Unwritten
 from converge.plan import Change
 from converge.render import COLOURS
 
@@ -20,6 +22,9 @@ class Screen:
     def __init__(self, hosts: Iterable[str], quiet: bool = False) -> None:
         self.colour = coloured(sys.stdout)
         self.quiet = quiet
+        self.goes_on = False
+        """Whether work is under way that output which nobody takes must not stop."""
+        self.lost: Unwritten | None = None
         names = list(hosts)
         self._width = max(map(len, names), default=0) if len(names) > 1 else 0
         self._writing = threading.Lock()
@@ -29,10 +34,21 @@ class Screen:
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print lines, whole."""
-        if not self.quiet:
-            with self._writing:
+        if self.quiet or self.lost:
+            return
+        with self._writing:
+            try:
                 print("\n".join(lines), flush=True)
-                self._last = time.monotonic()
+            except Unwritten as lost:
+                self.lost = lost
+                if not self.goes_on:
+                    raise
+            self._last = time.monotonic()
+
+    def _still(self, lines: Iterable[str]) -> None:
+        """Print lines from a thread of its own, which nobody waits for."""
+        with suppress(Unwritten):
+            self.lines(lines)
 
     def reporter(self, host: str):  # type: ignore[no-untyped-def]
         """What `apply` reports to, for one host."""
@@ -62,7 +78,7 @@ class Screen:
         def tick() -> None:
             while not over.wait(1):
                 if time.monotonic() - self._last >= SILENCE:
-                    self.lines([f"{one}, {time.monotonic() - begun:.0f} s so far" for one in still()])
+                    self._still([f"{one}, {time.monotonic() - begun:.0f} s so far" for one in still()])
                     self._last = time.monotonic()
 
         self._last = begun
@@ -80,7 +96,7 @@ class Screen:
                     since = [f"{time.monotonic() - begun:.0f} s" for _, begun in list(self._begun.values())]
                     said = [self._said.get(host, "")[:80] for host in list(self._begun)]
                     for what, how_long, last in zip(still, since, said, strict=False):
-                        self.lines([f"  still {what}, {how_long}{': ' + last if last else ''}"])
+                        self._still([f"  still {what}, {how_long}{': ' + last if last else ''}"])
                     self._last = time.monotonic()
 
         threading.Thread(target=tick, daemon=True).start()

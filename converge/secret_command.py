@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from converge import interrupt
+
 WORD = 10
 """Seconds until a person is told what is waited for, and from one such line to the next."""
 LIMIT = 300
@@ -30,6 +32,7 @@ class Printed:
 def printed(line: str, folder: Path, size: int, limit: float = LIMIT, word: float = WORD) -> Printed:
     """What a command of the shell prints. It has this terminal: a password store may ask there."""
     process = subprocess.Popen(["/bin/sh", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)
+    interrupt.child(process)
     try:
         return _read(process, line, size, limit, word)
     finally:

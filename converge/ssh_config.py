@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converge import interrupt
 from converge.errors import Trouble
 
 _PATIENCE = 20.0
@@ -72,6 +73,8 @@ class Question:
             )  # fmt: skip
         except FileNotFoundError:
             self._process = None
+        else:
+            interrupt.child(self._process)
 
     def answer(self) -> Way:
         """The settings of that machine; without an `ssh` program, what was given and OpenSSH's defaults."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, Any
 
+from converge import interrupt
 from converge.errors import UNREACHABLE, Trouble
 from converge.ssh_config import Way
 
@@ -61,6 +62,7 @@ def through_command(command: str) -> Reached:
     line = ["/bin/sh", "-c", f"exec {command}"]
     end = theirs.detach()
     process = subprocess.Popen(line, stdin=end, stdout=end, stderr=complaints, start_new_session=True)
+    interrupt.child(process)
     os.close(end)
     return Reached(ours, process=process, complaints=complaints)
 

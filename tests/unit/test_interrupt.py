@@ -1,0 +1,136 @@
+"""Ctrl-C at any moment ends a command with one line, and output that nobody takes is no traceback; in a checkout of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from converge import cli, interrupt
+from converge.output import Unwritten
+
+_spec = importlib.util.spec_from_file_location("interrupter", cli.ROOT / "tests" / "interrupter.py")
+interrupter = importlib.util.module_from_spec(_spec)
+sys.modules["interrupter"] = interrupter
+_spec.loader.exec_module(interrupter)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the project with one host, which takes connections and never says a word."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in ("converge", "roles", "runbook", "lab", "worker", "templates", "files", "script"):
+        shutil.copytree(cli.ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("inv", "tasks.py", "invoke.yaml", *(one.name for one in cli.ROOT.glob("requirements*.txt"))):
+        shutil.copy2(cli.ROOT / name, root / name)
+    (root / ".venv").symlink_to(cli.ROOT / ".venv")
+    (root / "inventory").mkdir()
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        port = silent.getsockname()[1]
+        host = f"silent: {{ansible_host: 127.0.0.1, ansible_port: {port}, roles: [base]}}"
+        (root / "inventory" / "hosts.yml").write_text(f"all:\n  hosts:\n    {host}\n")
+        yield root
+
+
+def run(checkout: Path, *words: str, **streams):
+    return subprocess.run(
+        ["./inv", *words],
+        cwd=checkout,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        **streams,
+    )
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.5])
+@pytest.mark.parametrize(("number", "command"), [(signal.SIGINT, "check"), (signal.SIGTERM, "status")])
+def test_a_command_that_reads_ends_at_once_with_one_line_at_any_moment(checkout, after, number, command):
+    outcome = interrupter.interrupted(["./inv", command, "--host", "silent"], after, number, checkout)
+    assert (outcome.code, outcome.faults(number)) == (128 + number, [])
+    assert "stopped: nothing was changed" in outcome.said
+
+
+def test_a_command_with_something_to_put_in_order_ends_in_order(checkout):
+    words = ["./inv", "unlock", "--host", "silent"]
+    outcome = interrupter.interrupted(words, 2.0, signal.SIGHUP, checkout)
+    assert (outcome.code, outcome.faults(signal.SIGHUP)) == (129, [])
+    assert interrupt.MAY_BE_HALF in outcome.said
+
+
+def test_a_signal_that_was_switched_off_stays_so(checkout):
+    """`nohup ./inv deploy`, or a command in the background of a script."""
+    line = "trap '' INT; exec ./inv inventory --host silent"
+    words = ["sh", "-c", line]
+    assert interrupter.interrupted(words, 0.3, signal.SIGINT, checkout).code == 0
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("--list",), ("inventory", "--host", "silent"), ("check", "--help")])
+def test_output_that_finds_a_full_disk_is_one_error(checkout, words):
+    with open("/dev/full", "w") as full:
+        done = run(checkout, *words, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: what this command has to say cannot be written\n     standard output: No space"
+    )
+    assert done.stderr.count("error: ") == 1
+
+
+@pytest.mark.parametrize("words", [("--list",), ("inventory", "--host", "silent")])
+def test_a_reader_that_went_away_ends_a_command_without_a_word(checkout, words):
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = run(checkout, *words, stdout=writes)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_closed_output_is_no_output(checkout):
+    """Without a file there, the next socket would get its number, and be written to."""
+    done = subprocess.run(
+        ["sh", "-c", "./inv inventory --host silent >&- && ./inv inventory --host silent >&- 2>&- <&-"],
+        cwd=checkout, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_errors_that_cannot_be_written_keep_their_exit_code(checkout):
+    words = "./inv check --host nobody 2>/dev/full"
+    assert subprocess.run(["sh", "-c", words], cwd=checkout, capture_output=True, check=False).returncode == 1
+
+
+def test_work_under_way_goes_on_when_nobody_takes_the_output(monkeypatch):
+    from converge.screen import Screen
+
+    class Full:
+        def write(self, text):
+            raise Unwritten(OSError(28, "No space left on device"))
+
+        def flush(self):
+            raise Unwritten(OSError(28, "No space left on device"))
+
+        def isatty(self):
+            return False
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    screen = Screen(["lab"])
+    with pytest.raises(Unwritten):
+        screen.lines(["the plan"])
+    screen = Screen(["lab"])
+    screen.goes_on = True
+    screen.lines(["+ file:/etc/x  done"])
+    assert "No space left on device" in str(screen.lost)
