@@ -5,16 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from converge import interrupt
 from converge.errors import Trouble
 
 _PATIENCE = 20.0
-_PATH_BEGINS = re.compile(r" (?=[/~])")
+_PATH_BEGINS = re.compile(r" (?=[/~$])")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Question:
             raise Trouble(f"{address} is not an address", where=name, hint="give a host name, an address or an alias")
         try:
             self._process: subprocess.Popen[str] | None = subprocess.Popen(
-                ["ssh", "-G", *given, "--", address],
+                ["ssh", "-G", "-o", "ControlPath=%C", *given, "--", address],  # which is the one way to be told %C
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             )  # fmt: skip
         except FileNotFoundError:
@@ -83,21 +85,31 @@ class Question:
         proxy = _first(said, "proxycommand")
         port = int(_first(said, "port") or self._port or 22)
         user = _first(said, "user") or self._user or getpass.getuser()
-        words = {"h": host, "n": self._address, "p": str(port), "r": user}
+        known_as = _first(said, "hostkeyalias")
+        words = {
+            "h": host,
+            "n": self._address,
+            "p": str(port),
+            "r": user,
+            "k": known_as or self._address,
+            "j": _first(said, "proxyjump") or "",
+            "C": _first(said, "controlpath") or "",
+        }
+        path = partial(_path, words=words, name=self._name)
         return Way(
             name=self._name,
             address=self._address,
             host=host,
             port=port,
             user=user,
-            alias=_first(said, "hostkeyalias"),
-            identities=tuple(_path(one, words) for one in said.get("identityfile", _DEFAULT_IDENTITIES)),
-            certificates=tuple(_path(one, words) for one in said.get("certificatefile", [])),
+            alias=known_as,
+            identities=tuple(map(path, _some(said.get("identityfile", _DEFAULT_IDENTITIES)))),
+            certificates=tuple(map(path, _some(said.get("certificatefile", [])))),
             only_these_identities=_first(said, "identitiesonly") == "yes",
-            agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], words),
+            agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
             jumps=tuple(one for one in (_first(said, "proxyjump") or "").split(",") if one),
             proxy_command=_expand(proxy, words) if proxy else None,
-            known_files=_known_files(said, words),
+            known_files=tuple(Path(path(one)) for one in _known_files(said)),
             timeout=_seconds(_first(said, "connecttimeout")),
             alive_interval=_seconds(_first(said, "serveraliveinterval")) or 0.0,
             alive_count=int(_first(said, "serveralivecountmax") or 3),
@@ -148,28 +160,38 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text else None
 
 
+def _some(paths: list[str]) -> list[str]:
+    return [one for one in paths if one.lower() != "none"]
+
+
 def _expand(text: str, words: dict[str, str]) -> str:
-    table = {"%": "%", "d": str(Path.home()), "u": getpass.getuser(), "i": str(os.getuid()), **words}
+    """Fill in what OpenSSH calls tokens: `%h` and the like."""
+    here = socket.gethostname()
+    own = {"%": "%", "d": str(Path.home()), "u": getpass.getuser(), "i": str(os.getuid())}
+    table = {**own, "l": here, "L": here.partition(".")[0], **words}
     return re.sub(r"%(.)", lambda found: table.get(found[1], found[0]), text)
 
 
-def _path(text: str, words: dict[str, str]) -> str:
-    return str(Path(_expand(text, words)).expanduser())
+def _path(text: str, words: dict[str, str], name: str) -> str:
+    """A path with its tokens and `${VARIABLES}` filled in; ssh, too, refuses one that is not set."""
+
+    def variable(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            why = f"{text} in your ssh configuration needs it, and ssh ends there as well"
+            raise Trouble(f"the variable {found[1]} is not set", name, why, hint=f"export {found[1]}=...")
+        return os.environ[found[1]]
+
+    return str(Path(_expand(re.sub(r"\$\{(\w+)\}", variable, text), words)).expanduser())
 
 
-def _agent(text: str, words: dict[str, str]) -> str | None:
+def _agent(text: str, path: Callable[[str], str]) -> str | None:
     """The socket of the agent: a path, a variable, `SSH_AUTH_SOCK`, or `none`."""
-    if text.startswith("$") or text == "SSH_AUTH_SOCK":
+    if text == "SSH_AUTH_SOCK" or re.fullmatch(r"\$\w+|\$\{\w+\}", text):
         return os.environ.get(text.strip("${}"))
-    return None if text.lower() == "none" else _path(text, words)
+    return None if text.lower() == "none" else path(text)
 
 
-def _known_files(said: dict[str, list[str]], words: dict[str, str]) -> tuple[Path, ...]:
+def _known_files(said: dict[str, list[str]]) -> list[str]:
     home = ["~/.ssh/known_hosts ~/.ssh/known_hosts2"]
     lines = said.get("userknownhostsfile", home) + said.get("globalknownhostsfile", [])
-    words = {**words, "k": _first(said, "hostkeyalias") or words["h"]}
-    return tuple(Path(_path(one, words)) for line in lines for one in _files(line))
-
-
-def _files(line: str) -> Sequence[str]:
-    return [one for one in _PATH_BEGINS.split(line) if one.lower() != "none"]
+    return [one for line in lines for one in _some(_PATH_BEGINS.split(line))]

