@@ -8,10 +8,12 @@ from typing import Any
 from converge.errors import Trouble
 from converge.local_text import Unreadable, place, text_of
 from converge.resource import Chain, in_order
-from converge.resources.docker import Network, NoSnap
+from converge.resources.docker import NoSnap
 from converge.resources.file import File
+from converge.resources.forwarding import Forwarding, Passage
 from converge.resources.fresh import FreshUnit
 from converge.resources.jsonfile import JsonKeys
+from converge.resources.network import Network
 from converge.resources.package import Packages
 from converge.resources.permissions import Permissions
 from converge.resources.system import System
@@ -39,6 +41,9 @@ SUITES = {"debian 12": "bookworm", "debian 13": "trixie", "ubuntu 24.04": "noble
 @role(needs=("base",))
 def docker(host: Any) -> Wanted:
     settings, network = host.settings.docker, host.settings.network
+    keeps_rules = settings.daemon.get("iptables", True) and settings.daemon.get("firewall-backend") != "nftables"
+    nodes = tuple(node.name for node in host.settings.minio.nodes) if host.settings.minio else ()
+    publishes = tuple(name for name in ("nginx", "postgres") if getattr(getattr(host.settings, name), "listen", None))
     yield in_order(
         NoSnap(),
         *(_from_docker(host) if settings.source == "docker" else _from_distribution(settings.packages)),
@@ -46,7 +51,9 @@ def docker(host: Any) -> Wanted:
         Permissions("daemon.json", (("/etc/docker/", "0755"), (DAEMON, "0644"))),
         Unit("docker.service"),
         FreshUnit("docker.service", (DAEMON,)),
-        Network(network.name, network.subnet),
+        Network(network.name, network.subnet, (*nodes, "nginx", "postgres")),
+        Forwarding(network.name, network.subnet, publishes, bool(keeps_rules)),
+        Passage(network.name),
     )
 
 

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +48,19 @@ class Outcome:
         return found
 
 
-def interrupted(command: list[str], after: float, number: int = signal.SIGINT, folder: Path | None = None) -> Outcome:
+def interrupted(
+    command: list[str],
+    after: float,
+    number: int = signal.SIGINT,
+    folder: Path | None = None,
+    meanwhile: Callable[[float], object] = time.sleep,
+) -> Outcome:
     """Send the signal to a command after so many seconds."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_listening,
     )  # fmt: skip
-    time.sleep(after)
+    meanwhile(after)
     send = os.kill if number == signal.SIGTERM else os.killpg
     send(process.pid, number)  # not waited for yet, so its number is still its own
     begun = time.monotonic()
@@ -67,6 +74,12 @@ def interrupted(command: list[str], after: float, number: int = signal.SIGINT, f
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     return Outcome(after, code, said.decode(errors="replace"), took, left)
+
+
+def _listening() -> None:
+    """Who runs in the background of a script is deaf to Ctrl-C, and so are its children."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _left(session: int) -> tuple[str, ...]:

@@ -175,6 +175,8 @@ exit 0"""
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         """A container does not see a drive that is mounted later, nor a directory that was removed beneath it and made anew."""
+        if other.kind == "network":
+            return not made and other.name in self.networks
         if isinstance(other, Mount):
             return any(source.startswith(f"{other.path}/") for _, source, _ in self.binds)
         return made and any(isinstance(other, Directory) and source == other.path for _, source, _ in self.binds)
@@ -383,7 +385,7 @@ class Answers(Resource):
         return found
 
     def undone_by(self, other: Resource, made: bool) -> bool:
-        return isinstance(other, Project)
+        return isinstance(other, Project) or other.kind == "forwarding"
 
     def note(self, before: State | None) -> str:
         return f"waits up to {self.within} s"

@@ -72,6 +72,16 @@ def others(said: str, mark: str) -> list[dict[str, Any]]:
     return [one for line in said.splitlines() if line.startswith("{") if mark in (one := json.loads(line))]
 
 
+def network_called(said: str, name: str) -> dict[str, Any] | None:
+    """What `inspect` tells of the network of this name."""
+    return next((one for one in others(said, "IPAM") if one["Name"] == name), None)
+
+
+def routes(names: Sequence[str]) -> str:
+    """The routes of the host: where a network's bridge is, and what a new one may collide with."""
+    return "ip -4 -o route show"
+
+
 def inspected_image(said: str, reference: str) -> dict[str, Any] | None:
     """What `inspect` tells of the image that goes by this reference."""
     name = plain(reference)
@@ -120,73 +130,6 @@ done"""
 
     def fix(self, before: State | None) -> list[Step]:
         return []
-
-
-@dataclass(frozen=True)
-class Network(Resource):
-    """A bridge network with a fixed subnet. It is never replaced: containers hang on it."""
-
-    kind: ClassVar[str] = "network"
-    network: str
-    subnet: str
-
-    @property
-    def name(self) -> str:
-        return self.network
-
-    def desired(self) -> State:
-        return {"subnet": self.subnet}
-
-    def stands_on(self) -> tuple[str, ...]:
-        return ("unit:docker.service",)
-
-    @classmethod
-    def probe(cls, wanted: Sequence[Network]) -> str:
-        return "ip -4 -o route show"
-
-    @classmethod
-    def shares(cls, wanted: Sequence[Network]) -> Shares:
-        return {inspect: [one.network for one in wanted]}
-
-    @classmethod
-    def read(cls, wanted: Sequence[Network], answer: str, *shared: str) -> list[Reading]:
-        from ipaddress import ip_network
-
-        networks = others(shared[0], "IPAM")
-        have = {one["Name"]: " ".join(net["Subnet"] for net in one["IPAM"].get("Config") or []) for one in networks}
-        routed = [
-            (ip_network(line.split(" ")[0]), line)
-            for line in answer.splitlines()
-            if line[:1].isdigit() and "/" in line.split(" ")[0]
-        ]
-        found: list[Reading] = []
-        for one in wanted:
-            clash = next((line for net, line in routed if net.overlaps(ip_network(one.subnet))), "")
-            state = (
-                {"subnet": have[one.network]}
-                if one.network in have
-                else {"subnet": "", "clash": clash}
-                if clash
-                else None
-            )
-            found.append(state)
-        return found
-
-    def refusal(self, before: State | None) -> Refusal | None:
-        if before and before.get("clash"):
-            return Refusal(
-                f"{self.subnet} collides with a route of the host: {before['clash']}",
-                "choose another network.subnet in the inventory",
-            )
-        if before:
-            return Refusal(
-                f"it has the subnet {before['subnet'] or 'of another kind'}, and containers may hang on it",
-                sh("on the host: docker network inspect {}", self.network),
-            )
-        return None
-
-    def fix(self, before: State | None) -> list[Step]:
-        return [Shell(sh("docker network create --driver bridge --subnet {} -- {}", self.subnet, self.network))]
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from converge.resource import Action, Refusal, Unknown
-from converge.resources.docker import Content, Image, Network, NoSnap
+from converge.resources.compose import Project
+from converge.resources.docker import Content, Image, NoSnap
+from converge.resources.network import Network
 
 DIGEST = f"sha256:{'a' * 64}"
-STOWAGE = Network("stowage", "172.30.99.0/24")
+STOWAGE = Network("stowage", "172.30.99.0/24", ("minio1", "nginx"))
 ROUTES = """\
 default via 10.0.0.1 dev eth0 proto dhcp
 10.0.0.0/24 dev eth0 proto kernel scope link
@@ -79,12 +82,53 @@ def test_our_network_with_our_subnet_is_well_though_the_host_has_a_route_to_it(m
     assert change_of(machine, STOWAGE).action is Action.NONE
 
 
-@pytest.mark.parametrize("subnets", [["172.31.0.0/16"], [], ["fd00::/64", "172.31.0.0/16"]])
-def test_a_network_is_never_replaced(machine, docker, subnets):
-    docker.has("stowage", network("stowage", *subnets))
+ODD = [
+    ({"IPAM": {"Config": [{"Subnet": "172.31.0.0/16"}]}}, "subnet: 172.31.0.0/16 -> 172.30.99.0/24"),
+    ({"IPAM": {"Config": []}}, "subnet: none -> 172.30.99.0/24"),
+    ({"Driver": "macvlan"}, "driver: macvlan -> bridge"),
+    ({"Internal": True}, "internal: yes -> no"),
+    ({"EnableIPv6": True}, "IPv6: yes -> no"),
+    (
+        {"Options": {"com.docker.network.bridge.enable_icc": "false"}},
+        "options: com.docker.network.bridge.enable_icc=false -> none",
+    ),
+    ({"Labels": {"a": "b"}}, "labels: a=b -> none"),
+]
+
+
+@pytest.mark.parametrize(("odd", "told"), ODD)
+def test_a_network_that_differs_is_made_anew_while_only_ours_hang_on_it(machine, docker, odd, told):
+    docker.has("stowage", network("stowage", "172.30.99.0/24") | {"Containers": {"1": {"Name": "nginx"}}} | odd)
+    change = change_of(machine, STOWAGE)
+    assert (change.action, change.disrupts) == (Action.UPDATE, True)
+    assert STOWAGE.diff(change.before) == [told]
+    assert "minio1, nginx stop meanwhile" in STOWAGE.note(change.before)
+
+
+@pytest.mark.parametrize(("odd", "told"), ODD)
+def test_a_network_that_differs_is_refused_while_others_hang_on_it(machine, docker, odd, told):
+    hang = {"Containers": {"1": {"Name": "nginx"}, "2": {"Name": "grafana"}}}
+    docker.has("stowage", network("stowage", "172.30.99.0/24") | hang | odd)
     change = change_of(machine, STOWAGE)
     assert change.action is Action.REFUSED
-    assert "containers may hang on it" in change.why
+    assert told in change.why
+    assert "docker network disconnect stowage grafana" in change.hint
+
+
+def test_options_that_docker_gives_to_every_network_are_not_ours_to_judge(machine, docker):
+    mtu = {"com.docker.network.driver.mtu": "1400"}
+    there = network("stowage", "172.30.99.0/24") | {"Options": mtu}
+    daemon = json.dumps({"default-network-opts": {"bridge": mtu}})
+    told = json.dumps(there)
+    assert Network.read([STOWAGE], daemon, told, "")[0]["options"] == ""
+    assert "mtu=1400" in Network.read([STOWAGE], "", told, "")[0]["options"]
+
+
+def test_a_project_is_made_anew_with_its_network():
+    project = Project("nginx", {"nginx": {"container_name": "nginx"}}, networks={"stowage": {"external": True}})
+    assert project.undone_by(STOWAGE, made=False)
+    assert not project.undone_by(STOWAGE, made=True)
+    assert not project.undone_by(Network("other", "172.29.0.0/24"), made=False)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +166,7 @@ def test_a_host_without_a_route_still_shows_its_networks(machine, docker, routes
 def test_several_networks_are_told_apart(machine, docker):
     docker.has("stowage", network("stowage", "172.30.99.0/24"))
     docker.has("other", network("another", "172.29.0.0/24"))
-    assert machine.read(Network("other", "172.29.0.0/24"), STOWAGE) == [None, {"subnet": "172.30.99.0/24"}]
+    assert machine.read(Network("other", "172.29.0.0/24"), STOWAGE)[1]["subnet"] == "172.30.99.0/24"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ _spec.loader.exec_module(interrupter)
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
+def silent_host(tmp_path_factory):
     """A copy of the project with one host, which takes connections and never says a word."""
     root = tmp_path_factory.mktemp("checkout")
     for name in ("converge", "roles", "runbook", "lab", "worker", "templates", "files", "script"):
@@ -36,7 +37,13 @@ def checkout(tmp_path_factory):
         port = silent.getsockname()[1]
         host = f"silent: {{ansible_host: 127.0.0.1, ansible_port: {port}, roles: [base]}}"
         (root / "inventory" / "hosts.yml").write_text(f"all:\n  hosts:\n    {host}\n")
-        yield root
+        silent.settimeout(60)
+        yield root, silent
+
+
+@pytest.fixture
+def checkout(silent_host):
+    return silent_host[0]
 
 
 def run(checkout: Path, *words: str, **streams):
@@ -70,9 +77,17 @@ def test_no_signal_is_forgotten_in_the_first_moments(checkout, after):
     assert not outcome.left
 
 
-def test_a_command_with_something_to_put_in_order_ends_in_order(checkout):
-    words = ["./inv", "unlock", "--host", "silent"]
-    outcome = interrupter.interrupted(words, 2.0, signal.SIGHUP, checkout)
+def test_a_command_with_something_to_put_in_order_ends_in_order(silent_host):
+    root, host = silent_host
+    host.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            host.accept()[0].close()  # those of the tests before
+    host.settimeout(60)
+    held = []
+    outcome = interrupter.interrupted(
+        ["./inv", "unlock", "--host", "silent"], 0, signal.SIGHUP, root, lambda _: held.append(host.accept())
+    )
     assert (outcome.code, outcome.faults(signal.SIGHUP)) == (129, [])
     assert interrupt.MAY_BE_HALF in outcome.said
 

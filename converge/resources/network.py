@@ -1,0 +1,134 @@
+"""The private bridge network of a host, compared with what we would make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, ClassVar
+
+from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.resources.docker import Shares, inspect, network_called, routes
+from converge.shell import quote, sh, words
+
+GRACE = 90
+"""Seconds that a container has to stop."""
+
+
+@dataclass(frozen=True)
+class Network(Resource):
+    """A bridge network with a fixed subnet, and else as Docker makes it.
+
+    No network can be changed while it is there. One that differs is made anew when only containers of `ours` hang on it: they are
+    stopped and removed, and made anew by their projects.
+    """
+
+    kind: ClassVar[str] = "network"
+    network: str
+    subnet: str
+    ours: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.network
+
+    def desired(self) -> State:
+        return {"driver": "bridge", "subnet": self.subnet, "internal": "no", "IPv6": "no", "options": "", "labels": ""}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return ("unit:docker.service",)
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Network]) -> str:
+        """Docker gives options of its own configuration to every network that it makes."""
+        return "cat /etc/docker/daemon.json || :"
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Network]) -> Shares:
+        names = [one.network for one in wanted]
+        return {inspect: names, routes: names}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Network], answer: str, *shared: str) -> list[Reading]:
+        inspected, routed = shared
+        usual = _usual_options(answer)
+        return [one._state(network_called(inspected, one.network), usual, routed) for one in wanted]
+
+    def _state(self, there: Mapping[str, Any] | None, usual: Mapping[str, str], routed: str) -> Reading:
+        if there is None:
+            return {"clash": clash} if (clash := self._clash(routed)) else None
+        options = {key: value for key, value in (there.get("Options") or {}).items() if usual.get(key) != value}
+        addresses = [one.get("Subnet", "") for one in there["IPAM"].get("Config") or []]
+        others = sorted(one["Name"] for one in (there.get("Containers") or {}).values() if one["Name"] not in self.ours)
+        return {
+            "driver": there.get("Driver", "bridge"),
+            "subnet": " ".join(addresses),
+            "internal": "yes" if there.get("Internal") else "no",
+            "IPv6": "yes" if there.get("EnableIPv6") else "no",
+            "options": _pairs(options),
+            "labels": _pairs(there.get("Labels") or {}),
+            "others": " ".join(others),
+        }
+
+    def _clash(self, routed: str) -> str:
+        """The route of the host that has addresses of this subnet."""
+        ours = ip_network(self.subnet)
+        for line in routed.splitlines():
+            place = line.split(" ")[0]
+            if line[:1].isdigit() and "/" in place and ip_network(place).overlaps(ours):
+                return line
+        return ""
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before.get("clash"):
+            return Refusal(
+                f"{self.subnet} collides with a route of the host: {before['clash']}",
+                "choose another network.subnet in the inventory",
+            )
+        if before and before.get("others"):
+            told = "; ".join(self.diff(before))
+            away = sh("docker network disconnect {} {}", self.network, before["others"].split(" ")[0])
+            return Refusal(
+                f"it differs ({told}) and must be made anew, and containers that are not ours hang on it: {before['others']}",
+                f"on the host, for each of them: {away}; then: inv deploy",
+            )
+        return None
+
+    def diff(self, before: State | None) -> list[str]:
+        wanted = self.desired()
+        return [
+            f"{key}: {before.get(key) or 'none'} -> {wanted[key] or 'none'}"
+            for key in (wanted if before else ())
+            if before and before.get(key) != wanted[key]
+        ]
+
+    def note(self, before: State | None) -> str:
+        return f"made anew: {', '.join(self.ours) or 'nothing'} stop meanwhile" if before else ""
+
+    def disrupts(self, before: State | None) -> bool:
+        return before is not None
+
+    def fix(self, before: State | None) -> list[Step]:
+        make = sh("docker network create --driver bridge --subnet {} -- {}", self.subnet, self.network)
+        # A container that stood on a network which is gone does not start again; it holds no data, and its project makes it anew.
+        still = f"""
+for one in {words(self.ours)}; do
+  [ "$(docker inspect --format '{{{{.State.Running}}}}' -- "$one" 2>/dev/null)" != false ] || docker rm -- "$one"
+done"""
+        away = f"""
+docker ps -aq --filter {quote(f"network={self.network}")} | xargs -r -P 0 -n 1 docker stop -t {GRACE} --
+docker ps -aq --filter {quote(f"network={self.network}")} | xargs -r docker rm --
+{sh("docker network rm -- {}", self.network)}"""
+        return [Shell(f"{away if before else still if self.ours else ''}\n{make}")]
+
+
+def _usual_options(daemon: str) -> Mapping[str, str]:
+    try:
+        return dict(json.loads(daemon)["default-network-opts"]["bridge"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _pairs(told: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(told.items()))
