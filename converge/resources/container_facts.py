@@ -6,6 +6,7 @@ A label says what a container was made from. It does not say what somebody has d
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -241,7 +242,9 @@ def _networks(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterat
         address = (told or {}).get("ipv4_address", "")
         mend = sh("docker network connect --ip {} {} {}", address, network, name) if address else ""
         if network not in have:
-            yield Difference(f"network {network}", "not connected", address or "connected", mend)
+            # One whose first network was made anew under it stands on an id that is gone, and can be connected to nothing.
+            stale = re.fullmatch("[0-9a-f]{64}", str((facts.get("HostConfig") or {}).get("NetworkMode")))
+            yield Difference(f"network {network}", "not connected", address or "connected", "" if stale else mend)
             continue
         fixed = ((have[network] or {}).get("IPAMConfig") or {}).get("IPv4Address", "")
         if address and fixed != address:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from converge.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import Shares, inspect, network_called, routes
-from converge.shell import quote, sh, words
+from converge.shell import sh, words
 
 GRACE = 90
 """Seconds that a container has to stop."""
@@ -111,16 +111,14 @@ class Network(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         make = sh("docker network create --driver bridge --subnet {} -- {}", self.subnet, self.network)
-        # A container that stood on a network which is gone does not start again; it holds no data, and its project makes it anew.
-        still = f"""
-for one in {words(self.ours)}; do
-  [ "$(docker inspect --format '{{{{.State.Running}}}}' -- "$one" 2>/dev/null)" != false ] || docker rm -- "$one"
-done"""
+        # Whoever stood on a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
         away = f"""
-docker ps -aq --filter {quote(f"network={self.network}")} | xargs -r -P 0 -n 1 docker stop -t {GRACE} --
-docker ps -aq --filter {quote(f"network={self.network}")} | xargs -r docker rm --
-{sh("docker network rm -- {}", self.network)}"""
-        return [Shell(f"{away if before else still if self.ours else ''}\n{make}")]
+have=
+for one in {words(self.ours)}; do ! docker container inspect -- "$one" >/dev/null 2>&1 || have="$have $one"; done
+[ -z "$have" ] || {{ printf '%s\\n' $have | xargs -P 0 -n 1 docker stop -t {GRACE} --; docker rm -- $have; }}
+"""
+        gone = sh("docker network rm -- {}\n", self.network) if before else ""
+        return [Shell(f"{away if self.ours else ''}{gone}{make}")]
 
 
 def _usual_options(daemon: str) -> Mapping[str, str]:

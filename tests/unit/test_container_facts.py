@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from converge.resources.container_facts import ELSEWHERE, KEYS, differences
+from converge.resources.container_facts import ELSEWHERE, KEYS, _networks, differences
 from roles import minio, nginx, postgres
 from tests.unit.conftest import inspected
 
@@ -147,3 +147,12 @@ def test_every_key_that_a_role_writes_into_a_definition_is_compared(storage_host
     for definition in made:
         assert set(definition) <= {*KEYS, *ELSEWHERE}
         assert differences(definition, inspected(definition), ()) == []
+
+
+@pytest.mark.parametrize(("mode", "in_place"), [("stowage", True), ("ab" * 32, False)])
+def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_place):
+    """It stands on the id of a network that is gone, and Docker connects it to no other."""
+    facts = {"HostConfig": {"NetworkMode": mode}, "Networks": {}}
+    definition = {"container_name": "minio1", "networks": {"stowage": {"ipv4_address": "172.30.99.11"}}}
+    (found,) = list(_networks(definition, facts))
+    assert bool(found.in_place) is in_place
