@@ -16,7 +16,7 @@ from converge.errors import Trouble
 from converge.resource import Resource, in_order
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
-from converge.resources.unit import Unit
+from converge.resources.unit import StaticUnit, Unit
 from converge.role import Wanted, role
 from converge.secret import Secret
 from roles.account_kinds import User
@@ -73,6 +73,8 @@ def backup(host: Any) -> Wanted:
             until_loaded=True,
         ),
         Unit("stowage-backup.timer"),
+        StaticUnit("stowage-backup.service"),
+        StaticUnit("stowage-backup@any.service"),  # a template is asked about by one that could be
     )
 
 

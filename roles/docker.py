@@ -22,6 +22,13 @@ from converge.role import Wanted, role
 from roles.local_file import LIMIT
 
 DAEMON = "/etc/docker/daemon.json"
+UNIT_FILES = (
+    "/usr/lib/systemd/system/docker.service",
+    "/etc/systemd/system/docker.service",
+    "/etc/systemd/system/docker.service.d",
+    "/etc/systemd/system/docker.service.d/override.conf",
+)
+"""What Docker's process was started by; who writes a drop-in changes its folder, too."""
 # What the settings must say where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu calls it otherwise.
 FITTING: dict[str, dict[str, Any]] = {
     "debian 12": {
@@ -50,7 +57,7 @@ def docker(host: Any) -> Wanted:
         JsonKeys(DAEMON, settings.daemon, check="dockerd --validate --config-file {}"),
         Permissions("daemon.json", (("/etc/docker/", "0755"), (DAEMON, "0644"))),
         Unit("docker.service"),
-        FreshUnit("docker.service", (DAEMON,)),
+        FreshUnit("docker.service", (DAEMON,), watches=UNIT_FILES),
         Network(network.name, network.subnet, (*nodes, "nginx", "postgres")),
         Forwarding(network.name, network.subnet, publishes, bool(keeps_rules)),
         Passage(network.name),

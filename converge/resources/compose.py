@@ -124,9 +124,10 @@ exit 0"""
     def read(cls, wanted: Sequence[Project], answer: str, *shared: str) -> list[Reading]:
         sums, inodes = [*(part.splitlines() for part in answer.split("\n\n", 1)), []][:2]
         have, env = containers(shared[0]), _environments(shared[0])
+        networks = [one["Id"] for one in others(shared[0], "IPAM") if "Id" in one]
         files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
         where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
-        return [one._state(files, have, where, env) for one in wanted]
+        return [one._state(files, have, where, env, networks) for one in wanted]
 
     def _state(
         self,
@@ -134,6 +135,7 @@ exit 0"""
         have: Mapping[str, Container],
         inodes: Mapping[str, str],
         env: Mapping[str, Sequence[str]],
+        networks: Sequence[str],
     ) -> Reading:
         state = {FILE: sums[self.path]} if self.path in sums else {}
         for name, definition in self.services.items():
@@ -144,7 +146,8 @@ exit 0"""
             if there.hash == "" or there.project != self.project:
                 state["foreign"] = definition["container_name"]
             elif there.hash == self.hash_of(name):
-                told = differences(definition, json.loads(there.facts or "{}"), env.get(plain(definition["image"]), ()))
+                image_env = env.get(plain(definition["image"]), ())
+                told = differences(definition, json.loads(there.facts or "{}"), image_env, networks)
                 if told:
                     state[name] = f"{there.hash} {'tuned' if all(one.in_place for one in told) else ALTERED}"
                     state[f"{name} differs"] = "\n".join(map(str, told))

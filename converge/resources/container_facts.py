@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,8 +71,13 @@ class Difference:
         return f"{self.field} {self.found or 'none'} -> {self.wanted or 'none'}"
 
 
-def differences(definition: Mapping[str, Any], facts: Mapping[str, Any], image_env: Sequence[str]) -> list[Difference]:
-    """Where a container differs from its definition. `image_env` is what its image puts into the environment."""
+def differences(
+    definition: Mapping[str, Any], facts: Mapping[str, Any], image_env: Sequence[str], networks: Collection[str] = ()
+) -> list[Difference]:
+    """Where a container differs from its definition.
+
+    `image_env` is what its image puts into the environment, `networks` the ids of those that there are.
+    """
     name, host, config = definition["container_name"], facts.get("HostConfig") or {}, facts.get("Config") or {}
     found = [
         Difference(field, _shown(have), _shown(want))
@@ -85,7 +90,7 @@ def differences(definition: Mapping[str, Any], facts: Mapping[str, Any], image_e
         found.append(Difference("restart", restart, definition.get("restart", "no"), mend))
     if (have := _mounted(facts)) != (want := _bound(definition)):
         found.append(Difference("mounts", *_of_two(have, want)))
-    return [*found, *_networks(definition, facts), *_environment(definition, config, image_env)]
+    return [*found, *_networks(definition, facts, networks), *_environment(definition, config, image_env)]
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -231,7 +236,9 @@ def _of_two(have: set[str], want: set[str]) -> tuple[str, str]:
     return "; ".join(sorted(have - want)), "; ".join(sorted(want - have))
 
 
-def _networks(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[Difference]:
+def _networks(
+    definition: Mapping[str, Any], facts: Mapping[str, Any], networks: Collection[str]
+) -> Iterator[Difference]:
     wanted = definition.get("networks", {})
     wanted = wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)
     have, name = facts.get("Networks") or {}, definition["container_name"]
@@ -243,7 +250,8 @@ def _networks(definition: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterat
         mend = sh("docker network connect --ip {} {} {}", address, network, name) if address else ""
         if network not in have:
             # One whose first network was made anew under it stands on an id that is gone, and can be connected to nothing.
-            stale = re.fullmatch("[0-9a-f]{64}", str((facts.get("HostConfig") or {}).get("NetworkMode")))
+            mode = str((facts.get("HostConfig") or {}).get("NetworkMode"))
+            stale = re.fullmatch("[0-9a-f]{64}", mode) and mode not in networks
             yield Difference(f"network {network}", "not connected", address or "connected", "" if stale else mend)
             continue
         fixed = ((have[network] or {}).get("IPAMConfig") or {}).get("IPv4Address", "")

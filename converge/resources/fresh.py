@@ -69,6 +69,8 @@ class FreshUnit(Resource):
     unit: str
     files: tuple[str, ...]
     act: str = "restart"
+    watches: tuple[str, ...] = ()
+    """What only a start takes up, such as the unit's own file and its drop-ins; none of it need be there, nor be ours."""
 
     @property
     def name(self) -> str:
@@ -82,7 +84,11 @@ class FreshUnit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshUnit]) -> str:
-        return _facts([one.unit for one in wanted], [one.files for one in wanted])
+        facts = _facts([one.unit for one in wanted], [one.files for one in wanted])
+        watched = [
+            f"stat --printf '%Z ' -- {words(one.watches)} || :; echo" if one.watches else "echo" for one in wanted
+        ]
+        return "\n".join([facts, *watched])
 
     @classmethod
     def shares(cls, wanted: Sequence[FreshUnit]) -> Shares:
@@ -91,8 +97,13 @@ class FreshUnit(Resource):
     @classmethod
     def read(cls, wanted: Sequence[FreshUnit], answer: str, *shared: str) -> list[Reading]:
         have, lines = units(shared[0]), answer.split("\n")
-        started = [have.get(one.unit, {}).get("ActiveEnterTimestamp", "").lstrip("@") for one in wanted]
-        return [_read(int(start or 0), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
+        started = [int(have.get(one.unit, {}).get("ActiveEnterTimestamp", "").lstrip("@") or 0) for one in wanted]
+        return [
+            {"runs with": "an older unit file"}
+            if start and start < max(map(int, lines[2 * len(wanted) + at].split()), default=0)
+            else _read(start, *lines[2 * at : 2 * at + 2])
+            for at, start in enumerate(started)
+        ]
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return other.name in self.files
@@ -104,7 +115,8 @@ class FreshUnit(Resource):
         return before is not None and self.act == "restart"
 
     def fix(self, before: State | None) -> list[Step]:
-        act = forgiven(self.unit) + sh("systemctl {} -- {}", self.act, self.unit)
+        older = (before or {}).get("runs with") == "an older unit file"
+        act = forgiven(self.unit) + sh("systemctl {} -- {}", "restart" if older else self.act, self.unit)
         stamp = _stamp(self.unit, self.files)
         return [Shell(f"{comes_back(self.unit, act, self.files, stamp)}\n{stamp}")]
 

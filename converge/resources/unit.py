@@ -97,10 +97,11 @@ class Unit(Resource):
 
     def refusal(self, before: State | None) -> Refusal | None:
         told = before or {}
-        if told.get("enabled") == "masked":
+        if told.get("masked") == "yes":
+            how = "unmask --runtime" if told["enabled"] == "masked-runtime" else "unmask"
             return Refusal(
                 "somebody has masked it, so that nothing starts it",
-                sh("on the host, once you know why: systemctl unmask -- {}", self.unit) + "; then: inv deploy",
+                sh(f"on the host, once you know why: systemctl {how} -- {{}}", self.unit) + "; then: inv deploy",
             )
         if told.get("drop-ins"):
             paths = told["drop-ins"].split(" ")
@@ -109,6 +110,10 @@ class Unit(Resource):
                 f"on the host: cat {words(paths)}; when nobody needs it: rm {words(paths)}; then: inv deploy",
             )
         return None
+
+    def undone_by(self, other: Resource, made: bool) -> bool:
+        """systemd goes by the file that it has read, which may be the one that somebody had put there."""
+        return other.kind == "file" and other.name in self.files
 
     def diff(self, before: State | None) -> list[str]:
         lines = [line for line in super().diff(before) if not line.startswith("drop-ins:")]  # refused, with their paths
@@ -122,6 +127,17 @@ class Unit(Resource):
 
     def disrupts(self, before: State | None) -> bool:
         return not self.active and before is not None
+
+
+@dataclass(frozen=True)
+class StaticUnit(Unit):
+    """A unit of ours that others start: systemd has read its file as it is now, and nothing beside it changes it."""
+
+    def desired(self) -> State:
+        return {"reload": "no", "drop-ins": "", "masked": "no"}
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell("systemctl daemon-reload")]
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,7 @@ def _state(block: dict[str, str], ours: bool) -> Reading:
         return None
     return {
         "enabled": block.get("UnitFileState", ""),
+        "masked": "yes" if block.get("UnitFileState", "").startswith("masked") else "no",
         "active": block.get("ActiveState", ""),
         "reload": block.get("NeedDaemonReload", "no"),
         # Those for all units of a system are no word on this one.

@@ -149,10 +149,10 @@ def test_every_key_that_a_role_writes_into_a_definition_is_compared(storage_host
         assert differences(definition, inspected(definition), ()) == []
 
 
-@pytest.mark.parametrize(("mode", "in_place"), [("stowage", True), ("ab" * 32, False)])
+@pytest.mark.parametrize(("mode", "in_place"), [("stowage", True), ("cd" * 32, True), ("ab" * 32, False)])
 def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_place):
     """It stands on the id of a network that is gone, and Docker connects it to no other."""
     facts = {"HostConfig": {"NetworkMode": mode}, "Networks": {}}
     definition = {"container_name": "minio1", "networks": {"stowage": {"ipv4_address": "172.30.99.11"}}}
-    (found,) = list(_networks(definition, facts))
+    (found,) = list(_networks(definition, facts, ["cd" * 32]))
     assert bool(found.in_place) is in_place

@@ -262,3 +262,18 @@ def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine
     started(3600)
     assert machine.deploy(fresh("container", config)).failed
     assert config.read_text() == "new"
+
+
+def test_a_unit_that_started_before_its_own_file_or_a_drop_in_is_restarted(machine, config, started, tmp_path):
+    """Also where the file of its program has not changed, and one act is a reload."""
+    drop_ins = tmp_path / "docker.service.d"
+    watching = FreshUnit("docker.service", (str(config),), act="reload", watches=(str(drop_ins), str(tmp_path / "no")))
+    started(-5)
+    assert machine.plan(watching).in_sync
+    drop_ins.mkdir()
+    started(-5)
+    assert machine.plan(watching).in_sync
+    started(3600)
+    (change,) = machine.plan(watching).changes
+    assert change.before == {"runs with": "an older unit file"}
+    assert "systemctl restart -- docker.service" in watching.fix(change.before)[0].script

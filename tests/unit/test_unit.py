@@ -11,7 +11,7 @@ import pytest
 from converge.plan import Change, Plan
 from converge.resource import Action, Unknown
 from converge.resources.file import File
-from converge.resources.unit import NoUnit, Unit
+from converge.resources.unit import NoUnit, StaticUnit, Unit
 
 RUNS = "Id={0}\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
 STOPPED = "Id={0}\nLoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\nNeedDaemonReload=no\n"
@@ -63,6 +63,13 @@ def test_a_masked_unit_is_a_decision_of_somebody_and_refused_with_the_way_out(ma
     assert "systemctl unmask -- docker.service" in change.hint
 
 
+def test_a_mask_until_the_next_boot_is_one_too(machine, systemd):
+    systemd(RUNS.replace("=enabled", "=masked-runtime").format("docker.service"))
+    (change,) = machine.plan(Unit("docker.service")).changes
+    assert change.action.value == "!"
+    assert "systemctl unmask --runtime -- docker.service" in change.hint
+
+
 @pytest.mark.parametrize(
     ("unit", "path", "symbol"),
     [
@@ -79,6 +86,30 @@ def test_a_drop_in_beside_a_unit_of_ours_is_refused_and_one_of_the_system_left(m
     if symbol == "!":
         assert path in change.why
         assert f"rm {path}" in change.hint
+
+
+def test_a_unit_whose_file_changes_is_read_again_in_the_same_deploy():
+    """Somebody who edits a file and has systemd read it leaves no sign but the file."""
+    template = File("/etc/systemd/system/stowage@.service", "x")
+    for unit in (Unit("stowage@minio.service"), StaticUnit("stowage@minio.service")):
+        assert unit.undone_by(template, made=False)
+        assert not unit.undone_by(File("/etc/systemd/system/other.service", "x"), made=False)
+
+
+@pytest.mark.parametrize(
+    ("block", "symbol"),
+    [
+        (STOPPED, " "),
+        (STALE, "~"),
+        (STOPPED + "DropInPaths=/run/systemd/system/stowage-backup@.service.d/x.conf\n", "!"),
+        (STOPPED.replace("=disabled", "=masked"), "!"),
+    ],
+)
+def test_a_unit_that_others_start_must_be_read_and_stand_alone(machine, systemd, block, symbol):
+    systemd(block.format("stowage-backup@any.service"))
+    (change,) = machine.plan(StaticUnit("stowage-backup@any.service")).changes
+    assert change.action.value == symbol
+    assert "daemon-reload" in change.resource.fix(change.before)[0].script
 
 
 def test_several_units_are_told_apart(machine, systemd):
