@@ -15,7 +15,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task
 
-from converge import interrupt, output
+from converge import interrupt, lines, output
 from converge.colour import coloured, paint
 from converge.errors import ERROR, PENDING, UNTOUCHED, Trouble, Troubles
 from converge.words import misread, no_empty_host, no_empty_set, no_flags_for_words, no_number
@@ -113,7 +113,7 @@ def tell(trouble: Trouble | Troubles) -> str:
     text = (
         f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
     )
-    return paint(text, "31", coloured(sys.stderr))
+    return paint(lines.error(text), "31", coloured(sys.stderr))
 
 
 def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: bool = True) -> list[Any]:

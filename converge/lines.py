@@ -40,6 +40,22 @@ def fitted(line: str, columns: int, more: int = 4) -> list[str]:
     return text.wrap(line[len(indent) :])
 
 
+def say(text: str, more: int = 6) -> None:
+    """Prints a text on lines that fit; what goes on in another line is indented."""
+    for line in text.splitlines() or [""]:
+        print("\n".join(fitted(line, width(), more)), flush=True)
+
+
+def error(text: str) -> str:
+    """The text of an error on lines that fit: what is to be typed is broken between its commands only."""
+    found, typed = list[str](), False
+    for line in text.splitlines():
+        typed = line.startswith("     ") and (typed or line.startswith("     try: "))
+        # What has no flags is prose.
+        found += pasted(line, IN_A_PIPE) if typed and " -" in line else fitted(line, IN_A_PIPE, 2)
+    return "\n".join(found)
+
+
 def pasted(line: str, columns: int) -> list[str]:
     """A line with commands, broken only between them."""
     if len(line) <= columns:

@@ -10,6 +10,7 @@ from typing import Any
 
 from converge.cli import agreed
 from converge.errors import Trouble
+from converge.lines import say
 from converge.shell import quote
 from converge.ssh import connect
 from roles.backup import SCRIPT, stack_of
@@ -41,7 +42,7 @@ def attach(host: Any, run: str) -> None:
 
 
 def watch(host: Any, run: str) -> dict[str, Any]:
-    print(f"{host.name}: run {run}", flush=True)
+    say(f"{host.name}: run {run}")
     return runs.follow(host, run, lambda event: show_event(event, sys.stdout.isatty()))
 
 
@@ -50,10 +51,12 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
     wipe = "\r\033[K" if terminal else ""
     kind = event["event"]
     if kind == "say":
-        print(f"{wipe}  {event['text']}", flush=True)
+        print(wipe, end="")
+        say(f"  {event['text']}")
     elif kind == "end" and "step" in event:
         how = f"failed: {event['failed']}" if event.get("failed") else "done"
-        print(f"{wipe}  {event['step']:10} {how}  {event['seconds']:.1f} s", flush=True)
+        print(wipe, end="")
+        say(f"  {event['step']:10} {how}  {event['seconds']:.1f} s")
     elif kind == "progress" and terminal:
         left = f", {event['remaining']} s left" if event.get("remaining") is not None else ""
         print(
@@ -67,7 +70,7 @@ def end(host: Any, told: dict[str, Any]) -> None:
     trouble = runs.ended(host, told)
     if trouble:
         raise trouble
-    print(f"{host.name}: done")
+    say(f"{host.name}: done")
 
 
 def listing(host: Any, source: str, as_json: bool) -> None:
@@ -89,18 +92,18 @@ def listing(host: Any, source: str, as_json: bool) -> None:
 
 def _listed(host: Any, found: dict[str, Any]) -> None:
     if not found["sets"] and not found["dead"]:
-        print(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
+        say(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
     for one in found["sets"]:
         marks = [_mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()]
         notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
         notes += [f"INCOMPLETE, without {', '.join(one['failed'])}"] if one["failed"] else []
         notes += ["pinned"] if one["pinned"] else []
-        print(
+        say(
             f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
     for name, why in found["dead"].items() if found["sets"] else ():
-        print(f"{host.name}  the target {name} does not answer: {why}")
+        say(f"{host.name}  the target {name} does not answer: {why}")
 
 
 def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
@@ -118,24 +121,29 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"host": host.name, **found}))
         return
-    print(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
-    print(f"  made       {found['created']} to {found['finished']}, {human(found['bytes'])} in {found['parts']} parts")
+    say(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
+    say(f"  made       {_moments(found)}, {human(found['bytes'])} in {found['parts']} parts")
     for name, state in found["targets"].items():
         check = found["checks"].get(name)
-        print(f"  on         {_mark(name, state, check)}")
+        say(f"  on         {_mark(name, state, check)}")
         if check and check["why"]:
-            print("\n".join(f"             {line}" for line in check["why"].splitlines()))
-    print(f"  server     {found['server'].get('version', '')}")
+            say("\n".join(f"             {line}" for line in check["why"].splitlines()), 0)
+    say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
     for name, one in found["databases"].items():
-        print(
-            f"  database   {name:16} {one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])},"
-            f" owner {one['owner']}, extensions {', '.join(one['extensions'])}"
-        )
-    for name, why in found["left_out"].items():
-        print(f"  left out   {name:16} {why}")
+        rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
+        say(f"  database   {name:16} {rows}")
+        say(f"{'':30}{', '.join(one['extensions'])}", 0)
+    for why in dict.fromkeys(found["left_out"].values()):
+        say(f"  left out   {', '.join(name for name, one in found['left_out'].items() if one == why)}: {why}", 11)
     for kind, names in found["omitted"].items():
-        print(f"  not in it  {kind}: {', '.join(names)}")
-    print(f"  files      {len(found['files'])} of the deployed configuration")
+        say(f"  not in it  {kind}: {', '.join(names)}", 11)
+    say(f"  files      {len(found['files'])} of the deployed configuration")
+
+
+def _moments(found: dict[str, Any]) -> str:
+    """From when to when a set was made; its day once."""
+    begun, over = (found[key][:19].replace("T", " ") for key in ("created", "finished"))
+    return f"{begun} to {over.removeprefix(begun[:11])} UTC"
 
 
 def diff(host: Any, id: str, source: str, as_json: bool) -> None:
@@ -144,15 +152,15 @@ def diff(host: Any, id: str, source: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"host": host.name, **found}))
         return
-    print(f"{host.name}: {found['id']}, made {age(found['created'])} ago, against what is there now")
+    say(f"{host.name}: {found['id']}, made {age(found['created'])} ago, against what is there now")
     for name, lines in found["databases"].items():
-        print(f"  database {name}" + ("" if lines else ": the same counts"))
+        say(f"  database {name}" + ("" if lines else ": the same counts"))
         _few([f"    {line}" for line in lines])
     for one in found["files"]:
-        print(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
+        say(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
         _few([f"      {line}" for line in one.get("lines", [])[2:]])
     if found["number"] and not found["files"]:
-        print(f"  configuration: all {found['number']} files are the same")
+        say(f"  configuration: all {found['number']} files are the same")
 
 
 def _how(one: dict[str, Any]) -> str:
@@ -162,9 +170,10 @@ def _how(one: dict[str, Any]) -> str:
 
 
 def _few(lines: list[str]) -> None:
-    print("\n".join(lines[:FEW]), end="\n" if lines else "")
+    for line in lines[:FEW]:
+        say(line)
     if len(lines) > FEW:
-        print(f"      and {len(lines) - FEW} lines more: --json")
+        say(f"      and {len(lines) - FEW} lines more: --json")
 
 
 def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
@@ -177,14 +186,14 @@ def pin(host: Any, id: str, why: str) -> None:
     """Keeps a set from retention."""
     found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
     runs.ask(host, {"ask": "pin", "set": found, "why": why})
-    print(f"{host.name}: {found} is kept until inv backup.unpin {found}")
+    say(f"{host.name}: {found} is kept until inv backup.unpin {found}")
 
 
 def unpin(host: Any, id: str) -> None:
     """Leaves a set to retention again."""
     found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
     targets = runs.ask(host, {"ask": "unpin", "set": found})["unpinned"]
-    print(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
+    say(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
 
 
 def settle(host: Any, said: str) -> None:
@@ -196,7 +205,7 @@ def stop(host: Any, yes: bool) -> None:
     """Ends the run that is under way; what it has begun is cleared away by the next one."""
     run = runs.under_way(host)
     if not run:
-        print(f"{host.name}: no backup or restore is under way; nothing was stopped")
+        say(f"{host.name}: no backup or restore is under way; nothing was stopped")
         return
     agreed(f"{host.name}: stop the run {run}? [y/N] ", yes)
     link = connect(host.target)
@@ -204,7 +213,7 @@ def stop(host: Any, yes: bool) -> None:
         link.send(f"systemctl stop {quote(f'stowage-backup@{run}.service')}", iter(()))
     finally:
         link.close()
-    print(f"{host.name}: {run} is stopped")
+    say(f"{host.name}: {run} is stopped")
 
 
 def fetch(host: Any, id: str, folder: str, source: str) -> None:
@@ -227,7 +236,7 @@ def fetch(host: Any, id: str, folder: str, source: str) -> None:
     finally:
         link.close()
     unfinished.rename(name)
-    print(f"{host.name}: {name}, {human(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
+    say(f"{host.name}: {name}, {human(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
 
 
 def recovery_sheet(host: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from converge.cli import agreed
 from converge.errors import Trouble
+from converge.lines import say
 from converge.root_shell import LOCK, describe
 from converge.run import AUDIT
 from converge.ssh import connect
@@ -43,9 +44,9 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         print(json.dumps({"host": host.name, "history": events}))
         return
     if not told:
-        print(f"{host.name}: nothing was deployed yet")
+        say(f"{host.name}: nothing was deployed yet")
     if len(events) < len(told):
-        print(f"{host.name}: {len(told) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
+        say(f"{host.name}: {len(told) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
     for one, after in zip(events, [*events[1:], None], strict=True):
         ended = one.get("result")
         if not ended and after and after.get("result"):
@@ -53,7 +54,7 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         shown = ", ".join(one["changes"][:4]) + (" ..." if len(one["changes"]) > 4 else "")
         who = f"{one['who']}@{one['from']}"
         what = ended or "no end"
-        print(
+        say(
             f"{host.name}  {one['at']}  {who}  {what:7}  {one.get('commit', ''):12}  {_number(one['changes'])}: {shown}"
         )
 
@@ -65,12 +66,12 @@ def unlock(host: Any, yes: bool) -> None:
         f"[ -e {LOCK} ] || exit 0; flock -n {LOCK} true && exit 0; [ ! -s {LOCK} ] || exec cat {LOCK}; echo unknown",
     )
     if not holders.strip():
-        print(f"{host.name}: nobody holds the lock")
+        say(f"{host.name}: nobody holds the lock")
         return
-    print(f"{host.name}: locked by {describe(holders.splitlines()[0])}", flush=True)
+    say(f"{host.name}: locked by {describe(holders.splitlines()[0])}")
     agreed("End what holds it? A command that runs is cut off. [y/N] ", yes)
     _root(host, _END_HOLDERS)
-    print(f"{host.name}: the lock is free; the next deploy finishes what was cut off")
+    say(f"{host.name}: the lock is free; the next deploy finishes what was cut off")
 
 
 # The holders are found by the open file itself; the lock ends with the last of them.

@@ -12,6 +12,7 @@ from typing import Any
 
 from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
+from converge.lines import say
 from converge.shell import quote
 from converge.ssh import connect
 from roles.backup import stack_of
@@ -58,10 +59,10 @@ def restore(
         request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
         _shown(host, found)
         if not tablespaces:
-            print("  tablespaces: none; all tables go where the server keeps its others")
+            say("  tablespaces: none; all tables go where the server keeps its others")
         written = list(_accepted(found))
         for line in written:
-            print(f"  ACCEPTED  {line}")
+            say(f"  ACCEPTED  {line}")
         agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
         if not accept_empty:
             _agreed_to_lose(host, file, found["databases"], yes)
@@ -74,7 +75,7 @@ def restore(
     end(host, watch(host, run))
     # A restore that replaced nothing has nothing to swap back.
     if any(one["replaces"] is not None for one in found["databases"]):
-        print(f"  undo with: inv restore.undo --host {host.name}")
+        say(f"  undo with: inv restore.undo --host {host.name}")
 
 
 def _accepted(found: dict[str, Any]) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _named(host: Any, text: str) -> str:
         raise given.missing(text, host)
     id = id_of(text)
     if id != text:
-        print(f"{host.name}: {text} is no file of this machine; the set {id} is looked for on the targets")
+        say(f"{host.name}: {text} is no file of this machine; the set {id} is looked for on the targets")
     return id
 
 
@@ -115,33 +116,33 @@ def _some(names: list[str]) -> str:
 
 def _shown(host: Any, found: dict[str, Any]) -> None:
     if found["set"] == "local":
-        print(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
+        say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:
-        print(
+        say(
             f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
             f" read from {found['from']}"
         )
     for line in found["warnings"]:
-        print(f"  warning: {line}")
+        say(f"  warning: {line}")
     for one in found["databases"]:
         rows = f", {one['rows']} rows" if one["rows"] is not None else ""
         if one["replaces"] is None:
-            print(f"  + {one['to']}  {human(one['bytes'])}{rows}; there is no such database now")
+            say(f"  + {one['to']}  {human(one['bytes'])}{rows}; there is no such database now")
             continue
-        print(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
+        say(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
         if found["set"] != "local":
-            print(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
+            say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
         if one.get("lost"):
-            print(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
+            say(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
         if one["sessions"]:
-            print(f"      {one['sessions']} sessions are cut at the swap")
+            say(f"      {one['sessions']} sessions are cut at the swap")
     if "files" in found:
         differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
-        print(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
+        say(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
     if found["dependents"]:
-        print(f"  stopped meanwhile: {', '.join(found['dependents'])}")
+        say(f"  stopped meanwhile: {', '.join(found['dependents'])}")
     for place, free in found["free"].items():
-        print(f"  free in {place}: {human(free)}")
+        say(f"  free in {place}: {human(free)}")
     if found["obstacles"]:
         raise Trouble(
             "the live databases cannot be renamed",
@@ -251,9 +252,9 @@ def _taken_back(host: Any, there: str) -> None:
 def undo(host: Any, yes: bool, said: str) -> None:
     """Swaps back what the last restore replaced."""
     found = runs.ask(host, {"ask": "undo"})
-    print(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
+    say(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
     for one in found["databases"]:
-        print(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
+        say(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
     agreed(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, {"do": "undo", "of": found["run"]}, said)))
 
@@ -263,11 +264,12 @@ def cleanup(host: Any, yes: bool, said: str) -> None:
     told = runs.ask(host, {"ask": "leftovers"})
     found = told["leftovers"]
     if not found and not told["configuration"]:
-        print(f"{host.name}: nothing is kept from restores")
+        say(f"{host.name}: nothing is kept from restores")
         return
+    say(f"{host.name}: kept from restores")
     for one in found:
-        print(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
+        say(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
     for path in told["configuration"]:
-        print(f"  - {path}  files of a set's configuration, laid beside")
+        say(f"  - {path}  files of a set's configuration, laid beside")
     agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))

@@ -138,12 +138,14 @@ def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[
                 step = last["step"] if last.get("event") == "begin" else step
                 show(last)
         if pipe.exit_status() == 66:
-            raise Trouble(f"there is no run {run}", host.name, hint=f"inv backup.list --host {host.name}")
+            newest = _runs(host)[1]
+            why = f"the newest one is {newest}" if newest else "there was none yet"
+            raise Trouble(f"there is no run {run}", host.name, why, hint=f"inv status --host {host.name}")
     except KeyboardInterrupt:
         raise Trouble(
             "the view was left; the run goes on on the host",
             where=host.name,
-            hint=f"inv backup.attach --host {host.name}; to end it: inv backup.stop --host {host.name}",
+            hint=f"to end it: inv backup.stop --host {host.name}; to see it again: inv backup.attach --host {host.name}",
             code=130,
         ) from None
     except Trouble as trouble:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converge.colour import paint
 from converge.errors import UNREACHABLE
+from converge.lines import fitted
 from runbook import backup_status, database_status
 from worker.size import human
 
@@ -57,7 +58,9 @@ def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]
     if status.postgres:
         found += database_status.lines(status.postgres, human)
     if status.backup:
-        found += backup_status.lines(status.backup)
+        found += [
+            piece for line in backup_status.lines(status.backup) for piece in fitted(line, width, len(INDENT) - 2)
+        ]
     if status.last_deploy:
         found.append(f"  deployed   {status.last_deploy}")
     if status.under_way:

@@ -26,8 +26,7 @@ def _list(job: Job) -> dict[str, Any]:
     """Every set, with the targets on which it is; a target that does not answer is told as such."""
     found: dict[str, dict[str, Any]] = {}
     dead = {}
-    chosen = job.request.get("from")
-    for target in (one for one in job.targets.values() if not chosen or one.name == chosen):
+    for target in restore.places(job):
         try:
             for one in sets.list_sets(target, job.request.get("stack") or job.stack, job.keys):
                 row = found.setdefault(one.id, _row(one))

@@ -6,6 +6,7 @@ were is kept under another name until `restore.cleanup`.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -27,12 +28,14 @@ from worker.postgres import Row
 from worker.records import Record, settle
 from worker.room import Need, must_be_there
 from worker.swap import swap
+from worker.targets import Target
 from worker.ways_out import command, ways_out
 
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
 GROWTH = 1.3
 """What a database may need while it is loaded, to what it has in the end."""
 SERVERS_OWN = ("postgres", "template0", "template1")
+ABSENT = "it is not there"
 LOCAL = "local"
 """The set of a file that somebody made by hand."""
 
@@ -108,6 +111,20 @@ def _free(job: Job) -> dict[str, int]:
     return {place: shutil.disk_usage(place).free for place in sorted(places)}
 
 
+def places(job: Job) -> list[Target]:
+    """The target that somebody names, or all of them."""
+    source = job.request.get("from", "")
+    if source and source not in job.targets:
+        near = difflib.get_close_matches(source, job.targets, 1, 0)
+        why = f"targets are {', '.join(job.targets)}"
+        raise Failed(RESTORE_REFUSED, f"there is no target {source}", why, f"--from {near[0]}" if near else "")
+    return [job.targets[source]] if source else list(job.targets.values())
+
+
+class Absent(Failed):
+    """All targets that were asked have answered, and none has the set."""
+
+
 class Found(NamedTuple):
     """A set, the target to read it from, and what a person has to know of the others."""
 
@@ -120,13 +137,11 @@ def find(job: Job) -> Found:
     """The set that was asked for, and the first target that has it whole; the latest is that of all of them."""
     if job.request.get("local"):
         return Found(_by_hand(job), LOCAL, [])
-    wanted, source = job.request["set"], job.request.get("from", "")
-    if source and source not in job.targets:
-        raise Failed(RESTORE_REFUSED, f"there is no target {source}", f"targets are {', '.join(job.targets)}")
+    wanted = job.request["set"]
     stack = job.request.get("stack") or job.stack
-    said, dead = list[str](), list[str]()
+    said, dead = dict[str, list[str]](), list[str]()
     newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
-    for target in [job.targets[source]] if source else job.targets.values():
+    for target in places(job):
         try:
             there = [one for one in sets.list_sets(target, stack, job.keys)]
         except Failed as error:
@@ -140,9 +155,12 @@ def find(job: Job) -> Found:
         if found and found.valid and found.manifest:
             newest[target.name] = found
             continue
-        said.append(f"{target.name}: {found.reason + ', ' + found.why if found else 'it is not there'}")
+        said.setdefault(f"{found.reason}, {found.why}" if found else ABSENT, []).append(target.name)
     if not newest:
-        raise Failed(RESTORE_REFUSED, f"no target has the set {wanted}", "; ".join(dead + said), "inv backup.list")
+        what = f"no set of the stack {stack} is to be had" if wanted == "latest" else f"no target has the set {wanted}"
+        why = "\n".join(dead + [f"{', '.join(names)}: {one}" for one, names in said.items()])
+        kind = Absent if list(said) == [ABSENT] and not dead else Failed
+        raise kind(RESTORE_REFUSED, what, why, "inv backup.list")
     # A target that was away for a night has a latest of its own, which is an older one. Of equals, the first.
     name = max(newest, key=lambda one: sets.preference(newest[one]))
     chosen = newest[name]
@@ -195,7 +213,11 @@ def all_of(manifest: sets.Manifest) -> list[str]:
 
 def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
     """What a restore of these databases does not bring back, and why."""
-    said = [f"the set does not have {name}: {why}" for name, why in manifest.left_out.items()]
+    lacking = manifest.left_out
+    said = [
+        f"the set does not have {', '.join(name for name, one in lacking.items() if one == why)}: {why}"
+        for why in dict.fromkeys(lacking.values())
+    ]
     filled = [name for name, one in manifest.databases.items() if name in SERVERS_OWN and one.get("entries")]
     said += [
         f"what is in {name} comes back only beside: --database {name} --as NAME" for name in filled if name not in names

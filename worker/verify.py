@@ -62,11 +62,16 @@ def run(job: Job) -> int:
 def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checked]:
     """Every byte on every target; the sets by id, for the latest of one target may be another than that of the next."""
     checked: dict[str, _Checked] = {}
+    absent: dict[str, Failed] = {}
     for name in names:
         job.request["from"] = name
         try:
             with job.journal.step("find"):
-                manifest = restore.find(job).manifest
+                try:
+                    manifest = restore.find(job).manifest
+                except restore.Absent as error:
+                    absent[name] = error
+                    continue
         except Failed as error:
             found.add(f"{error.what}: {error.why}")
             continue
@@ -82,6 +87,15 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
             why = f"{error.what}: {error.why}"
             found.add(f"{manifest.id} on {name}: {why}", OTHERS, ANEW)
             _record(job, manifest, name, time.monotonic() - begun, "", why)
+    if absent and not checked and not found.wrong:
+        first = next(iter(absent.values()))
+        raise Failed(first.code, first.what, f"{', '.join(absent)}: {restore.ABSENT}", first.hint)
+    for name, lacking in absent.items():
+        # Of a set that somebody names, other targets may never have had it; any set at all each should have.
+        if job.request["set"] == "latest":
+            found.add(f"{name}: {lacking.what}", ANEW)
+        else:
+            job.journal.say(f"{name} does not have it")
     return checked
 
 

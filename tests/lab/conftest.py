@@ -34,6 +34,13 @@ COPIED_ANEW = (
 )
 
 
+class Screen(str):
+    """What a command said. Words are found in it wherever a line was broken between them."""
+
+    def __contains__(self, words: str) -> bool:  # type: ignore[override]
+        return super().__contains__(words) or words in " ".join(self.split())
+
+
 @dataclass
 class Clone:
     """A checkout and its lab host; `inv` runs a command in it, `on_host` runs a shell command on the host itself."""
@@ -59,7 +66,7 @@ class Clone:
         assert code is None or done.returncode == code, (
             f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
         )
-        return done.stdout
+        return Screen(done.stdout)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

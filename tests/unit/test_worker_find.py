@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker import restore, sets
+from worker import look, restore, sets
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.journal import Journal
@@ -155,7 +155,25 @@ def test_older_damage_and_damaged_sets_of_a_part_are_no_warning(job: Job) -> Non
 
 def test_without_a_set_every_target_is_said(job: Job) -> None:
     job.targets["gone"] = job.__dict__["gone"]
-    with pytest.raises(Failed, match="no target has the set latest") as told:
+    with pytest.raises(Failed, match="no set of the stack lab is to be had") as told:
         restore.find(job)
     assert told.value.code == RESTORE_REFUSED
-    assert "gone could not be asked" in told.value.why and "own: it is not there" in told.value.why
+    assert "gone could not be asked" in told.value.why and "own, far: it is not there" in told.value.why
+
+
+def test_a_target_that_does_not_exist_is_no_target_without_sets(job: Job) -> None:
+    job.request["from"] = "onw"
+    for question in (restore.find, look._list):
+        with pytest.raises(Failed, match="there is no target onw") as told:
+            question(job)
+        assert (told.value.why, told.value.hint) == ("targets are own, far", "--from own")
+
+
+def test_a_set_that_all_targets_deny_is_absent_and_one_that_is_damaged_or_cannot_be_asked_for_is_not(job: Job) -> None:
+    with pytest.raises(restore.Absent, match="is to be had"):
+        restore.find(job)
+    made(job, NEW, "own", damaged="own")
+    job.request["set"] = NEW
+    with pytest.raises(Failed, match="no target has the set") as told:
+        restore.find(job)
+    assert not isinstance(told.value, restore.Absent)

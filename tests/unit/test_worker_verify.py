@@ -47,10 +47,10 @@ class Host:
     def record(self, target: str, stack: str, id: str, keys: Any, at: Any, passed: bool, **more: Any) -> None:
         self.recorded.setdefault(target, []).append((passed, more["drill"], more["why"]))
 
-    def verify(self, drill: bool = True) -> tuple[int, str, str]:
+    def verify(self, drill: bool = True, set: str = "latest") -> tuple[int, str, str]:
         """The code, why, and the way out."""
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
-        request = {"set": "latest", "drill": drill}
+        request = {"set": set, "drill": drill}
         self.job: Any = SimpleNamespace(
             run="run", keys=None, request=request, journal=journal, targets={name: name for name in self.targets}
         )
@@ -139,3 +139,19 @@ def test_a_check_without_a_drill_reads_only(monkeypatch) -> None:
     assert host.verify(drill=False)[0] == 0
     assert host.drilled == []
     assert host.recorded == {"own": [(True, False, "")]}
+
+
+def test_a_target_that_never_had_the_set_is_said_and_is_no_failed_check(monkeypatch) -> None:
+    host = Host(monkeypatch, own="", usb="A")
+
+    def find(job: Any) -> Any:
+        if not host.targets[job.request["from"]]:
+            raise restore.Absent(RESTORE_REFUSED, "no target has the set A", "it is not there", "inv backup.list")
+        return Host.find(host, job)
+
+    monkeypatch.setattr(restore, "find", find)
+    assert host.verify(drill=False)[0] == VERIFY_FAILED  # of latest, each target should have one
+    assert host.verify(drill=False, set="A") == (0, "", "")
+    assert host.recorded == {"usb": [(True, False, "")] * 2}
+    host.targets = {"own": "", "usb": ""}
+    assert host.verify(drill=False) == (RESTORE_REFUSED, "own, usb: it is not there", "inv backup.list")
