@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import odd_databases
 from tests.lab.backup_host import (
     DATABASES,
     ODD,
@@ -170,6 +171,31 @@ def test_one_database_comes_back_beside_itself_under_another_name(kept: Clone) -
     count = "SELECT count(*), sum(abalance) FROM pgbench_accounts"
     assert sql(kept, count, "mlflow beside") == sql(kept, count, "mlflow")
     sql(kept, 'DROP DATABASE "mlflow beside"')
+
+
+def test_databases_that_no_parallel_load_brings_back_come_back(kept: Clone) -> None:
+    """And one whose own rows pass its CHECK no more, when somebody accepts what is shown."""
+    sql(kept, odd_databases.MADE)
+    for name, text in (("hard", odd_databases.HARD), ("latin", odd_databases.LATIN), ("liar", odd_databases.LIAR)):
+        sql(kept, text, name)
+    kept.inv("backup", "--only", "postgres")
+    for name in odd_databases.NAMES:
+        sql(kept, f"DROP DATABASE {name}")
+    odd = newest(kept)
+    screen = kept.inv("restore", odd, "--database", "hard,latin", "--yes")
+    assert "hard: the parallel load failed, loading again, table after table" in screen
+    assert sql(kept, "SELECT count(*) FROM a_words", "hard") == "100"
+    assert sql(kept, "SELECT count(*), max(n) FROM things", "hard") == "3000|3000"
+    words = ("restore", odd, "--database", "liar,latin", "--yes")
+    assert "there is nothing to accept" in kept.inv(*words, "--accept-differences", code=3)
+    screen = kept.inv(*words, code=41)
+    assert "rows of public.facts: 10 in the set, 0 here" in screen
+    assert f"{odd} --database latin, for what did not fail" in screen
+    assert "ACCEPTED  liar: rows of public.facts" in kept.inv(*words, "--accept-differences")
+    assert "accepted" in kept.inv("history").splitlines()[-1]
+    kept.inv("restore.cleanup", "--yes")
+    for name in odd_databases.NAMES:
+        sql(kept, f"DROP DATABASE {name}")
 
 
 def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:

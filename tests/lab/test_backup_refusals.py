@@ -17,6 +17,7 @@ from tests.lab.backup_host import (
     configured,
     journal,
     left,
+    look,
     newest,
     over,
     paused,
@@ -178,13 +179,16 @@ def test_with_a_dead_node_of_the_stack_a_backup_works_and_says_so(unharmed: Stor
     assert "published on own, far, disk" in screen
 
 
-def test_the_timer_makes_a_set_without_anybody(unharmed: Story) -> None:
+def test_the_timer_makes_a_set_and_restores_it_in_a_drill_without_anybody(unharmed: Story) -> None:
     before = set(sets(unharmed.there))
     assert unharmed.there.on_host("systemctl is-active stowage-backup.timer") == "active\n"
     unharmed.there.on_host("systemctl start stowage-backup.service")
     (made,) = set(sets(unharmed.there)) - before
     assert sets(unharmed.there)[made] == dict.fromkeys(TARGETS, "whole")
     assert "timer" in unharmed.there.on_host(f"cat /var/lib/stowage/backup/runs/{made}/request.json")
+    (checks,) = (one["checks"] for one in look(unharmed.there, ask="list")["sets"] if one["id"] == made)
+    assert {name: (one["passed"], one["drill"]) for name, one in checks.items()} == dict.fromkeys(TARGETS, (True, True))
+    assert f"the last drill, of {made}, passed" in unharmed.there.inv("status", code=None)
 
 
 def test_no_secret_is_seen_while_backups_run(unharmed: Story) -> None:

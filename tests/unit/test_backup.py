@@ -457,3 +457,9 @@ def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path
         text=True,
     )
     assert said.stdout.strip() == str(tmp_path / "worker.pyz/worker/backup.py"), said.stderr
+
+
+@pytest.mark.parametrize(("major", "quiet"), [(15, False), (16, False), (17, True), (18, True)])
+def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows_how(major: int, quiet: bool) -> None:
+    assert ("-c event_triggers=off" in postgres.options(major)) is quiet
+    assert "-c role=none" in postgres.options(major)
