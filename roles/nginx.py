@@ -20,6 +20,10 @@ from roles.local_file import local_text
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
 CONFIG = f"{HERE}/nginx.conf"
+YOUNG = 30
+"""Seconds after its start in which nginx takes the nodes for young, as after a boot: twice the 15 s after which MinIO looks anew for
+drives that it missed at its start (defaultMonitorConnectEndpointInterval), for nodes do not all start at once."""
+SETTLED = "/tmp/settled"
 MOST_ASKED = 4
 """Nodes whose 404 is wanted when all of them answer."""
 MOST_SILENT = 4
@@ -63,6 +67,7 @@ def nginx(host: Any) -> Wanted:
         missing=min(len(nodes) - enough(len(nodes)), MOST_SILENT),
         domain=host.settings.minio.environment.get("MINIO_DOMAIN", ""),
         inside=INSIDE,
+        settled=SETTLED,
     )
     scheme = "https" if settings.tls else "http"
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
@@ -136,8 +141,8 @@ def service(host: Any) -> dict[str, Any]:
     return {
         "image": image(host, settings.image).reference,
         "container_name": "nginx",
-        "entrypoint": ["nginx"],
-        "command": ["-c", f"{INSIDE}/nginx.conf", "-g", "daemon off;"],
+        "entrypoint": ["sh", "-c"],
+        "command": [f"(sleep {YOUNG}; : >{SETTLED}) & exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"],
         "user": f"{owner.uid}:{owner.uid}",
         "restart": "unless-stopped",
         "read_only": True,

@@ -88,6 +88,7 @@ _RELOAD = f"""reloaded() {{
   main=$(docker inspect -f '{{{{.State.Pid}}}}' nginx) && [ "$main" != 0 ] || return 1
   older=$(cat /proc/$main/task/$main/children) && docker exec nginx nginx -s reload -c {INSIDE}/nginx.conf || return 1
   for one in $older; do
+    cmp -s /proc/$one/comm /proc/$main/comm || continue # a timer beside the workers serves nobody
     tries=100
     while [ -e /proc/$one ] && ! grep -qsF 'shutting down' /proc/$one/cmdline; do
       tries=$((tries - 1)); [ $tries -gt 0 ] || return 1; sleep 0.1

@@ -134,7 +134,7 @@ class FreshContainer(Resource):
     reload: tuple[str, ...]
     retired: str = ""
     """What stands in the title of a process that serves the older files no more; where it is said, a reload waits for
-    all that its main process had. Else who asks a moment later may still be answered by one of them.
+    all processes of that name that its main process had. Else who asks a moment later may still be answered by one of them.
     """
 
     @property
@@ -191,6 +191,7 @@ until docker exec {quote(self.container)} {words(self.reload)}; do
 done
 tries=100
 for one in $older; do
+  cmp -s /proc/$one/comm /proc/$main/comm || continue
   while [ $tries -gt 0 ] && [ -e /proc/$one ] && ! grep -qsF -- {quote(self.retired)} /proc/$one/cmdline; do
     tries=$((tries - 1)); sleep 0.1
   done

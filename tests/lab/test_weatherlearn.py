@@ -516,6 +516,9 @@ def test_a_restart_of_nginx_changes_its_processes_or_starts_it_and_a_node_is_not
     assert not set(before.split()) & set(clone.on_host(workers).split())
     clone.on_host("docker stop nginx")
     assert "was restarted and answers" in clone.inv("restart", "nginx")
+    started = clone.on_host("docker inspect -f '{{.State.StartedAt}}' nginx")
+    assert "was restarted and answers" in clone.inv("restart", "nginx")
+    assert clone.on_host("docker inspect -f '{{.State.StartedAt}}' nginx") == started
     s3(clone).list_buckets()
     assert "one unit" in clone.inv("restart", "minio2", code=3)
 

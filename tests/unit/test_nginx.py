@@ -38,15 +38,17 @@ def locations(text: str) -> dict[str, dict[str, Any]]:
             code: to for codes, to in re.findall(r"error_page ([\d ]+) = (@\w+);", block) for code in codes.split()
         }
         step = re.search(r"proxy_pass http://\$next(\d+);", block)
-        found[name] = {"leads": leads, "step": int(step[1]) if step else 0}
+        waits = "if (!-f /tmp/settled) { return 419; }" in block
+        found[name] = {"leads": leads, "step": int(step[1]) if step else 0, "waits": waits}
     return found
 
 
-def answered(text: str, answers: list[str]) -> str:
+def answered(text: str, answers: list[str], settled: bool = True) -> str:
     """What a client is told when the nodes answer so, from the one that is asked first on around the ring."""
     named, here = locations(text), "@read"
     for _ in range(REDIRECTS - 1):  # one leads to @read
         code = "404" if here == "@agreed" else answers[named[here]["step"]]
+        code = "419" if named[here]["waits"] and not settled else code
         if code not in named[here]["leads"]:
             return code
         here = named[here]["leads"][code]
@@ -78,6 +80,22 @@ def answered(text: str, answers: list[str]) -> str:
 )
 def test_a_404_is_believed_when_all_nodes_that_answer_say_it_three_of_four_or_more(storage_host, answers, told):
     assert answered(config(storage_host()), answers.split()) == told
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ("404 404 404 404", "404"),
+        ("404 404 404 200", "200"),
+        ("404 404 404 503", "503"),
+        ("404 404 502 404", "503"),
+        ("404 503 404 404", "503"),
+        ("404 200 503 503", "200"),
+        ("200 503 503 503", "200"),
+    ],
+)
+def test_while_nodes_are_young_a_404_is_believed_only_when_all_of_them_say_it(storage_host, answers, told):
+    assert answered(config(storage_host()), answers.split(), settled=False) == told
 
 
 @pytest.mark.parametrize(("number", "needed"), [(2, 2), (3, 2), (4, 3), (6, 4), (8, 4), (16, 4)])
