@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from worker import configuration, containers, finish, locks, omissions, postgres, retention, roles, sets, tar
+from worker import configuration, containers, finish, locks, omissions, postgres, retention, roles, sets, swap, tar
 from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -199,8 +199,11 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: set
         who = session.execute(roles.FOUND).fetchall()
         found.omitted = omissions.found(session)
     found.server = {**(told or {}), "major": job.config["postgres"]["major"]}
+    kept = swap.ours()
     job.closed = found.closed = {
-        one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)" for one in every if not one["open"]
+        one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)"
+        for one in every
+        if not one["open"] and one["name"] not in kept
     }
     for name, why in found.closed.items():
         job.journal.say(f"{name} is left out: {why}")

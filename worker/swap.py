@@ -180,6 +180,11 @@ def leftovers(job: Job) -> list[Row]:
     return found
 
 
+def ours() -> set[str]:
+    """The databases that restores and undos have made or kept. They let nobody in, and no backup has to have them."""
+    return {name for record in Record.all() for name in (*record.kept, *_brought(record), *record.scratch)}
+
+
 def _brought(record: Record) -> Iterator[str]:
     """What an undo keeps of a restore. A database whose name is too long for it was never undone."""
     for name in record.kept.values():

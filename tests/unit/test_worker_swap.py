@@ -172,6 +172,12 @@ def test_a_swap_changes_the_names_and_starts_what_ran(job: Any, docker: Path) ->
     assert [(one.phase, one.stopped) for one in Record.all()] == [("done", [])]
 
 
+def test_what_restores_and_undos_keep_is_known_as_ours(job: Any, docker: Path) -> None:
+    """A backup passes it over without a word: it lets nobody in, as a database would that a person has closed."""
+    swapped(job)
+    assert swap.ours() == {"geo__r_a1b2c3", "geo__old_a1b2c3", "geo__undone_a1b2c3"}
+
+
 def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(job: Any, docker: Path) -> None:
     (docker / "broken-mlflow").touch()
     with pytest.raises(Failed, match="the swap is done") as told:
