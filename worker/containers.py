@@ -125,7 +125,8 @@ def stop(names: Sequence[str]) -> None:
         stopping.wait()
         raise
     if stopping.returncode:
-        raise Failed(RESTORE_FAILED, f"{', '.join(names)} cannot be stopped", said.strip()[-500:])
+        hint = f"on the host: docker stop {' '.join(names)}; or take it out of backup.dependents; then the same again"
+        raise Failed(RESTORE_FAILED, f"{', '.join(names)} cannot be stopped", said.strip()[-500:], hint)
 
 
 def start(names: Sequence[str]) -> dict[str, str]:

@@ -22,7 +22,9 @@ from worker.comparison import Difference
 from worker.errors import Failed
 from worker.job import Job
 
-FUTILE = ("No space left on device", "server closed the connection", "terminating connection", "ablespace")
+SERVERS = ("No space left on device", "server closed the connection", "terminating connection")
+"""Failures of a server, which say nothing of what it was given."""
+FUTILE = (*SERVERS, "ablespace")
 """Failures that would be the same in another order."""
 MISSING = "does not exist"
 EVERYBODYS_PATH = '"$user", public'

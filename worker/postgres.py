@@ -207,6 +207,7 @@ class Snapshot:
 def codec(encoding: str) -> str:
     """Python's name for an encoding of a database, in which PostgreSQL's tools write its names."""
     named = {"SQL_ASCII": "latin-1", "LATIN9": "iso8859-15", "LATIN10": "iso8859-16", "MULE_INTERNAL": "latin-1"}
+    named |= {"KOI8R": "koi8-r", "KOI8U": "koi8-u"}
     try:
         return codecs.lookup(named.get(encoding, encoding.replace("WIN", "cp"))).name
     except LookupError:

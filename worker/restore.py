@@ -456,8 +456,15 @@ def _load(
 def _compared(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> list[Difference]:
     if not _counted(manifest, name):
         return []
-    with job.server.connect(scratch) as inside:
-        return comparison.differences(manifest.databases[name]["contents"], postgres.contents(inside))
+    try:
+        with job.server.connect(scratch) as inside:
+            found = postgres.contents(inside)
+    except psycopg.Error as error:
+        why = str(error).strip()
+        raise Failed(
+            RESTORE_FAILED, f"{name} cannot be counted", why, ways_out(manifest.id, job.request, [], [], why)
+        ) from None
+    return comparison.differences(manifest.databases[name]["contents"], found)
 
 
 def _must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:

@@ -45,4 +45,5 @@ def unpack(job: Job, reader: PartReader, parts: Sequence[Part], folder: Path, *o
             tar.stdin.close()
         said = tar.stderr.read().decode(errors="replace")
     if tar.returncode:
-        raise Failed(RESTORE_FAILED, "unpacking failed", said[-500:])
+        hint = "free some room there, or set backup.staging to a directory on a larger filesystem; then the same again"
+        raise Failed(RESTORE_FAILED, f"unpacking into {folder} failed", said[-500:], hint)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from worker import containers, drill, restore, sets
+from worker import containers, drill, loading, restore, sets
 from worker.errors import OK, VERIFY_FAILED, Failed
 from worker.job import Job
 
@@ -107,7 +107,8 @@ def _drill(job: Job, one: _Checked, found: _Findings) -> None:
     except (Failed, psycopg.Error) as error:
         failed = error if isinstance(error, Failed) else Failed(VERIFY_FAILED, "the set cannot be loaded", str(error))
         why = f"{failed.what}: {failed.why}"
-        if failed.code != VERIFY_FAILED:  # it says nothing of the set
+        servers = isinstance(error, psycopg.OperationalError) or any(words in why for words in loading.SERVERS)
+        if servers or failed.code != VERIFY_FAILED:  # it says nothing of the set
             for name, took in one.whole.items():
                 _record(job, manifest, name, took, "every byte is right")
             found.add(f"the drill could not be made: {why}", failed.hint or "inv status")

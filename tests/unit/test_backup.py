@@ -463,3 +463,24 @@ def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path
 def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows_how(major: int, quiet: bool) -> None:
     assert ("-c event_triggers=off" in postgres.options(major)) is quiet
     assert "-c role=none" in postgres.options(major)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec", "name"),
+    [
+        ("LATIN1", "latin-1", "zähler"),
+        ("LATIN9", "iso8859-15", "€"),
+        ("KOI8R", "koi8-r", "счёт"),
+        ("KOI8U", "koi8-u", "лічильник"),
+        ("WIN1251", "cp1251", "счёт"),
+        ("WIN866", "cp866", "счёт"),
+        ("ISO_8859_7", "iso8859-7", "μέτρο"),
+        ("EUC_JP", "euc_jp", "番号"),
+        ("EUC_KR", "euc_kr", "번호"),
+        ("EUC_CN", "gb2312", "序号"),
+        ("UTF8", "utf-8", "zähler"),
+    ],
+)
+def test_names_of_sequences_are_read_in_the_encoding_of_their_database(encoding: str, codec: str, name: str) -> None:
+    said = f"SELECT pg_catalog.setval('public.\"{name}\"', 7, true);".encode(codec)
+    assert postgres.places(said.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}

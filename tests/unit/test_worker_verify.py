@@ -101,11 +101,19 @@ def test_a_server_that_says_no_in_a_drill_is_the_sets_failure_too(monkeypatch) -
     assert host.recorded["own"][0][:2] == (False, True)
 
 
-def test_a_drill_that_could_not_be_made_says_nothing_of_the_set(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Failed(FAILED, "docker run failed", "no such image"),
+        Failed(VERIFY_FAILED, "geo could not be loaded", "ERROR:  could not extend file: No space left on device"),
+        psycopg.OperationalError("server closed the connection unexpectedly"),
+    ],
+)
+def test_a_drill_that_could_not_be_made_says_nothing_of_the_set(monkeypatch, error: Exception) -> None:
     host = Host(monkeypatch, own="a")
-    host.restored = raises(Failed(FAILED, "docker run failed", "no such image"))
+    host.restored = raises(error)
     code, why, _ = host.verify()
-    assert code == VERIFY_FAILED and "the drill could not be made: docker run failed: no such image" in why
+    assert code == VERIFY_FAILED and "the drill could not be made: " in why
     assert host.recorded == {"own": [(True, False, "")]}
 
 
