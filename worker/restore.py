@@ -24,6 +24,7 @@ from worker.comparison import Difference
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.loading import load
+from worker.names import SERVERS_OWN, must_fit
 from worker.postgres import Row
 from worker.records import Record, settle
 from worker.room import Need, must_be_there
@@ -34,7 +35,6 @@ from worker.ways_out import command, ways_out
 STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
 GROWTH = 1.3
 """What a database may need while it is loaded, to what it has in the end."""
-SERVERS_OWN = ("postgres", "template0", "template1")
 ABSENT = "it is not there"
 LOCAL = "local"
 """The set of a file that somebody made by hand."""
@@ -248,7 +248,9 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
     for name in asked:
         if name not in manifest.databases:
             known = ", ".join(manifest.databases) or "none"
-            raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}")
+            near = difflib.get_close_matches(name, manifest.databases, 1, 0)
+            hint = f"--database {near[0]}" if near else ""
+            raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}", hint)
         if not job.request.get("as") and name in SERVERS_OWN:
             raise Failed(
                 RESTORE_REFUSED,
@@ -256,12 +258,8 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
                 "the server needs it to let anybody in, and to make new databases",
                 f"{command(manifest.id, job.request, [name])} --as NAME, which restores it beside",
             )
-    if job.request.get("as") in SERVERS_OWN:
-        raise Failed(
-            RESTORE_REFUSED,
-            f"{job.request['as']} belongs to the server, and is never replaced",
-            hint="the same with another name: --as NAME",
-        )
+    if job.request.get("as"):
+        must_fit(job.request["as"])
     names = asked or all_of(manifest)
     if job.request.get("as"):
         if len(names) != 1:
