@@ -26,10 +26,14 @@ from worker.size import human
 from worker.targets import Target
 
 STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
-# What is in it, where its sequences are, and whether all of it can be read.
-CHECK = """pg_restore -l "$1" && pg_restore -l "$1" | LC_ALL=C grep -a ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1" &&
-exec pg_restore -f /dev/null "$1"
+# Whether all of it can be read, what is in it, and where its sequences are. A program takes longer to start than a small
+# database to be read.
+CHECK = """pg_restore -v -f /dev/null "$1" || exit
+if LC_ALL=C grep -aq '^pg_restore: executing SEQUENCE SET ' "$2"; then
+  pg_restore -l "$1" | LC_ALL=C grep -a ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1"
+fi
 """
+ENTRIES = ("pg_restore: creating ", "pg_restore: processing data ", "pg_restore: executing ")
 ATTEMPTS = 3
 # What a session of pg_dump says when it comes too late for its leader's lock.
 NO_LOCK = "could not obtain lock on relation"
@@ -37,6 +41,7 @@ COMPONENTS = ("postgres", "config")
 GLOBALS, ROLES = "pg/globals.sql", "pg/roles.json"
 SKEW = timedelta(seconds=60)
 SMALL, AT_ONCE = 256 << 20, 4
+"""Bytes of databases that are staged together, and how many of those are dumped at a time."""
 MOMENTS = 20
 """Databases whose snapshots are held at once: each is a session, and a server has a hundred."""
 Streams = dict[str, tuple[sets.Part, ...]]
@@ -141,7 +146,7 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
             sizes = {one["name"]: one["bytes"] for one in postgres.databases(session) if one["open"]}
             most = max((sum(sizes[name] for name in group) for group in _groups(sizes)), default=0)
             ours = str(session.info.server_version // 10000)
-        theirs = job.tools(REFUSED).call("version", "pg_dump", "--version", network=False).split()[2].split(".")[0]
+        theirs = job.tools(REFUSED).call("version", "pg_dump", "--version").split()[2].split(".")[0]
         if ours != theirs:
             raise Failed(REFUSED, f"PostgreSQL is {ours}, the tools of its image are {theirs}", hint="inv deploy")
         _on_each(job, lambda target: _must_have_room(target, previous, sum(sizes.values())), REFUSED)
@@ -243,14 +248,16 @@ def _some(
     """Some databases as they are at one moment, dumped, read to their end and stored."""
     moments: dict[str, postgres.Snapshot] = {}
     with job.journal.step("snapshot"):
-        for name in catalog:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            opened = {name: pool.submit(postgres.snapshot, job.server, name) for name in catalog}
+        for name, moment in opened.items():
             with _by_itself(name, writer, found):
-                moments[name] = postgres.snapshot(job.server, name)
+                moments[name] = moment.result()
         job.journal.say(f"{len(moments)} databases as they are now")
     try:
         for group in _groups({name: catalog[name]["bytes"] for name in moments}):
             dumps = [_Dump(job, tools, catalog[name], moments[name]) for name in group]
-            with ThreadPoolExecutor(len(dumps)) as pool:
+            with ThreadPoolExecutor(min(AT_ONCE, len(dumps))) as pool:
                 with job.journal.step("dump"):
                     job.journal.say(f"dumping {', '.join(group)}")
                     made = {one: pool.submit(one.make) for one in dumps}
@@ -264,8 +271,8 @@ def _some(
                             streams[dump_of(one.name)], contents = stored.result()
                             found.saved[one.name] = one.database | contents
     finally:
-        for moment in moments.values():
-            moment.close()
+        for held in moments.values():
+            held.close()
 
 
 WAYS_OUT = (
@@ -296,13 +303,19 @@ def _by_itself(name: str, writer: sets.PartWriter, found: _Databases) -> Iterato
 
 
 def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Small databases a few at a time, for a tool takes longer to start than they to dump; the others one by one."""
-    small = [name for name, size in sizes.items() if size < SMALL]
-    for at in range(0, len(small), AT_ONCE):
-        yield small[at : at + AT_ONCE]
-    for name in sizes:
-        if name not in small:
+    """Small databases together, as long as there is room for all of them; the others one by one."""
+    group, room = list[str](), SMALL
+    for name, size in sizes.items():
+        if size >= SMALL:
             yield [name]
+            continue
+        if size > room or len(group) == MOMENTS:
+            yield group
+            group, room = [], SMALL
+        group.append(name)
+        room -= size
+    if group:
+        yield group
 
 
 @dataclass(eq=False)
@@ -357,10 +370,12 @@ class _Dump:
     def _dump(self) -> None:
         told = self.job.config["postgres"]
         compress = "zstd:1" if told["major"] >= 16 else "1"
+        # Each more is a session that has to begin.
+        jobs = told["jobs"] if self.database["bytes"] >= SMALL else 1
         moving = ["--load-via-partition-root"] if self.moment.moving() else []
         dump = self.tools.start(
             f"dump-{self.log}",
-            *("pg_dump", "-Fd", "-j", str(told["jobs"]), "-Z", compress, f"--lock-wait-timeout={postgres.PATIENCE}s"),
+            *("pg_dump", "-Fd", "-j", str(jobs), "-Z", compress, f"--lock-wait-timeout={postgres.PATIENCE}s"),
             *(
                 *moving,
                 f"--snapshot={self.moment.name}",
@@ -387,10 +402,11 @@ class _Dump:
     def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
         """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
         name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
-        check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), network=False)
+        log = str(self.job.staging / f"check-{self.log}.log")
+        check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), log)
         parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
         said = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
-        entries = sum(line[:1].isdigit() for line in said.splitlines())
+        entries = sum(line.startswith(ENTRIES) for line in said.splitlines())
         self.contents["sequences"] = postgres.places(said)
         if not entries and self.contents["rows"]:
             raise Failed(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from worker.errors import FAILED, RESTORE_FAILED, Failed
 from worker.size import human
+from worker.toolbox import Started, Toolbox
 
 LABEL = "org.stowage.backup"
 CALLED = {
@@ -41,33 +42,42 @@ class Tools:
     password_file: Path
     user: str
     code: int
+    box: Toolbox
+    """The container that its tools share."""
     options: str = ""
 
-    def start(self, name: str, *argv: str, network: bool = True) -> subprocess.Popen[str]:
+    def start(self, name: str, *argv: str) -> Started:
         """Starts a tool. Its output is kept in the staging directory's `NAME.log`, for a tool may say a lot."""
-        called = f"stowage-backup-{self.run}-{name}"
-        log = (self.staging / f"{name}.log").open("w")
-        words = [
+        run = self._container(f"stowage-backup-{self.run}-", f"container:{self.container}")
+        return self.box.start(name, argv, run, self.image, self.staging)
+
+    def alone(self, name: str, *argv: str) -> str:
+        """What a tool said that reads what a stranger may have written: in a container of its own, without a network."""
+        run = self._container(f"stowage-backup-{self.run}-{name}", "none")
+        with (self.staging / f"{name}.log").open("w") as log:
+            words = [*run, "--entrypoint", argv[0], self.image, *argv[1:]]
+            started = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        return self.finish(name, started)
+
+    def _container(self, called: str, network: str) -> list[str]:
+        return [
             *("docker", "run", "--rm", "--name", called, "--label", f"{LABEL}={self.run}", "--log-driver", "none"),
-            *("--network", f"container:{self.container}" if network else "none", "--user", self.owner),
+            *("--network", network, "--user", self.owner),
             *("-v", f"{self.staging}:{self.staging}", "-v", f"{self.password_file}:/run/pgpass:ro"),
             *("-e", "PGPASSFILE=/run/pgpass", "-e", "PGAPPNAME=stowage-backup", "-e", f"PGUSER={self.user}"),
             # Its messages are read, whatever language the image speaks.
             *("-e", f"PGOPTIONS={self.options}", "-e", "LC_MESSAGES=C"),
             *("-e", "PGHOST=127.0.0.1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never"),
-            *("--entrypoint", argv[0], self.image, *argv[1:]),
         ]
-        with log:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, text=True)
 
-    def finish(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> str:
+    def finish(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> str:
         """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
         status, said = self.said(name, started, encoding)
         if status:
             raise self._failure(name, status, said)
         return said
 
-    def said(self, name: str, started: subprocess.Popen[str], encoding: str = "utf-8") -> tuple[int, str]:
+    def said(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> tuple[int, str]:
         """Waits for the end of a tool; its status, and what it said."""
         return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
 
@@ -83,8 +93,8 @@ class Tools:
         what = CALLED.get(name.partition("-")[0], name)
         return Failed(self.code, f"{what} failed with status {status}", words, hint)
 
-    def call(self, name: str, *argv: str, network: bool = True) -> str:
-        return self.finish(name, self.start(name, *argv, network=network))
+    def call(self, name: str, *argv: str) -> str:
+        return self.finish(name, self.start(name, *argv))
 
 
 def remove(run: str = "") -> None:

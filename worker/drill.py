@@ -12,6 +12,7 @@ from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
 from worker.loading import load
 from worker.room import Need, must_be_there
+from worker.toolbox import Toolbox
 from worker.ways_out import command, ways_out
 
 PATIENCE = 120
@@ -68,7 +69,8 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         server = replace(job.server, address=address, password_file=str(password))
         session = _connected(server)
         roles.merge(session, restore.roles(job, manifest, source))
-        tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=job.passwords(password.read_text()))
+        known = job.passwords(password.read_text())
+        tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=known, box=Toolbox())
         lost = {}
         for number, name in enumerate(names):
             try:

@@ -23,6 +23,7 @@ from worker.keys import Keys
 from worker.manifest import ID
 from worker.postgres import Server, options
 from worker.targets import PathTarget, Target, make
+from worker.toolbox import Toolbox
 
 CONFIG = Path("/etc/stowage/backup/worker.json")
 STATE = Path("/var/lib/stowage/backup")
@@ -102,6 +103,10 @@ class Job:
         self.hand_over(path)
         return path
 
+    @cached_property
+    def box(self) -> Toolbox:
+        return Toolbox()
+
     @property
     def owner(self) -> tuple[int, int]:
         uid, _, gid = self.config["postgres"]["owner"].partition(":")
@@ -120,6 +125,7 @@ class Job:
             passwords,
             told["user"],
             code,
+            self.box,
             options(told["major"]),
         )
 

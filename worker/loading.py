@@ -167,7 +167,7 @@ class _Loading:
             file.write_text("".join(f"{one.entry};\n" for one in only))
             self.job.hand_over(file)
             wanted += ["-L", str(file)]
-        listed = self.tools.call("listed", "pg_restore", "-l", *wanted, str(self.dump), network=False)
+        listed = self.tools.call("listed", "pg_restore", "-l", *wanted, str(self.dump))
         status, said = self._restore("-v", *wanted)
         if not status:
             return []

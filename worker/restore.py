@@ -389,7 +389,7 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
         os.replace(job.request["local"], path / "dump")
         job.hand_over(path, path / "dump")
         # It has no checksum: what can be known is that it can be read to its end.
-        job.tools(RESTORE_REFUSED).call("check", "pg_restore", "-f", "/dev/null", str(path / "dump"), network=False)
+        job.tools(RESTORE_REFUSED).alone("check", "pg_restore", "-f", "/dev/null", str(path / "dump"))
         return
     for name in names:
         job.journal.say(f"fetching {name}")

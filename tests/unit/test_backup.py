@@ -392,6 +392,14 @@ def test_a_stop_with_nothing_under_way_says_so(monkeypatch, capsys) -> None:
     assert "no backup or restore is under way" in capsys.readouterr().out
 
 
+def test_small_databases_are_staged_together_while_there_is_room_and_a_large_one_alone() -> None:
+    small = worker_backup.SMALL
+    many = {f"d{n}": 1 for n in range(2 * worker_backup.MOMENTS + 1)}
+    assert [len(group) for group in worker_backup._groups(many)] == [worker_backup.MOMENTS] * 2 + [1]
+    sizes = {"a": small // 2, "large": 5 * small, "b": small // 2, "c": 1, "d": small - 1}
+    assert list(worker_backup._groups(sizes)) == [["large"], ["a", "b"], ["c", "d"]]
+
+
 def test_an_age_has_two_units() -> None:
     assert backup.age((datetime.now(UTC) - timedelta(days=3, hours=2)).isoformat()).startswith("3 d 2 h")
 

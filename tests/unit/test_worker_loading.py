@@ -47,7 +47,7 @@ class Tools:
     def __init__(self, staging: Path, *answers: tuple[int, str]) -> None:
         self.answers, self.asked, self.staging = list(answers), list[str](), staging
 
-    def start(self, name: str, *argv: str, network: bool = True) -> None:
+    def start(self, name: str, *argv: str) -> None:
         words = [one for one in argv[1:] if one.startswith(("-j", "--")) and not one.startswith("-d")]
         if "-L" in argv:
             words.append((self.staging / "again").read_text().strip())
@@ -56,7 +56,7 @@ class Tools:
     def said(self, name: str, started: None, encoding: str) -> tuple[int, str]:
         return self.answers.pop(0) if self.answers else WELL
 
-    def call(self, name: str, *argv: str, network: bool = True) -> str:
+    def call(self, name: str, *argv: str) -> str:
         return LISTED
 
 

@@ -1,0 +1,60 @@
+"""Tools that share a container: each by itself, with its own output, and none waits for ever."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from worker.toolbox import KILLED, Toolbox
+
+# What follows the image's name in `docker run` is what is run: a shell takes its place.
+SCRIPT = """#!/bin/sh
+while [ "$1" != image ]; do shift; done; shift
+echo $$ >>{pids}
+exec sh "$@"
+"""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Toolbox:
+    (tmp_path / "run").write_text(SCRIPT.format(pids=tmp_path / "pids"))
+    (tmp_path / "run").chmod(0o755)
+    return Toolbox()
+
+
+def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tmp_path: Path) -> None:
+    long = box.start(
+        "long", ["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"], [str(tmp_path / "run")], "image", tmp_path
+    )
+    odd = 'it\'s "odd" $HOME\nand long'
+    said = box.start("said", ["printf", "%s", odd], [str(tmp_path / "run")], "image", tmp_path)
+    bad = box.start("bad", ["sh", "-c", "cat; exit 3"], [str(tmp_path / "run")], "image", tmp_path)
+    assert (said.wait(), bad.wait(), long.poll()) == (0, 3, None)
+    assert (tmp_path / "said.log").read_text() == odd
+    assert len((tmp_path / "pids").read_text().split()) == 1
+    (tmp_path / "stop").touch()
+    assert long.wait() == 0
+
+
+def test_a_container_that_is_taken_away_ends_its_tools_and_the_next_tool_gets_another(
+    box: Toolbox, tmp_path: Path
+) -> None:
+    run = [str(tmp_path / "run")]
+    lost = box.start("lost", ["sleep", "5"], run, "image", tmp_path)
+    while not (tmp_path / "lost.log").exists():
+        time.sleep(0.01)
+    pid = (tmp_path / "pids").read_text().strip()
+    subprocess.run(["pkill", "-KILL", "-P", pid], check=False)
+    subprocess.run(["kill", "-KILL", pid], check=True)
+    assert lost.wait() == KILLED
+    assert "taken away" in (tmp_path / "lost.log").read_text()
+    assert box.start("next", ["true"], run, "image", tmp_path).wait() == 0
+
+
+def test_an_image_that_does_not_start_is_told_by_its_own_words(box: Toolbox, tmp_path: Path) -> None:
+    run = ["sh", "-c", "echo 'no such image' >&2; exit 125"]
+    assert box.start("check", ["true"], run, "image", tmp_path).wait() == KILLED
+    assert "no such image" in (tmp_path / "check.log").read_text()

@@ -1,0 +1,93 @@
+"""One container in which the tools of a run are started: there a tool starts in milliseconds, in one of its own in half a second.
+
+It is no `docker exec`: the container is the worker's child by its input, and ends with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+# Reads the names of tools, starts each beside the others, and says how each ended.
+LOOP = """cd "$1" && while IFS= read -r name; do
+  (sh "./$name.run" >"./$name.log" 2>&1 </dev/null; echo "$? $name") &
+done; wait"""
+KILLED = 137
+_number = itertools.count(1)
+
+
+class Started:
+    """A tool that was started; it is over when its status is known."""
+
+    def __init__(self) -> None:
+        self._over, self._status = threading.Event(), 0
+
+    def end(self, status: int) -> None:
+        self._status = status
+        self._over.set()
+
+    def poll(self) -> int | None:
+        return self._status if self._over.is_set() else None
+
+    def wait(self) -> int:
+        self._over.wait()
+        return self._status
+
+
+class Toolbox:
+    """The container, opened with its first tool, and anew when it was taken away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._waiting: dict[str, Started] = {}
+
+    def start(self, name: str, argv: Sequence[str], run: Sequence[str], image: str, staging: Path) -> Started:
+        """Starts a tool, whose output goes to `NAME.log`; `run` are the words that start a container from an image."""
+        (staging / f"{name}.run").write_text(f"exec {shlex.join(argv)}\n")
+        (staging / f"{name}.run").chmod(0o644)
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._open(run, image, staging)
+            started = self._waiting[name] = Started()
+            assert self._process and self._process.stdin
+            # One that has just ended takes no more; its end is told by whoever listens to it.
+            with suppress(OSError):
+                self._process.stdin.write(f"{name}\n")
+                self._process.stdin.flush()
+        return started
+
+    def _open(self, run: Sequence[str], image: str, staging: Path) -> None:
+        label = f"tools-{next(_number)}"
+        words = [*run, "-i", "--entrypoint", "sh", image, "-c", LOOP, "sh", str(staging)]
+        words = [f"{one}{label}" if one.startswith("stowage-backup-") else one for one in words]
+        errors = (staging / f"{label}.log").open("w")
+        with errors:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        log = staging / f"{label}.log"
+        threading.Thread(target=self._listen, args=(self._process, log), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str], log: Path) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            status, _, name = line.strip().partition(" ")
+            with self._lock:
+                started = self._waiting.pop(name, None)
+            if started:
+                started.end(int(status))
+        process.wait()
+        with self._lock:
+            if self._process is not process:
+                return
+            left, self._waiting, self._process = self._waiting, {}, None
+        for name, started in left.items():
+            with suppress(OSError):
+                (log.parent / f"{name}.log").open("a").write(log.read_text() or "its container was taken away\n")
+            started.end(KILLED)
