@@ -72,6 +72,8 @@ def backup(host: Any) -> Wanted:
             check=f"systemd-analyze calendar '{settings.schedule}' >/dev/null #",
             until_loaded=True,
         ),
+        File("/etc/systemd/system/stowage-backup-cut.service", _plain(host, "stowage-backup-cut.service")),
+        Unit("stowage-backup-cut.service"),
         Unit("stowage-backup.timer"),
         StaticUnit("stowage-backup.service"),
         StaticUnit("stowage-backup@any.service"),  # a template is asked about by one that could be
@@ -230,6 +232,7 @@ def _script(host: Any) -> str:
         written=[STATE, settings.staging, *places, *([settings.textfile] if settings.textfile else [])],
         image=image(host, settings.image).reference,
         textfile=settings.textfile,
+        stack=stack_of(host),
     )
     return templates.render(host, "backup.sh.j2", **vars(values))
 

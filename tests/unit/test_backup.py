@@ -263,23 +263,52 @@ def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
 
 @pytest.fixture
 def ended(machine):
-    """Let the host write the end of a run that was killed with this journal; gives the last line of it."""
+    """Let the host write the ends of runs that were killed with these journals; gives the last line of one."""
     text = (ROOT / "templates/backup.sh.j2").read_text()
-    function = text[text.index("ended() {") : text.index("case ${1:-} in\n  run)")]
-    function = re.sub(r"{%.*?%}\n", "", function).replace("{{ textfile }}", str(machine.folder))
+    script = re.sub(r"{%.*?%}\n", "", text[text.index("ended() {") :])
+    for word, value in {"textfile": str(machine.folder), "stack": "a"}.items():
+        script = script.replace("{{ " + word + " }}", value)
+    script = f"RUNS={machine.folder}/runs\nsystemctl() {{ case $* in *active*) echo active ;; *) echo failed ;; esac; }}\n{script}"
 
-    def write(journal: str, do: str = "backup") -> dict[str, object]:
-        folder = machine.folder / RUN
-        folder.mkdir()
-        (folder / "journal.jsonl").write_text(journal)
+    def write(journal: str | None, do: str = "backup", run: str = RUN, how: str = f"ended {RUN}") -> dict[str, object]:
+        folder = machine.folder / "runs" / run
+        folder.mkdir(parents=True)
+        if journal is not None:
+            (folder / "journal.jsonl").write_text(journal)
         (folder / "request.json").write_text(json.dumps({"do": do}))
-        (machine.folder / "stowage_backup.prom").write_text('stowage_backup_last_exit_code{stack="a"} 0\nother 0\n')
-        status, said = machine.run(f"RUNS={machine.folder}\n{function}\nended {RUN}")
-        assert status == 0, said
+        metric = machine.folder / "stowage_backup.prom"
+        if not metric.exists():
+            metric.write_text('stowage_backup_last_exit_code{stack="a"} 0\nother 0\n')
+        if how:
+            status, said = machine.run(f"set -- {how}\n{script}")
+            assert status == 0, said
         return json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
 
-    write.metric = lambda: (machine.folder / "stowage_backup.prom").read_text().splitlines()[0].split(" ")[1]
+    def metric() -> str:
+        lines = (machine.folder / "stowage_backup.prom").read_text().splitlines()
+        assert "other 0" in lines and len(lines) == 2
+        return next(line for line in lines if line.startswith("stowage_backup_last")).split(" ")[1]
+
+    write.metric = metric
     return write
+
+
+def test_a_run_that_was_cut_before_its_worker_had_begun_has_failed(ended) -> None:
+    assert (ended(None)["code"], ended.metric()) == (20, "20")
+
+
+def test_after_a_power_cut_the_last_backup_has_failed_and_an_older_one_says_nothing(ended) -> None:
+    done = '{"event": "end", "code": 0, "dead": {}}\n'
+    assert ended('{"event": "begin", "step": "publish"}\n', run="20261120T020000Z-a1b2c3", how="")["event"] == "begin"
+    assert ended(done, how="cut")["code"] == 0
+    assert ended.metric() == "0"
+    end = ended('{"event": "begin", "step": "dump"}\n{"ev', run="20261122T020000Z-a1b2c3", how="cut")
+    assert (end["code"], ended.metric()) == (20, "20")
+
+
+def test_a_run_that_is_under_way_is_not_told_to_have_ended(ended) -> None:
+    end = ended('{"event": "begin", "step": "dump"}\n', run="20261123T020000Z-active", how="cut")
+    assert (end["event"], ended.metric()) == ("begin", "0")
 
 
 @pytest.mark.parametrize("step", sorted({*worker_restore.STEPS, *worker_backup.STEPS} - {"cleanup"}))
@@ -317,7 +346,9 @@ def schedule(machine):
             "code": "/code",
         }
         minutes = drill_days * 1440 - 720
-        script = templates.render(HOST, "backup.sh.j2", **given, network="n", memory=1, drilled_within=minutes)
+        script = templates.render(
+            HOST, "backup.sh.j2", **given, network="n", memory=1, stack="a", drilled_within=minutes
+        )
         (machine.folder / "script").write_text(script)
         machine.run(
             f"""systemctl() {{ id=${{2#*@}}; cat {machine.folder}/runs/${{id%.service}}/request.json >>{machine.folder}/asked; return {backup}; }}
