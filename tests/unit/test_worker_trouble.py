@@ -15,13 +15,14 @@ from worker.errors import COPY_FAILED, FAILED, REFUSED, Failed
 from worker.parts import Part
 from worker.targets import PathTarget
 from worker.targets.base import Room
+from worker.toolbox import Toolbox
 
 RUN = "20261121T020000Z-a1b2c3"
 Usage = namedtuple("Usage", "free")
 
 
 def tools(folder: Path) -> Tools:
-    return Tools(RUN, "image", "postgres", "0:0", folder / RUN, folder / "word", "postgres", FAILED)
+    return Tools(RUN, "image", "postgres", "0:0", folder / RUN, folder / "word", "postgres", FAILED, Toolbox())
 
 
 @pytest.mark.parametrize(
