@@ -94,7 +94,7 @@ def _listed(host: Any, found: dict[str, Any]) -> None:
     if not found["sets"] and not found["dead"]:
         say(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
     for one in found["sets"]:
-        marks = [_mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()]
+        marks = _marks(one)
         notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
         notes += [f"INCOMPLETE, without {', '.join(one['failed'])}"] if one["failed"] else []
         notes += ["pinned"] if one["pinned"] else []
@@ -104,6 +104,15 @@ def _listed(host: Any, found: dict[str, Any]) -> None:
         )
     for name, why in found["dead"].items() if found["sets"] else ():
         say(f"{host.name}  the target {name} does not answer: {why}")
+
+
+def _marks(one: dict[str, Any]) -> list[str]:
+    """The targets in the line of a set; what is the same of all of them is said once."""
+    marks = {name: _mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()}
+    told = {mark.removeprefix(name) for name, mark in marks.items()}
+    if len(marks) > 1 and len(told) == 1 and (same := next(iter(told))):
+        return [*marks, f"each{same}"]
+    return list(marks.values())
 
 
 def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:

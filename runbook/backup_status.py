@@ -30,6 +30,8 @@ class Backups:
     """The last restore that ended well: how long ago, and how long it took."""
     checked: dict[str, Any] = field(default_factory=dict)
     """The last check of a set: which, how long ago, its exit code, whether it was a drill."""
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The targets on which the newest check failed: of which set, how long ago, why, whether it was a drill."""
     drilled: dict[str, Any] = field(default_factory=dict)
     """The last drill: the same, with how long it took, in which run, and what was wrong."""
     drill_within: float = 0.0
@@ -97,6 +99,9 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
         restored=_restored(last.get("restored"), now),
         checked=_checked(last.get("checked"), now),
         drilled=_checked(last.get("drilled"), now),
+        failed={
+            name: one | {"age": now - one["at"]} for name, one in last.get("checks", {}).items() if not one["passed"]
+        },
         drill_within=settings.drill_days * 86400.0,
         unfinished=[] if active else _unfinished(told.get("record", [])),
         next=told.get("next", [""])[0],
@@ -164,6 +169,9 @@ def lines(found: Backups) -> Iterator[str]:
     yield from (f"  backup     {name} is in no set: {why}" for name, why in found.closed.items())
     if found.checked and not found.checked["drill"]:
         yield f"  backup     the last check, of {_how(found.checked)}"
+    for name, one in found.failed.items():
+        what = "drill" if one["drill"] else "check"
+        yield f"  backup     the {what} of {one['set']} on {name} FAILED {spoken(one['age'])} ago: {_first(one['why'])}"
     if found.drilled:
         took = f", and took {spoken(found.drilled['seconds'])}" if found.drilled["seconds"] else ""
         yield f"  backup     the last drill, of {_how(found.drilled)}{took}"
@@ -171,6 +179,10 @@ def lines(found: Backups) -> Iterator[str]:
         yield f"  backup     the last restore took {spoken(found.restored['seconds'])}, {spoken(found.restored['age'])} ago"
     if found.next:
         yield f"  backup     the next one {found.next}"
+
+
+def _first(why: str) -> str:
+    return (why.splitlines() or [""])[0]
 
 
 def _how(end: dict[str, Any]) -> str:
@@ -188,7 +200,13 @@ def advice(found: Backups, host: str) -> Iterator[str]:
         yield f"the last drill{which}, {found.drilled['what']}: inv backup.attach --run {found.drilled['run']} --host {host}"
     elif found.drill_within and found.drilled and found.drilled["age"] > found.drill_within + LATE:
         yield f"no drill for {spoken(found.drilled['age'])}: inv backup.verify latest --drill --host {host}"
-    if found.checked.get("code") and not found.checked["drill"]:
+    checks = {name: one["set"] for name, one in found.failed.items() if not one["drill"]}
+    for name, set in checks.items():
+        yield (
+            f"{set} failed its check on {name}: inv backup --host {host} makes another;"
+            f" inv backup.list --host {host} shows where it is whole"
+        )
+    if found.checked.get("code") and not found.checked["drill"] and not checks:
         yield f"the last check of a set failed: inv backup.list --host {host} shows which sets have passed one"
     if found.code in (None, 0) and found.stale:
         yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"

@@ -49,7 +49,7 @@ def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
     """Keeps the last check, and the last drill: a check that passes does not take back that a drill failed."""
     now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request["set"], **end}
     drill = bool(job.request.get("drill"))
-    found = {**before, "checked": now | {"drill": drill}}
+    found = {**before, "checked": now | {"drill": drill}, "checks": _checks(job, before.get("checks", {}))}
     if drill:
         found["drilled"] = now
         if end["code"] == OK:
@@ -58,6 +58,18 @@ def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
     _write_metrics(job, found)
     if end["code"] != OK:
         ping(job, "/fail")
+
+
+def _checks(job: Job, before: dict[str, Any]) -> dict[str, Any]:
+    """The newest check on each target. That bytes are right does not take back that the same set did not restore."""
+    names = {one["name"] for one in job.config["targets"]}
+    found = {name: one for name, one in before.items() if name in names}
+    for name, now in job.checks.items():
+        old = found.get(name)
+        lasts = old and old["drill"] and not old["passed"] and old["set"] == now["set"]
+        if not (lasts and now["passed"] and not now["drill"]):
+            found[name] = now
+    return found
 
 
 def _write_metrics(job: Job, found: dict[str, Any]) -> None:
@@ -97,6 +109,13 @@ def _metrics(job: Job, found: dict[str, Any]) -> str:
     for one in job.config["targets"]:
         up = int(one["name"] not in found["last"]["dead"] and found["last"]["code"] in PUBLISHED)
         lines.append(f'stowage_backup_target_up{{{stack},target="{one["name"]}"}} {up}')
+    if checks := found.get("checks"):
+        lines += [
+            "# HELP stowage_backup_check_passed Whether the newest check of a set on a target passed.",
+            "# TYPE stowage_backup_check_passed gauge",
+        ]
+        for name, one in checks.items():
+            lines.append(f'stowage_backup_check_passed{{{stack},target="{name}"}} {int(one["passed"])}')
     for key, what in (("checked", "check"), ("drilled", "drill")):
         if key in found:
             lines += _last(stack, f"stowage_backup_last_{what}", what, found[key])

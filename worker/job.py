@@ -47,6 +47,8 @@ class Job:
     """Databases that let nobody in, so that no backup can have them."""
     ways: dict[str, str] = field(default_factory=dict)
     """What mends these, where that is known."""
+    checks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the checks of this run found, for each target."""
     begun: float = field(default_factory=time.time)
 
     @classmethod

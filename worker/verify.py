@@ -85,7 +85,7 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
             one.whole[name] = time.monotonic() - begun
         except Failed as error:
             why = f"{error.what}: {error.why}"
-            found.add(f"{manifest.id} on {name}: {why}", OTHERS, ANEW)
+            found.add(f"{manifest.id} on {name}: {why.removeprefix(f'{name}: ')}", OTHERS, ANEW)
             _record(job, manifest, name, time.monotonic() - begun, "", why)
     if absent and not checked and not found.wrong:
         first = next(iter(absent.values()))
@@ -127,6 +127,7 @@ def _record(
 ) -> None:
     """The result of a check beside the set, on one target."""
     more = {"drill": drilled, "seconds": round(took, 1), "why": why}
+    job.checks[name] = {"set": manifest.id, "at": time.time(), "passed": not why, "drill": drilled, "why": why}
     with job.journal.step("record"):
         target = job.targets[name]
         sets.add_verified(target, manifest.stack, manifest.id, job.keys, datetime.now(UTC), not why, **more)

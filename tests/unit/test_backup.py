@@ -158,7 +158,7 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
     last = {"last": {"code": 0, "dead": {}}, "published_postgres": at, "published_config": at}
-    last |= {key: more.pop(key) for key in ("checked", "drilled") if key in more}
+    last |= {key: more.pop(key) for key in ("checked", "drilled", "checks") if key in more}
     line = json.dumps({"event": "end", "code": code, "dead": {}, **more}) if end is None else end
     lines = [f"last {json.dumps(last)}", "next Sun 2026-11-22 02:00:00 UTC", f"now {now}", f"run {RUN} backup {line}"]
     return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(one)}" for one in records)]
@@ -253,6 +253,16 @@ def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, 
     said = list(backup_status.advice(found, "prod"))
     assert bool(said) is bool(advice)
     assert all(advice in one for one in said)
+
+
+def test_a_target_on_which_a_check_failed_is_named_although_a_later_one_passed_elsewhere() -> None:
+    check = {"set": RUN, "at": 1_800_000_000 - 60, "drill": False}
+    checks = {"own": {**check, "passed": True, "why": ""}, "usb": {**check, "passed": False, "why": "a part\nis cut"}}
+    found = backup_status.read(HOST, told(checked=drill(code=0) | {"drill": False}, checks=checks))
+    assert found
+    assert f"the check of {RUN} on usb FAILED 1 m 0 s ago: a part" in "\n".join(backup_status.lines(found))
+    (way,) = backup_status.advice(found, "prod")
+    assert way.startswith(f"{RUN} failed its check on usb: inv backup --host prod makes another")
 
 
 def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
@@ -400,6 +410,15 @@ def test_a_listing_tells_the_check_of_each_target_for_itself(monkeypatch, capsys
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [LISTED], "dead": {}})
     backup.listing(HOST, "", False)
     assert re.search(r"on own, usb \(CHECK FAILED .* ago\)$", capsys.readouterr().out.strip())
+
+
+def test_what_is_the_same_of_all_targets_is_said_once(monkeypatch, capsys) -> None:
+    check = {"at": "2026-11-21T03:00:00+00:00", "passed": True, "drill": True, "why": ""}
+    monkeypatch.setattr(
+        runs, "ask", lambda host, request: {"sets": [{**LISTED, "checks": {"own": check, "usb": check}}], "dead": {}}
+    )
+    backup.listing(HOST, "", False)
+    assert re.search(r"on own, usb, each \(drilled .* ago\)$", capsys.readouterr().out.strip())
 
 
 def test_an_incomplete_set_says_what_it_lacks(monkeypatch, capsys) -> None:

@@ -147,3 +147,23 @@ def test_a_check_that_failed_raises_the_alarm(job: Job, called: tuple[str, list[
     finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
     finish.told(job, OK, None)
     assert paths == ["/key/fail"]
+
+
+def test_a_check_on_one_target_takes_nothing_back_of_another_nor_of_a_drill(job: Job, tmp_path: Path) -> None:
+    def check(code: int, **targets: tuple[bool, bool]) -> dict[str, str]:
+        job.request["do"] = "verify"
+        job.request["set"] = "A"
+        job.checks = {
+            name: {"set": "A", "at": 1.0, "passed": passed, "drill": drill, "why": "" if passed else "a row is missing"}
+            for name, (passed, drill) in targets.items()
+        }
+        finish.told(job, code, Failed(code, "no") if code else None)
+        return {name: value for name, value in metrics(tmp_path).items() if "check_passed" in name}
+
+    finish.told(job, OK, None)
+    own, away = (f'stowage_backup_check_passed{{stack="lab",target="{name}"}}' for name in ("own", "away"))
+    assert check(VERIFY_FAILED, own=(True, False), away=(False, False)) == {own: "1", away: "0"}
+    assert check(OK, own=(True, False)) == {own: "1", away: "0"}
+    assert check(VERIFY_FAILED, away=(False, True)) == {own: "1", away: "0"}
+    assert check(OK, away=(True, False)) == {own: "1", away: "0"}
+    assert check(OK, away=(True, True)) == {own: "1", away: "1"}

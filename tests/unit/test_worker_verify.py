@@ -52,7 +52,12 @@ class Host:
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
         request = {"set": set, "drill": drill}
         self.job: Any = SimpleNamespace(
-            run="run", keys=None, request=request, journal=journal, targets={name: name for name in self.targets}
+            run="run",
+            keys=None,
+            request=request,
+            journal=journal,
+            checks={},
+            targets={name: name for name in self.targets},
         )
         try:
             return verify.run(self.job), "", ""
