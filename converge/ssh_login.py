@@ -47,13 +47,22 @@ def log_in(wire: Wire, way: Way, key_file: str | None) -> None:
             raise Trouble("it does not answer the login", way.name, why, hint=hint, code=UNREACHABLE) from None
         except paramiko.SSHException:
             if not wire.is_active():
-                raise _denied(way, tried, "the host ended the connection: too many keys?") from None
+                raise _denied(way, tried, _farewell(wire, len(tried.refused))) from None
             tried.refused.append(label)
             continue
         if more:
             raise _more_wanted(way, more)
         return
     raise _denied(way, tried, "")
+
+
+def _farewell(wire: Wire, refused: int) -> str:
+    """Why a host hangs up in the middle of a login: in its own words, such as those of /etc/nologin, where it has any."""
+    said = (wire.auth_handler.banner or b"").decode(errors="replace").strip()
+    told = "the host ended the connection"
+    return (
+        f"{told}: {said}" if said else f"{told}: {'too many keys?' if refused else 'is the account locked or expired?'}"
+    )
 
 
 def _keys(way: Way, key_file: str | None, tried: _Tried) -> Iterator[tuple[str, paramiko.PKey]]:

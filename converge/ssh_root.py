@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -20,12 +21,22 @@ _REFUSALS = [
     (("a password is required", "interactive authentication is required"), "sudo wants a password of {user}",
      "write `ansible_become_password: {{file: PATH}}` into inventory/host_vars/{host}.yml, or on the host:"
      " echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}"),
-    (("is not in the sudoers", "is not allowed to", "may not run sudo", "I'm afraid I can't do that"),
+    (("is not allowed to",), "sudo does not let {user} start a shell as root",
+     "on the host: sudo -l -U {user}; what it needs is the line `{user} ALL=(root) ALL` in a file of /etc/sudoers.d"),
+    (("is not in the sudoers", "may not run sudo", "I'm afraid I can't do that"),
      "{user} may not use sudo", "add {user} to the group sudo on the host: usermod -aG sudo {user}"),
     (("must have a tty",), "sudo wants a terminal for {user}",
      "on the host, in sudoers: Defaults:{user} !requiretty"),
     (("sudo': No such file", "sudo: not found", "sudo: No such file"), "it has no sudo",
      "install sudo on the host, or log in as root"),
+    (("/bin/sh': Permission denied",), "sudo lets {user} start nothing further (noexec)",
+     "on the host, in sudoers: Defaults:{user} !noexec, and no NOEXEC: in its line"),
+    (("must be owned by uid 0", "effective uid is not 0"), "sudo has lost its rights there",
+     "on the host, as root: chown root:root /usr/bin/sudo; chmod 4755 /usr/bin/sudo; findmnt -T /usr/bin/sudo, which must not say nosuid"),
+    (("is world writable", "error initializing audit plugin", "no valid sudoers sources", "bad permissions"),
+     "sudo does not take its own configuration", "on the host, as root: chown root:root /etc/sudoers; chmod 440 /etc/sudoers; visudo -c"),
+    (("account validation failure", "Account expired"), "the account of {user} has expired",
+     "on the host, as root: chage -E -1 {user}"),
     (("stowage: not root",), "{user} is not root there", "set ansible_become: true, or ansible_user: root"),
 ]  # fmt: skip
 
@@ -72,7 +83,7 @@ def begin(rise: Rise, script: str) -> Start:
 
 
 def _sudo(rise: Rise, flags: str) -> str:
-    return f"env LC_ALL=C sudo {flags} -- " if rise.sudo else ""
+    return f"env LC_ALL=C sudo {flags} -u root -- " if rise.sudo else ""  # runas_default may name another
 
 
 def _shell(lines: list[str], script: str) -> str:
@@ -89,13 +100,15 @@ def _shell(lines: list[str], script: str) -> str:
 
 def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
+    said = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", said, flags=re.DOTALL)
     for words, what, hint in _REFUSALS:
         if any(one in said for one in words):
             return Trouble(
                 what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user, host=where)
             )
     what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
-    return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", code=ERROR)
+    look = "on the host, as this user: sudo -v; sudo id" if rise.sudo else f"ssh {where} echo works"
+    return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", hint=look, code=ERROR)
 
 
 def silent(rise: Rise, where: str, said: str) -> Trouble:
@@ -111,6 +124,6 @@ def silent(rise: Rise, where: str, said: str) -> Trouble:
 
 
 def wrong_password(rise: Rise, where: str) -> Trouble:
-    hint = f"correct what ansible_become_password names: inv inventory --host {where}"
+    hint = f"correct what ansible_become_password names: inv inventory --host {where}; with targetpw or rootpw in sudoers it is root's"
     why = "it was given once, and nothing after it"
     return Trouble(f"sudo refused the password of {rise.user}", where, why, hint=hint, code=ERROR)

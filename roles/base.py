@@ -9,12 +9,15 @@ from converge.resources.file import File
 from converge.resources.outranked import SYSCTL, Outranked, sysctl_pattern
 from converge.resources.package import Packages
 from converge.resources.permissions import Permissions
+from converge.resources.room import Room
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
 from converge.resources.unit import Unit
 from converge.role import Wanted, role
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
+WRITTEN = ("/etc", "/run", "/tmp", "/usr/local", "/var/lib")
+"""Where deploys write, and what they start."""
 NO_RESTARTS = (("restart", r"\$nrconf\{restart\}", "l"), ("kernelhints", r"\$nrconf\{kernelhints\}", "0"))
 # What Stowage itself keeps on a host; a trailing slash is a directory.
 OWN = (
@@ -32,8 +35,8 @@ NEEDRESTART = "# A storage host restarts its services when its operator says so.
 
 @role
 def base(host: Any) -> Wanted:
-    # Nothing is done to a system that is not supported.
-    yield from (in_order(System(SUPPORTED), part) for part in _parts(host))
+    # Nothing is done to a system that is not supported, nor to one that cannot be written to.
+    yield from (in_order(System(SUPPORTED), Room(WRITTEN), part) for part in _parts(host))
 
 
 def _parts(host: Any) -> Wanted:

@@ -63,7 +63,7 @@ def test_what_does_not_fit_on_a_command_line_is_refused(script):
     [
         (Rise("root", True, True), "exec /usr/bin/env -i "),
         (Rise("bob", False, False), "exec /usr/bin/env -i "),
-        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -- /usr/bin/env -i "),
+        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -u root -- /usr/bin/env -i "),
         (Rise("bob", True, True), "exec env LC_ALL=C sudo -k -S -p "),
     ],
 )
@@ -99,3 +99,44 @@ def test_each_refusal_of_sudo_says_what_to_do(said, what, hint):
     trouble = ssh_root.refused(Rise("bob", True, False), "prod", said, 1)
     assert trouble.what == what
     assert hint in trouble.hint
+
+
+LONG = """Sorry, user bob is not allowed to execute '/usr/bin/env -i PATH=/usr/sbin HOME=/root /bin/sh -c eval "$(printf %s QUJD
+RA== | base64 -d)"' as root on lab."""
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "hint"),
+    [
+        (LONG, "sudo does not let bob start a shell as root", "sudo -l -U bob"),
+        ("env: '/bin/sh': Permission denied", "sudo lets bob start nothing further", "!noexec"),
+        (
+            "sudo: /usr/bin/sudo must be owned by uid 0 and have the setuid bit set",
+            "sudo has lost its rights",
+            "chmod 4755",
+        ),
+        (
+            "sudo: effective uid is not 0, is /usr/bin/sudo on a file system with the 'nosuid' option set",
+            "lost its",
+            "nosuid",
+        ),
+        (
+            "sudo: /etc/sudoers is world writable\nsudo: error initializing audit plugin sudoers_audit",
+            "its own",
+            "visudo -c",
+        ),
+        ("sudo: account validation failure, is your account locked?", "has expired", "chage -E -1 bob"),
+        ("something that nobody has seen before", "sudo gave bob no root shell", "sudo -v; sudo id"),
+    ],
+)
+def test_each_refusal_of_sudo_has_its_own_way_out(said, what, hint):
+    trouble = ssh_root.refused(Rise("bob", True, True), "lab", said, 1)
+    assert what in trouble.what
+    assert hint in trouble.hint
+    assert len(trouble.why) < 120
+
+
+def test_sudo_makes_root_whoever_its_settings_name():
+    """`Defaults runas_default=nobody`."""
+    for password in (True, False):
+        assert " -u root -- " in ssh_root.begin(Rise("bob", True, password), "true").command

@@ -133,7 +133,14 @@ def test_a_certificate_beside_a_key_is_shown(start, open_link, tmp_path):
 
 def test_a_host_that_ends_the_login_is_said(start):
     sshd = start(options="MaxAuthTries 1")
-    assert "too many keys?" in refusal(sshd.target(key_file=str(sshd.host_key))).why
+    assert "is the account locked or expired?" in refusal(sshd.target(key_file=str(sshd.host_key))).why
+
+
+def test_the_words_with_which_a_host_ends_the_login_are_told(start, tmp_path):
+    (tmp_path / "words").write_text("Down for work until ten.\n")
+    sshd = start(options=f"MaxAuthTries 1\nBanner {tmp_path}/words")
+    why = refusal(sshd.target(key_file=str(sshd.host_key))).why
+    assert "the host ended the connection: Down for work until ten." in why
 
 
 def test_a_host_that_wants_more_than_a_key_is_said(start):

@@ -22,6 +22,7 @@ SUDO = """#!/bin/sh
 here=$(dirname "$0") ask= prompt=
 [ "$1" = -n ] && shift
 [ "$1" = -k ] && { ask=1; prompt=$4; shift 4; }
+[ "$1" = -u ] && shift 2
 shift
 case $(cat "$here/mode") in
 free) exec "$@" ;;

@@ -1,0 +1,67 @@
+"""Folders that a deploy writes to: there is room, and nothing is read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.shell import words
+
+LEAST = 4096
+"""KiB. Docker starts nothing in a container without a file in /tmp, and says so once for each try."""
+
+
+@dataclass(frozen=True)
+class Room(Resource):
+    """Folders that can be written to now. Whatever began without that would stop in the middle."""
+
+    kind: ClassVar[str] = "room"
+    paths: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return "host"
+
+    def desired(self) -> State:
+        return dict.fromkeys(self.paths, "")
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Room]) -> str:
+        """A line for each folder that the kernel lets nobody write to, and `df` of all; root may write to any other."""
+        paths = words(path for one in wanted for path in one.paths)
+        return f"""for path in {paths}; do [ ! -d "$path" ] || [ -w "$path" ] || echo "read-only $path"; done
+for path in {paths}; do [ ! -d "$path" ] || set -- "$@" "$path"; done
+timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
+
+    @classmethod
+    def read(cls, wanted: Sequence[Room], answer: str) -> list[Reading]:
+        faults: dict[str, str] = {}
+        for line in answer.splitlines():
+            left, *more = line.split()
+            if left == "read-only":
+                faults[more[0]] = "read-only"
+            elif left.isdigit() and int(left) < LEAST:
+                faults.setdefault(more[-1], f"full: {left} KiB are left")
+            elif left.isdigit() and more[0] == "0" and more[1] not in ("0", "-"):
+                faults.setdefault(more[-1], "full: no inode is left for a new file")
+        return [{path: faults.get(path, "") for path in one.paths} for one in wanted]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        bad = {path: why for path, why in (before or {}).items() if why}
+        shut = [path for path, why in bad.items() if why == "read-only"]
+        full = [path for path, why in bad.items() if why != "read-only"]
+        shown = (
+            [f"findmnt -T {words(shut[:1])}; dmesg | tail -n 20; then, when its disk is well: mount -o remount,rw ..."]
+            if shut
+            else []
+        )
+        shown += [f"df -h {words(full)}; df -i {words(full)}; du -xh {words(full)} | sort -h | tail"] if full else []
+        return Refusal(
+            "nothing was begun: " + ", ".join(f"{path} is {why}" for path, why in bad.items()),
+            f"on the host: {'; '.join(shown)}; then: inv check",
+        )
+
+    def fix(self, before: State | None) -> list[Step]:
+        return []
