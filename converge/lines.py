@@ -48,11 +48,11 @@ def say(text: str, more: int = 6) -> None:
 
 def error(text: str) -> str:
     """The text of an error on lines that fit: what is to be typed is broken between its commands only."""
-    found, typed = list[str](), False
+    found, typed, columns = list[str](), False, width()
     for line in text.splitlines():
         typed = line.startswith("     ") and (typed or line.startswith("     try: "))
         # What has no flags is prose.
-        found += pasted(line, IN_A_PIPE) if typed and " -" in line else fitted(line, IN_A_PIPE, 2)
+        found += pasted(line, columns) if typed and " -" in line else fitted(line, columns, 2)
     return "\n".join(found)
 
 

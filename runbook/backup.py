@@ -140,7 +140,7 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
     say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
     for name, one in found["databases"].items():
         rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
-        say(f"  database   {name:16} {rows}")
+        say(f"  database   {name:16} {rows}", 28)
         say(f"{'':30}{', '.join(one['extensions'])}", 0)
     for why in dict.fromkeys(found["left_out"].values()):
         say(f"  left out   {', '.join(name for name, one in found['left_out'].items() if one == why)}: {why}", 11)

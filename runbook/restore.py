@@ -233,7 +233,8 @@ def _must_have_room(host: Any, link: Any, path: Path) -> None:
             host.name,
             f"it has {human(size)}, and {human(free)} are free in {staging}, the backup.staging of this host",
             "nothing was sent",
-            "inv restore.cleanup, which drops what restores have kept; or a backup.staging on a larger filesystem",
+            f"inv restore.cleanup --host {host.name}, which drops what restores have kept;"
+            " or a backup.staging on a larger filesystem",
             code=REFUSED,
         )
 

@@ -161,6 +161,15 @@ def test_a_drive_that_is_not_there_is_no_empty_target(tmp_path: Path) -> None:
             call()
 
 
+def test_an_empty_mount_point_is_no_empty_target(tmp_path: Path) -> None:
+    unmounted = PathTarget("usb", str(tmp_path), device=lambda path: 1)
+    with pytest.raises(Failed, match="is empty, and not mounted") as told:
+        list(unmounted.list(""))
+    assert told.value.hint == f"mount it: findmnt {tmp_path}"
+    (tmp_path / "copied").write_bytes(b"by hand, after the machine was lost")
+    assert [one.key for one in unmounted.list("")] == ["copied"]
+
+
 def test_what_is_too_large_is_neither_written_nor_read(target: PathTarget, tmp_path: Path) -> None:
     with pytest.raises(Failed, match="too large"):
         target.put("a", bytes(LARGEST + 1))

@@ -74,6 +74,9 @@ class PathTarget:
         self._must_be_there()
         folder = checked_prefix(prefix).rpartition("/")[0]
         with self._plainly(f"{prefix or '/'} cannot be listed"):
+            # Sets that somebody copied to the host's own disk are read; nothing at all there is a drive that is not mounted.
+            if not any(self._root.iterdir()):
+                self._must_be_mounted()
             yield from self._walk(folder, prefix)
 
     def delete(self, key: str) -> None:
@@ -109,6 +112,13 @@ class PathTarget:
         # An empty mount point must not look like a target without a single set.
         if not self._root.is_dir():
             raise Failed(REFUSED, f"{self.name}: {self._root} is not there", hint=f"mount it: findmnt {self._root}")
+
+    def _must_be_mounted(self) -> None:
+        try:
+            self._must_be_elsewhere()
+        except Failed as error:
+            hint = f"mount it: findmnt {self._root}"
+            raise Failed(REFUSED, f"{self.name}: {self._root} is empty, and not mounted", error.why, hint) from None
 
     def _must_be_elsewhere(self) -> None:
         self._must_be_there()
