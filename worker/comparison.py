@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from worker import postgres
 from worker.postgres import Row
 
 
@@ -32,6 +33,21 @@ def differences(wanted: Row, found: Row) -> list[Difference]:
     if missing := sorted({*wanted["extensions"]} - {*found["extensions"]}):
         rows.append(Difference("extensions missing", ", ".join(missing)))
     return rows
+
+
+def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
+    """Where the database of a session, just loaded, differs from what its set says.
+
+    A sequence goes back to its place first: what is made anew, such as a materialised view, may have counted on it.
+    """
+    found = postgres.contents(session)
+    moved = {name: place for name, place in wanted["sequences"].items() if place != found["sequences"].get(name, place)}
+    for name, place in moved.items():
+        if place is not None:
+            session.execute("SELECT setval(%s::regclass, %s)", (name, place))
+    if moved:
+        found["sequences"] = postgres.sequences(session)
+    return differences(wanted, found)
 
 
 def not_accepted(found: Iterable[Difference], accepted: Collection[str]) -> list[Difference]:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from worker import containers, postgres, restore, roles, sets
-from worker.comparison import Difference, differences, told
+from worker.comparison import Difference, compared, told
 from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
 from worker.loading import load
@@ -99,7 +99,7 @@ def _must_be_the_set(server: postgres.Server, manifest: sets.Manifest, lost: dic
     wrong = dict[str, list[Difference]]()
     for name in lost:
         with server.connect(name) as inside:
-            found = differences(manifest.databases[name]["contents"], postgres.contents(inside))
+            found = compared(inside, manifest.databases[name]["contents"])
         if lost[name] or found:
             wrong[name] = lost[name] + found
     if wrong:

@@ -243,17 +243,21 @@ def contents(session: Connection) -> Row:
             condition = sql.SQL(one["condition"])
             row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {} {}").format(name, condition)).fetchone()
             counts[one["counted"]] = counts.get(one["counted"], 0) + (row["n"] if row else 0)
-        sequences = {one["name"]: one["last_value"] for one in cursor.execute(SEQUENCES).fetchall()}
         large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
         extensions = cursor.execute(
             "SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1"
         ).fetchall()
     return {
         "rows": counts,
-        "sequences": sequences,
+        "sequences": sequences(session),
         "large_objects": large["n"] if large else 0,
         "extensions": {one["name"]: one["version"] for one in extensions},
     }
+
+
+def sequences(session: Connection) -> dict[str, int | None]:
+    """Where each sequence is; nothing for one that was never called."""
+    return {one["name"]: one["last_value"] for one in session.execute(SEQUENCES).fetchall()}
 
 
 def places(said: str) -> dict[str, int | None]:

@@ -456,13 +456,12 @@ def _compared(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> lis
         return []
     try:
         with job.server.connect(scratch) as inside:
-            found = postgres.contents(inside)
+            return comparison.compared(inside, manifest.databases[name]["contents"])
     except psycopg.Error as error:
         why = str(error).strip()
         raise Failed(
             RESTORE_FAILED, f"{name} cannot be counted", why, ways_out(manifest.id, job.request, [], [], why)
         ) from None
-    return comparison.differences(manifest.databases[name]["contents"], found)
 
 
 def _must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:

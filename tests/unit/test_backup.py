@@ -517,6 +517,20 @@ def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path
     assert said.stdout.strip() == str(tmp_path / "worker.pyz/worker/backup.py"), said.stderr
 
 
+def test_a_sequence_on_which_a_view_counted_while_it_was_made_goes_back_to_its_place(monkeypatch) -> None:
+    here: dict[str, int | None] = {"public.ticks": 6, "public.never": None, "public.new": 1}
+    empty = {"rows": {}, "large_objects": 0, "extensions": {}}
+    monkeypatch.setattr(postgres, "contents", lambda session: {**empty, "sequences": dict(here)})
+    monkeypatch.setattr(postgres, "sequences", lambda session: dict(here))
+    session = SimpleNamespace(execute=lambda words, values: here.update({values[0]: values[1]}))
+    wanted = {**empty, "sequences": {"public.ticks": 3, "public.never": None, "public.gone": 7}}
+    assert [str(one) for one in comparison.compared(session, wanted)] == [
+        "sequences of public.gone: 7 in the set, absent here",
+        "sequences of public.new: absent in the set, 1 here",
+    ]
+    assert here["public.ticks"] == 3 and "public.gone" not in here
+
+
 @pytest.mark.parametrize(("major", "quiet"), [(15, False), (16, False), (17, True), (18, True)])
 def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows_how(major: int, quiet: bool) -> None:
     assert ("-c event_triggers=off" in postgres.options(major)) is quiet
