@@ -26,10 +26,13 @@ SERVERS = ("No space left on device", "server closed the connection", "terminati
 """Failures of a server, which say nothing of what it was given."""
 FUTILE = (*SERVERS, "ablespace")
 """Failures that would be the same in another order."""
+SERVERS_TEMPLATES = ("template0", "template1")
 MISSING = "does not exist"
 EVERYBODYS_PATH = '"$user", public'
 """What PostgreSQL searches where nobody has said anything else."""
-_PATH = "SELECT pg_catalog.set_config('search_path', '{}', false);\n"
+_NO_PATH = "SELECT pg_catalog.set_config('search_path', '', false);\n"
+_HEAD = 1 << 16
+"""Bytes of a dump in one file, at whose beginning the path is."""
 _ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); \d+ \d+ (.*)")
 _TABLE = re.compile(r"^(\d+); \d+ \d+ (TABLE DATA .*)$", re.M)
 _DATA = 'pg_restore: processing data for table "'
@@ -77,9 +80,11 @@ def load(
     """A fetched dump into a new database, with what belongs to the database itself; gives what could not be made."""
     job.journal.say(f"loading {name} as {scratch}")
     (dump,) = (job.staging / f"set-{number}").iterdir()
-    like = manifest.databases[name]
+    like = {**manifest.databases[name], "name": name}
+    # What is restored of the server's own, beside it, is a database as any other.
+    like["template"] = like["template"] and name not in SERVERS_TEMPLATES
     begun = time.monotonic()
-    lost = _Loading(job, session, dict(like), scratch, dump, tools, tablespaces).run()
+    lost = _Loading(job, session, like, scratch, dump, tools, tablespaces).run()
     job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
     try:
         _told(job, properties.dress(session, scratch, like))
@@ -195,18 +200,20 @@ def _path_of(like: dict[str, Any]) -> str:
 
 
 def _exchange_path(dump: Path, path: str) -> bool:
-    """Has a dump set this search_path instead of none. In its table of contents a text has its length before it.
+    """Has a dump set this search_path instead of none; False where that cannot be.
 
-    False where the dump is of another format, or sets none.
+    In a table of contents a text has its length before it. That of one file is followed by places in the file, so what
+    is exchanged there must be as long.
     """
-    toc = dump / "toc.dat"
-    if not toc.is_file():
-        return False
-    before, after = _text(_PATH.format("")), _text(_PATH.format(path.replace("'", "''")))
-    data = toc.read_bytes()
-    if data.count(before) != 1:
-        return False
-    toc.write_bytes(data.replace(before, after))
+    folder = dump.is_dir()
+    before, after = _text(_NO_PATH), _text(f"SET search_path = {path};".ljust(len(_NO_PATH) - 1) + "\n")
+    with (dump / "toc.dat" if folder else dump).open("r+b") as toc:
+        head = toc.read() if folder else toc.read(_HEAD)
+        if head.count(before) != 1 or (len(after) > len(before) and not folder):
+            return False
+        at = head.index(before)
+        toc.seek(at)
+        toc.write(after + head[at + len(before) :])
     return True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 IMAGE = "name an image that has it under images in the inventory, inv deploy, then the same again"
 BY_WORDS = (
     ("No space left on device", "inv restore.cleanup, or a larger filesystem, then the same again"),
+    ('role "', "CREATE ROLE for the one that is named, then the same again"),
     ("locale", IMAGE),
     ("could not access file", IMAGE),
     ("is not available", IMAGE),

@@ -69,21 +69,23 @@ class Loads:
         monkeypatch.setattr(postgres, "drop", lambda session, name: self.made.append(f"-{name}"))
         self.dump = folder / "dump"
         self.dump.mkdir()
-        toc = b"PGDMP" + loading._text(loading._PATH.format("")) + b"the rest"
+        toc = b"PGDMP" + loading._text(loading._NO_PATH) + b"the rest"
         (self.dump / "toc.dat").write_bytes(toc)
 
-    def run(self, *answers: tuple[int, str], tablespaces: bool = True, **like: Any) -> list[Difference]:
-        self.tools = Tools(self.folder, *answers)
-        job: Any = SimpleNamespace(
+    def job(self) -> Any:
+        return SimpleNamespace(
             staging=self.folder,
             config={"postgres": {"jobs": 2}},
             hand_over=lambda *paths: None,
             journal=SimpleNamespace(say=self.told.append),
         )
+
+    def run(self, *answers: tuple[int, str], tablespaces: bool = True, **like: Any) -> list[Difference]:
+        self.tools = Tools(self.folder, *answers)
         told = {"name": "geo", "settings": [], "encoding": "UTF8", **like}
         session: Any = None
         tools: Any = self.tools
-        return loading._Loading(job, session, told, "geo__r_1", self.dump, tools, tablespaces).run()
+        return loading._Loading(self.job(), session, told, "geo__r_1", self.dump, tools, tablespaces).run()
 
 
 @pytest.fixture
@@ -117,13 +119,26 @@ def test_what_never_works_is_named_and_not_tried_for_ever(loads: Loads) -> None:
     assert len(loads.tools.asked) == 5
 
 
-def test_what_is_not_found_is_looked_for_where_the_database_itself_looks(loads: Loads) -> None:
-    path = {"role": None, "settings": ["work_mem=1MB", 'search_path="$user", "it\'s", public']}
+@pytest.mark.parametrize("path_of_it", ["public", '"$user", "it\'s", public', ", ".join(["public"] * 20)])
+def test_what_is_not_found_is_looked_for_where_the_database_itself_looks(loads: Loads, path_of_it: str) -> None:
+    path = {"role": None, "settings": ["work_mem=1MB", f"search_path={path_of_it}"]}
     assert loads.run((1, ENTRY), settings=[{"role": "geo", "settings": ["search_path=no"]}, path]) == []
-    words = "SELECT pg_catalog.set_config('search_path', '\"$user\", \"it''s\", public', false);\n"
     data = (loads.dump / "toc.dat").read_bytes()
-    assert data == b"PGDMP\0" + len(words).to_bytes(4, "little") + words.encode() + b"the rest"
+    start, sign, length, words = data[:5], data[5], int.from_bytes(data[6:10], "little"), data[10 : -len("the rest")]
+    assert (start, sign, length, data[-8:]) == (b"PGDMP", 0, len(words), b"the rest")
+    assert words.decode().strip() == f"SET search_path = {path_of_it};"
     assert len(loads.tools.asked) == 4, "not once more without it"
+
+
+@pytest.mark.parametrize(("path", "fits"), [('"$user", public', True), (", ".join(["public"] * 20), False)])
+def test_in_a_dump_of_one_file_nothing_is_moved(tmp_path: Path, path: str, fits: bool) -> None:
+    dump = tmp_path / "dump"
+    data = b"PGDMP" + loading._text(loading._NO_PATH) + b"data" * 50000
+    dump.write_bytes(data)
+    assert loading._exchange_path(dump, path) is fits
+    after = dump.read_bytes()
+    assert len(after) == len(data) and after.endswith(b"data" * 50000)
+    assert (f"SET search_path = {path};".encode() in after) is fits
 
 
 def test_a_path_is_tried_when_the_want_of_it_shows_only_in_order(loads: Loads) -> None:
@@ -170,3 +185,18 @@ def test_a_table_is_known_by_its_place_in_the_list_whatever_it_is_called() -> No
     said = COPIES.replace('"public.awords"', '"public.awords"\npg_restore: made of "a new line', 1)
     (one,) = loading.failures(said, loading._TABLE.findall(LISTED))
     assert (one.entry, one.what) == (3397, "TABLE DATA public awords geo")
+
+
+@pytest.mark.parametrize(("name", "stays"), [("template1", False), ("pattern", True)])
+def test_a_template_of_the_server_is_none_where_it_is_restored_beside(
+    loads: Loads, monkeypatch: pytest.MonkeyPatch, name: str, stays: bool
+) -> None:
+    dressed: list[Any] = []
+    monkeypatch.setattr(properties, "dress", lambda session, scratch, like: dressed.append(like["template"]) or [])
+    (loads.folder / "set-0").mkdir()
+    loads.dump.rename(loads.folder / "set-0/dump")
+    like = {"name": name, "settings": [], "encoding": "UTF8", "template": True}
+    manifest: Any = SimpleNamespace(databases={name: like})
+    tools: Any = Tools(loads.folder)
+    assert loading.load(loads.job(), None, manifest, name, "found", 0, tools) == []  # type: ignore[arg-type]
+    assert dressed == [stays]

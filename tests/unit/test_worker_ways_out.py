@@ -33,6 +33,7 @@ LOST = Difference("TABLE DATA public facts geo could not be made", "it violates 
         ({"no_tablespaces": True}, "x", True, [f"inv restore {ID} --no-tablespaces --accept-differences"]),
         ({"local": "/x", "databases": ["geo"], "as": "b"}, "x", True, ["inv restore FILE --database geo --as b --acc"]),
         ({}, "No space left on device", False, ["inv restore.cleanup"]),
+        ({}, 'role "ana" does not exist', True, ["CREATE ROLE for the one that is named"]),
         ({}, "invalid locale name", False, ["name an image that has it"]),
     ],
 )
