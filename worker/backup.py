@@ -237,7 +237,30 @@ def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: set
     return found
 
 
+LOCKS = "max_locks_per_transaction"
+
+
 def _some(
+    job: Job,
+    writer: sets.PartWriter,
+    tools: containers.Tools,
+    catalog: dict[str, Row],
+    streams: Streams,
+    found: _Databases,
+) -> None:
+    """Some databases; those that had no room in the server's table of locks once more, each alone.
+
+    One with too many tables fills that table for all who need locks at the same time.
+    """
+    _together(job, writer, tools, catalog, streams, found)
+    crowded = [name for name in catalog if name in found.failed and LOCKS in found.failed[name].hint]
+    for name in crowded if len(catalog) > 1 else ():
+        job.journal.say(f"{name}: the server had no room for more locks, dumping it again, alone")
+        del found.failed[name]
+        _together(job, writer, tools, {name: catalog[name]}, streams, found)
+
+
+def _together(
     job: Job,
     writer: sets.PartWriter,
     tools: containers.Tools,
@@ -264,6 +287,8 @@ def _some(
                     for one, dumped in made.items():
                         with _by_itself(one.name, writer, found):
                             dumped.result()
+                        if one.name in found.failed:  # the others need the room
+                            shutil.rmtree(one.folder, ignore_errors=True)
                 with job.journal.step("check"):
                     sent = {one: pool.submit(one.check, writer) for one in dumps if one.name not in found.failed}
                     for one, stored in sent.items():
@@ -277,7 +302,7 @@ def _some(
 
 WAYS_OUT = (
     (
-        "max_locks_per_transaction",
+        LOCKS,
         "postgres: {settings: {max_locks_per_transaction: 1024}} in the inventory, inv postgres",
     ),
     ("invalid database", "a DROP DATABASE of it was cut off; once more: DROP DATABASE {name}"),

@@ -450,6 +450,27 @@ def test_small_databases_are_staged_together_while_there_is_room_and_a_large_one
     assert list(worker_backup._groups(sizes)) == [["large"], ["a", "b"], ["c", "d"]]
 
 
+def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alone(monkeypatch) -> None:
+    """That one fails again, and costs only itself."""
+    crowded = Failed(20, "it could not be dumped", "out of shared memory", worker_backup.WAYS_OUT[0][1])
+    other = Failed(20, "it could not be dumped", "invalid database", "DROP DATABASE gone")
+    asked, found = list[list[str]](), worker_backup._Databases()
+
+    def together(job, writer, tools, catalog, streams, found) -> None:
+        asked.append([*catalog])
+        failed = {"many": crowded, "app": crowded, "gone": other} if len(catalog) > 1 else {"many": crowded}
+        found.failed |= {name: error for name, error in failed.items() if name in catalog}
+        found.saved |= {name: {} for name in catalog if name not in found.failed}
+
+    monkeypatch.setattr(worker_backup, "_together", together)
+    job = SimpleNamespace(journal=SimpleNamespace(say=lambda text: None))
+    worker_backup._some(job, None, None, {name: {} for name in ("app", "geo", "gone", "many")}, {}, found)
+    assert asked == [["app", "geo", "gone", "many"], ["app"], ["many"]]
+    assert set(found.saved) == {"app", "geo"} and set(found.failed) == {"gone", "many"}
+    worker_backup._some(job, None, None, {"many": {}}, {}, worker_backup._Databases())
+    assert asked[3:] == [["many"]], "one that was alone is not tried again"
+
+
 def test_an_age_has_two_units() -> None:
     assert backup.age((datetime.now(UTC) - timedelta(days=3, hours=2)).isoformat()).startswith("3 d 2 h")
 
