@@ -472,10 +472,9 @@ def _on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
 
 
 def _died(job: Job, name: str, error: Failed) -> None:
-    said = f"{error.what}: {error.why}" if error.why else error.what
     if error.hint:
         job.ways[name] = error.hint
-    job.dead[name] = said.removeprefix(f"{name}: ")
+    job.dead[name] = error.words(name)
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 

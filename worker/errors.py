@@ -33,6 +33,10 @@ class Failed(Exception):
         rest = [self.why, f"try: {self.hint}" if self.hint else ""]
         return "\n".join([self.what, *(f"     {line}" for part in rest if part for line in part.splitlines())])
 
+    def words(self, name: str = "") -> str:
+        """What and why in one line, for a place that has said already of which target it is."""
+        return (f"{self.what}: {self.why}" if self.why else self.what).removeprefix(f"{name}: ")
+
     def coded(self, code: int) -> Self:
         """The same error with the exit code of whom it stopped: a damaged part refuses a restore, and fails a check."""
         self.code = code

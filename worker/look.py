@@ -35,7 +35,7 @@ def _list(job: Job) -> dict[str, Any]:
                 if one.check:
                     row["checks"][target.name] = one.check.told()
         except Failed as error:
-            dead[target.name] = f"{error.what} {error.why}".strip()
+            dead[target.name] = error.words(target.name)
     return {"sets": sorted(found.values(), key=lambda one: str(one["id"]), reverse=True), "dead": dead}
 
 
@@ -146,7 +146,7 @@ def _having(job: Job) -> list[Target]:
             if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys)):
                 found.append(target)
         except Failed as error:
-            said.append(f"{target.name}: {error.what} {error.why}".strip())
+            said.append(f"{target.name}: {error.words(target.name)}")
     if not found:
         raise Failed(RESTORE_REFUSED, f"no target has the set {id}", "\n".join(said), "inv backup.list")
     return found

@@ -145,7 +145,7 @@ def find(job: Job) -> Found:
         try:
             there = [one for one in sets.list_sets(target, stack, job.keys)]
         except Failed as error:
-            dead.append(f"{target.name} could not be asked: {error.what} {error.why}".strip())
+            dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
             continue
         broken += [(target.name, one) for one in there if not one.valid and wanted in ("latest", one.id)]
         asked = job.request.get("databases") or ()

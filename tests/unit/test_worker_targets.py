@@ -241,6 +241,23 @@ def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
     assert len(calls) == 1 or status == 507  # asking again makes no room
 
 
+def test_of_dead_nodes_all_cost_one_knock(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Any = make({**S3, "endpoints": [f"http://node{number}" for number in range(4)]})
+    begun, over = threading.Barrier(3, timeout=10), {"http://node3"}
+
+    def opens(endpoint: str) -> bool:
+        if endpoint != "http://node0":
+            begun.wait()  # fails unless the three others are asked at once
+        return endpoint in over
+
+    monkeypatch.setattr(s3, "_opens", opens)
+    assert made._endpoint() == "http://node3"
+    over.clear()
+    made._distrust("http://node3")  # the next is node0 again
+    with pytest.raises(s3.NobodyHome, match="http://node0 or "):
+        made._endpoint()
+
+
 def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
     monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "writing needs 3 drives")
     monkeypatch.setattr(s3, "_opens", lambda endpoint: False)

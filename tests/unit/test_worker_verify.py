@@ -47,7 +47,7 @@ class Host:
     def record(self, target: str, stack: str, id: str, keys: Any, at: Any, passed: bool, **more: Any) -> None:
         self.recorded.setdefault(target, []).append((passed, more["drill"], more["why"]))
 
-    def verify(self, drill: bool = True, set: str = "latest") -> tuple[int, str, str]:
+    def verify(self, drill: bool = True, set: str = "latest", whole: bool = False) -> tuple[int, str, str]:
         """The code, why, and the way out."""
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
         request = {"set": set, "drill": drill}
@@ -62,6 +62,8 @@ class Host:
         try:
             return verify.run(self.job), "", ""
         except Failed as error:
+            if whole:
+                raise
             return error.code, error.why, error.hint
 
 
@@ -168,3 +170,17 @@ def test_a_target_that_never_had_the_set_is_said_and_is_no_failed_check(monkeypa
     assert host.recorded == {"usb": [(True, False, "")] * 2}
     host.targets = {"own": "", "usb": ""}
     assert host.verify(drill=False) == (RESTORE_REFUSED, "own, usb: it is not there", "inv backup.list")
+
+
+def test_a_target_that_is_away_says_nothing_of_its_sets(monkeypatch) -> None:
+    host = Host(monkeypatch, own="A", usb="A")
+    away = Failed(RESTORE_REFUSED, "no target has the set A", "usb could not be asked: no route")
+    monkeypatch.setattr(
+        restore, "find", lambda job: raises(away)() if job.request["from"] == "usb" else Host.find(host, job)
+    )
+    with pytest.raises(Failed, match="not everything could be checked") as told:
+        host.verify(drill=False, whole=True)
+    assert told.value.code == VERIFY_FAILED
+    host.read["own"] = LACKS
+    with pytest.raises(Failed, match="a set is not what it should be"):
+        host.verify(drill=False, whole=True)

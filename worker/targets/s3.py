@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC
@@ -212,11 +212,19 @@ class S3Target:
         with self._lock:
             if not self._knocked:
                 turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
-                opens = next((one for one in turns if _opens(self._endpoints[one])), None)
+                opens = turns[0] if _opens(self._endpoints[turns[0]]) else self._another(turns[1:])
                 if opens is None:
                     raise NobodyHome(f"nobody answers at {' or '.join(self._endpoints)}")
                 self._best, self._knocked = opens, True
             return self._endpoints[self._best]
+
+    def _another(self, turns: Sequence[int]) -> int | None:
+        """The next node that opens its door, all of them asked at once: a dead one costs a knock of seconds."""
+        if not turns:
+            return None
+        with ThreadPoolExecutor(len(turns)) as pool:
+            opened = tuple(pool.map(lambda one: _opens(self._endpoints[one]), turns))
+        return next((one for one, opens in zip(turns, opened, strict=True) if opens), None)
 
     def _distrust(self, endpoint: str) -> None:
         with self._lock:
