@@ -6,7 +6,7 @@ set -u
 # Root's own configuration of Docker may hold a proxy, which compose would give to every container that it makes.
 DOCKER_CONFIG=/var/empty/docker; export DOCKER_CONFIG
 action=$1 name=$2 file=$3 grace=${4:-90}
-compose() { docker compose -p "$name" -f "$file" "$@"; }
+compose() { docker compose --env-file /dev/null -p "$name" -f "$file" "$@"; }
 
 if [ "$action" = stop ]; then
     compose stop --timeout "$grace"

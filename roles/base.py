@@ -12,11 +12,11 @@ from converge.resources.permissions import Permissions
 from converge.resources.room import Room
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
-from converge.resources.unit import Unit
+from converge.resources.unit import BootTarget, Unit
 from converge.role import Wanted, role
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
-WRITTEN = ("/etc", "/run", "/tmp", "/usr/local", "/var/lib")
+WRITTEN = ("/etc", "/run", "/tmp", "/usr/local", "/var/lib", "/var/lib/stowage")
 """Where deploys write, and what they start."""
 NO_RESTARTS = (("restart", r"\$nrconf\{restart\}", "l"), ("kernelhints", r"\$nrconf\{kernelhints\}", "0"))
 # What Stowage itself keeps on a host; a trailing slash is a directory.
@@ -45,6 +45,7 @@ def _parts(host: Any) -> Wanted:
         Packages("base", tuple(settings.packages)),
         Unit("chrony.service"),
     )
+    yield BootTarget()
     kept = "".join(f"{key} = {value}\n" for key, value in sorted(settings.sysctl.items()))
     yield File("/etc/sysctl.d/60-stowage.conf", "# Kernel settings of the inventory: base.sysctl\n" + kept)
     yield from (Sysctl(key, value) for key, value in sorted(settings.sysctl.items()))

@@ -58,6 +58,7 @@ def docker(host: Any) -> Wanted:
         Permissions("daemon.json", (("/etc/docker/", "0755"), (DAEMON, "0644"))),
         Unit("docker.service"),
         FreshUnit("docker.service", (DAEMON,), watches=UNIT_FILES),
+        Permissions("docker.sock", (("/run/docker.sock", "0660"),)),
         Network(network.name, network.subnet, (*nodes, "nginx", "postgres")),
         Forwarding(network.name, network.subnet, publishes, bool(keeps_rules)),
         Passage(network.name),

@@ -208,7 +208,7 @@ class Ready(Resource):
         # A project that does not come up makes way for the one with which the server last answered.
         back = f"""
   if [ -f {BEFORE} ] && ! cmp -s {BEFORE} {COMPOSE}; then
-    cp -a {BEFORE} {COMPOSE}; docker compose -p {CONTAINER} -f {COMPOSE} up -d --no-build --pull never --timeout {GRACE} >/dev/null 2>&1 || :
+    cp -a {BEFORE} {COMPOSE}; docker compose --env-file /dev/null -p {CONTAINER} -f {COMPOSE} up -d --no-build --pull never --timeout {GRACE} >/dev/null 2>&1 || :
     n=0; until {reachable} 2>/dev/null || [ $n = 60 ]; do n=$((n + 1)); sleep 1; done
     {reachable} 2>/dev/null && echo 'the project before it was put back, and answers' || echo 'the project before it was put back, and does not answer either'
   fi"""

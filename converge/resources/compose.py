@@ -230,13 +230,13 @@ exit 0"""
             older = [self._container(name) for name in self.services if status[name] in ("running", OLDER)]
         mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
         folder, names = self.path.rpartition("/")[0], [one["container_name"] for one in self.services.values()]
-        compose = f"docker compose -p {self.project} -f {self.path}"
+        compose = f"docker compose --env-file /dev/null -p {self.project} -f {self.path}"
         up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
         return [
             Shell(f"""
 mkdir -p -m 0755 {folder}; rm -f {folder}/compose-??????.yaml; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
 printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
-docker compose -p {self.project} -f "$new" config -q
+docker compose --env-file /dev/null -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {_strays(self.project, names)}
@@ -336,7 +336,7 @@ class NoProject(Resource):
     def fix(self, before: State | None) -> list[Step]:
         return [
             Shell(
-                f"docker compose -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1"
+                f"docker compose --env-file /dev/null -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1"
             )
         ]
 

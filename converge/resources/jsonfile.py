@@ -93,6 +93,10 @@ class JsonKeys(Resource):
             f"{key}: {(before or {})[key]} -> removed, as nobody wants what an earlier deploy wrote" for key in gone
         ]
 
+    def left_alone(self, before: State) -> list[str]:
+        theirs = sorted(set(before) - set(self.keys) - {LEFT, OURS, LOCKED})
+        return [f"{key}: {before[key]}" for key in theirs]
+
     def refusal(self, before: State | None) -> Refusal | None:
         if isinstance(before, _Broken):
             look = sh("on the host: python3 -m json.tool {}", self.path)

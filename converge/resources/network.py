@@ -80,6 +80,9 @@ class Network(Resource):
                 return line
         return ""
 
+    def left_alone(self, before: State) -> list[str]:
+        return [f"container {name} is not ours and hangs on it" for name in before.get("others", "").split()]
+
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("clash"):
             return Refusal(

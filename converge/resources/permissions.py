@@ -18,7 +18,7 @@ from converge.shell import sh
 class Permissions(Resource):
     """Paths that belong to root and allow at most this mode, where they are there; a stricter mode is left alone.
 
-    A path that ends in a slash is a directory.
+    A path that ends in a slash is a directory, one that ends in .sock a socket.
     """
 
     kind: ClassVar[str] = "permissions"
@@ -60,14 +60,18 @@ class Permissions(Resource):
         wrong = {path: have for path, have in (before or {}).items() if have != "safe"}
         above = differences({"written by all": ""}, before or {"written by all": ""})
         return above + [
-            f"{_bare(path)}: {wrong[path]} -> {mode} root:root" for path, mode in self.modes if path in wrong
+            f"{_bare(path)}: {wrong[path]} -> {mode} {'root' if path.endswith('.sock') else 'root:root'}"
+            for path, mode in self.modes
+            if path in wrong
         ]
 
     def fix(self, before: State | None) -> list[Step]:
         lines = [entries.closed(before)]
         for path, mode in self.modes:
             if (before or {}).get(path) != "safe":
-                lines.append(sh("chown root:root -- {0}\nchmod {1} -- {0}", _bare(path), mode))
+                # A socket is for a group: who is in it is for others to say.
+                owner = "root" if path.endswith(".sock") else "root:root"
+                lines.append(sh("chown {2} -- {0}\nchmod {1} -- {0}", _bare(path), mode, owner))
                 if "access list" in (before or {}).get(path, ""):
                     lines.append(sh("setfacl -b -k -- {}", _bare(path)))
         return [Shell("\n".join(lines))]
@@ -80,7 +84,7 @@ def _bare(path: str) -> str:
 def _judged(path: str, mode: str, entry: Entry | Unknown | None) -> str:
     if not isinstance(entry, Entry):
         return "safe"
-    kind = "directory" if path.endswith("/") else "file"
+    kind = "directory" if path.endswith("/") else "socket" if path.endswith(".sock") else "file"
     if entry.type != kind:
         return f"a {entry.state['type']}"
     too_much = entry.mode & ~int(mode, 8) & 0o7777

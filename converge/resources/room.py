@@ -52,11 +52,9 @@ timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
         bad = {path: why for path, why in (before or {}).items() if why}
         shut = [path for path, why in bad.items() if why == "read-only"]
         full = [path for path, why in bad.items() if why != "read-only"]
-        shown = (
-            [f"findmnt -T {words(shut[:1])}; dmesg | tail -n 20; then, when its disk is well: mount -o remount,rw ..."]
-            if shut
-            else []
-        )
+        where = words(shut[:1])
+        mended = f'mount -o remount,rw "$(findmnt -no TARGET -T {where})"'
+        shown = [f"findmnt -T {where}; dmesg | tail -n 20; then, when its disk is well: {mended}"] if shut else []
         shown += [f"df -h {words(full)}; df -i {words(full)}; du -xh {words(full)} | sort -h | tail"] if full else []
         return Refusal(
             "nothing was begun: " + ", ".join(f"{path} is {why}" for path, why in bad.items()),

@@ -12,6 +12,17 @@ from converge.resources.docker import Shares
 from converge.resources.previous import loaded, put_back
 from converge.shell import quote, sh, words
 
+WITHOUT_SERVICES = (
+    "rescue.target",
+    "emergency.target",
+    "halt.target",
+    "poweroff.target",
+    "reboot.target",
+    "kexec.target",
+    "sysinit.target",
+    "basic.target",
+)
+
 
 def show(names: Sequence[str]) -> str:
     """One `systemctl show` for all who ask about units. Each block is named as it was asked for: an alias has another Id."""
@@ -119,6 +130,9 @@ class Unit(Resource):
         lines = [line for line in super().diff(before) if not line.startswith("drop-ins:")]  # refused, with their paths
         return [line.replace("reload: yes -> no", "systemd has not read its file again") for line in lines]
 
+    def left_alone(self, before: State) -> list[str]:
+        return [f"drop-in {path}" for path in before.get("beside", "").split()]
+
     def fix(self, before: State | None) -> list[Step]:
         enable = sh("systemctl enable -q -- {}" if self.enabled else "systemctl disable -q -- {}", self.unit)
         start = sh("systemctl start -- {}" if self.active else "systemctl stop -- {}", self.unit)
@@ -138,6 +152,37 @@ class StaticUnit(Unit):
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell("systemctl daemon-reload")]
+
+
+@dataclass(frozen=True)
+class BootTarget(Resource):
+    """The host boots into a target with services, not into one that somebody had set for a repair. Only told: it may be meant."""
+
+    kind: ClassVar[str] = "boots"
+    holds_back: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return "default.target"
+
+    def desired(self) -> State:
+        return {"into": "services"}
+
+    @classmethod
+    def shares(cls, wanted: Sequence[BootTarget]) -> Shares:
+        return {show: [one.name for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[BootTarget], answer: str, *shared: str) -> list[Reading]:
+        target = units(shared[0])["default.target"].get("Id", "")
+        return [{"into": target if target in WITHOUT_SERVICES else "services"}] * len(wanted)
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        why = f"the next boot ends in {(before or {})['into']}: without SSH, Docker and storage"
+        return Refusal(why, "on the host, once the repair is over: systemctl set-default multi-user.target")
+
+    def fix(self, before: State | None) -> list[Step]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -172,4 +217,5 @@ def _state(block: dict[str, str], ours: bool) -> Reading:
         "reload": block.get("NeedDaemonReload", "no"),
         # Those for all units of a system are no word on this one.
         "drop-ins": " ".join(one for one in block.get("DropInPaths", "").split() if ours and "/stowage" in one),
+        "beside": block.get("DropInPaths", ""),
     }

@@ -124,6 +124,13 @@ def test_options_that_docker_gives_to_every_network_are_not_ours_to_judge(machin
     assert "mtu=1400" in Network.read([STOWAGE], "", told, "")[0]["options"]
 
 
+def test_a_container_of_others_on_our_network_is_shown_by_full(machine, docker):
+    hang = {"Containers": {"1": {"Name": "nginx"}, "2": {"Name": "grafana"}}}
+    docker.has("stowage", network("stowage", "172.30.99.0/24") | hang)
+    (before,) = machine.read(STOWAGE)
+    assert STOWAGE.left_alone(before) == ["container grafana is not ours and hangs on it"]
+
+
 def test_a_project_is_made_anew_with_its_network():
     project = Project("nginx", {"nginx": {"container_name": "nginx"}}, networks={"stowage": {"external": True}})
     assert project.undone_by(STOWAGE, made=False)

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 
-from converge import cli, interrupt
+from converge import cli, interrupt, output
 from converge.output import Unwritten
 
 _spec = importlib.util.spec_from_file_location("interrupter", cli.ROOT / "tests" / "interrupter.py")
@@ -99,6 +100,40 @@ def test_a_signal_that_was_switched_off_stays_so(checkout):
     assert interrupter.interrupted(words, 0.3, signal.SIGINT, checkout).code == 0
 
 
+def ended(body: str) -> tuple[int, str]:
+    """How a program ends whose signals are ours from its first moment, and what it says."""
+    program = f"import os, signal, time\nfrom converge import interrupt\ninterrupt.take()\n{body}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=cli.ROOT, capture_output=True, text=True, check=False, timeout=60,
+        preexec_fn=interrupter._listening,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+PRESS = "os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1)"
+
+
+def test_while_something_is_changed_the_first_signal_is_told_and_the_second_one_ends_it():
+    told = "with interrupt.told(lambda number: print('heard', number, flush=True)):"
+    assert ended(f"{told} {PRESS}\nprint('went on')") == (0, "heard 2\nwent on\n")
+    assert ended(f"{told} {PRESS}; {PRESS}") == (130, f"heard 2\n{interrupt.MAY_BE_HALF}\n")
+
+
+def test_a_command_that_hangs_on_its_way_out_is_ended(monkeypatch):
+    hangs = f"interrupt._LONGEST_WAY_OUT = 0.2\ninterrupt.in_order()\ntry: {PRESS}\nfinally: time.sleep(50)"
+    assert ended(hangs) == (130, f"{interrupt.MAY_BE_HALF}\n")
+
+
+def test_what_was_started_here_does_not_outlive_the_end():
+    starts = (
+        "import subprocess\np = subprocess.Popen(['sleep', '50'], start_new_session=True)\nprint(p.pid, flush=True)"
+    )
+    code, said = ended(f"{starts}\ninterrupt.child(p)\n{PRESS}")
+    assert code == 130
+    with suppress(OSError):  # it may still be a zombie of its new parent
+        assert Path(f"/proc/{said.split()[0]}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +169,17 @@ def test_a_closed_output_is_no_output(checkout):
 def test_errors_that_cannot_be_written_keep_their_exit_code(checkout):
     words = "./inv check --host nobody 2>/dev/full"
     assert subprocess.run(["sh", "-c", words], cwd=checkout, capture_output=True, check=False).returncode == 1
+
+
+def test_a_line_to_a_host_that_broke_is_never_taken_for_a_reader_who_went_away(monkeypatch):
+    monkeypatch.setattr(output, "_ours", True)
+
+    def body():
+        raise BrokenPipeError("the line")
+
+    with pytest.raises(Exit) as caught:
+        cli.boundary(body)
+    assert "BrokenPipeError: the line" in str(caught.value.message)
 
 
 def test_work_under_way_goes_on_when_nobody_takes_the_output(monkeypatch):

@@ -219,3 +219,17 @@ def test_a_link_in_the_place_of_what_others_write_is_refused(machine, folder):
     change = change_of(machine, Permissions("ours", ((f"{folder}/f", "0600"),)))
     assert change.action is Action.REFUSED
     assert change.why == f"a symbolic link to /etc/passwd stands where {folder}/f should be"
+
+
+def test_a_socket_keeps_its_group(machine):
+    """Docker's socket for everybody is root for everybody; who is in its group is for others to say."""
+    import socket
+
+    path = machine.folder / "d.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        os.chmod(path, 0o666)
+        wanted = Permissions("sock", ((str(path), "0660"),))
+        change = machine.plan(wanted).changes[0]
+        assert change.action is Action.UPDATE
+        assert "chown root -- " in wanted.fix(change.before)[0].script

@@ -19,7 +19,18 @@ from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
 
 PG = ("pg-settings", "pg-inside", "pg-powers", "pg-sorting", "pg-data")
-EXISTS_ON_A_BARE_HOST = ("boot", "firewall", "forwarding", "outranked", "permissions", "room", "system", "engine", *PG)
+EXISTS_ON_A_BARE_HOST = (
+    "boot",
+    "boots",
+    "firewall",
+    "forwarding",
+    "outranked",
+    "permissions",
+    "room",
+    "system",
+    "engine",
+    *PG,
+)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from converge.plan import Change, Plan
 from converge.resource import Action, Unknown
 from converge.resources.file import File
-from converge.resources.unit import NoUnit, StaticUnit, Unit
+from converge.resources.unit import BootTarget, NoUnit, StaticUnit, Unit
 
 RUNS = "Id={0}\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\n"
 STOPPED = "Id={0}\nLoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\nNeedDaemonReload=no\n"
@@ -110,6 +110,23 @@ def test_a_unit_that_others_start_must_be_read_and_stand_alone(machine, systemd,
     (change,) = machine.plan(StaticUnit("stowage-backup@any.service")).changes
     assert change.action.value == symbol
     assert "daemon-reload" in change.resource.fix(change.before)[0].script
+
+
+@pytest.mark.parametrize(
+    ("target", "symbol"), [("multi-user", " "), ("graphical", " "), ("mine", " "), ("rescue", "!")]
+)
+def test_a_host_that_would_boot_without_services_is_told(machine, systemd, target, symbol):
+    systemd(RUNS.format(f"{target}.target"))
+    (change,) = machine.plan(BootTarget()).changes
+    assert change.action.value == symbol
+    if symbol == "!":
+        assert "the next boot ends in rescue.target" in change.why
+        assert "systemctl set-default multi-user.target" in change.hint
+
+
+def test_drop_ins_of_others_are_shown_by_full():
+    unit, before = Unit("docker.service"), {"beside": "/etc/systemd/system.control/docker.service.d/50-TasksMax.conf"}
+    assert unit.left_alone(before) == ["drop-in /etc/systemd/system.control/docker.service.d/50-TasksMax.conf"]
 
 
 def test_several_units_are_told_apart(machine, systemd):
