@@ -24,7 +24,7 @@ def main() -> NoReturn:
     output.take()
     code = _run()
     if lost := _flush():
-        code = code or _tell(lost)
+        code = max(code, _tell(lost))
     os._exit(code)
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -130,8 +131,11 @@ def test_what_was_started_here_does_not_outlive_the_end():
     )
     code, said = ended(f"{starts}\ninterrupt.child(p)\n{PRESS}")
     assert code == 130
-    with suppress(OSError):  # it may still be a zombie of its new parent
-        assert Path(f"/proc/{said.split()[0]}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    stat, until = Path(f"/proc/{said.split()[0]}/stat"), time.monotonic() + 20
+    with suppress(OSError):  # it is gone, or a zombie of its new parent
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < until, "it still runs"
+            time.sleep(0.05)
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
@@ -146,6 +150,21 @@ def test_output_that_finds_a_full_disk_is_one_error(checkout, words):
         "error: what this command has to say cannot be written\n     standard output: No space"
     )
     assert done.stderr.count("error: ") == 1
+
+
+def test_output_that_is_lost_is_told_whatever_the_exit_code_of_the_command(tmp_path):
+    """A short screen is written at the very end, when the code is known already."""
+    program = (
+        "import sys; sys.path[0] = '.'; from converge import entry, output\n"
+        "def run(): print('changes are pending'); return 2\n"
+        "entry._run = run; entry.main()"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=cli.ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("--list",), ("inventory", "--host", "silent")])
