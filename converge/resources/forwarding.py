@@ -149,7 +149,9 @@ class Passage(Resource):
         return found
 
     def refusal(self, before: State | None) -> Refusal | None:
-        rule = (before or {}).get("drops", "")
+        if not before:
+            return None
+        rule = before["drops"]
         if rule.startswith("-A "):
             hint = f"on the host, when nobody needs it: iptables {rule.replace('-A', '-D', 1)}; and where it was kept for the next boot"
             return Refusal(f"a rule before Docker's drops what is forwarded to containers: iptables {rule}", hint)

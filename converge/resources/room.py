@@ -49,7 +49,9 @@ timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
         return [{path: faults.get(path, "") for path in one.paths} for one in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        bad = {path: why for path, why in (before or {}).items() if why}
+        if not before:
+            return None
+        bad = {path: why for path, why in before.items() if why}
         shut = [path for path, why in bad.items() if why == "read-only"]
         full = [path for path, why in bad.items() if why != "read-only"]
         where = words(shut[:1])

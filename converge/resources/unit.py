@@ -178,7 +178,9 @@ class BootTarget(Resource):
         return [{"into": target if target in WITHOUT_SERVICES else "services"}] * len(wanted)
 
     def refusal(self, before: State | None) -> Refusal | None:
-        why = f"the next boot ends in {(before or {})['into']}: without SSH, Docker and storage"
+        if not before:
+            return None
+        why = f"the next boot ends in {before['into']}: without SSH, Docker and storage"
         return Refusal(why, "on the host, once the repair is over: systemctl set-default multi-user.target")
 
     def fix(self, before: State | None) -> list[Step]:
