@@ -172,7 +172,8 @@ def lines(found: Backups) -> Iterator[str]:
     for name, one in found.failed.items():
         what = "drill" if one["drill"] else "check"
         yield f"  backup     the {what} of {one['set']} on {name} FAILED {spoken(one['age'])} ago: {_first(one['why'])}"
-    if found.drilled:
+    # That it failed stands above, with the reason, of each target.
+    if found.drilled and not (found.drilled["code"] and any(one["drill"] for one in found.failed.values())):
         took = f", and took {spoken(found.drilled['seconds'])}" if found.drilled["seconds"] else ""
         yield f"  backup     the last drill, of {_how(found.drilled)}{took}"
     if found.restored:

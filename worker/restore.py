@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from worker import by_hand, comparison, configuration, omissions, postgres, sets, tar
+from worker import acceptance, by_hand, comparison, configuration, omissions, postgres, sets, tar
 from worker import roles as role_rows
 from worker.backup import ROLES, dump_of
 from worker.comparison import Difference
@@ -67,7 +67,7 @@ def plan(job: Job) -> Row:
         "free": _free(job),
     }
     if job.request.get("accept"):
-        found["accept"] = _acceptable(job, manifest, names)
+        found["accept"] = acceptance.acceptable(job, manifest, names)
     if manifest.config and not job.request.get("databases"):
         found["files"] = len(manifest.config)
         found["differ"] = configuration.differences(job, manifest)
@@ -306,7 +306,7 @@ def run(job: Job) -> int:
             for name in names:
                 record.differs[name] += _compared(job, manifest, name, scratch[name])
             record.save()
-            _must_be_the_set(job, manifest, record)
+            acceptance.must_be_the_set(job, manifest, record)
         if not job.request.get("databases"):
             configuration.lay_beside(job, manifest, source)
         omissions.lay_beside(job, manifest, source, configuration.BESIDE)
@@ -462,39 +462,3 @@ def _compared(job: Job, manifest: sets.Manifest, name: str, scratch: str) -> lis
         raise Failed(
             RESTORE_FAILED, f"{name} cannot be counted", why, ways_out(manifest.id, job.request, [], [], why)
         ) from None
-
-
-def _must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
-    """Nothing may differ from the set but what a person was shown, and has accepted."""
-    accepted = job.request.get("accept") or {}
-    failed = dict[str, list[Difference]]()
-    for name, found in record.differs.items():
-        if wrong := comparison.not_accepted(found, accepted.get(name, ())):
-            failed[name] = wrong
-        for one in found:
-            if one not in wrong:
-                record.accepted.append(f"{name}: {one}")
-                job.journal.say(f"{name}, accepted: {one}")
-    if not failed:
-        return
-    why = "\n".join(comparison.told(wrong) for wrong in failed.values())
-    raise Failed(
-        RESTORE_FAILED,
-        f"{', '.join(failed)} would not be what the set says",
-        why,
-        ways_out(manifest.id, job.request, record.differs, failed, why, differs=True),
-    )
-
-
-def _acceptable(job: Job, manifest: sets.Manifest, names: Container[str]) -> dict[str, list[Difference]]:
-    """What the last restore of this set that failed had found: only what was seen can be accepted."""
-    for record in reversed(Record.all()):
-        found = {name: rows for name, rows in record.differs.items() if rows and name in names}
-        if found and record.set == manifest.id and record.phase == "failed":
-            return found
-    raise Failed(
-        RESTORE_REFUSED,
-        "there is nothing to accept",
-        "no restore of this set has failed because something differs",
-        command(manifest.id, job.request),
-    )

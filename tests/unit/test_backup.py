@@ -265,6 +265,14 @@ def test_a_target_on_which_a_check_failed_is_named_although_a_later_one_passed_e
     assert way.startswith(f"{RUN} failed its check on usb: inv backup --host prod makes another")
 
 
+def test_a_drill_that_failed_is_said_once_with_its_reason() -> None:
+    failed = {"set": RUN, "at": 1_800_000_000 - HOUR, "passed": False, "drill": True, "why": "a row is missing"}
+    found = backup_status.read(HOST, told(drilled=drill(code=30, what="x"), checks={"own": failed}))
+    assert found
+    (line,) = (one for one in backup_status.lines(found) if "drill" in one)
+    assert line.endswith(f"the drill of {RUN} on own FAILED 1 h 0 m ago: a row is missing")
+
+
 def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
     record = {"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": []}
     found = backup_status.read(HOST, [*told(records=(record,), end=""), f"active {RUN}"])

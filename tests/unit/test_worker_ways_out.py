@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker import records, restore
+from worker import acceptance, records
 from worker.comparison import Difference
 from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
 from worker.records import Record
@@ -64,23 +64,23 @@ def record(**more: Any) -> Record:
 def test_what_differs_ends_a_restore_with_all_of_it_and_is_kept(job: Any) -> None:
     found = record(differs={"geo": [ROWS, LOST], "mlflow": []}, phase="failed")
     with pytest.raises(Failed) as failed:
-        restore._must_be_the_set(job, MANIFEST, found)
+        acceptance.must_be_the_set(job, MANIFEST, found)
     assert failed.value.code == RESTORE_FAILED
     assert failed.value.why == f"{ROWS}\n{LOST}"
     assert f"inv restore {ID} --database mlflow" in failed.value.hint
     found.save()
-    assert restore._acceptable(job, MANIFEST, ["geo"]) == {"geo": [ROWS, LOST]}
+    assert acceptance.acceptable(job, MANIFEST, ["geo"]) == {"geo": [ROWS, LOST]}
 
 
 def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) -> None:
     job.request = {"accept": {"geo": [ROWS.what]}}
     again = ROWS._replace(how="3 in the set, 5 here")
     found = record(differs={"geo": [again]})
-    restore._must_be_the_set(job, MANIFEST, found)
+    acceptance.must_be_the_set(job, MANIFEST, found)
     assert found.accepted == [f"geo: {again}"] and "accepted" in job.said[0]
     for other in ({"geo": [ROWS, LOST]}, {"mlflow": [ROWS]}):
         with pytest.raises(Failed):
-            restore._must_be_the_set(job, MANIFEST, record(differs=other))
+            acceptance.must_be_the_set(job, MANIFEST, record(differs=other))
 
 
 @pytest.mark.parametrize(
@@ -92,5 +92,5 @@ def test_only_what_a_restore_of_this_set_has_failed_for_can_be_accepted(job: Any
     found.set = more.get("set", ID)
     found.save()
     with pytest.raises(Failed, match="nothing to accept") as failed:
-        restore._acceptable(job, MANIFEST, names)
+        acceptance.acceptable(job, MANIFEST, names)
     assert failed.value.code == RESTORE_REFUSED

@@ -1,0 +1,48 @@
+"""What a person accepts of a restored database that is not what its set says: what was shown, by name, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from worker import comparison, sets
+from worker.comparison import Difference
+from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.job import Job
+from worker.records import Record
+from worker.ways_out import command, ways_out
+
+
+def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
+    """Nothing may differ from the set but what a person was shown, and has accepted."""
+    accepted = job.request.get("accept") or {}
+    failed = dict[str, list[Difference]]()
+    for name, found in record.differs.items():
+        if wrong := comparison.not_accepted(found, accepted.get(name, ())):
+            failed[name] = wrong
+        for one in found:
+            if one not in wrong:
+                record.accepted.append(f"{name}: {one}")
+                job.journal.say(f"{name}, accepted: {one}")
+    if not failed:
+        return
+    why = "\n".join(comparison.told(wrong) for wrong in failed.values())
+    raise Failed(
+        RESTORE_FAILED,
+        f"{', '.join(failed)} would not be what the set says",
+        why,
+        ways_out(manifest.id, job.request, record.differs, failed, why, differs=True),
+    )
+
+
+def acceptable(job: Job, manifest: sets.Manifest, names: Container[str]) -> dict[str, list[Difference]]:
+    """What the last restore of this set that failed had found: only what was seen can be accepted."""
+    for record in reversed(Record.all()):
+        found = {name: rows for name, rows in record.differs.items() if rows and name in names}
+        if found and record.set == manifest.id and record.phase == "failed":
+            return found
+    raise Failed(
+        RESTORE_REFUSED,
+        "there is nothing to accept",
+        "no restore of this set has failed because something differs",
+        command(manifest.id, job.request),
+    )
