@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from converge.errors import Trouble
@@ -50,7 +51,6 @@ def docker(host: Any) -> Wanted:
     settings, network = host.settings.docker, host.settings.network
     keeps_rules = settings.daemon.get("iptables", True) and settings.daemon.get("firewall-backend") != "nftables"
     nodes = tuple(node.name for node in host.settings.minio.nodes) if host.settings.minio else ()
-    publishes = tuple(name for name in ("nginx", "postgres") if getattr(getattr(host.settings, name), "listen", None))
     yield in_order(
         NoSnap(),
         *(_from_docker(host) if settings.source == "docker" else _from_distribution(settings.packages)),
@@ -60,9 +60,17 @@ def docker(host: Any) -> Wanted:
         FreshUnit("docker.service", (DAEMON,), watches=UNIT_FILES),
         Permissions("docker.sock", (("/run/docker.sock", "0660"),)),
         Network(network.name, network.subnet, (*nodes, "nginx", "postgres")),
-        Forwarding(network.name, network.subnet, publishes, bool(keeps_rules)),
+        Forwarding(network.name, network.subnet, tuple(_published(host)), bool(keeps_rules)),
         Passage(network.name),
     )
+
+
+def _published(host: Any) -> Iterator[str]:
+    """The containers that have ports at an IPv4 address of the host; rules for IPv6 stand elsewhere."""
+    for name in ("nginx", "postgres"):
+        listen = getattr(getattr(host.settings, name), "listen", None)
+        if listen and ":" not in listen:
+            yield name
 
 
 def _from_distribution(packages: list[str]) -> Chain:

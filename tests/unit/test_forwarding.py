@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from converge import plan as planning
 from converge.resource import Refusal
 from converge.resources.forwarding import Forwarding, Passage
+from roles import docker
 
 BRIDGE = "br-2ebdecdb4f86"
 WANTED = Forwarding("stowage", "172.30.99.0/24", ("nginx",))
@@ -185,3 +187,17 @@ def test_a_table_of_nftables_that_drops_what_is_forwarded_is_named():
 )
 def test_tables_that_let_containers_through_are_well(harmless):
     assert drops(RULES + harmless) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "publishes"),
+    [
+        ({"nginx__listen": "0.0.0.0", "postgres__listen": None}, ("nginx",)),
+        ({"nginx__listen": "127.0.0.1", "postgres__listen": "127.0.0.1"}, ("nginx", "postgres")),
+        ({"nginx__listen": "::1", "postgres__listen": None}, ()),
+    ],
+)
+def test_rules_are_looked_for_where_docker_has_them(storage_host, changes, publishes):
+    wanted = planning.wanted(docker.docker, storage_host(**changes))
+    (found,) = [one.resource for one in wanted if isinstance(one.resource, Forwarding)]
+    assert found.publishes == publishes
