@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from converge.errors import ERROR, REFUSED, Trouble
-from runbook import archive, given, restore
+from runbook import archive, given, restore, upload
 
 ID = "20261121T020000Z-a1b2c3"
 HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(postgres=SimpleNamespace(major=17)))
@@ -176,6 +176,23 @@ def test_a_dump_without_the_name_of_a_database_is_told_what_it_says_of_itself(tm
     file = tmp_path / "a b.dump"
     file.write_bytes(dump())
     with pytest.raises(Trouble, match="needs the name of its database") as caught:
-        restore._handed_over(HOST, file, [])
+        upload.dump_sent(HOST, file, [])
     assert "of the database app of PostgreSQL 17.12, as" in caught.value.why
     assert caught.value.hint == f"inv restore '{file}' --database app --host prod"
+
+
+@pytest.mark.parametrize(("free", "refused"), [(b"9\n", True), (b"999999\n", False), (b"", False)])
+def test_a_file_that_does_not_fit_is_refused_before_it_fills_the_host(
+    tmp_path: Path, free: bytes, refused: bool
+) -> None:
+    file = tmp_path / "a.dump"
+    file.write_bytes(dump())
+    link = SimpleNamespace(send=lambda script, chunks: (0, free, b""))
+    host = SimpleNamespace(name="prod", settings=SimpleNamespace(backup=SimpleNamespace(staging="/srv/staging")))
+    if not refused:
+        upload._must_have_room(host, link, file)
+        return
+    with pytest.raises(Trouble, match="there is no room for ") as caught:
+        upload._must_have_room(host, link, file)
+    assert "9 B are free in /srv/staging" in caught.value.why
+    assert "inv restore.cleanup --host prod" in caught.value.hint
