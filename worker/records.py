@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -174,7 +173,20 @@ def open_again(session: postgres.Connection, record: Record, left: list[str]) ->
 
 
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
-    """Roles that only the failed restore had made; one that owns something by now stays."""
-    for name in names:
-        with suppress(psycopg.Error):
-            session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    """Roles that only the failed restore had made; one that owns something by now stays.
+
+    A role that granted a membership goes only after whom it was granted to.
+    """
+    pending = list(names)
+    while left := [name for name in pending if not _drop_role(session, name)]:
+        if len(left) == len(pending):
+            return
+        pending = left
+
+
+def _drop_role(session: postgres.Connection, name: str) -> bool:
+    try:
+        session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    except psycopg.Error:
+        return False
+    return True

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from worker import properties, roles
+from worker import properties, records, roles
 
 
 class Server:
@@ -87,3 +87,22 @@ def test_a_setting_that_this_server_does_not_take_costs_only_itself() -> None:
     (line,) = properties.keep(server, ["gone.away=1", "work_mem=7MB"], begin)
     assert "gone.away is not taken here: unrecognized configuration parameter" in line
     assert server.done == ['ALTER ROLE "app" SET "work_mem" FROM CURRENT']
+
+
+class Grantor:
+    """A server on which `lost` granted something to `reader`, and `owner` owns a table."""
+
+    def __init__(self) -> None:
+        self.roles = ["lost", "owner", "reader", "team"]
+
+    def execute(self, words: Any) -> None:
+        name = words.as_string(None).split('"')[1]
+        if name == "owner" or (name == "lost" and "reader" in self.roles):
+            raise psycopg.errors.DependentObjectsStillExist(f"role {name} cannot be dropped")
+        self.roles.remove(name)
+
+
+def test_roles_of_a_failed_restore_go_whatever_they_had_granted_each_other() -> None:
+    server: Any = Grantor()
+    records._drop_roles(server, [*server.roles])
+    assert server.roles == ["owner"]
