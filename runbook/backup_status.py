@@ -166,7 +166,9 @@ def lines(found: Backups) -> Iterator[str]:
     yield from (f"  restore    {one}" for one in found.unfinished)
     for name, why in found.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
-    yield from (f"  backup     {name} is in no set: {why}" for name, why in found.closed.items())
+    for why in dict.fromkeys(found.closed.values()):
+        names = ", ".join(name for name, one in found.closed.items() if one == why)
+        yield f"  backup     in no set: {names}, {why}"
     if found.checked and not found.checked["drill"]:
         yield f"  backup     the last check, of {_how(found.checked)}"
     for name, one in found.failed.items():

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from worker import catalogues, sets
 from worker.job import Job
 from worker.postgres import Connection, Row
@@ -36,7 +38,7 @@ KINDS = (
     Kind(
         "settings by ALTER SYSTEM",
         f"""SELECT name, format('ALTER SYSTEM SET %s = %s;', name, {VALUE.format(name="name", value="setting")}) AS statement
-        FROM (SELECT DISTINCT ON (name) name, setting FROM pg_file_settings WHERE sourcefile ~ '/postgresql\\.auto\\.conf$'
+        FROM (SELECT DISTINCT ON (name) name, setting FROM pg_file_settings WHERE name IS NOT NULL AND sourcefile ~ '/postgresql\\.auto\\.conf$'
           ORDER BY name, seqno DESC) f ORDER BY 1""",
     ),
     Kind(
@@ -138,8 +140,16 @@ def found(session: Connection) -> list[Row]:
     major, rows = session.info.server_version // 10000, list[Row]()
     for kind in KINDS:
         if major >= kind.since:
-            rows += [{"kind": kind.called, **one} for one in session.execute(kind.query).fetchall()]
+            rows += _of(session, kind)
     return rows + [{"kind": UNKNOWN, "name": one, "statement": ""} for one in catalogues.undecided(session)]
+
+
+def _of(session: Connection, kind: Kind) -> list[Row]:
+    """One kind. What cannot be read is named as well, and stops no backup."""
+    try:
+        return [{"kind": kind.called, **one} for one in session.execute(kind.query).fetchall()]
+    except psycopg.Error as error:
+        return [{"kind": kind.called, "name": f"cannot be read, {str(error).splitlines()[0]}", "statement": ""}]
 
 
 def names(rows: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:

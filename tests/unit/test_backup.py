@@ -184,7 +184,7 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
             "there is no fresh backup of postgres and config",
         ),
         (told(21, dead={"usb": "unmounted"}), "the target usb did not take the last set: unmounted", "ended with 21"),
-        (told(closed={"old": "it lets nobody in"}), "old is in no set: it lets nobody in", ""),
+        (told(closed={"a": "it lets nobody in", "b": "it lets nobody in"}), "in no set: a, b, it lets nobody in", ""),
         (
             told(20, what="no target is left"),
             "old",

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
-from worker import catalogues, omissions
+from worker import catalogues, omissions, restore
+from worker.manifest import Manifest
 
 
 class Session:
     """A server that answers each query from a table of beginnings of its words."""
 
-    def __init__(self, version: int = 170000, **answers: list[dict[str, Any]]) -> None:
+    def __init__(self, version: int = 170000, **answers: Any) -> None:
         self.info = SimpleNamespace(server_version=version)
         self.answers, self.asked = answers, list[str]()
 
     def execute(self, words: str) -> Any:
         self.asked.append(words)
         rows = next((rows for key, rows in self.answers.items() if key in words), [])
+        if isinstance(rows, Exception):
+            raise rows
         return SimpleNamespace(fetchall=lambda: rows)
 
 
@@ -72,7 +77,31 @@ def test_only_what_is_not_here_just_so_is_left_out() -> None:
     assert omissions.lacking(Session(), rows) == rows  # type: ignore[arg-type]
 
 
+def test_what_cannot_be_read_is_named_and_stops_no_backup() -> None:
+    session: Any = Session(pg_file_settings=psycopg.OperationalError("no such file\nDETAIL: a secret"))
+    (row,) = omissions.found(session)
+    assert (row["kind"], row["name"]) == (omissions.KINDS[0].called, "cannot be read, no such file")
+
+
 def test_a_line_names_a_few_and_says_how_many_more() -> None:
     rows = [{"kind": "tablespaces", "name": f"t{n}", "statement": f"CREATE {n};"} for n in range(7)]
     assert omissions.lines(omissions.names(rows)) == ["tablespaces: t0, t1, t2, t3, t4 and 2 more"]
     assert omissions.script(rows[:2]) == "-- tablespaces: t0, t1\nCREATE 0;\nCREATE 1;\n"
+
+
+def test_a_plan_names_every_database_that_does_not_come_back_by_itself() -> None:
+    databases = {
+        "postgres": {"template": False, "entries": 3},
+        "template1": {"template": True, "entries": 0},
+        "mine": {"template": True, "entries": 9},
+        "app": {"template": False, "entries": 9},
+    }
+    now = datetime.now(UTC)
+    shut = {"shut": "it lets nobody in"}
+    manifest = Manifest("id", "prod", "prod", now, now, databases=databases, closed=shut)
+    assert restore.left_out(manifest, ["app"]) == [
+        "the set does not have shut: it lets nobody in",
+        "what is in postgres comes back only beside: --database postgres --as NAME",
+        "mine is a template, and comes back only by name: --database mine",
+    ]
+    assert restore.left_out(manifest, ["app", "mine", "postgres"]) == ["the set does not have shut: it lets nobody in"]
