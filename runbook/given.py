@@ -201,7 +201,8 @@ def _compressed(path: Path, major: int, name: str, unpack: str, opened: Callable
 def _tar(path: Path) -> Kind | str:
     names: list[str] = []
     with suppress(tarfile.TarError, OSError), tarfile.open(path, "r:") as tar:
-        names = [name.removeprefix("./") for name in tar.getnames()]
+        for one in tar:  # as far as it can be read
+            names.append(one.name.removeprefix("./"))
     tops = {name.partition("/")[0] for name in names}
     id = next(iter(tops)) if len(tops) == 1 else ""
     if runs.ID.fullmatch(id):

@@ -85,7 +85,7 @@ KINDS = {
     "base.tar": (tar("PG_VERSION", "base/1/1"), "of a server's data directory", "pg_dump -Fc"),
     "other.tar": (tar("a/b", "c"), "is a tar archive that holds no set", "tar -xf "),
     "cut.tar": (
-        tar(f"{ID}/pg/app.tar.00000")[:-4000],
+        tar(f"{ID}/pg/app.tar.00000", f"{ID}/pg/app.tar.00001")[:9000],
         "holds no whole set",
         f"inv backup.fetch --host prod {ID} FOLDER",
     ),
