@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from converge.errors import Trouble
@@ -20,10 +21,8 @@ from roles.local_file import local_text
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
 CONFIG = f"{HERE}/nginx.conf"
-YOUNG = 30
-"""Seconds after its start in which nginx takes the nodes for young, as after a boot: twice the 15 s after which MinIO looks anew for
-drives that it missed at its start (defaultMonitorConnectEndpointInterval), for nodes do not all start at once."""
 SETTLED = "/tmp/settled"
+"""There while no node has come or gone lately: see files/nginx-settled.sh."""
 MOST_ASKED = 4
 """Nodes whose 404 is wanted when all of them answer."""
 MOST_SILENT = 4
@@ -69,6 +68,7 @@ def nginx(host: Any) -> Wanted:
         inside=INSIDE,
         settled=SETTLED,
     )
+    settled = (host.root / "files/nginx-settled.sh").read_text()
     scheme = "https" if settings.tls else "http"
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
     yield in_order(
@@ -76,12 +76,13 @@ def nginx(host: Any) -> Wanted:
         Directory(f"{FOLDER}/nginx"),
         Directory(HERE, group=owner.name, mode="0750"),
         *certificates,
+        File(f"{HERE}/settled", settled),
         File(CONFIG, config, mode="0644", check=check, until_loaded=True),
         Project(
             "nginx",
             {"nginx": service(host)},
             {host.settings.network.name: {"external": True}},
-            salt={"nginx": salt(host, settings.image)},
+            salt={"nginx": f"{salt(host, settings.image)} {hashlib.sha256(settled.encode()).hexdigest()}"},
             warning=_exposed(settings),
         ),
         FreshContainer(
@@ -142,7 +143,9 @@ def service(host: Any) -> dict[str, Any]:
         "image": image(host, settings.image).reference,
         "container_name": "nginx",
         "entrypoint": ["sh", "-c"],
-        "command": [f"(sleep {YOUNG}; : >{SETTLED}) & exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"],
+        "command": [
+            f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
+        ],
         "user": f"{owner.uid}:{owner.uid}",
         "restart": "unless-stopped",
         "read_only": True,
