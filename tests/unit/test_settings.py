@@ -239,7 +239,7 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     if name in ("Line", "LocalFile", "Prefix"):  # quoted wherever they go
         return
     assert not value.startswith("-")
-    assert not set(value) & set("$()`'\"\\;|&<>*?~{}[] \t") or (name == "Url" and "~" in value)
+    assert not set(value) & set("$()`'\"\\;|&<>*?~{}[] \t") or (name in ("Url", "WebUrl") and "~" in value)
 
 
 @pytest.mark.parametrize(
