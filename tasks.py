@@ -11,20 +11,19 @@ from typing import Any
 from invoke.collection import Collection
 from invoke.exceptions import Exit
 
-from converge.cli import ROOT, command, hosts, last_words, only, words_of
 from converge.errors import Trouble
-
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup")
+from converge.ui.cli import ROOT, command, hosts, last_words, only, words_of
+from roles import MODULES, named
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> Any:
-    from converge.order import chosen
+    from converge.engine.order import chosen
 
-    if unknown := [name for name in host.settings.roles if name not in ROLES]:
+    if unknown := [name for name in host.settings.roles if name not in MODULES]:
         raise Trouble(
             f"there is no role {unknown[0]}",
             where=host.name,
-            why=f"its settings name it under roles; there are {', '.join(ROLES)}",
+            why=f"its settings name it under roles; there are {', '.join(MODULES)}",
             untouched="nothing was changed",
             hint=f"inv inventory --host {host.name}, which says where it comes from",
         )
@@ -32,13 +31,13 @@ def _roles(host: Any, names: tuple[str, ...]) -> Any:
 
 
 def _role(name: str) -> Any:
-    return getattr(importlib.import_module(f"roles.{name}"), name) if name in ROLES else None
+    return named(name) if name in MODULES else None
 
 
 def _deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) -> None:
-    from converge.deploy import Options, deploy
+    from converge.ui.deploy import Options, deploy
 
-    names = tuple(only(role, ROLES))
+    names = tuple(only(role, tuple(MODULES)))
     chosen = hosts(c, host, set)
     roles = {one.name: _roles(one, names) for one in chosen}
     deploy(
@@ -185,7 +184,7 @@ def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=
 )
 def backup(c, host="", only="", accept_shrink=False, take_over=False, allow_many=False):  # type: ignore[no-untyped-def]
     """Make a set of the databases and the configuration now, on every target, and follow it to its end."""
-    from runbook.backup import backup
+    from roles.backup.commands import backup
 
     allowed = {"accept_shrink": accept_shrink, "take_over": take_over, "allow_many": allow_many}
     backup(_one(c, host), only, allowed, _said())
@@ -194,7 +193,7 @@ def backup(c, host="", only="", accept_shrink=False, take_over=False, allow_many
 @command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
 def backup_attach(c, host="", run=""):  # type: ignore[no-untyped-def]
     """Show the journal of a backup or restore from its beginning, and follow it."""
-    from runbook.backup import attach
+    from roles.backup.commands import attach
 
     attach(_one(c, host), run)
 
@@ -202,7 +201,7 @@ def backup_attach(c, host="", run=""):  # type: ignore[no-untyped-def]
 @command(name="list", help={"from": "one target (default: all)"})
 def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-def]
     """Show the sets of every target: age, size, checked when."""
-    from runbook.backup import listing
+    from roles.backup.commands import listing
 
     listing(_one(c, host), from_, json)
 
@@ -210,7 +209,7 @@ def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-de
 @command(name="show", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
 def backup_show(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
     """Show what is in a set."""
-    from runbook.backup import show
+    from roles.backup.commands import show
 
     show(_one(c, host), set_id, from_, json)
 
@@ -218,7 +217,7 @@ def backup_show(c, set_id, host="", from_="", json=False):  # type: ignore[no-un
 @command(name="diff", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
 def backup_diff(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
     """Compare a set with what is there now: counts of rows, files of the configuration."""
-    from runbook.backup import diff
+    from roles.backup.commands import diff
 
     diff(_one(c, host), set_id, from_, json)
 
@@ -233,7 +232,7 @@ def backup_diff(c, set_id, host="", from_="", json=False):  # type: ignore[no-un
 )
 def backup_verify(c, set_id, host="", from_="", drill=False):  # type: ignore[no-untyped-def]
     """Read every byte of a set and compare; with --drill, restore it where nobody is hurt."""
-    from runbook.backup import verify
+    from roles.backup.commands import verify
 
     verify(_one(c, host), set_id, from_, drill, _said())
 
@@ -241,7 +240,7 @@ def backup_verify(c, set_id, host="", from_="", drill=False):  # type: ignore[no
 @command(name="fetch", help={"set-id": "its id, or latest", "folder": "a folder of this machine", "from": "one target"})
 def backup_fetch(c, set_id, folder, host="", from_=""):  # type: ignore[no-untyped-def]
     """Copy a set to this machine, encrypted as it is."""
-    from runbook.backup import fetch
+    from roles.backup.commands import fetch
 
     fetch(_one(c, host), set_id, folder, from_)
 
@@ -249,7 +248,7 @@ def backup_fetch(c, set_id, folder, host="", from_=""):  # type: ignore[no-untyp
 @command(name="pin", help={"set-id": "its id", "why": "for those who come after you"})
 def backup_pin(c, set_id, host="", why=""):  # type: ignore[no-untyped-def]
     """Keep a set from being removed when it is old."""
-    from runbook.backup import pin
+    from roles.backup.commands import pin
 
     pin(_one(c, host), set_id, why)
 
@@ -257,7 +256,7 @@ def backup_pin(c, set_id, host="", why=""):  # type: ignore[no-untyped-def]
 @command(name="unpin", help={"set-id": "its id"})
 def backup_unpin(c, set_id, host=""):  # type: ignore[no-untyped-def]
     """Let a pinned set be removed when it is old."""
-    from runbook.backup import unpin
+    from roles.backup.commands import unpin
 
     unpin(_one(c, host), set_id)
 
@@ -265,7 +264,7 @@ def backup_unpin(c, set_id, host=""):  # type: ignore[no-untyped-def]
 @command(name="settle")
 def backup_settle(c, host=""):  # type: ignore[no-untyped-def]
     """Put right what a backup or restore that was cut off has left; makes no backup."""
-    from runbook.backup import settle
+    from roles.backup.commands import settle
 
     settle(_one(c, host), _said())
 
@@ -273,7 +272,7 @@ def backup_settle(c, host=""):  # type: ignore[no-untyped-def]
 @command(name="stop")
 def backup_stop(c, host="", yes=False):  # type: ignore[no-untyped-def]
     """Stop the backup or restore that is under way."""
-    from runbook.backup import stop
+    from roles.backup.commands import stop
 
     stop(_one(c, host), yes)
 
@@ -281,7 +280,7 @@ def backup_stop(c, host="", yes=False):  # type: ignore[no-untyped-def]
 @command(name="recovery-sheet")
 def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
     """Print what to do when the host is dead, to be kept where the keys are."""
-    from runbook.backup import recovery_sheet
+    from roles.backup.commands import recovery_sheet
 
     recovery_sheet(_one(c, host))
 
@@ -313,7 +312,7 @@ def restore(  # type: ignore[no-untyped-def]
     yes=False,
 ):
     """Restore beside, compare every count, then swap; what was there is kept."""
-    from runbook.restore import restore
+    from roles.backup.restore import restore
 
     one = _one(c, host)
     allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
@@ -326,7 +325,7 @@ def restore(  # type: ignore[no-untyped-def]
 @command(name="undo")
 def restore_undo(c, host="", yes=False):  # type: ignore[no-untyped-def]
     """Swap back what the last restore replaced."""
-    from runbook.restore import undo
+    from roles.backup.restore import undo
 
     undo(_one(c, host), yes, _said())
 
@@ -334,7 +333,7 @@ def restore_undo(c, host="", yes=False):  # type: ignore[no-untyped-def]
 @command(name="cleanup")
 def restore_cleanup(c, host="", yes=False):  # type: ignore[no-untyped-def]
     """Drop the databases and files that restores have kept; asks first."""
-    from runbook.restore import cleanup
+    from roles.backup.restore import cleanup
 
     cleanup(_one(c, host), yes, _said())
 
@@ -364,7 +363,7 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
     collection = Collection(name, *tasks)
     if default:
         collection.add_task(default, name="now", default=True)
-    elif name in ROLES:
+    elif name in MODULES:
 
         def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
             _deploy(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
@@ -376,7 +375,7 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
 
 def _first_line(role: str) -> str:
     """What a role says of itself; not by loading it, for most commands need none of them."""
-    with (ROOT / "roles" / f"{role}.py").open(encoding="utf-8") as source:
+    with (ROOT / MODULES[role].replace(".", "/")).with_suffix(".py").open(encoding="utf-8") as source:
         return source.readline().strip('"\n')
 
 
@@ -399,6 +398,6 @@ _backup = (
 )
 namespace.add_collection(_collection("backup", *_backup, default=backup))
 namespace.add_collection(_collection("restore", restore_cleanup, restore_undo, default=restore))
-for _name in (one for one in ROLES if one != "backup"):
+for _name in (one for one in MODULES if one != "backup"):
     namespace.add_collection(_collection(_name, *((drives_list, drives_replace) if _name == "drives" else ())))
 words_of(namespace)

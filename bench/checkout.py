@@ -54,8 +54,8 @@ def lab(root: Path = ROOT, name: str = "lab") -> Lab:
 def host(root: Path = ROOT, name: str = "lab") -> Any:
     """A host of the inventory with its settings."""
     from converge.errors import Trouble, Troubles
-    from converge.inventory import load
-    from roles.settings import Settings
+    from converge.inventory.hosts import load
+    from roles.settings.model import Settings
 
     try:
         return load(root, name, Settings)[0]
@@ -83,12 +83,11 @@ def move(root: Path, port: int, name: str = "lab") -> None:
 
 def resources(root: Path, name: str = "lab") -> list[Any]:
     """All that the roles want of a host."""
-    import importlib
-
-    from converge.resource import Chain
+    import tasks
+    from converge.engine.resource import Chain
 
     one = host(root, name)
-    wanted = (getattr(importlib.import_module(f"roles.{role}"), role).wants(one) for role in one.settings.roles)
+    wanted = (tasks._role(role).wants(one) for role in one.settings.roles)
     return [one for role in wanted for link in role for one in (link if isinstance(link, Chain) else [link])]
 
 

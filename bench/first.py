@@ -5,7 +5,6 @@ Both start from a blank lab host. What only an API can do (buckets, the proof of
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -81,11 +80,12 @@ def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
 
 def _steps(place: Path, roles: list[str]) -> list[Any]:
     """What the plan of a blank host would do, neighbouring shell steps as one script."""
-    from converge import run as runs
-    from converge.resource import Send, Shell
+    import tasks
+    from converge.engine import run as runs
+    from converge.engine.resource import Send, Shell
 
     blank = host(place, THEIRS)
-    one = runs.prepare(blank, [getattr(importlib.import_module(f"roles.{role}"), role) for role in roles])
+    one = runs.prepare(blank, [tasks._role(role) for role in roles])
     try:
         runs.look(one, "bench", lock=False)
         assert one.plan

@@ -13,13 +13,13 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 def main() -> NoReturn:
     """Run what was typed, and end: no thread that still waits for a host, and no unwritten line, holds that up."""
     sys.path[0] = _ROOT
-    from converge import interrupt
+    from converge.ui import interrupt
 
     interrupt.take()
     import site
 
     site.main()  # not before: it takes a third of the time in which Ctrl-C would be a traceback
-    from converge import output
+    from converge.ui import output
 
     output.take()
     code = _run()
@@ -30,7 +30,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     sys.argv[0] = "inv"
-    from converge.output import Unwritten
+    from converge.ui.output import Unwritten
 
     try:
         from invoke.main import program
@@ -47,7 +47,7 @@ def _run() -> int:
 
 
 def _flush() -> Exception | None:
-    from converge.output import Unwritten
+    from converge.ui.output import Unwritten
 
     try:
         sys.stdout.flush()

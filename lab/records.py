@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lab.clone import INVENTORY
-from runbook.age import identity
+from roles.backup.age import identity
 from runbook.host_file import docker_of
 
 ALPHABET = string.ascii_letters + string.digits

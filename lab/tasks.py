@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from converge import cli
 from converge.errors import Trouble
+from converge.ui import cli
 from lab.systems import DEFAULT, SYSTEMS
 
 # Typed here, for what an Invoke task returns has no type.
@@ -25,7 +25,7 @@ DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 )
 def up(c: Any, host: str = "lab", system: str = "", cold: bool = False) -> None:
     """Make and start a throwaway host, with four blank drives, and build the images that it will run."""
-    from converge.inventory import names
+    from converge.inventory.hosts import names
     from lab import hosts, images
 
     if host not in names(cli.ROOT)[0]:
@@ -40,8 +40,8 @@ def up(c: Any, host: str = "lab", system: str = "", cold: bool = False) -> None:
 
 def _services(host: str) -> list[str]:
     """The services whose images this host's settings let the lab build."""
-    from converge.inventory import load
-    from roles.settings import Settings
+    from converge.inventory.hosts import load
+    from roles.settings.model import Settings
 
     (found,) = load(cli.ROOT, host, Settings, (), False)
     return [image.lab for image in found.settings.images.values() if image.lab]

@@ -1,0 +1,26 @@
+"""What a host should be. A role of one page is a file; what has an API or a life-cycle of its own is a folder."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+MODULES = {
+    "base": "roles.base",
+    "drives": "roles.drives",
+    "docker": "roles.docker",
+    "images": "roles.images",
+    "minio": "roles.minio.role",
+    "nginx": "roles.nginx",
+    "postgres": "roles.postgres.role",
+    "stack": "roles.stack",
+    "buckets": "roles.minio.buckets",
+    "databases": "roles.postgres.databases",
+    "backup": "roles.backup.role",
+}
+"""Where each role stands: a function of its name in that module."""
+
+
+def named(name: str) -> Any:
+    """The role of this name, loaded now: most commands need none."""
+    return getattr(importlib.import_module(MODULES[name]), name)

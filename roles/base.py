@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from converge.resource import in_order
+from converge.engine.resource import in_order
+from converge.engine.role import Wanted, role
 from converge.resources.file import File
 from converge.resources.outranked import SYSCTL, Outranked, sysctl_pattern
 from converge.resources.package import Packages
@@ -13,7 +14,6 @@ from converge.resources.room import Room
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
 from converge.resources.unit import BootTarget, Unit
-from converge.role import Wanted, role
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
 WRITTEN = ("/etc", "/run", "/tmp", "/usr/local", "/var/lib", "/var/lib/stowage")

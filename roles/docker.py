@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from converge.engine.resource import Chain, in_order
+from converge.engine.role import Wanted, role
 from converge.errors import Trouble
-from converge.local_text import Unreadable, place, text_of
-from converge.resource import Chain, in_order
+from converge.inventory.local_text import Unreadable, place, text_of
 from converge.resources.docker import NoSnap
 from converge.resources.file import File
 from converge.resources.forwarding import Forwarding, Passage
@@ -19,8 +20,7 @@ from converge.resources.package import Packages
 from converge.resources.permissions import Permissions
 from converge.resources.system import System
 from converge.resources.unit import Unit
-from converge.role import Wanted, role
-from roles.local_file import LIMIT
+from roles.settings.local_file import LIMIT
 
 DAEMON = "/etc/docker/daemon.json"
 UNIT_FILES = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from converge.resource import in_order
+from converge.engine.resource import in_order
+from converge.engine.role import Wanted, role
 from converge.resources.account import Group, User
 from converge.resources.boot import Boot
 from converge.resources.file import Directory
@@ -12,7 +13,6 @@ from converge.resources.filesystem import RECORDS, Filesystem
 from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
 from converge.resources.permissions import Permissions
-from converge.role import Wanted, role
 
 
 @role(needs=("base",))

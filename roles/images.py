@@ -9,11 +9,11 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from converge.engine.resource import Refusal
+from converge.engine.role import Wanted, role
 from converge.errors import Trouble
 from converge.libraries import whole
-from converge.resource import Refusal
 from converge.resources.docker import Content, Image
-from converge.role import Wanted, role
 
 ENGINE = "/var/run/docker.sock"
 # Pulled from nowhere since September 2026; upstream is archived.

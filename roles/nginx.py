@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from converge.engine.resource import in_order
+from converge.engine.role import Wanted, role
 from converge.errors import Trouble
-from converge.resource import in_order
+from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, Answers, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer
-from converge.role import Wanted, role
-from converge.secret import Secret
 from converge.shell import quote
 from converge.templates import render
 from roles.images import image, salt
-from roles.local_file import local_text
+from roles.settings.local_file import local_text
 
 HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from converge.resource import in_order
+from converge.engine.resource import in_order
+from converge.engine.role import Wanted, role
 from converge.resources.compose import FOLDER, GRACE
 from converge.resources.file import Directory, File
 from converge.resources.permissions import Permissions
 from converge.resources.unit import Unit
-from converge.role import Wanted, role
 
 SCRIPT = "/usr/local/lib/stowage/project"
 PROJECTS = ("minio", "nginx", "postgres")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from runbook import backup_status, database_status
+from roles.backup import status as backup_status
+from roles.postgres import status as database_status
 from runbook.machine_status import NOT_MOUNTED, NOT_READ
 
 if TYPE_CHECKING:

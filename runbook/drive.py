@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
 from converge.resources.filesystem import Filesystem
-from converge.root_shell import RootShell, holder
 from converge.shell import sh
-from converge.ssh import connect
+from converge.ssh.link import connect
+from converge.ssh.root_shell import RootShell, holder
+from converge.ui.cli import agreed
 
 PATIENCE = 180
 """Seconds that a cluster may take to see a new drive; it looks every 15."""
@@ -144,8 +144,8 @@ def _may_be_replaced(host: Any, label: str) -> None:
 
 def follow_healing(host: Any) -> None:
     """Print the progress of healing until the cluster says that no drive heals."""
-    from roles.minio import api_of
-    from roles.minio_api import admin
+    from roles.minio.api import admin
+    from roles.minio.role import api_of
 
     link, api, begun, calm = connect(host.target), api_of(host), time.monotonic(), 0
     try:

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from converge.errors import Trouble
-from converge.ssh import Link
+from converge.ssh.link import Link
 
 # By-path is for disks without a serial number, as in many clouds. What a disk's own names end in -part1 for is a partition.
 LOOK = """

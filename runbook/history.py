@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from converge.cli import agreed
+from converge.engine.run import AUDIT
 from converge.errors import Trouble
-from converge.lines import say
-from converge.root_shell import LOCK, describe
-from converge.run import AUDIT
-from converge.ssh import connect
+from converge.ssh.link import connect
+from converge.ssh.root_shell import LOCK, describe
+from converge.ui.cli import agreed
+from converge.ui.lines import say
 
 
 def _root(host: Any, script: str) -> str:

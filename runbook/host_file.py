@@ -7,7 +7,7 @@ import re
 
 import yaml
 
-from converge.ssh import Target
+from converge.ssh.link import Target
 from roles.docker import FITTING
 from runbook.found import GIB, Found
 from worker.size import human

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from converge.inventory import explain
+from converge.inventory.hosts import explain
 
 NARROWEST, WIDEST = 60, 100
 """Columns that a line has at least and at most; between them, as many as the terminal."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from converge.errors import Trouble
 from converge.shell import quote
-from converge.ssh import connect
+from converge.ssh.link import connect
 from runbook.services import service_names
 
 _NO_DOCKER, _DOCKER_IS_DOWN, _NO_CONTAINER = 69, 70, 71

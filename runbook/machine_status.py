@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from converge.root_shell import LOCK, describe
-from converge.run import AUDIT
+from converge.engine.run import AUDIT
 from converge.shell import quote
-from runbook import backup_status, database_status
+from converge.ssh.root_shell import LOCK, describe
+from roles.backup import status as backup_status
+from roles.postgres import status as database_status
 
 if TYPE_CHECKING:
     from runbook.status import Status

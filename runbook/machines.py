@@ -10,12 +10,12 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from converge.connection import ADDRESS, USER
 from converge.errors import ERROR, REFUSED, Trouble, Troubles
-from converge.groups import NAME, Inventory
-from converge.layers import plain
-from converge.secret import resolve
-from converge.ssh import Link, Target, connect, known_keys
+from converge.inventory.connection import ADDRESS, USER
+from converge.inventory.groups import NAME, Inventory
+from converge.inventory.layers import plain
+from converge.inventory.secret import resolve
+from converge.ssh.link import Link, Target, connect, known_keys
 from roles.base import SUPPORTED
 from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
@@ -187,8 +187,8 @@ def _by_hand(group: str, name: str) -> Trouble:
 
 def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, str]:
     """The files to write, tried in a copy of the inventory. What does not load is shown instead, so that it is not lost."""
-    from converge.inventory import load
-    from roles.settings import Settings
+    from converge.inventory.hosts import load
+    from roles.settings.model import Settings
 
     with tempfile.TemporaryDirectory() as folder:
         there = Path(folder)

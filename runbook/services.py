@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from converge.engine.resource import Shell
 from converge.errors import ERROR, REFUSED, Trouble
-from converge.resource import Shell
 from converge.resources.compose import FOLDER
-from converge.root_shell import RootShell, holder
 from converge.shell import sh
-from converge.ssh import connect
+from converge.ssh.link import connect
+from converge.ssh.root_shell import RootShell, holder
 
 INSIDE = "/etc/stowage"
 
@@ -165,8 +165,8 @@ def _wait_for_edge(shell: RootShell, host: Any) -> None:
 
 
 def _wait_for_postgres(shell: RootShell, host: Any) -> None:
-    from roles.postgres import server_of
-    from roles.postgres_kinds import Ready
+    from roles.postgres.role import server_of
+    from roles.postgres.server_kinds import Ready
 
     (step,) = Ready(server_of(host)).fix(None)
     assert isinstance(step, Shell)
@@ -177,8 +177,8 @@ def _wait_for_postgres(shell: RootShell, host: Any) -> None:
 
 
 def _prove(host: Any) -> None:
-    from roles.minio import api_of, folders
-    from roles.minio_api import prove_data_path
+    from roles.minio.api import prove_data_path
+    from roles.minio.role import api_of, folders
 
     link = connect(host.target)
     try:

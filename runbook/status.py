@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from converge import run as runs
-from converge.colour import coloured
+from converge.engine import run as runs
+from converge.engine.plan import Change
+from converge.engine.resource import Action
+from converge.engine.role import Role
 from converge.errors import ERROR, PENDING, REFUSED, UNREACHABLE, Trouble
-from converge.plan import Change
-from converge.resource import Action
-from converge.role import Role
+from converge.ui.colour import coloured
+from roles.backup.status import Backups
+from roles.minio.status import CLUSTER_PATIENCE, Bucket, read_cluster, start_reading
+from roles.postgres.status import DatabaseServer
 from runbook import machine_status
 from runbook.advice import advice
-from runbook.backup_status import Backups
-from runbook.cluster_status import CLUSTER_PATIENCE, Bucket, read_cluster, start_reading
-from runbook.database_status import DatabaseServer
 from runbook.machine_status import Container, Drive
 from runbook.status_screen import WIDTH, lines
 

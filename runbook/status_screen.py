@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from converge.colour import paint
 from converge.errors import UNREACHABLE
-from converge.lines import fitted
-from runbook import backup_status, database_status
+from converge.ui.colour import paint
+from converge.ui.lines import fitted
+from roles.backup import status as backup_status
+from roles.postgres import status as database_status
 from worker.size import human
 
 if TYPE_CHECKING:
-    from runbook.cluster_status import Bucket
+    from roles.minio.status import Bucket
     from runbook.status import Status
 
 

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from converge.cli import agreed
 from converge.errors import REFUSED, Trouble
-from converge.known import HostKey, Known
-from converge.ssh import Target, host_key, known_keys, known_name
+from converge.ssh.known import HostKey, Known
+from converge.ssh.link import Target, host_key, known_keys, known_name
+from converge.ui.cli import agreed
 
 NEW_KEY = "on its console: rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from converge.resource import Refusal, State
+from converge.engine.resource import Refusal, State
 from converge.shell import sh, words
 
 

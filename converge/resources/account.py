@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.access import differences
 from converge.resources.docker import Shares
 from converge.shell import quote, sh, words

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of
 from converge.resources.docker import Shares

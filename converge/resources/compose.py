@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.container_facts import differences
 from converge.resources.docker import GUARD, Container, Shares, containers, inspect, moment, others, plain
 from converge.resources.file import Directory

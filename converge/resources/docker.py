@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Send, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Send, Shell, State, Step
 from converge.resources import container_facts
 from converge.shell import quote, sh, words
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from converge.resource import State, Unknown
+from converge.engine.resource import State, Unknown
 from converge.shell import sh, words
 
 _LINE = re.compile(r"(.)([-rwxsStT]{9})([.+@]?) +(\d+) (\S+) +(.+?) +\d+(?:, +\d+)? +(/.*)")

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.inventory.secret import Secret
 from converge.resources import entries
 from converge.resources.access import access, aside, differences, strange, without_access_list
 from converge.resources.docker import Shares
 from converge.resources.entries import attributes, closed
 from converge.resources.previous import keep, keep_until_loaded
-from converge.secret import Secret
 from converge.shell import quote, sh, words
 
 KEPT = "the new file is refused by its check: what is in place stays as it is"

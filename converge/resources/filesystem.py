@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.long import as_unit
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.engine.long import as_unit
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.blocks import blocks, table
 from converge.resources.docker import Shares
 from converge.shell import quote, sh

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.docker import Shares, containers, inspect, moment
 from converge.resources.previous import loaded, put_back
 from converge.resources.unit import comes_back, forgiven, show, units

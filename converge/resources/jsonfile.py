@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from converge.probe import MEMORY
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.engine.probe import MEMORY
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.docker import Shares
 from converge.resources.entries import attributes, locked, unlock
 from converge.resources.file import File, parent

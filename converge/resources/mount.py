@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources import mountinfo
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import Shares, inspect, network_called, routes
 from converge.shell import sh, words
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.long import as_unit
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.long import as_unit
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import words
 
 LISTS_ARE_OLD = 24 * 60

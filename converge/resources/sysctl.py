@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import sh, words
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, State, Step
 
 
 @dataclass(frozen=True)

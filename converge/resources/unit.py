@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import Shares
 from converge.resources.previous import loaded, put_back
 from converge.shell import quote, sh, words

@@ -14,7 +14,7 @@
 It says `CUT "..."` on a line of its own once it stands still, and after the end what each change took: `TOOK {...}`.
 With `list` instead of a cut it only says the steps of the plan in their order: `STEPS [...]`.
 
-What is patched is patched from the outside: `frame` and `carry_out` of `converge.apply`, and what carries out single
+What is patched is patched from the outside: `frame` and `carry_out` of `converge.engine.apply`, and what carries out single
 steps. The product knows nothing of this. Whoever waits on the host says so every tenth of a second, so it ends by
 itself with its connection, as a step that comes to its end would; then the script goes on as far as it may.
 """
@@ -32,9 +32,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from converge import apply, root_shell, run, ssh
-from converge.plan import Change
-from converge.resource import Call, Send, Step
+from converge.engine import apply, run
+from converge.engine.plan import Change
+from converge.engine.resource import Call, Send, Step
+from converge.ssh import link as ssh
+from converge.ssh import root_shell
 
 PAUSED = "stowage-cut stands"
 SHORT = 0.25
@@ -217,8 +219,8 @@ def connect_through(port: int) -> None:
 
 def list_steps(name: str) -> None:
     """The steps of the whole plan of a host, which is only read."""
-    from converge.inventory import load
-    from roles.settings import Settings
+    from converge.inventory.hosts import load
+    from roles.settings.model import Settings
     from tasks import _roles
 
     (host,) = load(Path.cwd(), name, Settings, ())

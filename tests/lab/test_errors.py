@@ -626,10 +626,10 @@ def test_forwarding_that_is_forbidden_later_is_told_by_check_status_and_restart(
 HOLD = """
 import sys
 from pathlib import Path
-from converge.inventory import load
-from converge.root_shell import RootShell, holder
-from converge.ssh import connect
-from roles.settings import Settings
+from converge.inventory.hosts import load
+from converge.ssh.root_shell import RootShell, holder
+from converge.ssh.link import connect
+from roles.settings.model import Settings
 shell = RootShell(connect(load(Path.cwd(), "lab", Settings)[0].target), holder("inv deploy, by anna"))
 print(shell.run("echo held")[1], flush=True)
 sys.stdin.read()

@@ -9,25 +9,25 @@ from typing import Any
 
 import pytest
 
-from converge import gone
-from converge.inventory import load
-from converge.resource import Call, Resource, Unknown
-from converge.secret import Secret
-from converge.ssh import connect
-from roles import minio_api
-from roles.account_kinds import ServiceAccount, User
-from roles.accounts import forget
-from roles.bucket_kinds import Bucket
-from roles.buckets import buckets as role
-from roles.minio import api_of, folders
-from roles.minio_gone import Gone
-from roles.policy_kinds import Iam, Policy, put_policy
-from roles.policy_language import document
-from roles.settings import Bucket as BucketSettings
-from roles.settings import Policy as PolicySettings
-from roles.settings import ServiceAccount as KeySettings
-from roles.settings import Settings
-from roles.settings import User as UserSettings
+from converge.engine import gone
+from converge.engine.resource import Call, Resource, Unknown
+from converge.inventory.hosts import load
+from converge.inventory.secret import Secret
+from converge.ssh.link import connect
+from roles.minio import api as minio_api
+from roles.minio.account_kinds import ServiceAccount, User
+from roles.minio.accounts import forget
+from roles.minio.bucket_kinds import Bucket
+from roles.minio.buckets import buckets as role
+from roles.minio.gone import Gone
+from roles.minio.policy_kinds import Iam, Policy, put_policy
+from roles.minio.policy_language import document
+from roles.minio.role import api_of, folders
+from roles.settings.model import Bucket as BucketSettings
+from roles.settings.model import Policy as PolicySettings
+from roles.settings.model import ServiceAccount as KeySettings
+from roles.settings.model import Settings
+from roles.settings.model import User as UserSettings
 from tests.lab.conftest import Clone
 from tests.minio_calls import record
 from tests.policy_spellings import SPELLINGS

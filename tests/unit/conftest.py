@@ -19,15 +19,15 @@ from typing import Any, ClassVar
 import hypothesis
 import pytest
 
-from converge import plan as planning
-from converge import probe
-from converge.apply import Done, carry_out
-from converge.plan import Plan
-from converge.resource import Refusal, Resource, Step, in_order
-from converge.role import Role
-from converge.root_shell import RootShell
-from converge.secret import Secret
-from roles.settings import Settings
+from converge.engine import plan as planning
+from converge.engine import probe
+from converge.engine.apply import Done, carry_out
+from converge.engine.plan import Plan
+from converge.engine.resource import Refusal, Resource, Step, in_order
+from converge.engine.role import Role
+from converge.inventory.secret import Secret
+from converge.ssh.root_shell import RootShell
+from roles.settings.model import Settings
 
 # A machine that has other work is slow; that is no fault of what is tested.
 hypothesis.settings.register_profile("unhurried", deadline=None)

@@ -9,7 +9,7 @@ import pwd
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources.account import Group, User, accounts
 
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nstowage:x:9000:9000::/nonexistent:/usr/sbin/nologin\nodd::1\n"

@@ -16,17 +16,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from converge import apply
-from converge import plan as planning
-from converge import run as runs
-from converge.apply import carry_out, parts
+from converge.engine import apply
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.apply import carry_out, parts
+from converge.engine.plan import Change
+from converge.engine.resource import Action, Call, Refusal, Send, Shell, in_order
+from converge.engine.role import Role
+from converge.engine.run import Run
 from converge.errors import UNREACHABLE, Trouble
-from converge.plan import Change
-from converge.resource import Action, Call, Refusal, Send, Shell, in_order
+from converge.inventory.secret import Secret
 from converge.resources.file import File
-from converge.role import Role
-from converge.run import Run
-from converge.secret import Secret
 
 
 @pytest.fixture

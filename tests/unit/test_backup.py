@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from converge import templates
 from converge.errors import LOCKED, REFUSED, Trouble
-from roles import backup as role
-from roles.settings import Settings
-from runbook import age, backup, backup_status, runs
+from roles.backup import age, role, runs
+from roles.backup import commands as backup
+from roles.backup import status as backup_status
+from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
 from worker import backup as worker_backup
 from worker import comparison, postgres

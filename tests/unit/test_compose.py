@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources import compose
 from converge.resources.compose import LABEL, Answers, NoProject, Project
 from converge.resources.file import Directory

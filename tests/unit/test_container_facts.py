@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from converge.resources.container_facts import ELSEWHERE, KEYS, _networks, differences
-from roles import minio, nginx, postgres
+from roles import nginx
+from roles.minio import role as minio
+from roles.postgres import role as postgres
 from tests.unit.conftest import inspected
 
 DEFINITION: dict[str, Any] = {

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from converge.resource import Action, Refusal, Unknown
+from converge.engine.resource import Action, Refusal, Unknown
 from converge.resources.compose import Project
 from converge.resources.docker import Content, Image, NoSnap
 from converge.resources.network import Network

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from invoke.parser import Parser
 
-from converge.resource import Resource
+from converge.engine.resource import Resource
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import pytest
 from invoke.exceptions import Exit
 
-from converge import cli, render
-from converge import plan as planning
-from converge.deploy import Options, deploy
+from converge.engine import plan as planning
+from converge.engine.plan import Plan
+from converge.engine.resource import Action, Unknown, in_order
+from converge.engine.role import Role
 from converge.errors import LOCKED, REFUSED, UNREACHABLE, Trouble, Troubles
 from converge.libraries import whole
-from converge.plan import Plan
-from converge.resource import Action, Unknown, in_order
 from converge.resources.docker import Image, NoSnap
 from converge.resources.system import System
-from converge.role import Role
+from converge.ui import cli, render
+from converge.ui.deploy import Options, deploy
 from roles import base as base_role
 from roles import docker as docker_role
 from roles import images as images_role
@@ -320,7 +320,7 @@ def test_a_pull_that_fails_says_what_may_be_wrong(machine):
 
 
 def test_what_is_wrong_for_several_hosts_is_told_for_each_before_any_is_touched(monkeypatch):
-    from converge import run as runs
+    from converge.engine import run as runs
 
     def wrong(host):
         raise Trouble("a template cannot be rendered", where=host.name)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from converge.resource import Action
+from converge.engine.resource import Action
+from converge.inventory.secret import Secret
 from converge.resources.file import Absent, Directory, File, Symlink
-from converge.secret import Secret
 
 ME = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
 HOSTILE = [

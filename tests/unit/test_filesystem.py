@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources import filesystem
 from converge.resources.filesystem import Filesystem
 

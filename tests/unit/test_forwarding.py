@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from converge import plan as planning
-from converge.resource import Refusal
+from converge.engine import plan as planning
+from converge.engine.resource import Refusal
 from converge.resources.forwarding import Forwarding, Passage
 from roles import docker
 

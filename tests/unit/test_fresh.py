@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from converge.resource import Unknown
+from converge.engine.resource import Unknown
+from converge.inventory.secret import Secret
 from converge.resources.file import File
 from converge.resources.fresh import FreshContainer, FreshUnit
-from converge.secret import Secret
 
 
 @pytest.fixture

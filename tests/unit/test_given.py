@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from converge.errors import ERROR, REFUSED, Trouble
-from runbook import archive, given, restore, upload
+from roles.backup import archive, given, restore, upload
 
 ID = "20261121T020000Z-a1b2c3"
 HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(postgres=SimpleNamespace(major=17)))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from invoke.exceptions import Exit
 
-from converge import cli, interrupt, output
-from converge.output import Unwritten
+from converge.ui import cli, interrupt, output
+from converge.ui.output import Unwritten
 
 _spec = importlib.util.spec_from_file_location("interrupter", cli.ROOT / "tests" / "interrupter.py")
 interrupter = importlib.util.module_from_spec(_spec)
@@ -103,7 +103,7 @@ def test_a_signal_that_was_switched_off_stays_so(checkout):
 
 def ended(body: str) -> tuple[int, str]:
     """How a program ends whose signals are ours from its first moment, and what it says."""
-    program = f"import os, signal, time\nfrom converge import interrupt\ninterrupt.take()\n{body}"
+    program = f"import os, signal, time\nfrom converge.ui import interrupt\ninterrupt.take()\n{body}"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=cli.ROOT, capture_output=True, text=True, check=False, timeout=60,
         preexec_fn=interrupter._listening,
@@ -155,7 +155,7 @@ def test_output_that_finds_a_full_disk_is_one_error(checkout, words):
 def test_output_that_is_lost_is_told_whatever_the_exit_code_of_the_command(tmp_path):
     """A short screen is written at the very end, when the code is known already."""
     program = (
-        "import sys; sys.path[0] = '.'; from converge import entry, output\n"
+        "import sys; sys.path[0] = '.'; from converge import entry; from converge.ui import output\n"
         "def run(): print('changes are pending'); return 2\n"
         "entry._run = run; entry.main()"
     )
@@ -202,7 +202,7 @@ def test_a_line_to_a_host_that_broke_is_never_taken_for_a_reader_who_went_away(m
 
 
 def test_work_under_way_goes_on_when_nobody_takes_the_output(monkeypatch):
-    from converge.screen import Screen
+    from converge.ui.screen import Screen
 
     class Full:
         def write(self, text):

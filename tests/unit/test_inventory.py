@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from converge.errors import Trouble, Troubles
-from converge.inventory import Host, explain, load, names
-from roles.settings import Settings
+from converge.inventory.hosts import Host, explain, load, names
+from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[[dict[str, str]], Path]
@@ -280,7 +280,7 @@ def test_every_setting_is_explained_with_its_origin(write: Write) -> None:
 
 
 def test_the_engine_reads_an_inventory_without_pydantic() -> None:
-    code = "import sys, converge.inventory; sys.exit('pydantic' in sys.modules or 'paramiko' in sys.modules)"
+    code = "import sys, converge.inventory.hosts; sys.exit('pydantic' in sys.modules or 'paramiko' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

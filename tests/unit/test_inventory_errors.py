@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converge.errors import Trouble, Troubles
-from converge.inventory import load
-from converge.words import no_empty_host
-from roles.settings import Settings
+from converge.inventory.hosts import load
+from converge.ui.words import no_empty_host
+from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 Load = Callable[..., list[Trouble]]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from converge.errors import Troubles
-from converge.inventory import load
+from converge.inventory.hosts import load
 
 HOSTS = "all: {children: {store: {hosts: {one: , db1.example.org: }}}}"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converge.inventory import explain, load
-from roles.settings import Settings
+from converge.inventory.hosts import explain, load
+from roles.settings.model import Settings
 from runbook.inventory import table
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources.jsonfile import JsonKeys
 
 OURS = {"live-restore": True, "log-opts": {"max-size": "20m"}}

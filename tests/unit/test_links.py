@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 
 import pytest
 
-from converge import plan as planning
-from converge import run as runs
-from converge.links import links
-from converge.plan import Plan
-from converge.resource import Action, Resource, Unknown
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.dependencies import links
+from converge.engine.plan import Plan
+from converge.engine.resource import Action, Resource, Unknown
 from converge.resources.compose import Project
 from converge.resources.file import Directory, File
+from roles import named
 
 
 @pytest.fixture
@@ -22,9 +22,7 @@ def run_of(storage_host):
 
     def make(**changes) -> runs.Run:
         host = storage_host(**changes)
-        return runs.prepare(
-            host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles]
-        )
+        return runs.prepare(host, [named(name) for name in host.settings.roles])
 
     return make
 

@@ -13,9 +13,9 @@ import yaml
 from invoke.exceptions import Exit
 
 from converge.errors import REFUSED, UNREACHABLE, Trouble, Troubles
-from converge.inventory import load
-from converge.known import HostKey, Known, Line
-from roles.settings import Settings
+from converge.inventory.hosts import load
+from converge.ssh.known import HostKey, Known, Line
+from roles.settings.model import Settings
 from runbook import machines, trust
 from runbook.found import parsed
 from runbook.host_file import host_file

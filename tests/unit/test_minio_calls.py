@@ -11,11 +11,12 @@ import urllib3
 from minio.error import InvalidResponseError, MinioAdminException, S3Error
 
 from converge.errors import Trouble
-from converge.secret import Secret
-from roles import account_kinds, bucket_kinds, minio_api
-from roles.minio_api import Api, admin, code_of
-from roles.minio_calls import doing, reading
-from roles.settings import Bucket
+from converge.inventory.secret import Secret
+from roles.minio import account_kinds, bucket_kinds
+from roles.minio import api as minio_api
+from roles.minio.api import Api, admin, code_of
+from roles.minio.calls import doing, reading
+from roles.settings.model import Bucket
 
 AGAIN = "Your previous request to create the named bucket succeeded and you already own it."
 

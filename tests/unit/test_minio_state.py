@@ -11,22 +11,23 @@ from typing import Any
 import pytest
 from minio.error import MinioAdminException, S3Error
 
-from converge.resource import Unknown
-from converge.secret import Secret
-from roles import account_kinds, accounts, bucket_kinds, minio_calls, policy_kinds
-from roles.account_kinds import ServiceAccount, User
-from roles.accounts import EXPORTED, Accounts
-from roles.bucket_kinds import Bucket
-from roles.bucket_state import bucket_state
-from roles.buckets import buckets
-from roles.minio_api import Api, code_of
-from roles.minio_gone import Gone
-from roles.policy_kinds import Iam, Policy
-from roles.policy_language import BUILT_IN, normal
-from roles.settings import Bucket as BucketSettings
-from roles.settings import Policy as PolicySettings
-from roles.settings import ServiceAccount as KeySettings
-from roles.settings import User as UserSettings
+from converge.engine.resource import Unknown
+from converge.inventory.secret import Secret
+from roles.minio import account_kinds, accounts, bucket_kinds, policy_kinds
+from roles.minio import calls as minio_calls
+from roles.minio.account_kinds import ServiceAccount, User
+from roles.minio.accounts import EXPORTED, Accounts
+from roles.minio.api import Api, code_of
+from roles.minio.bucket_kinds import Bucket
+from roles.minio.bucket_state import bucket_state
+from roles.minio.buckets import buckets
+from roles.minio.gone import Gone
+from roles.minio.policy_kinds import Iam, Policy
+from roles.minio.policy_language import BUILT_IN, normal
+from roles.settings.model import Bucket as BucketSettings
+from roles.settings.model import Policy as PolicySettings
+from roles.settings.model import ServiceAccount as KeySettings
+from roles.settings.model import User as UserSettings
 
 API = Api((("127.0.0.1", 9000),), Secret("root"), Secret("word"))
 EVERYBODY = {

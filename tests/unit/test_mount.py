@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources import fstab, mountinfo
 from converge.resources.boot import Boot
 from converge.resources.mount import Mount

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from converge import run as runs
+from converge.engine import run as runs
 from converge.resources.file import File
 from roles.nginx import MOST_SILENT, enough, nginx, passes
 

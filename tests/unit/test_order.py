@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import random
 from types import SimpleNamespace
 
 import pytest
 
-from converge import plan as planning
-from converge import render
-from converge import run as runs
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.order import chosen
+from converge.engine.resource import in_order
+from converge.engine.role import Role
 from converge.errors import PENDING, REFUSED, Trouble
-from converge.order import chosen
-from converge.resource import in_order
-from converge.role import Role
+from converge.ui import render
+from roles import named
 
 ALL = ["base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup"]
 
 
 def find(name: str) -> Role:
-    return getattr(importlib.import_module(f"roles.{name}"), name)
+    return named(name)
 
 
 def host_of(*roles: str) -> SimpleNamespace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from converge.resource import Action
+from converge.engine.resource import Action
 from converge.resources.outranked import Outranked, sysctl_pattern
 
 KEYS = {"net.core.somaxconn": "4096", "net.ipv4.ip_local_port_range": "1024 65000"}

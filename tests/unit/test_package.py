@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources.package import Packages
 
 BASE = Packages("base", ("curl", "xfsprogs", "chrony"))

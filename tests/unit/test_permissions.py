@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from converge.resource import Action, Unknown
+from converge.engine.resource import Action, Unknown
 from converge.resources import entries
 from converge.resources.entries import Entry
 from converge.resources.file import Absent, Directory, File, Symlink

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from converge import plan as planning
-from converge import run as runs
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.gone import no_longer_wanted
+from converge.engine.probe import forgetting
+from converge.engine.resource import Action, Refusal, Unknown, in_order
+from converge.engine.role import Role, role
 from converge.errors import Trouble
-from converge.gone import no_longer_wanted
-from converge.probe import forgetting
-from converge.resource import Action, Refusal, Unknown, in_order
-from converge.role import Role, role
 
 OLD, NEW = {"word": "old"}, {"word": "new"}
 

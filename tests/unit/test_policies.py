@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from roles.policy_faults import faults, outside
-from roles.policy_language import BUILT_IN, difference, document, meaning, normal
+from roles.minio.policy_faults import faults, outside
+from roles.minio.policy_language import BUILT_IN, difference, document, meaning, normal
 from tests.lab.test_minio_calls import WALKED
 from tests.minio_calls import in_the_code
 from tests.policy_spellings import SPELLINGS

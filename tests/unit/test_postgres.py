@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
@@ -11,23 +10,25 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from converge import plan as planning
-from converge import probe, render
-from converge import run as runs
-from converge.layers import dotted
-from converge.resource import Action, Resource, Shell, Unknown
+from converge.engine import plan as planning
+from converge.engine import probe
+from converge.engine import run as runs
+from converge.engine.resource import Action, Resource, Shell, Unknown
+from converge.inventory.layers import dotted
+from converge.inventory.secret import Secret
 from converge.resources.compose import Project
 from converge.resources.docker import inspect
 from converge.resources.file import File
-from converge.secret import Secret
-from roles.database_gone import Gone
-from roles.database_kinds import Database, Extension
-from roles.database_user import User
-from roles.databases import databases
-from roles.postgres import postgres
-from roles.postgres_kinds import RECORD, Data, Offer, Ready
-from roles.postgres_server import Server, ask
-from roles.sql import is_password_of, verifier
+from converge.ui import render
+from roles import named
+from roles.postgres.database_kinds import Database, Extension
+from roles.postgres.databases import databases
+from roles.postgres.gone import Gone
+from roles.postgres.role import postgres
+from roles.postgres.server import Server, ask
+from roles.postgres.server_kinds import RECORD, Data, Offer, Ready
+from roles.postgres.sql import is_password_of, verifier
+from roles.postgres.user_kind import User
 from roles.stack import stack
 
 SERVER = Server("postgres", "/srv/pg")
@@ -145,7 +146,7 @@ def test_it_has_a_unit_of_its_own(storage_host):
 
 def plan_of(host, readings: dict, memory: dict | None = None):
     """The plan of the whole host of which this was read; what is not named is as it should be."""
-    run = runs.prepare(host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles])
+    run = runs.prepare(host, [named(name) for name in host.settings.roles])
     well = {one.resource.address: one.resource.desired() for one in run.wants}
     return planning.make("prod", run.roles, run.wants, well | readings, memory or {})
 

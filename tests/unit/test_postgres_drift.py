@@ -7,19 +7,19 @@ import shlex
 
 import pytest
 
-from converge import plan as planning
-from converge import render
-from converge import run as runs
-from converge.resource import Action, Unknown
-from roles.database_guards import Collations, Inside, Powers
-from roles.database_kinds import Database, Extension
-from roles.database_user import User
-from roles.databases import databases
-from roles.postgres import postgres
-from roles.postgres_configuration import Configuration
-from roles.postgres_server import Server
-from roles.sql import setting, verifier
-from runbook import database_status
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.resource import Action, Unknown
+from converge.ui import render
+from roles.postgres import status as database_status
+from roles.postgres.configuration import Configuration
+from roles.postgres.database_kinds import Database, Extension
+from roles.postgres.databases import databases
+from roles.postgres.guards import Collations, Inside, Powers
+from roles.postgres.role import postgres
+from roles.postgres.server import Server
+from roles.postgres.sql import setting, verifier
+from roles.postgres.user_kind import User
 from tests.unit.test_postgres import SECRET, SERVER, database_row, member, read, script, sql, told, user_row
 
 MAIN, AUTO = "/var/lib/postgresql/data/postgresql.conf", "/var/lib/postgresql/data/postgresql.auto.conf"
@@ -383,7 +383,7 @@ def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, addres
 
 def test_a_setting_that_an_argument_gives_waits_for_no_restart():
     """PostgreSQL calls it pending after a reload, where its file has another value; a restart changes nothing."""
-    from roles import postgres_question
+    from roles.postgres import question as postgres_question
 
     assert "pending_restart AND source <> 'command line'" in postgres_question._FACTS
     assert "%PENDING%" not in postgres_question._FACTS

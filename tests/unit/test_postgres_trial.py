@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from roles.postgres_trial import Trial
+from roles.postgres.trial import Trial
 
 IMAGE = {"Id": "sha256:abc", "RepoTags": ["pg:17"], "RootFS": {"Layers": []}, "Config": {}}
 

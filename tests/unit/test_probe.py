@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from converge import probe
-from converge.resource import Resource, Unknown
+from converge.engine import probe
+from converge.engine.resource import Resource, Unknown
 
 MARKER = "probe-1234"
 

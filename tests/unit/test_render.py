@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 
 import pytest
 
-from converge import plan as planning
-from converge import render
-from converge import run as runs
+from converge.engine import plan as planning
+from converge.engine import run as runs
+from converge.engine.plan import Change, Plan
+from converge.engine.resource import Action, Unknown
 from converge.errors import LOCKED, REFUSED, UNREACHABLE, Trouble, Troubles
-from converge.plan import Change, Plan
-from converge.resource import Action, Unknown
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
+from converge.ui import render
+from roles import named
 
 PG = ("pg-settings", "pg-inside", "pg-powers", "pg-sorting", "pg-data")
 EXISTS_ON_A_BARE_HOST = (
@@ -39,9 +39,7 @@ def plan_of(storage_host):
 
     def make(bare=False, memory=(), **readings) -> Plan:
         host = storage_host(users=[], policies=[])
-        run = runs.prepare(
-            host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles]
-        )
+        run = runs.prepare(host, [named(name) for name in host.settings.roles])
         found = {one.resource.address: one.resource.desired() for one in run.wants}
         if bare:
             found = {one.resource.address: _bare(one.resource) for one in run.wants}

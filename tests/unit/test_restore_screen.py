@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from converge.errors import REFUSED, Trouble
-from runbook import restore, runs
+from roles.backup import restore, runs
 
 HOST = SimpleNamespace(name="prod")
 PLAN = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import re
 import subprocess
@@ -12,24 +11,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from converge import plan as planning
-from converge import probe, render
-from converge import run as runs
+from converge.engine import plan as planning
+from converge.engine import probe
+from converge.engine import run as runs
+from converge.engine.resource import Resource, Shell, Unknown
 from converge.errors import Trouble
-from converge.resource import Resource, Shell, Unknown
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
 from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
+from converge.ui import render
+from roles import named
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
 SECRETS = ("root-user", "root-password", "user-password", "secret-key", "superuser", "database", "reader")
 
 
-def role(name: str):
-    return getattr(importlib.import_module(f"roles.{name}"), name)
+role = named
 
 
 def wanted(host, *names: str) -> list[Resource]:

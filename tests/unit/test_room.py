@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from converge.resource import Action
+from converge.engine.resource import Action
 from converge.resources.room import Room
 
 WANTED = Room(("/etc", "/tmp"))

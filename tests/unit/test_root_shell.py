@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from converge import root_shell
+from converge.engine.long import WAIT_FOR_OTHERS
 from converge.errors import LOCKED, UNREACHABLE, Trouble
-from converge.long import WAIT_FOR_OTHERS
-from converge.root_shell import RootShell, describe, holder
+from converge.ssh import root_shell
+from converge.ssh.root_shell import RootShell, describe, holder
 
 
 def frame(body: str, digest: str = "", length: int | None = None) -> bytes:

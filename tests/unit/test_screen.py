@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
-from converge import deploy, screen
-from converge.screen import Screen
+from converge.ui import deploy, screen
+from converge.ui.screen import Screen
 
 
 def test_a_check_that_waits_for_a_silent_service_says_so(monkeypatch, capsys):

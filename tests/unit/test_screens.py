@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from converge import cli
 from converge.errors import Trouble
-from runbook import backup, backup_status, history, restore, runs
+from converge.ui import cli
+from roles.backup import commands as backup
+from roles.backup import restore, runs
+from roles.backup import status as backup_status
+from runbook import history
 from worker.errors import COPY_FAILED, INCOMPLETE
 
 WIDEST = 100

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from converge.errors import Trouble
-from converge.secret import Secret, resolve
-from converge.secret_command import Endless, printed
+from converge.inventory.secret import Secret, resolve
+from converge.inventory.secret_command import Endless, printed
 
 WORD = "hunter2-SENTINEL"
 

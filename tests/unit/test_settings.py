@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from converge.document import read_text
-from converge.inventory import load
-from converge.layers import dotted
-from converge.validation import every_key
-from roles import fields
-from roles.settings import Settings, size_in_bytes
+from converge.inventory.document import read_text
+from converge.inventory.hosts import load
+from converge.inventory.layers import dotted
+from converge.inventory.validation import every_key
+from roles.settings import fields
+from roles.settings.model import Settings, size_in_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "inventory" / "group_vars" / "all.yml"

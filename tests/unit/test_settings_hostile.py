@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import subprocess
@@ -14,15 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
-from converge import probe
-from converge import run as runs
+from converge.engine import probe
+from converge.engine import run as runs
+from converge.engine.resource import Shell
 from converge.errors import Trouble
-from converge.resource import Shell
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.jsonfile import JsonKeys
 from converge.resources.mount import Mount
 from converge.resources.sysctl import Sysctl
+from roles import named
 
 HOSTILE = [
     "$(touch canary)",
@@ -104,9 +104,7 @@ def accepted(storage_host):
     def make(settings: dict):
         try:
             host = storage_host(**settings)
-            run = runs.prepare(
-                host, [getattr(importlib.import_module(f"roles.{name}"), name) for name in host.settings.roles]
-            )
+            run = runs.prepare(host, [named(name) for name in host.settings.roles])
         except (ValidationError, Trouble):
             return None
         return [one.resource for one in run.wants]

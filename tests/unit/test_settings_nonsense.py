@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converge.errors import Trouble, Troubles
-from converge.inventory import load
-from roles.calendar import NoEvent, checked, event
-from roles.settings import Settings
+from converge.inventory.hosts import load
+from roles.backup.calendar import NoEvent, checked, event
+from roles.settings.model import Settings
 
 WHOLE = """
 ansible_host: 10.0.0.1

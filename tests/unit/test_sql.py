@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converge.secret import Secret
-from roles.sql import LONGEST_NAME, ident, is_password_of, literal, literals, verifier
+from converge.inventory.secret import Secret
+from roles.postgres.sql import LONGEST_NAME, ident, is_password_of, literal, literals, verifier
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

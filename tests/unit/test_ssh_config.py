@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from converge import ssh_config
 from converge.errors import Trouble
-from converge.ssh_config import Question, split_hop
+from converge.ssh import config as ssh_config
+from converge.ssh.config import Question, split_hop
 
 
 @pytest.fixture

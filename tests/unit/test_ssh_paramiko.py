@@ -9,7 +9,8 @@ import socket
 import paramiko
 import pytest
 
-from converge import known, ssh_wire
+from converge.ssh import known
+from converge.ssh import wire as ssh_wire
 
 
 def test_paramiko_builds_an_attempt_to_log_in_in_two_steps_that_we_join():

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from converge import ssh_root
-from converge.ssh_root import Rise
+from converge.ssh import root as ssh_root
+from converge.ssh.root import Rise
 
 
 def through(shell: str, script: str) -> str:

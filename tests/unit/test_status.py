@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from converge.engine.resource import Action
 from converge.errors import UNREACHABLE, Trouble
-from converge.resource import Action
-from runbook import cluster_status, machine_status, status
+from roles.minio import status as cluster_status
+from roles.minio.status import quorum
+from runbook import machine_status, status
 from runbook.advice import advice
-from runbook.cluster_status import quorum
 from runbook.status import Status, lines
 from worker.size import human
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converge.resource import Action
+from converge.engine.resource import Action
 from converge.resources.sysctl import Sysctl
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from converge.errors import Trouble
-from converge.secret import Secret
+from converge.inventory.secret import Secret
 from converge.templates import render
 
 

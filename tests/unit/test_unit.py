@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from converge.plan import Change, Plan
-from converge.resource import Action, Unknown
+from converge.engine.plan import Change, Plan
+from converge.engine.resource import Action, Unknown
 from converge.resources.file import File
 from converge.resources.unit import BootTarget, NoUnit, StaticUnit, Unit
 

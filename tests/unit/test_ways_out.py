@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from converge.engine.ways_out import way_out
 from converge.resources.compose import Answers, Project
 from converge.resources.file import File
 from converge.resources.fresh import FreshUnit
 from converge.resources.package import Packages
 from converge.resources.unit import Unit
-from converge.ways_out import way_out
 
 FILE = File("/etc/a b", "")
 

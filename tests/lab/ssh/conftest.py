@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from converge import ssh
 from converge.errors import Trouble
+from converge.ssh import link as ssh
 from tests.lab.ports import free_port, wait_for
 
 

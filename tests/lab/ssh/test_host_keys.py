@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from converge import ssh
 from converge.errors import REFUSED
+from converge.ssh import link as ssh
 from tests.lab.ports import wait_for
 from tests.lab.ssh.conftest import refusal
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from converge import ssh, ssh_line
 from converge.errors import UNREACHABLE, Trouble
+from converge.ssh import line as ssh_line
+from converge.ssh import link as ssh
 from tests.lab.relay import Relay
 from tests.lab.ssh.conftest import refusal
 
@@ -100,14 +101,14 @@ def test_a_long_silence_of_a_living_host_disturbs_nobody(start, open_link, impat
 def test_our_own_sleep_is_not_the_hosts_silence(start, tmp_path, impatient):
     sshd = start()
     script = (
-        "import sys, pathlib\nfrom converge import ssh, ssh_line\nssh_line.SILENCE = 1.5\n"
+        "import sys, pathlib\nfrom converge.ssh import line, link as ssh\nline.SILENCE = 1.5\n"
         f"link = ssh.connect(ssh.Target('prod', '127.0.0.1', pathlib.Path({str(sshd.known)!r}), {sshd.port},"
         f" {sshd.user!r}, {str(sshd.key)!r}))\n"
         "pipe = link.shell('echo hi; read -r _; echo bye')\nprint(pipe.readline(5), flush=True)\n"
         "sys.stdin.readline()\npipe.write(b'\\n')\nprint(pipe.readline(5), link.alive(), flush=True)\n"
     )
     ours = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=-1, stdout=-1, text=True, cwd=Path(ssh.__file__).parents[1]
+        [sys.executable, "-c", script], stdin=-1, stdout=-1, text=True, cwd=Path(ssh.__file__).parents[2]
     )
     assert ours.stdout.readline() == "b'hi\\n'\n"
     ours.send_signal(signal.SIGSTOP)
@@ -129,7 +130,7 @@ def test_the_program_ends_at_once_whatever_happened(start, what):
     if what == "silent":
         port = silent.getsockname()[1]
     script = (
-        "import pathlib, time\nfrom converge import ssh, errors\n"
+        "import pathlib, time\nfrom converge import errors\nfrom converge.ssh import link as ssh\n"
         "begun = time.monotonic()\n"
         f"target = ssh.Target('prod', '127.0.0.1', pathlib.Path({str(sshd.known)!r}), {port},"
         f" {sshd.user!r}, {str(sshd.key)!r}, connect_timeout=2.0)\n"
@@ -137,7 +138,7 @@ def test_the_program_ends_at_once_whatever_happened(start, what):
         "except errors.Trouble as trouble:\n    print(trouble.what)\nprint(time.time())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], stdout=-1, text=True, cwd=Path(ssh.__file__).parents[1], check=True
+        [sys.executable, "-c", script], stdout=-1, text=True, cwd=Path(ssh.__file__).parents[2], check=True
     )
     assert time.time() - float(done.stdout.split()[-1]) < 1
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from converge import ssh, ssh_pipe
 from converge.errors import Trouble
-from converge.secret import Secret
-from converge.ssh_root import Rise
+from converge.inventory.secret import Secret
+from converge.ssh import link as ssh
+from converge.ssh import pipe as ssh_pipe
+from converge.ssh.root import Rise
 from tests.lab.conftest import Clone
 from tests.lab.ssh.conftest import Sshd
 

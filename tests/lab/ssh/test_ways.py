@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from converge import ssh
 from converge.errors import UNREACHABLE, Trouble
+from converge.ssh import link as ssh
 from tests.lab.ports import free_port
 from tests.lab.ssh.conftest import Sshd, refusal
 
@@ -106,7 +106,7 @@ def test_nobody_listens(start):
 def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch, daemon):
     """A program that ends in the middle of it is aborted by Python."""
     loaded = threading.Event()
-    monkeypatch.setattr("converge.ssh.importlib.import_module", lambda name: loaded.wait(10))
+    monkeypatch.setattr("converge.ssh.link.importlib.import_module", lambda name: loaded.wait(10))
     before = {*threading.enumerate()}
 
     def ask() -> None:

@@ -1,0 +1,62 @@
+"""The order of roles: each behind those that it needs, in whatever order the inventory names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from converge.engine.role import Role
+from converge.errors import UNTOUCHED, Trouble
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The roles of a host that a run is to change, and those beneath them, which it only reads."""
+
+    roles: list[Role]
+    beneath: list[Role]
+
+
+def chosen(host: Any, find: Callable[[str], Role], only: Collection[str] = ()) -> Chosen:
+    """The roles of a host in their order; with `only`, those of these names and what they stand on."""
+    named = [name for name in host.settings.roles if not only or name in only]
+    roles = ordered(named, host.settings.roles, find)
+    if missing := [role.name for role in roles if role.name not in host.settings.roles]:
+        raise _missing(host, named, missing, [role.name for role in ordered(host.settings.roles, (), find)])
+    return Chosen([one for one in roles if one.name in named], [one for one in roles if one.name not in named])
+
+
+def ordered(names: Sequence[str], known: Collection[str], find: Callable[[str], Role]) -> list[Role]:
+    """These roles and all that they need, each behind what it needs; `after` counts among what is named or known."""
+    found: dict[str, Role] = {}
+    begun: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in begun:
+            return
+        begun.add(name)
+        role = find(name)
+        for beneath in (*role.needs, *(one for one in role.after if one in names or one in known)):
+            add(beneath)
+        found[name] = role
+
+    for name in names:
+        add(name)
+    return list(found.values())
+
+
+def _missing(host: Any, named: Sequence[str], missing: Sequence[str], whole: Sequence[str]) -> Trouble:
+    one = len(missing) == 1
+    return Trouble(
+        f"the role{'' if one else 's'} {_listed(missing)} {'is' if one else 'are'} missing",
+        where=host.name,
+        why=f"{_listed(named)} {'needs' if len(named) == 1 else 'need'} {'it' if one else 'them'}, "
+        f"and roles of the inventory names only {_listed(host.settings.roles)}",
+        untouched=UNTOUCHED,
+        hint=f"roles: [{', '.join(whole)}]; inv inventory --host {host.name} says where roles are written",
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

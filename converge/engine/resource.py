@@ -1,0 +1,210 @@
+"""What a role yields: the desired state of one thing, and how it is read and put right. Nothing here runs anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+State = Mapping[str, str]
+"""A flat description of one thing; None stands for absent."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The state could not be read. Never the same as absent: absent could mean "format it"."""
+
+    why: str
+    hint: str = ""
+    lasting: bool = False
+    """Whether no deploy can change that: it is not only a service that is not up yet."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why this must not be touched, and the command with which a person may decide otherwise."""
+
+    why: str
+    hint: str = ""
+
+
+Reading = State | Unknown | None
+
+
+class Action(Enum):
+    """What a plan does with a resource; the value is its symbol."""
+
+    CREATE = "+"
+    UPDATE = "~"
+    REMOVE = "-"
+    REFUSED = "!"
+    WAITING = "."
+    UNKNOWN = "?"
+    NONE = " "
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Shell commands for the host, run as root with `set -e`."""
+
+    script: str
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Send:
+    """A stream of bytes into a command on the host: images and large files."""
+
+    command: str
+    source: Callable[[], Iterator[bytes]]
+    size: int
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something done through an API, over the host's SSH connection."""
+
+    run: Callable[[Link], None]
+    says: str = ""
+
+
+Step = Shell | Send | Call
+
+
+class Resource:
+    """The desired state of one thing. Kinds are frozen dataclasses and pure: they say, the host does.
+
+    A kind reads all of its instances with one snippet (`probe`), and `read` turns the answer into one reading each.
+    """
+
+    kind: ClassVar[str]
+    holds_back: ClassVar[bool] = True
+    """Whether other roles wait while this one is refused; not for what only tells of the host around it."""
+    statuses: ClassVar[tuple[int, ...]] = (0,)
+    """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
+
+    when_gone: ClassVar[str] = "gone from the host"
+    """What the plan says of one that a deploy made, and that is not there any more."""
+
+    @property
+    def name(self) -> str:
+        """What tells this instance from the others of its kind on a host."""
+        raise NotImplementedError
+
+    @property
+    def address(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    def desired(self) -> State | None:
+        """What should be; only these keys are compared."""
+        raise NotImplementedError
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Any]) -> str:
+        """Shell that reads all of `wanted`; it changes nothing. Empty where what it shares says everything."""
+        return ""
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Any]) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
+        """What it asks together with other kinds, in one process: the shell of a question, and the names it asks about.
+
+        `read` is given the answer to each, for all names of all kinds, behind the answer of `probe`.
+        """
+        return {}
+
+    @classmethod
+    def read(cls, *args: Any, **kwargs: Any) -> list[Reading]:
+        """`read(wanted, answer, *shared)`: one reading for each of `wanted`, in their order."""
+        raise NotImplementedError
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Any]) -> list[Reading]:
+        """One reading for each of `wanted` through an API, for kinds that no shell can read; they have no probe."""
+        raise NotImplementedError
+
+    @classmethod
+    def is_api(cls) -> bool:
+        return cls.ask.__func__ is not Resource.ask.__func__  # type: ignore[attr-defined]
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        """Why a difference must not be put right by us, if so."""
+        return None
+
+    def lost(self) -> Refusal | None:
+        """Why it must not be made anew by us where a deploy made it and it is gone: for what holds data."""
+        return None
+
+    def left_alone(self, before: State) -> list[str]:
+        """What stands beside it on the host, is nobody's fault, and is told by `--full`: as lines for a person."""
+        return []
+
+    def fix(self, before: State | None) -> list[Step]:
+        """The steps from `before` to `desired()`."""
+        raise NotImplementedError
+
+    def gives(self) -> Iterable[str]:
+        """What others stand on through it, beside its address: `path:/mnt/drive1`, `uid:9000`, `container:nginx`."""
+        return ()
+
+    def stands_on(self) -> Iterable[str]:
+        """What must be as it should be before this may be touched: addresses of others, or what they give.
+
+        What is not planned on the host holds nothing back. `path:` means the folders above as well.
+        """
+        return ()
+
+    def undone_by(self, other: Resource, made: bool) -> bool:
+        """Whether a change of `other`, earlier in its chain or in a role beneath, makes this necessary, though it is well now.
+
+        `made`: it was not there before.
+        """
+        return False
+
+    def disrupts(self, before: State | None) -> bool:
+        """Whether the fix restarts, replaces or removes something that is in use."""
+        return before is not None and self.desired() is None
+
+    def note(self, before: State | None) -> str:
+        """A few words behind the address in a plan."""
+        return ""
+
+    def diff(self, before: State | None) -> list[str]:
+        """The difference as lines for a person; secrets are never among them."""
+        after = self.desired()
+        if before is None or after is None:
+            return []
+        return [f"{key}: {before.get(key, '-')} -> {after[key]}" for key in after if before.get(key) != after[key]]
+
+    def remembered(self) -> str:
+        """A hash of the desired state: tells drift on the host from a new setting."""
+        return hashlib.sha256(json.dumps(self.desired(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Resources of which each needs those before."""
+
+    links: tuple[Resource, ...]
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(self.links)
+
+
+def in_order(*resources: Resource | Iterable[Resource]) -> Chain:
+    """Chain resources: one that is refused or unknown holds back those after it, and nothing else."""
+    flat: list[Resource] = []
+    for one in resources:
+        flat.extend([one] if isinstance(one, Resource) else one)
+    return Chain(tuple(flat))
+
+
+def absent_or(states: Mapping[str, State], names: Sequence[str]) -> list[Reading]:
+    """The readings of a kind whose answer has a line for what exists and none for what does not."""
+    return [states.get(name) for name in names]

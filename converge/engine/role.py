@@ -1,0 +1,47 @@
+"""A role: a function from a host's settings to the resources that it wants, known by its module's name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, overload
+
+from converge.engine.resource import Chain, Resource
+
+Wanted = Iterable[Resource | Chain]
+Wants = Callable[[Any], Wanted]
+Gone = Callable[[Any, str, str], Resource | None]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a kind of host must have.
+
+    `needs` names the roles without which it makes no sense: its changes wait while one of them is held back. `after` names
+    those that it follows where the host has them. `gone(host, kind, name)` is the resource that takes away what
+    the role once made and no longer wants; without one it is left where it is.
+    """
+
+    name: str
+    wants: Wants
+    needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    gone: Gone = lambda host, kind, name: None
+
+    @property
+    def doc(self) -> str:
+        return (self.wants.__doc__ or importlib.import_module(self.wants.__module__).__doc__ or "").strip()
+
+
+@overload
+def role(function: Wants) -> Role: ...
+@overload
+def role(*, needs: tuple[str, ...] = (), after: tuple[str, ...] = (), gone: Gone = ...) -> Callable[[Wants], Role]: ...
+def role(function: Wants | None = None, **more: Any) -> Role | Callable[[Wants], Role]:
+    """Make a role of a generator: `@role` or `@role(needs=("docker",))`."""
+
+    def make(wants: Wants) -> Role:
+        return Role(wants.__name__, wants, **more)
+
+    return make(function) if function else make

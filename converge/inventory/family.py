@@ -1,0 +1,58 @@
+"""Groups within groups: who is in which, how deep each lies, and which contain themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from converge.inventory.layers import Node
+
+
+@dataclass
+class Group:
+    name: str
+    origin: str
+    hosts: list[str] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
+    settings: list[Node] = field(default_factory=list)
+    depth: int = 0
+    priority: int = 1
+
+
+def inner_first(groups: Mapping[str, Group]) -> tuple[list[tuple[list[str], str]], list[str]]:
+    """The circles, each with its way and the group that closes it; and the groups, each behind those in it.
+
+    A group is walked through once, however many ways lead to it.
+    """
+    circles: list[tuple[list[str], str]] = []
+    order: dict[str, None] = {}
+    for first in groups:
+        way = [first] if first not in order else []
+        left = {first: list(groups[first].children)}
+        while way:
+            name = way[-1]
+            child = left[name].pop(0) if left[name] else None
+            if child is None:
+                order[way.pop()] = None
+            elif child in way:
+                circles.append(([*way[way.index(child) :], child], name))
+            elif child not in order:
+                way.append(child)
+                left[child] = list(groups[child].children)
+    return circles, list(order)
+
+
+def members(groups: Mapping[str, Group], order: list[str]) -> dict[str, list[str]]:
+    """The hosts of each group and of the groups in it."""
+    found: dict[str, list[str]] = {}
+    for name in order:
+        inner = (host for child in groups[name].children for host in found.get(child, []))
+        found[name] = list(dict.fromkeys([*groups[name].hosts, *inner]))
+    return found
+
+
+def deepen(groups: Mapping[str, Group], order: list[str]) -> None:
+    """Give each group its depth: the longest way that leads to it from `all`."""
+    for name in reversed(order):
+        for child in groups[name].children:
+            groups[child].depth = max(groups[child].depth, groups[name].depth + 1)

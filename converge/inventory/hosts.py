@@ -1,0 +1,221 @@
+"""The inventory: hosts with validated settings, each value with the place that it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converge.errors import UNTOUCHED, Trouble, Troubles
+from converge.inventory.connection import Connection, connection, is_lab
+from converge.inventory.groups import Inventory
+from converge.inventory.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
+from converge.inventory.pattern import terms
+from converge.inventory.secret import Secret, resolve
+from converge.inventory.sets import override
+from converge.inventory.validation import Path as Keys
+from converge.inventory.validation import fields, private, validate
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Target
+
+__all__ = ["Host", "Value", "explain", "load", "names"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine of the inventory: how it is reached, and what it should be."""
+
+    name: str
+    target: Target
+    settings: Any
+    groups: tuple[str, ...]
+    root: Path
+    reached: Connection = field(repr=False)
+    tree: Node = field(repr=False)
+
+    @cached_property
+    def origins(self) -> dict[str, Value]:
+        """Each value by its dotted key, with the place that it came from; only who shows them pays for it."""
+        settings = {dotted(keys): value for keys, value in _values(self.settings, self.tree, ())}
+        return {**self.reached.origins(), **settings}
+
+
+def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_secrets: bool = True) -> list[Host]:
+    """The hosts that `names` chooses (a host, a group, or a comma list), or everything that is wrong with them.
+
+    Nothing is connected to. With `resolve_secrets`, each secret is read from where its reference points.
+    """
+    troubles: list[Trouble] = []
+    inventory = Inventory(root, troubles)
+    _stop(troubles)
+    chosen = inventory.choose(names)
+    trees = {name: _tree(inventory, name, model) for name in chosen}
+    _stop(troubles)
+    named = terms(names, chosen)
+    # A group is its hosts that are there: a lab host that is down keeps nobody from the others.
+    trees = {name: tree for name, tree in trees.items() if name in named or not _is_down(tree)} or trees
+    trees = {name: _with_sets(tree, sets, troubles, model) for name, tree in trees.items()}
+    secrets = Vault(root) if resolve_secrets else None
+    found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
+    _stop(troubles)
+    return [host for host in found if host]
+
+
+def names(root: Path) -> tuple[list[str], list[str]]:
+    """All hosts and all groups, in the order of the files."""
+    troubles: list[Trouble] = []
+    inventory = Inventory(root, troubles)
+    _stop(troubles)
+    return list(inventory.hosts), list(inventory.groups)
+
+
+def _stop(troubles: list[Trouble]) -> None:
+    """Raise what has gathered, each trouble once: hosts of one group share their files."""
+    if troubles:
+        unique = list({str(one): one for one in troubles}.values())
+        unique[-1].untouched = UNTOUCHED
+        raise Troubles(unique)
+
+
+def _tree(inventory: Inventory, name: str, model: type) -> Node:
+    tree = Node({}, "inventory")
+    for layer in inventory.layers(name):
+        tree = merge(tree, layer)
+    return _over_defaults(lift(default_mappings(model), "default"), tree)
+
+
+def _over_defaults(defaults: Node, tree: Node) -> Node:
+    """The tree above the defaults. A section without a value is as its default: what `--set` adds to it stands beside that."""
+    both = dict(defaults.value)
+    for key, node in tree.value.items():
+        lower = both.get(key)
+        if lower is None or not isinstance(lower.value, dict) or not isinstance(node.value, dict | None):
+            both[key] = node
+        elif node.value is not None:
+            both[key] = _over_defaults(lower, node)
+    return Node(both, tree.origin)
+
+
+def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble], model: type) -> Node:
+    for one in sets:
+        tree = override(tree, one, troubles, model)
+    return tree
+
+
+def default_mappings(model: Any) -> dict[str, Any]:
+    """The defaults that are mappings: what the inventory says is merged into them by key, as into any layer."""
+    found = {}
+    for name, one in fields(model).items():
+        value = one.default
+        if fields(type(value)):
+            value = default_mappings(type(value))
+        if isinstance(value, dict) and value:
+            found[name] = value
+    return found
+
+
+class Vault:
+    """Secrets by reference, each read once a run: a password store may ask a human each time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.known: dict[tuple[str, str], Secret] = {}
+
+    def __call__(self, reference: dict[str, str], key: str) -> Secret:
+        ((how, what),) = reference.items()
+        if (how, what) not in self.known:
+            self.known[how, what] = resolve(reference, key, self.root)
+        return self.known[how, what]
+
+
+def _host(
+    inventory: Inventory, name: str, tree: Node, model: Any, secrets: Vault | None, troubles: list[Trouble]
+) -> Host | None:
+    before = len(troubles)
+    whose = inventory.hosts[name][0].origin
+    reached, down = connection(name, tree, inventory.root, whose, secrets, troubles), _is_down(tree)
+    tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
+    if down:
+        return None  # what its own file would say is missing, too
+    context = {"ssh_port": (reached and reached.target.port) or 22}
+    settings = _validated(model, tree, whose, secrets, troubles, context)
+    if reached is None or len(troubles) > before:
+        return None
+    groups = tuple(group.name for group in inventory.groups_of(name))
+    return Host(name, reached.target, settings, groups, inventory.root, reached, tree)
+
+
+def _is_down(tree: Node) -> bool:
+    """A lab host that is not up: the lab writes its address when it is."""
+    return is_lab(tree) and "ansible_host" not in tree.value
+
+
+def _validated(
+    model: Any, tree: Node, whose: str, secrets: Vault | None, troubles: list[Trouble], context: dict[str, Any]
+) -> Any:
+    """Validated twice: as references, so that all mistakes are told at once, then with the secrets in their places."""
+    value = plain(tree)
+    settings = validate(model, value, tree, whose, context)
+    if isinstance(settings, list):
+        troubles.extend(settings)
+        return None
+    places = [keys for keys, found in _leaves(settings, ()) if isinstance(found, Secret)]
+    if secrets is None or not places:
+        return settings
+    failed = len(troubles)
+    for keys in places:
+        *above, last = keys
+        holder = value
+        for step in above:
+            holder = holder[step]
+        try:
+            holder[last] = secrets(holder[last], dotted(keys))
+        except Trouble as trouble:
+            trouble.where = trouble.where or list(descend(tree, keys))[-1].origin
+            troubles.append(trouble)
+    if len(troubles) > failed:
+        return None
+    settings = validate(model, value, tree, whose, context)
+    if isinstance(settings, list):
+        troubles.extend(settings)
+    return settings
+
+
+def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
+    """The values below a model that hold no others; a list of plain values is one."""
+    if fields(type(value)):
+        below: list[tuple[str | int, Any]] = [(name, getattr(value, name)) for name in fields(type(value))]
+    elif isinstance(value, dict) and value:
+        below = list(value.items())
+    elif isinstance(value, list) and any(isinstance(one, dict) or fields(type(one)) for one in value):
+        below = list(enumerate(value))
+    else:
+        below = []
+        yield keys, value
+    for step, one in below:
+        yield from _leaves(one, (*keys, step))
+
+
+def _values(settings: Any, tree: Node, above: Keys) -> Iterator[tuple[Keys, Value]]:
+    for keys, value in _leaves(settings, above):
+        found = list(descend(tree, keys))
+        node = found[-1] if len(found) == len(keys) + 1 and found[-1].value is not None else None
+        shown = hidden(node) if isinstance(value, Secret) else value
+        if isinstance(value, str) and private(keys[-1:]) and not value.startswith(("/", ".")):
+            shown = REDACTED
+        yield keys, Value(shown, node.origin if node else "default")
+
+
+def explain(host: Host) -> list[tuple[str, str, str]]:
+    """Each setting of a host: its dotted key, its value as text, and where that came from."""
+    return [(key, _shown(one.value), one.origin) for key, one in host.origins.items()]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,149 @@
+"""Known host keys: the lines of known_hosts files that speak of a host, and what they say of a key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converge.ssh.known_certificate import Certificate
+
+# What a key of this kind may sign with; a kind that is not here cannot be checked, and is not offered.
+_SIGNS_WITH = {
+    "ssh-ed25519": ("ssh-ed25519",),
+    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
+    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
+    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
+}
+ALGORITHMS = tuple(one for kind in _SIGNS_WITH.values() for one in kind)
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """A public host key, as a line of known_hosts writes it."""
+
+    kind: str
+    text: str
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(base64.b64decode(self.text)).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.fingerprint}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a known_hosts file that names the host."""
+
+    mark: str
+    key: HostKey
+    place: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one host's keys. `lines` name it exactly; `without_port` name its address only."""
+
+    lines: tuple[Line, ...]
+    without_port: tuple[Line, ...]
+
+    @property
+    def keys(self) -> list[Line]:
+        """The lines that say: this is its key."""
+        return [one for one in self.lines if not one.mark]
+
+    def algorithms(self) -> tuple[str, ...]:
+        """The signatures to ask for: only those of known keys, so that the host shows a key that can be checked."""
+        kinds = {one.key.kind for one in (*self.keys, *self._borrowed())}
+        plain = tuple(one for kind in _SIGNS_WITH if kind in kinds for one in _SIGNS_WITH[kind]) or ALGORITHMS
+        return (tuple(f"{one}-cert-v01@openssh.com" for one in ALGORITHMS) if self._authorities() else ()) + plain
+
+    def revoked(self, key: HostKey, certificate: Certificate | None) -> Line | None:
+        """The line that forbids this key, or the authority that vouches for it."""
+        shown = (key, certificate.authority) if certificate else (key,)
+        every = (*self.lines, *self.without_port)
+        return next((one for one in every if one.mark == "@revoked" and one.key in shown), None)
+
+    def accepts(self, key: HostKey) -> bool:
+        return any(one.key == key for one in (*self.keys, *self._borrowed()))
+
+    def vouch(self, certificate: Certificate, host: str) -> bool:
+        """Whether a known authority says that this is the key of that host."""
+        named = any(_pattern(name.lower()).fullmatch(host.lower()) for name in certificate.names)
+        return certificate.sound and named and any(one.key == certificate.authority for one in self._authorities())
+
+    def _authorities(self) -> list[Line]:
+        return [one for one in (*self.lines, *self.without_port) if one.mark == "@cert-authority"]
+
+    def _borrowed(self) -> list[Line]:
+        # OpenSSH: where nothing names host and port, a key of the host alone will do, but never count as changed.
+        return [] if self.keys else [one for one in self.without_port if not one.mark]
+
+
+def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
+    """What these files say of a host; a file that cannot be read says nothing."""
+    lines: dict[str, list[Line]] = {name: [] for name in names}
+    for file in files:
+        for names_of, line in _read(file):
+            for name in names:
+                if names_it(names_of, name):
+                    lines[name].append(line)
+    first, *rest = (tuple(lines[name]) for name in names)
+    return Known(first, tuple(one for group in rest for one in group))
+
+
+def names_it(names: str, name: str) -> bool:
+    """Whether the first field of a line, hashed or a list of patterns, means this host name."""
+    if names.startswith("|1|"):
+        return _hashed(names, name)
+    found = False
+    for pattern in names.lower().split(","):
+        if _pattern(pattern.removeprefix("!")).fullmatch(name):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _hashed(names: str, name: str) -> bool:
+    _, _, salt, digest = names.split("|", 3)
+    try:
+        return hmac.digest(base64.b64decode(salt), name.encode(), "sha1") == base64.b64decode(digest)
+    except binascii.Error:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."))
+
+
+def _read(file: Path) -> Iterator[tuple[str, Line]]:
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split()
+        mark = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) >= 3 and not fields[0].startswith("#") and _is_base64(fields[2]):
+            yield fields[0], Line(mark, HostKey(fields[1], fields[2]), f"{file}:{number}")
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        return False

@@ -1,0 +1,89 @@
+"""Sockets to a machine: direct, or through a command. Needs no Paramiko, so that it can begin before that is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import IO, Any
+
+from converge.errors import UNREACHABLE, Trouble
+from converge.ssh.config import Way
+from converge.ui import interrupt
+
+SILENCE = 30.0
+
+
+@dataclass
+class Reached:
+    """A socket, the seconds it took to get an answer (0.0: not known), and the command that it leads through."""
+
+    sock: Any
+    rtt: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+    complaints: IO[bytes] | None = None
+
+    def said(self) -> str:
+        """What the command said on its stderr."""
+        if not self.complaints:
+            return ""
+        self.complaints.seek(0)
+        return self.complaints.read(4000).decode(errors="replace").strip()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self.sock.close()
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+
+
+def dial(way: Way, timeout: float) -> Reached:
+    """Connect to the machine itself."""
+    begun = time.monotonic()
+    try:
+        sock = socket.create_connection((way.host, way.port), timeout)
+    except (OSError, UnicodeError) as error:
+        raise _unreachable(way, error, timeout) from None
+    took = time.monotonic() - begun
+    _prepare(sock)
+    return Reached(sock, took)
+
+
+def through_command(command: str) -> Reached:
+    """Talk to a ProxyCommand, which outlives a Ctrl-C that is meant for us."""
+    ours, theirs = socket.socketpair()
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
+    line = ["/bin/sh", "-c", f"exec {command}"]
+    end = theirs.detach()
+    process = subprocess.Popen(line, stdin=end, stdout=end, stderr=complaints, start_new_session=True)
+    interrupt.child(process)
+    os.close(end)
+    return Reached(ours, process=process, complaints=complaints)
+
+
+def _prepare(sock: socket.socket) -> None:
+    """Send at once (a channel costs 44 ms otherwise), and notice a peer that is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
+               "TCP_USER_TIMEOUT": int(SILENCE * 1000)}  # fmt: skip
+    for name, value in options.items():
+        if hasattr(socket, name):  # macOS has not all of them
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _unreachable(way: Way, error: Exception, timeout: float) -> Trouble:
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        itself = f"write `ansible_host: ADDRESS` into inventory/host_vars/{way.name}.yml"
+        hint = itself if way.host == way.name else f"getent hosts {way.host}"
+        why = getattr(error, "strerror", None) or str(error)
+        return Trouble(f"no address is known for {way.host}", way.name, why, hint=hint, code=UNREACHABLE)
+    late = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT
+    why = f"no answer within {timeout:.0f} s" if late else getattr(error, "strerror", None) or str(error)
+    what = f"it cannot be reached at {way.host}:{way.port}"
+    return Trouble(what, way.name, why, hint=f"{way.command} true", code=UNREACHABLE)

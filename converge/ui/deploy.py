@@ -1,0 +1,208 @@
+"""Check and deploy as a person meets them: plans shown, one question, live progress, one summary, one exit code."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from converge.engine import run as runs
+from converge.engine.plan import Change, Plan
+from converge.engine.resource import Action
+from converge.engine.role import Role
+from converge.engine.run import Run
+from converge.errors import Trouble, Troubles
+from converge.ssh.root_shell import STOP
+from converge.ui import interrupt, render
+from converge.ui.cli import answered_yes, tell
+from converge.ui.lines import width
+from converge.ui.screen import Screen
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of a command say."""
+
+    command: str
+    check: bool = False
+    diff: bool = True
+    full: bool = False
+    yes: bool = False
+    json: bool = False
+
+
+def deploy(
+    hosts: Sequence[Any],
+    roles: dict[str, Sequence[Role]],
+    options: Options,
+    find_role: Callable[[str], Role | None] | None = None,
+    beneath: Mapping[str, Sequence[Role]] | None = None,
+) -> None:
+    """Bring hosts to what their roles want, or with `check` only show how far they are from it. Ends with the exit code.
+
+    The roles `beneath` are only read: what they refuse holds back the others.
+    """
+    screen = Screen((host.name for host in hosts), quiet=options.json)
+    lines = runs.dial(hosts)
+    found = _prepared(hosts, roles, find_role, beneath or {})
+    for run in found:
+        run.line = lines[run.name]
+    over = screen.watch_reading(lambda: _still_reading(found))
+    try:
+        runs.each(found, lambda run: _look(run, options, screen))
+        over.set()
+        for run in found:
+            _untouched(run, "nothing was changed")
+            if run.plan:
+                screen.lines(_shown(run.plan, options, screen))
+        todo = [run for run in found if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
+        if not options.check and todo and _agreed(todo, options, screen):
+            _apply(todo, options, screen)
+            _conclude(todo, screen)
+    finally:
+        over.set()
+        for run in found:
+            run.close()
+    _end(found, options)
+    if screen.lost:
+        raise screen.lost
+
+
+def _shown(plan: Plan, options: Options, screen: Screen) -> list[str]:
+    return render.plan(plan, full=options.full, diffs=options.diff, colour=screen.colour, columns=width())
+
+
+def _prepared(
+    hosts: Sequence[Any],
+    roles: dict[str, Sequence[Role]],
+    find_role: Callable[[str], Role | None] | None,
+    beneath: Mapping[str, Sequence[Role]],
+) -> list[Run]:
+    """What every host should be, or all that is wrong with what was written for them: then none of them is touched."""
+    found: list[Run] = []
+    troubles: list[Trouble] = []
+    for host in hosts:
+        try:
+            found.append(runs.prepare(host, roles[host.name], find_role, beneath.get(host.name, ())))
+        except Trouble as trouble:
+            troubles.append(trouble)
+    if troubles:
+        raise Troubles(troubles)
+    return found
+
+
+def _still_reading(found: list[Run]) -> list[str]:
+    """What has not been read yet of each host. MinIO, say, may wait for a node that has just died."""
+    left = [run for run in found if not run.plan and not run.failure]
+    patience = "reading; a service that does not answer is given {:.0f} s"
+    return [f"{run.name}: still {patience.format(run.patience) if run.link else 'connecting'}" for run in left]
+
+
+def _untouched(run: Run, what: str) -> None:
+    """What a failure left untouched, where it does not say so itself."""
+    if run.failure and not run.failure.untouched:
+        run.failure.untouched = what
+
+
+def _look(run: Run, options: Options, screen: Screen) -> None:
+    runs.look(run, options.command, not options.check, tell=lambda text: screen.lines([f"{run.name}: {text}"]))
+
+
+def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
+    """One question for all hosts. Without a terminal and without --yes nothing changes."""
+    if options.yes:
+        return True
+    if not sys.stdin.isatty() or options.json:
+        screen.lines(["nothing was changed: there is no terminal to ask on, and no --yes"])
+        return False
+    changes = sum(len(run.plan.todo) for run in todo if run.plan)
+    names = ", ".join(run.name for run in todo)
+    if not answered_yes(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] "):
+        screen.lines(["nothing was changed"])
+        return False
+    return True
+
+
+def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
+    gc.freeze()  # the libraries: what is looked through between two roles is small
+    asking = threading.Lock()
+
+    def agree(run: Run, new: list[Change]) -> bool:
+        names = ", ".join(f"{one.action.value} {one.address}" for one in new)
+        if options.yes:
+            return all(one.action is Action.CREATE and not one.disrupts for one in new)
+        with asking:
+            return answered_yes(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ")
+
+    screen.lines(["", "applying:"])
+    over = screen.watch()
+    screen.goes_on = True
+    try:
+        with interrupt.told(lambda number: _stop(todo, number)):
+            runs.each(todo, lambda run: runs.apply(run, screen.reporter(run.name), agree))
+    finally:
+        over.set()
+
+
+def _stop(todo: list[Run], number: int) -> None:
+    """The first Ctrl-C lets the current change of every host end."""
+    for run in todo:
+        run.asked_to_stop = number
+        if run.link:
+            threading.Thread(target=run.link.send, args=(f"touch {STOP}", iter(())), daemon=True).start()
+    interrupt.say(
+        "stopping after the current change; once more leaves it (it may still run, the next deploy waits for it)"
+    )
+
+
+def _conclude(todo: list[Run], screen: Screen) -> None:
+    for run in todo:
+        _untouched(run, f"{runs.changes_done(run)}; the next deploy finishes the one that was under way")
+        if run.plan and not run.failure:
+            screen.lines([f"{run.name}: {_number(run)} made and read back, {render.counts(run.plan, len(run.done))}"])
+
+
+def _number(run: Run) -> str:
+    return "1 change" if len(run.done) == 1 else f"{len(run.done)} changes"
+
+
+def _end(found: list[Run], options: Options) -> None:
+    """What failed or was refused once more, each with its next step, and the highest exit code."""
+    if options.json:
+        failures = {
+            run.name: {
+                "what": run.failure.what,
+                "why": run.failure.why,
+                "untouched": run.failure.untouched,
+                "try": run.failure.hint,
+                "exit_code": run.code,
+            }
+            for run in found
+            if run.failure
+        }
+        answer = render.as_json([run.plan for run in found if run.plan], {run.name: run.code for run in found})
+        print(
+            json.dumps(
+                {
+                    **answer,
+                    "failures": failures,
+                    "changed": {run.name: [one.address for one in run.done] for run in found},
+                }
+            )
+        )
+    troubles = [one for run in found for one in _troubles(run)]
+    code = max((run.code for run in found), default=0)
+    if code:
+        raise Exit(tell(Troubles(troubles)) if troubles else None, code=code)
+
+
+def _troubles(run: Run) -> list[Trouble]:
+    if run.failure:
+        return [run.failure]
+    return render.troubles(run.plan) if run.plan else []

@@ -1,0 +1,1 @@
+"""Backups: the worker on the host, and the commands of backup and restore."""

@@ -1,0 +1,74 @@
+"""Whether the settings of backups agree with one another and with the rest: targets that differ, copies that survive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from roles.settings.field_checks import known
+from roles.settings.fields import size_in_bytes
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+
+
+def disagreements(settings: Any) -> Found:
+    """Every place where the settings of backups contradict each other, with the reason."""
+    backup = settings.backup
+    if backup is None:
+        return
+    if backup.image not in settings.images:
+        yield ("backup", "image"), f"images has no {known(backup.image, settings.images)}"
+    yield from _differ(backup.targets)
+    yield from _keys(backup.targets)
+    yield from _dependents(settings)
+    needed = (backup.uploads + 2) * 64
+    if size_in_bytes(backup.memory) < needed << 20:
+        yield ("backup", "memory"), f"with {backup.uploads} uploads of 64 MiB it needs {needed}MiB"
+    if all(one.kind == "stack" for one in backup.targets) and not backup.accept_single_copy:
+        yield (
+            ("backup", "targets"),
+            "all copies are in the stack itself: name another target, or accept_single_copy: true",
+        )
+    for at, one in enumerate(backup.targets):
+        if one.kind == "stack" and settings.minio is None:
+            yield ("backup", "targets", at), "the stack has no minio"
+        if one.kind == "stack" and one.bucket in [bucket.name for bucket in settings.buckets]:
+            yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
+        if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
+            yield ("backup", "targets", at), "the stack has one target of its own already"
+    if settings.postgres is None:
+        yield ("backup",), "it saves databases, and the host has no postgres"
+
+
+def _differ(targets: Any) -> Found:
+    """Two names for one place are one copy, not two."""
+    names = [one.name for one in targets]
+    places = [_place(one) for one in targets]
+    for at, one in enumerate(targets):
+        if one.name in names[:at]:
+            yield ("backup", "targets", at, "name"), f"{one.name} stands twice; it must differ from the other"
+        elif places[at] in places[:at]:
+            other = names[places.index(places[at])]
+            yield ("backup", "targets", at), f"it is the same place as {other}: a second copy there is none"
+
+
+def _place(one: Any) -> tuple[str, ...]:
+    keys = {"s3": ("endpoint", "bucket", "prefix"), "sftp": ("host", "port", "path"), "path": ("path",)}
+    return (one.kind, *(str(getattr(one, key)) for key in keys.get(one.kind, ("name",))))
+
+
+def _keys(targets: Any) -> Found:
+    for at, one in enumerate(targets):
+        if one.kind == "s3" and (one.pruner_access_key is None) != (one.pruner_secret_key is None):
+            given = "pruner_access_key" if one.pruner_secret_key is None else "pruner_secret_key"
+            yield ("backup", "targets", at, given), "pruner_access_key and pruner_secret_key belong together"
+
+
+def _dependents(settings: Any) -> Found:
+    nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
+    for at, name in enumerate(settings.backup.dependents):
+        if name == "postgres":
+            yield ("backup", "dependents", at), "a restore needs PostgreSQL: name what uses the databases"
+        elif name in ("nginx", *nodes):
+            yield ("backup", "dependents", at), "it uses no database, and stopping it would take the storage away"

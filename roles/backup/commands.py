@@ -1,0 +1,291 @@
+"""Backups: made, listed, shown, checked, kept and stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from converge.errors import Trouble
+from converge.shell import quote
+from converge.ssh.link import connect
+from converge.ui.cli import agreed
+from converge.ui.lines import say
+from roles.backup import runs
+from roles.backup.role import SCRIPT, stack_of
+from roles.backup.status import spoken
+from worker.size import human
+
+CHANGES = {"gone": "-", "new": "+"}
+"""How a file of the configuration that is not the set's any more is marked; any other has `~`."""
+FEW = 40
+
+
+def backup(host: Any, only: str, allowed: dict[str, bool], said: str) -> None:
+    """One set now, followed to its end. A lost line does not end it."""
+    components = [one for one in only.split(",") if one]
+    for one in components:
+        if one not in ("postgres", "config"):
+            raise Trouble(
+                f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
+            )
+    request = {"do": "backup", "only": components, **allowed}
+    end(host, watch(host, runs.begin(host, request, said)))
+
+
+def attach(host: Any, run: str) -> None:
+    """The journal of the run that is under way, or of the last one, from its beginning."""
+    run = run or runs.current(host)
+    end(host, watch(host, run))
+
+
+def watch(host: Any, run: str) -> dict[str, Any]:
+    say(f"{host.name}: run {run}")
+    return runs.follow(host, run, lambda event: show_event(event, sys.stdout.isatty()))
+
+
+def show_event(event: dict[str, Any], terminal: bool) -> None:
+    """One event as a line; progress stays on one line of a terminal, and is left out elsewhere."""
+    wipe = "\r\033[K" if terminal else ""
+    kind = event["event"]
+    if kind == "say":
+        print(wipe, end="")
+        say(f"  {event['text']}")
+    elif kind == "end" and "step" in event:
+        how = f"failed: {event['failed']}" if event.get("failed") else "done"
+        print(wipe, end="")
+        say(f"  {event['step']:10} {how}  {event['seconds']:.1f} s")
+    elif kind == "progress" and terminal:
+        left = f", {event['remaining']} s left" if event.get("remaining") is not None else ""
+        print(
+            f"{wipe}  {human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{left}",
+            end="",
+            flush=True,
+        )
+
+
+def end(host: Any, told: dict[str, Any]) -> None:
+    trouble = runs.ended(host, told)
+    if trouble:
+        raise trouble
+    say(f"{host.name}: done")
+
+
+def listing(host: Any, source: str, as_json: bool) -> None:
+    """Every set with its age, its size, and the targets on which it is whole."""
+    found = runs.ask(host, {"ask": "list", "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+    else:
+        _listed(host, found)
+    if found["dead"] and not found["sets"]:
+        raise Trouble(
+            "no set can be listed",
+            host.name,
+            "\n".join(f"the target {name} does not answer: {why}" for name, why in found["dead"].items()),
+            "there may be sets all the same",
+            f"once it answers: inv backup.list --host {host.name}",
+        )
+
+
+def _listed(host: Any, found: dict[str, Any]) -> None:
+    if not found["sets"] and not found["dead"]:
+        say(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
+    for one in found["sets"]:
+        marks = _marks(one)
+        notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
+        notes += [f"INCOMPLETE, without {', '.join(one['failed'])}"] if one["failed"] else []
+        notes += ["pinned"] if one["pinned"] else []
+        say(
+            f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
+            f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
+        )
+    for name, why in found["dead"].items() if found["sets"] else ():
+        say(f"{host.name}  the target {name} does not answer: {why}")
+
+
+def _marks(one: dict[str, Any]) -> list[str]:
+    """The targets in the line of a set; what is the same of all of them is said once."""
+    marks = {name: _mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()}
+    told = {mark.removeprefix(name) for name, mark in marks.items()}
+    if len(marks) > 1 and len(told) == 1 and (same := next(iter(told))):
+        return [*marks, f"each{same}"]
+    return list(marks.values())
+
+
+def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
+    """A target in the line of a set: whether it has it whole, and how its newest check there ended."""
+    marks = [] if state == "whole" else [state]
+    if check:
+        what = "drilled" if check["drill"] else "checked"
+        marks.append(f"{what} {age(check['at'])} ago" if check["passed"] else f"CHECK FAILED {age(check['at'])} ago")
+    return f"{name} ({', '.join(marks)})" if marks else name
+
+
+def show(host: Any, id: str, source: str, as_json: bool) -> None:
+    """What is in a set."""
+    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+        return
+    say(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
+    say(f"  made       {_moments(found)}, {human(found['bytes'])} in {found['parts']} parts")
+    for name, state in found["targets"].items():
+        check = found["checks"].get(name)
+        say(f"  on         {_mark(name, state, check)}")
+        if check and check["why"]:
+            say("\n".join(f"             {line}" for line in check["why"].splitlines()), 0)
+    say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
+    for name, one in found["databases"].items():
+        rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
+        say(f"  database   {name:16} {rows}", 28)
+        say(f"{'':30}{', '.join(one['extensions'])}", 0)
+    for why in dict.fromkeys(found["left_out"].values()):
+        say(f"  left out   {', '.join(name for name, one in found['left_out'].items() if one == why)}: {why}", 11)
+    for kind, names in found["omitted"].items():
+        say(f"  not in it  {kind}: {', '.join(names)}", 11)
+    say(f"  files      {len(found['files'])} of the deployed configuration")
+
+
+def _moments(found: dict[str, Any]) -> str:
+    """From when to when a set was made; its day once."""
+    begun, over = (found[key][:19].replace("T", " ") for key in ("created", "finished"))
+    return f"{begun} to {over.removeprefix(begun[:11])} UTC"
+
+
+def diff(host: Any, id: str, source: str, as_json: bool) -> None:
+    """A set against what is there now: databases by their counts, files by their text."""
+    found = runs.ask(host, {"ask": "diff", "set": id_of(id), "from": source})
+    if as_json:
+        print(json.dumps({"host": host.name, **found}))
+        return
+    say(f"{host.name}: {found['id']}, made {age(found['created'])} ago, against what is there now")
+    for name, lines in found["databases"].items():
+        say(f"  database {name}" + ("" if lines else ": the same counts"))
+        _few([f"    {line}" for line in lines])
+    for one in found["files"]:
+        say(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
+        _few([f"      {line}" for line in one.get("lines", [])[2:]])
+    if found["number"] and not found["files"]:
+        say(f"  configuration: all {found['number']} files are the same")
+
+
+def _how(one: dict[str, Any]) -> str:
+    if one["what"] == "content":
+        return "" if "lines" in one else "  its content changed; it is not shown, for only root may read it"
+    return {"gone": "  it is gone", "new": "  the set does not have it"}.get(one["what"], f"  {one['what']}")
+
+
+def _few(lines: list[str]) -> None:
+    for line in lines[:FEW]:
+        say(line)
+    if len(lines) > FEW:
+        say(f"      and {len(lines) - FEW} lines more: --json")
+
+
+def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
+    """Reads every byte of a set; with `drill` it is restored into a throwaway server and compared."""
+    request = {"do": "verify", "set": id_of(id), "from": source, "drill": drill}
+    end(host, watch(host, runs.begin(host, request, said)))
+
+
+def pin(host: Any, id: str, why: str) -> None:
+    """Keeps a set from retention."""
+    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
+    runs.ask(host, {"ask": "pin", "set": found, "why": why})
+    say(f"{host.name}: {found} is kept until inv backup.unpin {found}")
+
+
+def unpin(host: Any, id: str) -> None:
+    """Leaves a set to retention again."""
+    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
+    targets = runs.ask(host, {"ask": "unpin", "set": found})["unpinned"]
+    say(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
+
+
+def settle(host: Any, said: str) -> None:
+    """Brings to an end what runs that were cut off have left: closed databases, stopped containers, scratch databases."""
+    end(host, watch(host, runs.begin(host, {"do": "settle"}, said)))
+
+
+def stop(host: Any, yes: bool) -> None:
+    """Ends the run that is under way; what it has begun is cleared away by the next one."""
+    run = runs.under_way(host)
+    if not run:
+        say(f"{host.name}: no backup or restore is under way; nothing was stopped")
+        return
+    agreed(f"{host.name}: stop the run {run}? [y/N] ", yes)
+    link = connect(host.target)
+    try:
+        link.send(f"systemctl stop {quote(f'stowage-backup@{run}.service')}", iter(()))
+    finally:
+        link.close()
+    say(f"{host.name}: {run} is stopped")
+
+
+def fetch(host: Any, id: str, folder: str, source: str) -> None:
+    """Copies a set as it is, encrypted, into a folder of this machine."""
+    place = Path(folder).expanduser()
+    place.mkdir(parents=True, exist_ok=True)
+    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+    name = place / f"{found['id']}.tar"
+    unfinished = name.with_suffix(".partial")
+    link = connect(host.target)
+    request = json.dumps({"ask": "stream", "set": found["id"], "from": found["from"]})
+    try:
+        pipe = link.shell(f"exec {SCRIPT} look {quote(request)}")
+        pipe.close_stdin()
+        with unfinished.open("wb") as file:
+            while chunk := pipe.read():
+                file.write(chunk)
+        if status := pipe.exit_status():
+            raise Trouble("the set did not come whole", host.name, f"status {status}", f"{unfinished} is no set")
+    finally:
+        link.close()
+    unfinished.rename(name)
+    say(f"{host.name}: {name}, {human(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
+
+
+def recovery_sheet(host: Any) -> None:
+    """What to do when the host is dead: to be printed, and kept where the keys are."""
+    settings = host.settings.backup
+    print(f"Recovery of the stack {stack_of(host)} ({host.name}), written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
+    print("You need, from outside of the dead machine:")
+    print(f"  1. this checkout and its secrets: inventory/secrets/{host.name}/ (or where the references lead)")
+    print("  2. the age identity of backup.identity; without it no byte of any set can be read")
+    print("  3. one of the targets:")
+    for one in settings.targets:
+        where = {
+            "stack": "the stack's own bucket: lost with the machine",
+            "s3": f"{getattr(one, 'endpoint', '')}/{getattr(one, 'bucket', '')}",
+            "sftp": f"{getattr(one, 'user', '')}@{getattr(one, 'host', '')}:{getattr(one, 'path', '')}",
+            "path": getattr(one, "path", ""),
+        }[one.kind]
+        print(f"     {one.name} ({one.kind}): {where}")
+    print("\nThen, in this order:")
+    print(f"  inv host.trust {host.name}            # the new machine's key, compared with its console")
+    print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")
+    print(f"  inv backup.list --host {host.name}    # which sets there are")
+    print(f"  inv restore latest --host {host.name}")
+    print("\nWithout Stowage: docs/restore-by-hand.md")
+
+
+def id_of(text: str) -> str:
+    """`latest`, an id, or anything that holds one: the key of an object, the name of a fetched file."""
+    if text == "latest":
+        return text
+    if found := runs.ID.search(text):
+        return found[0]
+    raise Trouble(
+        f"{text} names no set",
+        why="a set is named by its id, such as 20261121T020000Z-a1b2c3, by the key of one of its objects, or latest",
+        untouched="nothing was changed",
+        hint="inv backup.list",
+    )
+
+
+def age(at: str) -> str:
+    """How long ago a moment is."""
+    return spoken(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))

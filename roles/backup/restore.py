@@ -1,0 +1,179 @@
+"""Restores as a person meets them: the plan, one question that wants the host's name, the run, and the way back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from converge.errors import REFUSED, Trouble
+from converge.shell import quote
+from converge.ui.cli import agreed
+from converge.ui.lines import say
+from roles.backup import given, runs, upload
+from roles.backup.commands import age, end, id_of, watch
+from roles.backup.role import stack_of
+from worker.size import human
+
+FEW = 4
+
+
+def restore(
+    host: Any,
+    file: str,
+    database: str,
+    name: str,
+    source: str,
+    other_stack: str,
+    yes: bool,
+    said: str,
+    *,
+    tablespaces: bool = True,
+    accept: bool = False,
+    accept_empty: bool = False,
+) -> None:
+    """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared.
+
+    With `accept` it may differ from the set in what an earlier try has found, which is shown, asked for, and written down.
+    """
+    request: dict[str, Any] = {"from": source, "databases": [one for one in database.split(",") if one], "as": name}
+    if not tablespaces:
+        request["no_tablespaces"] = True
+    if other_stack:
+        request["stack"] = other_stack
+    path, kind = Path(file).expanduser(), given.kind(file, host)
+    if kind == given.SET:
+        request |= upload.set_sent(host, path, other_stack or stack_of(host))
+    elif kind == given.DUMP:
+        request |= upload.dump_sent(host, path, request["databases"])
+    else:
+        request["set"] = _named(host, file)
+    try:
+        found = runs.ask(host, {"ask": "plan", "accept": accept, **request})
+        request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
+        _shown(host, found)
+        if not tablespaces:
+            say("  tablespaces: none; all tables go where the server keeps its others")
+        written = list(_accepted(found))
+        for line in written:
+            say(f"  ACCEPTED  {line}")
+        agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
+        if not accept_empty:
+            _agreed_to_lose(host, file, found["databases"], yes)
+        if written:
+            request["accept"] = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
+        run = runs.begin(host, {"do": "restore", **request}, said, written)
+    except BaseException:
+        upload.taken_back(host, request.get("local") or request.get("folder") or "")
+        raise
+    end(host, watch(host, run))
+    # A restore that replaced nothing has nothing to swap back.
+    if any(one["replaces"] is not None for one in found["databases"]):
+        say(f"  undo with: inv restore.undo --host {host.name}")
+
+
+def _accepted(found: dict[str, Any]) -> Iterator[str]:
+    """What will differ from the set, a line each."""
+    for name, rows in found.get("accept", {}).items():
+        yield from (f"{name}: {what}: {how}" for what, how in rows)
+
+
+def _named(host: Any, text: str) -> str:
+    """The set that a word names which is no file of this machine."""
+    if text != "latest" and not runs.ID.search(text):
+        raise given.missing(text, host)
+    id = id_of(text)
+    if id != text:
+        say(f"{host.name}: {text} is no file of this machine; the set {id} is looked for on the targets")
+    return id
+
+
+def _agreed_to_lose(host: Any, file: str, databases: list[dict[str, Any]], yes: bool) -> None:
+    """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
+    for one in (one for one in databases if one.get("lost")):
+        if yes or not sys.stdin.isatty():
+            again = f"inv restore {quote(file)} --database {quote(one['name'])} --host {host.name}"
+            raise Trouble(
+                f"the dump has no rows of {_some(one['lost'])}, which {one['to']} has",
+                host.name,
+                "a dump of the schema alone, or of some tables, would replace all of it; --yes does not answer that",
+                "nothing was changed",
+                f"{again} --accept-empty, when that is right\n  or, beside it: {again} --as NAME",
+                code=REFUSED,
+            )
+        agreed(f"Type {one['to']} to replace it with a dump that lacks these rows: ", False, word=one["to"])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
+
+
+def _shown(host: Any, found: dict[str, Any]) -> None:
+    if found["set"] == "local":
+        say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
+    else:
+        say(
+            f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
+            f" read from {found['from']}"
+        )
+    for line in found["warnings"]:
+        say(f"  warning: {line}")
+    for one in found["databases"]:
+        rows = f", {one['rows']} rows" if one["rows"] is not None else ""
+        if one["replaces"] is None:
+            say(f"  + {one['to']}  {human(one['bytes'])}{rows}; there is no such database now")
+            continue
+        say(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
+        if found["set"] != "local":
+            say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
+        if one.get("lost"):
+            say(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
+        if one["sessions"]:
+            say(f"      {one['sessions']} sessions are cut at the swap")
+    if "files" in found:
+        differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
+        say(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
+    if found["dependents"]:
+        say(f"  stopped meanwhile: {', '.join(found['dependents'])}")
+    for place, free in found["free"].items():
+        say(f"  free in {place}: {human(free)}")
+    if found["obstacles"]:
+        raise Trouble(
+            "the live databases cannot be renamed",
+            host.name,
+            "\n".join(found["obstacles"]),
+            "nothing was changed",
+            "end these, then the same again",
+            code=REFUSED,
+        )
+
+
+def _moment(at: str) -> str:
+    return f"{at[:16].replace('T', ' ')} UTC"
+
+
+def undo(host: Any, yes: bool, said: str) -> None:
+    """Swaps back what the last restore replaced."""
+    found = runs.ask(host, {"ask": "undo"})
+    say(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
+    for one in found["databases"]:
+        say(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
+    agreed(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "undo", "of": found["run"]}, said)))
+
+
+def cleanup(host: Any, yes: bool, said: str) -> None:
+    """Drops what restores have kept; after that no undo is possible."""
+    told = runs.ask(host, {"ask": "leftovers"})
+    found = told["leftovers"]
+    if not found and not told["configuration"]:
+        say(f"{host.name}: nothing is kept from restores")
+        return
+    say(f"{host.name}: kept from restores")
+    for one in found:
+        say(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
+    for path in told["configuration"]:
+        say(f"  - {path}  files of a set's configuration, laid beside")
+    agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))

@@ -1,0 +1,261 @@
+"""Runs of the backup worker, seen from the operator's machine: begun as a unit of the host, followed by its journal.
+
+A lost line loses only the view: the unit goes on, and `inv backup.attach` shows the same journal again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble, for_host
+from converge.shell import quote
+from converge.ssh.link import connect
+from converge.ssh.root_shell import holder
+from roles.backup.role import SCRIPT, STATE
+
+ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+RUNS = f"{STATE}/runs"
+ACTIVE = "systemctl list-units --plain --no-legend --state=active,activating,deactivating 'stowage-backup@*'"
+"""Lists the units of the runs that are under way."""
+# The worker's exit codes that are ours by another number; docs say what the others are.
+CODES = {0: 0, 10: LOCKED, 11: REFUSED, 40: REFUSED}
+WORDS = {
+    10: "another run holds the lock",
+    11: "refused before anything was written",
+    20: "nothing was published",
+    21: "published, but not on every target",
+    22: "published, but old sets could not be removed",
+    23: "published, but without some databases",
+    30: "the check failed",
+    40: "refused, nothing was touched",
+    41: "the restore failed; the live databases are as they were",
+    42: "the live databases were touched, and something is wrong after it",
+    130: "stopped",
+}
+# A run that ended without a word, by the step that it had begun last: its code, what may be, and what to type.
+_LOADING = (41, "what it had loaded beside them goes with the next run", "inv backup.settle, or the same restore again")
+_SWAPPING = (
+    42,
+    "databases may still be closed, and what depends on them stopped",
+    "inv backup.settle, which puts this right",
+)
+CUT = dict.fromkeys(("fetch", "roles", "load", "compare"), _LOADING)
+CUT |= dict.fromkeys(("stop", "swap", "health", "start", "undo"), _SWAPPING)
+CUT["publish"] = (21, "", "inv backup.list, then inv backup")
+CUT["retention"] = (22, "the next run removes what is too old", "inv backup.list")
+# Nothing of a unit that has ended is lost: the journal is read to its end after the unit was seen to be over.
+_FOLLOW = """
+journal={runs}/{run}/journal.jsonl
+[ -d {runs}/{run} ] || exit 66
+n=0
+while :; do
+  case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) over= ;; *) over=yes ;; esac
+  now=$(wc -c 2>/dev/null <"$journal" || echo 0)
+  [ "$now" -le "$n" ] || {{ tail -c "+$((n + 1))" "$journal" | head -c "$((now - n))"; n=$now; }}
+  [ -z "$over" ] || break
+  sleep 0.3
+done
+"""
+
+
+def new_id() -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def begin(host: Any, request: dict[str, Any], said: str, accepted: Sequence[str] = ()) -> str:
+    """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set.
+
+    What a person accepts goes into the host's audit before it begins.
+    """
+    run = new_id()
+    audit = _audited(said, run, accepted) if accepted else ":"
+    told = json.dumps({**request, "by": f"{holder(said)['who']}@{holder(said)['from']}"})
+    who = json.dumps(holder(f"{said} ({run})"))
+    script = f"""set -eu; umask 077
+[ -x {SCRIPT} ] || exit 67
+! {ACTIVE} | grep -q . || exit 68
+mkdir -p {RUNS}/{run}; cat >{RUNS}/{run}/request.json
+printf '%s\\n' {quote(who)} >{RUNS}/{run}/holder
+{audit}
+systemctl start --no-block stowage-backup@{run}.service
+"""
+    link = connect(host.target)
+    try:
+        status, out, err = link.send(script, iter([told.encode()]))
+    finally:
+        link.close()
+    if status == 67:
+        raise not_deployed(host)
+    if status == 68:
+        raise Trouble(
+            "a backup or a restore is under way",
+            where=host.name,
+            untouched="nothing was begun",
+            hint=f"inv backup.attach --host {host.name}",
+            code=LOCKED,
+        )
+    if status:
+        raise Trouble("the run could not be begun", host.name, (out + err).decode(errors="replace")[-400:])
+    return run
+
+
+def _audited(said: str, run: str, accepted: Sequence[str]) -> str:
+    """Shell that adds a line to what `inv history` shows."""
+    from converge.engine.run import AUDIT  # only who accepts something pays for it
+
+    who = holder(said)
+    line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": who["who"], "from": who["from"]}
+    told = json.dumps({**line, "event": "restore", "run": run, "result": "accepted", "changes": list(accepted)})
+    return f"printf '%s\\n' {quote(told)} >>{AUDIT}"
+
+
+def not_deployed(host: Any) -> Trouble:
+    return Trouble(
+        "the backup role is not deployed",
+        where=host.name,
+        untouched="nothing was changed",
+        hint=f"inv deploy --role backup --host {host.name}",
+    )
+
+
+def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Shows the journal of a run as it grows; gives its last event. Ctrl-C ends the view, not the run."""
+    link = connect(host.target)
+    last: dict[str, Any] = {}
+    step = ""
+    pipe = link.shell(_FOLLOW.format(runs=RUNS, run=run))
+    try:
+        pipe.close_stdin()
+        while raw := pipe.readline(None):
+            with suppress(ValueError):
+                last = json.loads(raw)
+                step = last["step"] if last.get("event") == "begin" else step
+                show(last)
+        if pipe.exit_status() == 66:
+            newest = _runs(host)[1]
+            why = f"the newest one is {newest}" if newest else "there was none yet"
+            raise Trouble(f"there is no run {run}", host.name, why, hint=f"inv status --host {host.name}")
+    except KeyboardInterrupt:
+        raise Trouble(
+            "the view was left; the run goes on on the host",
+            where=host.name,
+            hint=f"to end it: inv backup.stop --host {host.name}; to see it again: inv backup.attach --host {host.name}",
+            code=130,
+        ) from None
+    except Trouble as trouble:
+        if trouble.code == UNREACHABLE:
+            trouble.untouched = "the run goes on on the host"
+            trouble.hint = f"inv backup.attach --host {host.name}"
+        raise
+    finally:
+        link.close()
+    if last.get("event") != "end" or "code" not in last:
+        return told_by_targets(host, run, cut(step))
+    return told_by_targets(host, run, cut(last["cut"])) if "cut" in last else last
+
+
+def cut(step: str) -> dict[str, Any]:
+    """The end of a run that was killed in a step. Of a restore nobody may believe that nothing was touched."""
+    code, why, hint = CUT.get(step, (20, "", "inv backup"))
+    end = {"event": "end", "code": code, "why": why, "hint": hint, "dead": {}}
+    end["what"] = "the run was killed, or the host went down"
+    if step == "publish":
+        end["untouched"] = "a target that has the set's manifest has it whole; there may be none"
+    return end
+
+
+def told_by_targets(host: Any, run: str, end: dict[str, Any]) -> dict[str, Any]:
+    """The end of a backup that was cut off, as its targets know it: whoever was killed cannot tell what had arrived."""
+    if end["code"] not in (20, 21, 22):
+        return end
+    try:
+        found = ask(host, {"ask": "list", "from": ""})
+    except Trouble:
+        return end
+    targets: dict[str, str] = next((one["targets"] for one in found["sets"] if one["id"] == run), {})
+    whole = [name for name, state in targets.items() if state == "whole"]
+    if not whole:
+        return end
+    code = 22 if len(whole) == len(host.settings.backup.targets) else 21
+    return end | {"code": code, "untouched": f"the set is whole on {', '.join(whole)}", "hint": "inv backup.list"}
+
+
+def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the worker to a question that only reads."""
+    link = connect(host.target)
+    out = b""
+    try:
+        pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(json.dumps(request))}")
+        pipe.close_stdin()
+        while some := pipe.read():
+            out += some
+        status, said = pipe.exit_status(), pipe.stderr_tail()
+    finally:
+        link.close()
+    if status == 67:
+        raise not_deployed(host)
+    try:
+        found = dict(json.loads(out.decode()))
+    except ValueError:
+        why = (out.decode(errors="replace") + said)[-600:]
+        raise Trouble("the worker does not answer", host.name, why, hint=f"inv status --host {host.name}") from None
+    if failed := found.get("failed"):
+        raise Trouble(
+            failed["what"],
+            where=host.name,
+            why=failed["why"],
+            untouched="nothing was changed",
+            hint=for_host(failed["hint"], host.name),
+            code=CODES.get(failed["code"], ERROR),
+        )
+    return found
+
+
+def current(host: Any) -> str:
+    """The run that is under way, or the last one that there was."""
+    active, last = _runs(host)
+    if not (active or last):
+        raise Trouble("there was no run yet", host.name, hint=f"inv backup --host {host.name}")
+    return active or last
+
+
+def under_way(host: Any) -> str:
+    """The run that is under way; nothing where there is none."""
+    return _runs(host)[0]
+
+
+def _runs(host: Any) -> tuple[str, str]:
+    """The run that is under way, and the newest one of all; either may be empty."""
+    script = f"""{ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/\\1/' | head -n 1; echo --
+ls {RUNS} 2>/dev/null | sort | tail -n 1"""
+    link = connect(host.target)
+    try:
+        _, out, _ = link.send(script, iter(()))
+    finally:
+        link.close()
+    active, _, last = out.decode().partition("--")
+    return active.strip(), last.strip()
+
+
+def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
+    """The error at the end of a run, where there is one."""
+    code = int(end.get("code", 20))
+    if not code:
+        return None
+    why, meaning = str(end.get("why", "")), WORDS.get(code, "the run failed")
+    # Of a target that had died before, the reason may stand there already.
+    dead = "\n".join(f"{name}: {one}" for name, one in (end.get("dead") or {}).items() if one not in why)
+    return Trouble(
+        end.get("what") or meaning,
+        where=host.name,
+        why="\n".join(part for part in (why, dead) if part),
+        untouched=end.get("untouched") or (meaning if end.get("what") else ""),
+        hint=for_host(end.get("hint", ""), host.name) or f"inv status --host {host.name}",
+        code=CODES.get(code, code),
+    )

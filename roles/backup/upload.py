@@ -1,0 +1,110 @@
+"""Files of the operator's machine on their way to a host: the archive of a set, or a dump that was made by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from converge.errors import REFUSED, Trouble
+from converge.shell import quote
+from converge.ssh.link import connect
+from roles.backup import archive, given, runs
+from worker.size import human
+
+CHUNK = 1 << 20
+
+
+def set_sent(host: Any, path: Path, stack: str) -> dict[str, Any]:
+    """Sends a set that `inv backup.fetch` brought to the host, where it is a target for this one run."""
+    with tarfile.open(path, "r:") as tar:
+        first = tar.next()
+        assert first  # given.kind has read it
+        id = first.name.removeprefix("./").partition("/")[0]
+    there = f"{host.settings.backup.staging}/{runs.new_id()}.set"
+    place = quote(f"{there}/{stack}/sets")
+    link = connect(host.target)
+    try:
+        _must_have_room(host, link, path)
+        # What is cut or changed on the way is found by the worker: every part has its hash in a signed manifest.
+        status, out, err = link.send(
+            f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf -", _chunks(path)
+        )
+    finally:
+        link.close()
+    if status:
+        taken_back(host, there)
+        why = (err or out).decode(errors="replace")[-300:]
+        raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
+    return {"folder": there, "set": id, "from": ""}
+
+
+def dump_sent(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
+    """Sends a local file to the host; both sides count its SHA-256."""
+    if len(databases) != 1:
+        with path.open("rb") as file:
+            head = archive.head(file.read(given.HEAD))
+        assert head  # given.kind has read it
+        raise Trouble(
+            "a dump made by hand needs the name of its database",
+            host.name,
+            f"{path} is of the database {head.database} of PostgreSQL {head.server.partition(' ')[0]}, as it says",
+            "nothing was sent",
+            f"inv restore {quote(str(path))} --database {quote(head.database)} --host {host.name}",
+            code=REFUSED,
+        )
+    digest = hashlib.sha256()
+    folder = host.settings.backup.staging
+    there = f"{folder}/{runs.new_id()}.dump"
+    link = connect(host.target)
+    try:
+        script = f"umask 077; cat >{quote(there)} && sha256sum <{quote(there)}"
+        _must_have_room(host, link, path)
+        status, out, err = link.send(script, _chunks(path, digest))
+        if status or out.decode().split()[:1] != [digest.hexdigest()]:
+            link.send(f"rm -f {quote(there)}", iter(()))
+            why = (err or out).decode(errors="replace")[-300:]
+            raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
+    finally:
+        link.close()
+    return {"local": there, "sha256": digest.hexdigest(), "set": "local"}
+
+
+def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
+    """A file piece by piece, counted on the way."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            if digest:
+                digest.update(chunk)
+            yield chunk
+
+
+def _must_have_room(host: Any, link: Any, path: Path) -> None:
+    """A file that does not fit would fill the disk of the host before that is found."""
+    staging, size = host.settings.backup.staging, path.stat().st_size
+    status, out, _ = link.send(f"df -B1 --output=avail {quote(staging)} | tail -n 1", iter(()))
+    free = int(out) if not status and out.strip().isdigit() else size
+    if free < size:
+        raise Trouble(
+            f"there is no room for {path}",
+            host.name,
+            f"it has {human(size)}, and {human(free)} are free in {staging}, the backup.staging of this host",
+            "nothing was sent",
+            f"inv restore.cleanup --host {host.name}, which drops what restores have kept;"
+            " or a backup.staging on a larger filesystem",
+            code=REFUSED,
+        )
+
+
+def taken_back(host: Any, there: str) -> None:
+    """A dump that was sent and is not restored from goes at once: it is a database in clear."""
+    if not there:
+        return
+    # A line that broke is the error that is told; the next run sweeps what is a day old.
+    with suppress(Trouble):
+        link = connect(host.target)
+        link.send(f"rm -rf {quote(there)}", iter(()))
+        link.close()

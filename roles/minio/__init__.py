@@ -1,0 +1,1 @@
+"""MinIO: the cluster, its buckets, policies and accounts."""

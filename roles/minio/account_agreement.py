@@ -1,0 +1,40 @@
+"""Whether the names of MinIO's accounts agree: policies that exist, and no name for two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from roles.backup.settings import PRUNER, WRITER
+from roles.minio.policy_language import BUILT_IN
+from roles.settings.field_checks import known
+from roles.settings.fields import UNREAD
+
+Found = Iterator[tuple[tuple[str | int, ...], str]]
+
+
+def disagreements(settings: Any) -> Found:
+    policies = [*(one.name for one in settings.policies), *BUILT_IN]
+    taken = _taken(settings)
+    for at, policy in enumerate(settings.policies):
+        if policy.name in (WRITER, PRUNER) and policy.name in taken:
+            yield ("policies", at, "name"), f"{taken[policy.name]} has this name"
+    for at, user in enumerate(settings.users):
+        for number, name in enumerate(user.policies):
+            if name not in policies:
+                yield ("users", at, "policies", number), f"neither policies nor MinIO has {known(name, policies)}"
+        if user.name in taken:
+            yield ("users", at, "name"), f"{taken[user.name]} has this name"
+        for number, key in enumerate(user.service_accounts):
+            if owner := {**dict.fromkeys((one.name for one in settings.users), "a user"), **taken}.get(key.access_key):
+                yield ("users", at, "service_accounts", number, "access_key"), f"{owner} has this name"
+
+
+def _taken(settings: Any) -> dict[str, str]:
+    """The names that are no longer free, and whose they are."""
+    found: dict[str, str] = {}
+    if settings.minio and settings.minio.root_user is not UNREAD:
+        found[settings.minio.root_user.reveal()] = "minio.root_user"
+    if settings.backup and any(one.kind == "stack" for one in settings.backup.targets):
+        found |= dict.fromkeys((WRITER, PRUNER), "an account of the backup role")
+    return found

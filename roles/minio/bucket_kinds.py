@@ -1,0 +1,221 @@
+"""Buckets behind MinIO's API, with all that belongs to one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from converge.engine.probe import forgetting
+from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
+from roles.minio.api import Api, admin, unzipped
+from roles.minio.bucket_state import bucket_state, rule
+from roles.minio.calls import do, reading, unless_done
+from roles.minio.policy_language import VERSION, Statement, difference, meaning, normal
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+ALL_KNOW_WITHIN = 30
+"""Seconds in which a change of a bucket must reach every node that answers; one that has just started hears of none."""
+FOREIGN = ("replication", "notifications")
+"""What sends data, or word of it, elsewhere: there is none, unless `elsewhere` says that somebody else sets it."""
+LEFT_ALONE = ("encryption", "tags", "others")
+ANYBODY = {
+    "none": ((), ()),
+    "download": (("s3:GetBucketLocation", "s3:ListBucket"), ("s3:GetObject",)),
+    "upload": (("s3:GetBucketLocation",), ("s3:PutObject",)),
+    "public": (("s3:GetBucketLocation", "s3:ListBucket"), ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")),
+}
+"""What anybody may do without a key: with the bucket, and with its objects."""
+
+
+def granted(bucket: Any) -> list[Statement]:
+    """The statements of a bucket's own policy, as its settings have it."""
+    arn, (in_bucket, in_objects) = f"arn:aws:s3:::{bucket.name}", ANYBODY[bucket.anonymous]
+    anybody = [
+        {"Effect": "Allow", "Principal": "*", "Action": list(actions), "Resource": resource}
+        for actions, resource in ((in_bucket, arn), (in_objects, f"{arn}/*"))
+        if actions
+    ]
+    return [*anybody, *bucket.policy]
+
+
+@dataclass(frozen=True)
+class Bucket(Resource):
+    """A bucket with its settings, and without those that let others in or send its data away."""
+
+    kind: ClassVar[str] = "bucket"
+    api: Api = field(repr=False)
+    settings: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.name)
+
+    def desired(self) -> State:
+        from roles.settings.model import size_in_bytes
+
+        want = self.settings
+        retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
+        rules = sorted(rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days) for one in want.lifecycle)
+        foreign = {key: "none" for key in FOREIGN if key not in want.elsewhere}
+        return foreign | {
+            "versioning": "on" if want.versioning else "off",
+            "object_lock": "on" if want.object_lock else "off",
+            "retention": retention,
+            "lifecycle": "; ".join(rules) or "none",
+            "quota": f"{size_in_bytes(want.quota)} bytes" if want.quota else "none",
+            "anonymous": meaning(granted(want)) or "none",
+        }
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Bucket]) -> list[Reading]:
+        """Two requests for all buckets: their names, and all their settings in one archive, which every node is asked for.
+
+        Each node goes by the settings that it has in memory. One that did not hear of a change goes by the old ones for
+        up to 15 minutes (MinIO, cmd/bucket-metadata-sys.go), and an object that is overwritten through it may be lost.
+        """
+        api = wanted[0].api
+
+        def read(client: Any) -> list[Reading]:
+            others = api.others(link, client, _settings)
+            names = {bucket.name for bucket in client.list_buckets()}
+            if not names.intersection(one.name for one in wanted):
+                return [None] * len(wanted)
+            files, told = _settings(client), others()
+            return [
+                _agreed(
+                    bucket_state(one.name, files), {node: bucket_state(one.name, said) for node, said in told.items()}
+                )
+                if one.name in names
+                else None
+                for one in wanted
+            ]
+
+        return reading(api, link, read, len(wanted))
+
+    def lost(self) -> Refusal:
+        return Refusal(
+            "this host had it, and now there is none of that name: what it held is gone with it",
+            f"copy it back from where you have it; or, to begin with an empty one, on the host: {forgetting(self.address)}",
+        )
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["object_lock"].split(" ")[0] != self.desired()["object_lock"]:
+            return Refusal(
+                "object lock can only be chosen when a bucket is made", "make a new bucket and copy the objects"
+            )
+        return None
+
+    def diff(self, before: State | None) -> list[str]:
+        lines = [line for line in super().diff(before) if not line.startswith("anonymous: ")]
+        said, after = (before or {}).get("anonymous", "none"), self.desired()["anonymous"]
+        if said == after or before is None:
+            return lines
+        if " (at " in said:  # one node tells something else
+            return [*lines, f"anonymous: {said}"]
+        return [*lines, "anonymous:", *difference(*("" if one == "none" else one for one in (said, after)))]
+
+    def left_alone(self, before: State) -> list[str]:
+        left = {key: before.get(key, "none") for key in LEFT_ALONE + tuple(self.settings.elsewhere)}
+        return [f"{key}: {value}" for key, value in left.items() if value != "none"]
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Call(partial(self._until_all_nodes_know, before))]
+
+    def _until_all_nodes_know(self, before: State | None, link: Link) -> None:
+        """Make it, and again while a node has not heard of it: that of the last look is the error."""
+        now, until = before, time.monotonic() + ALL_KNOW_WITHIN
+        while True:
+            do(self.api, link, partial(_make_bucket, self, now))
+            (told,) = self.ask(link, [self])
+            if isinstance(told, Unknown) or time.monotonic() > until:
+                return
+            if told is not None and self.desired().items() <= told.items():
+                return
+            now = told
+            time.sleep(1)
+
+
+def _settings(client: Any) -> dict[str, bytes]:
+    return unzipped(admin(client, "GET", "export-bucket-metadata"))
+
+
+def _agreed(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[str, str]:
+    """What the first node tells of a bucket, with the words of those that tell something else."""
+
+    def odd(key: str) -> str:
+        said = [f"at {node}: {one[key]}" for node, one in sorted(others.items()) if one[key] != first[key]]
+        return f" ({'; '.join(said)})" if said else ""
+
+    return {key: value + odd(key) for key, value in first.items()}
+
+
+def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
+    """Everything about a bucket that differs, in the order in which MinIO accepts it."""
+    from minio.commonconfig import ENABLED
+    from minio.objectlockconfig import DAYS, ObjectLockConfig
+    from minio.versioningconfig import SUSPENDED, VersioningConfig
+
+    want, name, after = bucket.settings, bucket.name, bucket.desired()
+    if before is None:
+        with unless_done():
+            client.make_bucket(name, object_lock=want.object_lock)
+    now = dict(before) if before else bucket_state(name, {}) | {"versioning": "on" if want.object_lock else "off"}
+    if now["versioning"] != after["versioning"]:
+        client.set_bucket_versioning(name, VersioningConfig(ENABLED if want.versioning else SUSPENDED))
+    if now["retention"] != after["retention"]:
+        kept = want.retention
+        if kept:
+            client.set_object_lock_config(name, ObjectLockConfig(kept.mode.upper(), kept.days, DAYS))
+        else:
+            client.delete_object_lock_config(name)
+    if now["quota"] != after["quota"]:
+        size = int(after["quota"].split(" ")[0]) if want.quota else 0
+        admin(
+            client,
+            "PUT",
+            "set-bucket-quota",
+            {"bucket": name},
+            json.dumps({"quota": size, "size": size, "quotatype": "hard"}).encode(),
+        )
+    if now["anonymous"] != after["anonymous"]:
+        if after["anonymous"] == "none":
+            client.delete_bucket_policy(name)
+        else:
+            client.set_bucket_policy(name, json.dumps({"Version": VERSION, "Statement": normal(granted(want))}))
+    if now["replication"] != after.get("replication", now["replication"]):
+        client.delete_bucket_replication(name)
+    if now["notifications"] != after.get("notifications", now["notifications"]):
+        client.delete_bucket_notification(name)
+    if now["lifecycle"] != after["lifecycle"]:
+        _set_lifecycle(client, want)
+
+
+def _set_lifecycle(client: Any, want: Any) -> None:
+    from minio.commonconfig import ENABLED, Filter
+    from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
+
+    name = want.name
+    rules = [
+        Rule(
+            ENABLED,
+            rule_id=one.id,
+            rule_filter=Filter(prefix=one.prefix),
+            expiration=Expiration(days=one.expire_days) if one.expire_days else None,
+            noncurrent_version_expiration=(
+                NoncurrentVersionExpiration(noncurrent_days=one.expire_noncurrent_days)
+                if one.expire_noncurrent_days
+                else None
+            ),
+        )
+        for one in want.lifecycle
+    ]
+    if rules:
+        client.set_bucket_lifecycle(name, LifecycleConfig(rules))
+    else:
+        client.delete_bucket_lifecycle(name)

@@ -1,0 +1,116 @@
+"""What MinIO tells of a bucket, in words that can be compared: from the archive with the settings of all buckets."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from typing import Any
+
+from roles.minio.policy_language import meaning
+
+Files = Mapping[str, bytes]
+KNOWN = {
+    "policy.json",
+    "notification.xml",
+    "lifecycle.xml",
+    "bucket-encryption.xml",
+    "tagging.xml",
+    "quota.json",
+    "object-lock.xml",
+    "versioning.xml",
+    "replication.xml",
+    "bucket-targets.json",
+}
+"""The files of a bucket that are understood; what another version has as well is only shown."""
+
+
+def bucket_state(name: str, files: Files) -> dict[str, str]:
+    """All that is compared of a bucket, and what is left alone: encryption, tags and what is not understood."""
+
+    def text(file: str) -> str:
+        return files.get(f"{name}/{file}", b"").decode()
+
+    def xml(file: str) -> ET.Element:
+        return _plain(text(file) or "<none/>")
+
+    lock = xml("object-lock.xml")
+    policy = json.loads(text("policy.json") or "{}")
+    others = [path for path in files if path.startswith(f"{name}/") and path.removeprefix(f"{name}/") not in KNOWN]
+    return {
+        "versioning": _versioning(xml("versioning.xml")),
+        "object_lock": "on" if lock.findtext("ObjectLockEnabled") == "Enabled" else "off",
+        "retention": _retention(lock),
+        "lifecycle": _lifecycle(xml("lifecycle.xml")),
+        "quota": _quota(json.loads(text("quota.json") or "{}")),
+        "anonymous": meaning(policy.get("Statement") or []) or "none",
+        "replication": _values(xml("replication.xml"), "Bucket"),
+        "notifications": _values(xml("notification.xml"), "Queue", "Topic", "CloudFunction"),
+        "encryption": _values(xml("bucket-encryption.xml"), "SSEAlgorithm", "KMSMasterKeyID"),
+        "tags": _values(xml("tagging.xml"), "Key"),
+        "others": ", ".join(sorted(path.partition("/")[2] for path in others)) or "none",
+    }
+
+
+def _plain(text: str) -> ET.Element:
+    root = ET.fromstring(text)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
+
+
+def _values(root: ET.Element, *tags: str) -> str:
+    return ", ".join(sorted(one.text or "" for one in root.iter() if one.tag in tags)) or "none"
+
+
+def _versioning(root: ET.Element) -> str:
+    if root.findtext("Status") != "Enabled":
+        return "off"
+    left = [one.text or "" for one in root.iter("Prefix")]
+    left += ["folders"] if (root.findtext("ExcludeFolders") or "").lower() == "true" else []
+    return f"on, but not for {', '.join(sorted(left))}" if left else "on"
+
+
+def _retention(root: ET.Element) -> str:
+    mode = (root.findtext("Rule/DefaultRetention/Mode") or "").lower()
+    days, years = (root.findtext(f"Rule/DefaultRetention/{one}") for one in ("Days", "Years"))
+    return f"{mode} {days} days" if mode and days else f"{mode} {years} years" if mode else "none"
+
+
+def _quota(quota: Mapping[str, Any]) -> str:
+    size = quota.get("size") or quota.get("quota") or 0
+    words = [f"{size} bytes"] if size else []
+    words += [
+        f"{quota[key]} {what} a second" for key, what in (("rate", "bytes"), ("requests", "requests")) if quota.get(key)
+    ]
+    return ", ".join(words) or "none"
+
+
+def rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, more: str = "") -> str:
+    """A lifecycle rule in words."""
+    parts = [name, f"prefix {prefix!r}" if prefix else "", f"expires after {expire} days" if expire else ""]
+    parts += [f"old versions after {noncurrent} days" if noncurrent else "", more]
+    return ", ".join(part for part in parts if part)
+
+
+UNDERSTOOD = {
+    "ID",
+    "Status",
+    "Filter",
+    "Prefix",
+    "Expiration",
+    "NoncurrentVersionExpiration",
+    "Days",
+    "NoncurrentDays",
+}
+
+
+def _lifecycle(root: ET.Element) -> str:
+    rules = []
+    for one in root.iter("Rule"):
+        more = sorted({part.tag for part in one.iter() if part.tag not in UNDERSTOOD and part is not one})
+        off = ["disabled"] if one.findtext("Status") != "Enabled" else []
+        prefix = one.findtext("Filter/Prefix") or one.findtext("Prefix") or ""
+        expire, old = one.findtext("Expiration/Days"), one.findtext("NoncurrentVersionExpiration/NoncurrentDays")
+        rules.append(rule(one.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), " ".join(more + off)))
+    return "; ".join(sorted(rules)) or "none"

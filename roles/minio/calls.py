@@ -1,0 +1,63 @@
+"""Calls of MinIO's API as readings and steps of a resource, with MinIO's own words as the error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from converge.engine.resource import Call, Reading, Step, Unknown
+from converge.errors import REFUSED, Trouble
+from roles.minio.accounts import forget
+from roles.minio.api import Api, code_of, library, said
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+ALREADY = ("BucketAlreadyOwnedByYou", "XMinioAdminPolicyChangeAlreadyApplied")
+"""What MinIO says to who asks a second time."""
+REMOVED = ("NoSuchBucket", "XMinioAdminNoSuchUser", "XMinioAdminNoSuchPolicy", "XMinioInvalidIAMCredentials")
+"""What it says to who removes a second time."""
+
+
+def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
+    """One API call as a step."""
+    return [Call(lambda link: do(api, link, act))]
+
+
+def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
+    """One API call; what MinIO says becomes the error."""
+    library()
+    from minio.error import MinioAdminException, MinioException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        api.any(link, act)
+    except (MinioException, MinioAdminException, ValueError) as error:
+        raise Trouble("MinIO refused", why=said(error)) from None
+    except HTTPError as error:
+        raise Trouble("MinIO does not answer", why=said(error)) from None
+    finally:
+        forget(link)
+
+
+@contextmanager
+def unless_done(codes: Sequence[str] = ALREADY) -> Iterator[None]:
+    """For a request that is sent again when its answer is lost: the plan saw that it was not done, so it was us."""
+    from minio.error import MinioAdminException, S3Error
+
+    try:
+        yield
+    except (S3Error, MinioAdminException) as error:
+        if code_of(error) not in codes:
+            raise
+
+
+def reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
+    """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
+    try:
+        return list(api.read(link, read))
+    except Trouble as trouble:
+        if trouble.code != REFUSED:
+            raise
+        return [Unknown(trouble.what, trouble.hint, lasting=True)] * many

@@ -1,0 +1,100 @@
+"""What MinIO still has and the settings no longer name: removed where nobody else needs it and no data is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from roles.minio.accounts import Accounts, accounts
+from roles.minio.api import Api, administrator
+from roles.minio.calls import REMOVED, doing, reading, unless_done
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+
+@dataclass(frozen=True)
+class Gone(Resource):
+    """Something of the cluster that the settings no longer name. A bucket that holds anything is never removed."""
+
+    kind: ClassVar[str] = "gone"
+    api: Api = field(repr=False)
+    was: str
+    called: str
+    users: frozenset[str] = frozenset()
+    """Those of the inventory: what they no longer have is detached before this is removed."""
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def address(self) -> str:
+        return f"{self.was}:{self.called}"
+
+    def desired(self) -> None:
+        return None
+
+    def stands_on(self) -> list[str]:
+        return [f"minio-user:{name}" for name in sorted(self.users)] if self.was == "policy" else []
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
+        def names(kind: str) -> list[str]:
+            return [one.called for one in wanted if one.was == kind]
+
+        def read(client: Any) -> list[Reading]:
+            told = accounts(client, link, names("policy"), names("service-account"))
+            return [one._state(client, told, {*one.users, *names("minio-user")}) for one in wanted]
+
+        return reading(wanted[0].api, link, read, len(wanted))
+
+    def _state(self, client: Any, told: Accounts, released: set[str]) -> Reading:
+        if self.was == "bucket":
+            return _content(client, self.called)
+        have = {"policy": told.policies, "minio-user": told.users, "service-account": told.keys}[self.was]
+        if self.called not in have:
+            return None
+        holders = [one for one in told.holders(self.called) if one.removeprefix("user ") not in released]
+        keys = [name for name, key in told.keys.items() if key.get("parent") == self.called]
+        return {
+            "held by": ", ".join(holders) if self.was == "policy" else "",
+            "keys": ", ".join(sorted(keys)) if self.was == "minio-user" else "",
+        }
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before.get("holds"):
+            return Refusal(
+                f"it holds {before['holds']}: a bucket with objects is never removed",
+                f"name it in buckets again, or empty it: mc rm -r --force --versions ALIAS/{self.called}",
+            )
+        if before and before.get("held by"):
+            kind, _, name = before["held by"].split(", ")[0].partition(" ")
+            return Refusal(
+                f"{before['held by']} has it, which the inventory does not name",
+                f"name it in policies again, or: mc admin policy detach ALIAS {self.called} --{kind} {name}",
+            )
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        remove: dict[str, Callable[[Any], Any]] = {
+            "bucket": lambda client: client.remove_bucket(self.called),
+            "policy": lambda client: administrator(client).policy_remove(self.called),
+            "minio-user": lambda client: administrator(client).user_remove(self.called),
+            "service-account": lambda client: administrator(client).delete_service_account(self.called),
+        }
+
+        def act(client: Any) -> None:
+            with unless_done(REMOVED):
+                remove[self.was](client)
+
+        return doing(self.api, act)
+
+
+def _content(client: Any, bucket: str) -> Reading:
+    if not client.bucket_exists(bucket):
+        return None
+    first = next(iter(client.list_objects(bucket, include_version=True, recursive=True)), None)
+    return {"holds": f"{first.object_name} and perhaps more" if first else ""}

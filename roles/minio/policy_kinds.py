@@ -1,0 +1,173 @@
+"""Policies of MinIO: those of the inventory, and its own."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from converge.engine.resource import Reading, Resource, State, Step, Unknown
+from roles.minio.accounts import UNREADABLE, Accounts, Document, accounts
+from roles.minio.api import Api, admin
+from roles.minio.calls import doing, reading
+from roles.minio.policy_language import BUILT_IN, Statement, difference, document, meaning
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+
+def put_policy(client: Any, name: str, statements: Sequence[Statement]) -> None:
+    admin(client, "PUT", "add-canned-policy", {"name": name}, document(statements))
+
+
+@dataclass(frozen=True)
+class Policy(Resource):
+    """An IAM policy, compared by what it means."""
+
+    kind: ClassVar[str] = "policy"
+    api: Api = field(repr=False)
+    settings: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.name)
+
+    def desired(self) -> State:
+        return {"statements": meaning(self.settings.statements)}
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Policy]) -> list[Reading]:
+        def read(client: Any) -> list[Reading]:
+            have = accounts(client, link, policies=[one.name for one in wanted]).policies
+            return [
+                {"statements": meaning(have[one.name].get("Statement") or [])} if one.name in have else None
+                for one in wanted
+            ]
+
+        return reading(wanted[0].api, link, read, len(wanted))
+
+    def diff(self, before: State | None) -> list[str]:
+        return difference(before.get("statements", ""), self.desired()["statements"]) if before else []
+
+    def fix(self, before: State | None) -> list[Step]:
+        return doing(self.api, lambda client: put_policy(client, self.name, self.settings.statements))
+
+
+@dataclass(frozen=True)
+class Iam(Resource):
+    """MinIO's own policies as MinIO made them, a list of all policies that can be read, and who else has admin rights."""
+
+    kind: ClassVar[str] = "iam"
+    api: Api = field(repr=False)
+    policies: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return "minio"
+
+    def desired(self) -> State:
+        return {name: meaning(statements) for name, statements in BUILT_IN.items()}
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Iam]) -> list[Reading]:
+        return reading(
+            wanted[0].api,
+            link,
+            lambda client: [one._state(client, accounts(client, link, [*BUILT_IN, *one.policies])) for one in wanted],
+            len(wanted),
+        )
+
+    def _state(self, client: Any, told: Accounts) -> Reading:
+        unreadable = sorted(name for name, one in told.policies.items() if one is UNREADABLE)
+        if told.fault and not {*unreadable} & {*self.policies, *BUILT_IN}:
+            return _blind(unreadable, told.fault)
+        state = {name: _own(client, name, told.policies.get(name)) for name in BUILT_IN}
+        return {**state, "admins": ", ".join(self._others(told))}
+
+    def _others(self, told: Accounts) -> list[str]:
+        """Who has rights of an administrator and does not stand in the inventory."""
+        strong = {name for name, one in told.policies.items() if _administers(one)}
+        found = [
+            f"user {name}" for name, names in told.user_policies.items() if strong & {*names} and name in told.users
+        ]
+        found += [f"group {name}" for name, names in told.group_policies.items() if strong & {*names}]
+        known = {f"user {name}" for name in self.users}
+        parents = {line.removeprefix("user ") for line in found}
+        for name, key in told.keys.items():
+            parent = key.get("parent", "")
+            if (
+                name not in self.keys
+                and not key.get("sessionPolicy")
+                and (parent not in told.users or parent in parents)
+            ):
+                found.append(f"key {name} of {parent if parent in told.users else 'root'}")
+        return sorted({*found} - known)
+
+    def left_alone(self, before: State) -> list[str]:
+        return [f"administrator {one}, not of the inventory" for one in before.get("admins", "").split(", ") if one]
+
+    def diff(self, before: State | None) -> list[str]:
+        after = self.desired()
+        return [
+            line
+            for name in after
+            if before and before.get(name, "") != after[name]
+            for line in (f"{name}:", *difference(before.get(name, ""), after[name]))
+        ]
+
+    def fix(self, before: State | None) -> list[Step]:
+        after = self.desired()
+        changed = [name for name in after if before is None or before.get(name) != after[name]]
+
+        def act(client: Any) -> None:
+            for name in changed:
+                put_policy(client, name, BUILT_IN[name])
+
+        return doing(self.api, act)
+
+
+def _own(client: Any, name: str, told: Document | None) -> str:
+    """What one of MinIO's own policies means. What another version words otherwise counts as ours; only what was written has a date."""
+    wanted, found = meaning(BUILT_IN[name]), meaning((told or {}).get("Statement") or [])
+    if found == wanted or told is None or told is UNREADABLE:
+        return found
+    dates = json.loads(admin(client, "GET", "info-canned-policy", {"name": name, "v": "2"}))
+    return found if dates.get("CreateDate") or dates.get("UpdateDate") else wanted
+
+
+def _administers(policy: Document) -> bool:
+    actions = [
+        action
+        for statement in policy.get("Statement") or []
+        if statement.get("Effect") == "Allow"
+        for action in statement.get("Action") or []
+    ]
+    return bool(
+        {"*", "admin:*", "admin:CreateUser", "admin:CreatePolicy", "admin:AttachUserOrGroupPolicy"} & {*actions}
+    )
+
+
+def _blind(unreadable: Sequence[str], fault: str) -> Unknown:
+    if unreadable:
+        return Unknown(
+            f"MinIO cannot read the policy {', '.join(unreadable)}, and so tells of no policy in a list",
+            f"mc admin policy remove ALIAS {unreadable[0]}, or give it a name in policies",
+            lasting=True,
+        )
+    return Unknown(
+        f"MinIO cannot read one of its policies, which nobody has and the inventory does not name: {_fragment(fault)}",
+        "on the host, their names: ls /mnt/*/*/.minio.sys/config/iam/policies; then: mc admin policy remove ALIAS NAME",
+        lasting=True,
+    )
+
+
+def _fragment(fault: str) -> str:
+    """The words of the policy that MinIO stumbled over, or else its own."""
+    text = html.unescape(fault)
+    found = re.search(r"bigger context \.\.\.\|(.*?)\|", text) or re.search(r"\.\.\.\|(.*?)\|", text)
+    return f"in it stands {found[1]}" if found else text[:120]

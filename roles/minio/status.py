@@ -1,0 +1,96 @@
+"""What `inv status` says of MinIO: its drives, healing and quorum as the cluster itself sees them, and its buckets."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from worker.size import human
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+    from runbook.status import Status
+
+CLUSTER_PATIENCE = 4.0
+"""Seconds after which a cluster that has not answered is shown as silent."""
+
+
+@dataclass
+class Bucket:
+    """What MinIO's scanner counted in a bucket; None where it has not been there yet."""
+
+    name: str
+    objects: int | None = None
+    size: int | None = None
+
+
+def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
+    """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
+    from roles.minio.api import admin, said
+    from roles.minio.role import api_of
+
+    if not host.settings.minio or link is None:
+        return
+    questions = {
+        "info": lambda client: json.loads(admin(client, "GET", "info")),
+        "usage": lambda client: json.loads(admin(client, "GET", "datausageinfo")),
+        "names": lambda client: [bucket.name for bucket in client.list_buckets()],
+    }
+
+    def ask(name: str) -> None:
+        try:
+            told[name] = api_of(host).any(link, questions[name])
+        except Exception as error:
+            told.setdefault("why", getattr(error, "what", "") or said(error))
+
+    told["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
+    told["until"] = time.monotonic() + CLUSTER_PATIENCE
+    for thread in told["threads"]:
+        thread.start()
+
+
+def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
+    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+    for thread in told.get("threads", []):
+        thread.join(max(0.0, told["until"] - time.monotonic()))
+    info, usage, names = told.get("info"), told.get("usage") or {}, told.get("names") or []
+    if info is None:
+        up = sum(node.state.startswith("running") for node in status.nodes)
+        why = told.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
+        # Containers that were not read either tell nothing: least of all that there are none.
+        shown = f"; by its containers: {quorum(up, len(status.nodes), None)}" if status.nodes else ""
+        status.quorum = f"the cluster does not tell ({why}){shown}"
+        return
+    online = 0
+    by_address = {node.address: node for node in host.settings.minio.nodes}
+    by_name = {node.name: node for node in host.settings.minio.nodes}
+    for server in info.get("servers") or []:
+        place = server.get("endpoint", "").rpartition(":")[0]
+        node = by_name.get(place) or by_address.get(place)
+        for seen in server.get("drives") or []:
+            online += seen.get("state") == "ok"
+            drive = next((one for one in status.drives if node and one.label == node.drive), None)
+            if drive and seen.get("state") != "ok" and not drive.problem:
+                drive.problem = f"the cluster says {seen.get('state')}"
+            if drive and seen.get("healing"):
+                done = (seen.get("heal_info") or {}).get("bytes_done", 0)
+                drive.healing = f"healing, {human(done)} done"
+    status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
+    sizes = usage.get("bucketsUsageInfo") or {}
+    counted = {name: sizes.get(name, {}) for name in names}
+    status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size")) for name, one in counted.items()]
+
+
+def quorum(online: int, drives: int, parity: int | None) -> str:
+    """What a cluster of one set can still lose, in words. Reading needs the data drives, writing one more when data equals parity."""
+    parity = drives // 2 if parity is None else parity
+    read = drives - parity
+    write = read + 1 if read == parity else read
+    if online < read:
+        return f"{online} of {drives} drives: LOST, reading needs {read}"
+    if online < write:
+        return f"{online} of {drives} drives: READ ONLY, writing needs {write}"
+    return f"{online} of {drives} drives: reads survive {online - read} more, writes {online - write} more"

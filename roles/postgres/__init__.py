@@ -1,0 +1,1 @@
+"""PostgreSQL: the server, its users and its databases."""

@@ -1,0 +1,217 @@
+"""The kinds of resource within a PostgreSQL server that hold data: databases, and the extensions in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from converge.engine.probe import forgetting
+from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.resources.docker import Shares
+from roles.postgres.question import CLUSTER
+from roles.postgres.server import CONTAINER, WITHIN, Server, Told, heard
+from roles.postgres.sql import ident, literal, setting, settings_line, words_of
+
+OWN = "as the image has it"
+
+
+@dataclass(frozen=True)
+class Database(Resource):
+    """A database with this owner, open to these and to no others; its encoding and locale are chosen when it is made."""
+
+    kind: ClassVar[str] = "pg-database"
+    server: Server
+    database: str
+    owner: str
+    encoding: str = "UTF8"
+    locale: str | None = None
+    open: bool = False
+    limit: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+    extensions: tuple[str, ...] = ()
+    """They may have put schemas of their own on its search_path."""
+
+    @property
+    def name(self) -> str:
+        return self.database
+
+    def desired(self) -> State:
+        state = {
+            "owner": self.owner,
+            "open to": "every user" if self.open else "its owner",
+            "its owner may": "all",
+            "encoding": self.encoding,
+            "connections": "taken",
+            "connection limit": "none" if self.limit is None else str(self.limit),
+            "template": "no",
+            "settings": settings_line(f"{name}={value}" for name, value in self.settings),
+        }
+        return state | ({"locale": self.locale} if self.locale else {})
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}", f"pg-user:{self.owner}")
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Database]) -> Shares:
+        return wanted[0].server.shares()
+
+    @classmethod
+    def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
+        told = heard(shared, CLUSTER)
+        return [one._state(told.databases.get(one.database)) if isinstance(told, Told) else told for one in wanted]
+
+    def _state(self, told: dict[str, Any] | None) -> Reading:
+        if told is None:
+            return None
+        return {
+            **{key: told[key] for key in ("owner", "encoding", "locale")},
+            "open to": _open_to(told["public"]),
+            "its owner may": "all" if told["its owner"] == _ALL_RIGHTS else "not all",
+            "connections": "cut" if told["limit"] == _CUT else "taken" if told["allows"] else "refused",
+            "connection limit": "none" if told["limit"] < 0 else str(told["limit"]),
+            "template": "yes" if told["template"] else "no",
+            "settings": settings_line(have := [one for one in told["settings"] if not self._of_an_extension(one)]),
+            _NAMES: " ".join(one.partition("=")[0] for one in have),
+            **({_OTHERS: ", ".join(told["others"])} if told["others"] else {}),
+        }
+
+    def _of_an_extension(self, setting: str) -> bool:
+        """Whether it is the search_path that one of its extensions has written, where the settings name none."""
+        name, _, value = setting.partition("=")
+        known = {"$user", "public", *(_SCHEMAS[one] for one in self.extensions if one in _SCHEMAS)}
+        path = words_of(value)
+        is_usual = path[:2] == ["$user", "public"] and known >= {*path}
+        return name == "search_path" and name not in dict(self.settings) and is_usual
+
+    def left_alone(self, before: State) -> list[str]:
+        return [f"rights on it that were given to {before[_OTHERS]}"] if _OTHERS in before else []
+
+    def lost(self) -> Refusal:
+        return Refusal(
+            "this host had it, with its data, and now there is none of that name: was it dropped, or renamed?",
+            f"inv restore latest --database {self.database}; or, to begin with an empty one, on the host: "
+            f"{forgetting(self.address)}",
+        )
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before["connections"] == "cut":
+            drop = self.server.by_hand(f"DROP DATABASE {ident(self.database)}")
+            return Refusal(
+                "a DROP DATABASE of it was cut: what is left can only be dropped",
+                f"on the host: {drop}; then: inv restore latest --database {self.database}",
+            )
+        for key in ("encoding", "locale"):
+            if before and before[key] != self.desired().get(key, before[key]):
+                return Refusal(
+                    f"its {key} is {before[key]}, and can only be chosen when a database is made",
+                    f"databases: {key}: {before[key]}; or a new database and a dump: docs/runbook.md",
+                )
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        database, owner = ident(self.database), ident(self.owner)
+        locale = f" LOCALE {literal(self.locale)}" if self.locale else ""
+        make = f"CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING {literal(self.encoding)}{locale}"
+        limit = -1 if self.limit is None else self.limit
+        return [
+            self.server.does(
+                make if before is None else f"ALTER DATABASE {database} OWNER TO {owner}",
+                *self._opened(before),
+                f"GRANT ALL ON DATABASE {database} TO {owner}",
+                f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true CONNECTION LIMIT {limit} IS_TEMPLATE false",
+                *self._set(before),
+            )
+        ]
+
+    def _opened(self, before: State | None) -> list[str]:
+        if before and before["open to"] == self.desired()["open to"]:
+            return []
+        right = f"ON DATABASE {ident(self.database)}"
+        revoke, grant = f"REVOKE ALL {right} FROM PUBLIC", f"GRANT CONNECT, TEMPORARY {right} TO PUBLIC"
+        return [revoke, grant] if self.open else [revoke]
+
+    def _set(self, before: State | None) -> list[str]:
+        if before and before["settings"] == self.desired()["settings"]:
+            return []
+        wanted, begin = dict(self.settings), f"ALTER DATABASE {ident(self.database)}"
+        have = before[_NAMES].split() if before else []
+        return [
+            *(f"{begin} RESET {'.'.join(map(ident, name.split('.')))}" for name in have if name not in wanted),
+            *(f"{begin} SET {setting(name, value)}" for name, value in wanted.items()),
+        ]
+
+
+_ALL_RIGHTS = 3
+"""CREATE, TEMPORARY, CONNECT."""
+_CUT = -2
+"""The connection limit that PostgreSQL gives to a database whose removal was cut."""
+_OTHERS, _NAMES = "others", "names of settings"
+"""Keys of a reading that no one compares."""
+_SCHEMAS = {"postgis_topology": "topology", "postgis_tiger_geocoder": "tiger"}
+
+
+def _open_to(rights: Sequence[str]) -> str:
+    """Whom the rights of PUBLIC let in; rights that nobody gives on purpose are named."""
+    usual = {(): "its owner", ("CONNECT", "TEMPORARY"): "every user"}
+    return usual.get(tuple(rights), f"every user, for {', '.join(rights).lower()}")
+
+
+@dataclass(frozen=True)
+class Extension(Resource):
+    """An extension in a database, in the version that the image has."""
+
+    kind: ClassVar[str] = "pg-extension"
+    when_gone: ClassVar[str] = (
+        "gone from the host, with its own tables and all columns of its types: only a restore brings those back"
+    )
+    server: Server
+    database: str
+    extension: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.database}/{self.extension}"
+
+    def desired(self) -> State:
+        return {"version": OWN}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}", f"{Database.kind}:{self.database}")
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Extension]) -> Shares:
+        return wanted[0].server.shares(*dict.fromkeys(WITHIN + one.database for one in wanted))
+
+    @classmethod
+    def read(cls, wanted: Sequence[Extension], answer: str, *shared: str) -> list[Reading]:
+        found: list[Reading] = []
+        for one in wanted:
+            told = heard(shared, WITHIN + one.database)
+            found.append(
+                _extension(told.extensions.get((one.database, one.extension))) if isinstance(told, Told) else told
+            )
+        return found
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before and before.get("offered") == "":
+            return Refusal(
+                f"it is in use, in version {before['version']}, and the image has no {self.extension}",
+                "name an image that has it",
+            )
+        return None
+
+    def diff(self, before: State | None) -> list[str]:
+        return [f"version: {before['version']} -> {before.get('offered', '-')}"] if before else []
+
+    def fix(self, before: State | None) -> list[Step]:
+        name = ident(self.extension)
+        sql = f"ALTER EXTENSION {name} UPDATE" if before else f"CREATE EXTENSION IF NOT EXISTS {name} CASCADE"
+        return [self.server.does(sql, database=self.database)]
+
+
+def _extension(told: dict[str, Any] | None) -> Reading:
+    if told is None:
+        return None
+    same = told["version"] == told["offered"]
+    return {"version": OWN if same else told["version"], "offered": told["offered"]}

@@ -1,0 +1,74 @@
+"""What a PostgreSQL server still has and the settings no longer name: taken away where that is safe, otherwise said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.resources.docker import Shares
+from converge.shell import sh
+from roles.postgres.database_kinds import Database
+from roles.postgres.question import CLUSTER
+from roles.postgres.server import CONTAINER, Server, Told, heard
+from roles.postgres.sql import ident
+
+
+@dataclass(frozen=True)
+class Gone(Resource):
+    """A user or a database that the settings no longer name. A database is never removed, nor is a user that owns anything."""
+
+    kind: ClassVar[str] = "pg-gone"
+    server: Server
+    was: str
+    called: str
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def address(self) -> str:
+        return f"{self.was}:{self.called}"
+
+    def desired(self) -> None:
+        return None
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"project:{CONTAINER}",)
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Gone]) -> Shares:
+        return wanted[0].server.shares(*(f"user {one.called}" for one in wanted))
+
+    @classmethod
+    def read(cls, wanted: Sequence[Gone], answer: str, *shared: str) -> list[Reading]:
+        told = heard(shared, CLUSTER)
+        return [one._state(told) if isinstance(told, Told) else told for one in wanted]
+
+    def _state(self, told: Told) -> Reading:
+        if self.was == Database.kind:
+            return {"uses": "data"} if self.called in told.databases else None
+        return {"uses": str(told.users[self.called]["uses"])} if self.called in told.users else None
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        uses = (before or {}).get("uses", "0")
+        if uses == "data":
+            return Refusal(
+                "a database is never removed",
+                f"name it in databases again, or dump it, and then on the host: docker exec {_dropdb(self)}",
+            )
+        if uses != "0":
+            return Refusal(
+                f"it owns, or has rights on, {uses} things in databases",
+                f"in each of them: REASSIGN OWNED BY {ident(self.called)} TO another; DROP OWNED BY {ident(self.called)}",
+            )
+        return None
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [self.server.does(f"DROP ROLE {ident(self.called)}")]
+
+
+def _dropdb(gone: Gone) -> str:
+    return sh("postgres dropdb -U {} -- {}", gone.server.superuser, gone.called)

@@ -1,0 +1,161 @@
+"""PostgreSQL, with what its databases need of extensions: one server, on the private network, its data in a folder of the host."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from converge.engine.resource import in_order
+from converge.engine.role import Wanted, role
+from converge.errors import Trouble
+from converge.resources.account import Group, User
+from converge.resources.compose import FOLDER, GRACE, Project
+from converge.resources.file import Directory, File
+from converge.resources.fresh import FreshContainer
+from converge.resources.mount import Mount
+from roles.images import image, salt
+from roles.postgres.configuration import Configuration
+from roles.postgres.server import CONTAINER, Server
+from roles.postgres.server_kinds import Data, Offer, Ready
+from roles.postgres.trial import Trial
+
+HERE = f"{FOLDER}/postgres"
+SECRETS, CONFIG = f"{HERE}/secrets", f"{HERE}/conf"
+SECRETS_INSIDE, CONFIG_INSIDE = "/run/secrets/postgres", "/etc/stowage"
+DATA_INSIDE = "/var/lib/postgresql/data"
+# Its socket cannot be reached from outside of the container, where only root of the host gets in.
+ACCESS = """# Written by Stowage. Who reaches the port is Docker's business (postgres.listen), who gets in is that of passwords.
+local all,replication {superuser} trust
+local all all scram-sha-256
+host all,replication all all scram-sha-256
+"""
+
+
+@role(needs=("docker", "images"))
+def postgres(host: Any) -> Wanted:
+    server, settings, owner = server_of(host), host.settings.postgres, host.settings.data_user
+    access = ACCESS.format(superuser='"' + settings.superuser + '"')
+    needed = tuple(sorted({name for base in host.settings.databases for name in base.extensions}))
+    # The folder may be on a data drive: then the drive comes first, and nothing is written in its place.
+    drives = [drive for drive in host.settings.drives if settings.data.startswith(f"{drive.path}/")]
+    yield in_order(
+        # What other roles want as well stands first: a link that is theirs passes on no refusal from before it.
+        Group(owner.name, owner.uid),
+        User(owner.name, owner.uid),
+        Directory(FOLDER),
+        *(Mount(drive.path, label=drive.label, options=drive.options) for drive in drives),
+        Data(settings.data, settings.major),
+        Offer(image(host, settings.image).reference, settings.major, needed),
+        Directory(HERE),
+        Directory(SECRETS, owner=owner.name, group=owner.name, mode="0500"),
+        # Read once, when a new cluster is made. Later the role `databases` keeps the password.
+        File(f"{SECRETS}/password", settings.superuser_password, owner=owner.name, group=owner.name, mode="0400"),
+        Directory(CONFIG, group=owner.name, mode="0750"),
+        File(f"{CONFIG}/pg_hba.conf", access, until_loaded=True),
+        Directory(settings.data, owner=owner.name, group=owner.name, mode="0700"),
+        *([_trial(host)] if settings.settings else []),
+        Project(
+            "postgres",
+            {CONTAINER: service(host)},
+            {host.settings.network.name: {"external": True}},
+            salt={CONTAINER: salt(host, settings.image)},
+            warning=_exposed(settings),
+        ),
+        FreshContainer(CONTAINER, (f"{CONFIG}/pg_hba.conf",), ("pg_ctl", "reload", "-s")),
+        Ready(server),
+        Configuration(server, DATA_INSIDE),
+    )
+
+
+def _trial(host: Any) -> Trial:
+    from roles.settings.model import size_in_bytes
+
+    settings = host.settings.postgres
+    return Trial(
+        image(host, settings.image).reference,
+        host.settings.data_user.uid,
+        size_in_bytes(settings.shm_size),
+        CONFIG,
+        CONFIG_INSIDE,
+        settings.settings,
+    )
+
+
+def settings_of(host: Any) -> Any:
+    """The postgres section, which a host with this role must have."""
+    if host.settings.postgres is None:
+        raise Trouble(
+            "the role postgres needs settings",
+            where=host.name,
+            why="the inventory has no postgres section",
+            hint="see inventory/group_vars/all.yml",
+        )
+    return host.settings.postgres
+
+
+def server_of(host: Any) -> Server:
+    """How the server is reached on the host."""
+    settings = settings_of(host)
+    return Server(settings.superuser, settings.data)
+
+
+def _exposed(settings: Any) -> str:
+    if settings.listen is None or ip_address(settings.listen).is_loopback:
+        return ""
+    return (
+        f"{settings.listen} without TLS: passwords are never sent, data is not hidden; and ports of Docker bypass ufw"
+    )
+
+
+def service(host: Any) -> dict[str, Any]:
+    """The container: no root, no capabilities, nothing to write but its data and what is gone at a restart."""
+    from roles.settings.model import size_in_bytes
+
+    settings, owner = host.settings.postgres, host.settings.data_user
+    # Arguments are stronger than ALTER SYSTEM: what the inventory says is in force, whatever was tried out by hand.
+    server_settings = {"listen_addresses": "*", "hba_file": f"{CONFIG_INSIDE}/pg_hba.conf", **settings.settings}
+    definition = {
+        "image": image(host, settings.image).reference,
+        "container_name": CONTAINER,
+        "hostname": CONTAINER,
+        "command": ["postgres", *(word for key, value in server_settings.items() for word in ("-c", f"{key}={value}"))],
+        "user": f"{owner.uid}:{owner.uid}",
+        "restart": "unless-stopped",
+        # Fast shutdown: sessions end, and nothing has to be recovered at the next start.
+        "stop_signal": "SIGINT",
+        "stop_grace_period": f"{GRACE}s",
+        "shm_size": str(size_in_bytes(settings.shm_size)),
+        "read_only": True,
+        # The home as well: newer images declare a volume there, and a nameless one would be left behind by each container.
+        "tmpfs": ["/tmp", "/run/postgresql", "/var/lib/postgresql"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "environment": {
+            "PGDATA": DATA_INSIDE,
+            "POSTGRES_USER": settings.superuser,
+            "POSTGRES_PASSWORD_FILE": f"{SECRETS_INSIDE}/password",
+            "POSTGRES_DB": "postgres",
+            "POSTGRES_INITDB_ARGS": "--data-checksums --encoding=UTF8 --auth-local=trust --auth-host=scram-sha-256",
+        },
+        "volumes": [
+            _bind(settings.data, DATA_INSIDE),
+            _bind(SECRETS, SECRETS_INSIDE) | {"read_only": True},
+            _bind(CONFIG, CONFIG_INSIDE) | {"read_only": True},
+        ],
+        "networks": {host.settings.network.name: {"ipv4_address": settings.address}},
+        "healthcheck": {
+            "test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.superuser],
+            "interval": "30s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": "60s",
+        },
+    }
+    if settings.listen is None:
+        return definition
+    listen = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+    return definition | {"ports": [f"{listen}:{settings.port}:5432"]}
+
+
+def _bind(source: str, target: str) -> dict[str, Any]:
+    return {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}

@@ -1,0 +1,104 @@
+"""Settings that a server of the very image takes: tried on a throwaway one before the running one is stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.resources.compose import FOLDER
+from converge.resources.docker import Shares, inspect, inspected_image
+from converge.shell import quote, words
+from roles.postgres.server import CONTAINER
+
+TRIED = "/var/lib/stowage/postgres.tried"
+"""The settings and the image that were tried, as a hash."""
+COMPOSE = f"{FOLDER}/{CONTAINER}/compose.yaml"
+BEFORE = f"/var/lib/stowage/previous{COMPOSE}"
+"""The project with which the server last answered: put back when the new one does not come up."""
+# Files that lie with the data are not there, and huge pages are with the running server.
+_ELSEWHERE = ("ssl", "ssl_", "huge_pages", "data_", "external_pid_file")
+
+
+@dataclass(frozen=True)
+class Trial(Resource):
+    """Settings with which a throwaway server of the image comes up, with the same user, memory and limits."""
+
+    kind: ClassVar[str] = "pg-trial"
+    reference: str
+    group: int
+    shm_size: int
+    folder: str
+    """Our configuration, which settings may name."""
+    inside: str
+    settings: Mapping[str, str] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        return CONTAINER
+
+    @property
+    def arguments(self) -> list[str]:
+        told = {key: value for key, value in self.settings.items() if not key.startswith(_ELSEWHERE)}
+        return [word for key, value in told.items() for word in ("-c", f"{key}={value}")]
+
+    @property
+    def _hash(self) -> str:
+        return hashlib.sha256(json.dumps([self.shm_size, self.arguments]).encode()).hexdigest()[:16]
+
+    def desired(self) -> State:
+        return {"tried": "yes"}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"image:{self.reference}",)
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Trial]) -> str:
+        return f"cat {TRIED} 2>/dev/null || :"
+
+    @classmethod
+    def shares(cls, wanted: Sequence[Trial]) -> Shares:
+        return {inspect: [one.reference for one in wanted]}
+
+    @classmethod
+    def read(cls, wanted: Sequence[Trial], answer: str, *shared: str) -> list[Reading]:
+        tried = answer.strip()
+        found: list[Reading] = []
+        for one in wanted:
+            image = inspected_image(shared[0], one.reference)
+            known = image is not None and f"{image.get('Id')} {one._hash}" == tried
+            # Absent until it was made: an image that comes with this very plan must not turn it into another change.
+            found.append({"tried": "yes"} if known else None)
+        return found
+
+    def diff(self, before: State | None) -> list[str]:
+        return []
+
+    def note(self, before: State | None) -> str:
+        return "tries the settings on a throwaway server"
+
+    def fix(self, before: State | None) -> list[Step]:
+        run = "docker run --rm --pull never --network none --read-only --cap-drop ALL --security-opt no-new-privileges:true"
+        room = f"--shm-size {self.shm_size} --tmpfs /tmp --tmpfs /run/postgresql -v {quote(f'{self.folder}:{self.inside}:ro')}"
+        # Nobody in the group that may read our configuration: initdb asks for a user whom the image knows.
+        who = f"-u 65534:{self.group} --entrypoint sh"
+        return [
+            Shell(f"""
+{run} {room} {who} {quote(self.reference)} -c {quote(_SCRIPT)} - {words(self.arguments)} || {{
+  echo 'a throwaway server does not start with these postgres.settings; the running one was not touched'; exit 1; }}
+[ ! -f {COMPOSE} ] || {{ mkdir -p {BEFORE.rpartition("/")[0]}; cp -a {COMPOSE} {BEFORE}; }}
+id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
+printf '%s %s\\n' "$id" {self._hash} >{TRIED}.new; mv -f {TRIED}.new {TRIED}""")
+        ]
+
+
+# All of a start: memory is asked for at no other moment.
+_SCRIPT = """
+initdb -N -A trust -U postgres -D /tmp/data >/tmp/log 2>&1 || { tail -n 6 /tmp/log; exit 1; }
+( n=0; until pg_isready -q -h /tmp && : >/tmp/up || [ $n = 300 ]; do n=$((n + 1)); sleep 0.2; done
+kill -INT "$(head -n 1 /tmp/data/postmaster.pid)" ) &
+postgres -D /tmp/data "$@" -c listen_addresses= -c unix_socket_directories=/tmp -c logging_collector=off -c log_destination=stderr -c log_line_prefix= >/tmp/log 2>&1
+[ -e /tmp/up ] || { grep -E '(FATAL|ERROR|DETAIL|HINT):' /tmp/log || tail -n 6 /tmp/log; exit 1; }"""

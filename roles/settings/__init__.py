@@ -1,0 +1,1 @@
+"""The settings of a host: their types, and whether they agree with one another."""

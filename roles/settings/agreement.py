@@ -1,0 +1,216 @@
+"""Whether settings agree with one another: names that must differ, names that must exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from converge.inventory.secret import Secret
+from roles.backup import agreement as backup_agreement
+from roles.minio import account_agreement
+from roles.postgres import agreement as database_agreement
+from roles.settings import kernel, network_agreement, places
+from roles.settings.field_checks import known
+from roles.settings.fields import UNREAD
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
+"""Where a contradiction stands, why, and which setting is to blame instead if it stands there without a value."""
+
+STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
+VENDOR_DEFAULTS = {
+    "minioadmin",
+    "minio123",
+    "minio",
+    "password",
+    "admin",
+    "administrator",
+    "changeme",
+    "secret",
+    "secret_key",
+    "12345678",
+    "root",
+    "rootpass",
+    "postgres",
+    "mysecretpassword",
+}
+"""Passwords that stand in manuals and examples: refused outside the lab."""
+OURS = {
+    **dict.fromkeys(
+        ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"),
+        "minio.root_user and minio.root_password say this, as references",
+    ),
+    **dict.fromkeys(
+        ("MINIO_ROOT_USER_FILE", "MINIO_ROOT_PASSWORD_FILE", "MINIO_ACCESS_KEY_FILE", "MINIO_SECRET_KEY_FILE"),
+        "the role writes these files: minio.root_user and minio.root_password say what is in them",
+    ),
+    "MINIO_CONFIG_ENV_FILE": "a second place for settings, which nobody would see: write them here",
+    "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "minio.root_drive_threshold says it",
+    "MINIO_VOLUMES": "minio.nodes says it",
+    "MINIO_ENDPOINTS": "minio.nodes says it",
+    "MINIO_ADDRESS": "nginx and the checks need the address as it is",
+    "MINIO_CONSOLE_ADDRESS": "nginx and the checks need the address as it is",
+    "MINIO_OPTS": "the role writes the command line",
+    "MINIO_CI_CD": "with it MinIO takes the root disk for a drive",
+}
+"""Variables of MinIO that the role gives by itself, or that take a guard away."""
+DIFFERENT = (
+    (("drives",), ("label", "path", "device")),
+    (("minio", "nodes"), ("name", "drive", "address")),
+    (("buckets",), ("name",)),
+    (("users",), ("name",)),
+    (("policies",), ("name",)),
+    (("databases",), ("name",)),
+    (("database_users",), ("name",)),
+)
+
+
+def disagreements(settings: Any, ssh_port: int = 22) -> Found:
+    """Every place where settings contradict each other, or what the host has besides, with the reason."""
+    for check in (
+        _twice,
+        _nested,
+        _roles,
+        _images,
+        _nodes,
+        network_agreement.disagreements,
+        _nginx,
+        _docker,
+        _environment,
+        _lengths,
+        account_agreement.disagreements,
+        database_agreement.disagreements,
+        backup_agreement.disagreements,
+        places.folders,
+    ):
+        yield from check(settings)
+    yield from places.ports(settings, ssh_port)
+    yield from kernel.faults(settings.base.sysctl)
+    if not settings.lab:
+        yield from _drives_by_lasting_names(settings)
+        yield from _vendor_defaults(settings)
+
+
+def _twice(settings: Any) -> Found:
+    for path, keys in DIFFERENT:
+        items = settings
+        for step in path:
+            items = getattr(items, step, None) or []
+        for key in keys:
+            yield from _repeated([getattr(one, key) for one in items], _at(*path, None, key))
+    for at, bucket in enumerate(settings.buckets):
+        yield from _repeated([one.id for one in bucket.lifecycle], _at("buckets", at, "lifecycle", None, "id"))
+    accounts = [(user, key) for user, one in enumerate(settings.users) for key in range(len(one.service_accounts))]
+    names = [settings.users[user].service_accounts[key].access_key for user, key in accounts]
+    yield from _repeated(
+        names, lambda at: ("users", accounts[at][0], "service_accounts", accounts[at][1], "access_key")
+    )
+    yield from _repeated(settings.roles, _at("roles", None))
+
+
+def _at(*path: str | int | None) -> Callable[[int], Path]:
+    """The path of the item with a number, which goes where None stands."""
+    return lambda number: tuple(number if step is None else step for step in path)
+
+
+def _repeated(values: Sequence[str], path: Callable[[int], Path]) -> Found:
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            yield path(at), f"{value} stands twice; it must differ from the other"
+
+
+def _nested(settings: Any) -> Found:
+    paths = [drive.path for drive in settings.drives]
+    for at, path in enumerate(paths):
+        for other in paths:
+            if path.startswith(f"{other}/"):
+                yield ("drives", at, "path"), f"it lies inside {other}, which is another drive"
+
+
+def _roles(settings: Any) -> Found:
+    for at, name in enumerate(settings.roles):
+        if name in type(settings).model_fields and getattr(settings, name) is None:
+            yield ("roles", at), f"the role {name} needs the section {name}", (name,)
+
+
+def _images(settings: Any) -> Found:
+    taken: dict[str, str] = {}
+    for section in ("minio", "nginx", "postgres", "backup"):
+        part = getattr(settings, section)
+        if part and part.image not in settings.images and section != "backup":
+            yield (section, "image"), f"images has no {known(part.image, settings.images)}"
+        elif part and part.image in taken:
+            yield (section, "image"), f"{taken[part.image]} has this image: no image is both"
+        elif part:
+            taken[part.image] = section
+
+
+def _nodes(settings: Any) -> Found:
+    labels = [drive.label for drive in settings.drives]
+    for at, node in enumerate(settings.minio.nodes if settings.minio else []):
+        if node.drive not in labels:
+            yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}"
+
+
+def _nginx(settings: Any) -> Found:
+    if settings.nginx and settings.nginx.api_port == settings.nginx.console_port:
+        yield ("nginx", "console_port"), "the API has this port already"
+    if settings.nginx and settings.nginx.tls and settings.nginx.tls.key == settings.nginx.tls.certificate:
+        yield ("nginx", "tls", "key"), "the certificate has this file: the key is in one of its own"
+
+
+def _docker(settings: Any) -> Found:
+    if settings.docker.source == "docker" and not settings.docker.repository_key:
+        yield ("docker", "source"), "Docker's repository needs docker.repository_key, a file with its signing key"
+    for key, value in settings.docker.daemon.items():
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,63}", key):
+            yield ("docker", "daemon", key), "keys of daemon.json have a-z, 0-9 and -, such as live-restore"
+        elif "Infinity" in (text := json.dumps(value)) or "NaN" in text:
+            yield ("docker", "daemon", key), "JSON has no such number"
+
+
+def _environment(settings: Any) -> Found:
+    for name in settings.minio.environment if settings.minio else ():
+        if name in OURS:
+            yield ("minio", "environment", name), OURS[name]
+
+
+def _drives_by_lasting_names(settings: Any) -> Found:
+    for at, drive in enumerate(settings.drives):
+        if not drive.device.startswith(STABLE):
+            yield ("drives", at, "device"), "after a reboot this may be another drive: use /dev/disk/by-id/..."
+
+
+def _passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
+    """Each password that has been read, with the name that it belongs to."""
+    found: list[tuple[Path, str, Secret]] = []
+    if settings.minio:
+        found.append((("minio", "root_password"), settings.minio.root_user.reveal(), settings.minio.root_password))
+    for at, user in enumerate(settings.users):
+        found.append((("users", at, "password"), user.name, user.password))
+        for number, account in enumerate(user.service_accounts):
+            found.append(
+                (("users", at, "service_accounts", number, "secret_key"), account.access_key, account.secret_key)
+            )
+    return (one for one in found if one[2] is not UNREAD)
+
+
+def _vendor_defaults(settings: Any) -> Found:
+    for path, name, password in (*_passwords(settings), *database_agreement.passwords(settings)):
+        if password.reveal().lower() in VENDOR_DEFAULTS:
+            yield path, "it is a vendor's default, which the whole world knows"
+        elif password.reveal() == name:
+            yield path, "it is the same as the name that it belongs to"
+
+
+def _lengths(settings: Any) -> Found:
+    for path, _, password in _passwords(settings):
+        length = len(password.reveal())
+        if path[-1] == "secret_key" and not 8 <= length <= 40:
+            yield path, "MinIO takes 8 to 40 characters here"
+        elif length < 8:
+            yield path, "MinIO takes no fewer than 8 characters here"
+    if settings.minio and settings.minio.root_user is not UNREAD and len(settings.minio.root_user.reveal()) < 3:
+        yield ("minio", "root_user"), "MinIO takes no fewer than 3 characters here"

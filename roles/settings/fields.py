@@ -1,0 +1,200 @@
+"""The kinds of values that settings take. What is not certain to be taken literally everywhere is refused here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+
+from converge.inventory.secret import Secret
+from roles.settings import field_checks as checks
+
+UNREAD = Secret("a secret that has not been read")
+
+
+class Section(BaseModel):
+    """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
+
+    # Only the whole is ever asked to validate: a validator for each part is built when somebody does.
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, defer_build=True)
+
+
+def matches(pattern: str, said: str) -> AfterValidator:
+    """The whole text must match; otherwise `said` is the reason."""
+
+    # Compiled when a value is there to be looked at: most hosts have few of all the settings there are.
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(said)
+        return value
+
+    return AfterValidator(check)
+
+
+def _secret(value: Any) -> Any:
+    """A reference stands for its secret until the inventory has read it; anything else is refused, without being shown."""
+    if isinstance(value, Secret):
+        return value
+    if isinstance(value, dict) and len(value) == 1 and set(value) <= {"env", "file", "command"}:
+        (text,) = value.values()
+        if isinstance(text, str) and text.isprintable() and text:
+            return UNREAD
+    raise ValueError(
+        "a secret never stands in the inventory: give a reference, {env: NAME}, {file: PATH} or {command: TEXT}"
+    )
+
+
+def within(low: str, high: str) -> AfterValidator:
+    """A size from one to another, both included."""
+
+    def check(value: str) -> str:
+        if not size_in_bytes(low) <= size_in_bytes(value) <= size_in_bytes(high):
+            raise ValueError(f"a size from {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _free(value: str) -> str:
+    if value in ("minio", "stowage-proof"):
+        raise ValueError("MinIO, or the proof after a start, has a bucket of this name")
+    return value
+
+
+SecretValue = Annotated[Secret, BeforeValidator(_secret)]
+Name = Annotated[
+    str, matches(r"[a-z][a-z0-9_-]{0,30}", "a name has at most 31 of a-z, 0-9, - and _, and begins with a letter")
+]
+DataUserName = Annotated[Name, AfterValidator(checks.free_user)]
+NetworkName = Annotated[Name, AfterValidator(checks.free_network)]
+Package = Annotated[
+    str,
+    matches(
+        r"[a-z0-9][a-z0-9+.-]{1,127}", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit"
+    ),
+]
+Label = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9_][A-Za-z0-9_-]{0,11}",
+        "an XFS label has at most 12 of A-Z, a-z, 0-9, - and _, and does not begin with -",
+    ),
+]
+AbsolutePath = Annotated[
+    str,
+    matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"),
+    AfterValidator(checks.no_dots),
+]
+MountPath = Annotated[
+    str,
+    matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),
+    matches(r".{1,150}", "a path of at most 150 letters"),
+    AfterValidator(checks.no_dots),
+    AfterValidator(checks.mountable),
+]
+OwnFolder = Annotated[
+    AbsolutePath, matches(r".{1,150}", "a path of at most 150 letters"), AfterValidator(checks.mountable)
+]
+Device = Annotated[
+    AbsolutePath, matches(r"/dev/.+", "a device is a path beneath /dev"), AfterValidator(checks.whole_disk)
+]
+Options = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9_][\w=:./@%+-]*(,[A-Za-z0-9_][\w=:./@%+-]*)*",
+        "options are words with commas and no blanks, such as defaults,noatime",
+    ),
+    AfterValidator(checks.options),
+]
+Line = Annotated[
+    str, matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*", "one line of text, without control characters")
+]
+LocalFile = Annotated[Line, matches(r"[^-].*", "the path of a file on this machine; it does not begin with -")]
+Url = Annotated[
+    str,
+    matches(r"(https?|file)://[A-Za-z0-9._~:/@%+-]+", "an address such as https://download.docker.com/linux/debian"),
+]
+WebUrl = Annotated[
+    str,
+    matches(
+        r"https?://([A-Za-z0-9]([A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:/@%+=-]*)?",
+        "an address such as https://s3.example.org",
+    ),
+    AfterValidator(checks.web),
+]
+CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]{0,63}", "a code name such as trixie")]
+KernelSetting = Annotated[
+    str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")
+]
+Address = Annotated[str, AfterValidator(checks.address)]
+ListenAddress = Annotated[Address, AfterValidator(checks.listening)]
+Subnet = Annotated[str, AfterValidator(checks.subnet)]
+BucketName = Annotated[
+    str,
+    matches(
+        r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)(?!.*(\.[.-]|-\.|-s3alias$|--ol-s3$))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "a bucket name has 3 to 63 of a-z, 0-9, . and -, begins and ends with a letter or digit, and is no IP address",
+    ),
+    AfterValidator(_free),
+]
+DatabaseName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z_][A-Za-z0-9_.-]{0,62}",
+        "a name in PostgreSQL has at most 63 of A-Z, a-z, 0-9, _, . and -, and begins with a letter or _",
+    ),
+]
+ExtensionName = Annotated[str, matches(r"[a-z_][a-z0-9_-]{0,62}", "the name of an extension, such as postgis")]
+ServerSetting = Annotated[
+    str, matches(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", "a setting of PostgreSQL such as max_connections")
+]
+Encoding = Annotated[str, matches(r"[A-Z][A-Z0-9_]+", "an encoding such as UTF8")]
+Locale = Annotated[str, matches(r"[A-Za-z][A-Za-z0-9_.@-]*", "a locale such as C.UTF-8")]
+Size = Annotated[
+    str,
+    BeforeValidator(checks.with_unit),
+    matches(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB|TiB|PiB)", "a size such as 500GiB or 2TiB"),
+]
+ImageReference = Annotated[
+    str,
+    matches(
+        r"[a-z0-9][a-z0-9._-]*(:[0-9]+(?=/))?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        "an image with its version, such as docker.io/library/nginx:1.30 or one with @sha256:...",
+    ),
+]
+Prefix = Annotated[
+    Line, matches(r"(?!/).{0,1024}", "a prefix of at most 1024 letters; names of objects do not begin with /")
+]
+MinioVariable = Annotated[str, matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")]
+PolicyName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}",
+        "a policy name has letters, digits, _ . and -, and begins with a letter or digit",
+    ),
+]
+UserName = Annotated[
+    str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
+]
+GroupName = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}",
+        "a group name has letters, digits, _ . and -, and begins with a letter or digit",
+    ),
+]
+AccessKey = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9_][A-Za-z0-9_-]{2,19}",
+        "an access key has 3 to 20 letters, digits, - and _, and does not begin with -",
+    ),
+]
+
+
+def size_in_bytes(size: str) -> int:
+    """The number of bytes of a size such as `500GiB`."""
+    number = size.rstrip("BKMGTPi")
+    return int(number) << 10 * ("B", "KiB", "MiB", "GiB", "TiB", "PiB").index(size.removeprefix(number))

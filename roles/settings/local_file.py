@@ -1,0 +1,25 @@
+"""Files on the operator's machine that settings lead to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.errors import Trouble
+from converge.inventory.local_text import Unreadable, place, text_of
+
+LIMIT = 1 << 20
+"""Bytes. Certificates and signing keys are far below it."""
+
+
+def local_text(host: Any, name: str, path: str) -> str:
+    """The text of a file on the operator's machine that the setting `name` leads to."""
+    try:
+        return text_of(place(host.root, path), LIMIT)
+    except Unreadable as reason:
+        raise Trouble(
+            f"{name} cannot be read",
+            where=host.name,
+            why=f"{path}: {reason}",
+            untouched="nothing was changed",
+            hint=f"ls -l {path}",
+        ) from None
