@@ -64,6 +64,10 @@ class Gone(Resource):
             "keys": ", ".join(sorted(keys)) if self.was == "minio-user" else "",
         }
 
+    def note(self, before: State | None) -> str:
+        keys = (before or {}).get("keys")
+        return f"its keys go with it, also those made by hand: {keys}" if keys else ""
+
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("holds"):
             return Refusal(

@@ -321,6 +321,14 @@ def test_kinds_that_ask_at_the_same_moment_share_an_answer_until_something_is_ch
 # What is removed.
 
 
+def test_who_removes_a_user_is_told_which_keys_go_with_it():
+    gone = Gone(API, "minio-user", "bob")
+    keys = {"bob-key": {"parent": "bob"}, "bob-night": {"parent": "bob"}, "eve-key": {"parent": "eve"}}
+    before = gone._state(None, told(users={"bob": {}}, keys=keys), set())
+    assert gone.note(before) == "its keys go with it, also those made by hand: bob-key, bob-night"
+    assert gone.note(gone._state(None, told(users={"bob": {}}), set())) == ""
+
+
 def test_a_policy_that_others_have_is_not_removed_and_one_of_ours_is() -> None:
     gone = Gone(API, "policy", "old", frozenset({"ana"}))
     policies = dict(told().policies) | {"old": {"Statement": []}}
