@@ -43,7 +43,7 @@ class Outcome:
             return [*found, "no line: the signal ended it before it could say anything"]
         if self.code == 128 + number and len(lines) != 1 and number != signal.SIGHUP:  # nobody is left to read
             found.append(f"{len(lines)} lines")
-        if self.took > 2:
+        if self.took > 10:
             found.append(f"it took {self.took:.1f} s to end")
         return found
 
