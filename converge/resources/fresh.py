@@ -97,11 +97,13 @@ class FreshUnit(Resource):
     @classmethod
     def read(cls, wanted: Sequence[FreshUnit], answer: str, *shared: str) -> list[Reading]:
         have, lines = units(shared[0]), answer.split("\n")
-        started = [int(have.get(one.unit, {}).get("ActiveEnterTimestamp", "").lstrip("@") or 0) for one in wanted]
+        # The start of its process, not the moment at which it was ready: it reads its files in between. Who started within the
+        # second in which a file changed may have read the older one.
+        started = [int(have.get(one.unit, {}).get("ExecMainStartTimestamp", "").lstrip("@") or 0) for one in wanted]
         return [
             {"runs with": "an older unit file"}
             if start and start < max(map(int, lines[2 * len(wanted) + at].split()), default=0)
-            else _read(start, *lines[2 * at : 2 * at + 2])
+            else _read(start and start - 1, *lines[2 * at : 2 * at + 2])
             for at, start in enumerate(started)
         ]
 

@@ -26,7 +26,7 @@ WITHOUT_SERVICES = (
 
 def show(names: Sequence[str]) -> str:
     """One `systemctl show` for all who ask about units. Each block is named as it was asked for: an alias has another Id."""
-    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ActiveEnterTimestamp,DropInPaths"
+    properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ExecMainStartTimestamp,DropInPaths"
     return f"printf '%s ' {words(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {words(names)}"
 
 
