@@ -131,12 +131,16 @@ def _preflight(job: Job, only: list[str]) -> sets.Manifest | None:
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     _on_each(job, lambda target: target.probe())
     _on_each(job, lambda target: target.check_rules(), REFUSED)
-    last = _claimed(job)
+    found = _claimed(job)
     if job.config["single_copy"]:
         job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
+    # Also one that failed its check: what is published now would be older, and so never the newest.
+    if ahead := [
+        one.id for one in found if one.valid and one.manifest and one.manifest.created > datetime.now(UTC) + SKEW
+    ]:
+        raise Failed(REFUSED, "the clock is behind the newest set", f"{ahead[-1]} is from the future", "timedatectl")
+    last = sets.latest(found)
     previous = last.manifest if last else None
-    if previous and previous.created > datetime.now(UTC) + SKEW:
-        raise Failed(REFUSED, "the clock is behind the newest set", f"{previous.id} is from the future", "timedatectl")
     if "postgres" in only:
         with job.server.connect() as session:
             session.execute(
@@ -169,9 +173,9 @@ def _must_have_room(target: Target, previous: sets.Manifest | None, most: int) -
         raise Failed(REFUSED, f"{target.name}: it has no room for a set", why, room.hint)
 
 
-def _claimed(job: Job) -> sets.Summary | None:
-    """The newest set of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
-    taken, newest, refused = bool(job.request.get("take_over")), list[sets.Summary](), list[Failed]()
+def _claimed(job: Job) -> list[sets.Summary]:
+    """The sets of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
+    taken, found, refused = bool(job.request.get("take_over")), list[sets.Summary](), list[Failed]()
 
     def claim(target: Target) -> None:
         try:
@@ -183,13 +187,12 @@ def _claimed(job: Job) -> sets.Summary | None:
             return
         for one in target.silent():
             job.journal.say(f"{target.name}: {one} does not answer; the others do")
-        if last := sets.latest(sets.list_sets(target, job.stack, job.keys)):
-            newest.append(last)
+        found.extend(sets.list_sets(target, job.stack, job.keys))
 
     _on_each(job, claim)
     if refused:
         raise refused[0]
-    return sets.latest(newest)
+    return found
 
 
 def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> _Databases:

@@ -100,7 +100,11 @@ class Tools:
 def remove(run: str = "") -> None:
     """Ends the containers of one run, or those that any run left, and the networks that were theirs."""
     theirs = ("--filter", f"label={LABEL}={run}" if run else f"label={LABEL}")
-    if ids := docker("ps", "-aq", *theirs).split():
+    ids = docker("ps", "-aq", *theirs).split()
+    if not run:  # whoever was killed while Docker made its worker has left one that never ran
+        unused = ("--filter", "status=created", "--filter", "status=exited")
+        ids += docker("ps", "-aq", "--filter", "name=^stowage-backup-[0-9]", *unused).split()
+    if ids:
         docker("rm", "-f", *ids)
     # One that the worker itself is still in stays, and its run removes it.
     if ids := docker("network", "ls", "-q", *theirs).split():

@@ -180,6 +180,8 @@ exit 0"""
         """A container does not see a drive that is mounted later, nor a directory that was removed beneath it and made anew."""
         if other.kind == "network":
             return not made and other.name in self.networks
+        if other.name in self.read_at_start:
+            return True
         if isinstance(other, Mount):
             return any(source.startswith(f"{other.path}/") for _, source, _ in self.binds)
         return made and any(isinstance(other, Directory) and source == other.path for _, source, _ in self.binds)
@@ -244,6 +246,7 @@ mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {f"docker stop -t {GRACE} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
 late={quote(" ".join(older))} said=$({inspect(names)}) || :
+{self._older_by_now(names)}
 {_running([self], "$said")}
 while [ $# -gt 1 ]; do
   there=$(timeout 5 stat -L -c %d:%i -- "$1") && [ "$there" != "$(timeout 5 stat -L -c %d:%i -- "$2")" ] && late="$late $name"; shift 2
@@ -252,6 +255,18 @@ done; done
 [ -z "$late" ] || printf '%s\\n' $late | sort -u | xargs -P 0 -n 1 docker restart -t {GRACE} --
 """)
         ]
+
+    def _older_by_now(self, names: Sequence[str]) -> str:
+        """Who runs since before its secrets were written, a moment ago perhaps, reads them anew; of a cluster all nodes do."""
+        if not self.read_at_start:
+            return ""
+        who = quote(" ".join(names)) if self.together else '"$name"'
+        return f"""written=$(stat -L -c %Y -- {words(self.read_at_start)} 2>/dev/null | sort -n | tail -n 1)
+for name in {words(names)}; do
+  at=$(docker inspect -f '{{{{.State.Running}}}} {{{{.State.StartedAt}}}}' -- "$name" 2>/dev/null) || continue
+  case $at in true*) ;; *) continue;; esac
+  [ "${{written:-0}}" -le "$(date -d "${{at#true }}" +%s)" ] || late="$late "{who}
+done"""
 
 
 def _environments(said: str) -> dict[str, Sequence[str]]:

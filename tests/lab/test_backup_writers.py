@@ -80,7 +80,7 @@ def test_a_table_that_somebody_keeps_locked_ends_the_run_with_its_reason(busy: C
     ssh.stdin.close()
     end = ran(busy, do="backup", only=["postgres"])
     assert (end["code"], end["what"]) == (23, "the set was published without busy")
-    assert "a table of busy is locked" in end["why"]
+    assert "busy: it could not be dumped: public.etl is locked" in end["why"]
     sql(
         busy,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()",

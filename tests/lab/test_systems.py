@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import load
 from tests.lab.conftest import CLONE, Clone, fresh, storage_server
 
 # The names are Docker's; what they hold is what the packages of Debian 13 hold, which run on Debian 12, too.
@@ -90,6 +91,7 @@ def test_packages_of_debian_13_are_refused_on_ubuntu_with_those_that_fit(ubuntu:
 def test_the_storage_server_runs_on_ubuntu(ubuntu: Clone) -> None:
     ubuntu.inv("deploy", "--yes")
     ubuntu.inv("lab.reboot")
+    load.well(ubuntu)  # nodes that started one after the other need a moment to find each other
     assert "nothing to do" in ubuntu.inv("deploy", "--yes")
 
 

@@ -607,7 +607,7 @@ def test_tls_from_given_files_and_back(clone: Clone) -> None:
         "check", "--json", "--full", tls
     )
     clone.inv("deploy", "--yes")
-    assert clone.on_host("ls /etc/stowage/nginx/conf").split() == ["nginx.conf"]
+    assert clone.on_host("ls /etc/stowage/nginx/conf").split() == ["nginx.conf", "settled"]
     s3(clone).list_buckets()
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from converge.engine.resource import Action, Unknown
 from converge.resources import compose
 from converge.resources.compose import LABEL, Answers, NoProject, Project
-from converge.resources.file import Directory
+from converge.resources.file import Directory, File
 from converge.resources.mount import Mount
 from tests.unit.conftest import inspected
 
@@ -428,3 +428,12 @@ def test_who_started_before_its_secrets_were_written_is_restarted_with_all_other
         machine, docker, wanted, minio1={"started": "2030-01-01T00:00:00Z"}, minio2={"started": "2030-01-01T00:00:00Z"}
     )
     assert change_of(machine, wanted).action is Action.NONE
+
+
+def test_a_secret_that_is_written_anew_is_read_in_the_same_deploy(machine, docker, tmp_path):
+    """Who runs is as it should be when it is read, and runs with an older secret once the file is there again."""
+    secret = tmp_path / "root_password"
+    wanted = project(together=True, read_at_start=(str(secret),))
+    written(machine, docker, wanted)
+    file = File(str(secret), "x", getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
+    assert [one.action for one in machine.plan(file, wanted).changes] == [Action.CREATE, Action.UPDATE]
