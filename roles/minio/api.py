@@ -279,6 +279,7 @@ def admin(client: Any, method: str, path: str, query: dict[str, str] | None = No
     )
     answer = client._http.request(method, url.geturl(), headers=signed, body=body or None)
     if answer.status >= 300:
+        client._http.clear()  # MinIO closes a connection on which an archive had begun, sometimes a moment later
         raise MinioAdminException(str(answer.status), answer.data.decode(errors="replace"))
     return bytes(answer.data)
 

@@ -64,6 +64,7 @@ def test_a_repository_signed_with_the_given_key_brings_docker_and_compose(debian
 def test_the_storage_server_runs_on_debian_12(debian_12: Clone) -> None:
     debian_12.inv("deploy", "--yes", HERE)
     debian_12.inv("lab.reboot")
+    load.well(debian_12)  # nodes that started one after the other need a moment to find each other
     assert "nothing to do" in debian_12.inv("deploy", "--yes", HERE)
 
 
@@ -91,7 +92,7 @@ def test_packages_of_debian_13_are_refused_on_ubuntu_with_those_that_fit(ubuntu:
 def test_the_storage_server_runs_on_ubuntu(ubuntu: Clone) -> None:
     ubuntu.inv("deploy", "--yes")
     ubuntu.inv("lab.reboot")
-    load.well(ubuntu)  # nodes that started one after the other need a moment to find each other
+    load.well(ubuntu)
     assert "nothing to do" in ubuntu.inv("deploy", "--yes")
 
 
