@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from lab.progress import long_work
 HERE = Path(__file__).parent
 DEFINITION = "stowage.definition"
 MACHINE = "stowage-lab/machine"
+NO_PACKAGE = re.compile(r"E: Unable to locate package (\S+)|E: Package '?([^\s']+)'? has no installation candidate")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Recipe:
     programs: tuple[Program, ...] = ()
     base: str = ""  # a recipe; the bare Debian 13 where none is named
     system: str = ""  # a row of lab/systems.py
+    packages: tuple[str, ...] = ()
 
     @property
     def mirrors(self) -> str:
@@ -45,7 +48,8 @@ class Recipe:
 
     @property
     def arguments(self) -> dict[str, str]:
-        return systems.SYSTEMS[self.system].build_arguments if self.system else {}
+        packages = {"PACKAGES": " ".join(self.packages)} if self.packages else {}
+        return packages | (systems.SYSTEMS[self.system].build_arguments if self.system else {})
 
 
 # The last commit of upstream's server; the last release with the whole console; the client.
@@ -88,13 +92,39 @@ def machine(system: str, cold: bool = False) -> str:
     return build("machine" if system == systems.DEFAULT else f"machine-{system}", cold)
 
 
-@plainly
-def build(service: str, cold: bool = False) -> str:
-    """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
+def recipe(service: str) -> Recipe:
+    """The recipe of a service."""
     if service not in RECIPES:
         known = ", ".join(one.name for one in RECIPES.values() if not one.system)
-        raise Trouble(f"the lab cannot build {service!r}", why=f"it knows {known}", hint="a row in lab/images.py")
-    recipe, client = RECIPES[service], ensure_engine()
+        raise Trouble(
+            f"the lab cannot build {service!r}",
+            why=f"it knows {known}",
+            hint="a row in lab/images.py, or lab: {packages: [...]}",
+        )
+    return RECIPES[service]
+
+
+def of_packages(reference: str, packages: Sequence[str]) -> Recipe:
+    """The recipe of an image that is Debian packages on the base, as a row of `images` names them."""
+    if any(reference in (rootfs.TAG, one.image) or reference.startswith(f"{one.image}:") for one in RECIPES.values()):
+        raise Trouble(
+            f"the lab does not build {reference} from packages",
+            why="it has a recipe for an image of this name",
+            untouched="the image was left as it is",
+            hint=f"another reference in the row of images, such as {reference}-own",
+        )
+    return Recipe(reference, reference, "services/packages", packages=tuple(sorted(set(packages))))
+
+
+def build(service: str, cold: bool = False) -> str:
+    """The tag of a service's image on the operator's Engine."""
+    return make(recipe(service), cold)
+
+
+@plainly
+def make(recipe: Recipe, cold: bool = False) -> str:
+    """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
+    client = ensure_engine()
     base = build(recipe.base, cold) if recipe.base else rootfs.TAG
     with clone.locked("build"):
         definition = _definition(recipe, client.images.get(base).id if recipe.base else rootfs.ensure(client, cold))
@@ -149,9 +179,22 @@ def _docker_build(
             said.append(line)
             work.note(line)
             if "error" in event:
-                why = "".join(said[-12:]).strip()
-                raise Trouble(f"building {tag} failed", why=why, hint=f"the Engine needs {recipe.mirrors}")
+                raise _failed(recipe, tag, said)
     _forget(client, before, tag)
+
+
+def _failed(recipe: Recipe, tag: str, said: Sequence[str]) -> Trouble:
+    """Why a build failed. A package that Debian does not have is the inventory's mistake, and told as one."""
+    absent = dict.fromkeys(one or other for one, other in NO_PACKAGE.findall("".join(said)))
+    if recipe.packages and absent:
+        return Trouble(
+            f"the image {tag} cannot be built",
+            why=f"Debian 13 has no package {' and no package '.join(absent)}",
+            untouched="an older image of this name is still there, if there was one",
+            hint=f"correct the packages of {tag} in the inventory's images, then inv lab.up again",
+        )
+    why = "".join(said[-12:]).strip()
+    return Trouble(f"building {tag} failed", why=why, hint=f"the Engine needs {recipe.mirrors}")
 
 
 def _forget(client: Any, before: list[Any], tag: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
 from converge.ui import cli
 from lab.systems import DEFAULT, SYSTEMS
+
+if TYPE_CHECKING:
+    from lab.images import Recipe
 
 # Typed here, for what an Invoke task returns has no type.
 command: Callable[..., Callable[[Callable[..., None]], Any]] = cli.command
@@ -32,19 +35,24 @@ def up(c: Any, host: str = "lab", system: str = "", cold: bool = False) -> None:
         why = "the lab's hosts stand beside lab in inventory/hosts.yml"
         raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
     hosts.up(host, system, cold)
-    for service in _services(host):
-        images.build(service, cold)
+    for recipe in _recipes(host):
+        images.make(recipe, cold)
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
 
-def _services(host: str) -> list[str]:
-    """The services whose images this host's settings let the lab build."""
+def _recipes(host: str) -> list[Recipe]:
+    """The recipes of the images that this host's settings let the lab build."""
     from converge.inventory.hosts import load
+    from lab import images
     from roles.settings.model import Settings
 
     (found,) = load(cli.ROOT, host, Settings, (), False)
-    return [image.lab for image in found.settings.images.values() if image.lab]
+    return [
+        images.recipe(row.lab) if isinstance(row.lab, str) else images.of_packages(row.reference, row.lab.packages)
+        for row in found.settings.images.values()
+        if row.lab
+    ]
 
 
 @command(help=HOST)

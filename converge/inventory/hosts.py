@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import UNTOUCHED, Trouble, Troubles
+from converge.inventory.annotations import Path as Keys
+from converge.inventory.annotations import fields
 from converge.inventory.connection import Connection, connection, is_lab
 from converge.inventory.groups import Inventory
 from converge.inventory.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
 from converge.inventory.pattern import terms
 from converge.inventory.secret import Secret, resolve
 from converge.inventory.sets import override
-from converge.inventory.validation import Path as Keys
-from converge.inventory.validation import fields, private, validate
+from converge.inventory.validation import private, validate
 
 if TYPE_CHECKING:
     from converge.ssh.link import Target

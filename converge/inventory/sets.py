@@ -7,9 +7,9 @@ import typing
 from typing import Any
 
 from converge.errors import Trouble
+from converge.inventory.annotations import annotation, bare, fields
 from converge.inventory.document import read_text
 from converge.inventory.layers import Node, merge
-from converge.inventory.validation import annotation, bare, fields
 
 ORIGIN = "--set"
 KEY = re.compile(r"[A-Za-z_][^=\s]*")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from converge.errors import Trouble, folded
+from converge.inventory.annotations import Path, annotation, every_key, fields, without_tags
 from converge.inventory.layers import Node, descend, dotted
 from converge.inventory.secret import Secret
-
-Path = tuple[str | int, ...]
 
 # A value under such a key is never shown. Paths of key files are lost to the reader as well: better than one leak.
 PRIVATE = re.compile(r"pass|secret|token|credential|private|root_user|(^|_)key($|_)|dsn|auth|licen[cs]e", re.IGNORECASE)
@@ -28,6 +25,9 @@ EXPECTED = {
     "list_type": "a list",
     "dict_type": "a mapping (lines of `key: value`)",
     "model_type": "a mapping (lines of `key: value`)",
+    "model_attributes_type": "a mapping (lines of `key: value`)",
+    "union_tag_not_found": "a {discriminator} in it",
+    "union_tag_invalid": "its {discriminator} to be one of {expected_tags}",
     "literal_error": "one of {expected}",
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -37,7 +37,7 @@ EXPECTED = {
     "too_long": "at most {max_length} of them",
 }
 MOST_TOLD = 30
-CONTAINERS = ("list_type", "dict_type", "model_type")
+CONTAINERS = ("list_type", "dict_type", "model_type", "model_attributes_type", "text_or_mapping")
 
 
 class Problems(ValueError):
@@ -70,7 +70,8 @@ def validate(model: Any, value: Any, tree: Node, whose: str, context: dict[str, 
 
 
 def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
-    path = tuple(step for step in error["loc"] if step != "[key]")
+    loc = tuple(step for step in error["loc"] if step != "[key]")
+    path = without_tags(model, loc)
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Problems):
         for below, text in inner.problems:
@@ -78,19 +79,19 @@ def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
             empty = _stands(place, tree) and not list(descend(tree, place))[-1].value
             yield _fault(place if empty else (*path, *below), tree, whose, text)
     elif error["type"] == "extra_forbidden":
-        yield _unknown(path, model, tree, whose)
+        yield _unknown(path, model, loc, tree, whose)
     elif error["type"] == "missing":
-        yield _missing(path, model, tree, whose)
+        yield _missing(path, annotation(model, loc[:-1]), tree, whose)
     elif error["type"] == "value_error":
-        unseen = error["loc"][-1:] == ("[key]",) or annotation(model, path) is Secret
+        unseen = error["loc"][-1:] == ("[key]",) or annotation(model, loc) is Secret
         yield _fault(path, tree, whose, str(error["ctx"]["error"]), unseen)
     else:
         yield _mistyped(error, path, tree, whose)
 
 
-def _unknown(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
+def _unknown(path: Path, model: Any, loc: Path, tree: Node, whose: str) -> Trouble:
     *above, key = path
-    known = list(fields(annotation(model, above)))
+    known = list(fields(annotation(model, loc[:-1])))
     near = difflib.get_close_matches(str(key), known, 1, 0.6)
     elsewhere = [dotted(one) for one in every_key(model) if one[-1] == key]
     what = f"{dotted(above)} has" if above else "the settings have"
@@ -108,8 +109,8 @@ def _unknown(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
     )
 
 
-def _missing(path: Path, model: Any, tree: Node, whose: str) -> Trouble:
-    field = fields(annotation(model, path[:-1])).get(str(path[-1]))
+def _missing(path: Path, section: Any, tree: Node, whose: str) -> Trouble:
+    field = fields(section).get(str(path[-1]))
     said = getattr(field, "description", None)
     found = list(descend(tree, path))
     empty = len(found) == len(path) + 1
@@ -145,7 +146,8 @@ def _stands(path: Path, tree: Node) -> bool:
 
 
 def _mistyped(error: Any, path: Path, tree: Node, whose: str) -> Trouble:
-    expected = EXPECTED.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+    known = EXPECTED.get(error["type"])
+    expected = known.format(**error.get("ctx", {})) if known else error["msg"]
     node = list(descend(tree, path))[-1]
     actual, hint = _actual(node.value), _edit(path, tree, whose)
     hidden = private(path) or error["type"] in CONTAINERS or isinstance(node.value, (dict, list))
@@ -198,37 +200,3 @@ def _edit(path: Path, tree: Node, whose: str) -> str:
 def private(path: Sequence[str | int]) -> bool:
     """Whether a value at this path may be a secret."""
     return any(isinstance(step, str) and PRIVATE.search(step) for step in path)
-
-
-def fields(kind: Any) -> dict[str, Any]:
-    """The fields of a model; of anything else, none."""
-    return getattr(kind, "model_fields", {})
-
-
-def annotation(kind: Any, path: Sequence[str | int]) -> Any:
-    """The type at a path of a model, without None and remarks around it."""
-    for step in path:
-        if fields(kind):
-            kind = bare(getattr(fields(kind).get(str(step)), "annotation", None))
-        else:
-            kind = bare(typing.get_args(kind)[-1]) if typing.get_args(kind) else None
-    return kind
-
-
-def bare(kind: Any) -> Any:
-    """The type itself: of `Annotated[X, ...]` and of `X | None`, X."""
-    while typing.get_origin(kind) in (typing.Annotated, typing.Union, types.UnionType):
-        kind = next(one for one in typing.get_args(kind) if one is not type(None))
-    return kind
-
-
-def every_key(model: Any, above: Path = ()) -> Iterator[Path]:
-    """The paths of all fields of a model, through lists and mappings; a list's items count as item 0."""
-    for name, field in fields(model).items():
-        path, kind = (*above, name), bare(field.annotation)
-        yield path
-        if typing.get_origin(kind) is list:
-            path, kind = (*path, 0), bare(typing.get_args(kind)[0])
-        elif typing.get_origin(kind) is dict:
-            path, kind = (*path, "NAME"), bare(typing.get_args(kind)[-1])
-        yield from every_key(kind, path)

@@ -74,6 +74,7 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         _nested,
         _roles,
         _images,
+        _lab_images,
         _nodes,
         network_agreement.disagreements,
         _nginx,
@@ -145,6 +146,13 @@ def _images(settings: Any) -> Found:
             yield (section, "image"), f"{taken[part.image]} has this image: no image is both"
         elif part:
             taken[part.image] = section
+
+
+def _lab_images(settings: Any) -> Found:
+    built: dict[str, Any] = {}
+    for name, image in settings.images.items():
+        if image.lab and built.setdefault(image.reference, image.lab) != image.lab:
+            yield ("images", name, "lab"), f"another row builds {image.reference} from something else"
 
 
 def _nodes(settings: Any) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator
 
 from converge.inventory.secret import Secret
 from roles.settings import field_checks as checks
@@ -30,6 +30,17 @@ def matches(pattern: str, said: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def text_or_mapping(said: str) -> Discriminator:
+    """Tells a union's text (`Tag("text")`) from its mapping (`Tag("mapping")`); for anything else, `said` was expected."""
+
+    def tag(value: Any) -> str | None:
+        if isinstance(value, str):
+            return "text"
+        return "mapping" if isinstance(value, (dict, BaseModel)) else None
+
+    return Discriminator(tag, custom_error_type="text_or_mapping", custom_error_message=said)
 
 
 def _secret(value: Any) -> Any:
@@ -71,7 +82,8 @@ NetworkName = Annotated[Name, AfterValidator(checks.free_network)]
 Package = Annotated[
     str,
     matches(
-        r"[a-z0-9][a-z0-9+.-]{1,127}", "a package name has a-z, 0-9, +, . and -, and begins with a letter or digit"
+        r"[a-z0-9][a-z0-9+.-]{0,126}[a-z0-9+]",  # apt takes `name-` for an order to remove name
+        "a package name has a-z, 0-9, +, . and -, begins with a letter or digit, and does not end with . or -",
     ),
 ]
 Label = Annotated[

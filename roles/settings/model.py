@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, Tag, ValidationInfo, model_validator
 
 from converge.inventory.validation import Problems
 from roles.backup.settings import Backup
@@ -45,6 +45,7 @@ from roles.settings.fields import (
     Url,
     UserName,
     size_in_bytes,
+    text_or_mapping,
     within,
 )
 
@@ -96,14 +97,33 @@ class DockerSettings(Section):
     )
 
 
+class LabPackages(Section):
+    packages: list[Package] = Field(min_length=1, description="Debian packages, installed on the lab's bare Debian 13")
+
+
+LabImage = Annotated[
+    Annotated[Name, Tag("text")] | Annotated[LabPackages, Tag("mapping")],
+    text_or_mapping("the name of a recipe of lab/images.py, or a mapping with `packages`"),
+]
+
+
 class Image(Section):
     """One row of the table of images: every image that a system runs stands here and nowhere else."""
 
     reference: ImageReference = Field(description="registry reference, with digest where one is pinned")
     ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
-    lab: Name | None = Field(
-        default=None, description="how the lab builds it where no registry answers: a recipe of lab/images.py"
+    lab: LabImage | None = Field(
+        default=None,
+        description="how the lab builds it where no registry answers: a recipe of lab/images.py, or Debian packages",
     )
+
+    @model_validator(mode="after")
+    def _is_the_labs_own(self) -> Image:
+        own = self.reference.startswith("stowage-lab/") and "@" not in self.reference
+        if isinstance(self.lab, LabPackages) and not own:
+            why = "what the lab builds from packages is named stowage-lab/..., without a digest: "
+            raise Problems([(("reference",), why + "it must not overwrite an image of a registry")])
+        return self
 
 
 class DataUser(Section):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from converge.errors import Trouble
-from lab import clone, containers, engine, images, programs, progress, shell
+from lab import clone, containers, engine, images, programs, progress, shell, tasks
 
 
 def test_a_build_from_source_says_its_version_in_upstreams_form() -> None:
@@ -51,6 +51,76 @@ def test_an_image_is_made_anew_when_a_file_or_its_mode_or_the_base_changes(
     seen.append(images._definition(recipe, "newer base"))
     assert len(set(seen)) == 4
     assert images._definition(recipe, "newer base") == seen[-1]
+
+
+def test_an_image_of_packages_is_made_anew_when_they_or_the_base_change_and_not_for_their_order() -> None:
+    def definition(base: str, *packages: str) -> str:
+        return images._definition(images.of_packages("stowage-lab/redis:trixie", packages), base)
+
+    first = definition("base", "redis-server", "tini")
+    assert first == definition("base", "tini", "redis-server", "tini")
+    assert len({first, definition("base", "redis-server"), definition("newer base", "redis-server", "tini")}) == 3
+
+
+def test_a_recipe_without_packages_keeps_its_definition_beside_those_with() -> None:
+    assert images.RECIPES["nginx"].arguments == {}
+    assert images.of_packages("stowage-lab/redis:trixie", ["redis-server"]).arguments == {"PACKAGES": "redis-server"}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "stowage-lab/base:trixie",
+        "stowage-lab/base:noble",
+        "stowage-lab/machine:1",
+        "stowage-lab/machine-debian-12:1",
+        "stowage-lab/nginx:1.26",
+    ],
+)
+def test_packages_never_take_the_place_of_an_image_with_a_recipe(reference: str) -> None:
+    with pytest.raises(Trouble, match=f"does not build {reference} from packages"):
+        images.of_packages(reference, ["nginx"])
+
+
+APT = [
+    "Reading package lists...",
+    "\x1b[91mE: Unable to locate package redis-servr\n\x1b[0m",
+    "\x1b[91mE: Package 'libssl1.1' has no installation candidate\n\x1b[0m",
+    "The command '/bin/sh -c printf ...' returned a non-zero code: 100",
+]
+
+
+def test_a_package_that_debian_does_not_have_is_named_with_its_image() -> None:
+    redis = images.of_packages("stowage-lab/redis:trixie", ["redis-servr", "libssl1.1"])
+    told = images._failed(redis, redis.image, APT)
+    assert told.what == "the image stowage-lab/redis:trixie cannot be built"
+    assert told.why == "Debian 13 has no package redis-servr and no package libssl1.1"
+    assert "correct the packages of stowage-lab/redis:trixie" in told.hint
+
+
+def test_another_failure_of_a_build_is_told_with_its_last_words() -> None:
+    redis = images.of_packages("stowage-lab/redis:trixie", ["redis-server"])
+    told = images._failed(redis, redis.image, ["E: Failed to fetch http://deb.debian.org/debian/dists/trixie"])
+    assert "Failed to fetch" in told.why
+    assert "http://deb.debian.org/debian" in told.hint
+
+
+def test_the_images_of_a_host_are_built_by_recipe_or_from_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inventory" / "host_vars").mkdir(parents=True)
+    (tmp_path / "inventory" / "hosts.yml").write_text("all: {hosts: {lab: {ansible_host: 127.0.0.1}}}")
+    (tmp_path / "inventory" / "host_vars" / "lab.yml").write_text(
+        "images:\n"
+        "  nginx: {reference: stowage-lab/nginx:1.26, lab: nginx}\n"
+        "  redis: {reference: stowage-lab/redis:trixie, lab: {packages: [redis-server]}}\n"
+        "  other: {reference: docker.io/library/nginx:1}\n"
+    )
+    monkeypatch.setattr(tasks.cli, "ROOT", tmp_path)
+    assert tasks._recipes("lab") == [
+        images.RECIPES["nginx"],
+        images.of_packages("stowage-lab/redis:trixie", ["redis-server"]),
+    ]
 
 
 def test_the_build_context_holds_the_folder_and_the_programs(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from converge.inventory.annotations import every_key
 from converge.inventory.document import read_text
 from converge.inventory.hosts import load
 from converge.inventory.layers import dotted
-from converge.inventory.validation import every_key
 from roles.settings import fields
 from roles.settings.model import Settings, size_in_bytes
 
@@ -24,7 +24,7 @@ EXAMPLE = ROOT / "inventory" / "group_vars" / "all.yml"
 # Each kind of text with one that it takes and some that it must not.
 KINDS: dict[str, tuple[str, list[str]]] = {
     "Name": ("minio-1", ["", "-a", "1a", "A", "a b", "a\n", "é", "a" * 32]),
-    "Package": ("libstdc++6", ["", "-y", "a b", "a;b", "A"]),
+    "Package": ("libstdc++6", ["", "-y", "a b", "a;b", "A", "redis-", "redis."]),
     "Label": ("drive_1", ["", "-x", "a b", "a" * 13, "é", "a\n", "$(x)"]),
     "AbsolutePath": (
         "/srv/a,b",
@@ -307,6 +307,15 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["nginx", "address"], "172.30.99.11", "nginx.address"),
     (["nginx", "console_port"], 9000, "nginx.console_port"),
     (["minio", "image"], "mino", "minio.image"),
+    (
+        ["images"],
+        {
+            **GOOD["images"],
+            "redis": {"reference": "stowage-lab/redis:1", "lab": {"packages": ["redis-server"]}},
+            "valkey": {"reference": "stowage-lab/redis:1", "lab": {"packages": ["valkey-server"]}},
+        },
+        "images.valkey.lab",
+    ),
     (["minio", "environment"], {"MINIO_ROOT_PASSWORD": "x"}, "minio.environment.MINIO_ROOT_PASSWORD"),
     (["roles"], ["base", "base"], "roles[1]"),
     (["docker"], {"source": "docker"}, "docker.source"),
