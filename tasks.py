@@ -13,13 +13,13 @@ from invoke.exceptions import Exit
 
 from converge.errors import Trouble
 from converge.ui.cli import ROOT, command, hosts, last_words, only, words_of
-from roles import MODULES, named
+from roles import MODULES, named, names_of
 
 
 def _roles(host: Any, names: tuple[str, ...]) -> Any:
     from converge.engine.order import chosen
 
-    if unknown := [name for name in host.settings.roles if name not in MODULES]:
+    if unknown := [name for name in host.settings.roles if named(name) is None]:
         raise Trouble(
             f"there is no role {unknown[0]}",
             where=host.name,
@@ -27,24 +27,28 @@ def _roles(host: Any, names: tuple[str, ...]) -> Any:
             untouched="nothing was changed",
             hint=f"inv inventory --host {host.name}, which says where it comes from",
         )
-    return chosen(host, _role, names)
+    return chosen(host.name, names_of(host.settings), lambda name: named(name, host), names)
 
 
-def _role(name: str) -> Any:
-    return named(name) if name in MODULES else None
+def _past(name: str) -> Any:
+    """A role that a host had: one of ours, or a service that its settings name no more."""
+    from converge.engine.role import Role
+
+    return named(name) or Role(name, lambda host: ())
 
 
 def _deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) -> None:
     from converge.ui.deploy import Options, deploy
 
-    names = tuple(only(role, tuple(MODULES)))
     chosen = hosts(c, host, set)
+    services = [name for one in chosen for name in one.settings.services]
+    names = tuple(only(role, tuple(dict.fromkeys([*MODULES, *services]))))
     roles = {one.name: _roles(one, names) for one in chosen}
     deploy(
         chosen,
         {name: one.roles for name, one in roles.items()},
         Options(command=_said(), **options),
-        None if names else _role,
+        None if names else _past,
         {name: one.beneath for name, one in roles.items()},
     )
 

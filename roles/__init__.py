@@ -21,6 +21,17 @@ MODULES = {
 """Where each role stands: a function of its name in that module."""
 
 
-def named(name: str) -> Any:
-    """The role of this name, loaded now: most commands need none."""
-    return getattr(importlib.import_module(MODULES[name]), name)
+def named(name: str, host: Any = None) -> Any:
+    """The role of this name, loaded now: most commands need none. A host's services are roles as well; None is no role."""
+    if name in MODULES:
+        return getattr(importlib.import_module(MODULES[name]), name)
+    if host is not None and name in host.settings.services:
+        from roles.services.role import role_of
+
+        return role_of(host, name)
+    return None
+
+
+def names_of(settings: Any) -> list[str]:
+    """What a host is, by its settings: its roles and its services."""
+    return [*settings.roles, *(name for name, one in settings.services.items() if one.enabled)]

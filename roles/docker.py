@@ -59,7 +59,7 @@ def docker(host: Any) -> Wanted:
         Unit("docker.service"),
         FreshUnit("docker.service", (DAEMON,), watches=UNIT_FILES),
         Permissions("docker.sock", (("/run/docker.sock", "0660"),)),
-        Network(network.name, network.subnet, (*nodes, "nginx", "postgres")),
+        Network(network.name, network.subnet, (*nodes, "nginx", "postgres", *host.settings.services)),
         Forwarding(network.name, network.subnet, tuple(_published(host)), bool(keeps_rules)),
         Passage(network.name),
     )
@@ -70,6 +70,9 @@ def _published(host: Any) -> Iterator[str]:
     for name in ("nginx", "postgres"):
         listen = getattr(getattr(host.settings, name), "listen", None)
         if listen and ":" not in listen:
+            yield name
+    for name, one in host.settings.services.items():
+        if one.enabled and any(":" not in port.listen for port in one.ports):
             yield name
 
 

@@ -12,7 +12,7 @@ from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, Answers, Project
 from converge.resources.file import Directory, File
-from converge.resources.fresh import FreshContainer
+from converge.resources.fresh import reloaded
 from converge.shell import quote
 from converge.templates import render
 from roles.images import image, salt
@@ -85,10 +85,10 @@ def nginx(host: Any) -> Wanted:
             salt={"nginx": f"{salt(host, settings.image)} {hashlib.sha256(settled.encode()).hexdigest()}"},
             warning=_exposed(settings),
         ),
-        FreshContainer(
+        reloaded(
             "nginx",
             (CONFIG, *(one.path for one in certificates)),
-            ("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
+            *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
             retired="worker process is shutting down",
         ),
         Answers(

@@ -117,6 +117,9 @@ def read(status: Status, host: Any, answer: str) -> None:
         status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
     if host.settings.nginx and "nginx" in host.settings.roles:
         status.services.append(Container("nginx", states.get("nginx", missing)))
+    for name, one in host.settings.services.items():
+        if one.enabled:
+            status.services.append(Container(name, states.get(name, missing)))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
     status.endpoints = dict(

@@ -19,7 +19,8 @@ def containers_of(host: Any) -> dict[str, list[str]]:
     settings = host.settings
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
     found = {"minio": nodes, "nginx": ["nginx"], "postgres": ["postgres"]}
-    return {name: found[name] for name in found if name in settings.roles and getattr(settings, name)}
+    own = {name: found[name] for name in found if name in settings.roles and getattr(settings, name)}
+    return own | {name: [name] for name, one in settings.services.items() if one.enabled}
 
 
 def service_names(host: Any) -> list[str]:
@@ -57,12 +58,14 @@ def restart(host: Any, service: str, command: str) -> None:
     try:
         shell = RootShell(link, holder(command))
         _run(shell, host, service, _RELOAD if service == "nginx" else _again(service))
-        print(f"  waiting until {_WAITS_FOR[service]}", flush=True)
+        print(f"  waiting until {_WAITS_FOR.get(service, 'it answers')}", flush=True)
         if service == "minio":
             _wait(shell, host)
         if service == "postgres":
             _wait_for_postgres(shell, host)
-        if "nginx" in services and service != "postgres":
+        if service in host.settings.services:
+            _wait_for_service(shell, host, service)
+        if "nginx" in services and service in ("minio", "nginx"):
             _wait_for_edge(shell, host)
         shell.close()
     finally:
@@ -174,6 +177,18 @@ def _wait_for_postgres(shell: RootShell, host: Any) -> None:
     if status:
         hint = f"inv logs --service postgres --host {host.name}"
         raise Trouble("postgres was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
+
+
+def _wait_for_service(shell: RootShell, host: Any, service: str) -> None:
+    from converge.resources.serving import Serving
+    from roles.services.role import question
+
+    settings = host.settings.services[service]
+    if asked := question(settings):
+        status, said = shell.run(Serving(service, asked, settings.answers.within).waits())
+        if status:
+            hint = f"inv logs --service {service} --host {host.name}"
+            raise Trouble(f"{service} was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
 
 
 def _prove(host: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from converge.engine.role import Role
 from converge.errors import UNTOUCHED, Trouble
@@ -18,12 +17,12 @@ class Chosen:
     beneath: list[Role]
 
 
-def chosen(host: Any, find: Callable[[str], Role], only: Collection[str] = ()) -> Chosen:
-    """The roles of a host in their order; with `only`, those of these names and what they stand on."""
-    named = [name for name in host.settings.roles if not only or name in only]
-    roles = ordered(named, host.settings.roles, find)
-    if missing := [role.name for role in roles if role.name not in host.settings.roles]:
-        raise _missing(host, named, missing, [role.name for role in ordered(host.settings.roles, (), find)])
+def chosen(where: str, names: Sequence[str], find: Callable[[str], Role], only: Collection[str] = ()) -> Chosen:
+    """The roles of a host, which have these names, in their order; with `only`, those and what they stand on."""
+    named = [name for name in names if not only or name in only]
+    roles = ordered(named, names, find)
+    if missing := [role.name for role in roles if role.name not in names]:
+        raise _missing(where, named, missing, names, [role.name for role in ordered(names, (), find)])
     return Chosen([one for one in roles if one.name in named], [one for one in roles if one.name not in named])
 
 
@@ -46,15 +45,17 @@ def ordered(names: Sequence[str], known: Collection[str], find: Callable[[str], 
     return list(found.values())
 
 
-def _missing(host: Any, named: Sequence[str], missing: Sequence[str], whole: Sequence[str]) -> Trouble:
+def _missing(
+    where: str, named: Sequence[str], missing: Sequence[str], names: Sequence[str], whole: Sequence[str]
+) -> Trouble:
     one = len(missing) == 1
     return Trouble(
         f"the role{'' if one else 's'} {_listed(missing)} {'is' if one else 'are'} missing",
-        where=host.name,
+        where=where,
         why=f"{_listed(named)} {'needs' if len(named) == 1 else 'need'} {'it' if one else 'them'}, "
-        f"and roles of the inventory names only {_listed(host.settings.roles)}",
+        f"and roles of the inventory names only {_listed(names)}",
         untouched=UNTOUCHED,
-        hint=f"roles: [{', '.join(whole)}]; inv inventory --host {host.name} says where roles are written",
+        hint=f"roles: [{', '.join(whole)}]; inv inventory --host {where} says where roles are written",
     )
 
 

@@ -184,11 +184,7 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
     from converge.engine.gone import no_longer_wanted
 
     if run.find_role:
-        past = (
-            {told.split(" ")[0] for told in run.memory.values()}
-            - {one.name for one in run.roles}
-            - set(run.host.settings.roles)
-        )
+        past = {told.split(" ")[0] for told in run.memory.values()} - {one.name for one in run.roles}
         run.roles = [*run.roles, *(role for name in sorted(past) if (role := run.find_role(name)))]
     gone = list(no_longer_wanted(run.host, run.memory, known, {role.name: role for role in run.roles}))
     run.wants += gone

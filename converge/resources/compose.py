@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.container_facts import differences
-from converge.resources.docker import GUARD, Container, Shares, containers, inspect, moment, others, plain
+from converge.resources.docker import GUARD, Container, Shares, containers, each_running, inspect, moment, others, plain
 from converge.resources.file import Directory
 from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
@@ -308,19 +308,11 @@ up || {{
 
 def _running(projects: Sequence[Project], said: str, *before: str) -> str:
     """The head of a loop over what `inspect` said: for a container that runs, $1 is what it has bound, $2 how it sees that, ..."""
-    # No `read`, which asks the kernel for each byte: images are told in thousands of them.
     places: dict[str, list[str]] = {}
     for one in projects:
         for container, source, target in one.binds:
             places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
-    cases = "\n".join(f"  {quote(name)}) set -- {' '.join([*before, *paths])};;" for name, paths in places.items())
-    return f"""set -f; IFS='
-'; for line in {said}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac
-name=${{line%%|*}} pid=${{line#*|*|*|}}; pid=${{pid%%|*}}
-case $name in
-{cases}
-  *) continue;;
-esac"""
+    return each_running(said, {name: f"set -- {' '.join([*before, *paths])}" for name, paths in places.items()})
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,10 @@ def _limits(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ..
     return tuple(f"{key} {host[key]}" for key in keys if host.get(key))
 
 
+def _limited(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"Memory {definition['mem_limit']}",) if "mem_limit" in definition else ()
+
+
 Read = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
     ("privileged", lambda host, config: bool(host.get("Privileged")), lambda one: bool(one.get("privileged", False))),
@@ -169,7 +173,7 @@ FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
     ("user", lambda host, config: config.get("User") or "", _given("user")),
     ("groups", lambda host, config: _listed(host.get("GroupAdd")), lambda one: _listed(one.get("group_add"))),
     ("kernel settings", lambda host, config: host.get("Sysctls") or {}, lambda one: one.get("sysctls", {})),
-    ("limits", _limits, lambda one: ()),
+    ("limits", _limits, _limited),
     ("ports", _ports, _published),
     ("image", lambda host, config: config.get("Image"), _given("image")),
     ("entrypoint", lambda host, config: config.get("Entrypoint"), _given("entrypoint")),
@@ -188,7 +192,12 @@ FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
 )
 """A field in plain words, how it is read from `docker inspect`, and what a definition says of it; None is not compared."""
 
-ELSEWHERE = ("container_name", "restart", "volumes", "networks", "environment", "labels", "stop_grace_period")
+SECRET_VARIABLES = "x-secret-variables"
+"""The key of a definition that lists the variables of its `env_file`: their values are not compared."""
+ELSEWHERE = (
+    *("container_name", "restart", "volumes", "networks", "environment", "labels", "stop_grace_period"),
+    *("env_file", SECRET_VARIABLES),
+)
 """Keys of a definition that are compared by a rule of their own, or (the last) only matter at a stop, which names its own."""
 KEYS = [
     "privileged",
@@ -209,6 +218,7 @@ KEYS = [
     "extra_hosts",
     "tmpfs",
     "shm_size",
+    "mem_limit",
     "stop_signal",
     "healthcheck",
 ]
@@ -265,7 +275,10 @@ def _environment(
     """By name only: a value may be a secret."""
     wanted = {str(key): str(value) for key, value in definition.get("environment", {}).items()}
     have = dict(one.partition("=")[::2] for one in config.get("Env") or ())
-    given = {one.partition("=")[0] for one in image_env}
+    hidden = set(definition.get(SECRET_VARIABLES, ()))
+    given = {one.partition("=")[0] for one in image_env} | hidden
+    for key in sorted(hidden - set(have)):
+        yield Difference(f"variable {key}", "not set", "as defined")
     for key in sorted(set(have) | set(wanted)):
         if key not in wanted and key not in given:
             yield Difference(f"variable {key}", "set", "not set")

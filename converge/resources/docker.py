@@ -39,6 +39,22 @@ def inspect(names: Sequence[str]) -> str:
     )
 
 
+def each_running(said: str, cases: Mapping[str, str]) -> str:
+    """The head of a loop over what `inspect` said: for each of these containers that runs, `$name` and `$pid`, and its case.
+
+    The caller ends the loop with `done`.
+    """
+    # No `read`, which asks the kernel for each byte: images are told in thousands of them.
+    lines = "\n".join(f"  {quote(name)}) {case}\n  ;;" for name, case in cases.items())
+    return f"""set -f; IFS='
+'; for line in {said}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac
+name=${{line%%|*}} pid=${{line#*|*|*|}}; pid=${{pid%%|*}}
+case $name in
+{lines}
+  *) continue;;
+esac"""
+
+
 @dataclass(frozen=True)
 class Container:
     """What `inspect` says of a container."""

@@ -125,15 +125,18 @@ class FreshUnit(Resource):
 
 @dataclass(frozen=True)
 class FreshContainer(Resource):
-    """A container that has been told to reload since its files changed.
+    """A container that has been told to reload, or was restarted, since its files changed.
 
-    When the reload fails, the files before are put back (`File.until_loaded`).
+    When that fails, the files before are put back (`File.until_loaded`), and after a restart it is started with them.
     """
 
     kind: ClassVar[str] = "loaded"
     container: str
     files: tuple[str, ...]
-    reload: tuple[str, ...]
+    act: str
+    """Shell of the host with which it takes them up: see `reloaded`."""
+    says: str
+    restarts: bool = False
     retired: str = ""
     """What stands in the title of a process that serves the older files no more; where it is said, a reload waits for
     all processes of that name that its main process had. Else who asks a moment later may still be answered by one of them.
@@ -167,7 +170,10 @@ class FreshContainer(Resource):
         return other.name in self.files
 
     def note(self, before: State | None) -> str:
-        return f"runs {' '.join(self.reload)} in {self.container}" if before else ""
+        return self.says if before else ""
+
+    def disrupts(self, before: State | None) -> bool:
+        return before is not None and self.restarts
 
     def fix(self, before: State | None) -> list[Step]:
         if before is None:
@@ -180,15 +186,19 @@ class FreshContainer(Resource):
 IFS='|' read -r _ _ started main _ <<END
 $({inspect([self.container])})
 END
+{self._started_since() if self.restarts else ""}
 older={"$(cat /proc/$main/task/$main/children 2>/dev/null) || :" if self.retired else ""}
-tries=1; [ $(($(date +%s) - $(date -d "$started" +%s))) -gt 10 ] || tries=10
-until docker exec {quote(self.container)} {words(self.reload)}; do
+tries=1; {":" if self.restarts else '[ $(($(date +%s) - $(date -d "$started" +%s))) -gt 10 ] || tries=10'}
+act() {{ {self.act}
+}}
+until {"( act )" if self.restarts else "act"}; do
   tries=$((tries - 1)); [ $tries = 0 ] || {{ sleep 1; continue; }}
   since=$(date -d "$started" +%s); [ ! -e {_stamp_of(self.container)} ] || read -r since _ <{_stamp_of(self.container)}
   if put_back "$since"; then
-    echo 'the reload failed: the previous files are put back, and it runs with them'
+    echo 'that failed: the previous files are put back, and it runs with them'
+    {"act" if self.restarts else ""}
     {_stamp(self.container, self.files)}
-  else echo 'the reload failed, and no previous files are kept that could be put back'; fi
+  else echo 'that failed, and no previous files are kept that could be put back'; fi
   exit 1
 done
 tries=100
@@ -201,6 +211,18 @@ done
 {loaded(self.files)}
 {_stamp(self.container, self.files)}""")
         ]
+
+    def _started_since(self) -> str:
+        """Who was made anew by a change before this one has read them."""
+        newest = f"$(stat -c %Z -- {words(self.files)} | sort -n | tail -n 1)"
+        done = f"{loaded(self.files)}\n{_stamp(self.container, self.files)}"
+        return f'if [ "$(date -d "$started" +%s)" -gt "{newest}" ]; then\n{done}\nexit 0; fi'
+
+
+def reloaded(container: str, files: tuple[str, ...], *command: str, retired: str = "") -> FreshContainer:
+    """A container that takes up its files by a command in it."""
+    act = f"docker exec {quote(container)} {words(command)}"
+    return FreshContainer(container, files, act, f"runs {' '.join(command)} in {container}", retired=retired)
 
 
 def _stamp(name: str, files: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from converge.errors import Trouble
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, GRACE, Project
 from converge.resources.file import Directory, File
-from converge.resources.fresh import FreshContainer
+from converge.resources.fresh import reloaded
 from converge.resources.mount import Mount
 from roles.images import image, salt
 from roles.postgres.configuration import Configuration
@@ -61,7 +61,7 @@ def postgres(host: Any) -> Wanted:
             salt={CONTAINER: salt(host, settings.image)},
             warning=_exposed(settings),
         ),
-        FreshContainer(CONTAINER, (f"{CONFIG}/pg_hba.conf",), ("pg_ctl", "reload", "-s")),
+        reloaded(CONTAINER, (f"{CONFIG}/pg_hba.conf",), "pg_ctl", "reload", "-s"),
         Ready(server),
         Configuration(server, DATA_INSIDE),
     )

@@ -11,6 +11,7 @@ from converge.inventory.secret import Secret
 from roles.backup import agreement as backup_agreement
 from roles.minio import account_agreement
 from roles.postgres import agreement as database_agreement
+from roles.services import agreement as service_agreement
 from roles.settings import kernel, network_agreement, places
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
@@ -84,6 +85,7 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         account_agreement.disagreements,
         database_agreement.disagreements,
         backup_agreement.disagreements,
+        service_agreement.disagreements,
         places.folders,
     ):
         yield from check(settings)

@@ -192,6 +192,12 @@ def mountable(value: str) -> str:
     return value
 
 
+def bindable(value: str) -> str:
+    if value.split("/")[1] in ("proc", "sys", "dev") or value == "/run/secrets":
+        raise ValueError("the container has this already: choose another path")
+    return value
+
+
 def known(name: str, names: Iterable[str]) -> str:
     """A name that is none, with the nearest that is, or all of them."""
     names = list(names)

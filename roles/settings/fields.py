@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field
 
 from converge.inventory.secret import Secret
 from roles.settings import field_checks as checks
@@ -135,6 +135,20 @@ WebUrl = Annotated[
     ),
     AfterValidator(checks.web),
 ]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Command = list[Line]
+"""The words of a command, as they are: no shell reads them."""
+Variable = Annotated[
+    str, matches(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", "a variable has A-Z, a-z, 0-9, _ and ., and begins with no digit")
+]
+PortAndPath = Annotated[Line, matches(r":[0-9]{1,5}/\S*", "a port of the container and a path, such as :3000/health")]
+InsidePath = Annotated[
+    str,
+    matches(r"(/[A-Za-z0-9_.+@-]+)+", "a path in the container of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),
+    AfterValidator(checks.no_dots),
+    AfterValidator(checks.bindable),
+]
+Capability = Annotated[str, matches(r"[A-Z][A-Z_]{2,30}", "a capability such as NET_BIND_SERVICE")]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]{0,63}", "a code name such as trixie")]
 KernelSetting = Annotated[
     str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")

@@ -14,6 +14,7 @@ from roles.backup.settings import Backup
 from roles.minio.policy_faults import faults, outside
 from roles.minio.policy_language import BUILT_IN
 from roles.postgres.settings import Database, DatabaseUser, Postgres
+from roles.services.settings import Service
 from roles.settings.agreement import disagreements
 from roles.settings.fields import (
     AbsolutePath,
@@ -286,6 +287,7 @@ class Settings(Section):
     nginx: Nginx | None = None
     postgres: Postgres | None = None
     backup: Backup | None = None
+    services: dict[Name, Service] = Field(default={}, description="containers that need no code of their own, by name")
     database_users: list[DatabaseUser] = Field(default=[], description="users of PostgreSQL")
     databases: list[Database] = Field(default=[], description="databases of PostgreSQL")
     buckets: list[Bucket] = Field(default=[], description="the buckets of the cluster")

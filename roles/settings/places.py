@@ -43,6 +43,9 @@ def _ours(settings: Any) -> Iterator[tuple[Path, str]]:
     """The folders that the inventory names for something to be written to."""
     if settings.postgres:
         yield ("postgres", "data"), settings.postgres.data
+    for name, one in settings.services.items():
+        for inside, folder in one.data.items():
+            yield ("services", name, "data", inside), folder
     if settings.backup:
         yield ("backup", "staging"), settings.backup.staging
         if settings.backup.textfile:
@@ -71,11 +74,17 @@ def ports(settings: Any, ssh_port: int) -> Found:
         wanted += [(("nginx", name), getattr(settings.nginx, name)) for name in ("api_port", "console_port")]
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
+    for name, one in settings.services.items():
+        wanted += [(("services", name, "ports", at, "port"), row.port) for at, row in enumerate(one.ports)]
+    taken: dict[int, Path] = {}
     for path, port in wanted:
         if port in (22, ssh_port):
             which = "" if port == 22 else " (ansible_port)"
             yield path, f"the host's SSH server listens there{which}: take another, such as {_free(path)}"
+        elif port in taken and "services" in (path[0], taken[port][0]):
+            yield path, f"{_dotted(taken[port])} has this port of the host already"
+        taken.setdefault(port, path)
 
 
 def _free(path: Path) -> int:
-    return {"api_port": 9000, "console_port": 9001}.get(str(path[-1]), 5432)
+    return {"api_port": 9000, "console_port": 9001, "services": 8080}.get(str(path[-1]), 5432)

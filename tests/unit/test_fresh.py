@@ -7,13 +7,14 @@ import grp
 import os
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
 from converge.engine.resource import Unknown
 from converge.inventory.secret import Secret
 from converge.resources.file import File
-from converge.resources.fresh import FreshContainer, FreshUnit
+from converge.resources.fresh import FreshUnit, reloaded
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def fresh(kind, config):
     return (
         FreshUnit("docker.service", (str(config),))
         if kind == "unit"
-        else FreshContainer("nginx", (str(config),), ("nginx", "-s", "reload"))
+        else reloaded("nginx", (str(config),), "nginx", "-s", "reload")
     )
 
 
@@ -102,12 +103,8 @@ def test_a_mode_that_was_changed_needs_no_restart_unless_something_else_may_have
 def test_the_newest_of_several_files_counts_and_missing_ones_do_not(machine, config, started, kind):
     started(3600)
     wanted = fresh(kind, config)
-    assert not machine.plan(
-        type(wanted)(wanted.name, ("/missing", *wanted.files), *([] if kind == "unit" else [("true",)]))
-    ).in_sync
-    assert machine.plan(
-        type(wanted)(wanted.name, ("/missing", "/etc/hostname-of-no-one"), *([] if kind == "unit" else [("true",)]))
-    ).in_sync
+    assert not machine.plan(replace(wanted, files=("/missing", *wanted.files))).in_sync
+    assert machine.plan(replace(wanted, files=("/missing", "/etc/hostname-of-no-one"))).in_sync
 
 
 @KINDS
@@ -129,7 +126,7 @@ def test_docker_that_does_not_answer_is_unknown_never_absent(machine, docker, co
 def test_several_containers_are_told_apart(machine, docker, config):
     docker.runs("nginx", started="2020-01-01T00:00:00Z")
     docker.runs("other", started="2100-01-01T00:00:00Z")
-    wanted = [FreshContainer(name, (str(config),), ("true",)) for name in ("minio", "nginx", "other")]
+    wanted = [reloaded(name, (str(config),), "true") for name in ("minio", "nginx", "other")]
     assert [reading and reading["runs with"] for reading in machine.read(*wanted)] == [
         None,
         "older files",
@@ -257,7 +254,7 @@ def test_a_reload_waits_for_those_that_still_serve_the_older_files(machine, dock
     docker.answers(True, otherwise=f": >{tmp_path}/reloaded")
     docker.runs("nginx", started="2020-01-01T00:00:00Z", pid=main.pid)
     try:
-        assert machine.deploy(FreshContainer("nginx", (str(config),), ("true",), retired="is shutting down")).done
+        assert machine.deploy(reloaded("nginx", (str(config),), "true", retired="is shutting down")).done
         assert (tmp_path / "retired").exists()
         assert (tmp_path / "gone").exists()
     finally:

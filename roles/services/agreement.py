@@ -1,0 +1,108 @@
+"""Whether the services of a host agree with its other settings: names, images, ports, secrets that can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from roles.settings.field_checks import known
+from roles.settings.fields import UNREAD
+
+Path = tuple[str | int, ...]
+Found = Iterator[tuple[Path, str]]
+
+
+def disagreements(settings: Any) -> Found:
+    """Every place where a service contradicts another setting, with the reason."""
+    nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
+    for name, one in settings.services.items():
+        at: Path = ("services", name)
+        if why := _taken(name, settings, nodes):
+            yield at, f"{name} is {why}: give it another name"
+        if one.image not in settings.images:
+            yield (*at, "image"), f"images has no {known(one.image, settings.images)}"
+        for number, need in enumerate(one.needs):
+            if need == name:
+                yield (*at, "needs", number), "it cannot wait for itself"
+            elif need not in settings.services and need not in settings.roles:
+                names = [*settings.roles, *(other for other in settings.services if other != name)]
+                yield (*at, "needs", number), f"there is no role or service {known(need, names)}"
+            elif need in settings.services and one.enabled and not settings.services[need].enabled:
+                yield (*at, "needs", number), f"{need} is not enabled"
+        yield from _paths(at, one)
+        yield from _variables(at, one)
+        yield from _once(at, one)
+    yield from _circles(settings.services)
+
+
+def _taken(name: str, settings: Any, nodes: list[str]) -> str:
+    from roles import MODULES
+
+    if name in MODULES:
+        return "a role"
+    if name in nodes:
+        return "a node of minio"
+    if name == settings.network.name:
+        return "the name of the network, and Docker tells them apart by name"
+    return "localhost, which is each container itself" if name == "localhost" else ""
+
+
+def _paths(at: Path, one: Any) -> Found:
+    """No folder of the container is two things, and none hides another."""
+    folders: dict[str, Path] = {
+        path if file.source.endswith("/") else path.rpartition("/")[0]: ("files", path)
+        for path, file in one.files.items()
+    }
+    for path, place in folders.items():
+        if not path:
+            yield (*at, *place), "the folder of this file is bound whole, and that would be /: choose another path"
+    taken: dict[str, Path] = {path: place for path, place in folders.items() if path}
+    for path in one.data:
+        if path in taken:
+            yield (*at, "data", path), "files of the inventory lie there"
+        taken.setdefault(path, ("data", path))
+    for number, path in enumerate(one.temporary):
+        if path in taken:
+            yield (*at, "temporary", number), f"{'.'.join(map(str, taken[path]))} lies there"
+    for path, place in taken.items():
+        for other, beside in taken.items():
+            if place[0] == beside[0] == "files" and other.startswith(f"{path}/"):
+                yield (*at, *beside), f"it lies in {path}, which is bound read-only: put its file there"
+
+
+def _variables(at: Path, one: Any) -> Found:
+    """Each variable says one thing, and what is written to a file for Docker can be read from it."""
+    sections = ("environment", "secrets", "secret_environment")
+    for number, section in enumerate(sections):
+        for name in getattr(one, section):
+            if other := next((before for before in sections[:number] if name in getattr(one, before)), ""):
+                yield (*at, section, name), f"{other} has it already"
+    for name, secret in one.secret_environment.items():
+        if secret is not UNREAD and any(letter in "'\\" or not letter.isprintable() for letter in secret.reveal()):
+            yield (
+                (*at, "secret_environment", name),
+                "a variable can hold no ', no backslash and no line break: use secrets",
+            )
+
+
+def _once(at: Path, one: Any) -> Found:
+    names = [command.name for command in one.once]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield (*at, "once", number, "name"), f"{name} stands twice; it must differ from the other"
+
+
+def _circles(services: Any) -> Found:
+    """Services that wait for each other would none of them be started."""
+
+    def waits_for(name: str, seen: tuple[str, ...]) -> tuple[str, ...]:
+        for need in services[name].needs if name in services else ():
+            if need == seen[0]:
+                return (*seen, need)
+            if need not in seen and (found := waits_for(need, (*seen, need))):
+                return found
+        return ()
+
+    for name in services:
+        if (circle := waits_for(name, (name,))) and len(circle) > 2:
+            yield ("services", name, "needs"), f"they wait for each other: {' -> '.join(circle)}"

@@ -1,0 +1,60 @@
+"""The container of a service, as compose takes it: hardened, unless the service's page relaxes that by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from converge.resources.container_facts import SECRET_VARIABLES
+from roles.settings.fields import size_in_bytes
+
+SECRETS_INSIDE = "/run/secrets"
+
+
+def definition(
+    name: str, settings: Any, uid: int, reference: str, network: str, place: str, bound: Iterable[Any]
+) -> dict[str, Any]:
+    """The definition of a service's one container; `bound` are its folders of configuration."""
+    paths = {variable: f"{SECRETS_INSIDE}/{variable}" for variable in settings.secrets}
+    binds = [
+        *(bind(folder.here, folder.inside, read_only=True) for folder in bound),
+        *(bind(here, inside) for inside, here in settings.data.items()),
+        *([bind(f"{place}/secrets", SECRETS_INSIDE, read_only=True)] if settings.secrets else []),
+    ]
+    user = 0 if settings.root else uid
+    optional = {
+        "command": settings.command,
+        "entrypoint": settings.entrypoint,
+        "cap_add": settings.capabilities,
+        "env_file": [f"{place}/secrets.env"] if settings.secret_environment else [],
+        SECRET_VARIABLES: list(settings.secret_environment),
+        "ports": [f"{bracketed(one.listen)}:{one.port}:{one.to}" for one in settings.ports],
+        "mem_limit": str(size_in_bytes(settings.memory)) if settings.memory else "",
+        "security_opt": [] if settings.new_privileges else ["no-new-privileges:true"],
+    }
+    return {
+        "image": reference,
+        "container_name": name,
+        "hostname": name,
+        "user": f"{user}:{user}",
+        "restart": "unless-stopped",
+        "stop_grace_period": f"{settings.grace}s",
+        "read_only": not settings.writable,
+        "tmpfs": list(settings.temporary),
+        "cap_drop": ["ALL"],
+        "environment": {**settings.environment, **paths},
+        "volumes": binds,
+        "networks": {network: {}},
+        **{key: value for key, value in optional.items() if value},
+    }
+
+
+def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
+    """A folder of the host in a container; never made by Docker."""
+    found = {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
+    return found | ({"read_only": True} if read_only else {})
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address

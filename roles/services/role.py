@@ -1,0 +1,117 @@
+"""A role for each service of the inventory: from its page follow its files, its container, its unit and its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+from converge.engine.resource import Resource, in_order
+from converge.engine.role import Role, Wanted
+from converge.inventory.secret import Secret
+from converge.resources.account import Group, User
+from converge.resources.compose import FOLDER, Project
+from converge.resources.file import Directory, File
+from converge.resources.fresh import FreshContainer, reloaded
+from converge.resources.mount import Mount
+from converge.resources.permissions import Permissions
+from converge.resources.serving import Once, Question, Serving
+from converge.shell import quote
+from roles.images import image, salt
+from roles.services import configuration
+from roles.services.definition import definition
+from roles.stack import at_boot
+
+
+def role_of(host: Any, name: str) -> Role:
+    """The role of one service of a host."""
+    settings = host.settings.services[name]
+    drives = ("drives",) if _drives(host, settings) else ()
+    return Role(name, partial(resources, name=name), ("docker", "images", *drives, *settings.needs))
+
+
+def resources(host: Any, name: str) -> Wanted:
+    """All that a service needs, in one chain."""
+    settings, owner = host.settings.services[name], host.settings.data_user
+    place, reference = f"{FOLDER}/{name}", image(host, settings.image).reference
+    user = "root" if settings.root else owner.name
+    bound = configuration.folders(host, name, settings, f"{place}/files", reference)
+    secrets = list(_secrets(settings, place, user))
+    files = tuple(file.path for folder in bound for file in folder.files)
+    salted = " ".join([salt(host, settings.image), *(one.sha256[:12] for one in secrets if isinstance(one, File))])
+    yield in_order(
+        Group(owner.name, owner.uid),
+        User(owner.name, owner.uid),
+        Directory(FOLDER),
+        *(Mount(drive.path, label=drive.label, options=drive.options) for drive in _drives(host, settings)),
+        Directory(place),
+        *secrets,
+        *(one for folder in bound for one in (*folder.directories, *folder.files)),
+        *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
+        Project(
+            name,
+            {name: definition(name, settings, owner.uid, reference, host.settings.network.name, place, bound)},
+            {host.settings.network.name: {"external": True}},
+            salt={name: salted},
+            warning=_exposed(settings),
+        ),
+        *([_loaded(name, settings, files)] if files else []),
+        *_answers(name, settings),
+        *(Once(name, one.name, tuple(one.command), tuple(one.unless)) for one in settings.once),
+    )
+    yield at_boot(host, name)
+    yield Permissions(f"compose file of {name}", ((f"{place}/compose.yaml", "0644"),))
+
+
+def question(settings: Any) -> Question | None:
+    """How one asks a service whether it is well; None where its page does not say."""
+    answers = settings.answers
+    return Question(answers.http or "", answers.tcp or 0, tuple(answers.command)) if answers else None
+
+
+def _answers(name: str, settings: Any) -> list[Serving]:
+    asked = question(settings)
+    return [Serving(name, asked, settings.answers.within)] if asked else []
+
+
+def _drives(host: Any, settings: Any) -> list[Any]:
+    """The drives on which it keeps data: they come first, and nothing is written in their place."""
+    return [
+        one for one in host.settings.drives if any(path.startswith(f"{one.path}/") for path in settings.data.values())
+    ]
+
+
+def _secrets(settings: Any, place: str, user: str) -> Iterator[Resource]:
+    if settings.secrets:
+        yield Directory(f"{place}/secrets", owner=user, group=user, mode="0500")
+    for variable, secret in settings.secrets.items():
+        yield File(f"{place}/secrets/{variable}", secret, owner=user, group=user, mode="0400")
+    if settings.secret_environment:
+        lines = [f"{variable}='{secret.reveal()}'\n" for variable, secret in settings.secret_environment.items()]
+        yield File(f"{place}/secrets.env", Secret("".join(lines)), mode="0400")
+
+
+def _loaded(name: str, settings: Any, files: tuple[str, ...]) -> FreshContainer:
+    """How it takes up files that have changed: as its page says, otherwise by a restart."""
+    reload = settings.reload
+    if reload is None:
+        waits = "".join(one.waits() for one in _answers(name, settings))
+        restart = f"docker restart -t {settings.grace} -- {quote(name)} >/dev/null"
+        return FreshContainer(name, files, f"{restart}\n{waits}", f"restarts {name}", restarts=True)
+    if reload.command:
+        return reloaded(name, files, *reload.command)
+    if reload.signal:
+        act = f"docker kill -s {reload.signal} -- {quote(name)} >/dev/null"
+        return FreshContainer(name, files, act, f"sends {reload.signal} to {name}")
+    post = f"curl -q -fsS -o /dev/null --noproxy '*' -m 10 -X POST {quote(f'http://127.0.0.1{reload.http}')}"
+    act = f"nsenter -t $main -n {post}"
+    return FreshContainer(name, files, act, f"posts to {reload.http} of {name}")
+
+
+def _exposed(settings: Any) -> str:
+    open_to_all = [one for one in settings.ports if not ip_address(one.listen).is_loopback]
+    if not open_to_all:
+        return ""
+    ports = ", ".join(f"{one.listen}:{one.port}" for one in open_to_all)
+    return f"{ports} without TLS: data is not hidden; and ports of Docker bypass ufw"
