@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from converge.engine.resource import in_order
+from converge.engine.resource import Shell, in_order
 from converge.engine.role import Wanted, role
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
@@ -13,7 +13,7 @@ from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, Answers, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
-from converge.shell import quote
+from converge.shell import quote, words
 from converge.templates import render
 from roles.images import image, salt
 from roles.settings.local_file import local_text
@@ -22,7 +22,9 @@ HERE = f"{FOLDER}/nginx/conf"
 INSIDE = "/etc/stowage"
 CONFIG = f"{HERE}/nginx.conf"
 SETTLED = "/tmp/settled"
-"""There while no node has come or gone lately: see files/nginx-settled.sh."""
+"""There while no node has come or gone lately, or that is proven to be no matter: see files/nginx-settled.sh."""
+PROVEN = "/run/stowage-proven"
+"""A file of the host whose time is that of the last proof that data passes through all nodes."""
 MOST_ASKED = 4
 """Nodes whose 404 is wanted when all of them answer."""
 MOST_SILENT = 4
@@ -95,8 +97,32 @@ def nginx(host: Any) -> Wanted:
             "nginx",
             (f"{scheme}://{settings.address}:9000/stowage/alive", f"{scheme}://{settings.address}:9001/stowage/alive"),
             within=30,
+            after=(Shell(settle(host)),),
         ),
     )
+
+
+def proven(host: Any) -> str:
+    """The shell after a proof that every node reaches the others' drives: nginx need not wait until they are older."""
+    return f": >{PROVEN}\n{settle(host)}"
+
+
+def settle(host: Any) -> str:
+    """The shell that tells nginx, where it runs, that no node is young: each was there at the last proof, or 40 s ago."""
+    if host.settings.nginx is None or "nginx" not in host.settings.roles:
+        return ":"
+    started = "{{if .State.Running}}{{.State.StartedAt}}{{else}}9999-01-01{{end}}"
+    nodes = words(node.name for node in host.settings.minio.nodes)
+    return f"""(
+[ "$(docker inspect -f '{{{{.State.Running}}}}' -- nginx 2>/dev/null)" = true ] || exit 0
+! docker exec nginx test -e {SETTLED} || exit 0
+old=$(($(date +%s) - 40)) mark=$(stat -c %Y {PROVEN} 2>/dev/null || echo 0)
+[ "$mark" -lt "$old" ] || old=$mark
+all=$(docker inspect -f {quote(started)} -- {nodes}) || exit 0
+for one in $all; do [ "$(date -d "$one" +%s)" -le "$old" ] || exit 0; done
+sleep 3 # by then its script has seen that they came back
+docker exec nginx touch {SETTLED}
+)"""
 
 
 def passes(host: Any) -> str:

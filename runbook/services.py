@@ -66,7 +66,7 @@ def restart(host: Any, service: str, command: str) -> None:
         if service in host.settings.services:
             _wait_for_service(shell, host, service)
         if "nginx" in services and service in ("minio", "nginx"):
-            _wait_for_edge(shell, host)
+            _wait_for_edge(shell, host, after_proof=service == "minio")
         shell.close()
     finally:
         link.close()
@@ -153,10 +153,10 @@ def _wait(shell: RootShell, host: Any) -> None:
         raise
 
 
-def _wait_for_edge(shell: RootShell, host: Any) -> None:
-    from roles.nginx import passes
+def _wait_for_edge(shell: RootShell, host: Any, after_proof: bool) -> None:
+    from roles.nginx import passes, proven
 
-    status, said = shell.run(f"set -e\n{passes(host)}")
+    status, said = shell.run(f"set -e\n{proven(host) if after_proof else ''}\n{passes(host)}")
     if status:
         raise Trouble(
             "nginx does not pass requests on to MinIO",

@@ -14,6 +14,7 @@ from converge.resources.file import Directory, File
 from converge.shell import words
 from roles.images import image, salt
 from roles.minio.api import Api, prove_data_path
+from roles.nginx import proven
 
 SECRETS = f"{FOLDER}/minio/secrets"
 INSIDE = "/run/secrets/minio"
@@ -57,6 +58,7 @@ def minio(host: Any) -> Wanted:
                     partial(prove_data_path, api, folders=folders(host)),
                     says="a small object through each node, read through all",
                 ),
+                Shell(proven(host)),
                 # A power cut would bring the bucket of the proof back. A dead drive is told by others.
                 Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
             ),

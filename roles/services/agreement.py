@@ -11,6 +11,22 @@ from roles.settings.fields import UNREAD
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]
 
+NEEDED = (
+    *("", "/bin", "/boot", "/etc", "/home", "/lib", "/lib64", "/opt", "/root", "/run", "/sbin", "/srv", "/tmp", "/usr"),
+    *(
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/local",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/share",
+        "/var",
+        "/var/lib",
+        "/var/log",
+    ),
+)
+"""Folders that an image needs as they are."""
+
 
 def disagreements(settings: Any) -> Found:
     """Every place where a service contradicts another setting, with the reason."""
@@ -54,10 +70,13 @@ def _paths(at: Path, one: Any) -> Found:
         for path, file in one.files.items()
     }
     for path, place in folders.items():
-        if not path:
-            yield (*at, *place), "the folder of this file is bound whole, and that would be /: choose another path"
-    taken: dict[str, Path] = {path: place for path, place in folders.items() if path}
+        if path in NEEDED:
+            why = f"{path or '/'} would be bound whole, and what the image has there hidden: take a folder of its own"
+            yield (*at, *place), why
+    taken: dict[str, Path] = dict(folders)
     for path in one.data:
+        if path in NEEDED:
+            yield (*at, "data", path), "the programs of the image lie there: take a folder of its own"
         if path in taken:
             yield (*at, "data", path), "files of the inventory lie there"
         taken.setdefault(path, ("data", path))
@@ -65,8 +84,8 @@ def _paths(at: Path, one: Any) -> Found:
         if path in taken:
             yield (*at, "temporary", number), f"{'.'.join(map(str, taken[path]))} lies there"
     for path, place in taken.items():
-        for other, beside in taken.items():
-            if place[0] == beside[0] == "files" and other.startswith(f"{path}/"):
+        for deeper, beside in taken.items():
+            if place[0] == beside[0] == "files" and deeper.startswith(f"{path}/"):
                 yield (*at, *beside), f"it lies in {path}, which is bound read-only: put its file there"
 
 

@@ -18,6 +18,7 @@ from roles.settings.fields import (
     OwnFolder,
     PortAndPath,
     PortNumber,
+    RelativePath,
     SecretValue,
     Section,
     Size,
@@ -33,7 +34,7 @@ class ConfigurationFile(Section):
     check: Command = Field(
         default=[], description="must accept the file before it takes the old one's place; {} is its path"
     )
-    main: Name | None = Field(default=None, description="of a folder, the file that `check` is given")
+    main: RelativePath | None = Field(default=None, description="of a folder, the file that `check` is given")
 
     @model_validator(mode="after")
     def _can_be_checked(self) -> ConfigurationFile:

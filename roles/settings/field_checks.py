@@ -193,7 +193,7 @@ def mountable(value: str) -> str:
 
 
 def bindable(value: str) -> str:
-    if value.split("/")[1] in ("proc", "sys", "dev") or value == "/run/secrets":
+    if value.split("/")[1] in ("proc", "sys", "dev") or f"{value}/".startswith("/run/secrets/"):
         raise ValueError("the container has this already: choose another path")
     return value
 

@@ -141,12 +141,19 @@ Command = list[Line]
 Variable = Annotated[
     str, matches(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", "a variable has A-Z, a-z, 0-9, _ and ., and begins with no digit")
 ]
-PortAndPath = Annotated[Line, matches(r":[0-9]{1,5}/\S*", "a port of the container and a path, such as :3000/health")]
+PortAndPath = Annotated[
+    Line, matches(r":[0-9]{1,5}/[A-Za-z0-9._~/%=+-]*", "a port of the container and a path, such as :3000/health")
+]
 InsidePath = Annotated[
     str,
     matches(r"(/[A-Za-z0-9_.+@-]+)+", "a path in the container of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),
     AfterValidator(checks.no_dots),
     AfterValidator(checks.bindable),
+]
+RelativePath = Annotated[
+    str,
+    matches(r"[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*", "the path of a file in the folder, such as nginx.conf"),
+    AfterValidator(lambda value: checks.no_dots(f"/{value}")[1:]),
 ]
 Capability = Annotated[str, matches(r"[A-Z][A-Z_]{2,30}", "a capability such as NET_BIND_SERVICE")]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]{0,63}", "a code name such as trixie")]

@@ -172,16 +172,21 @@ def test_only_with_tls_the_console_is_told_to_be_secure(storage_host, tmp_path):
     assert "https://" not in passes(storage_host())
 
 
-def settled(folder: Path, config: str, turns: list[str]) -> list[bool]:
-    """Whether the file is there after each turn of the script; a turn is what the nodes answer."""
+def turn(**answers: int) -> str:
+    """What the nodes answer once."""
+    return ",".join(f"http://{node}:9000/minio/health/ready {code}" for node, code in answers.items())
+
+
+def settled(folder: Path, config: str, turns: list[str], file: str = "settled") -> list[bool]:
+    """Whether the file is there after each turn of the script."""
     (folder / "nginx.conf").write_text(config)
     programs = {
         "date": "echo $(($(cat n) * 2))",
         "curl": 'n=$(cat n); echo "$@" >>asked; sed -n "$((n + 1))p" turns | tr , "\\n"',
-        "sleep": 'n=$(cat n); [ -e settled ] && echo yes >>seen || echo no >>seen; echo $((n + 1)) >n; [ -n "$(sed -n "$((n + 2))p" turns)" ] || kill $PPID',
+        "sleep": 'n=$(cat n); [ -e FILE ] && echo yes >>seen || echo no >>seen; echo $((n + 1)) >n; [ -n "$(sed -n "$((n + 2))p" turns)" ] || kill $PPID',
     }
     for name, text in programs.items():
-        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n".replace("FILE", file))
         (folder / name).chmod(0o755)
     (folder / "n").write_text("0\n")
     (folder / "turns").write_text("".join(f"{turn}\n" for turn in turns))
@@ -192,9 +197,16 @@ def settled(folder: Path, config: str, turns: list[str]) -> list[bool]:
 
 
 def test_the_cluster_is_settled_20_s_after_the_last_node_came_or_went(storage_host, tmp_path):
-    some, all_, fewer = "a 200,b 503,c 200", "a 200,b 200,c 200", "a 200,c 200"
+    some, all_, fewer = turn(a=200, b=503, c=200), turn(a=200, b=200, c=200), turn(a=200, c=200)
     seen = settled(tmp_path, config(storage_host()), [some] * 3 + [all_] * 12 + [fewer] * 11 + [all_] * 2)
     assert seen == [False] * 3 + [False] * 10 + [True] * 2 + [False] * 10 + [True] + [False] * 2
     asked = (tmp_path / "asked").read_text().split("-q ")[1]
     addresses = [one.address for one in storage_host().settings.minio.nodes]
     assert re.findall(r"-o /dev/null http://([^:/]+):9000/minio/health/ready", asked) == addresses
+
+
+def test_a_node_is_old_when_it_has_been_there_for_20_s(storage_host, tmp_path):
+    first, *_ = (one.address for one in storage_host().settings.minio.nodes)
+    here, away = (turn(**{first: code}) for code in (200, 503))
+    seen = settled(tmp_path, config(storage_host()), [here] * 12 + [away] + [here] * 3, f"settled-{first}")
+    assert seen == [False] * 10 + [True] * 2 + [False] * 4

@@ -181,6 +181,17 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "Prefix": ("home/$(x)", ["/home", "a" * 1025, "a\nb", "a\x1bb"]),
+    "Variable": ("GF_security.x", ["", "1A", "A=B", "A-B", "A B", "A\n", "$(x)"]),
+    "PortAndPath": (
+        ":3000/api/health",
+        ["", "/", "3000/", ":/", "http://a", ":3000", ":3000/a b", ":3000/?a", ":123456/"],
+    ),
+    "InsidePath": (
+        "/etc/pages",
+        ["", "/", "etc", "/etc/", "/etc/../x", "/a b", "/a:b", "/proc/1", "/sys", "/dev/shm", "/run/secrets", "/a\n"],
+    ),
+    "RelativePath": ("conf.d/a.conf", ["", "/a", "a/", "../a", "a/../b", "a//b", "a b", "a\n"]),
+    "Capability": ("NET_BIND_SERVICE", ["", "net_admin", "CAP-X", "A B", "ALL\n", "X"]),
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
     "GroupName": ("ops.team", ["", "-a", "a b", "a,b", "a/b", "a\n"]),
