@@ -73,7 +73,7 @@ def _space(host: Any) -> str:
 0) timeout 3 df -B1 --output=target,size,used,source -- {path} 2>/dev/null | tail -n 1 | grep . || printf '%s|{NO_ANSWER}\\n' {path};;
 124) printf '%s|{NO_ANSWER}\\n' {path};;
 *) printf '%s|{NOT_MOUNTED}\\n' {path};; esac ) &"""
-        for path in (quote(drive.path) for drive in host.settings.drives)
+        for path in (quote(drive.path) for drive in _drives(host))
     ]
     return "\n".join([*asks, "wait"])
 
@@ -108,12 +108,12 @@ def read(status: Status, host: Any, answer: str) -> None:
     """Put what the host said into its status."""
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
     space, docker, audit, lock, urls, databases, backups, *_ = [*parts, *([""] for _ in range(7))]
-    status.drives = [_drive(drive, space) for drive in host.settings.drives]
+    status.drives = [_drive(drive, space) for drive in _drives(host)]
     rows = [line.split("|", 1) for line in docker if "|" in line]
     status.docker = _docker([rest for name, rest in rows if name == "unit"])
     states = {name: state.replace("|", ", ") for name, state in rows if name != "unit"}
     missing = "unknown" if status.docker else "absent"
-    for node in host.settings.minio.nodes if host.settings.minio else []:
+    for node in host.settings.minio.nodes if has_cluster(host) else []:
         status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
     if host.settings.nginx and "nginx" in host.settings.roles:
         status.services.append(Container("nginx", states.get("nginx", missing)))
@@ -129,6 +129,15 @@ def read(status: Status, host: Any, answer: str) -> None:
     status.last_deploy = _last(audit[0]) if any(audit) else "never"
 
 
+def has_cluster(host: Any) -> bool:
+    """Whether a host is to run MinIO: it may have settings of what it is not."""
+    return bool(host.settings.minio) and "minio" in host.settings.roles
+
+
+def _drives(host: Any) -> list[Any]:
+    return list(host.settings.drives) if "drives" in host.settings.roles else []
+
+
 def _drive(drive: Any, space: list[str]) -> Drive:
     for line in space:
         path, bar, problem = line.partition("|")
@@ -142,7 +151,7 @@ def _drive(drive: Any, space: list[str]) -> Drive:
 
 def unread_drives(host: Any) -> list[Drive]:
     """The drives of a host that did not tell of them: nobody may take them for well."""
-    return [Drive(drive.label, drive.path, problem=NOT_READ) for drive in host.settings.drives]
+    return [Drive(drive.label, drive.path, problem=NOT_READ) for drive in _drives(host)]
 
 
 def _docker(unit: list[str]) -> str:

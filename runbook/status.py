@@ -113,7 +113,8 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
     try:
         link = run.line.result()
         cluster: dict[str, Any] = {}
-        start_reading(host, link, cluster)
+        if machine_status.has_cluster(host):
+            start_reading(host, link, cluster)
         differences = _Part(lambda: runs.look(run, "status", lock=False))
         machine = _Part(lambda: link.send(machine_status.facts(host), iter(())))
         if differences.answered(until):
@@ -126,7 +127,7 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
         else:
             status.unread.append(MACHINE)
             status.drives = machine_status.unread_drives(host)
-        if host.settings.minio:
+        if machine_status.has_cluster(host):
             read_cluster(status, host, cluster)
     finally:
         run.close()

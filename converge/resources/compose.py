@@ -340,6 +340,9 @@ class NoProject(Resource):
         counts = [*answer.split(), *["0"] * len(wanted)]
         return [{"containers": count} if count != "0" else None for count in counts[: len(wanted)]]
 
+    def note(self, before: State | None) -> str:
+        return "what it keeps on the host stays"
+
     def fix(self, before: State | None) -> list[Step]:
         return [
             Shell(

@@ -33,6 +33,17 @@ def backup(host: Any, only: str, allowed: dict[str, bool], said: str) -> None:
             )
     request = {"do": "backup", "only": components, **allowed}
     end(host, watch(host, runs.begin(host, request, said)))
+    if held := not_in_sets(host.settings):
+        say(f"{host.name}: no set holds {held}; copy them elsewhere yourself")
+
+
+def not_in_sets(settings: Any) -> str:
+    """What a host keeps that no set holds, in words; nothing where all is held."""
+    buckets = [one.name for one in settings.buckets] if "buckets" in settings.roles else []
+    found = [f"the objects of {', '.join(buckets)}"] if buckets else []
+    folders = {folder: name for name, one in settings.services.items() for folder in one.data.values()}
+    found += [f"the data of {name} ({folder})" for folder, name in folders.items()]
+    return ", ".join(found)
 
 
 def attach(host: Any, run: str) -> None:
@@ -264,6 +275,8 @@ def recovery_sheet(host: Any) -> None:
             "path": getattr(one, "path", ""),
         }[one.kind]
         print(f"     {one.name} ({one.kind}): {where}")
+    if held := not_in_sets(host.settings):
+        print(f"  No set holds {held}: you need your own copies of them.")
     print("\nThen, in this order:")
     print(f"  inv host.trust {host.name}            # the new machine's key, compared with its console")
     print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")

@@ -586,3 +586,12 @@ def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows
 def test_names_of_sequences_are_read_in_the_encoding_of_their_database(encoding: str, codec: str, name: str) -> None:
     said = f"SELECT pg_catalog.setval('public.\"{name}\"', 7, true);".encode(codec)
     assert postgres.places(said.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}
+
+
+def test_what_no_set_holds_is_named(storage_host):
+    cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
+    host = storage_host(services={"cache": cache})
+    assert backup.not_in_sets(host.settings) == "the objects of " + ", ".join(
+        one.name for one in host.settings.buckets
+    ) + (", the data of cache (/srv/stowage/cache)")
+    assert backup.not_in_sets(storage_host(roles=["base", "docker", "images"]).settings) == ""

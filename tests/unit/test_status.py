@@ -415,3 +415,22 @@ def test_a_command_to_paste_is_never_broken_over_two_lines(seen):
         assert all(len(line) <= width for line in shown if line.startswith((" " * 13, "  next")) and "inv " not in line)
         for command in ("inv drives.replace drive3 --host prod", "inv deploy --host prod", "inv status --host prod"):
             assert any(command in line for line in shown), command
+
+
+def test_drives_and_nodes_of_roles_that_the_host_does_not_have_are_not_shown(seen, storage_host):
+    found = status.Status("prod")
+    machine_status.read(found, storage_host(roles=["base", "docker", "images"]), "")
+    assert (found.drives, found.nodes, found.services) == ([], [], [])
+
+
+def test_a_service_of_the_inventory_has_its_line_and_its_advice(storage_host):
+    cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
+    host, found = (
+        storage_host(services={"cache": cache, "off": {"image": "nginx", "enabled": False}}),
+        status.Status("prod"),
+    )
+    machine_status.read(found, host, "\n--\nunit|ActiveState=active\ncache|exited|Exited (1) 2 minutes ago\n")
+    (line,) = (one for one in status.lines(found) if " cache " in one)
+    assert line.split()[2] == "exited,"
+    assert any("inv logs --service cache --host prod" in one for one in status.advice(found, host))
+    assert not any(" off " in one for one in status.lines(found))
