@@ -11,6 +11,7 @@ from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, Answers, Project
+from converge.resources.definition import bind, hardened, published
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.shell import quote, words
@@ -165,31 +166,20 @@ def _certificates(host: Any) -> list[File]:
 def service(host: Any) -> dict[str, Any]:
     """The container: no root, no capabilities, nothing to write but its own /tmp."""
     settings, owner = host.settings.nginx, host.settings.data_user
-    return {
-        "image": image(host, settings.image).reference,
-        "container_name": "nginx",
-        "entrypoint": ["sh", "-c"],
-        "command": [
+    return hardened(
+        "nginx",
+        image(host, settings.image).reference,
+        owner.uid,
+        entrypoint=["sh", "-c"],
+        command=[
             f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
         ],
-        "user": f"{owner.uid}:{owner.uid}",
-        "restart": "unless-stopped",
-        "read_only": True,
-        "tmpfs": ["/tmp"],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "ports": [
-            f"{_bracketed(settings.listen)}:{settings.api_port}:9000",
-            f"{_bracketed(settings.listen)}:{settings.console_port}:9001",
+        ports=[
+            published(settings.listen, settings.api_port, 9000),
+            published(settings.listen, settings.console_port, 9001),
         ],
-        "volumes": [
-            {"type": "bind", "source": HERE, "target": INSIDE, "read_only": True, "bind": {"create_host_path": False}}
-        ],
-        "networks": {host.settings.network.name: {"ipv4_address": settings.address}},
-        "stop_signal": "SIGQUIT",
-        "stop_grace_period": "60s",
-    }
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+        volumes=[bind(HERE, INSIDE, read_only=True)],
+        networks={host.settings.network.name: {"ipv4_address": settings.address}},
+        stop_signal="SIGQUIT",
+        stop_grace_period="60s",
+    )

@@ -10,6 +10,7 @@ from converge.engine.resource import Call, Shell, in_order
 from converge.engine.role import Wanted, role
 from converge.errors import Trouble
 from converge.resources.compose import FOLDER, GRACE, Answers, Project
+from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
 from converge.shell import words
 from roles.images import image, salt
@@ -105,11 +106,12 @@ def service(host: Any, node: Any) -> dict[str, Any]:
 
         # In a container MinIO takes an empty directory on the root disk for a new drive, unless it is told this.
         environment["MINIO_ROOTDRIVE_THRESHOLD_SIZE"] = str(size_in_bytes(settings.root_drive_threshold))
-    return {
-        "image": image(host, settings.image).reference,
-        "container_name": node.name,
-        "hostname": node.name,
-        "command": [
+    return hardened(
+        node.name,
+        image(host, settings.image).reference,
+        owner.uid,
+        hostname=node.name,
+        command=[
             "server",
             "--address",
             ":9000",
@@ -119,36 +121,18 @@ def service(host: Any, node: Any) -> dict[str, Any]:
             "/tmp/certs",
             *endpoints(settings.nodes),
         ],
-        "user": f"{owner.uid}:{owner.uid}",
-        "restart": "unless-stopped",
-        "stop_grace_period": f"{GRACE}s",
-        "read_only": True,
-        "tmpfs": ["/tmp"],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "environment": environment,
-        "volumes": [
+        stop_grace_period=f"{GRACE}s",
+        environment=environment,
+        volumes=[
             # Missing on any drive but the right one, and never made by Docker: then the node does not start.
-            {"type": "bind", "source": f"{path}/{node.drive}", "target": "/data", "bind": {"create_host_path": False}},
-            {
-                "type": "bind",
-                "source": SECRETS,
-                "target": INSIDE,
-                "read_only": True,
-                "bind": {"create_host_path": False},
-            },
+            bind(f"{path}/{node.drive}", "/data"),
+            bind(SECRETS, INSIDE, read_only=True),
         ],
-        "networks": {network.name: {"ipv4_address": node.address}},
+        networks={network.name: {"ipv4_address": node.address}},
         # Fixed, so that a node that is away does not lose its name.
-        "extra_hosts": [f"{one.name}:{one.address}" for one in settings.nodes if one is not node],
-        "healthcheck": {
-            "test": ["CMD", "curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:9000/minio/health/live"],
-            "interval": "30s",
-            "timeout": "5s",
-            "retries": 3,
-            "start_period": "60s",
-        },
-    }
+        extra_hosts=[f"{one.name}:{one.address}" for one in settings.nodes if one is not node],
+        healthcheck=healthcheck("curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:9000/minio/health/live"),
+    )
 
 
 def endpoints(nodes: Any) -> list[str]:

@@ -10,6 +10,7 @@ from converge.engine.role import Wanted, role
 from converge.errors import Trouble
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, GRACE, Project
+from converge.resources.definition import bind, hardened, healthcheck, published
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.mount import Mount
@@ -114,48 +115,33 @@ def service(host: Any) -> dict[str, Any]:
     settings, owner = host.settings.postgres, host.settings.data_user
     # Arguments are stronger than ALTER SYSTEM: what the inventory says is in force, whatever was tried out by hand.
     server_settings = {"listen_addresses": "*", "hba_file": f"{CONFIG_INSIDE}/pg_hba.conf", **settings.settings}
-    definition = {
-        "image": image(host, settings.image).reference,
-        "container_name": CONTAINER,
-        "hostname": CONTAINER,
-        "command": ["postgres", *(word for key, value in server_settings.items() for word in ("-c", f"{key}={value}"))],
-        "user": f"{owner.uid}:{owner.uid}",
-        "restart": "unless-stopped",
+    definition = hardened(
+        CONTAINER,
+        image(host, settings.image).reference,
+        owner.uid,
+        hostname=CONTAINER,
+        command=["postgres", *(word for key, value in server_settings.items() for word in ("-c", f"{key}={value}"))],
         # Fast shutdown: sessions end, and nothing has to be recovered at the next start.
-        "stop_signal": "SIGINT",
-        "stop_grace_period": f"{GRACE}s",
-        "shm_size": str(size_in_bytes(settings.shm_size)),
-        "read_only": True,
+        stop_signal="SIGINT",
+        stop_grace_period=f"{GRACE}s",
+        shm_size=str(size_in_bytes(settings.shm_size)),
         # The home as well: newer images declare a volume there, and a nameless one would be left behind by each container.
-        "tmpfs": ["/tmp", "/run/postgresql", "/var/lib/postgresql"],
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-        "environment": {
+        tmpfs=["/tmp", "/run/postgresql", "/var/lib/postgresql"],
+        environment={
             "PGDATA": DATA_INSIDE,
             "POSTGRES_USER": settings.superuser,
             "POSTGRES_PASSWORD_FILE": f"{SECRETS_INSIDE}/password",
             "POSTGRES_DB": "postgres",
             "POSTGRES_INITDB_ARGS": "--data-checksums --encoding=UTF8 --auth-local=trust --auth-host=scram-sha-256",
         },
-        "volumes": [
-            _bind(settings.data, DATA_INSIDE),
-            _bind(SECRETS, SECRETS_INSIDE) | {"read_only": True},
-            _bind(CONFIG, CONFIG_INSIDE) | {"read_only": True},
+        volumes=[
+            bind(settings.data, DATA_INSIDE),
+            bind(SECRETS, SECRETS_INSIDE, read_only=True),
+            bind(CONFIG, CONFIG_INSIDE, read_only=True),
         ],
-        "networks": {host.settings.network.name: {"ipv4_address": settings.address}},
-        "healthcheck": {
-            "test": ["CMD", "pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.superuser],
-            "interval": "30s",
-            "timeout": "5s",
-            "retries": 3,
-            "start_period": "60s",
-        },
-    }
+        networks={host.settings.network.name: {"ipv4_address": settings.address}},
+        healthcheck=healthcheck("pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.superuser),
+    )
     if settings.listen is None:
         return definition
-    listen = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-    return definition | {"ports": [f"{listen}:{settings.port}:5432"]}
-
-
-def _bind(source: str, target: str) -> dict[str, Any]:
-    return {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
+    return definition | {"ports": [published(settings.listen, settings.port, 5432)]}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from converge.resources.container_facts import SECRET_VARIABLES
+from converge.resources.definition import bind, hardened, published
 from roles.settings.fields import size_in_bytes
 
 SECRETS_INSIDE = "/run/secrets"
@@ -21,40 +22,26 @@ def definition(
         *(bind(here, inside) for inside, here in settings.data.items()),
         *([bind(f"{place}/secrets", SECRETS_INSIDE, read_only=True)] if settings.secrets else []),
     ]
-    user = 0 if settings.root else uid
     optional = {
         "command": settings.command,
         "entrypoint": settings.entrypoint,
         "cap_add": settings.capabilities,
         "env_file": [f"{place}/secrets.env"] if settings.secret_environment else [],
         SECRET_VARIABLES: list(settings.secret_environment),
-        "ports": [f"{bracketed(one.listen)}:{one.port}:{one.to}" for one in settings.ports],
+        "ports": [published(one.listen, one.port, one.to) for one in settings.ports],
         "mem_limit": str(size_in_bytes(settings.memory)) if settings.memory else "",
-        "security_opt": [] if settings.new_privileges else ["no-new-privileges:true"],
     }
-    return {
-        "image": reference,
-        "container_name": name,
-        "hostname": name,
-        "user": f"{user}:{user}",
-        "restart": "unless-stopped",
-        "stop_grace_period": f"{settings.grace}s",
-        "read_only": not settings.writable,
-        "tmpfs": list(settings.temporary),
-        "cap_drop": ["ALL"],
-        "environment": {**settings.environment, **paths},
-        "volumes": binds,
-        "networks": {network: {}},
+    return hardened(
+        name,
+        reference,
+        0 if settings.root else uid,
+        hostname=name,
+        stop_grace_period=f"{settings.grace}s",
+        read_only=not settings.writable,
+        tmpfs=list(settings.temporary),
+        environment={**settings.environment, **paths},
+        volumes=binds,
+        networks={network: {}},
+        security_opt=[] if settings.new_privileges else ["no-new-privileges:true"],
         **{key: value for key, value in optional.items() if value},
-    }
-
-
-def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
-    """A folder of the host in a container; never made by Docker."""
-    found = {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
-    return found | ({"read_only": True} if read_only else {})
-
-
-def bracketed(address: str) -> str:
-    """An address as it stands before a port."""
-    return f"[{address}]" if ":" in address else address
+    )
