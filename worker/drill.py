@@ -70,7 +70,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         session = _connected(server)
         roles.merge(session, restore.roles(job, manifest, source))
         known = job.passwords(password.read_text())
-        tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=known, box=Toolbox())
+        tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=known, box=Toolbox(job.box.programs))
         lost = {}
         for number, name in enumerate(names):
             try:

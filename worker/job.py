@@ -107,7 +107,7 @@ class Job:
 
     @cached_property
     def box(self) -> Toolbox:
-        return Toolbox()
+        return Toolbox(f"/usr/lib/postgresql/{self.config['postgres']['major']}/bin")
 
     @property
     def owner(self) -> tuple[int, int]:

@@ -39,6 +39,15 @@ def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tm
     assert long.wait() == 0
 
 
+def test_a_program_is_taken_from_the_folder_of_its_own_before_one_that_is_called_like_it(tmp_path: Path, box: Toolbox) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/printf").write_text("#!/bin/sh\necho our own\n")
+    (tmp_path / "bin/printf").chmod(0o755)
+    own = Toolbox(str(tmp_path / "bin"))
+    assert own.start("own", ["sh", "-c", "exec printf x"], [str(tmp_path / "run")], "image", tmp_path).wait() == 0
+    assert (tmp_path / "own.log").read_text() == "our own\n"
+
+
 def test_a_container_that_is_taken_away_ends_its_tools_and_the_next_tool_gets_another(
     box: Toolbox, tmp_path: Path
 ) -> None:
