@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -85,8 +86,17 @@ def recover(job: Job) -> None:
     for record in Record.all():
         if record.phase in CUT:
             what = CUT[record.phase]
+            _stopped_for_good(job, record.stopped)
             settle(job, record)
             job.journal.say(f"{what} {record.run} had been cut: {record.phase}")
+
+
+def _stopped_for_good(job: Job, names: list[str]) -> None:
+    """Docker goes on with a stop whose caller was killed: whoever starts the container before that ends finds it running."""
+    if running := [name for name in names if containers.docker("ps", "-q", "-f", f"name=^{name}$")]:
+        job.journal.say(f"{', '.join(running)}: a stop of a run that was cut may not be over; ended, then started again")
+        with suppress(Failed):  # one that cannot be stopped is started like the others
+            containers.stop(running)
 
 
 def settle(job: Job, record: Record) -> list[str]:

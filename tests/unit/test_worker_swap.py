@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ DOCKER = """#!/bin/sh
 cd "$(dirname "$0")/running"
 case $1 in
   ps) case $4 in name=*) name=${4#name=^}; [ ! -e "${name%?}" ] || echo id ;; esac ;;
-  stop) shift; for one; do [ ! -e "../stuck-$one" ] || { echo "$one: stuck" >&2; exit 1; }; rm -f "$one"; done ;;
+  stop) shift; while [ -e ../stopping ]; do sleep 0.1; done
+    for one; do [ ! -e "../stuck-$one" ] || { echo "$one: stuck" >&2; exit 1; }; rm -f "$one"; done ;;
   start) shift; bad=0
     for one; do if [ -e "../broken-$one" ]; then echo "No such container: $one" >&2; bad=1; else : >"$one"; fi; done
     exit $bad ;;
@@ -218,6 +220,30 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     records.recover(job)
     assert said(job).endswith("the next run"), "it is told once"
     assert [one["name"] for one in swap.leftovers(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
+
+
+def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(job: Any, docker: Path) -> None:
+    record = begun()
+    record.live, record.stopped, record.phase = {"geo": 1}, ["mlflow", "web"], "swapping"
+    record.save()
+    (docker / "running/web").unlink()  # this one was quick
+    (docker / "stopping").touch()
+    of_docker = threading.Timer(0.5, lambda: [(docker / one).unlink() for one in ("running/mlflow", "stopping")])
+    of_docker.start()
+    records.recover(job)
+    of_docker.join()
+    assert running(docker) == ["mlflow", "web"]
+    assert "mlflow: a stop of a run that was cut may not be over" in said(job)
+
+
+def test_a_container_that_cannot_be_stopped_is_no_reason_to_leave_the_others_stopped(job: Any, docker: Path) -> None:
+    record = begun()
+    record.live, record.stopped, record.phase = {"geo": 1}, ["mlflow", "web"], "undoing"
+    record.save()
+    (docker / "running/web").unlink()
+    (docker / "stuck-mlflow").touch()
+    records.recover(job)
+    assert running(docker) == ["mlflow", "web"]
 
 
 def test_recovery_is_done_once_although_a_dependent_is_gone(job: Any, docker: Path) -> None:
