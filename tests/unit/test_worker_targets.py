@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,21 +242,92 @@ def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
     assert len(calls) == 1 or status == 507  # asking again makes no room
 
 
+def four_nodes(monkeypatch: pytest.MonkeyPatch, opens: Any) -> Any:
+    monkeypatch.setattr(s3, "_opens", opens)
+    return make({**S3, "endpoints": [f"http://node{number}" for number in range(4)]})
+
+
 def test_of_dead_nodes_all_cost_one_knock(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: Any = make({**S3, "endpoints": [f"http://node{number}" for number in range(4)]})
-    begun, over = threading.Barrier(3, timeout=10), {"http://node3"}
+    begun, live = threading.Barrier(4, timeout=10), {"http://node3"}
 
     def opens(endpoint: str) -> bool:
-        if endpoint != "http://node0":
-            begun.wait()  # fails unless the three others are asked at once
-        return endpoint in over
+        begun.wait()  # fails unless all are asked at once
+        return endpoint in live
 
-    monkeypatch.setattr(s3, "_opens", opens)
+    made = four_nodes(monkeypatch, opens)
     assert made._endpoint() == "http://node3"
-    over.clear()
+    live.clear()
+    monkeypatch.setattr(s3, "AGAIN", 0.0)
+    made._patience = 0.0
     made._distrust("http://node3")  # the next is node0 again
     with pytest.raises(s3.NobodyHome, match="http://node0 or "):
         made._endpoint()
+
+
+def test_a_node_that_opens_is_not_kept_waiting_by_one_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+    made = four_nodes(monkeypatch, lambda endpoint: endpoint == "http://node0" or silent.wait(10))
+    begun = time.monotonic()
+    assert made._endpoint() == "http://node0"
+    assert time.monotonic() - begun < 5
+    silent.set()
+
+
+@pytest.mark.parametrize(("before", "least", "most"), [(False, 8, 15), (True, 30, 36)])
+def test_doors_that_are_all_shut_are_knocked_at_again_for_a_while_and_longer_when_they_were_open(
+    monkeypatch: pytest.MonkeyPatch, before: bool, least: int, most: int
+) -> None:
+    now, shut = [0.0], [not before]
+    monkeypatch.setattr(s3.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(s3.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def opens(endpoint: str) -> bool:
+        if shut[0] and endpoint == "http://node0":
+            now[0] += s3.KNOCK  # they are dead, and refuse nothing
+        return not shut[0]
+
+    made = four_nodes(monkeypatch, opens)
+    if before:
+        made._distrust(made._endpoint())
+        made._distrust("http://node1")
+        shut[0] = True
+    with pytest.raises(Failed, match="nobody answers at http://node") as told:
+        made.get("a")
+    assert least <= now[0] <= most
+    assert told.value.hint == "inv status names what is down; start it"
+
+
+def test_nodes_that_are_starting_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(s3.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(s3.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    made = four_nodes(monkeypatch, lambda endpoint: now[0] > 5)
+    assert made._endpoint() == "http://node0"
+
+
+def test_who_waited_while_another_found_nobody_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    knocks: list[str] = []
+
+    def opens(endpoint: str) -> bool:
+        knocks.append(endpoint)
+        time.sleep(0.5)
+        return False
+
+    made = four_nodes(monkeypatch, opens)
+    made._patience = 0.0
+    together = threading.Barrier(3)
+
+    def ask() -> None:
+        together.wait()
+        with pytest.raises(s3.NobodyHome):
+            made._endpoint()
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert len(knocks) == 4
 
 
 def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
@@ -384,7 +456,7 @@ def test_a_target_is_made_of_its_configuration_and_shows_no_secret(tmp_path: Pat
 
 
 def test_a_dead_bucket_is_one_error_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(s3, "FIRST", 0.0)
     with pytest.raises(Failed, match="away: a cannot be written") as told:
         make(S3).put("a", b"x")
     assert "SENTINEL" not in str(told.value) and "127.0.0.1:1" in told.value.why

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC
@@ -39,6 +39,8 @@ from worker.targets.s3_health import lacking
 from worker.targets.s3_rules import dangers
 
 KNOCK, PAUSE = 3.0, 5.0
+FIRST, AGAIN = 8.0, 30.0
+"""Seconds for which doors that are all shut are knocked at: before one has opened, and when they opened before in this run."""
 # A socket keeps its connect timeout while it sends: a busy server may let us stand for longer than a knock.
 CONFIG = {"connect_timeout": 20, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
 STYLE = {"addressing_style": "path"}
@@ -51,6 +53,7 @@ FULL = {
     *("InsufficientCapacity", "NotEnoughSpace", "507"),
 }
 """What servers say when their drives are full, or a quota is reached."""
+DOWN = "inv status names what is down; start it"
 BUSY = {"RequestTimeout", "SlowDown", "OperationAborted", "IncompleteBody", "ConditionalRequestConflict"}
 
 
@@ -76,7 +79,7 @@ class S3Target:
         self._prefix = checked(prefix.strip("/")) + "/" if prefix.strip("/") else ""
         self._secrets, self._region = (access_key, secret_key), region
         self._lock, self._clients, self._best = threading.Lock(), dict[str, Any](), 0
-        self._knocked = False
+        self._knocked, self._patience, self._nobody = False, FIRST, float("-inf")
 
     def __repr__(self) -> str:
         return f"S3Target({self.name}, {self._bucket}/{self._prefix})"
@@ -146,9 +149,7 @@ class S3Target:
             if (silent := self.silent())
             else ""
         )
-        return Failed(
-            FAILED, f"{self.name}: it cannot be written", told + why, "inv status names what is down; start it"
-        )
+        return Failed(FAILED, f"{self.name}: it cannot be written", told + why, DOWN)
 
     def silent(self) -> tuple[str, ...]:
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
@@ -183,7 +184,8 @@ class S3Target:
         except ClientError as error:
             raise self._told(what, error) from None
         except (BotoCoreError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Failed(FAILED, f"{self.name}: {what}", why=self._redacted(error)) from None
+            hint = DOWN if isinstance(error, NobodyHome) else ""
+            raise Failed(FAILED, f"{self.name}: {what}", self._redacted(error), hint) from None
 
     def _told(self, what: str, error: ClientError) -> Failed:
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -209,22 +211,30 @@ class S3Target:
 
     def _endpoint(self) -> str:
         """The node that answered last; after a failure the next one that opens its door."""
+        came = time.monotonic()
         with self._lock:
             if not self._knocked:
-                turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
-                opens = turns[0] if _opens(self._endpoints[turns[0]]) else self._another(turns[1:])
+                # Who stood here while somebody else found nobody has waited long enough.
+                opens = self._another(came + self._patience) if self._nobody < came else None
                 if opens is None:
+                    self._nobody = time.monotonic()
                     raise NobodyHome(f"nobody answers at {' or '.join(self._endpoints)}")
-                self._best, self._knocked = opens, True
+                self._best, self._knocked, self._patience = opens, True, AGAIN
             return self._endpoints[self._best]
 
-    def _another(self, turns: Sequence[int]) -> int | None:
-        """The next node that opens its door, all of them asked at once: a dead one costs a knock of seconds."""
-        if not turns:
-            return None
-        with ThreadPoolExecutor(len(turns)) as pool:
-            opened = tuple(pool.map(lambda one: _opens(self._endpoints[one]), turns))
-        return next((one for one, opens in zip(turns, opened, strict=True) if opens), None)
+    def _another(self, until: float) -> int | None:
+        """The node whose turn it is, or the next one that opens its door. Nobody has answered: they may be starting, and are
+        asked again."""
+        turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
+        while True:
+            # All at once, for a dead one costs a knock of seconds; and none is waited for once another opens.
+            pool = ThreadPoolExecutor(len(turns), "knock")
+            opened = [pool.submit(_opens, self._endpoints[one]) for one in turns]
+            found = next((one for one, opens in zip(turns, opened, strict=True) if opens.result()), None)
+            pool.shutdown(wait=False)
+            if found is not None or time.monotonic() > until:
+                return found
+            time.sleep(1)
 
     def _distrust(self, endpoint: str) -> None:
         with self._lock:
@@ -256,8 +266,10 @@ def _transient(error: Exception) -> bool:
         return _code(error) not in FULL and (
             _code(error) in BUSY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
         )
-    # Among these are bodies that end early, and answers that never come.
-    return isinstance(error, NoConnection | HTTPClientError | urllib3.exceptions.HTTPError | OSError)
+    # Among these are bodies that end early, and answers that never come. Nobody at home was found out with patience.
+    return not isinstance(error, NobodyHome) and isinstance(
+        error, NoConnection | HTTPClientError | urllib3.exceptions.HTTPError | OSError
+    )
 
 
 def _opens(endpoint: str) -> bool:
