@@ -291,9 +291,10 @@ def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
 
 @command(
     positional=["file"],
+    iterable=["database"],
     help={
         "file": "a set's id, latest, the key of an object, what backup.fetch brought, or a local file of pg_dump -Fc",
-        "database": "only these databases, with commas",
+        "database": "only these databases, with commas; may be repeated; one with a comma in double quotes",
         "as": "the name that the database gets",
         "from": "one target (default: the first that has it whole)",
         "of-stack": "a set of another stack",
@@ -306,7 +307,7 @@ def restore(  # type: ignore[no-untyped-def]
     c,
     file,
     host="",
-    database="",
+    database=None,
     as_="",
     from_="",
     of_stack="",
@@ -320,7 +321,7 @@ def restore(  # type: ignore[no-untyped-def]
 
     one = _one(c, host)
     allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
-    restore(one, file, database, as_, from_, of_stack, yes, _said(), **allowed)
+    restore(one, file, database or (), as_, from_, of_stack, yes, _said(), **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):
         _deploy(c, one.name, "", None, check=True, diff=True, full=False, yes=False, json=False)

@@ -9,7 +9,7 @@ import traceback
 from typing import Any, NoReturn
 
 from worker import backup, containers, finish, look, records, restore, swap, verify
-from worker.errors import FAILED, INTERRUPTED, OK, RESTORE_FAILED, VERIFY_FAILED, Failed
+from worker.errors import FAILED, INTERRUPTED, RESTORE_FAILED, VERIFY_FAILED, Failed
 from worker.job import Job
 
 DOES = {
@@ -18,8 +18,8 @@ DOES = {
     "undo": (swap.undo, RESTORE_FAILED),
     "cleanup": (swap.cleanup, RESTORE_FAILED),
     "verify": (verify.run, VERIFY_FAILED),
-    # What cut runs left is brought to its end before whatever is asked for: here that is all.
-    "settle": (lambda job: OK, FAILED),
+    # What cut runs left is brought to its end before whatever is asked for: here that is all, and has to be whole.
+    "settle": (records.must_be_settled, RESTORE_FAILED),
 }
 """What can be asked for, and the exit code of a fault in it."""
 

@@ -22,6 +22,7 @@ from worker import configuration, containers, finish, locks, omissions, postgres
 from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, REFUSED, RETENTION_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
+from worker.quoting import connection, ident, on_host
 from worker.size import human
 from worker.targets import Target
 
@@ -197,9 +198,9 @@ def _claimed(job: Job) -> list[sets.Summary]:
 
 def _postgres(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> _Databases:
     """Database after database, each with its counts from the very same moment; those of a server at most seconds apart."""
-    tools, found = job.tools(FAILED), _Databases()
+    tools, found, scratch = job.tools(FAILED), _Databases(), swap.scratch()
     with job.server.connect() as session:
-        every = postgres.databases(session)
+        every = [one for one in postgres.databases(session) if one["name"] not in scratch]
         catalog = {one["name"]: one for one in every if one["open"]}
         told = session.execute(
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
@@ -277,7 +278,7 @@ def _together(
         with ThreadPoolExecutor(AT_ONCE) as pool:
             opened = {name: pool.submit(postgres.snapshot, job.server, name) for name in catalog}
         for name, moment in opened.items():
-            with _by_itself(name, writer, found):
+            with _by_itself(name, writer, found, job.server.user):
                 moments[name] = moment.result()
         job.journal.say(f"{len(moments)} databases as they are now")
     try:
@@ -288,14 +289,14 @@ def _together(
                     job.journal.say(f"dumping {', '.join(group)}")
                     made = {one: pool.submit(one.make) for one in dumps}
                     for one, dumped in made.items():
-                        with _by_itself(one.name, writer, found):
+                        with _by_itself(one.name, writer, found, job.server.user):
                             dumped.result()
                         if one.name in found.failed:  # the others need the room
                             shutil.rmtree(one.folder, ignore_errors=True)
                 with job.journal.step("check"):
                     sent = {one: pool.submit(one.check, writer) for one in dumps if one.name not in found.failed}
                     for one, stored in sent.items():
-                        with _by_itself(one.name, writer, found):
+                        with _by_itself(one.name, writer, found, job.server.user):
                             streams[dump_of(one.name)], contents = stored.result()
                             found.saved[one.name] = one.database | contents
     finally:
@@ -308,7 +309,7 @@ WAYS_OUT = (
         LOCKS,
         "postgres: {settings: {max_locks_per_transaction: 1024}} in the inventory, inv postgres",
     ),
-    ("invalid database", "a DROP DATABASE of it was cut off; once more: DROP DATABASE {name}"),
+    ("invalid database", "a DROP DATABASE of it was cut off; once more, on the host: {drop}"),
     ("remaining connection slots", "raise postgres.settings.max_connections"),
     ("too many clients", "raise postgres.settings.max_connections"),
 )
@@ -316,7 +317,7 @@ WAYS_OUT = (
 
 
 @contextmanager
-def _by_itself(name: str, writer: sets.PartWriter, found: _Databases) -> Iterator[None]:
+def _by_itself(name: str, writer: sets.PartWriter, found: _Databases, user: str = "postgres") -> Iterator[None]:
     """What goes wrong with one database is that one's failure, unless there is no target left to write to."""
     try:
         yield
@@ -327,7 +328,8 @@ def _by_itself(name: str, writer: sets.PartWriter, found: _Databases) -> Iterato
         hint = next((way for words, way in WAYS_OUT if words in why), error.hint if isinstance(error, Failed) else "")
         # Of a connection that is refused libpq says four times where to; what counts comes last, and its hint is ours.
         why = why.rpartition("FATAL:  ")[2].partition("\nHINT:")[0] or type(error).__name__
-        found.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{name}", name))
+        drop = on_host(user, f"DROP DATABASE {ident(name)}")
+        found.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{drop}", drop))
 
 
 def _groups(sizes: dict[str, int]) -> Iterator[list[str]]:
@@ -410,7 +412,7 @@ class _Dump:
                 "-f",
                 str(self.folder),
                 "-d",
-                postgres.connection(self.database["name"]),
+                connection(self.database["name"]),
             ),
         )
         tell = locks.saying(self.job.server, self.name, self.job.journal.say)
@@ -502,20 +504,29 @@ def _take_away(job: Job, dropped: Iterable[str]) -> None:
 
 def _retention(job: Job) -> bool:
     """Old sets of every target, also of one that was too full for this one; what goes wrong here leaves the new set as it is."""
-    well = True
+    pruners, found, well = dict[str, Target](), dict[str, list[sets.Summary]](), True
     for name in job.targets:
         try:
-            pruner, now = job.pruner(name), datetime.now(UTC)
-            decided = retention.plan(
-                sets.list_sets(pruner, job.stack, job.keys),
-                now,
-                job.config["retention"]["days"],
-                allow_many=bool(job.request.get("allow_many")),
-            )
-            gone = retention.carry_out(pruner, job.stack, decided)
-            retention.sweep_canaries(pruner, now)
-            job.journal.say(f"{name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
+            pruners[name] = job.pruner(name)
+            found[name] = list(sets.list_sets(pruners[name], job.stack, job.keys))
         except Failed as error:
-            well = False
-            job.journal.say(f"{name}: old sets stay: {error.what}: {error.why}")
+            well = _stays(job, name, error)
+    for name, there in sets.sharing_drills(found).items():
+        try:
+            _remove_old(job, pruners[name], there)
+        except Failed as error:
+            well = _stays(job, name, error)
     return well
+
+
+def _remove_old(job: Job, pruner: Target, there: list[sets.Summary]) -> None:
+    now, days = datetime.now(UTC), job.config["retention"]["days"]
+    decided = retention.plan(there, now, days, allow_many=bool(job.request.get("allow_many")))
+    gone = retention.carry_out(pruner, job.stack, decided)
+    retention.sweep_canaries(pruner, now)
+    job.journal.say(f"{pruner.name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
+
+
+def _stays(job: Job, name: str, error: Failed) -> bool:
+    job.journal.say(f"{name}: old sets stay: {error.what}: {error.why}")
+    return False

@@ -11,6 +11,7 @@ from worker.comparison import Difference, compared, told
 from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
 from worker.loading import load
+from worker.quoting import connection
 from worker.room import Need, must_be_there
 from worker.toolbox import Toolbox
 from worker.ways_out import command, ways_out
@@ -84,7 +85,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
                 # In a schema of its own: a database's search_path may lead nowhere.
                 inside.execute("CREATE SCHEMA stowage_drill")
                 inside.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA stowage_drill")
-            tools.call("amcheck", "pg_amcheck", "--heapallindexed", postgres.connection(name))
+            tools.call("amcheck", "pg_amcheck", "--heapallindexed", connection(name))
             job.journal.say(f"{name}: every row is there, every index agrees with its table")
         session.close()
     finally:

@@ -21,6 +21,7 @@ from worker import containers, postgres, properties, sets
 from worker.comparison import Difference
 from worker.errors import Failed
 from worker.job import Job
+from worker.quoting import connection
 
 SERVERS = ("No space left on device", "server closed the connection", "terminating connection")
 """Failures of a server, which say nothing of what it was given."""
@@ -91,7 +92,7 @@ def load(
     except psycopg.Error as error:
         raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
     try:
-        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", postgres.connection(scratch))
+        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", connection(scratch))
     except Failed as error:
         # The server gathers them by itself, later; no row depends on it.
         job.journal.say(f"{name}: statistics could not be gathered: {error.why}")
@@ -183,9 +184,7 @@ class _Loading:
 
     def _restore(self, *how: str) -> tuple[int, str]:
         words = [*how, *([] if self.tablespaces else ["--no-tablespaces"])]
-        started = self.tools.start(
-            "load", "pg_restore", *words, "-d", postgres.connection(self.scratch), str(self.dump)
-        )
+        started = self.tools.start("load", "pg_restore", *words, "-d", connection(self.scratch), str(self.dump))
         return self.tools.said("load", started, postgres.codec(str(self.like.get("encoding", "UTF8"))))
 
 

@@ -10,6 +10,7 @@ import psycopg
 
 from worker.errors import FAILED, Failed
 from worker.postgres import Row, Server
+from worker.quoting import on_host
 
 # No text of a query: it may hold a secret.
 HOLDERS = """
@@ -41,7 +42,7 @@ def locked(server: Server, database: str) -> Failed:
     names = ", ".join(dict.fromkeys(one["name"] for one in found)) or "a table"
     why = "\n".join(dict.fromkeys(one["who"] for one in found)) or "it is free again"
     ends = [
-        f'docker exec postgres psql -U {server.user} -c "SELECT pg_terminate_backend({pid})"'
+        on_host(server.user, f"SELECT pg_terminate_backend({pid})")
         for pid in dict.fromkeys(one["pid"] for one in found)
     ]
     hint = "\n".join([f"on the host: {one}" for one in ends] + ["then inv backup" if ends else "inv backup"])

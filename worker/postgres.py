@@ -20,7 +20,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from worker import obstacles
 from worker.errors import FAILED, REFUSED, RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.quoting import on_host
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -78,11 +80,6 @@ WHERE l.granted AND l.mode = 'AccessShareLock' AND l.relation::bigint = ANY(%s) 
 """
 # As pg_restore writes them: the name is an identifier within a string.
 PLACES = re.compile(r"^SELECT pg_catalog\.setval\((E?)'((?:[^'\\]|''|\\.)*)', (-?\d+), (true|false)\);$", re.M | re.S)
-OBSTACLES = """
-SELECT 'prepared transaction ' || gid AS what, database FROM pg_prepared_xacts UNION ALL
-SELECT 'replication slot ' || slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
-SELECT 'subscription ' || subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-"""
 # Who keeps a database from being renamed, dropped or closed. No text of a query: it may hold a secret.
 HOLDERS = """
 SELECT 'session ' || a.pid || ' of ' || a.usename || coalesce(' (' || nullif(a.application_name, '') || ')', '') || ', ' || a.state
@@ -174,12 +171,14 @@ class Snapshot:
     def contents(self, dumping: Callable[[], bool]) -> Row:
         """Locks are taken once pg_dump has its own: one who wants a table for himself must not come to stand between the two."""
         tables = self.session.execute(TABLES).fetchall()
-        oids, until = [one["oid"] for one in tables], time.monotonic() + PATIENCE + 15  # pg_dump gives up before
+        oids, pause = [one["oid"] for one in tables], 0.05
+        until = time.monotonic() + PATIENCE + 15  # pg_dump gives up before
         while dumping() and time.monotonic() < until:
             held = self.session.execute(LOCKED, (oids, WORKER)).fetchone()
             if held and held["n"] >= len(oids):
                 break
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
         if not dumping():  # it has waited already, or is done
             self.session.execute("SET LOCAL lock_timeout = '5s'")
         names = sql.SQL(", ").join(sql.Identifier(one["schema"], one["name"]) for one in tables)
@@ -274,7 +273,10 @@ def drop(session: Connection, name: str) -> None:
         # PostgreSQL drops no template.
         if session.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,)).fetchall():
             session.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
-        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        try:
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        except psycopg.errors.ObjectInUse as error:
+            raise obstacles.holding(session, name, error) from None
 
 
 @contextmanager
@@ -289,15 +291,16 @@ def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator
             RESTORE_FAILED,
             f"somebody holds a lock on {', '.join(one['name'] for one in holders) or names[0]}, for more than {seconds} s",
             "\n".join(one["who"] for one in holders) or "it is free again",
-            "; ".join(
-                f'on the host: docker exec postgres psql -U {session.info.user} -c "SELECT pg_terminate_backend({one["pid"]})"'
-                for one in holders
-            )
-            or "the same again",
+            "\n".join(_ended(session.info.user, one["pid"]) for one in holders) or "the same again",
         ) from None
     finally:
         with suppress(psycopg.Error):  # one that is broken has no more settings
             session.execute("SET lock_timeout = 0")
+
+
+def _ended(user: str, pid: int) -> str:
+    """The command that ends a session."""
+    return "on the host: " + on_host(user, f"SELECT pg_terminate_backend({pid})")
 
 
 def oids(session: Connection) -> dict[str, int]:
@@ -306,15 +309,6 @@ def oids(session: Connection) -> dict[str, int]:
         one["name"]: one["oid"]
         for one in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()
     }
-
-
-def obstacles(session: Connection, names: Sequence[str]) -> list[str]:
-    """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
-    return [
-        f"{one['database']} has a {one['what']}"
-        for one in session.execute(OBSTACLES).fetchall()
-        if one["database"] in names
-    ]
 
 
 def sessions(session: Connection, names: Sequence[str]) -> int:
@@ -353,11 +347,6 @@ def rename(session: Connection, pairs: Mapping[str, str]) -> None:
         for before, after in pairs.items():
             words = sql.SQL("ALTER DATABASE {} RENAME TO {}")
             session.execute(words.format(sql.Identifier(before), sql.Identifier(after)))
-
-
-def connection(name: str) -> str:
-    """A database as libpq takes it, whatever its name holds."""
-    return "dbname='{}'".format(name.replace("\\", "\\\\").replace("'", "\\'"))
 
 
 def beside(name: str, what: str, number: str) -> str:

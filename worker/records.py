@@ -18,7 +18,7 @@ from psycopg import sql
 
 from worker import containers, postgres
 from worker.comparison import Difference
-from worker.errors import Failed
+from worker.errors import OK, RESTORE_FAILED, Failed
 from worker.job import STATE, Job
 
 RECORDS = STATE / "restores"
@@ -45,6 +45,8 @@ class Record:
     roles: list[str] = field(default_factory=list)
     differs: dict[str, list[Difference]] = field(default_factory=dict)
     """What was found to be other than in the set, by database."""
+    left: list[str] = field(default_factory=list)
+    """The scratch databases that could not be dropped."""
     accepted: list[str] = field(default_factory=list)
     """What of it a person had accepted, in words."""
     phase: str = "begun"
@@ -89,12 +91,35 @@ def recover(job: Job) -> None:
             _stopped_for_good(job, record.stopped)
             settle(job, record)
             job.journal.say(f"{what} {record.run} had been cut: {record.phase}")
+        elif record.left:
+            _dropped_at_last(job, record)
+
+
+def _dropped_at_last(job: Job, record: Record) -> None:
+    """What could not be dropped then may be free by now. Why it is not, was told."""
+    with suppress(Failed, psycopg.Error), job.server.connect() as session:
+        _drop(session, record)
+        record.save()
+
+
+def must_be_settled(job: Job) -> int:
+    """Fails while something that cut runs have left is not to be had away, and says what a person has to do."""
+    with job.server.connect() as session:
+        stuck = {name: why for one in Record.all() if one.left for name, why in _drop(session, one).items()}
+    if not stuck:
+        return OK
+    why = "\n".join(error.why for error in stuck.values())
+    ways = [way for error in stuck.values() for way in error.hint.splitlines()]
+    what = f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"
+    raise Failed(RESTORE_FAILED, what, why, "\n".join([*ways, "then inv backup.settle"]))
 
 
 def _stopped_for_good(job: Job, names: list[str]) -> None:
     """Docker goes on with a stop whose caller was killed: whoever starts the container before that ends finds it running."""
     if running := [name for name in names if containers.docker("ps", "-q", "-f", f"name=^{name}$")]:
-        job.journal.say(f"{', '.join(running)}: a stop of a run that was cut may not be over; ended, then started again")
+        job.journal.say(
+            f"{', '.join(running)}: a stop of a run that was cut may not be over; ended, then started again"
+        )
         with suppress(Failed):  # one that cannot be stopped is started like the others
             containers.stop(running)
 
@@ -152,16 +177,26 @@ def take_back(session: postgres.Connection, record: Record, left: list[str]) -> 
     for name in record.live:
         if oids.get(name) == record.live[name]:
             postgres.open_for_all(session, name, True)
+    left += [
+        f"{name}, which a failed restore had loaded, could not be dropped: {error.why}; inv backup.settle says what ends that"
+        for name, error in _drop(session, record).items()
+    ]
+    _drop_roles(session, record.roles)
+    return "failed"
+
+
+def _drop(session: postgres.Connection, record: Record) -> dict[str, Failed]:
+    """Drops what a restore had loaded; gives what could not be dropped, why, and what ends that."""
+    stuck = dict[str, Failed]()
     for name in record.scratch:
         try:
             postgres.drop(session, name)
         except (Failed, psycopg.Error) as error:
             if session.broken or session.closed:
                 raise
-            why = f"{error.what}: {error.why}" if isinstance(error, Failed) else str(error).strip()
-            left.append(f"{name}, which a failed restore had loaded, could not be dropped: {why}")
-    _drop_roles(session, record.roles)
-    return "failed"
+            stuck[name] = error if isinstance(error, Failed) else Failed(RESTORE_FAILED, name, str(error).strip())
+    record.left = list(stuck)
+    return stuck
 
 
 def _swapped(oids: dict[str, int], record: Record) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psycopg
 
-from worker import acceptance, by_hand, comparison, configuration, omissions, postgres, sets, tar
+from worker import acceptance, by_hand, comparison, configuration, obstacles, omissions, postgres, sets, tar
 from worker import roles as role_rows
 from worker.backup import ROLES, dump_of
 from worker.comparison import Difference
@@ -26,6 +26,7 @@ from worker.job import Job
 from worker.loading import load
 from worker.names import SERVERS_OWN, must_fit
 from worker.postgres import Row
+from worker.quoting import listed
 from worker.records import Record, settle
 from worker.room import Need, must_be_there
 from worker.swap import swap
@@ -45,7 +46,7 @@ def plan(job: Job) -> Row:
     manifest, where, warnings = find(job)
     names = _chosen(job, manifest)
     warnings = warnings + left_out(manifest, names)
-    rows, obstacles = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
+    rows, held = _databases(job, manifest, names) if _has_databases(manifest) else ([], [])
     warnings += not_brought_back(job, manifest, where)
     if manifest.id == LOCAL:
         said = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
@@ -61,7 +62,8 @@ def plan(job: Job) -> Row:
         "host": manifest.host,
         "stack": manifest.stack,
         "databases": rows,
-        "obstacles": obstacles,
+        "obstacles": obstacles.told(held),
+        "ways": obstacles.ways(held, job.server.user),
         "warnings": warnings,
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
@@ -74,7 +76,7 @@ def plan(job: Job) -> Row:
     return found
 
 
-def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[str]]:
+def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[Row]]:
     """What becomes of each database, and what forbids it."""
     with job.server.connect() as session:
         here = {one["name"]: one for one in postgres.databases(session)}
@@ -93,7 +95,7 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
             }
             for name, to in names.items()
         ]
-        return rows, postgres.obstacles(session, list(names.values()))
+        return rows, obstacles.found(session, list(names.values()))
 
 
 def _beside(names: dict[str, str], here: Container[str], number: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -141,21 +143,22 @@ def find(job: Job) -> Found:
     stack = job.request.get("stack") or job.stack
     said, dead = dict[str, list[str]](), list[str]()
     newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
+    listed = dict[str, list[sets.Summary]]()
     for target in places(job):
         try:
-            there = [one for one in sets.list_sets(target, stack, job.keys)]
+            listed[target.name] = list(sets.list_sets(target, stack, job.keys))
         except Failed as error:
             dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
-            continue
-        broken += [(target.name, one) for one in there if not one.valid and wanted in ("latest", one.id)]
+    for name, there in sets.sharing_drills(listed).items():
+        broken += [(name, one) for one in there if _suspect(one) and wanted in ("latest", one.id)]
         asked = job.request.get("databases") or ()
         found = (
             sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         )
         if found and found.valid and found.manifest:
-            newest[target.name] = found
+            newest[name] = found
             continue
-        said.setdefault(f"{found.reason}, {found.why}" if found else ABSENT, []).append(target.name)
+        said.setdefault(f"{found.reason}, {found.why}" if found else ABSENT, []).append(name)
     if not newest:
         what = f"no set of the stack {stack} is to be had" if wanted == "latest" else f"no target has the set {wanted}"
         why = "\n".join(dead + [f"{', '.join(names)}: {one}" for one, names in said.items()])
@@ -167,23 +170,38 @@ def find(job: Job) -> Found:
     assert chosen.manifest
     if chosen.check and chosen.doubtful:
         dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
+    broken = [(target, one) for target, one in broken if (target, one.id) != (name, chosen.id)]
     return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
 
 
-def _passed_over(chosen: sets.Summary, broken: list[tuple[str, sets.Summary]]) -> list[str]:
-    """The sets that are none to restore from and would have been taken: newer ones, or the same on another target.
+def _suspect(one: sets.Summary) -> bool:
+    return not one.valid or one.doubtful
+
+
+def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) -> list[str]:
+    """The sets that would have been taken, and are none to restore from or failed their check: newer ones, or the same on
+    another target.
 
     When nobody can read when a set was made, its name says it.
     """
-    found: dict[str, list[str]] = {}
-    for target, one in broken:
+    found: dict[str, dict[str, list[str]]] = {}
+    for target, one in suspect:
         # `latest` never means a set of a part of the stack, whole or not.
         if one.id == chosen.id or (one.created > chosen.created and (not one.manifest or one.manifest.complete)):
-            found.setdefault(one.id, []).append(f"{one.reason} on {target}, {one.why}")
+            found.setdefault(one.id, {}).setdefault(_fault(target, one), []).append(target)
     return [
-        f"{id} is {'newer' if id != chosen.id else 'this set'}, and {'; '.join(why)}"
-        for id, why in sorted(found.items())
+        f"{id} is {'newer' if id != chosen.id else 'this set'}, and "
+        + "; ".join(fault.format(targets=", ".join(targets)) for fault, targets in faults.items())
+        for id, faults in sorted(found.items())
     ]
+
+
+def _fault(target: str, one: sets.Summary) -> str:
+    """What is wrong with a set, with room for the targets on which it is so."""
+    what, why = one.reason, one.why
+    if one.valid and one.check:
+        what, why = "failed its check", (one.check.why.splitlines() or [""])[0].removeprefix(f"{target}: ")
+    return f"{what} on {{targets}}, {why.replace('{', '{{').replace('}', '}}')}"
 
 
 def _by_hand(job: Job) -> sets.Manifest:
@@ -220,11 +238,13 @@ def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
     ]
     filled = [name for name, one in manifest.databases.items() if name in SERVERS_OWN and one.get("entries")]
     said += [
-        f"what is in {name} comes back only beside: --database {name} --as NAME" for name in filled if name not in names
+        f"what is in {name} comes back only beside: --database {listed([name])} --as NAME"
+        for name in filled
+        if name not in names
     ]
     templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
     return said + [
-        f"{name} is a template, and comes back only by name: --database {name}"
+        f"{name} is a template, and comes back only by name: --database {listed([name])}"
         for name in templates
         if name not in names
     ]
@@ -249,7 +269,7 @@ def _chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
         if name not in manifest.databases:
             known = ", ".join(manifest.databases) or "none"
             near = difflib.get_close_matches(name, manifest.databases, 1, 0)
-            hint = f"--database {near[0]}" if near else ""
+            hint = f"--database {listed(near)}" if near else ""
             raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}", hint)
         if not job.request.get("as") and name in SERVERS_OWN:
             raise Failed(
@@ -343,10 +363,9 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
             "a dump does not go back to an older server",
             f"name an image of PostgreSQL {theirs}",
         )
-    if found := postgres.obstacles(session, names):
-        raise Failed(
-            RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(found), "end these, then restore"
-        )
+    if found := obstacles.found(session, names):
+        ways = "\n".join([*obstacles.ways(found, session.info.user), "then the same again"])
+        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(obstacles.told(found)), ways)
     have = {one["name"] for one in session.execute("SELECT name FROM pg_available_extensions").fetchall()}
     wanted = {name for one in manifest.databases.values() for name in one.get("contents", {}).get("extensions", {})}
     if missing := sorted(wanted - have):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +37,7 @@ __all__ = [
     "publish",
     "reader",
     "seal",
+    "sharing_drills",
     "shelf",
     "stamp_of",
     "unseal",
@@ -160,6 +161,22 @@ def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary 
     found = [one for one in seen if one.complete or one.has(names)]
     lacking = [one for one in seen if one.valid and one.manifest and not one.manifest.only]
     return max(found or lacking, key=preference, default=None)
+
+
+def sharing_drills(found: Mapping[str, Sequence[Summary]]) -> dict[str, list[Summary]]:
+    """The sets of each target, where one whose newest drill failed on any target has failed it on all.
+
+    What is in a set is the same wherever its bytes are right, and a drill is of one target when another is away.
+    """
+    newest = dict[str, Check]()
+    for one in (one for some in found.values() for one in some):
+        if one.check and one.check.drill and (one.id not in newest or one.check.at > newest[one.id].at):
+            newest[one.id] = one.check
+    failed = {id: check for id, check in newest.items() if not check.passed}
+    return {
+        name: [replace(one, check=failed[one.id]) if one.id in failed and not one.doubtful else one for one in some]
+        for name, some in found.items()
+    }
 
 
 def preference(one: Summary) -> tuple[bool, datetime, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psycopg
 
-from worker import configuration, containers, postgres
+from worker import configuration, containers, obstacles, postgres
 from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
 from worker.job import Job
 from worker.postgres import Row
@@ -143,8 +143,9 @@ def undo(job: Job) -> int:
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
             raise Failed(RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed")
         names = list(record.kept.values())
-        if found := postgres.obstacles(session, names):
-            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(found))
+        if found := obstacles.found(session, names):
+            ways = "\n".join([*obstacles.ways(found, session.info.user), "then the same again"])
+            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(obstacles.told(found)), ways)
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         try:
             with job.journal.step("undo"):
@@ -185,6 +186,11 @@ def ours() -> set[str]:
     return {name for record in Record.all() for name in (*record.kept, *_brought(record), *record.scratch)}
 
 
+def scratch() -> set[str]:
+    """The databases that restores have loaded and not yet swapped, or could not drop: no backup has to have them."""
+    return {name for record in Record.all() for name in record.scratch}
+
+
 def _brought(record: Record) -> Iterator[str]:
     """What an undo keeps of a restore. A database whose name is too long for it was never undone."""
     for name in record.kept.values():
@@ -193,14 +199,23 @@ def _brought(record: Record) -> Iterator[str]:
 
 
 def cleanup(job: Job) -> int:
-    """Drops what restores have kept, and nothing else."""
+    """Drops what restores have kept, and nothing else. One that cannot be dropped keeps no other."""
+    failed = dict[str, Failed]()
     with job.journal.step("cleanup"), job.server.connect() as session:
         for one in leftovers(job):
-            postgres.drop(session, one["name"])
-            job.journal.say(f"dropped {one['name']}")
+            try:
+                postgres.drop(session, one["name"])
+                job.journal.say(f"dropped {one['name']}")
+            except Failed as error:
+                failed[one["name"]] = error
         configuration.clear()
         for record in Record.all():
-            if record.phase in ("done", "undone"):
-                record.phase = "cleaned"
-                record.save()
+            record.left = [name for name in record.left if name in failed]
+            record.phase = "cleaned" if record.phase in ("done", "undone") else record.phase
+            record.save()
+    if failed:
+        why = "\n".join(error.why or error.what for error in failed.values())
+        ways = [way for error in failed.values() for way in error.hint.splitlines()]
+        what = f"{', '.join(failed)} could not be dropped"
+        raise Failed(RESTORE_FAILED, what, why, "\n".join([*ways, "then inv restore.cleanup"]))
     return OK

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from worker.quoting import listed
+
 IMAGE = "name an image that has it under images in the inventory, inv deploy, then the same again"
 BY_WORDS = (
     ("No space left on device", "inv restore.cleanup, or a larger filesystem, then the same again"),
@@ -24,9 +26,9 @@ def command(set_id: str, request: dict[str, Any], databases: Sequence[str] = ())
     """The restore of this request, or of these databases of its set."""
     words = ["inv restore", "FILE" if request.get("local") or request.get("folder") else set_id]
     if request.get("stack"):
-        words += ["--of-stack", request["stack"]]
+        words += ["--of-stack", shlex.quote(request["stack"])]
     if names := databases or request.get("databases"):
-        words += ["--database", shlex.quote(",".join(names))]
+        words += ["--database", listed(names)]
     if request.get("as") and not databases:
         words += ["--as", shlex.quote(request["as"])]
     if request.get("no_tablespaces"):

@@ -94,7 +94,7 @@ def kind(text: str, host: Any) -> str:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            gone = Kind(f"is a link to {path.readlink()}, which is not there", "", f"ls -l {path.parent}")
+            gone = Kind(f"is a link to {path.readlink()}, which is not there", "", f"ls -l {quote(str(path.parent))}")
             raise _refused(path, gone, host, ERROR) from None
         return NONE
     except (OSError, ValueError) as error:

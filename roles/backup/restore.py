@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from converge.ui.lines import say
 from roles.backup import given, runs, upload
 from roles.backup.commands import age, end, id_of, watch
 from roles.backup.role import stack_of
+from worker.quoting import listed, names_in
 from worker.size import human
 
 FEW = 4
@@ -22,7 +23,7 @@ FEW = 4
 def restore(
     host: Any,
     file: str,
-    database: str,
+    database: Sequence[str],
     name: str,
     source: str,
     other_stack: str,
@@ -37,7 +38,7 @@ def restore(
 
     With `accept` it may differ from the set in what an earlier try has found, which is shown, asked for, and written down.
     """
-    request: dict[str, Any] = {"from": source, "databases": [one for one in database.split(",") if one], "as": name}
+    request: dict[str, Any] = {"from": source, "databases": _names(database), "as": name}
     if not tablespaces:
         request["no_tablespaces"] = True
     if other_stack:
@@ -73,6 +74,19 @@ def restore(
         say(f"  undo with: inv restore.undo --host {host.name}")
 
 
+def _names(given: Sequence[str]) -> list[str]:
+    """The databases of `--database`, which may be given several times, each time with commas."""
+    try:
+        return list(dict.fromkeys(name for text in given for name in names_in(text)))
+    except ValueError as error:
+        raise Trouble(
+            f"--database {' --database '.join(map(quote, given))} cannot be read",
+            why=f"{error}: a name that holds a comma stands in double quotes, and a double quote within it twice",
+            untouched="nothing was changed",
+            hint="""--database '"a,b",c', which are a,b and c""",
+        ) from None
+
+
 def _accepted(found: dict[str, Any]) -> Iterator[str]:
     """What will differ from the set, a line each."""
     for name, rows in found.get("accept", {}).items():
@@ -93,7 +107,7 @@ def _agreed_to_lose(host: Any, file: str, databases: list[dict[str, Any]], yes: 
     """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
     for one in (one for one in databases if one.get("lost")):
         if yes or not sys.stdin.isatty():
-            again = f"inv restore {quote(file)} --database {quote(one['name'])} --host {host.name}"
+            again = f"inv restore {quote(file)} --database {listed([one['name']])} --host {host.name}"
             raise Trouble(
                 f"the dump has no rows of {_some(one['lost'])}, which {one['to']} has",
                 host.name,
@@ -144,7 +158,7 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             host.name,
             "\n".join(found["obstacles"]),
             "nothing was changed",
-            "end these, then the same again",
+            "\n".join([*found.get("ways", []), "then the same again"]),
             code=REFUSED,
         )
 

@@ -103,7 +103,7 @@ def read(host: Any, lines: Sequence[str]) -> Backups | None:
             name: one | {"age": now - one["at"]} for name, one in last.get("checks", {}).items() if not one["passed"]
         },
         drill_within=settings.drill_days * 86400.0,
-        unfinished=[] if active else _unfinished(told.get("record", [])),
+        unfinished=[] if active else [*_unfinished(told.get("record", [])), *_left(told.get("record", []))],
         next=told.get("next", [""])[0],
         single_copy=all(one.kind == "stack" for one in settings.targets),
     )
@@ -143,6 +143,12 @@ def _unfinished(records: Sequence[str]) -> list[str]:
                 f"{one['run']} was cut off while it loaded{': ' + scratch + ' is of no use' if scratch else ''}"
             )
     return found
+
+
+def _left(records: Sequence[str]) -> list[str]:
+    """What failed restores had loaded, and could not drop."""
+    stuck = [name for one in map(_json, records) for name in one.get("left", [])]
+    return [f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"] if stuck else []
 
 
 def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:

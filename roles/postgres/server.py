@@ -11,6 +11,7 @@ from converge.engine.resource import Shell, Unknown
 from converge.resources.docker import containers, inspect
 from converge.shell import quote, sh
 from roles.postgres.question import questions
+from worker.quoting import on_host
 
 CONTAINER = "postgres"
 WITHIN = "within "
@@ -60,8 +61,7 @@ class Server:
 
     def by_hand(self, *statements: str, database: str = "postgres") -> str:
         """A command for a person on the host."""
-        whom = sh(f"docker exec {CONTAINER} psql -U {{}} -d {{}}", self.superuser, database)
-        return " ".join([whom, *(sh("-c {}", one) for one in statements)])
+        return on_host(self.superuser, *statements, database=database)
 
     def does(self, *statements: str, database: str = "postgres") -> Shell:
         """Statements, of which none is seen in the arguments of any process."""

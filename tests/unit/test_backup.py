@@ -27,6 +27,7 @@ from worker import backup as worker_backup
 from worker import comparison, postgres
 from worker import restore as worker_restore
 from worker.errors import Failed
+from worker.quoting import connection
 
 OWN = {"name": "own", "kind": "stack", "writer": {"file": "x"}, "pruner": {"file": "x"}}
 ELSEWHERE = {"name": "usb", "kind": "path", "path": "/mnt/usb"}
@@ -211,6 +212,11 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
             "was cut off while it loaded: geo__r_a1b2c3 is of no use",
             "inv backup.settle --host prod",
         ),
+        (
+            told(records=({"run": RUN, "phase": "failed", "scratch": {"g__r_1": "g"}, "left": ["g__r_1"]},)),
+            "restore    g__r_1, which a failed restore had loaded, could not be dropped",
+            "inv backup.settle --host prod",
+        ),
         (told(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
         (told(drilled=drill()), f"the last drill, of {RUN}, passed 1 h 0 m ago, and took 1 m 30 s", ""),
         (
@@ -240,6 +246,7 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
         "killed",
         "swap cut",
         "load cut",
+        "scratch left",
         "restored",
         "drilled",
         "drill failed",
@@ -492,7 +499,7 @@ def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_made() -
 
 @pytest.mark.parametrize("name", ["app", "a b", "it's", "back\\slash", "dbname=x", "-d"])
 def test_a_database_is_named_to_libpq_whatever_its_name_holds(name: str) -> None:
-    assert psycopg_name(postgres.connection(name)) == name
+    assert psycopg_name(connection(name)) == name
 
 
 def psycopg_name(words: str) -> str:

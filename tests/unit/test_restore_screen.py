@@ -54,7 +54,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
 )
 def test_undo_is_offered_only_when_something_was_replaced(databases, told, monkeypatch, begun, capsys) -> None:
     answers(monkeypatch, **{**PLAN, "databases": databases})
-    restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+    restore.restore(HOST, "latest", (), "", "", "", True, "a test")
     assert ("undo with: inv restore.undo --host prod" in capsys.readouterr().out) is told
 
 
@@ -73,7 +73,7 @@ def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monke
     answers(monkeypatch, **{**PLAN, "warnings": warnings})
     order: list[str] = []
     monkeypatch.setattr(restore, "agreed", lambda *_, **__: order.append(capsys.readouterr().out))
-    restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+    restore.restore(HOST, "latest", (), "", "", "", True, "a test")
     assert all(f"  warning: {line}\n" in order[0] for line in warnings)
     assert [one["set"] for one in begun] == [PLAN["set"]]
 
@@ -84,11 +84,11 @@ LOST = ["public.a", "public.b"]
 def test_a_dump_that_lacks_rows_which_are_there_is_not_passed_over_by_yes(monkeypatch, begun, capsys) -> None:
     answers(monkeypatch, **{**PLAN, "databases": [database("geo", 5) | {"lost": LOST}]})
     with pytest.raises(Trouble, match=r"no rows of public\.a, public\.b, which geo has") as caught:
-        restore.restore(HOST, "latest", "", "", "", "", True, "a test")
+        restore.restore(HOST, "latest", (), "", "", "", True, "a test")
     assert (caught.value.code, begun) == (REFUSED, [])
     assert "--accept-empty" in caught.value.hint
     assert "THE DUMP HAS NO ROWS of public.a, public.b" in capsys.readouterr().out
-    restore.restore(HOST, "latest", "", "", "", "", True, "a test", accept_empty=True)
+    restore.restore(HOST, "latest", (), "", "", "", True, "a test", accept_empty=True)
     assert begun
 
 
@@ -97,7 +97,7 @@ def test_a_dump_that_lacks_rows_asks_for_the_name_of_the_database_as_well(monkey
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     asked: list[str] = []
     monkeypatch.setattr(restore, "agreed", lambda question, yes, word="": asked.append(word))
-    restore.restore(HOST, "latest", "", "", "", "", False, "a test")
+    restore.restore(HOST, "latest", (), "", "", "", False, "a test")
     assert asked == ["prod", "geo"]
 
 
@@ -110,7 +110,7 @@ def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun,
     monkeypatch.setattr(
         runs, "begin", lambda host, request, said, written: begun.append(request) or audited.append(written) or "run"
     )
-    restore.restore(HOST, "latest", "", "", "", "", False, "a test", tablespaces=False, accept=True)
+    restore.restore(HOST, "latest", (), "", "", "", False, "a test", tablespaces=False, accept=True)
     assert "  ACCEPTED  geo: rows of public.log: 3 in the set, 4 here\n" in order[0]
     assert "tablespaces: none" in order[0]
     assert begun[0]["accept"] == {"geo": ["rows of public.log"]} and begun[0]["no_tablespaces"] is True
@@ -120,3 +120,33 @@ def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun,
 def test_what_is_accepted_is_a_line_of_the_audit() -> None:
     line = runs._audited("inv restore", "run7", ['geo: it\'s "other"'])
     assert "audit.jsonl" in line and '"result": "accepted"' in line and '"run": "run7"' in line
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ([], []),
+        (["geo"], ["geo"]),
+        (["geo,app"], ["geo", "app"]),
+        (["geo", "app,geo"], ["geo", "app"]),
+        (['"a,b",c'], ["a,b", "c"]),
+    ],
+)
+def test_databases_are_named_with_commas_or_one_by_one(given, names, monkeypatch, begun) -> None:
+    answers(monkeypatch, **PLAN)
+    restore.restore(HOST, "latest", given, "", "", "", True, "a test")
+    assert begun[0]["databases"] == names
+
+
+def test_a_list_of_databases_with_a_quote_that_has_no_end_is_refused(monkeypatch, begun) -> None:
+    answers(monkeypatch, **PLAN)
+    with pytest.raises(Trouble, match="""--database '"a,b' cannot be read"""):
+        restore.restore(HOST, "latest", ['"a,b'], "", "", "", True, "a test")
+    assert not begun
+
+
+def test_a_database_that_cannot_be_renamed_is_told_with_what_ends_that(monkeypatch, begun) -> None:
+    answers(monkeypatch, **{**PLAN, "obstacles": ["geo has a subscription s1"], "ways": ["on the host: do it"]})
+    with pytest.raises(Trouble) as told:
+        restore.restore(HOST, "latest", [], "", "", "", True, "a test")
+    assert (told.value.code, told.value.hint) == (REFUSED, "on the host: do it\nthen the same again")

@@ -63,8 +63,7 @@ def test_a_newer_set_that_is_damaged_is_said_when_an_older_one_is_taken(job: Job
     found = restore.find(job)
     assert found.manifest.id == OLD
     (line,) = found.warnings
-    assert line.startswith(f"{NEW} is newer, and damaged on own, 1 of 1 parts are missing or cut")
-    assert "; damaged on far" in line
+    assert line.startswith(f"{NEW} is newer, and damaged on own, far, 1 of 1 parts are missing or cut")
 
 
 def test_a_target_that_could_not_be_asked_is_said(job: Job) -> None:
@@ -120,11 +119,40 @@ def test_what_belongs_to_the_server_is_never_replaced(job: Job, name: str, renam
     assert restore._chosen(job, restore.find(job).manifest)
 
 
-def failed(job: Job, id: str, *targets: str) -> None:
+def failed(job: Job, id: str, *targets: str, **more: Any) -> None:
     for name in targets:
+        now = datetime.now(UTC)
         sets.add_verified(
-            job.targets[name], "lab", id, job.keys, datetime.now(UTC), passed=False, why="a row is missing"
+            job.targets[name], "lab", id, job.keys, now, passed=False, why="a row is missing\nof two", **more
         )
+
+
+def test_a_set_whose_drill_failed_on_one_target_is_the_latest_on_none(job: Job) -> None:
+    made(job, OLD, "own", "far")
+    made(job, NEW, "own", "far")
+    failed(job, NEW, "own", drill=True)
+    found = restore.find(job)
+    assert found.manifest.id == OLD
+    assert found.warnings == [f"{NEW} is newer, and failed its check on own, far, a row is missing"]
+
+
+def test_a_set_whose_bytes_are_wrong_on_one_target_is_the_latest_of_another(job: Job) -> None:
+    made(job, OLD, "own", "far")
+    made(job, NEW, "own", "far")
+    failed(job, NEW, "own")
+    found = restore.find(job)
+    assert (found.manifest.id, found.source) == (NEW, "far")
+    assert found.warnings == [f"{NEW} is this set, and failed its check on own, a row is missing"]
+
+
+def test_a_drill_that_passed_since_counts_more_than_one_that_failed_elsewhere(job: Job) -> None:
+    made(job, NEW, "own", "far")
+    failed(job, NEW, "own", drill=True)
+    sets.add_verified(job.targets["far"], "lab", NEW, job.keys, datetime.now(UTC), passed=True, drill=True)
+    assert restore.find(job).source == "far"
+    assert not sets.sharing_drills({"far": list(sets.list_sets(job.targets["far"], "lab", job.keys))})["far"][
+        0
+    ].doubtful
 
 
 def test_a_set_that_failed_its_check_is_never_the_latest_while_another_is_whole(job: Job) -> None:

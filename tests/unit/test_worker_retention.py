@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -260,3 +261,16 @@ def test_canaries_of_writers_that_may_not_delete_are_swept(target: Watched) -> N
     assert sweep_canaries(target, datetime.now(UTC)) == 0
     assert sweep_canaries(target, datetime.now(UTC) + GRACE + timedelta(hours=1)) == 1
     assert list(names(target)) == []
+
+
+def test_a_set_that_failed_its_drill_on_one_target_lets_no_good_one_go_on_another() -> None:
+    def drilled(passed: bool, one: Summary) -> Summary:
+        return replace(one, check=Check(NOW, passed, drill=True))
+
+    there = [summary(age, number=1) for age in (31, 32, 33, 34, 60, 61, 62)]
+    failed = [drilled(False, one) for one in there[:4]]
+    alone = plan(there, NOW, DAYS, allow_many=True)
+    assert ages(alone.remove) == [34, 60, 61, 62]
+    shared = sets.sharing_drills({"own": failed, "usb": there})
+    assert ages(plan(shared["usb"], NOW, DAYS, allow_many=True).remove) == [31, 32, 33, 34]
+    assert sets.sharing_drills({"own": [drilled(True, one) for one in there], "usb": there})["usb"] == there

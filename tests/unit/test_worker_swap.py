@@ -62,6 +62,8 @@ class Fake:
             ]
         if self.held and self.held in words:
             raise psycopg.errors.ObjectInUse("database is being used by logical replication subscription")
+        if "pg_subscription" in words:
+            return [{"what": "subscription", "name": "s1", "database": name} for name in self.oids if self.held]
         if self.dies_at and self.dies_at in words:
             self.dies_at = ""
             raise psycopg.OperationalError("the server closed the connection")
@@ -214,12 +216,49 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     records.recover(job)
     assert job.server.closed() == [], "what is live was opened first"
     assert running(docker) == ["mlflow", "web"]
-    assert "geo__r_a1b2c3, which a failed restore had loaded, could not be dropped: database is being used" in said(job)
+    assert (
+        "geo__r_a1b2c3, which a failed restore had loaded, could not be dropped: geo__r_a1b2c3 has a subscription s1"
+        in said(job)
+    )
     assert "PostgreSQL does not answer" not in said(job)
     job.journal.say("the next run")
     records.recover(job)
     assert said(job).endswith("the next run"), "it is told once"
     assert [one["name"] for one in swap.leftovers(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
+    assert swap.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
+
+
+def stuck(job: Any) -> Record:
+    record = begun()
+    record.live, record.phase = {"geo": 1}, "swapping"
+    record.save()
+    job.server.held = "DROP DATABASE"
+    records.recover(job)
+    return record
+
+
+def test_what_cannot_be_dropped_stays_a_finding_until_it_is(job: Any, docker: Path) -> None:
+    stuck(job)
+    assert [one.left for one in Record.all()] == [["geo__r_a1b2c3"]]
+    with pytest.raises(Failed, match="geo__r_a1b2c3, which a failed restore had loaded, could not be dropped") as told:
+        records.must_be_settled(job)
+    assert "-d geo__r_a1b2c3 -c 'ALTER SUBSCRIPTION \"s1\" DISABLE'" in told.value.hint
+    job.server.held = ""
+    records.recover(job)
+    assert records.must_be_settled(job) == 0
+    assert [one.left for one in Record.all()] == [[]]
+    assert "geo__r_a1b2c3" not in job.server.oids
+
+
+def test_a_kept_database_that_cannot_be_dropped_keeps_no_other(job: Any, docker: Path) -> None:
+    swapped(job)
+    job.server.oids["geo__r_b2c3d4"], job.server.open[9] = 9, True
+    swapped(job, begun("2026-11-22T09:00:00+00:00", "b2c3d4"))
+    job.server.held = 'DROP DATABASE IF EXISTS "geo__old_a1b2c3"'
+    with pytest.raises(Failed, match="geo__old_a1b2c3 could not be dropped") as told:
+        swap.cleanup(job)
+    assert "geo__old_b2c3d4" not in job.server.oids and "geo__old_a1b2c3" in job.server.oids
+    assert told.value.hint.endswith("then inv restore.cleanup")
 
 
 def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(job: Any, docker: Path) -> None:

@@ -39,7 +39,9 @@ def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tm
     assert long.wait() == 0
 
 
-def test_a_program_is_taken_from_the_folder_of_its_own_before_one_that_is_called_like_it(tmp_path: Path, box: Toolbox) -> None:
+def test_a_program_is_taken_from_the_folder_of_its_own_before_one_that_is_called_like_it(
+    tmp_path: Path, box: Toolbox
+) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/printf").write_text("#!/bin/sh\necho our own\n")
     (tmp_path / "bin/printf").chmod(0o755)

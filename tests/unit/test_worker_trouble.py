@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker import backup, containers, locks, retention, sets
+from worker import backup, containers, locks, obstacles, retention, sets
 from worker.containers import Tools
 from worker.errors import COPY_FAILED, FAILED, REFUSED, Failed
 from worker.parts import Part
@@ -46,6 +47,44 @@ def test_a_failure_names_its_database_and_what_mends_it() -> None:
     assert failed.why.startswith("geo: it could not be dumped: pg_dump failed")
 
 
+def test_a_command_that_mends_a_database_can_be_pasted_whatever_it_is_called() -> None:
+    found, writer = backup._Databases(), SimpleNamespace(alive=[1])
+    for name in ("geo", """My "Db" it's"""):
+        with backup._by_itself(name, writer, found, "the super"):  # type: ignore[arg-type]
+            raise Failed(FAILED, "x", f'FATAL:  cannot connect to invalid database "{name}"')
+    commands = [error.hint.rpartition("on the host: ")[2] for error in found.failed.values()]
+    assert [shlex.split(one)[4:] for one in commands] == [
+        ["-U", "the super", "-d", "postgres", "-c", 'DROP DATABASE "geo"'],
+        ["-U", "the super", "-d", "postgres", "-c", """DROP DATABASE "My ""Db"" it's\""""],
+    ]
+
+
+ROWS = [
+    {"what": "subscription", "name": "My Sub", "database": "a=b"},
+    {"what": "prepared transaction", "name": "it's", "database": "geo"},
+    {"what": "replication slot", "name": "s1", "database": "geo"},
+]
+
+
+def test_what_hangs_on_a_database_is_named_with_the_commands_that_end_it() -> None:
+    assert obstacles.told(ROWS)[0] == "a=b has a subscription My Sub"
+    lines = obstacles.ways(ROWS, "postgres")
+    statements = [
+        [one for one in shlex.split(line)[8:] if one != "-c"] for line in (one.partition(": ")[2] for one in lines)
+    ]
+    assert statements == [
+        [
+            'ALTER SUBSCRIPTION "My Sub" DISABLE',
+            'ALTER SUBSCRIPTION "My Sub" SET (slot_name = NONE)',
+            'DROP SUBSCRIPTION "My Sub"',
+        ],
+        ["COMMIT PREPARED 'it''s'"],
+        ["ROLLBACK PREPARED 'it''s'"],
+        ["SELECT pg_drop_replication_slot('s1')"],
+    ]
+    assert shlex.split(lines[0].partition(": ")[2])[7] == "dbname='a=b'"
+
+
 def server(rows: list[dict[str, Any]]) -> Any:
     class Session:
         def __enter__(self) -> Session:
@@ -66,7 +105,7 @@ def test_a_locked_table_is_named_with_who_holds_it_and_what_ends_that() -> None:
     assert failed.what == "public.a, public.b is locked for more than a minute"
     assert failed.why == "session 7 of geo (psql), idle in transaction"
     assert failed.hint.splitlines() == [
-        'on the host: docker exec postgres psql -U postgres -c "SELECT pg_terminate_backend(7)"',
+        "on the host: docker exec postgres psql -U postgres -d postgres -c 'SELECT pg_terminate_backend(7)'",
         "then inv backup",
     ]
     assert locks.locked(server([]), "geo").why == "it is free again"

@@ -1,0 +1,63 @@
+"""What hangs on a database, so that PostgreSQL neither renames nor drops it, and what ends that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from worker.errors import RESTORE_FAILED, Failed
+from worker.quoting import ident, literal, on_host
+
+if TYPE_CHECKING:
+    from worker.postgres import Connection, Row
+
+FOUND = """
+SELECT 'prepared transaction' AS what, gid AS name, database FROM pg_prepared_xacts UNION ALL
+SELECT 'replication slot', slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
+SELECT 'subscription', subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+"""
+ENDS = {
+    "prepared transaction": {
+        "to keep what it did": ["COMMIT PREPARED {literal}"],
+        "or to give it up": ["ROLLBACK PREPARED {literal}"],
+    },
+    "replication slot": {"nobody reads it any more": ["SELECT pg_drop_replication_slot({literal})"]},
+    # Without its slot, for a server that is away, or that never knew it, would keep it from being dropped.
+    "subscription": {
+        "its slot stays at the publisher": [
+            "ALTER SUBSCRIPTION {ident} DISABLE",
+            "ALTER SUBSCRIPTION {ident} SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION {ident}",
+        ]
+    },
+}
+"""Statements that end one, in its database, by what they mean for it."""
+
+
+def found(session: Connection, names: Sequence[str]) -> list[Row]:
+    """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
+    return [one for one in session.execute(FOUND).fetchall() if one["database"] in names]
+
+
+def told(rows: Sequence[Row]) -> list[str]:
+    return [f"{one['database']} has a {one['what']} {one['name']}" for one in rows]
+
+
+def ways(rows: Sequence[Row], user: str) -> list[str]:
+    """The commands that end them, a line each."""
+    lines = []
+    for one in rows:
+        words = {"ident": ident(one["name"]), "literal": literal(one["name"])}
+        for meaning, statements in ENDS[one["what"]].items():
+            command = on_host(user, *(each.format(**words) for each in statements), database=one["database"])
+            lines.append(f"on the host, {meaning}: {command}")
+    return lines
+
+
+def holding(session: Connection, name: str, error: psycopg.Error) -> Failed:
+    """The error of a database that PostgreSQL does not drop."""
+    rows = found(session, [name])
+    why = "; ".join(told(rows)) or str(error).strip()
+    return Failed(RESTORE_FAILED, f"{name} cannot be dropped", why, "\n".join(ways(rows, session.info.user)))
