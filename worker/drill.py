@@ -6,7 +6,7 @@ import secrets
 import time
 from dataclasses import replace
 
-from worker import containers, postgres, restore, roles, sets
+from worker import containers, fetching, plan, postgres, roles, sets
 from worker.comparison import Difference, compared, told
 from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
 from worker.job import Job
@@ -21,18 +21,18 @@ PATIENCE = 120
 
 def must_have_room(job: Job, manifest: sets.Manifest) -> None:
     """The throwaway server's files lie beside the dumps; a full disk says nothing of the set."""
-    names, place = restore.all_of(manifest), job.staging
+    names, place = plan.all_of(manifest), job.staging
     refusal = Failed(
         REFUSED, "there is no room for the drill", hint="set backup.staging to a directory on a larger filesystem"
     )
-    dumps = Need(place, restore.dump_bytes(manifest, names), "the dumps of the set")
-    must_be_there([dumps, Need(place, restore.loaded_bytes(manifest, names), "the databases")], refusal)
+    dumps = Need(place, fetching.dump_bytes(manifest, names), "the dumps of the set")
+    must_be_there([dumps, Need(place, fetching.loaded_bytes(manifest, names), "the databases")], refusal)
 
 
 def run(job: Job, manifest: sets.Manifest, source: str) -> None:
     """All databases: loaded, every count compared, every index checked against its table."""
-    names = restore.all_of(manifest)
-    restore.fetch(job, manifest, source, names)
+    names = plan.all_of(manifest)
+    fetching.fetch(job, manifest, source, names)
     settings = job.config["postgres"]
     called = f"stowage-backup-{job.run}-server"
     password = job.staging / ".drill"
@@ -69,7 +69,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         )
         server = replace(job.server, address=address, password_file=str(password))
         session = _connected(server)
-        roles.merge(session, restore.roles(job, manifest, source))
+        roles.merge(session, fetching.roles(job, manifest, source))
         known = job.passwords(password.read_text())
         tools = replace(job.tools(VERIFY_FAILED), container=called, password_file=known, box=Toolbox(job.box.programs))
         lost = {}

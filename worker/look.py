@@ -8,7 +8,7 @@ import tarfile
 from datetime import UTC, datetime
 from typing import Any
 
-from worker import configuration, postgres, restore, sets, swap
+from worker import configuration, finding, plan, postgres, sets, swap
 from worker.comparison import differences
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
@@ -18,7 +18,7 @@ from worker.targets import Target
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to `{"ask": "list" | "show" | "diff" | "plan" | "undo" | "leftovers" | "pin" | "unpin", ...}`."""
     job = Job.asked(request)
-    answers = {"list": _list, "show": _show, "diff": _diff, "plan": restore.plan, "undo": swap.undoable}
+    answers = {"list": _list, "show": _show, "diff": _diff, "plan": plan.plan, "undo": swap.undoable}
     return {**answers, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[request["ask"]](job)
 
 
@@ -26,7 +26,7 @@ def _list(job: Job) -> dict[str, Any]:
     """Every set, with the targets on which it is; a target that does not answer is told as such."""
     found: dict[str, dict[str, Any]] = {}
     dead = {}
-    for target in restore.places(job):
+    for target in finding.places(job):
         try:
             for one in sets.list_sets(target, job.request.get("stack") or job.stack, job.keys):
                 row = found.setdefault(one.id, _row(one))
@@ -56,7 +56,7 @@ def _row(one: sets.Summary) -> dict[str, Any]:
 
 
 def _show(job: Job) -> dict[str, Any]:
-    manifest, where, _ = restore.find(job)
+    manifest, where, _ = finding.find(job)
     databases = {
         name: {
             "owner": one["owner"],
@@ -97,9 +97,9 @@ def _where(job: Job, id: str) -> dict[str, Any]:
 
 def _diff(job: Job) -> dict[str, Any]:
     """The set against what is here now: every count of every database, and every file of the configuration."""
-    manifest, where, _ = restore.find(job)
+    manifest, where, _ = finding.find(job)
     databases: dict[str, list[str]] = {}
-    if names := restore.all_of(manifest):
+    if names := plan.all_of(manifest):
         with job.server.connect() as session:
             here = {one["name"] for one in postgres.databases(session) if one["open"] and not one["template"]}
         for name in names:
@@ -155,7 +155,7 @@ def _having(job: Job) -> list[Target]:
 def stream(request: dict[str, Any]) -> None:
     """A set as it lies on its target, as a tar archive on standard output; the manifest is its last member."""
     job = Job.asked(request)
-    manifest, where, _ = restore.find(job)
+    manifest, where, _ = finding.find(job)
     target, place = job.targets[where], sets.folder(manifest.stack, manifest.id)
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
         for name in [*(one.name for one in manifest.parts), sets.MANIFEST]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from worker.errors import RETENTION_FAILED, Failed
+from worker.job import Job
 from worker.manifest import folder
-from worker.sets import MANIFEST, UNFINISHED, UNREADABLE, Summary
+from worker.sets import MANIFEST, UNFINISHED, UNREADABLE, Summary, list_sets, sharing_drills
 from worker.targets import Target
 from worker.targets.base import CANARY
 
@@ -107,6 +108,37 @@ def sweep_canaries(target: Target, now: datetime) -> int:
     for key in old:
         target.delete(key)
     return len(old)
+
+
+def apply(job: Job) -> bool:
+    """Old sets of every target, also of one that was too full for this one; what goes wrong here leaves the new set as it is."""
+    pruners, found, well = dict[str, Target](), dict[str, list[Summary]](), True
+    for name in job.targets:
+        try:
+            pruners[name] = job.pruner(name)
+            found[name] = list(list_sets(pruners[name], job.stack, job.keys))
+        except Failed as error:
+            well = _stays(job, name, error)
+    for name, there in sharing_drills(found).items():
+        try:
+            _remove_old(job, pruners[name], there)
+        except Failed as error:
+            well = _stays(job, name, error)
+    return well
+
+
+def _remove_old(job: Job, pruner: Target, there: list[Summary]) -> None:
+    """What retention decides of the sets of one target, carried out."""
+    now, days = datetime.now(UTC), job.config["retention"]["days"]
+    decided = plan(there, now, days, allow_many=bool(job.request.get("allow_many")))
+    gone = carry_out(pruner, job.stack, decided)
+    sweep_canaries(pruner, now)
+    job.journal.say(f"{pruner.name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
+
+
+def _stays(job: Job, name: str, error: Failed) -> bool:
+    job.journal.say(f"{name}: old sets stay: {error.what}: {error.why}")
+    return False
 
 
 def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from worker import containers, drill, loading, restore, sets
+from worker import containers, drill, finding, loading, sets
 from worker.errors import OK, VERIFY_FAILED, Failed
 from worker.job import Job
 
@@ -71,8 +71,8 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
         try:
             with job.journal.step("find"):
                 try:
-                    manifest = restore.find(job).manifest
-                except restore.Absent as error:
+                    manifest = finding.find(job).manifest
+                except finding.Absent as error:
                     absent[name] = error
                     continue
         except Failed as error:
@@ -92,7 +92,7 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
             _record(job, manifest, name, time.monotonic() - begun, "", why)
     if absent and not checked and not found.wrong:
         first = next(iter(absent.values()))
-        raise Failed(first.code, first.what, f"{', '.join(absent)}: {restore.ABSENT}", first.hint)
+        raise Failed(first.code, first.what, f"{', '.join(absent)}: {finding.ABSENT}", first.hint)
     for name, lacking in absent.items():
         # Of a set that somebody names, other targets may never have had it; any set at all each should have.
         if job.request["set"] == "latest":

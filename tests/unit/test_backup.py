@@ -24,7 +24,7 @@ from roles.backup import status as backup_status
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
 from worker import backup as worker_backup
-from worker import comparison, postgres
+from worker import comparison, databases, dumps, postgres
 from worker import restore as worker_restore
 from worker.errors import Failed
 from worker.quoting import connection
@@ -459,18 +459,18 @@ def test_a_stop_with_nothing_under_way_says_so(monkeypatch, capsys) -> None:
 
 
 def test_small_databases_are_staged_together_while_there_is_room_and_a_large_one_alone() -> None:
-    small = worker_backup.SMALL
-    many = {f"d{n}": 1 for n in range(2 * worker_backup.MOMENTS + 1)}
-    assert [len(group) for group in worker_backup._groups(many)] == [worker_backup.MOMENTS] * 2 + [1]
+    small = dumps.SMALL
+    many = {f"d{n}": 1 for n in range(2 * dumps.MOMENTS + 1)}
+    assert [len(group) for group in dumps.groups(many)] == [dumps.MOMENTS] * 2 + [1]
     sizes = {"a": small // 2, "large": 5 * small, "b": small // 2, "c": 1, "d": small - 1}
-    assert list(worker_backup._groups(sizes)) == [["large"], ["a", "b"], ["c", "d"]]
+    assert list(dumps.groups(sizes)) == [["large"], ["a", "b"], ["c", "d"]]
 
 
 def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alone(monkeypatch) -> None:
     """That one fails again, and costs only itself."""
-    crowded = Failed(20, "it could not be dumped", "out of shared memory", worker_backup.WAYS_OUT[0][1])
+    crowded = Failed(20, "it could not be dumped", "out of shared memory", databases.WAYS_OUT[0][1])
     other = Failed(20, "it could not be dumped", "invalid database", "DROP DATABASE gone")
-    asked, found = list[list[str]](), worker_backup._Databases()
+    asked, found = list[list[str]](), databases.Databases()
 
     def together(job, writer, tools, catalog, streams, found) -> None:
         asked.append([*catalog])
@@ -478,12 +478,12 @@ def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alo
         found.failed |= {name: error for name, error in failed.items() if name in catalog}
         found.saved |= {name: {} for name in catalog if name not in found.failed}
 
-    monkeypatch.setattr(worker_backup, "_together", together)
+    monkeypatch.setattr(databases, "_together", together)
     job = SimpleNamespace(journal=SimpleNamespace(say=lambda text: None))
-    worker_backup._some(job, None, None, {name: {} for name in ("app", "geo", "gone", "many")}, {}, found)
+    databases._some(job, None, None, {name: {} for name in ("app", "geo", "gone", "many")}, {}, found)
     assert asked == [["app", "geo", "gone", "many"], ["app"], ["many"]]
     assert set(found.saved) == {"app", "geo"} and set(found.failed) == {"gone", "many"}
-    worker_backup._some(job, None, None, {"many": {}}, {}, worker_backup._Databases())
+    databases._some(job, None, None, {"many": {}}, {}, databases.Databases())
     assert asked[3:] == [["many"]], "one that was alone is not tried again"
 
 

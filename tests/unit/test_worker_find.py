@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker import look, restore, sets
+from worker import finding, look, plan, sets
 from worker.errors import RESTORE_REFUSED, Failed
 from worker.job import Job
 from worker.journal import Journal
@@ -54,13 +54,13 @@ def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> No
 def test_the_latest_of_whole_targets_is_taken_without_a_word(job: Job) -> None:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
-    assert (restore.find(job).manifest.id, restore.find(job).warnings) == (NEW, [])
+    assert (finding.find(job).manifest.id, finding.find(job).warnings) == (NEW, [])
 
 
 def test_a_newer_set_that_is_damaged_is_said_when_an_older_one_is_taken(job: Job) -> None:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far", damaged="own far")
-    found = restore.find(job)
+    found = finding.find(job)
     assert found.manifest.id == OLD
     (line,) = found.warnings
     assert line.startswith(f"{NEW} is newer, and damaged on own, far, 1 of 1 parts are missing or cut")
@@ -69,7 +69,7 @@ def test_a_newer_set_that_is_damaged_is_said_when_an_older_one_is_taken(job: Job
 def test_a_target_that_could_not_be_asked_is_said(job: Job) -> None:
     made(job, OLD, "own")
     job.targets["gone"] = job.__dict__["gone"]
-    found = restore.find(job)
+    found = finding.find(job)
     assert found.source == "own"
     (line,) = found.warnings
     assert line.startswith("gone could not be asked: ")
@@ -79,7 +79,7 @@ def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_sai
     made(job, NEW, "own", "far", damaged="own")
     for wanted in ("latest", NEW):
         job.request["set"] = wanted
-        found = restore.find(job)
+        found = finding.find(job)
         assert (found.manifest.id, found.source) == (NEW, "far")
         assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
 
@@ -88,17 +88,17 @@ def test_a_set_that_lacks_a_database_is_the_latest_of_those_that_it_has_only(job
     row = {"template": False, "contents": {"rows": {}}}
     made(job, OLD, "own", databases={"geo": row, "mlflow": row})
     made(job, NEW, "own", databases={"mlflow": row}, failed={"geo": "it could not be dumped: locked"})
-    assert restore.find(job).manifest.id == OLD
+    assert finding.find(job).manifest.id == OLD
     job.request["databases"] = ["mlflow"]
-    assert restore.find(job).manifest.id == NEW
+    assert finding.find(job).manifest.id == NEW
     job.request["databases"] = ["geo"]
-    assert restore.find(job).manifest.id == OLD
+    assert finding.find(job).manifest.id == OLD
 
 
 def test_what_a_set_does_not_bring_back_is_said_in_the_plan(job: Job) -> None:
     rows = {"geo": {"template": False}, "mine": {"template": True}, "template1": {"template": True}}
     made(job, NEW, "own", databases=rows, failed={"rl": "its role is gone"}, closed={"old": "it lets nobody in"})
-    said = restore.left_out(restore.find(job).manifest, ["geo"])
+    said = plan.left_out(finding.find(job).manifest, ["geo"])
     assert said == [
         "the set does not have rl: its role is gone",
         "the set does not have old: it lets nobody in",
@@ -113,10 +113,10 @@ def test_what_belongs_to_the_server_is_never_replaced(job: Job, name: str, renam
     made(job, NEW, "own", databases=rows)
     job.request |= {"databases": ["geo"], "as": name} if renamed else {"databases": [name]}
     with pytest.raises(Failed, match=f"{name} belongs to the server") as told:
-        restore._chosen(job, restore.find(job).manifest)
+        plan.chosen(job, finding.find(job).manifest)
     assert told.value.code == RESTORE_REFUSED
     job.request["as"] = "beside"
-    assert restore._chosen(job, restore.find(job).manifest)
+    assert plan.chosen(job, finding.find(job).manifest)
 
 
 def failed(job: Job, id: str, *targets: str, **more: Any) -> None:
@@ -131,7 +131,7 @@ def test_a_set_whose_drill_failed_on_one_target_is_the_latest_on_none(job: Job) 
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
     failed(job, NEW, "own", drill=True)
-    found = restore.find(job)
+    found = finding.find(job)
     assert found.manifest.id == OLD
     assert found.warnings == [f"{NEW} is newer, and failed its check on own, far, a row is missing"]
 
@@ -140,7 +140,7 @@ def test_a_set_whose_bytes_are_wrong_on_one_target_is_the_latest_of_another(job:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
     failed(job, NEW, "own")
-    found = restore.find(job)
+    found = finding.find(job)
     assert (found.manifest.id, found.source) == (NEW, "far")
     assert found.warnings == [f"{NEW} is this set, and failed its check on own, a row is missing"]
 
@@ -149,7 +149,7 @@ def test_a_drill_that_passed_since_counts_more_than_one_that_failed_elsewhere(jo
     made(job, NEW, "own", "far")
     failed(job, NEW, "own", drill=True)
     sets.add_verified(job.targets["far"], "lab", NEW, job.keys, datetime.now(UTC), passed=True, drill=True)
-    assert restore.find(job).source == "far"
+    assert finding.find(job).source == "far"
     assert not sets.sharing_drills({"far": list(sets.list_sets(job.targets["far"], "lab", job.keys))})["far"][
         0
     ].doubtful
@@ -159,9 +159,9 @@ def test_a_set_that_failed_its_check_is_never_the_latest_while_another_is_whole(
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
     failed(job, NEW, "own", "far")
-    assert (restore.find(job).manifest.id, restore.find(job).source) == (OLD, "own")
+    assert (finding.find(job).manifest.id, finding.find(job).source) == (OLD, "own")
     job.request["set"] = NEW
-    found = restore.find(job)
+    found = finding.find(job)
     assert found.manifest.id == NEW
     assert "failed its check on own" in found.warnings[0] and "a row is missing" in found.warnings[0]
 
@@ -171,37 +171,37 @@ def test_a_set_that_failed_its_check_on_one_target_is_taken_from_the_other(job: 
     failed(job, NEW, "own")
     for wanted in ("latest", NEW):
         job.request["set"] = wanted
-        assert (restore.find(job).manifest.id, restore.find(job).source) == (NEW, "far")
+        assert (finding.find(job).manifest.id, finding.find(job).source) == (NEW, "far")
 
 
 def test_older_damage_and_damaged_sets_of_a_part_are_no_warning(job: Job) -> None:
     made(job, OLD, "own", damaged="own")
     made(job, NEW, "own")
     made(job, "20261122T020000Z-a1b2c3", "own", damaged="own", only=("config",))
-    assert (restore.find(job).manifest.id, restore.find(job).warnings) == (NEW, [])
+    assert (finding.find(job).manifest.id, finding.find(job).warnings) == (NEW, [])
 
 
 def test_without_a_set_every_target_is_said(job: Job) -> None:
     job.targets["gone"] = job.__dict__["gone"]
     with pytest.raises(Failed, match="no set of the stack lab is to be had") as told:
-        restore.find(job)
+        finding.find(job)
     assert told.value.code == RESTORE_REFUSED
     assert "gone could not be asked" in told.value.why and "own, far: it is not there" in told.value.why
 
 
 def test_a_target_that_does_not_exist_is_no_target_without_sets(job: Job) -> None:
     job.request["from"] = "onw"
-    for question in (restore.find, look._list):
+    for question in (finding.find, look._list):
         with pytest.raises(Failed, match="there is no target onw") as told:
             question(job)
         assert (told.value.why, told.value.hint) == ("targets are own, far", "--from own")
 
 
 def test_a_set_that_all_targets_deny_is_absent_and_one_that_is_damaged_or_cannot_be_asked_for_is_not(job: Job) -> None:
-    with pytest.raises(restore.Absent, match="is to be had"):
-        restore.find(job)
+    with pytest.raises(finding.Absent, match="is to be had"):
+        finding.find(job)
     made(job, NEW, "own", damaged="own")
     job.request["set"] = NEW
     with pytest.raises(Failed, match="no target has the set") as told:
-        restore.find(job)
-    assert not isinstance(told.value, restore.Absent)
+        finding.find(job)
+    assert not isinstance(told.value, finding.Absent)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker import drill, restore, room
+from worker import drill, finding, restore, room
 from worker.errors import REFUSED, RESTORE_REFUSED, Failed
 from worker.manifest import Manifest
 from worker.parts import Part
@@ -82,7 +82,7 @@ def test_dumps_and_databases_on_one_filesystem_are_added_up(job: Any, free: Any,
 @pytest.mark.parametrize(("left", "fits"), [(1300, True), (1299, False)])
 def test_a_dump_made_by_hand_needs_room_for_its_database(job: Any, free: Any, left: int, fits: bool) -> None:
     free(left)
-    by_hand = Manifest(restore.LOCAL, "lab", "prod", NOW, NOW, databases={"geo": {"bytes": 1000, "template": False}})
+    by_hand = Manifest(finding.LOCAL, "lab", "prod", NOW, NOW, databases={"geo": {"bytes": 1000, "template": False}})
     assert (refused(lambda: restore._must_have_room(job, by_hand, ["geo"])) is None) is fits
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import configuration, containers, records, restore, swap
+from worker import configuration, containers, plan, records, restore, swap
 from worker.errors import REFUSED, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
 from worker.journal import Journal, read
 from worker.records import Record
@@ -481,12 +481,12 @@ def test_an_undo_of_another_restore_than_was_shown_is_refused(job: Any) -> None:
 @pytest.mark.parametrize(("bytes", "fits"), [(48, True), (49, False), (51, False)])
 def test_a_name_that_an_undo_could_not_keep_is_refused_before_anything_starts(bytes: int, fits: bool) -> None:
     names = {"geo": "g" * bytes}
-    assert restore._beside(names, {"other"}, "NUMBER")[1], "what replaces nothing is never undone"
+    assert plan.beside(names, {"other"}, "NUMBER")[1], "what replaces nothing is never undone"
     if fits:
-        restore._beside(names, {"g" * bytes}, "NUMBER")
+        plan.beside(names, {"g" * bytes}, "NUMBER")
         return
     with pytest.raises(Failed, match="too long to restore beside it") as told:
-        restore._beside(names, {"g" * bytes}, "NUMBER")
+        plan.beside(names, {"g" * bytes}, "NUMBER")
     assert "__undone_" in told.value.why
 
 

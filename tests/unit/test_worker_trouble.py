@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from worker import backup, containers, locks, obstacles, retention, sets
+from worker import containers, copies, databases, locks, obstacles, preflight, retention, sets
 from worker.containers import Tools
 from worker.errors import COPY_FAILED, FAILED, REFUSED, Failed
 from worker.parts import Part
@@ -39,8 +39,8 @@ def test_a_tool_that_found_no_space_says_which_disk_is_full(tmp_path: Path, monk
 
 
 def test_a_failure_names_its_database_and_what_mends_it() -> None:
-    found, writer = backup._Databases(), SimpleNamespace(alive=[1])
-    with backup._by_itself("geo", writer, found):  # type: ignore[arg-type]
+    found, writer = databases.Databases(), SimpleNamespace(alive=[1])
+    with databases.by_itself("geo", writer, found):  # type: ignore[arg-type]
         raise Failed(FAILED, "pg_dump failed with status 1", "No space left on device", "set backup.staging to another")
     failed = found.incomplete()
     assert (failed.what, failed.hint) == ("the set was published without geo", "set backup.staging to another")
@@ -48,9 +48,9 @@ def test_a_failure_names_its_database_and_what_mends_it() -> None:
 
 
 def test_a_command_that_mends_a_database_can_be_pasted_whatever_it_is_called() -> None:
-    found, writer = backup._Databases(), SimpleNamespace(alive=[1])
+    found, writer = databases.Databases(), SimpleNamespace(alive=[1])
     for name in ("geo", """My "Db" it's"""):
-        with backup._by_itself(name, writer, found, "the super"):  # type: ignore[arg-type]
+        with databases.by_itself(name, writer, found, "the super"):  # type: ignore[arg-type]
             raise Failed(FAILED, "x", f'FATAL:  cannot connect to invalid database "{name}"')
     commands = [error.hint.rpartition("on the host: ")[2] for error in found.failed.values()]
     assert [shlex.split(one)[4:] for one in commands] == [
@@ -125,24 +125,24 @@ def test_a_target_with_less_room_than_the_last_set_took_is_given_up_before_it_is
     target = SimpleNamespace(name="usb", room=lambda: Room(free, "/mnt/usb", "df -h /mnt/usb"))
     previous = SimpleNamespace(parts=[Part("a", 60, 1, "", ""), Part("b", 40, 1, "", "")])
     if not refused:
-        backup._must_have_room(target, previous, most)  # type: ignore[arg-type]
+        preflight.must_have_room(target, previous, most)  # type: ignore[arg-type]
         return
     with pytest.raises(Failed, match="usb: it has no room for a set") as caught:
-        backup._must_have_room(target, previous, most)  # type: ignore[arg-type]
+        preflight.must_have_room(target, previous, most)  # type: ignore[arg-type]
     assert caught.value.why == "the last one took 100 B, 99 B are free in /mnt/usb"
     assert (caught.value.code, caught.value.hint) == (REFUSED, "df -h /mnt/usb")
 
 
 def test_the_first_set_and_a_target_that_tells_no_room_are_tried() -> None:
     target = SimpleNamespace(name="usb", room=lambda: None)
-    backup._must_have_room(target, None, 5)  # type: ignore[arg-type]
-    backup._must_have_room(target, SimpleNamespace(parts=[Part("a", 60, 1, "", "")]), 99)  # type: ignore[arg-type]
+    preflight.must_have_room(target, None, 5)  # type: ignore[arg-type]
+    preflight.must_have_room(target, SimpleNamespace(parts=[Part("a", 60, 1, "", "")]), 99)  # type: ignore[arg-type]
 
 
 def test_a_set_that_lacks_a_copy_says_where_it_is_and_what_mends_each_target() -> None:
     alive = [SimpleNamespace(name="own")]
     job = SimpleNamespace(alive=alive, dead={"usb": "full", "far": "away"}, ways={"usb": "df -h /mnt/usb"})
-    failed = backup._lacks_copies(job)  # type: ignore[arg-type]
+    failed = copies.lacks_copies(job)  # type: ignore[arg-type]
     assert (failed.code, failed.what) == (COPY_FAILED, "the set is on own, and not on usb, far")
     assert failed.hint.splitlines()[0] == "usb: df -h /mnt/usb"
 

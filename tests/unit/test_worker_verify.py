@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import containers, drill, restore, sets, verify
+from worker import containers, drill, finding, sets, verify
 from worker.errors import FAILED, REFUSED, RESTORE_REFUSED, VERIFY_FAILED, Failed
 
 LACKS = Failed(VERIFY_FAILED, "geo would not be what the set says", "rows of public.a: 3 in the set, 2 here", "by hand")
@@ -24,7 +24,7 @@ class Host:
         self.read: dict[str, Failed] = {}
         self.restored: Callable[[], None] = lambda: None
         self.room: Callable[[], None] = lambda: None
-        monkeypatch.setattr(restore, "find", self.find)
+        monkeypatch.setattr(finding, "find", self.find)
         monkeypatch.setattr(verify, "_read", self.reading)
         monkeypatch.setattr(drill, "must_have_room", lambda job, manifest: self.room())
         monkeypatch.setattr(drill, "run", self.drill)
@@ -161,10 +161,10 @@ def test_a_target_that_never_had_the_set_is_said_and_is_no_failed_check(monkeypa
 
     def find(job: Any) -> Any:
         if not host.targets[job.request["from"]]:
-            raise restore.Absent(RESTORE_REFUSED, "no target has the set A", "it is not there", "inv backup.list")
+            raise finding.Absent(RESTORE_REFUSED, "no target has the set A", "it is not there", "inv backup.list")
         return Host.find(host, job)
 
-    monkeypatch.setattr(restore, "find", find)
+    monkeypatch.setattr(finding, "find", find)
     assert host.verify(drill=False)[0] == VERIFY_FAILED  # of latest, each target should have one
     assert host.verify(drill=False, set="A") == (0, "", "")
     assert host.recorded == {"usb": [(True, False, "")] * 2}
@@ -176,7 +176,7 @@ def test_a_target_that_is_away_says_nothing_of_its_sets(monkeypatch) -> None:
     host = Host(monkeypatch, own="A", usb="A")
     away = Failed(RESTORE_REFUSED, "no target has the set A", "usb could not be asked: no route")
     monkeypatch.setattr(
-        restore, "find", lambda job: raises(away)() if job.request["from"] == "usb" else Host.find(host, job)
+        finding, "find", lambda job: raises(away)() if job.request["from"] == "usb" else Host.find(host, job)
     )
     with pytest.raises(Failed, match="not everything could be checked") as told:
         host.verify(drill=False, whole=True)

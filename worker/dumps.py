@@ -1,0 +1,160 @@
+"""The dump of one database: made of a moment, counted at the same, read to its end while it is stored."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker import containers, locks, postgres, sets, tar
+from worker.errors import FAILED, Failed
+from worker.job import Job
+from worker.postgres import Row
+from worker.quoting import connection
+
+# Whether all of it can be read, what is in it, and where its sequences are. A program takes longer to start than a small
+# database to be read.
+CHECK = """pg_restore -v -f /dev/null "$1" || exit
+if LC_ALL=C grep -aq '^pg_restore: executing SEQUENCE SET ' "$2"; then
+  pg_restore -l "$1" | LC_ALL=C grep -a ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1"
+fi
+"""
+ENTRIES = ("pg_restore: creating ", "pg_restore: processing data ", "pg_restore: executing ")
+ATTEMPTS = 3
+# What a session of pg_dump says when it comes too late for its leader's lock.
+NO_LOCK = "could not obtain lock on relation"
+SMALL, AT_ONCE = 256 << 20, 4
+"""Bytes of databases that are staged together, and how many of those are dumped at a time."""
+MOMENTS = 20
+"""Databases whose snapshots are held at once: each is a session, and a server has a hundred."""
+
+
+def groups(sizes: dict[str, int]) -> Iterator[list[str]]:
+    """Small databases together, as long as there is room for all of them; the others one by one."""
+    group, room = list[str](), SMALL
+    for name, size in sizes.items():
+        if size >= SMALL:
+            yield [name]
+            continue
+        if size > room or len(group) == MOMENTS:
+            yield group
+            group, room = [], SMALL
+        group.append(name)
+        room -= size
+    if group:
+        yield group
+
+
+@dataclass(eq=False)
+class Dump:
+    """One database on its way: dumped and counted from the very same moment, then read to its end while it is stored."""
+
+    job: Job
+    tools: containers.Tools
+    database: Row
+    moment: postgres.Snapshot
+    contents: Row = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.database["name"])
+
+    @property
+    def folder(self) -> Path:
+        return self.job.staging / f"dump-{self.moment.name}"
+
+    @property
+    def log(self) -> str:
+        return self.moment.name.lower()
+
+    def make(self) -> None:
+        """Dumps and counts, of a later snapshot when somebody wanted a table for himself meanwhile.
+
+        What was emptied before pg_dump came to it is empty in the dump, whatever it was in the snapshot.
+        """
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._dump()
+                trouble = ", ".join(self.moment.rewritten()[:3])
+                trouble = f"{trouble} was emptied or written anew during its dump" if trouble else ""
+            except Failed as error:
+                if locks.TIMEOUT in error.why:
+                    raise locks.locked(self.job.server, self.name) from None
+                if NO_LOCK not in error.why:
+                    raise
+                trouble = "somebody wanted a table for himself during its dump"
+            self.moment.close()
+            if not trouble:
+                return
+            said = f"{self.database['name']}: {trouble}"
+            if not left:
+                raise Failed(FAILED, said, f"{ATTEMPTS} times", "a backup.schedule at which that does not run")
+            self.job.journal.say(f"{said}: dumped again")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            time.sleep(1)
+            self.moment = postgres.snapshot(self.job.server, self.database["name"])
+
+    def _dump(self) -> None:
+        told = self.job.config["postgres"]
+        compress = "zstd:1" if told["major"] >= 16 else "1"
+        # Each more is a session that has to begin.
+        jobs = told["jobs"] if self.database["bytes"] >= SMALL else 1
+        moving = ["--load-via-partition-root"] if self.moment.moving() else []
+        dump = self.tools.start(
+            f"dump-{self.log}",
+            *("pg_dump", "-Fd", "-j", str(jobs), "-Z", compress, f"--lock-wait-timeout={postgres.PATIENCE}s"),
+            *(
+                *moving,
+                f"--snapshot={self.moment.name}",
+                "-f",
+                str(self.folder),
+                "-d",
+                connection(self.database["name"]),
+            ),
+        )
+        tell = locks.saying(self.job.server, self.name, self.job.journal.say)
+
+        def dumping() -> bool:
+            tell()
+            return dump.poll() is None
+
+        try:
+            self.contents = self.moment.contents(dumping)
+        except BaseException:
+            with suppress(Failed):  # it fails for the same reason
+                self.tools.finish(f"dump-{self.log}", dump)
+            raise
+        self.tools.finish(f"dump-{self.log}", dump)
+
+    def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
+        """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
+        name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
+        log = str(self.job.staging / f"check-{self.log}.log")
+        check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), log)
+        parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
+        said = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
+        entries = sum(line.startswith(ENTRIES) for line in said.splitlines())
+        self.contents["sequences"] = postgres.places(said)
+        if not entries and self.contents["rows"]:
+            raise Failed(
+                FAILED, f"the dump of {name} is empty", f"the database has {len(self.contents['rows'])} tables"
+            )
+        shutil.rmtree(self.folder)
+        found = {"contents": self.contents, "entries": entries, "dump_bytes": size}
+        return tuple(parts), {**found, "snapshot": self.moment.name, "position": self.moment.position}
+
+
+def dump_of(name: str) -> str:
+    """The stream that holds a database: a directory of pg_dump's in a tar archive."""
+    return f"pg/{sets.word(name)}.tar"
+
+
+def _shown(job: Job, chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
+    done = 0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        job.journal.progress(done, max(done, expected))

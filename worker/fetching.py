@@ -1,0 +1,71 @@
+"""What is read of a set before anything is touched: its dumps, its roles, and the room that they need."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from worker import sets, tar
+from worker.databases import ROLES
+from worker.dumps import dump_of
+from worker.errors import RESTORE_REFUSED
+from worker.finding import LOCAL
+from worker.job import Job
+from worker.postgres import Row
+
+GROWTH = 1.3
+"""What a database may need while it is loaded, to what it has in the end."""
+
+
+def dump_bytes(manifest: sets.Manifest, names: list[str]) -> int:
+    """What the dumps need where they are staged; a file that somebody sent is there already."""
+    if manifest.id == LOCAL:
+        return 0
+    return sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
+
+
+def loaded_bytes(manifest: sets.Manifest, names: list[str]) -> int:
+    """What the databases may need while they are loaded. Of a file that somebody sent only its own size is known."""
+    return int(sum(manifest.databases[name]["bytes"] for name in names) * GROWTH)
+
+
+def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
+    """Every part is read to its end, and its hashes compared, before anything is touched."""
+    if manifest.id == LOCAL:
+        path = job.staging / "set-0"
+        path.mkdir(mode=0o700)
+        os.replace(job.request["local"], path / "dump")
+        job.hand_over(path, path / "dump")
+        # It has no checksum: what can be known is that it can be read to its end.
+        job.tools(RESTORE_REFUSED).alone("check", "pg_restore", "-f", "/dev/null", str(path / "dump"))
+        return
+    for name in names:
+        job.journal.say(f"fetching {name}")
+        folder = job.staging / f"set-{names.index(name)}"
+        folder.mkdir(mode=0o700)
+        tar.unpack(
+            job,
+            sets.reader(job.targets[source], job.keys, manifest),
+            manifest.components["postgres"][dump_of(name)],
+            folder,
+            "--no-same-owner",
+        )
+        (dump,) = folder.iterdir()
+        job.hand_over(folder, dump, *dump.iterdir())
+
+
+def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
+    """A set of which any byte is wrong is not restored from, unless somebody names the databases that they want of it."""
+    reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
+    for streams in manifest.components.values():
+        for parts in (parts for stream, parts in streams.items() if stream not in taken):
+            for _ in reader.read(parts):
+                pass
+
+
+def roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
+    """The roles of a set; a dump made by hand has none."""
+    if manifest.id == LOCAL:
+        return []
+    reader = sets.reader(job.targets[source], job.keys, manifest)
+    return list(json.loads(b"".join(reader.read(manifest.components["postgres"][ROLES]))))

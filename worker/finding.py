@@ -1,0 +1,119 @@
+"""Which set a restore or a check means, on which target it is whole, and what was passed over."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from worker import postgres, sets
+from worker.errors import RESTORE_REFUSED, Failed
+from worker.job import Job
+from worker.targets import Target
+
+ABSENT = "it is not there"
+LOCAL = "local"
+"""The set of a file that somebody made by hand."""
+
+
+def places(job: Job) -> list[Target]:
+    """The target that somebody names, or all of them."""
+    source = job.request.get("from", "")
+    if source and source not in job.targets:
+        near = difflib.get_close_matches(source, job.targets, 1, 0)
+        why = f"targets are {', '.join(job.targets)}"
+        raise Failed(RESTORE_REFUSED, f"there is no target {source}", why, f"--from {near[0]}" if near else "")
+    return [job.targets[source]] if source else list(job.targets.values())
+
+
+class Absent(Failed):
+    """All targets that were asked have answered, and none has the set."""
+
+
+class Found(NamedTuple):
+    """A set, the target to read it from, and what a person has to know of the others."""
+
+    manifest: sets.Manifest
+    source: str
+    warnings: list[str]
+
+
+def find(job: Job) -> Found:
+    """The set that was asked for, and the first target that has it whole; the latest is that of all of them."""
+    if job.request.get("local"):
+        return Found(_by_hand(job), LOCAL, [])
+    wanted = job.request["set"]
+    stack = job.request.get("stack") or job.stack
+    said, dead = dict[str, list[str]](), list[str]()
+    newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
+    listed = dict[str, list[sets.Summary]]()
+    for target in places(job):
+        try:
+            listed[target.name] = list(sets.list_sets(target, stack, job.keys))
+        except Failed as error:
+            dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
+    for name, there in sets.sharing_drills(listed).items():
+        broken += [(name, one) for one in there if _suspect(one) and wanted in ("latest", one.id)]
+        asked = job.request.get("databases") or ()
+        found = (
+            sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
+        )
+        if found and found.valid and found.manifest:
+            newest[name] = found
+            continue
+        said.setdefault(f"{found.reason}, {found.why}" if found else ABSENT, []).append(name)
+    if not newest:
+        what = f"no set of the stack {stack} is to be had" if wanted == "latest" else f"no target has the set {wanted}"
+        why = "\n".join(dead + [f"{', '.join(names)}: {one}" for one, names in said.items()])
+        kind = Absent if list(said) == [ABSENT] and not dead else Failed
+        raise kind(RESTORE_REFUSED, what, why, "inv backup.list")
+    # A target that was away for a night has a latest of its own, which is an older one. Of equals, the first.
+    name = max(newest, key=lambda one: sets.preference(newest[one]))
+    chosen = newest[name]
+    assert chosen.manifest
+    if chosen.check and chosen.doubtful:
+        dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
+    broken = [(target, one) for target, one in broken if (target, one.id) != (name, chosen.id)]
+    return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
+
+
+def _suspect(one: sets.Summary) -> bool:
+    return not one.valid or one.doubtful
+
+
+def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) -> list[str]:
+    """The sets that would have been taken, and are none to restore from or failed their check: newer ones, or the same on
+    another target.
+
+    When nobody can read when a set was made, its name says it.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for target, one in suspect:
+        # `latest` never means a set of a part of the stack, whole or not.
+        if one.id == chosen.id or (one.created > chosen.created and (not one.manifest or one.manifest.complete)):
+            found.setdefault(one.id, {}).setdefault(_fault(target, one), []).append(target)
+    return [
+        f"{id} is {'newer' if id != chosen.id else 'this set'}, and "
+        + "; ".join(fault.format(targets=", ".join(targets)) for fault, targets in faults.items())
+        for id, faults in sorted(found.items())
+    ]
+
+
+def _fault(target: str, one: sets.Summary) -> str:
+    """What is wrong with a set, with room for the targets on which it is so."""
+    what, why = one.reason, one.why
+    if one.valid and one.check:
+        what, why = "failed its check", (one.check.why.splitlines() or [""])[0].removeprefix(f"{target}: ")
+    return f"{what} on {{targets}}, {why.replace('{', '{{').replace('}', '}}')}"
+
+
+def _by_hand(job: Job) -> sets.Manifest:
+    """A dump that somebody made: what belongs to its database is taken from the live one of that name, or from the server."""
+    (name,) = job.request["databases"]
+    with job.server.connect() as session:
+        here = {one["name"]: one for one in postgres.databases(session)}
+    now = datetime.now(UTC)
+    like = here.get(name) or {**here["postgres"], "comment": None, "rights": [], "has_rights": False, "settings": []}
+    row = {**like, "bytes": Path(job.request["local"]).stat().st_size, "template": False}
+    return sets.Manifest(LOCAL, job.stack, job.config["host"], now, now, server={"major": 0}, databases={name: row})

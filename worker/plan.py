@@ -1,0 +1,163 @@
+"""What a restore would do: which databases come back, under which names, and what does not."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Container
+
+from worker import acceptance, by_hand, configuration, obstacles, omissions, postgres, sets
+from worker import roles as role_rows
+from worker.errors import RESTORE_REFUSED, Failed
+from worker.fetching import roles
+from worker.finding import LOCAL, find
+from worker.job import Job
+from worker.names import SERVERS_OWN, must_fit
+from worker.postgres import Row
+from worker.quoting import listed
+from worker.ways_out import command
+
+
+def plan(job: Job) -> Row:
+    """What a restore would do, for the person who is asked; nothing is changed."""
+    manifest, where, warnings = find(job)
+    names = chosen(job, manifest)
+    warnings = warnings + left_out(manifest, names)
+    rows, held = _databases(job, manifest, names) if has_databases(manifest) else ([], [])
+    warnings += not_brought_back(job, manifest, where)
+    if manifest.id == LOCAL:
+        said = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
+        by_hand.must_have_tables(said)
+        rows = [
+            one | {"lost": by_hand.lost(job, one["to"], said) if one["replaces"] is not None else []} for one in rows
+        ]
+    found = {
+        "set": manifest.id,
+        "from": where,
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "complete": manifest.complete,
+        "host": manifest.host,
+        "stack": manifest.stack,
+        "databases": rows,
+        "obstacles": obstacles.told(held),
+        "ways": obstacles.ways(held, job.server.user),
+        "warnings": warnings,
+        "dependents": job.config["dependents"] if rows else [],
+        "free": _free(job),
+    }
+    if job.request.get("accept"):
+        found["accept"] = acceptance.acceptable(job, manifest, names)
+    if manifest.config and not job.request.get("databases"):
+        found["files"] = len(manifest.config)
+        found["differ"] = configuration.differences(job, manifest)
+    return found
+
+
+def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[Row]]:
+    """What becomes of each database, and what forbids it."""
+    with job.server.connect() as session:
+        here = {one["name"]: one for one in postgres.databases(session)}
+        _, kept = beside(names, here, "NUMBER")
+        rows = [
+            {
+                "name": name,
+                "to": to,
+                "bytes": manifest.databases[name].get("bytes", 0),
+                "rows": sum(manifest.databases[name]["contents"]["rows"].values()) if counted(manifest, name) else None,
+                "replaces": here[to]["bytes"] if to in here else None,
+                "kept": kept[to],
+                "sessions": postgres.sessions(session, [to]),
+            }
+            for name, to in names.items()
+        ]
+        return rows, obstacles.found(session, list(names.values()))
+
+
+def beside(names: dict[str, str], here: Container[str], number: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The scratch name of each database, and the name under which what it replaces is kept."""
+    for to in names.values():
+        # The longest name of all comes with an undo, which is too late to learn that it does not fit.
+        if to in here:
+            postgres.beside(to, "undone", number)
+    scratch = {name: postgres.beside(to, "r", number) for name, to in names.items()}
+    return scratch, {to: postgres.beside(to, "old", number) for to in names.values()}
+
+
+def _free(job: Job) -> dict[str, int]:
+    places = {job.config["staging"], job.config["postgres"]["data"]}
+    return {place: shutil.disk_usage(place).free for place in sorted(places)}
+
+
+def has_databases(manifest: sets.Manifest) -> bool:
+    """A set may be of the configuration alone."""
+    return manifest.id == LOCAL or "postgres" in manifest.components
+
+
+def counted(manifest: sets.Manifest, name: str) -> bool:
+    return "contents" in manifest.databases[name]
+
+
+def all_of(manifest: sets.Manifest) -> list[str]:
+    """What a restore brings back unless somebody names databases: `postgres` and templates belong to the server."""
+    return [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
+
+
+def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
+    """What a restore of these databases does not bring back, and why."""
+    lacking = manifest.left_out
+    said = [
+        f"the set does not have {', '.join(name for name, one in lacking.items() if one == why)}: {why}"
+        for why in dict.fromkeys(lacking.values())
+    ]
+    filled = [name for name, one in manifest.databases.items() if name in SERVERS_OWN and one.get("entries")]
+    said += [
+        f"what is in {name} comes back only beside: --database {listed([name])} --as NAME"
+        for name in filled
+        if name not in names
+    ]
+    templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
+    return said + [
+        f"{name} is a template, and comes back only by name: --database {listed([name])}"
+        for name in templates
+        if name not in names
+    ]
+
+
+def not_brought_back(job: Job, manifest: sets.Manifest, source: str) -> list[str]:
+    """What the set knows of the server and its roles, this server does not have just so, and a restore leaves as it is."""
+    if not (rows := omissions.fetched(job, manifest, source)):
+        return []
+    with job.server.connect() as session:
+        lacking = omissions.lacking(session, rows)
+        differ = role_rows.differences(session, roles(job, manifest, source))
+    return [f"a restore leaves out {line}" for line in omissions.lines(omissions.names(lacking))] + [
+        f"the role {name} stays as it is here; the set has other {', '.join(what)}" for name, what in differ.items()
+    ]
+
+
+def chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
+    """The databases to restore, and the name that each gets. `postgres` and templates hold nothing unless they are named."""
+    asked = job.request.get("databases") or []
+    for name in asked:
+        if name not in manifest.databases:
+            known = ", ".join(manifest.databases) or "none"
+            near = difflib.get_close_matches(name, manifest.databases, 1, 0)
+            hint = f"--database {listed(near)}" if near else ""
+            raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}", hint)
+        if not job.request.get("as") and name in SERVERS_OWN:
+            raise Failed(
+                RESTORE_REFUSED,
+                f"{name} belongs to the server, and is never replaced",
+                "the server needs it to let anybody in, and to make new databases",
+                f"{command(manifest.id, job.request, [name])} --as NAME, which restores it beside",
+            )
+    if job.request.get("as"):
+        must_fit(job.request["as"])
+    names = asked or all_of(manifest)
+    if job.request.get("as"):
+        if len(names) != 1:
+            raise Failed(
+                RESTORE_REFUSED, "--as is for one database", f"the set has {', '.join(names)}", "add --database NAME"
+            )
+        return {names[0]: job.request["as"]}
+    return {name: name for name in names}

@@ -1,0 +1,87 @@
+"""What can be known before anything is written: keys, targets, whose the sets are, the clock, the server, and room."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+
+from worker import containers, postgres, sets
+from worker.copies import on_each
+from worker.dumps import groups
+from worker.errors import REFUSED, Failed
+from worker.job import Job
+from worker.size import human
+from worker.targets import Target
+
+SKEW = timedelta(seconds=60)
+
+
+def preflight(job: Job, only: list[str]) -> sets.Manifest | None:
+    """Everything that can be refused is refused here, before anything is written. Gives the last good set's manifest."""
+    containers.remove()
+    if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
+        raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
+    on_each(job, lambda target: target.probe())
+    on_each(job, lambda target: target.check_rules(), REFUSED)
+    found = _claimed(job)
+    if job.config["single_copy"]:
+        job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
+    # Also one that failed its check: what is published now would be older, and so never the newest.
+    if ahead := [
+        one.id for one in found if one.valid and one.manifest and one.manifest.created > datetime.now(UTC) + SKEW
+    ]:
+        raise Failed(REFUSED, "the clock is behind the newest set", f"{ahead[-1]} is from the future", "timedatectl")
+    last = sets.latest(found)
+    previous = last.manifest if last else None
+    if "postgres" in only:
+        with job.server.connect() as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()",
+                (postgres.WORKER,),
+            )
+            sizes = {one["name"]: one["bytes"] for one in postgres.databases(session) if one["open"]}
+            most = max((sum(sizes[name] for name in group) for group in groups(sizes)), default=0)
+            ours = str(session.info.server_version // 10000)
+        theirs = job.tools(REFUSED).call("version", "pg_dump", "--version").split()[2].split(".")[0]
+        if ours != theirs:
+            raise Failed(REFUSED, f"PostgreSQL is {ours}, the tools of its image are {theirs}", hint="inv deploy")
+        on_each(job, lambda target: must_have_room(target, previous, sum(sizes.values())), REFUSED)
+        free = shutil.disk_usage(job.staging).free
+        if free < most:
+            raise Failed(
+                REFUSED,
+                "there is no room to stage the largest databases",
+                f"those that are dumped at once have {human(most)}, {human(free)} are free in {job.config['staging']}",
+                "set backup.staging to a directory on a larger filesystem",
+            )
+    return previous
+
+
+def must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:
+    """A target that has less room than the last set took is not begun to be filled; databases may have become smaller."""
+    wanted = min(most, sum(one.bytes for one in previous.parts)) if previous else 0
+    if wanted and (room := target.room()) and room.free < wanted:
+        why = f"the last one took {human(wanted)}, {human(room.free)} are free in {room.place}"
+        raise Failed(REFUSED, f"{target.name}: it has no room for a set", why, room.hint)
+
+
+def _claimed(job: Job) -> list[sets.Summary]:
+    """The sets of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
+    taken, found, refused = bool(job.request.get("take_over")), list[sets.Summary](), list[Failed]()
+
+    def claim(target: Target) -> None:
+        try:
+            sets.claim(target, job.stack, job.keys, job.config["host"], taken)
+        except Failed as error:
+            if error.code != REFUSED:
+                raise
+            refused.append(error)
+            return
+        for one in target.silent():
+            job.journal.say(f"{target.name}: {one} does not answer; the others do")
+        found.extend(sets.list_sets(target, job.stack, job.keys))
+
+    on_each(job, claim)
+    if refused:
+        raise refused[0]
+    return found
