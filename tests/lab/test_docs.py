@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from tests.lab.conftest import CLONE, Clone
-from tests.unit.test_docs import copy_to, follow
+from tests.unit.test_docs import ROLE, copy_to, follow
 
 
 def test_the_role_of_the_guide_works_on_a_real_host() -> None:
@@ -15,7 +15,7 @@ def test_the_role_of_the_guide_works_on_a_real_host() -> None:
         there.inv("lab.down", code=None)
         shutil.rmtree(there.root)
     copy_to(there.root)
-    follow(there.root)
+    follow(there.root, ROLE)
     there.inv("lab.up")
     try:
         assert "+ file:/etc/logrotate.d/stowage" in there.inv("logrotate", "--check", code=2)

@@ -649,3 +649,6 @@ def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_obj
     names = [bucket["Name"] for bucket in s3(clone).list_buckets()["Buckets"]]
     assert "kept" in names
     assert "empty" not in names
+    for one in (versions := s3(clone).list_object_versions(Bucket="kept"))["Versions"] + versions["DeleteMarkers"]:
+        s3(clone).delete_object(Bucket="kept", Key="a", VersionId=one["VersionId"])
+    assert "- bucket:kept" in clone.inv("deploy", "--yes")

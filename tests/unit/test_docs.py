@@ -15,9 +15,14 @@ import pytest
 from invoke.parser import Parser
 
 from converge.engine.resource import Resource
+from converge.inventory.hosts import load
+from lab.records import host_vars
+from roles.services.configuration import folders
+from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+ROLE, SERVICE = (ROOT / "docs" / f"writing-a-{name}.md" for name in ("role", "service"))
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 # Written for one clone only, so a document may name them and a checkout need not have them.
@@ -76,7 +81,7 @@ def test_every_file_that_a_document_names_exists(document):
 
 
 def test_every_kind_of_resource_stands_in_the_table():
-    text = (ROOT / "docs/writing-a-role.md").read_text()
+    text = ROLE.read_text()
     for path in sorted((ROOT / "converge/resources").glob("*.py")):
         module = importlib.import_module(f"converge.resources.{path.stem}")
         for name, one in inspect.getmembers(module, inspect.isclass):
@@ -84,12 +89,13 @@ def test_every_kind_of_resource_stands_in_the_table():
                 assert f"`{name}(" in text, f"{name} of {path.name} is not in the table"
 
 
-def blocks() -> dict[str, list[tuple[str, str]]]:
-    """The blocks of the guide by the file they belong to: language and text."""
+def blocks(*guides: Path) -> dict[str, list[tuple[str, str]]]:
+    """The blocks of guides, of all where none is named, by the file they belong to: language and text."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for language, name, body in FENCE.findall((ROOT / "docs/writing-a-role.md").read_text()):
-        if name:
-            found.setdefault(name, []).append((language, body))
+    for guide in guides or (ROLE, SERVICE):
+        for language, name, body in FENCE.findall(guide.read_text()):
+            if name:
+                found.setdefault(name, []).append((language, body))
     return found
 
 
@@ -102,14 +108,18 @@ def copy_to(root: Path) -> None:
             path.unlink()
 
 
-def follow(root: Path) -> None:
-    """Do in a copy of the project what the guide says, word for word."""
-    for name, parts in blocks().items():
-        path = root / name
+def follow(root: Path, *guides: Path) -> None:
+    """Do in a copy of the project what guides say, word for word."""
+    for name, parts in blocks(*guides).items():
         for language, body in parts:
-            text = changed(path.read_text(), body, name) if language == "diff" else body
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            write(root / name, language, body)
+
+
+def write(path: Path, language: str, body: str) -> None:
+    """Make a file of a copy what a block says."""
+    text = changed(path.read_text(), body, path.name) if language == "diff" else body
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def changed(text: str, difference: str, name: str) -> str:
@@ -125,7 +135,7 @@ def changed(text: str, difference: str, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def guided(tmp_path_factory):
-    """A copy of the project in which somebody has followed the guide."""
+    """A copy of the project in which somebody has followed the guides."""
     copy = tmp_path_factory.mktemp("guide") / "stowage"
     copy_to(copy)
     follow(copy)
@@ -153,3 +163,13 @@ def test_the_guide_keeps_our_own_rules_of_style(guided):
 def test_the_role_of_the_guide_is_a_command_with_settings(guided):
     assert "Log files of the operator's own programs" in run(guided, "invoke", "--list")
     assert "logrotate.keep" in run(guided, "invoke", "inventory", "--host", "prod")
+
+
+def test_the_services_of_the_guide_are_settings_of_the_lab_and_their_files_can_be_written(guided):
+    ports = dict.fromkeys((22, 9000, 9001), 2022)
+    told = host_vars("lab", "debian-13", ports, Path("key"), [f"loop{number}" for number in range(4)])
+    (guided / "inventory/host_vars/lab.yml").write_text(told)
+    (host,) = load(guided, "lab", Settings, (), False)
+    for name, files in (("redis", 1), ("pages", 2)):
+        bound = folders(host, name, host.settings.services[name], f"/etc/stowage/{name}/files", "image")
+        assert sum(len(folder.files) for folder in bound) == files
