@@ -7,6 +7,7 @@ import os
 import secrets
 import string
 import subprocess
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def secrets_of(name: str) -> None:
     for what in ("postgres_password", "postgres_mlflow", "postgres_geo", "backup_writer", "backup_pruner"):
         secret(name, what)
     secret(name, "backup_identity", identity())
+    secret(name, "kms_key", f"{name}:{b64encode(secrets.token_bytes(32)).decode()}")
 
 
 def ssh_key(name: str) -> tuple[Path, str]:

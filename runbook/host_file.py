@@ -13,7 +13,9 @@ from runbook.found import GIB, Found
 from worker.size import human
 
 
-def host_file(target: Target, sudo_password: dict[str, str], found: Found, roles: list[str]) -> str:
+def host_file(
+    target: Target, sudo_password: dict[str, str], found: Found, roles: list[str], encrypts: bool = False
+) -> str:
     """The text: how the machine is reached, its blank drives, and what its roles need to know of it."""
     lines = [
         f"# {target.name}, read from the machine by `inv host.add`: {found.system}, {found.machine}, root disk {human(found.root)}.",
@@ -24,7 +26,7 @@ def host_file(target: Target, sudo_password: dict[str, str], found: Found, roles
         *([f"ansible_become_password: {_mapping(sudo_password)}"] if sudo_password else []),
         *_drives(found),
         *(docker_of(found.system) if "docker" in roles else []),
-        *(_minio(target.name, found) if "minio" in roles else []),
+        *(_minio(target.name, found, encrypts) if "minio" in roles else []),
         *(_nginx(found.address) if "nginx" in roles else []),
     ]
     return "\n".join(lines) + "\n"
@@ -51,8 +53,9 @@ def docker_of(system: str) -> list[str]:
     return ["", *(comment if system == "debian 12" else []), "docker:", *settings]
 
 
-def _minio(name: str, found: Found) -> list[str]:
-    secrets = {what: {"file": f"inventory/secrets/{name}/{what}"} for what in ("root_user", "root_password")}
+def _minio(name: str, found: Found, encrypts: bool) -> list[str]:
+    names = ("root_user", "root_password", *(["kms_key"] if encrypts else []))
+    secrets = {what: {"file": f"inventory/secrets/{name}/{what}"} for what in names}
     lines = ["", "minio:", *(f"  {what}: {_mapping(reference)}" for what, reference in secrets.items())]
     smallest = min((one.size for one in found.blank), default=0)
     if smallest > 1.5 * found.root > 0:

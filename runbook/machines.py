@@ -7,6 +7,7 @@ import secrets as random
 import shutil
 import sys
 import tempfile
+from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,7 +82,12 @@ def add(root: Path, new: Newcomer) -> None:
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[path])
-    secrets = _secrets(root, new.name)
+    encrypts = "/kms_key}" in texts[file]
+    secrets = _secrets(root, new.name, encrypts)
+    if encrypts:
+        print(
+            "warning: keep a copy of kms_key elsewhere, on paper as well: without it nothing that MinIO encrypts can be read"
+        )
     print(f"{new.name} is {found.system}, {found.machine}; blank drives: {_named(found)}")
     print(f"wrote {', '.join(str(one.relative_to(root)) for one in written)}")
     print(f"wrote {', '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)")
@@ -198,7 +204,7 @@ def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, 
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
         target = replace(new.target, key_file=new.key or None)
-        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name))
+        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name), _encrypts(inventory, new.name))
         (there / "inventory/host_vars").mkdir(exist_ok=True)
         (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
@@ -221,10 +227,18 @@ def _roles(inventory: Inventory, name: str) -> list[str]:
     return roles
 
 
-def _secrets(root: Path, name: str) -> list[Path]:
+def _encrypts(inventory: Inventory, name: str) -> bool:
+    """Whether its groups want encryption at rest: then it gets a key of its own."""
+    minios = [layer.value["minio"] for layer in inventory.layers(name) if "minio" in layer.value]
+    return any("kms_key" in one.value for one in minios if isinstance(one.value, dict))
+
+
+def _secrets(root: Path, name: str, encrypts: bool) -> list[Path]:
     folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = {"root_user": f"admin-{random.token_hex(4)}", "root_password": random.token_urlsafe(30)}
+    if encrypts:
+        files["kms_key"] = f"{name}:{b64encode(random.token_bytes(32)).decode()}"
     for what, value in files.items():
         if not (folder / what).exists():
             (folder / what).touch(mode=0o600)

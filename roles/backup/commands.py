@@ -16,6 +16,7 @@ from converge.ui.lines import say
 from roles.backup import runs
 from roles.backup.role import SCRIPT, stack_of
 from roles.backup.status import spoken
+from roles.minio.kms import fingerprint
 from worker.size import human
 
 CHANGES = {"gone": "-", "new": "+"}
@@ -266,6 +267,10 @@ def recovery_sheet(host: Any) -> None:
     print("You need, from outside of the dead machine:")
     print(f"  1. this checkout and its secrets: inventory/secrets/{host.name}/ (or where the references lead)")
     print("  2. the age identity of backup.identity; without it no byte of any set can be read")
+    if host.settings.minio and (key := host.settings.minio.kms_key):
+        print(
+            f"     and the key of MinIO's encryption, minio.kms_key: {fingerprint(key.reveal())}; another one opens nothing"
+        )
     print("  3. one of the targets:")
     for one in settings.targets:
         where = {

@@ -63,14 +63,19 @@ class Bucket(Resource):
         retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
         rules = sorted(rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days) for one in want.lifecycle)
         foreign = {key: "none" for key in FOREIGN if key not in want.elsewhere}
-        return foreign | {
-            "versioning": "on" if want.versioning else "off",
-            "object_lock": "on" if want.object_lock else "off",
-            "retention": retention,
-            "lifecycle": "; ".join(rules) or "none",
-            "quota": f"{size_in_bytes(want.quota)} bytes" if want.quota else "none",
-            "anonymous": meaning(granted(want)) or "none",
-        }
+        encryption = {} if want.encryption is None else {"encryption": "AES256" if want.encryption else "none"}
+        return (
+            foreign
+            | encryption
+            | {
+                "versioning": "on" if want.versioning else "off",
+                "object_lock": "on" if want.object_lock else "off",
+                "retention": retention,
+                "lifecycle": "; ".join(rules) or "none",
+                "quota": f"{size_in_bytes(want.quota)} bytes" if want.quota else "none",
+                "anonymous": meaning(granted(want)) or "none",
+            }
+        )
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Bucket]) -> list[Reading]:
@@ -122,6 +127,7 @@ class Bucket(Resource):
 
     def left_alone(self, before: State) -> list[str]:
         left = {key: before.get(key, "none") for key in LEFT_ALONE + tuple(self.settings.elsewhere)}
+        left = {key: value for key, value in left.items() if key not in self.desired()}
         return [f"{key}: {value}" for key, value in left.items() if value != "none"]
 
     def fix(self, before: State | None) -> list[Step]:
@@ -159,6 +165,7 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
     """Everything about a bucket that differs, in the order in which MinIO accepts it."""
     from minio.commonconfig import ENABLED
     from minio.objectlockconfig import DAYS, ObjectLockConfig
+    from minio.sseconfig import Rule, SSEConfig
     from minio.versioningconfig import SUSPENDED, VersioningConfig
 
     want, name, after = bucket.settings, bucket.name, bucket.desired()
@@ -192,6 +199,11 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
         client.delete_bucket_replication(name)
     if now["notifications"] != after.get("notifications", now["notifications"]):
         client.delete_bucket_notification(name)
+    if now["encryption"] != after.get("encryption", now["encryption"]):
+        if want.encryption:
+            client.set_bucket_encryption(name, SSEConfig(Rule.new_sse_s3_rule()))
+        else:
+            client.delete_bucket_encryption(name)
     if now["lifecycle"] != after["lifecycle"]:
         _set_lifecycle(client, want)
 

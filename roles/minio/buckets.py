@@ -9,6 +9,7 @@ from converge.engine.role import Wanted, role
 from roles.minio.account_kinds import ServiceAccount, User
 from roles.minio.bucket_kinds import Bucket
 from roles.minio.gone import Gone
+from roles.minio.kms import Canary
 from roles.minio.policy_kinds import Iam, Policy
 from roles.minio.policy_language import BUILT_IN
 from roles.minio.role import api_of
@@ -23,6 +24,8 @@ def _gone(host: Any, kind: str, name: str) -> Resource | None:
 @role(needs=("minio",), gone=_gone)
 def buckets(host: Any) -> Wanted:
     settings, api = host.settings, api_of(host)
+    if settings.minio.kms_key:
+        yield Canary(api)
     yield from (Bucket(api, bucket) for bucket in settings.buckets)
     yield from (Policy(api, policy) for policy in settings.policies)
     for user in settings.users:

@@ -14,7 +14,9 @@ from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
 from converge.shell import words
 from roles.images import image, salt
+from roles.minio import kms
 from roles.minio.api import Api, prove_data_path
+from roles.minio.kms import KmsKey
 from roles.nginx import proven
 
 SECRETS = f"{FOLDER}/minio/secrets"
@@ -26,6 +28,8 @@ def minio(host: Any) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     names = [node.name for node in settings.nodes]
     secret = {"root_user": settings.root_user, "root_password": settings.root_password}
+    if settings.kms_key:
+        secret["kms_key"] = settings.kms_key
     files = [
         File(f"{SECRETS}/{name}", value, owner=owner.name, group=owner.name, mode="0400")
         for name, value in secret.items()
@@ -38,6 +42,7 @@ def minio(host: Any) -> Wanted:
         Directory(FOLDER),
         Directory(f"{FOLDER}/minio"),
         Directory(SECRETS, owner=owner.name, group=owner.name, mode="0500"),
+        KmsKey(kms.fingerprint(settings.kms_key.reveal()) if settings.kms_key else ""),
         *files,
         Project(
             "minio",
@@ -99,6 +104,7 @@ def service(host: Any, node: Any) -> dict[str, Any]:
         "HOME": "/tmp",
         "MINIO_ROOT_USER_FILE": f"{INSIDE}/root_user",
         "MINIO_ROOT_PASSWORD_FILE": f"{INSIDE}/root_password",
+        **({"MINIO_KMS_SECRET_KEY_FILE": f"{INSIDE}/kms_key"} if settings.kms_key else {}),
         **settings.environment,
     }
     if settings.root_drive_threshold:

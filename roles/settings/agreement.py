@@ -9,7 +9,7 @@ from typing import Any
 
 from converge.inventory.secret import Secret
 from roles.backup import agreement as backup_agreement
-from roles.minio import account_agreement
+from roles.minio import account_agreement, environment, kms
 from roles.postgres import agreement as database_agreement
 from roles.services import agreement as service_agreement
 from roles.settings import kernel, network_agreement, places
@@ -38,25 +38,6 @@ VENDOR_DEFAULTS = {
     "mysecretpassword",
 }
 """Passwords that stand in manuals and examples: refused outside the lab."""
-OURS = {
-    **dict.fromkeys(
-        ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"),
-        "minio.root_user and minio.root_password say this, as references",
-    ),
-    **dict.fromkeys(
-        ("MINIO_ROOT_USER_FILE", "MINIO_ROOT_PASSWORD_FILE", "MINIO_ACCESS_KEY_FILE", "MINIO_SECRET_KEY_FILE"),
-        "the role writes these files: minio.root_user and minio.root_password say what is in them",
-    ),
-    "MINIO_CONFIG_ENV_FILE": "a second place for settings, which nobody would see: write them here",
-    "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "minio.root_drive_threshold says it",
-    "MINIO_VOLUMES": "minio.nodes says it",
-    "MINIO_ENDPOINTS": "minio.nodes says it",
-    "MINIO_ADDRESS": "nginx and the checks need the address as it is",
-    "MINIO_CONSOLE_ADDRESS": "nginx and the checks need the address as it is",
-    "MINIO_OPTS": "the role writes the command line",
-    "MINIO_CI_CD": "with it MinIO takes the root disk for a drive",
-}
-"""Variables of MinIO that the role gives by itself, or that take a guard away."""
 DIFFERENT = (
     (("drives",), ("label", "path", "device")),
     (("minio", "nodes"), ("name", "drive", "address")),
@@ -81,6 +62,7 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         _nginx,
         _docker,
         _environment,
+        _encryption,
         _lengths,
         account_agreement.disagreements,
         database_agreement.disagreements,
@@ -182,9 +164,17 @@ def _docker(settings: Any) -> Found:
 
 
 def _environment(settings: Any) -> Found:
-    for name in settings.minio.environment if settings.minio else ():
-        if name in OURS:
-            yield ("minio", "environment", name), OURS[name]
+    for name, why in environment.faults(settings.minio.environment if settings.minio else ()):
+        yield ("minio", "environment", name), why
+
+
+def _encryption(settings: Any) -> Found:
+    key = settings.minio.kms_key if settings.minio else None
+    if key is not None and key is not UNREAD and (why := kms.fault(key.reveal())):
+        yield ("minio", "kms_key"), why
+    for at, bucket in enumerate(settings.buckets):
+        if bucket.encryption and key is None:
+            yield ("buckets", at, "encryption"), "MinIO encrypts with minio.kms_key, and there is none"
 
 
 def _drives_by_lasting_names(settings: Any) -> Found:

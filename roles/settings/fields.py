@@ -68,8 +68,8 @@ def within(low: str, high: str) -> AfterValidator:
 
 
 def _free(value: str) -> str:
-    if value in ("minio", "stowage-proof"):
-        raise ValueError("MinIO, or the proof after a start, has a bucket of this name")
+    if value in ("minio", "stowage-proof", "stowage-canary"):
+        raise ValueError("MinIO, or a proof of Stowage's, has a bucket of this name")
     return value
 
 

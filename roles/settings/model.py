@@ -152,6 +152,9 @@ class Minio(Section):
     nodes: list[Node] = Field(min_length=1)
     root_user: SecretValue
     root_password: SecretValue
+    kms_key: SecretValue | None = Field(
+        default=None, description="NAME:BASE64 of 32 bytes, with which it encrypts at rest; the same for ever"
+    )
     root_drive_threshold: Annotated[Size, within("1GiB", "1PiB")] | None = Field(
         default=None,
         description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives",
@@ -202,6 +205,9 @@ class Bucket(Section):
     retention: Retention | None = Field(default=None, description="default retention; needs object_lock")
     lifecycle: list[Lifecycle] = Field(default=[], description="when it forgets objects")
     quota: Annotated[Size, within("1MiB", "1000PiB")] | None = None
+    encryption: bool | None = Field(
+        default=None, description="whether new objects are encrypted with minio.kms_key; not set: as it is"
+    )
     anonymous: Literal["none", "download", "upload", "public"] = Field(
         default="none", description="what everybody may do without a key"
     )

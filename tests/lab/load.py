@@ -25,12 +25,12 @@ SIZES = (4_000, 40_000, 400_000)
 NEVER_WRITTEN = "never-written"
 
 
-def client(clone: Clone) -> Any:
-    """boto3 through nginx's published port, without retries: every answer counts."""
+def client(clone: Clone, attempts: int = 1) -> Any:
+    """boto3 through nginx's published port; without retries every answer counts."""
     import boto3
     from botocore.config import Config
 
-    once = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60, max_pool_connections=1)
+    once = Config(retries={"total_max_attempts": attempts}, connect_timeout=5, read_timeout=60, max_pool_connections=1)
     return boto3.client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{clone.port(9000)}",
@@ -148,7 +148,7 @@ class Load:
 
     def lost(self) -> list[str]:
         """Acknowledged objects that are not there when all is well again; all are listed, some are read."""
-        s3, there = client(self.clone), set[str]()
+        s3, there = client(self.clone, attempts=12), set[str]()  # a list is put off for 20 s after a boot
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             there |= {one["Key"] for one in page.get("Contents", [])}
         read = random.sample(self.acknowledged, min(100, len(self.acknowledged)))
@@ -157,7 +157,7 @@ class Load:
 
     def clear(self) -> None:
         """Remove the bucket with all that was written, acknowledged or not."""
-        s3 = client(self.clone)
+        s3 = client(self.clone, attempts=12)
         while found := s3.list_objects_v2(Bucket=self.bucket).get("Contents"):
             s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": one["Key"]} for one in found]})
         s3.delete_bucket(Bucket=self.bucket)

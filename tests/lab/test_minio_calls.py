@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from roles.minio.accounts import forget
 from roles.minio.bucket_kinds import Bucket
 from roles.minio.buckets import buckets as role
 from roles.minio.gone import Gone
+from roles.minio.kms import Canary
 from roles.minio.policy_kinds import Iam, Policy, put_policy
 from roles.minio.policy_language import document
 from roles.minio.role import api_of, folders
@@ -39,6 +41,7 @@ WALKED = {
     *("add_service_account", "update_service_account", "get_service_account", "delete_service_account"),
     *("policy_remove", "list_buckets", "bucket_exists", "make_bucket", "remove_bucket", "list_objects"),
     *("set_bucket_versioning", "set_object_lock_config", "delete_object_lock_config"),
+    *("set_bucket_encryption", "delete_bucket_encryption"),
     *("set_bucket_lifecycle", "delete_bucket_lifecycle", "set_bucket_policy", "delete_bucket_policy"),
     *("delete_bucket_replication", "delete_bucket_notification"),
     *("put_object", "get_object", "remove_object"),
@@ -266,6 +269,19 @@ def test_versioning_that_leaves_out_a_prefix_is_seen_and_mended(server: Server) 
     server.does(lambda client: client.set_bucket_versioning("walk-models", config))
     assert server.differs(bucket) == ["versioning"]
     server.settle(bucket)
+
+
+def test_a_bucket_that_encrypts_and_the_canary_of_the_key(server: Server) -> None:
+    bucket = server.bucket("walk-models", encryption=True)
+    server.settle(bucket, Canary(server.api))
+    server.does(lambda client: client.delete_bucket_encryption("walk-models"))
+    assert server.differs(bucket) == ["encryption"]
+    server.settle(bucket)
+    server.does(lambda client: client.put_object("walk-models", "one", io.BytesIO(b"x"), 1))
+    found = server.does(lambda client: client.stat_object("walk-models", "one"))
+    assert found.metadata["x-amz-server-side-encryption"] == "AES256"
+    server.settle(server.bucket("walk-models", encryption=False))
+    server.does(lambda client: client.remove_object("walk-models", "one"))
 
 
 def test_a_policy_that_minio_cannot_read_is_named_and_hides_nothing(server: Server) -> None:

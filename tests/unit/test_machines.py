@@ -95,6 +95,13 @@ def written(text: str = FOUR, roles=("docker", "minio", "nginx"), sudo=None, **t
     return host_file(given, sudo or {}, parsed(MACHINE + text), list(roles))
 
 
+def test_a_host_of_a_group_that_encrypts_gets_a_key_of_its_own():
+    target, found = newcomer(ROOT, "store2", "10.0.0.5").target, parsed(MACHINE + FOUR)
+    for encrypts in (True, False):
+        told = yaml.safe_load(host_file(target, {}, found, ["minio"], encrypts))
+        assert ("kms_key" in told["minio"]) == encrypts
+
+
 def test_the_file_says_how_the_machine_is_reached_and_names_its_blank_drives():
     text = written(FOUR + disk("by-id/ata-ROOT", "sda", holds="gpt"), user="operator", port=2222, sudo={"env": "SUDO"})
     told = yaml.safe_load(text)
