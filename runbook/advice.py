@@ -87,7 +87,7 @@ def _containers(status: Status, name: str) -> Iterator[str]:
             continue
         without = "; nobody reaches S3 or the console without it" if one.name == "nginx" else ""
         mend = "" if one.state.startswith("running") else f", then {_deploy(status, name)}"
-        yield f"{one.name} is {one.state}{without}: inv logs --service {one.name} --host {name}{mend}"
+        yield f"{one.name} is {one}{without}: inv logs --service {one.name} --host {name}{mend}"
 
 
 def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:

@@ -41,10 +41,15 @@ class Container:
     name: str
     state: str = "absent"
     drive: str = ""
+    silence: str = ""
+    """What is wrong with the answer of one that runs."""
 
     @property
     def well(self) -> bool:
-        return self.state.startswith("running") and "(unhealthy)" not in self.state
+        return self.state.startswith("running") and "(unhealthy)" not in self.state and not self.silence
+
+    def __str__(self) -> str:
+        return f"{self.state}; it {self.silence}" if self.silence else self.state
 
 
 def facts(host: Any) -> str:

@@ -16,6 +16,7 @@ from converge.engine.plan import Change
 from converge.engine.resource import Action
 from converge.engine.role import Role
 from converge.errors import ERROR, PENDING, REFUSED, UNREACHABLE, Trouble
+from converge.resources.serving import Serving
 from converge.ui.colour import coloured
 from roles.backup.status import Backups
 from roles.minio.status import CLUSTER_PATIENCE, Bucket, read_cluster, start_reading
@@ -127,6 +128,8 @@ def of_host(host: Any, roles: Sequence[Role]) -> Status:
         else:
             status.unread.append(MACHINE)
             status.drives = machine_status.unread_drives(host)
+        for one in status.services:
+            one.silence = _silence(run.plan.changes if run.plan else (), one.name)
         if machine_status.has_cluster(host):
             read_cluster(status, host, cluster)
     finally:
@@ -141,6 +144,14 @@ def _differences(changes: Sequence[Change]) -> list[str]:
     waiting = sum(one.action is Action.WAITING for one in changes)
     told = [f"{one.action.value} {one.address}{': ' + one.why if one.why else ''}" for one in found]
     return [*told, f". {waiting} more wait for {'that' if len(told) == 1 else 'those'}"] if waiting else told
+
+
+def _silence(changes: Sequence[Change], name: str) -> str:
+    """What is wrong with the answer of a service, by what was read of how the host differs."""
+    asked = (
+        (one.resource.silence(one.before), one.resource.name) for one in changes if isinstance(one.resource, Serving)
+    )
+    return next((silence for silence, container in asked if container == name), "")
 
 
 def _with_patience(host: Any) -> Any:

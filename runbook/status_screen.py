@@ -49,7 +49,7 @@ def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]
             f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
         )
     found += [f"  node       {one.name:8} on {one.drive:8} {wrong(one.state, not one.well)}" for one in status.nodes]
-    found += [f"  service    {one.name:8} {wrong(one.state, not one.well)}" for one in status.services]
+    found += [f"  service    {one.name:8} {wrong(str(one), not one.well)}" for one in status.services]
     if status.quorum:
         found += labelled("quorum", status.quorum, width)
     found += [

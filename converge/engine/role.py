@@ -19,7 +19,8 @@ class Role:
     """What a kind of host must have.
 
     `needs` names the roles without which it makes no sense: its changes wait while one of them is held back. `after` names
-    those that it follows where the host has them. `gone(host, kind, name)` is the resource that takes away what
+    those that it follows where the host has them. When a change of one that stands `alone` fails, the roles that do not need
+    it go on; otherwise nothing behind it is begun. `gone(host, kind, name)` is the resource that takes away what
     the role once made and no longer wants; without one it is left where it is.
     """
 
@@ -28,6 +29,7 @@ class Role:
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     gone: Gone = lambda host, kind, name: None
+    alone: bool = False
 
     @property
     def doc(self) -> str:

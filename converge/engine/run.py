@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Thread
@@ -55,6 +55,9 @@ class Run:
     asked_to_stop: int = 0
     """The signal that asked for the end of this run; 0 while none has."""
     failure: Trouble | None = None
+    """What ended the run."""
+    set_aside: dict[str, Trouble] = field(default_factory=dict)
+    """What failed of roles that stand alone, by their names: the run went on."""
     changed_roles: set[str] = field(default_factory=set)
     patience: float = API_PATIENCE
     beneath: Sequence[Role] = ()
@@ -70,13 +73,18 @@ class Run:
     @property
     def code(self) -> int:
         """The exit code of this host."""
-        if self.failure:
-            return self.failure.code
+        if self.troubles:
+            return max(one.code for one in self.troubles)
         if self.plan is None:
             return ERROR
         if self.plan.refused:
             return REFUSED
         return PENDING if self.plan.todo or self.plan.later or self.plan.held else 0
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        """Everything that failed, in its order."""
+        return [*self.set_aside.values(), *([self.failure] if self.failure else [])]
 
     def close(self) -> None:
         if self.shell:
@@ -253,7 +261,9 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
     try:
         for role in run.roles:
             gc.collect()
-            _apply_role(run, role, shown, _noting(run, report), agree)
+            if _stands_on(run, role, run.set_aside):
+                continue
+            _apply_or_set_aside(run, role, shown, _noting(run, report), agree)
             if run.failure:
                 break
     except Exception as error:
@@ -262,6 +272,26 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
         raise
     # Not when somebody pressed Ctrl-C twice: the shell is busy with what is left, and nobody wants to wait for its end.
     _audit_end(run)
+
+
+def _stands_on(run: Run, role: Role, names: Collection[str]) -> bool:
+    """Whether a role needs one of these, itself or by what it needs."""
+    beneath = [one for one in run.roles if one.name in (*role.needs, *role.after)]
+    return any(one.name in names or _stands_on(run, one, names) for one in beneath)
+
+
+def _apply_or_set_aside(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    """Apply a role. What fails of one that stands alone is told at the end, and the run goes on."""
+    try:
+        _apply_role(run, role, shown, report, agree)
+    except Trouble as trouble:
+        if not role.alone or trouble.code != ERROR:
+            raise
+        run.failure = trouble
+    if run.failure and role.alone and not run.stopped:
+        run.set_aside[role.name], run.failure = run.failure, None
 
 
 def _noting(run: Run, report: Report) -> Report:
@@ -314,7 +344,7 @@ def _carry_out_role(
     result = carry_out(run.shell, run.link, todo, report)
     if result.failed or result.stopped:
         run.stopped = result.stopped
-        run.failure = _failure(run, result)
+        run.failure = _failure(run, role, result)
         return
     _verify(run, role, result.done)
 
@@ -365,7 +395,7 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
             "a change did not take: the host still differs after it was made",
             where=run.name,
             why="\n".join(lines),
-            untouched=f"the roles after {role.name} were not begun",
+            untouched=f"{_behind(run, role)} were not begun" if _behind(run, role) else "",
             hint=way_out(first.resource, told[first.address], run.name, first.hint),
         )
 
@@ -388,9 +418,19 @@ def changes_done(run: Run) -> str:
     return "1 change is done" if len(run.done) == 1 else f"{len(run.done)} changes are done"
 
 
-def _failure(run: Run, result: Done) -> Trouble:
+def _behind(run: Run, role: Role) -> str:
+    """The roles that are not begun when this one fails."""
+    if not role.alone:
+        return f"the roles after {role.name}"
+    names = [one.name for one in run.roles if _stands_on(run, one, {role.name})]
+    return f"what needs {role.name} ({', '.join(names)})" if names else ""
+
+
+def _failure(run: Run, role: Role, result: Done) -> Trouble:
     left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
-    untouched = f"{changes_done(run)}; not begun: {left or 'nothing else of this role'}, and the roles after it"
+    behind = "the roles after it" if result.failed is None else _behind(run, role)
+    not_begun = ", and ".join(filter(None, (left or f"nothing else of {role.name}", behind)))
+    untouched = f"{changes_done(run)}; not begun: {not_begun}"
     if result.failed is None:
         return Trouble(
             "stopped, as you asked",
@@ -421,7 +461,7 @@ def _audit(run: Run, what: str, changes: list[str]) -> None:
     line.pop("since")
     line.pop("doing")
     if what == "end":
-        line["result"] = "stopped" if run.stopped else "failed" if run.failure else "done"
+        line["result"] = "stopped" if run.stopped else "failed" if run.troubles else "done"
     folder = AUDIT.rsplit("/", 1)[0]
     kept = _memory(run, what == "end")
     memory = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))

@@ -29,7 +29,7 @@ _KINDS = {
     "unit": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
     "fresh": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
     "project": "inv logs",
-    "answers": "inv status; inv logs",
+    "answers": "inv status; inv logs {container}",
     "loaded": "inv logs {name}",
     "pg-answers": "inv logs postgres",
     "packages": "on the host: dpkg --audit; apt-get -f install",
@@ -47,5 +47,8 @@ def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
     name, path = resource.name, str(getattr(resource, "path", resource.name))
     said = [told for words, told in _WORDS if re.search(words, why, re.IGNORECASE)]
     known = [one for one in (*said, _KINDS.get(resource.kind, "")) if one and (path[:1] == "/" or "{path}" not in one)]
-    first = known[0].format(path=quote(path), name=quote(name)) if known else "mend what it says above"
-    return f"{for_host(first, host)}; then: inv deploy --host {host}"
+    container = getattr(resource, "container", "")
+    first = (
+        known[0].format(path=quote(path), name=quote(name), container=container) if known else "mend what it says above"
+    )
+    return f"{for_host(first.rstrip(), host)}; then: inv deploy --host {host}"

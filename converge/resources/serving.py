@@ -6,13 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Resource, Shell, State, Step, Unknown
 from converge.resources.compose import UNPROVEN, Project
 from converge.resources.docker import Shares, each_running, inspect
 from converge.shell import quote, sh, words
 
 _WELL = ("2", "3")
 """First digits of the HTTP status of a program that is well."""
+_SILENT = "no answer"
+PATIENCE = 5
+"""Seconds for one answer: so long may a service that hangs hold up a check."""
+LAST_WORDS = 10
+"""Lines of a container's log that stand behind the reason, which must be seen above them."""
+_CANNOT_RUN = ("125", "126", "127")
+"""What `docker exec` ends with when there is no such command in the container."""
+
+
+def run_inside(container: str, command: Sequence[str]) -> str:
+    """Shell that runs a command in a container, silently; 124 where it did not end in time.
+
+    `timeout` ends only the client of Docker: what it had started in the container would stay for good. It is known by a
+    variable that is its alone.
+    """
+    run = f"timeout -k 1 {PATIENCE} docker exec -e STOWAGE_ASKED=$asked {quote(container)} {words(command)}"
+    left = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
+    return f"""( read -r asked </proc/sys/kernel/random/uuid; {run} >/dev/null 2>&1 </dev/null && exit; ended=$?
+case $ended in 124|137) set +f; {left}; exit 124;; esac; exit $ended )"""
 
 
 @dataclass(frozen=True)
@@ -31,10 +50,10 @@ class Question:
         within = "nsenter -t $pid -n"
         if self.http:
             url = quote(f"http://127.0.0.1{self.http}")
-            return f"timeout 6 {within} curl -q -s -o /dev/null --noproxy '*' --connect-timeout 2 -m 5 -w '%{{http_code}}\\n' {url} || :"
+            return f"timeout {PATIENCE + 1} {within} curl -q -s -o /dev/null --noproxy '*' --connect-timeout 2 -m {PATIENCE} -w '%{{http_code}}\\n' {url} || :"
         opened = f"timeout 3 {within} bash -c {quote(f': </dev/tcp/127.0.0.1/{self.tcp}')}"
-        run = opened if self.tcp else f"timeout 10 docker exec {quote(container)} {words(self.command)}"
-        return f"if {run} >/dev/null 2>&1; then echo 200; else echo 000; fi"
+        run = f"{opened} >/dev/null 2>&1" if self.tcp else run_inside(container, self.command)
+        return f"if {run}; then echo 200; else echo 000; fi"
 
 
 @dataclass(frozen=True)
@@ -78,8 +97,15 @@ class Serving(Resource):
     def _state(self, status: str | None, unproven: bool) -> Reading:
         if status is None:
             return None
-        said = "well" if status.startswith(_WELL) else "no answer" if status.strip("0") == "" else status
+        said = "well" if status.startswith(_WELL) else _SILENT if status.strip("0") == "" else status
         return {str(self.question): said, "proven": "no" if unproven else "yes"}
+
+    def silence(self, before: State | None) -> str:
+        """What is wrong with its answer, in words; nothing where it is well or was not asked."""
+        said = (before or {}).get(str(self.question), "well")
+        if said == "well":
+            return ""
+        return f"does not answer to {self.question}" if said == _SILENT else f"answers {said} to {self.question}"
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return isinstance(other, Project) or other.address == f"loaded:{self.container}"
@@ -93,14 +119,14 @@ class Serving(Resource):
     def waits(self) -> str:
         """Shell that waits until it answers; otherwise it says the last words of the container and ends with 1."""
         return f"""
-n=0
+n=0 until=$(($(date +%s) + {self.within}))
 while :; do
   pid=$({sh("docker inspect -f {} -- {}", "{{.State.Pid}}", self.container)}) || exit 1
   said=000; [ "$pid" = 0 ] || said=$({self.question.ask(self.container)})
   case $said in {"|".join(f"{one}*" for one in _WELL)}) break;; esac
-  n=$((n + 1)); [ $n -lt {self.within} ] || {{
+  n=$((n + 1)); [ "$(date +%s)" -lt $until ] || {{
     echo "no answer to {self.question} after {self.within} s ($said); its last words:"
-    {sh("docker logs --tail 12 -- {} 2>&1", self.container)}
+    {sh("docker logs --tail {} -- {} 2>&1", LAST_WORDS, self.container)}
     exit 1
   }}
   [ $((n % 8)) != 0 ] || echo "waiting for {self.container}: $said"
@@ -132,8 +158,7 @@ class Once(Resource):
     def probe(cls, wanted: Sequence[Once]) -> str:
         asks: dict[str, str] = {}
         for number, one in enumerate(wanted):
-            run = sh("timeout 10 docker exec {}", one.container) + f" {words(one.unless)} >/dev/null 2>&1"
-            ask = f"( if {run}; then echo {number} yes; else echo {number} no; fi ) &"
+            ask = f"( ended=0; {run_inside(one.container, one.unless)} || ended=$?; echo {number} $ended ) &"
             asks[one.container] = "\n".join(filter(None, (asks.get(one.container), ask)))
         return f"{each_running(f'${inspect.__name__}', asks)}\ndone; wait; exit 0"
 
@@ -144,16 +169,25 @@ class Once(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Once], answer: str, *shared: str) -> list[Reading]:
         told = dict(line.split(" ", 1) for line in answer.splitlines() if " " in line)
-        return [{"done": told[str(at)]} if str(at) in told else None for at in range(len(wanted))]
+        return [one._state(told.get(str(at))) for at, one in enumerate(wanted)]
+
+    def _state(self, ended: str | None) -> Reading:
+        """Only what its check refuses is run: one that hangs or is not there has said nothing."""
+        if ended == "124" or ended in _CANNOT_RUN:
+            why = f"it did not end within {PATIENCE} s" if ended == "124" else "the container cannot run it"
+            hint = f"on the host: docker exec {quote(self.container)} {words(self.unless)}"
+            return Unknown(f"its check, unless, says nothing: {why}", hint)
+        return None if ended is None else {"done": "yes" if ended == "0" else "no"}
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return False
 
     def fix(self, before: State | None) -> list[Step]:
-        inside = sh("docker exec {}", self.container)
-        done = f"{inside} {words(self.unless)} >/dev/null 2>&1"
+        done, run = run_inside(self.container, self.unless), sh("docker exec {}", self.container)
         return [
-            Shell(
-                f"{done} || {{ {inside} {words(self.command)}\n{done} || {{ echo 'it ran, and its check still says no'; exit 1; }}; }}"
-            )
+            Shell(f"""
+ended=0; {done} || ended=$?
+case $ended in 0) exit 0;; 124|{"|".join(_CANNOT_RUN)}) echo "its check, unless, says nothing ($ended): it is not run"; exit 1;; esac
+{run} {words(self.command)}
+{done} || {{ echo 'it ran, and its check still says no'; exit 1; }}""")
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -99,7 +99,12 @@ class Unit(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
         have = units(shared[0])
-        return [_state(have[one.unit], one.ours) for one in wanted]
+        return [None if one.is_new(have[one.unit]) else _state(have[one.unit], one.ours) for one in wanted]
+
+    def is_new(self, block: Mapping[str, str]) -> bool:
+        """systemd knows every instance of a template as soon as there is the template: it is there once it is enabled or runs."""
+        states = (block.get("UnitFileState"), block.get("ActiveState"), block.get("DropInPaths", ""))
+        return "@" in self.unit and states == ("disabled", "inactive", "")
 
     @property
     def ours(self) -> bool:
@@ -149,6 +154,9 @@ class StaticUnit(Unit):
 
     def desired(self) -> State:
         return {"reload": "no", "drop-ins": "", "masked": "no"}
+
+    def is_new(self, block: Mapping[str, str]) -> bool:
+        return False
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell("systemctl daemon-reload")]

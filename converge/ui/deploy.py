@@ -164,7 +164,7 @@ def _stop(todo: list[Run], number: int) -> None:
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
         _untouched(run, f"{runs.changes_done(run)}; the next deploy finishes the one that was under way")
-        if run.plan and not run.failure:
+        if run.plan and not run.troubles:
             screen.lines([f"{run.name}: {_number(run)} made and read back, {render.counts(run.plan, len(run.done))}"])
 
 
@@ -175,17 +175,7 @@ def _number(run: Run) -> str:
 def _end(found: list[Run], options: Options) -> None:
     """What failed or was refused once more, each with its next step, and the highest exit code."""
     if options.json:
-        failures = {
-            run.name: {
-                "what": run.failure.what,
-                "why": run.failure.why,
-                "untouched": run.failure.untouched,
-                "try": run.failure.hint,
-                "exit_code": run.code,
-            }
-            for run in found
-            if run.failure
-        }
+        failures = {run.name: _as_json(run) for run in found if run.troubles}
         answer = render.as_json([run.plan for run in found if run.plan], {run.name: run.code for run in found})
         print(
             json.dumps(
@@ -202,7 +192,13 @@ def _end(found: list[Run], options: Options) -> None:
         raise Exit(tell(Troubles(troubles)) if troubles else None, code=code)
 
 
+def _as_json(run: Run) -> dict[str, object]:
+    """What failed on a host: the first of it, and more where services have failed that stop no other."""
+    first, *more = [
+        {"what": one.what, "why": one.why, "untouched": one.untouched, "try": one.hint} for one in run.troubles
+    ]
+    return {**first, "exit_code": run.code, **({"more": more} if more else {})}
+
+
 def _troubles(run: Run) -> list[Trouble]:
-    if run.failure:
-        return [run.failure]
-    return render.troubles(run.plan) if run.plan else []
+    return run.troubles or (render.troubles(run.plan) if run.plan else [])

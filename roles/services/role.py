@@ -28,7 +28,7 @@ def role_of(host: Any, name: str) -> Role:
     """The role of one service of a host."""
     settings = host.settings.services[name]
     drives = ("drives",) if _drives(host, settings) else ()
-    return Role(name, partial(resources, name=name), ("docker", "images", *drives, *settings.needs))
+    return Role(name, partial(resources, name=name), ("docker", "images", *drives, *settings.needs), alone=True)
 
 
 def resources(host: Any, name: str) -> Wanted:

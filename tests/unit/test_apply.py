@@ -474,3 +474,54 @@ def test_on_a_host_whose_audit_cannot_be_written_nothing_is_changed(machine, run
     with pytest.raises(Trouble, match="the audit line could not be written"):
         runs.apply(run, quiet, agreed)
     assert not (tmp_path / "file").exists()
+
+
+@pytest.fixture
+def services(machine, link, run_of, tmp_path):
+    """Three services, of which the second breaks; the fourth needs it."""
+
+    def make(alone: bool = True, **kinds):
+        wants = {name: kinds.get(name) or mine(tmp_path / name) for name in ("one", "two", "three", "four")}
+        roles = [
+            Role(name, lambda host, one=one: [one], ("two",) if name == "four" else (), alone=alone)
+            for name, one in wants.items()
+        ]
+        run = run_of(mine(tmp_path / "any"))
+        run.roles = roles
+        run.wants = [one for role in roles for one in planning.wanted(role, run.host)]
+        run.plan = planning.make("here", roles, run.wants, dict.fromkeys(one.address for one in wants.values()), {})
+        return run
+
+    return make
+
+
+def breaks(kind: str, path: Path):
+    if kind == "fails":
+        return mine(path, check="false {}")
+    undone = {"kind": "undone", "fix": lambda self, before: [Shell(":")]}
+    return type("Undone", (File,), undone)(str(path), "")
+
+
+@pytest.mark.parametrize("kind", ["fails", "does not take"])
+def test_a_broken_service_stops_only_those_that_need_it(machine, services, tmp_path, kind):
+    run = services(two=breaks(kind, tmp_path / "two"))
+    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    assert [(tmp_path / name).exists() for name in ("one", "two", "three", "four")] == [True, False, True, False]
+    (trouble,) = run.troubles
+    assert "two" in f"{trouble.what} {trouble.why}"
+    assert "what needs two (four)" in trouble.untouched
+    assert run.code == 1
+    assert audit(machine)[-1]["result"] == "failed"
+
+
+def test_all_broken_services_are_named(services, tmp_path):
+    run = services(one=breaks("fails", tmp_path / "one"), three=breaks("fails", tmp_path / "three"))
+    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    assert [one.what for one in run.troubles] == [f"file:{tmp_path}/one failed", f"file:{tmp_path}/three failed"]
+    assert (tmp_path / "four").exists()
+
+
+def test_behind_a_broken_role_nothing_is_begun(services, tmp_path):
+    run = services(alone=False, two=breaks("fails", tmp_path / "two"))
+    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    assert not (tmp_path / "three").exists()

@@ -113,6 +113,21 @@ def test_a_unit_that_others_start_must_be_read_and_stand_alone(machine, systemd,
 
 
 @pytest.mark.parametrize(
+    ("block", "symbol"),
+    [
+        (STOPPED, "+"),
+        (STOPPED.replace("=disabled", "=enabled"), "~"),
+        (STOPPED.replace("=inactive", "=failed"), "~"),
+        (RUNS, " "),
+    ],
+)
+def test_an_instance_is_created_whoever_brought_its_template(machine, systemd, block, symbol):
+    """A plan that said `+` was not to become `~` when the first of several services had brought the template."""
+    systemd(block.format("stowage@cache.service"))
+    assert machine.plan(Unit("stowage@cache.service")).changes[0].action.value == symbol
+
+
+@pytest.mark.parametrize(
     ("target", "symbol"), [("multi-user", " "), ("graphical", " "), ("mine", " "), ("rescue", "!")]
 )
 def test_a_host_that_would_boot_without_services_is_told(machine, systemd, target, symbol):
