@@ -31,7 +31,15 @@ def secrets_of(name: str) -> None:
     secret(name, "root_user", "stowage-admin")
     secret(name, "root_password")
     secret(name, "sudo_password")
-    for what in ("postgres_password", "postgres_mlflow", "postgres_geo", "backup_writer", "backup_pruner"):
+    for what in (
+        "postgres_password",
+        "postgres_mlflow",
+        "postgres_geo",
+        "backup_writer",
+        "backup_pruner",
+        "mlflow",
+        "mlflow_server",
+    ):
         secret(name, what)
     secret(name, "backup_identity", identity())
     secret(name, "kms_key", f"{name}:{b64encode(secrets.token_bytes(32)).decode()}")

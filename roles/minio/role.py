@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -51,9 +52,7 @@ def minio(host: Any) -> Wanted:
             salt=dict.fromkeys(names, salted),
             together=True,
             read_at_start=tuple(one.path for one in files),
-            warning=""
-            if settings.root_drive_threshold
-            else "no minio.root_drive_threshold: one guard less against data on the root disk",
+            warning="; ".join(_warnings(settings)),
         ),
         Answers(
             "minio",
@@ -70,6 +69,13 @@ def minio(host: Any) -> Wanted:
             ),
         ),
     )
+
+
+def _warnings(settings: Any) -> Iterator[str]:
+    if len(settings.nodes) == 1:
+        yield "one node on one drive: no redundancy, all is lost with this drive"
+    if not settings.root_drive_threshold:
+        yield "no minio.root_drive_threshold: one guard less against data on the root disk"
 
 
 def settings_of(host: Any) -> Any:

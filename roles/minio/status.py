@@ -80,7 +80,9 @@ def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
                 drive.healing = f"healing, {human(done)} done"
     status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
     sizes = usage.get("bucketsUsageInfo") or {}
-    counted = {name: sizes.get(name, {}) for name in names}
+    from roles.minio.kms import BUCKET
+
+    counted = {name: sizes.get(name, {}) for name in names if name != BUCKET}
     status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size")) for name, one in counted.items()]
 
 
@@ -91,6 +93,8 @@ def quorum(online: int, drives: int, parity: int | None) -> str:
     write = read + 1 if read == parity else read
     if online < read:
         return f"{online} of {drives} drives: LOST, reading needs {read}"
+    if drives == 1:
+        return "1 of 1 drives: no redundancy, all is lost with this drive"
     if online < write:
         return f"{online} of {drives} drives: READ ONLY, writing needs {write}"
     return f"{online} of {drives} drives: reads survive {online - read} more, writes {online - write} more"

@@ -145,15 +145,17 @@ def storage_server(root: Path) -> None:
     path.write_text(yaml.safe_dump(kept))
 
 
-def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13") -> Clone:
+def fresh(
+    folder: Path, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13", host: str = "lab"
+) -> Clone:
     """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
     ).stdout
     folder.mkdir(parents=True, exist_ok=True)
-    there = Clone(folder)
+    there = Clone(folder, host)
     if (folder / "tasks.py").exists():
-        there.inv("lab.down", code=None)
+        there.inv("lab.down", "--host", host, code=None)
     for name in COPIED_ANEW:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in listed.splitlines():
@@ -161,7 +163,7 @@ def fresh(folder: Path, prepare: Callable[[Path], None] = lambda root: None, sys
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HERE / name, folder / name)
     prepare(folder)
-    there.inv("lab.up", "--system", system)
+    there.inv("lab.up", "--system", system, "--host", host)
     return there
 
 

@@ -173,3 +173,11 @@ def test_the_services_of_the_guide_are_settings_of_the_lab_and_their_files_can_b
     for name, files in (("redis", 1), ("pages", 2)):
         bound = folders(host, name, host.settings.services[name], f"/etc/stowage/{name}/files", "image")
         assert sum(len(folder.files) for folder in bound) == files
+
+
+def test_every_test_that_the_page_of_systems_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/systems.md").read_text()))
+    there = {
+        name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert named and named <= there

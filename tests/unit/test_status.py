@@ -141,7 +141,7 @@ def test_the_truth_about_quorum_of_four_drives(online, words, parity):
 @pytest.mark.parametrize(
     ("online", "drives", "parity", "words"),
     [
-        (1, 1, 0, "1 of 1 drives: reads survive 0 more, writes 0 more"),
+        (1, 1, 0, "1 of 1 drives: no redundancy, all is lost with this drive"),
         (0, 1, 0, "0 of 1 drives: LOST, reading needs 1"),
         (4, 4, 1, "4 of 4 drives: reads survive 1 more, writes 1 more"),
         (2, 4, 1, "2 of 4 drives: LOST, reading needs 3"),
