@@ -328,7 +328,7 @@ def _carry_out_role(
     todo = [one for one in run.plan.of_role(role.name) if one.action in planning.TODO]
     if not todo:
         return
-    new = [one for one in todo if not _was_shown(one, shown, run.done)]
+    new = [one for one in todo if not _was_shown(one, shown)]
     if new and not agree(run, new):
         raise Trouble(
             "the plan changed while it was carried out",
@@ -349,17 +349,13 @@ def _carry_out_role(
     _verify(run, role, result.done)
 
 
-def _was_shown(change: Change, shown: dict[str, Change], done: Sequence[Change]) -> bool:
-    """Whether this was in the plan, perhaps as a creation: a unit is half there once another role has written its template."""
+def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
     before = shown.get(change.address)
-    if before is None:
-        return False
-    begun = any(change.resource.undone_by(one.resource, one.action is Action.CREATE) for one in done)
     return (
-        before.action is change.action
-        or before.action is Action.WAITING
-        or (before.action is Action.CREATE and change.action is Action.UPDATE and begun)
-    ) and (before.disrupts or not change.disrupts or before.action is Action.CREATE)
+        before is not None
+        and (before.action is change.action or before.action is Action.WAITING)
+        and (before.disrupts or not change.disrupts or before.action is Action.CREATE)
+    )
 
 
 def _replan(run: Run, role: Role) -> None:

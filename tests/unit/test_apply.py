@@ -27,7 +27,6 @@ from converge.engine.run import Run
 from converge.errors import UNREACHABLE, Trouble
 from converge.inventory.secret import Secret
 from converge.resources.file import File
-from converge.resources.unit import Unit
 
 
 @pytest.fixture
@@ -460,14 +459,6 @@ def test_a_fault_of_one_host_is_told_and_leaves_the_others(run_of, tmp_path):
     runs.each([one, two], lambda run: wrong(run) if run is one else None)
     assert "KeyError" in one.failure.why
     assert two.failure is None
-
-
-def test_a_unit_that_was_to_be_created_is_half_there_once_its_template_is_written():
-    unit, template = Unit("stowage@b.service"), File("/etc/systemd/system/stowage@.service", "")
-    shown = {unit.address: Change("b", unit, None, Action.CREATE)}
-    now = Change("b", unit, {"enabled": "disabled"}, Action.UPDATE)
-    assert runs._was_shown(now, shown, [Change("a", template, None, Action.CREATE)])
-    assert not runs._was_shown(now, shown, [])
 
 
 def test_neither_the_audit_nor_the_memory_holds_a_secret(machine, run_of, tmp_path):
