@@ -83,11 +83,11 @@ def move(root: Path, port: int, name: str = "lab") -> None:
 
 def resources(root: Path, name: str = "lab") -> list[Any]:
     """All that the roles want of a host."""
-    import tasks
     from converge.engine.resource import Chain
+    from roles import named
 
     one = host(root, name)
-    wanted = (tasks._role(role).wants(one) for role in one.settings.roles)
+    wanted = (named(role).wants(one) for role in one.settings.roles)
     return [one for role in wanted for link in role for one in (link if isinstance(link, Chain) else [link])]
 
 

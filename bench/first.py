@@ -80,12 +80,12 @@ def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
 
 def _steps(place: Path, roles: list[str]) -> list[Any]:
     """What the plan of a blank host would do, neighbouring shell steps as one script."""
-    import tasks
     from converge.engine import run as runs
     from converge.engine.resource import Send, Shell
+    from roles import named
 
     blank = host(place, THEIRS)
-    one = runs.prepare(blank, [tasks._role(role) for role in roles])
+    one = runs.prepare(blank, [named(role) for role in roles])
     try:
         runs.look(one, "bench", lock=False)
         assert one.plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -122,6 +123,29 @@ def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: 
     from roles.settings.model import Settings
 
     return load(ROOT, names or str(context.config.get("host") or ""), Settings, sets or (), secrets)
+
+
+def one(context: Any, names: str) -> Any:
+    """The one host that a command was given."""
+    chosen = hosts(context, names)
+    if len(chosen) > 1:
+        raise Trouble(
+            "one host, please",
+            why=f"that names {', '.join(each.name for each in chosen)}",
+            hint=f"--host {chosen[0].name}",
+        )
+    return chosen[0]
+
+
+def said() -> str:
+    """The command as it was typed."""
+    return "inv " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+
+
+def end(code: int) -> None:
+    """End the command with this exit code, unless it is 0."""
+    if code:
+        raise Exit(code=code)
 
 
 def answered(question: str) -> str:

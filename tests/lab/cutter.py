@@ -220,11 +220,11 @@ def connect_through(port: int) -> None:
 def list_steps(name: str) -> None:
     """The steps of the whole plan of a host, which is only read."""
     from converge.inventory.hosts import load
+    from roles.deploying import roles_of
     from roles.settings.model import Settings
-    from tasks import _roles
 
     (host,) = load(Path.cwd(), name, Settings, ())
-    found = run.prepare(host, _roles(host, ()).roles)
+    found = run.prepare(host, roles_of(host, ()).roles)
     run.look(found, "", lock=False)
     assert found.plan
     say("STEPS", [(one.address, n) for one in found.plan.todo for n, _ in enumerate(one.resource.fix(one.before))])

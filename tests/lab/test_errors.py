@@ -460,6 +460,8 @@ def test_a_new_machine_is_read_and_what_is_written_loads(host: Clone) -> None:
         "127.0.0.1",
         "--port",
         str(said["ansible_port"]),
+        "--group",
+        "weatherlearn",
         "--user",
         "operator",
         "--key",

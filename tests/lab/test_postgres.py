@@ -26,7 +26,12 @@ def there() -> Iterator[Clone]:
     kept |= {"roles": ROLES, "images": {"postgres": said["images"]["postgres"]}}
     (inventory / "group_vars/lab.yml").write_text(yaml.safe_dump(kept))
     (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")
-    for other in ("group_vars/weatherlearn.yml", "host_vars/prod.yml"):
+    for other in (
+        "group_vars/weatherlearn.yml",
+        "group_vars/ml_security.yml",
+        "group_vars/ml_security_lab.yml",
+        "host_vars/prod.yml",
+    ):
         (inventory / other).unlink()
     yield clone
     clone.inv("lab.down", code=None)

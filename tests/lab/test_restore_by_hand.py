@@ -68,7 +68,12 @@ def prepare(root: Path) -> None:
     }
     (inventory / "group_vars/lab.yml").write_text(yaml.safe_dump(kept))
     (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")
-    for other in ("group_vars/weatherlearn.yml", "host_vars/prod.yml"):
+    for other in (
+        "group_vars/weatherlearn.yml",
+        "group_vars/ml_security.yml",
+        "group_vars/ml_security_lab.yml",
+        "host_vars/prod.yml",
+    ):
         (inventory / other).unlink()
 
 

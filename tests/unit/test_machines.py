@@ -15,6 +15,7 @@ from invoke.exceptions import Exit
 from converge.errors import REFUSED, UNREACHABLE, Trouble, Troubles
 from converge.inventory.hosts import load
 from converge.ssh.known import HostKey, Known, Line
+from roles.minio.kms import fault
 from roles.settings.model import Settings
 from runbook import machines, trust
 from runbook.found import parsed
@@ -244,7 +245,7 @@ def files(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["store2", "prod"])
 def test_what_is_written_loads_with_its_secrets(checkout, says, capsys, name):
     says(MACHINE + FOUR)
-    add(checkout, newcomer(checkout, name, "10.0.0.5", user="operator"))
+    add(checkout, newcomer(checkout, name, "10.0.0.5", user="operator", group="weatherlearn"))
     (host,) = load(checkout, name, Settings)
     assert (host.target.address, host.target.user) == ("10.0.0.5", "operator")
     assert len(host.settings.drives) == 4
@@ -258,11 +259,19 @@ def test_what_is_written_loads_with_its_secrets(checkout, says, capsys, name):
     assert host.settings.minio.root_password.reveal() not in said
 
 
+def test_a_host_of_the_group_that_encrypts_gets_its_key_and_is_told_to_keep_it(checkout, says, capsys):
+    says(MACHINE + "".join(FOUR.splitlines(keepends=True)[:1]))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="ml_security"))
+    (host,) = load(checkout, "store2", Settings)
+    assert fault(host.settings.minio.kms_key.reveal()) == ""
+    assert "keep a copy of kms_key elsewhere" in capsys.readouterr().out
+
+
 def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
     says(MACHINE + "".join(FOUR.splitlines(keepends=True)[:3]))
     before = files(checkout)
     with pytest.raises(Troubles) as caught:
-        add(checkout, newcomer(checkout, "store2", "10.0.0.5"))
+        add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="weatherlearn"))
     assert files(checkout) == before
     assert caught.value.code == REFUSED
     (told,) = caught.value.troubles
@@ -273,10 +282,10 @@ def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
 
 def test_a_host_that_is_there_is_never_overwritten(checkout, says):
     says(MACHINE + FOUR)
-    add(checkout, newcomer(checkout, "store2", "10.0.0.5"))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="weatherlearn"))
     before = files(checkout)
     with pytest.raises(Trouble, match="store2 is already there") as caught:
-        add(checkout, newcomer(checkout, "store2", "10.0.0.6"))
+        add(checkout, newcomer(checkout, "store2", "10.0.0.6", group="weatherlearn"))
     assert caught.value.code == REFUSED
     assert files(checkout) == before
 
@@ -285,7 +294,7 @@ def test_secrets_that_are_there_stay(checkout, says):
     says(MACHINE + FOUR)
     (checkout / "inventory/secrets/store2").mkdir(parents=True)
     (checkout / "inventory/secrets/store2/root_user").write_text("kept-user\n")
-    add(checkout, newcomer(checkout, "store2", "10.0.0.5"))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="weatherlearn"))
     assert load(checkout, "store2", Settings)[0].settings.minio.root_user.reveal() == "kept-user"
 
 
@@ -293,7 +302,7 @@ def test_the_key_is_named_as_it_was_typed(checkout, says):
     says(MACHINE + FOUR)
     (checkout / "inventory/secrets").mkdir()
     (checkout / "inventory/secrets/key").write_text("")
-    add(checkout, newcomer(checkout, "store2", "10.0.0.5", key="inventory/secrets/key"))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", key="inventory/secrets/key", group="weatherlearn"))
     assert "ansible_ssh_private_key_file: inventory/secrets/key\n" in files(checkout)["inventory/host_vars/store2.yml"]
 
 
@@ -321,7 +330,7 @@ def test_between_several_groups_a_person_must_choose(checkout, says):
 
 def test_an_unsupported_system_is_written_with_a_warning(checkout, says, capsys):
     says(MACHINE.replace("debian 13", "arch ") + FOUR)
-    add(checkout, newcomer(checkout, "store2", "10.0.0.5"))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="weatherlearn"))
     assert "warning: a deploy will refuse arch" in capsys.readouterr().out
 
 

@@ -1,0 +1,47 @@
+"""What a command deploys: the hosts that it names, and the roles of each in their order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converge.engine.order import Chosen, chosen
+from converge.errors import Trouble
+from converge.ui.cli import hosts, only, said
+from roles import MODULES, named, names_of
+
+
+def roles_of(host: Any, names: tuple[str, ...]) -> Chosen:
+    """The roles of a host in their order; with names, those alone, and what they stand on."""
+    if unknown := [name for name in host.settings.roles if named(name) is None]:
+        raise Trouble(
+            f"there is no role {unknown[0]}",
+            where=host.name,
+            why=f"its settings name it under roles; there are {', '.join(MODULES)}",
+            untouched="nothing was changed",
+            hint=f"inv inventory --host {host.name}, which says where it comes from",
+        )
+    return chosen(host.name, names_of(host.settings), lambda name: named(name, host), names)
+
+
+def _past(name: str) -> Any:
+    """A role that a host had: one of ours, or a service that its settings name no more."""
+    from converge.engine.role import Role
+
+    return named(name) or Role(name, lambda host: ())
+
+
+def deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) -> None:
+    """Bring hosts to what the inventory says, or show how far they are from it: what `inv deploy` and `inv check` do."""
+    from converge.ui import deploy as screen
+
+    found = hosts(c, host, set)
+    services = [name for one in found for name in one.settings.services]
+    names = tuple(only(role, tuple(dict.fromkeys([*MODULES, *services]))))
+    roles = {one.name: roles_of(one, names) for one in found}
+    screen.deploy(
+        found,
+        {name: one.roles for name, one in roles.items()},
+        screen.Options(command=said(), **options),
+        None if names else _past,
+        {name: one.beneath for name, one in roles.items()},
+    )

@@ -1,0 +1,127 @@
+"""The commands that span roles, and those of machines and their drives."""
+
+from __future__ import annotations
+
+from invoke.collection import Collection
+
+from converge.ui.cli import ROOT, command, end, hosts, one, said
+
+
+@command(at_once=True)
+def status(c, host="", json=False):  # type: ignore[no-untyped-def]
+    """The screen to open first: drives, nodes, quorum, endpoints, buckets, databases, drift, and what to do next."""
+    from roles.deploying import roles_of
+    from runbook.status import show
+
+    chosen = hosts(c, host)
+    end(show(chosen, {each.name: roles_of(each, ()).roles for each in chosen}, json))
+
+
+@command(
+    positional=["service"],
+    help={"service": "a container (default: all)", "lines": "how many", "since": "such as 42m or a time"},
+)
+def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ignore[no-untyped-def]
+    """Show the logs of a service, or of all."""
+    from runbook.logs import logs
+
+    logs(one(c, host), service, lines, follow, since)
+
+
+@command(help={"service": "minio (all nodes together), nginx or postgres"})
+def restart(c, service, host=""):  # type: ignore[no-untyped-def]
+    """Restart a service, and wait until data passes through it again."""
+    from runbook.services import restart
+
+    restart(one(c, host), service, said())
+
+
+@command(at_once=True, help={"lines": "how many"})
+def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
+    """Show which deploys a host has seen: when, by whom, from which commit."""
+    from runbook.history import history
+
+    for each in hosts(c, host):
+        history(each, lines, json)
+
+
+@command
+def unlock(c, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Show who holds the lock of a host; ask, then end what holds it."""
+    from runbook.history import unlock
+
+    unlock(one(c, host), yes)
+
+
+@command(at_once=True)
+def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
+    """Show every setting of a host and where it came from."""
+    from runbook.inventory import show
+
+    for each in hosts(c, host, set, secrets=False):
+        show(each, json)
+
+
+@command(name="list", at_once=True)
+def drives_list(c, host="", json=False):  # type: ignore[no-untyped-def]
+    """Show the drives of a host, with size, serial and content."""
+    from runbook.drive import show
+
+    for each in hosts(c, host):
+        show(each, json)
+
+
+@command(name="replace", help={"label": "the drive that is replaced"})
+def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def]
+    """Put a blank drive in the place of a dead one, and follow the healing to its end."""
+    from roles.deploying import deploy
+    from runbook import drive
+
+    chosen = one(c, host)
+    with drive.replacing(chosen, label, yes, said()):
+        deploy(c, chosen.name, "", None, check=False, diff=True, full=False, yes=yes, json=False)
+    drive.follow_healing(chosen)
+
+
+@command(
+    name="trust",
+    help={
+        "name": "a host, a group, or several with commas",
+        "address": "where a new machine is",
+        "port": "its SSH port",
+    },
+)
+def host_trust(c, name, address="", port=0, yes=False):  # type: ignore[no-untyped-def]
+    """Show the fingerprint of a host's key and pin it."""
+    from runbook.machines import newcomer
+    from runbook.trust import trust
+
+    if address:
+        trust(newcomer(ROOT, name, address, port=port).target, yes)
+        return
+    for each in hosts(c, name, secrets=False):
+        trust(each.target, yes)
+
+
+@command(
+    name="add",
+    help={
+        "name": "its name in the inventory",
+        "address": "where it is",
+        "user": "who logs in",
+        "port": "SSH port",
+        "key": "private key file",
+        "group": "what it is to be: a group of inventory/hosts.yml",
+        "sudo-password": "where it is: file:PATH, env:NAME or command:TEXT",
+    },
+)
+def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=""):  # type: ignore[no-untyped-def]
+    """Read a new machine and write its host file and secrets."""
+    from runbook.machines import add, newcomer
+
+    add(ROOT, newcomer(ROOT, name, address, user, port, key, group, sudo_password))
+
+
+COMMANDS = (status, logs, restart, history, unlock, inventory)
+DRIVES = (drives_list, drives_replace)
+HOSTS = Collection("host", host_add, host_trust)
