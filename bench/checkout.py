@@ -64,8 +64,11 @@ def host(root: Path = ROOT, name: str = "lab") -> Any:
 
 
 def hosts_of(place: Path, text: str, names: Iterable[str]) -> None:
-    """Give a copy these hosts alone: a settings file of a host that is not there is an error."""
+    """Give a copy these hosts alone: a settings file of a host or a group that is not there is an error."""
     (place / "inventory" / "hosts.yml").write_text(text)
+    for file in (place / "inventory" / "group_vars").glob("*.yml"):
+        if file.stem != "all" and f"{file.stem}:" not in text:
+            file.unlink()
     for file in (place / "inventory" / "host_vars").glob("*.yml"):
         if file.stem not in names:
             file.unlink()

@@ -172,7 +172,7 @@ def _docker(unit: list[str]) -> str:
 def _last(line: str) -> str:
     try:
         told = json.loads(line)
-        result = told.get("result", "under way, or cut off")
-        return f"{told['at']} by {told['who']}@{told['from']}, {len(told['changes'])} changes, {result}"
+        changes, result = len(told["changes"]), told.get("result", "under way, or cut off")
+        return f"{told['at']} by {told['who']}@{told['from']}, {changes} change{'' if changes == 1 else 's'}, {result}"
     except (ValueError, KeyError):
         return "its record cannot be read"

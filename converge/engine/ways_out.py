@@ -11,6 +11,7 @@ from converge.shell import quote
 # What a failed command said, and what helps against just that.
 _WORDS = (
     ("previous files are put back", "mend in the inventory what its own words above are about"),
+    ("refused by its check", "mend the file of templates/ or files/, or the setting, that its own words above are about"),
     ("no space left on device|disk quota exceeded", "on the host: df -h; df -i; make room"),
     ("operation not permitted", "on the host: lsattr -d {path}; if it shows an i: chattr -i {path}"),
     ("read-only file system", "on the host: findmnt -T {path}; dmesg | tail -n 30; a filesystem with errors is set read-only"),
@@ -29,9 +30,9 @@ _KINDS = {
     "unit": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
     "fresh": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
     "project": "inv logs",
-    "answers": "inv status; inv logs {container}",
-    "loaded": "inv logs {name}",
-    "pg-answers": "inv logs postgres",
+    "answers": "inv status; inv logs --service {container}",
+    "loaded": "inv logs --service {name}",
+    "pg-answers": "inv logs --service postgres",
     "packages": "on the host: dpkg --audit; apt-get -f install",
     "mount": "on the host: findmnt --verify; dmesg | tail -n 30",
     "file": "on the host: stat {path}; lsattr -d {path}",

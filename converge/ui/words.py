@@ -32,9 +32,11 @@ def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
                 f"--host is there, and then {word}", why, untouched=UNTOUCHED, hint=f"inv {name} --host {both}"
             )
         if name and "--host" in flags:
-            why = f"{name} takes no further word; a host stands behind --host"
+            also = ", a service behind --service" if "--service" in flags else ""
+            why = f"{name} takes no further word; a host stands behind --host{also}"
+            flag = "--service" if "--service" in flags else "--host"
             return Trouble(
-                f"what is {word}?", why=why, untouched=UNTOUCHED, hint=f"inv {name} --host {shlex.quote(word)}"
+                f"what is {word}?", why=why, untouched=UNTOUCHED, hint=f"inv {name} {flag} {shlex.quote(word)}"
             )
         near = _nearest(word, commands)
         return Trouble(f"there is no command {word}", why=near, untouched=UNTOUCHED, hint="inv --list")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from types import SimpleNamespace
 
+import pytest
+from invoke.parser import Parser
+
+from converge.engine import ways_out
 from converge.engine.ways_out import way_out
 from converge.resources.compose import Answers, Project
-from converge.resources.file import File
+from converge.resources.file import KEPT, File
 from converge.resources.fresh import FreshUnit
 from converge.resources.package import Packages
 from converge.resources.unit import Unit
@@ -45,3 +50,21 @@ def test_a_kind_that_nobody_foresaw_does_not_repeat_the_command_alone(thing):
 
 def test_what_the_step_itself_says_gets_through(thing):
     assert way_out(thing("a"), "no space left on device", "prod", "inv drives.list") == "inv drives.list --host prod"
+
+
+def commands(text: str) -> list[str]:
+    return re.findall(r"\binv ([^;,`)]+)", text)
+
+
+@pytest.mark.parametrize("kind", sorted(ways_out._KINDS))
+def test_every_command_that_is_named_can_be_typed(kind):
+    """Invoke itself reads them: `inv logs NAME` looks right, and is refused."""
+    import tasks
+
+    one = SimpleNamespace(kind=kind, name="nginx", path="/etc/a", container="nginx")
+    for said in commands(way_out(one, "ended with status 1", "prod")):  # type: ignore[arg-type]
+        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(said.split())
+
+
+def test_a_file_that_its_check_refuses_is_mended_where_it_is_written():
+    assert way_out(FILE, f"nginx: [emerg] unknown directive\n{KEPT}", "prod").startswith("mend the file of templates/")
