@@ -63,7 +63,7 @@ def test_every_command_that_is_named_can_be_typed(kind):
 
     one = SimpleNamespace(kind=kind, name="nginx", path="/etc/a", container="nginx")
     for said in commands(way_out(one, "ended with status 1", "prod")):  # type: ignore[arg-type]
-        Parser(contexts=tasks.namespace.to_contexts()).parse_argv(said.split())
+        assert len(Parser(contexts=tasks.namespace.to_contexts()).parse_argv(said.split())) == 1, "it is one command"
 
 
 def test_a_file_that_its_check_refuses_is_mended_where_it_is_written():
