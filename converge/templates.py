@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
+from converge.inventory.secret import Secret
 
 if TYPE_CHECKING:
     import jinja2
@@ -18,7 +19,7 @@ def render(host: Any, name: str, **values: Any) -> str:
 
     folder = host.root / "templates"
     try:
-        return _environment(folder).get_template(name).render(host=host, **values)
+        text = str(_environment(folder).get_template(name).render(host=host, **values))
     except jinja2.TemplateSyntaxError as error:
         raise _broken(
             host, f"templates/{(error.filename and error.name) or name}:{error.lineno}", str(error.message)
@@ -32,6 +33,11 @@ def render(host: Any, name: str, **values: Any) -> str:
         where = _place(error, folder) or f"templates/{name}"
         said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
         raise _broken(host, where, said) from None
+    if str(Secret("")) in text:
+        # The program would read those very letters, and nobody would know why it fails.
+        why = "a secret stands in it, but the text of a template is shown in plans: give it as a file or a variable"
+        raise _broken(host, f"templates/{name}", why)
+    return text
 
 
 @functools.cache

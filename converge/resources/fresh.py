@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.resources.contents import Contents
 from converge.resources.docker import Shares, containers, inspect, moment
 from converge.resources.previous import loaded, put_back
 from converge.resources.unit import comes_back, forgiven, show, units
@@ -23,20 +24,20 @@ STAMPS = "/run/stowage-fresh"
 _WANTED = {"runs with": "its files as they are"}
 
 
-def _facts(names: Sequence[str], files: Sequence[Sequence[str]]) -> str:
+def _facts(names: Sequence[str], files: Sequence[Sequence[str]], folders: Sequence[Sequence[str]]) -> str:
     """Per program one line with the last changes of its files, and one with our last reload.
 
     Behind the reload stands `same` where files were changed since, but not in what they say: only in their mode, say.
     """
-    told = zip(names, files, strict=True)
+    told = zip(names, files, folders, strict=True)
     lines = [
-        f"""times=$(stat --printf '%Z ' -- {words(many)}); printf '%s\\n' "$times"
+        f"""times=$(stat --printf '%Z ' -- {words([*many, *within])}); printf '%s\\n' "$times"
 stamp=; sum=; [ ! -e {STAMPS}/{quote(one)} ] || read -r stamp sum <{STAMPS}/{quote(one)}
 for time in $times; do
   [ "$time" -gt "${{stamp:-$time}}" ] || continue
   [ "$({_sum(many)})" != "$sum" ] || stamp="$stamp same"; break
 done; printf '%s\\n' "$stamp\""""
-        for one, many in told
+        for one, many, within in told
     ]
     return "\n".join(lines)
 
@@ -84,7 +85,7 @@ class FreshUnit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshUnit]) -> str:
-        facts = _facts([one.unit for one in wanted], [one.files for one in wanted])
+        facts = _facts([one.unit for one in wanted], [one.files for one in wanted], [()] * len(wanted))
         watched = [
             f"stat --printf '%Z ' -- {words(one.watches)} || :; echo" if one.watches else "echo" for one in wanted
         ]
@@ -137,6 +138,8 @@ class FreshContainer(Resource):
     """Shell of the host with which it takes them up: see `reloaded`."""
     says: str
     restarts: bool = False
+    folders: tuple[str, ...] = ()
+    """Of its files, where it takes up whatever lies there: one that has gone is a change as well."""
     retired: str = ""
     """What stands in the title of a process that serves the older files no more; where it is said, a reload waits for
     all processes of that name that its main process had. Else who asks a moment later may still be answered by one of them.
@@ -150,11 +153,12 @@ class FreshContainer(Resource):
         return _WANTED
 
     def stands_on(self) -> tuple[str, ...]:
-        return (f"container:{self.container}", *(f"path:{path}" for path in self.files))
+        return (f"container:{self.container}", *(f"path:{path}" for path in (*self.files, *self.folders)))
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshContainer]) -> str:
-        return _facts([one.container for one in wanted], [one.files for one in wanted])
+        names, files = [one.container for one in wanted], [one.files for one in wanted]
+        return _facts(names, files, [one.folders for one in wanted])
 
     @classmethod
     def shares(cls, wanted: Sequence[FreshContainer]) -> Shares:
@@ -167,7 +171,7 @@ class FreshContainer(Resource):
         return [_read(moment(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
     def undone_by(self, other: Resource, made: bool) -> bool:
-        return other.name in self.files
+        return other.name in self.files or (isinstance(other, Contents) and other.name in self.folders)
 
     def note(self, before: State | None) -> str:
         return self.says if before else ""
@@ -214,7 +218,7 @@ done
 
     def _started_since(self) -> str:
         """Who was made anew by a change before this one has read them."""
-        newest = f"$(stat -c %Z -- {words(self.files)} | sort -n | tail -n 1)"
+        newest = f"$(stat -c %Z -- {words([*self.files, *self.folders])} | sort -n | tail -n 1)"
         done = f"{loaded(self.files)}\n{_stamp(self.container, self.files)}"
         return f'if [ "$(date -d "$started" +%s)" -gt "{newest}" ]; then\n{done}\nexit 0; fi'
 

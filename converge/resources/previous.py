@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from converge.shell import quote, words
@@ -56,3 +57,18 @@ def _with_keys(paths: Sequence[str]) -> list[str]:
 
 def _folder(quoted: str) -> str:
     return f'mkdir -p -m 0700 -- "$(dirname {quoted})"; '
+
+
+def kept_aside(folder: str, names: Sequence[str]) -> str:
+    """Shell that moves everything out of a folder but these, to where what lay there before is kept."""
+    wanted = " ".join(f"! -path {quote(_literally(f'{folder}/{name}'))}" for name in names)
+    return f"""
+find {quote(folder)} -mindepth 1 -depth {wanted} -print0 | xargs -0 -r -n 1 sh -c '
+if [ -d "$1" ] && [ ! -L "$1" ]; then rmdir -- "$1"
+else mkdir -p -m 0700 -- "{_PREVIOUS}$(dirname -- "$1")/"; mv -fT -- "$1" "{_PREVIOUS}$1"; fi' sh
+sync {quote(folder)}"""
+
+
+def _literally(path: str) -> str:
+    """A path as a pattern of `find`, which stands for itself alone."""
+    return re.sub(r"([\\*?[])", r"\\\1", path)

@@ -58,6 +58,8 @@ def _taken(name: str, settings: Any, nodes: list[str]) -> str:
         return "a role"
     if name in nodes:
         return "a node of minio"
+    if name.startswith("stowage-"):
+        return "like the containers that Stowage makes for a moment, to check a file, and removes by name"
     if name == settings.network.name:
         return "the name of the network, and Docker tells them apart by name"
     return "localhost, which is each container itself" if name == "localhost" else ""

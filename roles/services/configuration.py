@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converge.errors import Trouble
+from converge.resources.contents import Contents
 from converge.resources.file import Directory, File
 from converge.shell import quote, words
 from converge.templates import render
@@ -24,15 +25,33 @@ class Folder:
     directories: tuple[Directory, ...]
     files: tuple[File, ...]
 
+    @property
+    def contents(self) -> Contents:
+        """Nothing else lies there: a program would take it up as well."""
+        paths = [*(one.path for one in self.directories), *(one.path for one in self.files)]
+        return Contents(self.here, tuple(path.removeprefix(f"{self.here}/") for path in paths if path != self.here))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of the project, as it goes to the host."""
+
+    place: str
+    content: str | bytes
+    mode: str
+
 
 def folders(host: Any, name: str, settings: Any, root: str, reference: str) -> list[Folder]:
     """The folders of a service's page. Files of one folder of the container lie in one of the host."""
-    contents: dict[str, dict[str, str | bytes]] = {}
+    contents: dict[str, dict[str, Source]] = {}
     checks: dict[str, Sequence[str]] = {}
     for inside, one in settings.files.items():
         folder = inside if one.source.endswith("/") else inside.rpartition("/")[0]
-        found = dict(_read(host, name, settings, inside, one.source))
-        contents.setdefault(folder, {}).update(found)
+        for path, file in _read(host, name, settings, inside, one.source):
+            other = contents.setdefault(folder, {}).setdefault(path, file)
+            if other is not file:
+                told = f"services.{name}.files.{inside}"
+                raise _absent(host, told, file.place, f"{other.place} is {folder}/{path} already")
         if one.check:
             checks[f"{folder}/{one.main or inside.rpartition('/')[2]}"] = one.check
     return [
@@ -43,12 +62,13 @@ def folders(host: Any, name: str, settings: Any, root: str, reference: str) -> l
             tuple(
                 File(
                     f"{root}{folder}/{path}",
-                    content,
+                    file.content,
+                    mode=file.mode,
                     check=_checked(host, name, reference, f"{root}{folder}", folder, path, checks),
                     until_loaded=True,
                 )
                 # What a check is given comes last: it may name the others.
-                for path, content in sorted(found.items(), key=lambda item: (f"{folder}/{item[0]}" in checks, item[0]))
+                for path, file in sorted(found.items(), key=lambda item: (f"{folder}/{item[0]}" in checks, item[0]))
             ),
         )
         for folder, found in contents.items()
@@ -60,33 +80,58 @@ def _directories(root: str, files: dict[str, Any]) -> list[str]:
     return [root, *(f"{root}/{path}" for path in sorted(inner))]
 
 
-def _read(host: Any, name: str, settings: Any, inside: str, source: str) -> Iterator[tuple[str, str | bytes]]:
+def _read(host: Any, name: str, settings: Any, inside: str, source: str) -> Iterator[tuple[str, Source]]:
     """The files of one source: paths beneath the folder that is bound, and what is in them."""
     place = host.root / source
     told = f"services.{name}.files.{inside}"
-    if source.endswith("/"):
-        if not place.is_dir():
-            raise _absent(host, told, source, "there is no such folder")
-        paths = sorted(one for one in place.rglob("*") if one.is_file())
-        if not paths:
-            raise _absent(host, told, source, "the folder has no file")
-        for path in paths:
-            relative = str(path.relative_to(place))
-            yield relative.removesuffix(_TEMPLATE), _content(host, name, settings, path, told)
-    elif not place.is_file():
-        raise _absent(host, told, source, "there is no such file")
-    else:
-        yield inside.rpartition("/")[2], _content(host, name, settings, place, told)
+    if not source.endswith("/"):
+        yield inside.rpartition("/")[2], _source(host, settings, place, told)
+        return
+    if not place.is_dir():
+        raise _absent(host, told, source, "there is no such folder")
+    paths = [path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    if not paths:
+        raise _absent(host, told, source, "the folder has no file")
+    for path in paths:
+        relative = str(path.relative_to(place))
+        yield relative.removesuffix(_TEMPLATE if _is_template(host, path) else ""), _source(host, settings, path, told)
 
 
-def _content(host: Any, name: str, settings: Any, path: Path, told: str) -> str | bytes:
-    relative = path.relative_to(host.root)
-    if relative.parts[0] == "templates":
-        return render(host, str(relative.relative_to("templates")), service=settings, settings=host.settings)
+def _is_template(host: Any, path: Path) -> bool:
+    return path.relative_to(host.root).parts[0] == "templates"
+
+
+def _source(host: Any, settings: Any, path: Path, told: str) -> Source:
+    """A file of the project; a script that may be run here may be run there."""
+    relative = str(path.relative_to(host.root))
+    if why := _unfit(host, path, relative):
+        raise _absent(host, told, ascii(relative)[1:-1], why)
     try:
-        data = path.read_bytes()
+        mode = "0755" if path.stat().st_mode & 0o100 else "0644"
+        return Source(relative, _content(host, settings, path, relative), mode)
     except OSError as error:
-        raise _absent(host, told, str(relative), str(error.strerror)) from None
+        raise _absent(host, told, relative, str(error.strerror)) from None
+
+
+def _unfit(host: Any, path: Path, relative: str) -> str:
+    """Why it cannot be deployed: nothing of a folder is left out in silence, and nothing comes from elsewhere."""
+    if not relative.isprintable() or "\\" in relative or "|" in relative:
+        return "its name has a \\, a | or a letter that cannot be shown: rename it"
+    if path.is_symlink() and not path.exists():
+        return "it is a link to something that is not there"
+    if not path.resolve().is_relative_to(host.root.resolve()):
+        return f"it is a link to {path.resolve()}, which is no part of the project"
+    if path.is_dir():
+        return (
+            "it is a link to a folder: name the folder itself" if path.is_symlink() else "it is a folder: end it with /"
+        )
+    return "" if path.is_file() else "there is no such file" if not path.exists() else "it is no file"
+
+
+def _content(host: Any, settings: Any, path: Path, relative: str) -> str | bytes:
+    if _is_template(host, path):
+        return render(host, relative.removeprefix("templates/"), service=settings, settings=host.settings)
+    data = path.read_bytes()
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -99,7 +144,7 @@ def _absent(host: Any, told: str, source: str, why: str) -> Trouble:
         where=host.name,
         why=f"{source}: {why}",
         untouched="nothing was changed",
-        hint=f"ls -l {source}",
+        hint=f"ls -l {quote(source)}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from typing import Any
@@ -39,6 +40,7 @@ def resources(host: Any, name: str) -> Wanted:
     bound = configuration.folders(host, name, settings, f"{place}/files", reference)
     secrets = list(_secrets(settings, place, user))
     files = tuple(file.path for folder in bound for file in folder.files)
+    folders = tuple(one.path for folder in bound for one in folder.directories)
     salted = " ".join([salt(host, settings.image), *(one.sha256[:12] for one in secrets if isinstance(one, File))])
     yield in_order(
         Group(owner.name, owner.uid),
@@ -47,7 +49,7 @@ def resources(host: Any, name: str) -> Wanted:
         *(Mount(drive.path, label=drive.label, options=drive.options) for drive in _drives(host, settings)),
         Directory(place),
         *secrets,
-        *(one for folder in bound for one in (*folder.directories, *folder.files)),
+        *(one for folder in bound for one in (*folder.directories, *folder.files, folder.contents)),
         *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
         Project(
             name,
@@ -56,7 +58,7 @@ def resources(host: Any, name: str) -> Wanted:
             salt={name: salted},
             warning=_exposed(settings),
         ),
-        *([_loaded(name, settings, files)] if files else []),
+        *([_loaded(name, settings, files, folders)] if files else []),
         *_answers(name, settings),
         *(Once(name, one.name, tuple(one.command), tuple(one.unless)) for one in settings.once),
     )
@@ -92,21 +94,21 @@ def _secrets(settings: Any, place: str, user: str) -> Iterator[Resource]:
         yield File(f"{place}/secrets.env", Secret("".join(lines)), mode="0400")
 
 
-def _loaded(name: str, settings: Any, files: tuple[str, ...]) -> FreshContainer:
-    """How it takes up files that have changed: as its page says, otherwise by a restart."""
+def _loaded(name: str, settings: Any, files: tuple[str, ...], folders: tuple[str, ...]) -> FreshContainer:
+    """How it takes up files that have changed, come or gone: as its page says, otherwise by a restart."""
     reload = settings.reload
     if reload is None:
         waits = "".join(one.waits() for one in _answers(name, settings))
         restart = f"docker restart -t {settings.grace} -- {quote(name)} >/dev/null"
-        return FreshContainer(name, files, f"{restart}\n{waits}", f"restarts {name}", restarts=True)
+        return FreshContainer(name, files, f"{restart}\n{waits}", f"restarts {name}", restarts=True, folders=folders)
     if reload.command:
-        return reloaded(name, files, *reload.command)
+        return replace(reloaded(name, files, *reload.command), folders=folders)
     if reload.signal:
         act = f"docker kill -s {reload.signal} -- {quote(name)} >/dev/null"
-        return FreshContainer(name, files, act, f"sends {reload.signal} to {name}")
+        return FreshContainer(name, files, act, f"sends {reload.signal} to {name}", folders=folders)
     post = f"curl -q -fsS -o /dev/null --noproxy '*' -m 10 -X POST {quote(f'http://127.0.0.1{reload.http}')}"
     act = f"nsenter -t $main -n {post}"
-    return FreshContainer(name, files, act, f"posts to {reload.http} of {name}")
+    return FreshContainer(name, files, act, f"posts to {reload.http} of {name}", folders=folders)
 
 
 def _exposed(settings: Any) -> str:

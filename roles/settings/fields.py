@@ -142,7 +142,9 @@ Variable = Annotated[
     str, matches(r"[A-Za-z_][A-Za-z0-9_.]{0,127}", "a variable has A-Z, a-z, 0-9, _ and ., and begins with no digit")
 ]
 PortAndPath = Annotated[
-    Line, matches(r":[0-9]{1,5}/[A-Za-z0-9._~/%=+-]*", "a port of the container and a path, such as :3000/health")
+    Line,
+    matches(r":[0-9]{1,5}/[A-Za-z0-9._~/%=+?&-]*", "a port of the container and a path, such as :3000/health"),
+    AfterValidator(lambda value: checks.web(f"http://x{value}")[8:]),
 ]
 InsidePath = Annotated[
     str,

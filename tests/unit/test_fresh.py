@@ -14,7 +14,7 @@ import pytest
 from converge.engine.resource import Unknown
 from converge.inventory.secret import Secret
 from converge.resources.file import File
-from converge.resources.fresh import FreshUnit, reloaded
+from converge.resources.fresh import FreshContainer, FreshUnit, reloaded
 
 
 @pytest.fixture
@@ -282,3 +282,26 @@ def test_a_unit_that_started_before_its_own_file_or_a_drop_in_is_restarted(machi
     (change,) = machine.plan(watching).changes
     assert change.before == {"runs with": "an older unit file"}
     assert "systemctl restart -- docker.service" in watching.fix(change.before)[0].script
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_file_that_has_gone_from_a_folder_is_taken_up_as_well(machine, docker, config, started, restarts):
+    """A program holds what it has read: `include conf.d/*` is not undone by a removal. Also when a cut came after it."""
+    other = config.with_name("other")
+    other.write_text("other")
+    wanted = FreshContainer(
+        "nginx", (str(config),), "docker act", "acts", restarts=restarts, folders=(str(config.parent),)
+    )
+    started(-5)
+    assert machine.plan(wanted).in_sync
+    started(3600)
+    os.utime(config)
+    machine.deploy(wanted)
+    assert machine.plan(wanted).in_sync
+    stamp = machine.folder / "run-stowage-fresh" / "nginx"
+    seconds, total = stamp.read_text().split()
+    stamp.write_text(f"{int(seconds) - 60} {'0' * len(total)}\n")  # a minute ago, with the other file
+    other.unlink()
+    assert machine.plan(wanted).changes[0].action.value == "~"
+    machine.deploy(wanted)
+    assert machine.plan(wanted).in_sync

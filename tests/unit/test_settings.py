@@ -184,7 +184,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Variable": ("GF_security.x", ["", "1A", "A=B", "A-B", "A B", "A\n", "$(x)"]),
     "PortAndPath": (
         ":3000/api/health",
-        ["", "/", "3000/", ":/", "http://a", ":3000", ":3000/a b", ":3000/?a", ":123456/"],
+        ["", "/", "3000/", ":/", "http://a", ":3000", ":3000/a b", ":3000/#a", ":123456/", ":0/", ":65536/"],
     ),
     "InsidePath": (
         "/etc/pages",

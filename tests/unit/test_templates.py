@@ -93,7 +93,9 @@ def test_a_template_that_is_missing_is_told_by_name(templates):
     assert "none.j2" in told(host).why
 
 
-def test_a_secret_is_not_rendered(templates):
-    assert "SENTINEL" not in render(
-        templates(a="{{ key }} {{ key ~ '' }} {{ '%s' % key }}"), "a.j2", key=Secret("SENTINEL")
-    )
+@pytest.mark.parametrize("text", ["{{ key }}", "{{ key ~ '' }}", "{{ '%s' % key }}"])
+def test_a_secret_is_not_rendered_and_its_stand_in_is_no_configuration(templates, text):
+    with pytest.raises(Trouble, match="cannot be rendered") as caught:
+        render(templates(a=text), "a.j2", key=Secret("SENTINEL"))
+    assert "a secret stands in it" in caught.value.why
+    assert "SENTINEL" not in str(caught.value)
