@@ -83,6 +83,12 @@ class Project(Resource):
         return str(self.services[service]["container_name"])
 
     @property
+    def _grace(self) -> int:
+        """Seconds that its services may take to stop, by their own definitions."""
+        periods = [str(one.get("stop_grace_period", f"{GRACE}s")) for one in self.services.values()]
+        return max((int(one.removesuffix("s")) for one in periods), default=GRACE)
+
+    @property
     def binds(self) -> Iterator[tuple[str, str, str]]:
         """Container, directory on the host, and where it is in the container, of every bind."""
         for definition in self.services.values():
@@ -233,7 +239,7 @@ exit 0"""
         mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
         folder, names = self.path.rpartition("/")[0], [one["container_name"] for one in self.services.values()]
         compose = f"docker compose --env-file /dev/null -p {self.project} -f {self.path}"
-        up = f"{compose} up -d --no-build --pull never --timeout {GRACE} --quiet-pull -- {words(services)}"
+        up = f"{compose} up -d --no-build --pull never --timeout {self._grace} --quiet-pull -- {words(services)}"
         return [
             Shell(f"""
 mkdir -p -m 0755 {folder}; rm -f {folder}/compose-??????.yaml; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
@@ -241,9 +247,9 @@ printf %s {quote(self.text())} >"$new"; chmod 0644 "$new"
 docker compose --env-file /dev/null -p {self.project} -f "$new" config -q
 sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
-{_strays(self.project, names)}
+{_strays(self.project, names, self._grace)}
 {mends}
-{f"docker stop -t {GRACE} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
+{f"docker stop -t {self._grace} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
 late={quote(" ".join(older))} said=$({inspect(names)}) || :
 {self._older_by_now(names)}
@@ -252,7 +258,7 @@ while [ $# -gt 1 ]; do
   there=$(timeout 5 stat -L -c %d:%i -- "$1") && [ "$there" != "$(timeout 5 stat -L -c %d:%i -- "$2")" ] && late="$late $name"; shift 2
 done; done
 # All at once: the nodes of a cluster are not to be restarted one after the other.
-[ -z "$late" ] || printf '%s\\n' $late | sort -u | xargs -P 0 -n 1 docker restart -t {GRACE} --
+[ -z "$late" ] || printf '%s\\n' $late | sort -u | xargs -P 0 -n 1 docker restart -t {self._grace} --
 """)
         ]
 
@@ -278,7 +284,7 @@ def _environments(said: str) -> dict[str, Sequence[str]]:
     }
 
 
-def _strays(project: str, names: Sequence[str]) -> str:
+def _strays(project: str, names: Sequence[str], grace: int) -> str:
     """Containers of this project under other names go: compose takes one that was renamed for ours, and makes no other.
 
     One that stands still in a pause goes on, or a start does nothing.
@@ -288,7 +294,7 @@ def _strays(project: str, names: Sequence[str]) -> str:
     return f"""{listed} --format '{{{{.Names}}}}|{{{{.State}}}}' | while IFS='|' read -r stray state; do
 case {mine} in
   *" $stray "*) [ "$state" != paused ] || docker unpause -- "$stray";;
-  *) echo "$stray is a container of {project} under another name: removed"; docker stop -t {GRACE} -- "$stray"; docker rm -- "$stray";;
+  *) echo "$stray is a container of {project} under another name: removed"; docker stop -t {grace} -- "$stray"; docker rm -- "$stray";;
 esac; done"""
 
 
@@ -344,11 +350,9 @@ class NoProject(Resource):
         return "what it keeps on the host stays"
 
     def fix(self, before: State | None) -> list[Step]:
-        return [
-            Shell(
-                f"docker compose --env-file /dev/null -p {self.project} -f {FOLDER}/{self.project}/compose.yaml down --timeout {GRACE} 2>&1"
-            )
-        ]
+        # Each has the time to stop that it was made with.
+        file = f"{FOLDER}/{self.project}/compose.yaml"
+        return [Shell(f"docker compose --env-file /dev/null -p {self.project} -f {file} down 2>&1")]
 
 
 def _dollars(value: Any) -> Any:

@@ -56,6 +56,8 @@ def resources(host: Any, name: str) -> Wanted:
             {name: definition(name, settings, owner.uid, reference, host.settings.network.name, place, bound)},
             {host.settings.network.name: {"external": True}},
             salt={name: salted},
+            # A file that somebody changed is put right, but who was started in between has read it.
+            read_at_start=tuple(f"{place}/secrets/{variable}" for variable in settings.secrets),
             warning=_exposed(settings),
         ),
         *([_loaded(name, settings, files, folders)] if files else []),

@@ -307,7 +307,18 @@ def test_a_project_that_is_no_longer_wanted_is_taken_down_where_it_has_container
     change = change_of(machine, NoProject("nginx"))
     assert change.action is action
     machine.deploy(NoProject("nginx"))
-    assert bool([line for line in docker.said if " down " in line]) is (action is Action.REMOVE)
+    # In the time to stop that each container was made with: --timeout would give all of them the longest.
+    assert bool([line for line in docker.said if line.endswith(" down")]) is (action is Action.REMOVE)
+
+
+def test_a_service_has_the_time_to_stop_that_its_own_definition_gives(machine, docker):
+    """One that takes no signal, which has 3 s, held up a deploy for the 90 s of a storage server."""
+    docker.runs("cache", "older", "cache", status="dead")
+    quick = Project("cache", {"cache": {"image": "any:1", "container_name": "cache", "stop_grace_period": "3s"}})
+    script = quick.fix({"compose.yaml": "", "cache": f"{quick.hash_of('cache')} dead"})[0].script
+    assert "--timeout 3 " in script
+    assert "docker stop -t 3 -- cache" in script
+    assert "-t 90" not in script
 
 
 def test_whether_a_project_is_gone_is_unknown_while_docker_does_not_answer(machine, docker):

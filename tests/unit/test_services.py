@@ -213,6 +213,12 @@ def test_a_secret_stands_in_no_definition_and_a_new_one_makes_the_container_anew
     assert made("SENTINEL").hash_of("cache") != made("another").hash_of("cache")
 
 
+def test_who_was_started_with_a_secret_that_somebody_had_changed_is_started_anew(storage_host):
+    secrets = {"secrets": {"FILE": Secret("x")}}
+    project = one_of(storage_host(services={"cache": {"image": "nginx", **secrets}}), "cache", Project)
+    assert project.read_at_start == ("/etc/stowage/cache/secrets/FILE",)
+
+
 def test_a_container_is_hardened_unless_its_page_says_otherwise():
     plain = definition("any", page().services["any"], 9000, "any:1", "stowage", "/etc/stowage/any", ())
     assert (plain["user"], plain["read_only"], plain["cap_drop"]) == ("9000:9000", True, ["ALL"])
