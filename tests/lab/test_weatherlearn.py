@@ -502,8 +502,7 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     before = clone.on_host(started).split()
     found = load.during(clone, event, int(os.environ.get("ROUNDS", "1")))
     assert event != "restart" or not set(before) & set(clone.on_host(started).split())
-    # After a reboot a few wrong 404 are still seen, 3 in one round of six: docs/decisions.md. Then none may be lost.
-    assert event == "reboot" or not found.wrong, found.told()
+    assert not found.wrong, found.told()
     assert not found.lost()
     assert found.counts["PUT well"], found.told()
     if event != "reboot":  # who reboots a host says no word of when it is done
