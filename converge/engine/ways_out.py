@@ -52,4 +52,4 @@ def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
     first = (
         known[0].format(path=quote(path), name=quote(name), container=container) if known else "mend what it says above"
     )
-    return f"{for_host(first.rstrip(), host)}; then: inv deploy --host {host}"
+    return f"{for_host(first.removesuffix(' --service '), host)}; then: inv deploy --host {host}"

@@ -97,6 +97,11 @@ def _listed(value: Any) -> tuple[str, ...]:
     return tuple(sorted(map(str, value or ())))
 
 
+def _capabilities(value: Any) -> tuple[str, ...]:
+    """Docker may tell CAP_CHOWN of what was given as CHOWN."""
+    return _listed(str(one).upper().removeprefix("CAP_") for one in value or ())
+
+
 def _given(key: str, default: Any = None) -> Callable[[Mapping[str, Any]], Any]:
     """What a definition says; None, which is not compared, where it says nothing and the image decides."""
     return lambda definition: definition.get(key, default)
@@ -151,11 +156,15 @@ def _limited(definition: Mapping[str, Any]) -> tuple[str, ...]:
 Read = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
     ("privileged", lambda host, config: bool(host.get("Privileged")), lambda one: bool(one.get("privileged", False))),
-    ("capabilities added", lambda host, config: _listed(host.get("CapAdd")), lambda one: _listed(one.get("cap_add"))),
+    (
+        "capabilities added",
+        lambda host, config: _capabilities(host.get("CapAdd")),
+        lambda one: _capabilities(one.get("cap_add")),
+    ),
     (
         "capabilities dropped",
-        lambda host, config: _listed(host.get("CapDrop")),
-        lambda one: _listed(one.get("cap_drop")),
+        lambda host, config: _capabilities(host.get("CapDrop")),
+        lambda one: _capabilities(one.get("cap_drop")),
     ),
     (
         "security options",

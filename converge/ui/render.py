@@ -122,7 +122,7 @@ class _Page:
         return [line for one in many for line in self._one(one)]
 
     def _one(self, change: Change) -> list[str]:
-        notes = [change.resource.note(change.before)] if change.action in (Action.CREATE, Action.UPDATE) else []
+        notes = [change.resource.note(change.before)] if change.action in TODO else []
         notes += [change.why] if change.why else []
         if change.drift:
             notes.append("changed on the host" if change.before else change.resource.when_gone)

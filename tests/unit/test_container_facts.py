@@ -158,3 +158,9 @@ def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_pl
     definition = {"container_name": "minio1", "networks": {"stowage": {"ipv4_address": "172.30.99.11"}}}
     (found,) = list(_networks(definition, facts, ["cd" * 32]))
     assert bool(found.in_place) is in_place
+
+
+def test_a_capability_is_the_same_in_both_ways_of_writing_it():
+    """Docker tells of CHOWN or of CAP_CHOWN, by its version: that is no reason to make a container anew."""
+    wanted = {**DEFINITION, "cap_add": ["CHOWN", "CAP_KILL"]}
+    assert differences(wanted, changed("HostConfig.CapAdd", ["CAP_CHOWN", "KILL"]), IMAGE_ENV) == []

@@ -12,7 +12,7 @@ from converge.engine import run as runs
 from converge.engine.plan import Change, Plan
 from converge.engine.resource import Action, Unknown
 from converge.errors import LOCKED, REFUSED, UNREACHABLE, Trouble, Troubles
-from converge.resources.compose import Project
+from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
 from converge.resources.filesystem import Filesystem
 from converge.ui import render
@@ -261,3 +261,9 @@ def test_an_error_says_what_where_why_what_was_left_and_what_to_type(golden):
 def test_the_exit_code_of_several_errors_is_the_highest():
     assert Troubles(ERRORS).code == LOCKED
     assert Troubles(ERRORS[:1]).code == 1
+
+
+def test_a_removal_says_what_stays(plan_of):
+    """Somebody who takes a service out of the inventory wants to know what becomes of its data."""
+    gone = Change("role", NoProject("cache"), {"containers": "1"}, Action.REMOVE)
+    assert any("- project:cache  what it keeps on the host stays" in line for line in render.plan(Plan("host", [gone])))

@@ -14,6 +14,7 @@ from converge.resources.compose import Answers, Project
 from converge.resources.file import KEPT, File
 from converge.resources.fresh import FreshUnit
 from converge.resources.package import Packages
+from converge.resources.serving import Question, Serving
 from converge.resources.unit import Unit
 
 FILE = File("/etc/a b", "")
@@ -68,3 +69,10 @@ def test_every_command_that_is_named_can_be_typed(kind):
 
 def test_a_file_that_its_check_refuses_is_mended_where_it_is_written():
     assert way_out(FILE, f"nginx: [emerg] unknown directive\n{KEPT}", "prod").startswith("mend the file of templates/")
+
+
+def test_an_answer_of_several_containers_is_looked_for_in_all_logs():
+    told = way_out(Answers("minio", ("http://127.0.0.1:9000/",)), "no answer", "prod")
+    assert told == "inv status --host prod; inv logs --host prod; then: inv deploy --host prod"
+    told = way_out(Serving("cache", Question(tcp=6379)), "no answer", "prod")
+    assert "inv logs --host prod --service cache" in told
