@@ -154,7 +154,9 @@ InsidePath = Annotated[
 ]
 RelativePath = Annotated[
     str,
-    matches(r"[A-Za-z0-9_.+@-]+(/[A-Za-z0-9_.+@-]+)*", "the path of a file in the folder, such as nginx.conf"),
+    matches(
+        r"[A-Za-z0-9_.+@][A-Za-z0-9_.+@-]*(/[A-Za-z0-9_.+@-]+)*", "the path of a file in the folder, such as nginx.conf"
+    ),
     AfterValidator(lambda value: checks.no_dots(f"/{value}")[1:]),
 ]
 Capability = Annotated[str, matches(r"[A-Z][A-Z_]{2,30}", "a capability such as NET_BIND_SERVICE")]

@@ -383,7 +383,7 @@ def test_forwarding_that_is_forbidden_is_told_by_the_first_check(host: Clone) ->
         screen = host.inv("check", code=3)
     says(
         screen,
-        "bucket:superdarn-data, bucket:models, bucket:processed-data, iam:minio could not be read",
+        "canary:minio, bucket:superdarn-data, bucket:models, bucket:processed-data, iam:minio could not be read",
         "forwarding is forbidden by sshd",
         "AllowTcpForwarding yes",
     )
@@ -619,7 +619,7 @@ def test_a_missing_role_is_told_with_the_line_to_write(host: Clone) -> None:
 def test_forwarding_that_is_forbidden_later_is_told_by_check_status_and_restart(host: Clone) -> None:
     before = containers(host)
     with no_forwarding(host):
-        says(host.inv("check", code=3), "forwarding is forbidden by sshd", "not touched: bucket:")
+        says(host.inv("check", code=3), "forwarding is forbidden by sshd", "not touched: canary:minio, bucket:")
         says(host.inv("status", code=2), "forwarding is forbidden by sshd", "AllowTcpForwarding yes")
     assert containers(host) == before
     assert host.changes(code=0) == {}
