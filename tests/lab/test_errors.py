@@ -383,7 +383,7 @@ def test_forwarding_that_is_forbidden_is_told_by_the_first_check(host: Clone) ->
         screen = host.inv("check", code=3)
     says(
         screen,
-        "canary:minio, bucket:superdarn-data, bucket:models, bucket:processed-data, iam:minio could not be read",
+        "canary:minio, bucket:superdarn-data, bucket:models and 2 more could not be read",
         "forwarding is forbidden by sshd",
         "AllowTcpForwarding yes",
     )
