@@ -154,7 +154,7 @@ def test_a_database_that_cannot_be_saved_costs_only_itself(spare: Clone) -> None
         told = over(spare, run)
         assert (told["code"], told["what"]) == (23, "the set was published without odd_broken")
         assert "invalid database" in told["why"]
-        assert "DROP DATABASE odd_broken" in told["hint"]
+        assert 'DROP DATABASE "odd_broken"' in told["hint"]
         assert "odd_closed is left out: it lets nobody in" in said(spare, run)
         assert "INCOMPLETE, without odd_broken" in spare.inv("backup.list")
         assert "the set was published without odd_broken" in spare.inv("status", code=None)
