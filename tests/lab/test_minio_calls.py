@@ -104,7 +104,7 @@ class Server:
             self._gone("minio-user", name)
         for name in ("walk-policy", "walk-broken", "walk-lost"):
             self._gone("policy", name)
-        for name in ("walk-models", "walk-other", "walk-locked"):
+        for name in ("walk-models", "walk-other", "walk-locked", "walk-sealed"):
             self._gone("bucket", name)
 
     def _gone(self, kind: str, name: str) -> None:
@@ -272,16 +272,16 @@ def test_versioning_that_leaves_out_a_prefix_is_seen_and_mended(server: Server) 
 
 
 def test_a_bucket_that_encrypts_and_the_canary_of_the_key(server: Server) -> None:
-    bucket = server.bucket("walk-models", encryption=True)
+    bucket = server.bucket("walk-sealed", encryption=True)
     server.settle(bucket, Canary(server.api))
-    server.does(lambda client: client.delete_bucket_encryption("walk-models"))
+    server.does(lambda client: client.delete_bucket_encryption("walk-sealed"))
     assert server.differs(bucket) == ["encryption"]
     server.settle(bucket)
-    server.does(lambda client: client.put_object("walk-models", "one", io.BytesIO(b"x"), 1))
-    found = server.does(lambda client: client.stat_object("walk-models", "one"))
+    server.does(lambda client: client.put_object("walk-sealed", "one", io.BytesIO(b"x"), 1))
+    found = server.does(lambda client: client.stat_object("walk-sealed", "one"))
     assert found.metadata["x-amz-server-side-encryption"] == "AES256"
-    server.settle(server.bucket("walk-models", encryption=False))
-    server.does(lambda client: client.remove_object("walk-models", "one"))
+    server.settle(server.bucket("walk-sealed", encryption=False))
+    server.does(lambda client: client.remove_object("walk-sealed", "one"))
 
 
 def test_a_policy_that_minio_cannot_read_is_named_and_hides_nothing(server: Server) -> None:
