@@ -16,7 +16,7 @@ from converge.ui.lines import say
 from roles.backup import runs
 from roles.backup.role import SCRIPT, stack_of
 from roles.backup.status import spoken
-from roles.minio.kms import fingerprint
+from roles.minio.kms_key import fingerprint
 from worker.size import human
 
 CHANGES = {"gone": "-", "new": "+"}

@@ -37,7 +37,7 @@ UNREAD = {
 }
 _CACHE = "caching on drives was taken out of the server years ago"
 # The second word of each name in the source of the server's last commit.
-_FAMILIES = re.compile(
+_FAMILIES = (
     "MINIO_(API|AUDIT|BATCH|BROWSER|CALLHOME|CERT|COMPRESS|COMPRESSION|CONFIG|CONN|CONSOLE|CRAWLER|CROSSDOMAIN|DELETE|DNS|DOMAIN|"
     "DRIVE|DSYNC|ERASURE|ETCD|FS|HEAL|HOTFIX|IAM|IDENTITY|IDLE|ILM|INTERFACE|KMS|LAMBDA|LISTENERS|LOG|LOGGER|MAX|MEMLIMIT|NOTIFY|"
     "NTP|OPERATOR|PCF|POLICY|PROMETHEUS|PUBLIC|READ|RECV|REGION|RELEASE|ROOTDISK|SCANNER|SEND|SERVER|SHUTDOWN|SITE|STORAGE|STS|"
@@ -50,7 +50,7 @@ def faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in names:
         if name in OURS:
             yield name, OURS[name]
-        elif name in UNREAD or name.startswith("MINIO_CACHE_") or not _FAMILIES.fullmatch(name):
+        elif name in UNREAD or name.startswith("MINIO_CACHE_") or not re.fullmatch(_FAMILIES, name):
             why = UNREAD.get(name) or (
                 _CACHE if name.startswith("MINIO_CACHE_") else "look for its name in MinIO's manual"
             )

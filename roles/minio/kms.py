@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,24 +20,6 @@ RECORD = "/var/lib/stowage/kms-key"
 BUCKET, OBJECT, TEXT = "stowage-canary", "canary", b"Encrypted at the first deploy. Stowage reads it at each check.\n"
 NOT_READY = ("NotInitialized", "SlowDown", "ServiceUnavailable", "InternalError")
 """Ends of codes after which a moment later another answer comes."""
-
-
-def fault(key: str) -> str:
-    """What is wrong with a key, in words; nothing where MinIO takes it."""
-    name, colon, secret = key.partition(":")
-    if not colon or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name):
-        return "a name, a colon and the key, such as prod-2026:BASE64; `echo NAME:$(openssl rand -base64 32)` makes one"
-    try:
-        size = len(base64.b64decode(secret, validate=True))
-    except binascii.Error:
-        return "behind the colon stand 32 random bytes in base64; `openssl rand -base64 32` makes them"
-    return "" if size == 32 else f"the key has {size} bytes, and MinIO takes 32; `openssl rand -base64 32` makes them"
-
-
-def fingerprint(key: str) -> str:
-    """What may be written down and compared: it tells keys apart, and nothing of the key."""
-    name, _, secret = key.partition(":")
-    return f"{name} {hashlib.sha256(secret.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
 from converge.shell import words
 from roles.images import image, salt
-from roles.minio import kms
 from roles.minio.api import Api, prove_data_path
 from roles.minio.kms import KmsKey
+from roles.minio.kms_key import fingerprint
 from roles.nginx import proven
 
 SECRETS = f"{FOLDER}/minio/secrets"
@@ -43,7 +43,7 @@ def minio(host: Any) -> Wanted:
         Directory(FOLDER),
         Directory(f"{FOLDER}/minio"),
         Directory(SECRETS, owner=owner.name, group=owner.name, mode="0500"),
-        KmsKey(kms.fingerprint(settings.kms_key.reveal()) if settings.kms_key else ""),
+        KmsKey(fingerprint(settings.kms_key.reveal()) if settings.kms_key else ""),
         *files,
         Project(
             "minio",

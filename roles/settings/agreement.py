@@ -9,7 +9,7 @@ from typing import Any
 
 from converge.inventory.secret import Secret
 from roles.backup import agreement as backup_agreement
-from roles.minio import account_agreement, environment, kms
+from roles.minio import account_agreement, environment, kms_key
 from roles.postgres import agreement as database_agreement
 from roles.services import agreement as service_agreement
 from roles.settings import kernel, network_agreement, places
@@ -170,7 +170,7 @@ def _environment(settings: Any) -> Found:
 
 def _encryption(settings: Any) -> Found:
     key = settings.minio.kms_key if settings.minio else None
-    if key is not None and key is not UNREAD and (why := kms.fault(key.reveal())):
+    if key is not None and key is not UNREAD and (why := kms_key.fault(key.reveal())):
         yield ("minio", "kms_key"), why
     for at, bucket in enumerate(settings.buckets):
         if bucket.encryption and key is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def action_of(machine, resource) -> Action:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some.dictionaries(KEY, VALUE, max_size=4), some.dictionaries(KEY, VALUE, min_size=1, max_size=3))
 def test_others_keys_stay_as_they_are(machine, tmp_path, theirs, ours):
-    path = tmp_path / "daemon.json"
+    # A file of its own for each example: the host remembers which keys of a file were ours.
+    path = Path(tempfile.mkdtemp(dir=tmp_path)) / "daemon.json"
     path.write_text(json.dumps(theirs))
     assert not machine.deploy(keys(path, ours)).failed
     assert json.loads(path.read_text()) == theirs | ours

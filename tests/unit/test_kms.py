@@ -16,7 +16,8 @@ from roles.minio import api as minio_api
 from roles.minio.api import Api
 from roles.minio.bucket_kinds import Bucket
 from roles.minio.environment import faults
-from roles.minio.kms import TEXT, Canary, KmsKey, fault, fingerprint
+from roles.minio.kms import TEXT, Canary, KmsKey
+from roles.minio.kms_key import fault, fingerprint
 from roles.settings.model import Bucket as BucketSettings
 
 KEY = "prod-2026:" + base64.b64encode(bytes(range(32))).decode()

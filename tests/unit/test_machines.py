@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 from converge.errors import REFUSED, UNREACHABLE, Trouble, Troubles
 from converge.inventory.hosts import load
 from converge.ssh.known import HostKey, Known, Line
-from roles.minio.kms import fault
+from roles.minio.kms_key import fault
 from roles.settings.model import Settings
 from runbook import machines, trust
 from runbook.found import parsed
