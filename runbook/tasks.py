@@ -28,7 +28,7 @@ def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ig
     logs(one(c, host), service, lines, follow, since)
 
 
-@command(help={"service": "minio (all nodes together), nginx or postgres"})
+@command(help={"service": "minio (all nodes together), nginx, postgres, or a service of the inventory"})
 def restart(c, service, host=""):  # type: ignore[no-untyped-def]
     """Restart a service, and wait until data passes through it again."""
     from runbook.services import restart

@@ -179,9 +179,6 @@ class Once(Resource):
             return Unknown(f"its check, unless, says nothing: {why}", hint)
         return None if ended is None else {"done": "yes" if ended == "0" else "no"}
 
-    def undone_by(self, other: Resource, made: bool) -> bool:
-        return False
-
     def fix(self, before: State | None) -> list[Step]:
         done, run = run_inside(self.container, self.unless), sh("docker exec {}", self.container)
         return [
