@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
 from converge.ui.cli import ROOT, command, last_words, words_of
+from converge.ui.own import own_commands
 from roles import MODULES
 from roles.backup.tasks import BACKUP, RESTORE, backup, restore
+from roles.minio.tasks import BUCKETS, MINIO
 from runbook.tasks import COMMANDS, DRIVES, HOSTS
+
+if TYPE_CHECKING:
+    from invoke.context import Context
 
 
 @command(at_once=True)
-def deploy(c, host="", role="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
+def deploy(
+    c: Context,
+    host: str = "",
+    role: str = "",
+    check: bool = False,
+    diff: bool = True,
+    full: bool = False,
+    yes: bool = False,
+    set: list[str] | None = None,
+    json: bool = False,
+) -> None:
     """Bring hosts to what the inventory says: plan, ask, change, read back."""
     _deployed(c, host, role, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
 
 @command(at_once=True)
-def check(c, host="", role="", diff=True, full=False, set=None, json=False):  # type: ignore[no-untyped-def]
+def check(
+    c: Context,
+    host: str = "",
+    role: str = "",
+    diff: bool = True,
+    full: bool = False,
+    set: list[str] | None = None,
+    json: bool = False,
+) -> None:
     """Show how far hosts are from the inventory; changes nothing. Exit code 2 when something differs."""
     _deployed(c, host, role, set, check=True, diff=diff, full=full, yes=False, json=json)
 
@@ -33,11 +56,20 @@ def _collection(name: str, *tasks: Any, default: Any = None) -> Collection:
         collection.add_task(default, name="now", default=True)
     elif name in MODULES:
 
-        def deploy(c, host="", check=False, diff=True, full=False, yes=False, set=None, json=False):  # type: ignore[no-untyped-def]
+        def deploy(
+            c: Context,
+            host: str = "",
+            check: bool = False,
+            diff: bool = True,
+            full: bool = False,
+            yes: bool = False,
+            set: list[str] | None = None,
+            json: bool = False,
+        ) -> None:
             _deployed(c, host, name, set, check=check, diff=diff, full=full, yes=yes, json=json)
 
         deploy.__doc__ = _first_line(name)
-        collection.add_task(command(deploy, at_once=True), name="deploy", default=True)
+        collection.add_task(command(at_once=True)(deploy), name="deploy", default=True)
     return collection
 
 
@@ -59,6 +91,10 @@ namespace.add_collection(HOSTS)
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
 namespace.add_collection(_collection("backup", *BACKUP, default=backup))
 namespace.add_collection(_collection("restore", *RESTORE, default=restore))
+BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": BUCKETS}
+"""The commands of a role, beside the one that deploys it."""
 for _name in (one for one in MODULES if one != "backup"):
-    namespace.add_collection(_collection(_name, *(DRIVES if _name == "drives" else ())))
+    namespace.add_collection(_collection(_name, *BESIDE.get(_name, ())))
+for _own in own_commands(ROOT / "own_tasks.py"):
+    namespace.add_collection(_own)
 words_of(namespace)

@@ -16,10 +16,13 @@ FOLDER = "/var/lib/stowage/staging/bench"
 TABLES = 4
 
 PSQL = "docker exec -i postgres psql -qAtX -v ON_ERROR_STOP=1 -U postgres"
-# Random bytes, which no compression makes smaller.
+# Rows of about 1 KB; random bytes, which no compression makes smaller, or text of which a sixth remains.
 FILL = """CREATE EXTENSION pgcrypto;
-CREATE FUNCTION fill(many int) RETURNS SETOF bytea LANGUAGE sql AS 'SELECT gen_random_bytes(1000) FROM generate_series(1, many)';
+CREATE FUNCTION fill(many int) RETURNS SETOF bytea LANGUAGE sql AS $$SELECT {row} FROM generate_series(1, many)$$;
 """
+RANDOM = "gen_random_bytes(1000)"
+TEXT = "convert_to(encode(gen_random_bytes(160), 'hex') || repeat('the same words in every row ', 25), 'UTF8')"
+ROW, KIND = (TEXT, "text that compresses") if os.environ.get("ROWS") == "text" else (RANDOM, "random bytes")
 TOOL = (
     "docker run --rm --pull never --network container:postgres --user {owner} -v {folder}:{folder}"
     " -v {folder}/.pgpass:/run/pgpass:ro -e PGPASSFILE=/run/pgpass -e PGHOST=127.0.0.1 -e PGUSER=postgres --entrypoint"
@@ -54,13 +57,16 @@ rm -rf {FOLDER}/hand
     try:
         found = turns({"Stowage": _backup(here), "by hand": _timed(here, by_hand)}, ROUNDS)
         loads = turns({"Stowage": _restore(here), "pg_restore": _load(here, tool, image, jobs)}, ROUNDS)
+        wholes = turns(
+            {"Stowage": _whole(here), "by hand": _whole_by_hand(here, tool, image, jobs, curl, node)}, ROUNDS
+        )
         run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {DATABASE}'"))
         empty = turns({"Stowage": _backup(here)}, ROUNDS)
     finally:
         drop = "; ".join(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {one}'" for one in (DATABASE, SCRATCH))
         run(here.ssh(f"{drop}; rm -rf {FOLDER}; true"))
     lines = [
-        f"A database of {GIB:g} GiB of random bytes in {TABLES} tables, to the stack's own bucket. By hand: `pg_dump -Fd -j {jobs}` to disk,",
+        f"A database of {GIB:g} GiB of {KIND} in {TABLES} tables, to the stack's own bucket. By hand: `pg_dump -Fd -j {jobs}` to disk,",
         "`pg_restore -f /dev/null`, `sha256sum`, and curl to the same bucket; not encrypted, nothing counted, no manifest.",
         "",
         *table(found),
@@ -79,6 +85,14 @@ rm -rf {FOLDER}/hand
             "rate of loading to pg_restore -j", loads["pg_restore"].median / loads["Stowage"].median, 1.0, most=False
         ),
         "",
+        "### a whole restore, beside",
+        "",
+        "By hand: curl from the bucket, `createdb`, `pg_restore -j`. Ours decrypts, checks each byte, counts each table and compares.",
+        "",
+        *table(wholes),
+        "",
+        verdict("a whole restore to the same by hand", wholes["Stowage"].median / wholes["by hand"].median, 1.2),
+        "",
         "### with nothing much to save",
         "",
         *table(empty),
@@ -96,7 +110,7 @@ def _fill(here: Lab) -> None:
         for number in range(TABLES)
     )
     run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {DATABASE}' -c 'CREATE DATABASE {DATABASE}'"))
-    run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL + many)
+    run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL.format(row=ROW) + many)
 
 
 def _timed(here: Lab, script: str) -> Callable[[], object]:
@@ -126,40 +140,72 @@ def _backup(here: Lab) -> Callable[[], object]:
     return _timed(here, _unit(json.dumps({"do": "backup", "only": ["postgres"], "accept_shrink": True})))
 
 
+RESTORE = json.dumps({"do": "restore", "set": "SET", "databases": [DATABASE], "new_name": SCRATCH})
+
+
+DROP = f"{PSQL} postgres -c 'DROP DATABASE {SCRATCH}'"
+
+
 def _restore(here: Lab) -> Callable[[], object]:
-    """Only the load phase, by the run's own journal; what it restored is dropped again."""
-    request = json.dumps({"do": "restore", "set": "SET", "databases": [DATABASE], "as": SCRATCH})
+    """Only the load phase, by the run's own journal."""
     newest = "ls -t /var/lib/stowage/backup/runs | head -n 1"
 
     def once() -> float:
-        made = run(here.ssh("sh"), stdin=None, input=_find_set()).strip()
-        run(here.ssh("sh"), stdin=None, input=_unit(request.replace("SET", made)))
+        run(here.ssh("sh"), stdin=None, input=_unit(_request(here)))
         said = run(here.ssh(f"cat /var/lib/stowage/backup/runs/$({newest})/journal.jsonl"))
-        run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {SCRATCH}'"))
         words = next(json.loads(line)["text"] for line in said.splitlines() if f"loaded {DATABASE} in" in line)
         return float(words.split(" in ")[1].split(" ")[0])
 
-    return once
+    return _dropping(here, once)
 
 
-def _find_set() -> str:
-    """The id of the newest set, from what the last run left."""
-    return 'sed -n \'s/.*"published": {"run": "\\([^"]*\\)".*/\\1/p\' /var/lib/stowage/backup/last.json\n'
+def _whole(here: Lab) -> Callable[[], object]:
+    """All of a restore beside, from the request to the end of the unit."""
+    return _dropping(here, lambda: _timed(here, _unit(_request(here)))())
+
+
+def _request(here: Lab) -> str:
+    """Of the newest set, which the last run left."""
+    newest = 'sed -n \'s/.*"published": {"run": "\\([^"]*\\)".*/\\1/p\' /var/lib/stowage/backup/last.json\n'
+    return RESTORE.replace("SET", run(here.ssh("sh"), stdin=None, input=newest).strip())
 
 
 def _load(here: Lab, tool: str, image: str, jobs: int) -> Callable[[], object]:
     """The same by hand: a dump that was just written, as a fetched one is, into a new database."""
-    make = f"""[ -d {FOLDER}/dump ] || {tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/dump -d {DATABASE}
-rm -rf {FOLDER}/load; cp -rp {FOLDER}/dump {FOLDER}/load
-{PSQL} postgres -c 'DROP DATABASE IF EXISTS {SCRATCH}' -c 'CREATE DATABASE {SCRATCH}'"""
+    make = f"{_dumped(tool, image, jobs)}\nrm -rf {FOLDER}/load; cp -rp {FOLDER}/dump {FOLDER}/load\n{PSQL} postgres -c 'CREATE DATABASE {SCRATCH}'"
     load = _timed(here, f"{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load")
+    return _dropping(here, load, make)
+
+
+def _whole_by_hand(here: Lab, tool: str, image: str, jobs: int, curl: str, node: str) -> Callable[[], object]:
+    """A dump that lies in the bucket, fetched and loaded."""
+    put = f"""{_dumped(tool, image, jobs)}
+for file in {FOLDER}/dump/*; do {curl} -o /dev/null -T "$file" {node}/dump/"${{file##*/}}"; done
+rm -rf {FOLDER}/load; mkdir {FOLDER}/load; chown --reference={FOLDER} {FOLDER}/load"""
+    load = _timed(
+        here,
+        f"""set -e
+for file in {FOLDER}/dump/*; do {curl} -o {FOLDER}/load/"${{file##*/}}" {node}/dump/"${{file##*/}}"; done
+chown -R --reference={FOLDER} {FOLDER}/load
+{PSQL} postgres -c 'CREATE DATABASE {SCRATCH}'
+{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load""",
+    )
+    return _dropping(here, load, put)
+
+
+def _dumped(tool: str, image: str, jobs: int) -> str:
+    return f"[ -d {FOLDER}/dump ] || {tool} pg_dump {image} -Fd -j {jobs} -Z zstd:1 -f {FOLDER}/dump -d {DATABASE}"
+
+
+def _dropping(here: Lab, do: Callable[[], object], before: str = "true") -> Callable[[], object]:
+    """Drops what was restored, whatever came of it."""
 
     def once() -> object:
-        run(here.ssh("sh"), stdin=None, input=make)
+        run(here.ssh("sh"), stdin=None, input=before)
         try:
-            return load()
+            return do()
         finally:
-            run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {SCRATCH}'"))
+            run(here.ssh(DROP))
 
     return once
 

@@ -25,6 +25,7 @@ def copy() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="stowage-bench-") as folder:
         place = Path(folder, "stowage")
         shutil.copytree(ROOT, place, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        (place / ".venv").symlink_to(ROOT / ".venv")
         yield place
 
 

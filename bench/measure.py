@@ -21,7 +21,8 @@ signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
 # Without its cache of compiled code, Python would compile our modules for each run, but not those that pip compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-INV = Path(sys.executable).parent / "inv"
+INV = "./inv"
+"""As people type it, in the folder of a checkout."""
 RESULTS = ROOT / "bench" / "RESULTS.md"
 ROUNDS = int(os.environ.get("ROUNDS", "7"))
 HEAD = """# What was measured

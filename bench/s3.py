@@ -20,8 +20,11 @@ CURL = 'curl -q -sS --fail --noproxy "*" --aws-sigv4 aws:amz:us-east-1:s3 -K {fo
 def main() -> None:
     here, settings = lab(), host().settings
     node = f"http://{settings.minio.nodes[0].address}:9000"
-    edge = f"http://{settings.nginx.address}:9000"
-    published = f"http://127.0.0.1:{settings.nginx.api_port}"
+    port = next(row.port for row in settings.edge.routes if row.to == "minio-api")
+    address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    inspect = f"docker inspect -f '{address}' nginx"
+    edge = f"http://{run(here.ssh(inspect)).strip()}:{port}"
+    published = f"http://127.0.0.1:{port}"
     keys = f'user = "{settings.minio.root_user.reveal()}:{settings.minio.root_password.reveal()}"\n'
     make = f"umask 077; mkdir -p {FOLDER}; cat >{FOLDER}/keys; head -c {MIB}M /dev/urandom >{FOLDER}/object; head -c 4096 /dev/urandom >{FOLDER}/small"
     run(here.ssh(make), stdin=None, input=keys)

@@ -5,7 +5,8 @@ import gc
 import os
 import sys
 
-# Invoke switches this off for the tasks it loads: every command would compile all of the project anew, 0.2 s.
+# Invoke switches this off for the tasks it loads. ./inv asks it not to; where .venv/bin/inv is called, every command would compile
+# all of the project anew, 0.3 s.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
 # Most commands end within a second: looking for garbage while libraries load is a tenth of that. It stays off, too: begun in
 # the middle of a send of Paramiko, which holds a lock, it may close a forgotten channel, which waits for that very lock for

@@ -14,8 +14,10 @@ from converge.inventory.secret import Secret
 if TYPE_CHECKING:
     import jinja2
 
+    from converge.inventory.hosts import Host
 
-def render(host: Any, name: str, **values: Any) -> str:
+
+def render(host: Host[Any], name: str, **values: Any) -> str:
     """The text of `templates/NAME` with these values; `host` is there too."""
     import jinja2
 
@@ -87,7 +89,7 @@ def _place(error: BaseException, folder: Path) -> str:
     return place
 
 
-def _broken(host: Any, where: str, why: str, hint: str = "") -> Trouble:
+def _broken(host: Host[Any], where: str, why: str, hint: str = "") -> Trouble:
     return Trouble(
         "a template cannot be rendered",
         where=host.name,

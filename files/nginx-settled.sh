@@ -11,10 +11,12 @@ if ! command -v curl >/dev/null; then
     exit
 fi
 while :; do
-    urls=$(sed -n '/upstream api {/,/}/ s|.* server \([^ ;]*\).*|http://\1/minio/health/ready|p' "$config")
+    scheme=http
+    ! grep -q '^ *proxy_ssl_trusted_certificate' "$config" || scheme=https
+    urls=$(sed -n "/upstream api {/,/}/ s|.* server \\([^ ;]*\\).*|$scheme://\\1/minio/health/ready|p" "$config")
     set --
     for url in $urls; do set -- "$@" -o /dev/null "$url"; done
-    now=$(curl -q -s -Z -m 1 --noproxy '*' -w '%{url_effective} %{http_code} %header{x-minio-server-status}\n' "$@" | sort)
+    now=$(curl -q -s -k -Z -m 1 --noproxy '*' -w '%{url_effective} %{http_code} %header{x-minio-server-status}\n' "$@" | sort)
     time=$(date +%s)
     if [ "$now" != "$before" ]; then
         before=$now since=$time
@@ -22,7 +24,7 @@ while :; do
     fi
     [ $((time - since)) -lt 20 ] || : >"$file"
     for url in $urls; do
-        node=${url#http://} node=${node%%:*} well=
+        node=${url#*://} node=${node%%:*} well=
         case $now in *"$url 200"*) well=yes ;; esac
         if [ -z "$well" ]; then
             rm -f "$file-$node" "$file-$node.since"

@@ -80,6 +80,18 @@ def volumes(name: str) -> dict[str, str]:
     return {f"{clone.identity(name)}-{what}": place for what, place in places.items()}
 
 
+def copier(name: str) -> str:
+    """The container that copies images into a host; no host is named so, as its name has a dot."""
+    return f"{clone.identity(name)}.images"
+
+
+def remove_copier(client: Any, name: str) -> None:
+    """Also one that was left by a command that was killed: it holds a volume of the host."""
+    for left in client.containers.list(all=True, filters={"name": copier(name)}):
+        if left.name == copier(name):
+            left.remove(force=True)
+
+
 def system(container: Any) -> str:
     """A row of lab/systems.py; hosts from before there were several have the first."""
     return str(container.labels.get(SYSTEM, systems.DEFAULT))
@@ -94,7 +106,7 @@ def create(client: Any, name: str, system: str, image: str, ports: Mapping[int, 
         environment=_environment(identity + ".", loops),
         labels={HOST: name, SYSTEM: system, LOOPS: json.dumps(loops), "stowage.checkout": str(clone.ROOT)},
         ports=list(ports),
-        host_config=_machine(
+        host_config=machine(
             client,
             binds=[*(f"{volume}:{place}" for volume, place in volumes(name).items()), f"{PACKAGES}:{PACKAGES_AT}"],
             port_bindings={guest: ("127.0.0.1", port) for guest, port in ports.items()},
@@ -110,7 +122,7 @@ def firmware(client: Any, image: str, *words: str, **more: Any) -> str:
         image,
         command=list(words),
         environment=_environment(clone.EVERY_FAMILY, []),
-        host_config=_machine(client, network_mode="none", **more),
+        host_config=machine(client, network_mode="none", **more),
     )
     container = client.containers.get(made["Id"])
     try:
@@ -153,7 +165,7 @@ def _environment(images: str, loops: list[int]) -> dict[str, str]:
     return {"STOWAGE_LAB": images, "STOWAGE_LOOPS": " ".join(map(str, loops))}
 
 
-def _machine(client: Any, **more: Any) -> dict[str, Any]:
+def machine(client: Any, **more: Any) -> dict[str, Any]:
     """All that `--privileged` gives, as far as the Engine's own machine has it."""
     config: dict[str, Any] = client.api.create_host_config(
         cap_add=["ALL"],

@@ -165,6 +165,7 @@ def _drives(container: Any) -> dict[int, str]:
 def _remove_volumes(client: Any, name: str) -> None:
     """Also what a host left behind whose container was removed by hand: a new host starts blank."""
     mine = containers.volumes(name)
+    containers.remove_copier(client, name)
     for volume in client.volumes.list(filters={"name": clone.identity(name)}):
         if volume.name in mine:
             volume.remove(force=True)

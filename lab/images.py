@@ -17,6 +17,7 @@ from lab import clone, programs, rootfs, systems
 from lab.engine import ensure_engine, plainly
 from lab.programs import Program
 from lab.progress import long_work
+from roles.settings.model import Base, DockerSettings
 
 HERE = Path(__file__).parent
 DEFINITION = "stowage.definition"
@@ -61,6 +62,14 @@ MC = Program("mc", "github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9", 
 def _machines() -> Iterator[Recipe]:
     """A machine of each system, and what those are made from that are not the lab's own."""
     yield Recipe("machine", MACHINE, "machine", system=systems.DEFAULT)
+    yield Recipe(
+        f"machine-{systems.PREPARED}",
+        f"{MACHINE}-{systems.PREPARED}",
+        "prepared",
+        base="machine",
+        system=systems.DEFAULT,
+        packages=(*Base().packages, *DockerSettings().packages),
+    )
     for name, system in systems.SYSTEMS.items():
         if name != systems.DEFAULT:
             base = f"base-{name}"
@@ -80,7 +89,7 @@ RECIPES = {
             "services/minio",
             programs=(MINIO_CONSOLE, MC),
         ),
-        Recipe("nginx", "stowage-lab/nginx:1.26", "services/nginx"),
+        Recipe("nginx", "stowage-lab/nginx:1.26.3", "services/nginx"),
         Recipe("postgres", "stowage-lab/postgres:17-3.5", "services/postgres", "1-2 minutes"),
         Recipe("worker", "stowage-lab/worker:1", "services/worker", takes="1-2 minutes"),
     )

@@ -39,6 +39,7 @@ def secrets_of(name: str) -> None:
         "backup_pruner",
         "mlflow",
         "mlflow_server",
+        "metrics",
     ):
         secret(name, what)
     secret(name, "backup_identity", identity())

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from converge.errors import Trouble
 
 DEFAULT = "debian-13"
+# The first with what a deploy installs: packages, Docker and the images of its services.
+PREPARED = "debian-13-prepared"
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,11 @@ SYSTEMS = {
 }
 
 
+NAMES = (*SYSTEMS, PREPARED)
+
+
 def known(name: str) -> str:
     """The name, when there is such a system."""
-    if name not in SYSTEMS:
-        raise Trouble(f"the lab has no {name!r}", why=f"it has {', '.join(SYSTEMS)}", hint=f"--system {DEFAULT}")
+    if name not in NAMES:
+        raise Trouble(f"the lab has no {name!r}", why=f"it has {', '.join(NAMES)}", hint=f"--system {DEFAULT}")
     return name

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from converge.errors import Trouble
-from converge.ui import cli
-from lab.systems import DEFAULT, SYSTEMS
+from converge.ui.cli import ROOT, command
+from lab.systems import DEFAULT, NAMES
 
 if TYPE_CHECKING:
-    from lab.images import Recipe
+    from invoke.context import Context
 
-# Typed here, for what an Invoke task returns has no type.
-command: Callable[..., Callable[[Callable[..., None]], Any]] = cli.command
+    from lab.images import Recipe
 
 HOST = {"host": "name of the lab host"}
 DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
@@ -22,21 +20,20 @@ DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 @command(
     help=HOST
     | {
-        "system": f"{', '.join(SYSTEMS)}; for a new host, default {DEFAULT}",
+        "system": f"{', '.join(NAMES)}; for a new host, default {DEFAULT}",
         "cold": "make the images anew, as on a machine that never had a lab",
     }
 )
-def up(c: Any, host: str = "lab", system: str = "", cold: bool = False) -> None:
+def up(c: Context, host: str = "lab", system: str = "", cold: bool = False) -> None:
     """Make and start a throwaway host, with four blank drives, and build the images that it will run."""
     from converge.inventory.hosts import names
-    from lab import hosts, images
+    from lab import hosts, images, stock
 
-    if host not in names(cli.ROOT)[0]:
+    if host not in names(ROOT)[0]:
         why = "the lab's hosts stand beside lab in inventory/hosts.yml"
         raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
     hosts.up(host, system, cold)
-    for recipe in _recipes(host):
-        images.make(recipe, cold)
+    stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(host)])
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
@@ -47,7 +44,7 @@ def _recipes(host: str) -> list[Recipe]:
     from lab import images
     from roles.settings.model import Settings
 
-    (found,) = load(cli.ROOT, host, Settings, (), False)
+    (found,) = load(ROOT, host, Settings, (), False)
     return [
         images.recipe(row.lab) if isinstance(row.lab, str) else images.of_packages(row.reference, row.lab.packages)
         for row in found.settings.images.values()
@@ -56,7 +53,7 @@ def _recipes(host: str) -> list[Recipe]:
 
 
 @command(help=HOST)
-def down(c: Any, host: str = "lab") -> None:
+def down(c: Context, host: str = "lab") -> None:
     """Remove a throwaway host and its drives."""
     from lab import hosts
 
@@ -64,7 +61,7 @@ def down(c: Any, host: str = "lab") -> None:
 
 
 @command()
-def status(c: Any) -> None:
+def status(c: Context) -> None:
     """List this clone's lab hosts, their ports and drives."""
     from lab import hosts
 
@@ -76,7 +73,7 @@ def status(c: Any) -> None:
 
 
 @command(help=HOST)
-def reboot(c: Any, host: str = "lab") -> None:
+def reboot(c: Context, host: str = "lab") -> None:
     """Reboot a lab host and wait until it is back."""
     from lab import hosts
 
@@ -84,7 +81,7 @@ def reboot(c: Any, host: str = "lab") -> None:
 
 
 @command(help=HOST)
-def power_cut(c: Any, host: str = "lab") -> None:
+def power_cut(c: Context, host: str = "lab") -> None:
     """Pull the plug of a lab host; `inv lab.up` switches it on again."""
     from lab import hosts
 
@@ -93,7 +90,7 @@ def power_cut(c: Any, host: str = "lab") -> None:
 
 
 @command(help=DRIVE)
-def pull_drive(c: Any, drive: str, host: str = "lab") -> None:
+def pull_drive(c: Context, drive: str, host: str = "lab") -> None:
     """Let a drive die: EIO at once, then it is gone."""
     from lab import drives
 
@@ -101,7 +98,7 @@ def pull_drive(c: Any, drive: str, host: str = "lab") -> None:
 
 
 @command(help=DRIVE)
-def insert_drive(c: Any, drive: str, host: str = "lab") -> None:
+def insert_drive(c: Context, drive: str, host: str = "lab") -> None:
     """Put a new blank drive into an empty bay."""
     from lab import drives
 
@@ -109,7 +106,7 @@ def insert_drive(c: Any, drive: str, host: str = "lab") -> None:
 
 
 @command(help=DRIVE)
-def put_back_drive(c: Any, drive: str, host: str = "lab") -> None:
+def put_back_drive(c: Context, drive: str, host: str = "lab") -> None:
     """Put a pulled drive back, with all that is on it."""
     from lab import drives
 
@@ -117,7 +114,7 @@ def put_back_drive(c: Any, drive: str, host: str = "lab") -> None:
 
 
 @command(help=HOST | {"one": "a drive", "other": "another drive"})
-def swap_drives(c: Any, one: str, other: str, host: str = "lab") -> None:
+def swap_drives(c: Context, one: str, other: str, host: str = "lab") -> None:
     """Swap two drives; their kernel names change at the next reboot."""
     from lab import drives
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from converge.engine.role import Role
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 MODULES = {
     "base": "roles.base",
@@ -11,7 +16,7 @@ MODULES = {
     "docker": "roles.docker",
     "images": "roles.images",
     "minio": "roles.minio.role",
-    "nginx": "roles.nginx",
+    "edge": "roles.edge.role",
     "postgres": "roles.postgres.role",
     "stack": "roles.stack",
     "buckets": "roles.minio.buckets",
@@ -21,10 +26,11 @@ MODULES = {
 """Where each role stands: a function of its name in that module."""
 
 
-def named(name: str, host: Any = None) -> Any:
+def named(name: str, host: Host[Settings] | None = None) -> Role | None:
     """The role of this name, loaded now: most commands need none. A host's services are roles as well; None is no role."""
     if name in MODULES:
-        return getattr(importlib.import_module(MODULES[name]), name)
+        found: Role = getattr(importlib.import_module(MODULES[name]), name)
+        return found
     if host is not None and name in host.settings.services:
         from roles.services.role import role_of
 
@@ -32,6 +38,6 @@ def named(name: str, host: Any = None) -> Any:
     return None
 
 
-def names_of(settings: Any) -> list[str]:
+def names_of(settings: Settings) -> list[str]:
     """What a host is, by its settings: its roles and its services."""
     return [*settings.roles, *(name for name, one in settings.services.items() if one.enabled)]

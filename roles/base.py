@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import in_order
 from converge.engine.role import Wanted, role
@@ -14,6 +14,10 @@ from converge.resources.room import Room
 from converge.resources.sysctl import Sysctl
 from converge.resources.system import System
 from converge.resources.unit import BootTarget, Unit
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 SUPPORTED = ("debian 12", "debian 13", "ubuntu 24.04", "ubuntu 26.04")
 WRITTEN = ("/etc", "/run", "/tmp", "/usr/local", "/var/lib", "/var/lib/stowage")
@@ -34,12 +38,12 @@ NEEDRESTART = "# A storage host restarts its services when its operator says so.
 
 
 @role
-def base(host: Any) -> Wanted:
+def base(host: Host[Settings]) -> Wanted:
     # Nothing is done to a system that is not supported, nor to one that cannot be written to.
     yield from (in_order(System(SUPPORTED), Room(WRITTEN), part) for part in _parts(host))
 
 
-def _parts(host: Any) -> Wanted:
+def _parts(host: Host[Settings]) -> Wanted:
     settings = host.settings.base
     yield in_order(
         Packages("base", tuple(settings.packages)),

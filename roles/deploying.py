@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.order import Chosen, chosen
+from converge.engine.role import Role
 from converge.errors import Trouble
-from converge.ui.cli import hosts, only, said
+from converge.ui.cli import command_line, only
 from roles import MODULES, named, names_of
+from roles.settings.hosts import hosts
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 
-def roles_of(host: Any, names: tuple[str, ...]) -> Chosen:
+def roles_of(host: Host[Settings], names: tuple[str, ...]) -> Chosen:
     """The roles of a host in their order; with names, those alone, and what they stand on."""
     if unknown := [name for name in host.settings.roles if named(name) is None]:
         raise Trouble(
@@ -20,17 +28,25 @@ def roles_of(host: Any, names: tuple[str, ...]) -> Chosen:
             untouched="nothing was changed",
             hint=f"inv inventory --host {host.name}, which says where it comes from",
         )
-    return chosen(host.name, names_of(host.settings), lambda name: named(name, host), names)
+
+    def find(name: str) -> Role:
+        role = named(name, host)
+        assert (
+            role
+        )  # what `roles` names is known by now, and what a role or a service needs was checked with the settings
+        return role
+
+    return chosen(host.name, names_of(host.settings), find, names)
 
 
-def _past(name: str) -> Any:
+def _past(name: str) -> Role:
     """A role that a host had: one of ours, or a service that its settings name no more."""
-    from converge.engine.role import Role
+    from roles.services.role import past_role
 
-    return named(name) or Role(name, lambda host: ())
+    return named(name) or past_role(name)
 
 
-def deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) -> None:
+def deploy(c: Context, host: str, role: str, set: list[str] | None, **options: Any) -> None:
     """Bring hosts to what the inventory says, or show how far they are from it: what `inv deploy` and `inv check` do."""
     from converge.ui import deploy as screen
 
@@ -41,7 +57,7 @@ def deploy(c: Any, host: str, role: str, set: list[str] | None, **options: Any) 
     screen.deploy(
         found,
         {name: one.roles for name, one in roles.items()},
-        screen.Options(command=said(), **options),
+        screen.Options(command=command_line(), **options),
         None if names else _past,
         {name: one.beneath for name, one in roles.items()},
     )

@@ -1,10 +1,10 @@
-"""Docker Engine with compose v2, with bounded logs, running and started at boot; and the private network."""
+"""Docker Engine with compose v2, with bounded logs, running and started at boot; and the private networks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.resource import Chain, in_order
 from converge.engine.role import Wanted, role
@@ -21,6 +21,11 @@ from converge.resources.permissions import Permissions
 from converge.resources.system import System
 from converge.resources.unit import Unit
 from roles.settings.local_file import LIMIT
+from roles.settings.networks import containers
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 DAEMON = "/etc/docker/daemon.json"
 UNIT_FILES = (
@@ -47,10 +52,9 @@ SUITES = {"debian 12": "bookworm", "debian 13": "trixie", "ubuntu 24.04": "noble
 
 
 @role(needs=("base",))
-def docker(host: Any) -> Wanted:
-    settings, network = host.settings.docker, host.settings.network
+def docker(host: Host[Settings]) -> Wanted:
+    settings = host.settings.docker
     keeps_rules = settings.daemon.get("iptables", True) and settings.daemon.get("firewall-backend") != "nftables"
-    nodes = tuple(node.name for node in host.settings.minio.nodes) if host.settings.minio else ()
     yield in_order(
         NoSnap(),
         *(_from_docker(host) if settings.source == "docker" else _from_distribution(settings.packages)),
@@ -59,17 +63,22 @@ def docker(host: Any) -> Wanted:
         Unit("docker.service"),
         FreshUnit("docker.service", (DAEMON,), watches=UNIT_FILES),
         Permissions("docker.sock", (("/run/docker.sock", "0660"),)),
-        Network(network.name, network.subnet, (*nodes, "nginx", "postgres", *host.settings.services)),
-        Forwarding(network.name, network.subnet, tuple(_published(host)), bool(keeps_rules)),
-        Passage(network.name),
     )
+    on = containers(host.settings)
+    for name, network in host.settings.networks.items():
+        members = tuple(container for container in on if name in on[container])
+        published = tuple(one for one in _published(host) if one in members)
+        yield in_order(
+            Network(name, network.subnet, members),
+            Forwarding(name, network.subnet, published, bool(keeps_rules)),
+            Passage(name),
+        )
 
 
-def _published(host: Any) -> Iterator[str]:
+def _published(host: Host[Settings]) -> Iterator[str]:
     """The containers that have ports at an IPv4 address of the host; rules for IPv6 stand elsewhere."""
-    for name in ("nginx", "postgres"):
-        listen = getattr(getattr(host.settings, name), "listen", None)
-        if listen and ":" not in listen:
+    for name, page in (("nginx", host.settings.edge), ("postgres", host.settings.postgres)):
+        if page and page.listen and ":" not in page.listen:
             yield name
     for name, one in host.settings.services.items():
         if one.enabled and any(":" not in port.listen for port in one.ports):
@@ -88,7 +97,7 @@ def _from_distribution(packages: list[str]) -> Chain:
     return in_order(System(("debian 13",), "docker-compose", why, instead), installed)
 
 
-def _from_docker(host: Any) -> Chain:
+def _from_docker(host: Host[Settings]) -> Chain:
     settings = host.settings.docker
     try:
         key = text_of(place(host.root, settings.repository_key or ""), LIMIT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import in_order
 from converge.engine.role import Wanted, role
@@ -14,9 +14,13 @@ from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
 from converge.resources.permissions import Permissions
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
 
 @role(needs=("base",))
-def drives(host: Any) -> Wanted:
+def drives(host: Host[Settings]) -> Wanted:
     owner = host.settings.data_user
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
     records = ((f"{RECORDS}/{drive.label}", "0600") for drive in host.settings.drives)

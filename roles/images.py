@@ -6,14 +6,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from converge.engine.resource import Refusal
 from converge.engine.role import Wanted, role
 from converge.errors import Trouble
-from converge.libraries import whole
+from converge.libraries import import_whole
 from converge.resources.docker import Content, Image
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 ENGINE = "/var/run/docker.sock"
 # Pulled from nowhere since September 2026; upstream is archived.
@@ -60,7 +64,7 @@ class LocalImage:
         return Content.of(self._inspected)
 
     def stream(self) -> Iterator[bytes]:
-        whole("docker")
+        import_whole("docker")
         import docker
 
         yield from docker.from_env(timeout=600).api.get_image(self.reference, chunk_size=1 << 20)
@@ -73,7 +77,7 @@ def _ask_engine(path: str) -> dict[str, Any]:
     import socket
 
     if os.environ.get("DOCKER_HOST", "").removeprefix("unix://") not in ("", ENGINE) or not os.path.exists(ENGINE):
-        whole("docker")
+        import_whole("docker")
         import docker
 
         try:
@@ -98,7 +102,7 @@ def local_image(reference: str) -> LocalImage:
     return LocalImage(reference)
 
 
-def image(host: Any, name: str) -> Image:
+def image(host: Host[Settings], name: str) -> Image:
     """The image that stands under a name in the host's table."""
     table = host.settings.images
     if name not in table:
@@ -118,11 +122,19 @@ def image(host: Any, name: str) -> Image:
 
 
 @role(needs=("docker",))
-def images(host: Any) -> Wanted:
-    return [image(host, name) for name in host.settings.images]
+def images(host: Host[Settings]) -> Wanted:
+    """All but those that only services have: each of these comes with its service, and costs no other when it cannot be had."""
+    return [image(host, name) for name in host.settings.images if name not in of_services(host.settings)]
 
 
-def salt(host: Any, name: str) -> str:
+def of_services(settings: Settings) -> set[str]:
+    """The images that services have and nothing else."""
+    ours = (settings.minio, settings.edge, settings.postgres, settings.backup)
+    theirs = {one.image for one in settings.services.values() if one.enabled}
+    return theirs - {one.image for one in ours if one}
+
+
+def image_identity(host: Host[Settings], name: str) -> str:
     """What of an image makes its containers new: its reference and, where we know it, its content."""
     found = image(host, name)
     content = found.shipped.content() if found.shipped else None

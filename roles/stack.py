@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import Chain, in_order
 from converge.engine.role import Wanted, role
@@ -11,21 +11,31 @@ from converge.resources.file import Directory, File
 from converge.resources.permissions import Permissions
 from converge.resources.unit import Unit
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
 SCRIPT = "/usr/local/lib/stowage/project"
-PROJECTS = ("minio", "nginx", "postgres")
+MARGIN = 90
+"""Seconds beyond the time that containers may take to stop, for Docker on a busy host."""
+PROJECTS = {"minio": "minio", "edge": "nginx", "postgres": "postgres"}
+"""The compose project of each role that has one."""
 
 
-@role(needs=("docker",), after=PROJECTS)
-def stack(host: Any) -> Wanted:
-    projects = [name for name in PROJECTS if name in host.settings.roles]
+@role(needs=("docker",), after=tuple(PROJECTS))
+def stack(host: Host[Settings]) -> Wanted:
+    projects = [project for name, project in PROJECTS.items() if name in host.settings.roles]
     yield from (at_boot(host, name) for name in projects)
     yield Permissions("compose files", tuple((f"{FOLDER}/{name}/compose.yaml", "0644") for name in projects))
 
 
-def at_boot(host: Any, project: str) -> Chain:
+def at_boot(host: Host[Settings], project: str) -> Chain:
     """The unit that starts and stops a compose project with the host, and what all such units share."""
     files = host.root / "files"
-    unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER).replace("@GRACE@", str(GRACE))
+    # One file for all projects: the longest of them decides.
+    longest = max([GRACE, *(one.grace for one in host.settings.services.values())])
+    unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER)
+    unit = unit.replace("@LIMIT@", str(longest + MARGIN))
     return in_order(
         Directory("/usr/local/lib/stowage"),
         File(SCRIPT, (files / "project.sh").read_text(), mode="0755", check="sh -n {}"),

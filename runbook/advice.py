@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roles.backup import status as backup_status
 from roles.postgres import status as database_status
 from runbook.machine_status import NOT_MOUNTED, NOT_READ
 
 if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
     from runbook.status import Status
 
 NEARLY_FULL = 0.85
 
 
-def advice(status: Status, host: Any) -> list[str]:
+def advice(status: Status, host: Host[Settings]) -> list[str]:
     """Each as a sentence with the commands to type. What only follows from something above it is not repeated."""
     name = host.name
     found = [*_run(status, name), *_unread(status, name), *_docker(status, name), *_drives(status, name)]
@@ -85,7 +87,7 @@ def _containers(status: Status, name: str) -> Iterator[str]:
     for one in [*status.nodes, *status.services]:
         if one.well or one.drive in away:
             continue
-        without = "; nobody reaches S3 or the console without it" if one.name == "nginx" else ""
+        without = "; nothing of edge.routes is reached without it" if one.name == "nginx" else ""
         mend = "" if one.state.startswith("running") else f", then {_deploy(status, name)}"
         yield f"{one.name} is {one}{without}: inv logs --service {one.name} --host {name}{mend}"
 

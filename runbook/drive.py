@@ -7,14 +7,18 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.errors import REFUSED, Trouble
 from converge.resources.filesystem import Filesystem
 from converge.shell import sh
 from converge.ssh.link import connect
 from converge.ssh.root_shell import RootShell, holder
-from converge.ui.cli import agreed
+from converge.ui.cli import confirm
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 PATIENCE = 180
 """Seconds that a cluster may take to see a new drive; it looks every 15."""
@@ -26,7 +30,7 @@ for link in /dev/disk/by-id/*; do [ -e "$link" ] && printf '%s %s\\n' "$(readlin
 """
 
 
-def disks(host: Any) -> list[dict[str, str]]:
+def disks(host: Host[Settings]) -> list[dict[str, str]]:
     """Every whole disk of a host: kernel name, by-id name, size, serial, what it holds, and which drive of the inventory it is."""
     import shlex
 
@@ -52,7 +56,7 @@ def disks(host: Any) -> list[dict[str, str]]:
     ]
 
 
-def show(host: Any, as_json: bool) -> None:
+def show(host: Host[Settings], as_json: bool) -> None:
     """Print the disks of a host and which of them the inventory names."""
     found = disks(host)
     if as_json:
@@ -67,7 +71,7 @@ def show(host: Any, as_json: bool) -> None:
 
 
 @contextmanager
-def replacing(host: Any, label: str, yes: bool, command: str) -> Iterator[None]:
+def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iterator[None]:
     """Let the blank drive that is in place now become the new one in the deploy within, if that is agreed to.
 
     Refused while another drive is away or heals: the cluster must be able to lose this one. The record of the drive
@@ -88,7 +92,7 @@ def replacing(host: Any, label: str, yes: bool, command: str) -> Iterator[None]:
         f"{host.name}: {label} is {drive.device}; a blank drive there becomes the new {label}, and MinIO heals onto it.",
         flush=True,
     )
-    agreed(f"Type {host.name} to go on: ", yes, word=host.name)
+    confirm(f"Type {host.name} to go on: ", yes, word=host.name)
     new = Filesystem(drive.device, label)
     mounted = sh("! findmnt -nr --mountpoint {} >/dev/null", drive.path)
     status, said = _on_host(
@@ -113,7 +117,7 @@ def replacing(host: Any, label: str, yes: bool, command: str) -> Iterator[None]:
         raise
 
 
-def _on_host(host: Any, command: str, script: str) -> tuple[int, str]:
+def _on_host(host: Host[Settings], command: str, script: str) -> tuple[int, str]:
     """The exit status and the output of a script that changes something, run with the host's lock."""
     link = connect(host.target)
     try:
@@ -125,7 +129,7 @@ def _on_host(host: Any, command: str, script: str) -> tuple[int, str]:
         link.close()
 
 
-def _may_be_replaced(host: Any, label: str) -> None:
+def _may_be_replaced(host: Host[Settings], label: str) -> None:
     """The cluster's own word that it can do without this drive's node, and no other is away."""
     from runbook.status import of_host
 
@@ -142,9 +146,9 @@ def _may_be_replaced(host: Any, label: str) -> None:
         )
 
 
-def follow_healing(host: Any) -> None:
+def follow_healing(host: Host[Settings]) -> None:
     """Print the progress of healing until the cluster says that no drive heals."""
-    from roles.minio.api import admin
+    from roles.minio.admin import admin
     from roles.minio.role import api_of
 
     link, api, begun, calm = connect(host.target), api_of(host), time.monotonic(), 0

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from converge.engine.run import AUDIT
+from converge.engine.audit import AUDIT
 from converge.errors import Trouble
 from converge.ssh.link import connect
 from converge.ssh.root_shell import LOCK, describe
-from converge.ui.cli import agreed
+from converge.ui.cli import confirm
 from converge.ui.lines import say
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
-def _root(host: Any, script: str) -> str:
+
+def _root(host: Host[Settings], script: str) -> str:
     link = connect(host.target)
     try:
         status, out, err = link.send(script, iter(()))
@@ -36,7 +40,7 @@ def _number(changes: list[str]) -> str:
     return "1 change" if len(changes) == 1 else f"{len(changes)} changes"
 
 
-def history(host: Any, lines: int, as_json: bool) -> None:
+def history(host: Host[Settings], lines: int, as_json: bool) -> None:
     """Print the host's audit lines, the newest last."""
     told = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
     events = list(_events(told))
@@ -47,7 +51,7 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         say(f"{host.name}: nothing was deployed yet")
     if len(events) < len(told):
         say(f"{host.name}: {len(told) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
-    for one, after in zip(events, [*events[1:], None], strict=True):
+    for one, after in zip(events, [*events[1:], None], strict=False):  # behind the last one nothing comes
         ended = one.get("result")
         if not ended and after and after.get("result"):
             continue  # its end says the same and more
@@ -59,7 +63,7 @@ def history(host: Any, lines: int, as_json: bool) -> None:
         )
 
 
-def unlock(host: Any, yes: bool) -> None:
+def unlock(host: Host[Settings], yes: bool) -> None:
     """Show who holds the lock and, if that is agreed to, end the processes that hold it."""
     holders = _root(
         host,
@@ -69,7 +73,7 @@ def unlock(host: Any, yes: bool) -> None:
         say(f"{host.name}: nobody holds the lock")
         return
     say(f"{host.name}: locked by {describe(holders.splitlines()[0])}")
-    agreed("End what holds it? A command that runs is cut off. [y/N] ", yes)
+    confirm("End what holds it? A command that runs is cut off. [y/N] ", yes)
     _root(host, _END_HOLDERS)
     say(f"{host.name}: the lock is free; the next deploy finishes what was cut off")
 

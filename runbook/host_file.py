@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 
 import yaml
 
@@ -14,7 +15,7 @@ from worker.size import human
 
 
 def host_file(
-    target: Target, sudo_password: dict[str, str], found: Found, roles: list[str], encrypts: bool = False
+    target: Target, sudo_password: dict[str, str], found: Found, roles: list[str], secrets: Collection[str] = ()
 ) -> str:
     """The text: how the machine is reached, its blank drives, and what its roles need to know of it."""
     lines = [
@@ -26,8 +27,8 @@ def host_file(
         *([f"ansible_become_password: {_mapping(sudo_password)}"] if sudo_password else []),
         *_drives(found),
         *(docker_of(found.system) if "docker" in roles else []),
-        *(_minio(target.name, found, encrypts) if "minio" in roles else []),
-        *(_nginx(found.address) if "nginx" in roles else []),
+        *(_minio(target.name, found, secrets) if "minio" in roles else []),
+        *(_edge(found.address) if "edge" in roles else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -53,10 +54,14 @@ def docker_of(system: str) -> list[str]:
     return ["", *(comment if system == "debian 12" else []), "docker:", *settings]
 
 
-def _minio(name: str, found: Found, encrypts: bool) -> list[str]:
-    names = ("root_user", "root_password", *(["kms_key"] if encrypts else []))
-    secrets = {what: {"file": f"inventory/secrets/{name}/{what}"} for what in names}
-    lines = ["", "minio:", *(f"  {what}: {_mapping(reference)}" for what, reference in secrets.items())]
+def _minio(name: str, found: Found, secrets: Collection[str]) -> list[str]:
+    def reference(what: str) -> dict[str, str]:
+        return {"file": f"inventory/secrets/{name}/{what}"}
+
+    names = ("root_user", "root_password", *(["kms_key"] if "kms_key" in secrets else []))
+    lines = ["", "minio:", *(f"  {what}: {_mapping(reference(what))}" for what in names)]
+    if "metrics" in secrets:
+        lines.append(f"  metrics: {{secret: {_mapping(reference('metrics'))}}}")
     smallest = min((one.size for one in found.blank), default=0)
     if smallest > 1.5 * found.root > 0:
         lines.append(
@@ -66,10 +71,10 @@ def _minio(name: str, found: Found, encrypts: bool) -> list[str]:
     return lines
 
 
-def _nginx(address: str) -> list[str]:
+def _edge(address: str) -> list[str]:
     return [
         "",
-        "nginx:",
+        "edge:",
         "  # Ports that Docker publishes are not held back by ufw: listen on the address of the network that may use them,",
         f"  # such as {address or 'one of a private network'}.",
         "  listen: 127.0.0.1",

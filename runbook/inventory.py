@@ -6,15 +6,19 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.inventory.hosts import explain
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 NARROWEST, WIDEST = 60, 100
 """Columns that a line has at least and at most; between them, as many as the terminal."""
 
 
-def show(host: Any, as_json: bool) -> None:
+def show(host: Host[Settings], as_json: bool) -> None:
     """Print every setting of a host; secrets show their reference, never their value."""
     rows = explain(host)
     if as_json:

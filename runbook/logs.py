@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.errors import Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
 from runbook.services import service_names
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 _NO_DOCKER, _DOCKER_IS_DOWN, _NO_CONTAINER = 69, 70, 71
 _NEEDS_DOCKER = f"""
@@ -20,7 +24,7 @@ command -v docker >/dev/null || exit {_NO_DOCKER}
 """
 
 
-def logs(host: Any, service: str, lines: int, follow: bool, since: str) -> None:
+def logs(host: Host[Settings], service: str, lines: int, follow: bool, since: str) -> None:
     """Print the logs of a container, or of all; `follow` until Ctrl-C. One that is not there is named, the others go on."""
     chosen = [service] if service else service_names(host)
     for name in chosen:
@@ -55,7 +59,7 @@ def _script(names: list[str], lines: int, follow: bool, since: str) -> str:
     return "\n".join(["absent=0", *asks, "wait", "exit $absent"])
 
 
-def _trouble(host: Any, status: int | None) -> Trouble | None:
+def _trouble(host: Host[Settings], status: int | None) -> Trouble | None:
     """What the exit status of the script means."""
     deploy, look = f"inv deploy --host {host.name}", f"inv status --host {host.name}"
     return {
@@ -73,7 +77,7 @@ def _trouble(host: Any, status: int | None) -> Trouble | None:
     }.get(status or 0)
 
 
-def _must_be_known(host: Any, service: str) -> None:
+def _must_be_known(host: Host[Settings], service: str) -> None:
     known = service_names(host)
     if service not in known:
         raise Trouble(

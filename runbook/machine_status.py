@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from converge.engine.run import AUDIT
+from converge.engine.audit import AUDIT
 from converge.shell import quote
 from converge.ssh.root_shell import LOCK, describe
 from roles.backup import status as backup_status
+from roles.edge.routes import API, CONSOLE, leading_to, url
 from roles.postgres import status as database_status
 
 if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings import model
+    from roles.settings.model import Settings
     from runbook.status import Status
 
 NOT_MOUNTED, NO_ANSWER, NOT_READ = "not mounted", "does not answer", "not read"
@@ -52,7 +57,7 @@ class Container:
         return f"{self.state}; it {self.silence}" if self.silence else self.state
 
 
-def facts(host: Any) -> str:
+def facts(host: Host[Settings]) -> str:
     """One script. Its parts are asked at the same moment and answer in this order: a slow one delays no other."""
     parts = (
         _space(host),
@@ -71,7 +76,7 @@ def facts(host: Any) -> str:
     return whole
 
 
-def _space(host: Any) -> str:
+def _space(host: Host[Settings]) -> str:
     """A line for each drive: path, size, used, source; or path and what is wrong."""
     asks = [
         f"""( timeout 3 mountpoint -q {path}; case $? in
@@ -92,24 +97,22 @@ timeout 5 docker ps -a --format '{{.Names}}|{{.State}}|{{.Status}}' || echo 'uni
 """
 
 
-def _endpoints(host: Any) -> str:
-    ask = "curl -q -s -k -o /dev/null --noproxy '*' -m 3 -w '%{http_code} %{url}\\n'"
-    return "\n".join([*(f"{ask} {quote(url)} &" for url in _urls(host)), "wait"])
+def _endpoints(host: Host[Settings]) -> str:
+    """Asks for what leads to MinIO, where the edge listens and by the names that its rows want."""
+    listen = host.settings.edge.listen if host.settings.edge else ""
+    address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
+    ask = f"curl -q -s -k -o /dev/null --noproxy '*' --connect-to {quote(f'::{address}:')} -m 3 -w '%{{http_code}} %{{url}}\\n'"
+    return "\n".join([*(f"{ask} {quote(one)} &" for one in _urls(host, address)), "wait"])
 
 
-def _urls(host: Any) -> list[str]:
-    nginx = host.settings.nginx
-    if not nginx or "nginx" not in host.settings.roles:
-        return []
-    scheme, listen = (
-        "https" if nginx.tls else "http",
-        nginx.listen if nginx.listen not in ("0.0.0.0", "::") else "127.0.0.1",
-    )
-    at = f"[{listen}]" if ":" in listen else listen
-    return [f"{scheme}://{at}:{nginx.api_port}/minio/health/cluster", f"{scheme}://{at}:{nginx.console_port}/"]
+def _urls(host: Host[Settings], address: str) -> Iterator[str]:
+    for to, path in ((API, "/minio/health/cluster"), (CONSOLE, "/")):
+        for row in leading_to(host.settings, to):
+            if host.settings.edge and not row.auth:
+                yield url(host.settings.edge, row, address, path)
 
 
-def read(status: Status, host: Any, answer: str) -> None:
+def read(status: Status, host: Host[Settings], answer: str) -> None:
     """Put what the host said into its status."""
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
     space, docker, audit, lock, urls, databases, backups, *_ = [*parts, *([""] for _ in range(7))]
@@ -118,9 +121,9 @@ def read(status: Status, host: Any, answer: str) -> None:
     status.docker = _docker([rest for name, rest in rows if name == "unit"])
     states = {name: state.replace("|", ", ") for name, state in rows if name != "unit"}
     missing = "unknown" if status.docker else "absent"
-    for node in host.settings.minio.nodes if has_cluster(host) else []:
+    for node in host.settings.minio.nodes if host.settings.minio and has_cluster(host) else []:
         status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
-    if host.settings.nginx and "nginx" in host.settings.roles:
+    if host.settings.edge and "edge" in host.settings.roles:
         status.services.append(Container("nginx", states.get("nginx", missing)))
     for name, one in host.settings.services.items():
         if one.enabled:
@@ -134,16 +137,16 @@ def read(status: Status, host: Any, answer: str) -> None:
     status.last_deploy = _last(audit[0]) if any(audit) else "never"
 
 
-def has_cluster(host: Any) -> bool:
+def has_cluster(host: Host[Settings]) -> bool:
     """Whether a host is to run MinIO: it may have settings of what it is not."""
     return bool(host.settings.minio) and "minio" in host.settings.roles
 
 
-def _drives(host: Any) -> list[Any]:
+def _drives(host: Host[Settings]) -> list[model.Drive]:
     return list(host.settings.drives) if "drives" in host.settings.roles else []
 
 
-def _drive(drive: Any, space: list[str]) -> Drive:
+def _drive(drive: model.Drive, space: list[str]) -> Drive:
     for line in space:
         path, bar, problem = line.partition("|")
         if bar and path == drive.path:
@@ -154,7 +157,7 @@ def _drive(drive: Any, space: list[str]) -> Drive:
     return Drive(drive.label, drive.path, problem=NOT_READ)
 
 
-def unread_drives(host: Any) -> list[Drive]:
+def unread_drives(host: Host[Settings]) -> list[Drive]:
     """The drives of a host that did not tell of them: nobody may take them for well."""
     return [Drive(drive.label, drive.path, problem=NOT_READ) for drive in _drives(host)]
 

@@ -8,21 +8,28 @@ import shutil
 import sys
 import tempfile
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from converge.errors import ERROR, REFUSED, Trouble, Troubles
+from converge.errors import REFUSED, Trouble, Troubles
 from converge.inventory.connection import ADDRESS, USER
 from converge.inventory.groups import NAME, Inventory
 from converge.inventory.layers import plain
 from converge.inventory.secret import resolve
 from converge.ssh.link import Link, Target, connect, known_keys
+from converge.ssh.root import SudoPassword
 from roles.base import SUPPORTED
 from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
 from runbook.trust import trust
 
 NOTHING = "nothing was connected to or written"
+SECRETS = {
+    "kms_key": lambda name: f"{name}:{b64encode(random.token_bytes(32)).decode()}",
+    "metrics": lambda name: random.token_urlsafe(30),
+}
+"""What a host gets of its own where its groups have the key of that name under minio."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,9 @@ def add(root: Path, new: Newcomer) -> None:
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[path])
-    encrypts = "/kms_key}" in texts[file]
-    secrets = _secrets(root, new.name, encrypts)
-    if encrypts:
+    wanted = [what for what in SECRETS if f"/{what}}}" in texts[file]]
+    secrets = _secrets(root, new.name, wanted)
+    if "kms_key" in wanted:
         print(
             "warning: keep a copy of kms_key elsewhere, on paper as well: without it nothing that MinIO encrypts can be read"
         )
@@ -106,7 +113,7 @@ def _found(new: Newcomer) -> Found:
         link = _link(new)
         return read(link)
     except Trouble as trouble:
-        if trouble.code == ERROR and "password" in trouble.what:
+        if isinstance(trouble, SudoPassword):
             given = "correct what --sudo-password names"
             trouble.hint = (
                 given if new.sudo_password else "the same with --sudo-password file:PATH, or with --user root"
@@ -204,7 +211,7 @@ def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, 
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
         target = replace(new.target, key_file=new.key or None)
-        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name), _encrypts(inventory, new.name))
+        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name), _wanted(inventory, new.name))
         (there / "inventory/host_vars").mkdir(exist_ok=True)
         (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
@@ -227,18 +234,17 @@ def _roles(inventory: Inventory, name: str) -> list[str]:
     return roles
 
 
-def _encrypts(inventory: Inventory, name: str) -> bool:
-    """Whether its groups want encryption at rest: then it gets a key of its own."""
-    minios = [layer.value["minio"] for layer in inventory.layers(name) if "minio" in layer.value]
-    return any("kms_key" in one.value for one in minios if isinstance(one.value, dict))
+def _wanted(inventory: Inventory, name: str) -> list[str]:
+    """Which secrets its groups want besides: then it gets some of its own."""
+    minios = [layer.value["minio"].value for layer in inventory.layers(name) if "minio" in layer.value]
+    return [what for what in SECRETS if any(what in one for one in minios if isinstance(one, dict))]
 
 
-def _secrets(root: Path, name: str, encrypts: bool) -> list[Path]:
+def _secrets(root: Path, name: str, wanted: Sequence[str]) -> list[Path]:
     folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = {"root_user": f"admin-{random.token_hex(4)}", "root_password": random.token_urlsafe(30)}
-    if encrypts:
-        files["kms_key"] = f"{name}:{b64encode(random.token_bytes(32)).decode()}"
+    files |= {what: SECRETS[what](name) for what in wanted}
     for what, value in files.items():
         if not (folder / what).exists():
             (folder / what).touch(mode=0o600)

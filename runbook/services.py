@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import Shell
 from converge.errors import ERROR, REFUSED, Trouble
@@ -11,19 +11,27 @@ from converge.shell import sh
 from converge.ssh.link import connect
 from converge.ssh.root_shell import RootShell, holder
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
 INSIDE = "/etc/stowage"
 
 
-def containers_of(host: Any) -> dict[str, list[str]]:
+def containers_of(host: Host[Settings]) -> dict[str, list[str]]:
     """The containers of each service of a host, by its settings."""
     settings = host.settings
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
-    found = {"minio": nodes, "nginx": ["nginx"], "postgres": ["postgres"]}
-    own = {name: found[name] for name in found if name in settings.roles and getattr(settings, name)}
+    found = {
+        "minio": nodes if "minio" in settings.roles else [],
+        "nginx": ["nginx"] if "edge" in settings.roles and settings.edge else [],
+        "postgres": ["postgres"] if "postgres" in settings.roles and settings.postgres else [],
+    }
+    own = {name: containers for name, containers in found.items() if containers}
     return own | {name: [name] for name, one in settings.services.items() if one.enabled}
 
 
-def service_names(host: Any) -> list[str]:
+def service_names(host: Host[Settings]) -> list[str]:
     """The containers of a host, by its settings."""
     return [name for names in containers_of(host).values() for name in names]
 
@@ -32,12 +40,12 @@ _NO_DOCKER = 69
 _NEEDS_DOCKER = f"command -v docker >/dev/null || exit {_NO_DOCKER}\n"
 
 
-def _not_deployed(host: Any) -> Trouble:
+def _not_deployed(host: Host[Settings]) -> Trouble:
     hint = f"inv deploy --host {host.name}"
     return Trouble("there is no Docker", host.name, "nothing runs there yet", "nothing was changed", hint)
 
 
-def restart(host: Any, service: str, command: str) -> None:
+def restart(host: Host[Settings], service: str, command: str) -> None:
     """Restart a service, MinIO's nodes all together, under the lock; refused when writes would not survive it anyway."""
     services = containers_of(host)
     if service not in services:
@@ -106,7 +114,7 @@ else
 fi"""
 
 
-def _run(shell: RootShell, host: Any, service: str, script: str) -> None:
+def _run(shell: RootShell, host: Host[Settings], service: str, script: str) -> None:
     def show(line: str) -> None:
         if line.strip():
             print(f"  {line}", flush=True)
@@ -119,7 +127,7 @@ def _run(shell: RootShell, host: Any, service: str, script: str) -> None:
         raise Trouble(f"{service} was not restarted", where=host.name, why=said[-600:], hint=hint)
 
 
-def _all_must_be_well(host: Any) -> None:
+def _all_must_be_well(host: Host[Settings]) -> None:
     """All nodes restart together: one that is away would not come back, and one that heals would begin anew."""
     from runbook.status import of_host
 
@@ -137,11 +145,18 @@ def _all_must_be_well(host: Any) -> None:
         )
 
 
-def _wait(shell: RootShell, host: Any) -> None:
+def _wait(shell: RootShell, host: Host[Settings]) -> None:
     """Until all nodes see the cluster, and data passes through each of them."""
+    from roles.minio.role import settings_of
+    from roles.minio.tls import scheme
+
+    minio = settings_of(host)
     checks = "\n".join(
-        sh("until curl -q -fsS -o /dev/null -m 3 {}; do sleep 1; n=$((n+1)); [ $n -lt 120 ] || exit 1; done", url)
-        for url in (f"http://{node.address}:9000/minio/health/cluster" for node in host.settings.minio.nodes)
+        sh(
+            "until curl -q -fsS -k --noproxy '*' -o /dev/null -m 3 {}; do sleep 1; n=$((n+1)); [ $n -lt 120 ] || exit 1; done",
+            url,
+        )
+        for url in (f"{scheme(minio)}://{node.address}:9000/minio/health/cluster" for node in minio.nodes)
     )
     status, _ = shell.run(f"n=0\n{checks}\ntrue")
     if status:
@@ -153,13 +168,14 @@ def _wait(shell: RootShell, host: Any) -> None:
         raise
 
 
-def _wait_for_edge(shell: RootShell, host: Any, after_proof: bool) -> None:
-    from roles.nginx import passes, proven
+def _wait_for_edge(shell: RootShell, host: Host[Settings], after_proof: bool) -> None:
+    from roles.edge.nginx import passes, proven
+    from roles.edge.role import answers
 
-    status, said = shell.run(f"set -e\n{proven(host) if after_proof else ''}\n{passes(host)}")
+    status, said = shell.run(f"set -e\n{answers(host).waits()}\n{proven(host) if after_proof else ''}\n{passes(host)}")
     if status:
         raise Trouble(
-            "nginx does not pass requests on to MinIO",
+            "nginx does not pass requests on",
             where=host.name,
             why=said[-600:],
             untouched="the restart was made",
@@ -167,7 +183,7 @@ def _wait_for_edge(shell: RootShell, host: Any, after_proof: bool) -> None:
         )
 
 
-def _wait_for_postgres(shell: RootShell, host: Any) -> None:
+def _wait_for_postgres(shell: RootShell, host: Host[Settings]) -> None:
     from roles.postgres.role import server_of
     from roles.postgres.server_kinds import Ready
 
@@ -179,20 +195,20 @@ def _wait_for_postgres(shell: RootShell, host: Any) -> None:
         raise Trouble("postgres was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
 
 
-def _wait_for_service(shell: RootShell, host: Any, service: str) -> None:
+def _wait_for_service(shell: RootShell, host: Host[Settings], service: str) -> None:
     from converge.resources.serving import Serving
     from roles.services.role import question
 
     settings = host.settings.services[service]
-    if asked := question(settings):
+    if settings.answers and (asked := question(settings)):
         status, said = shell.run(Serving(service, asked, settings.answers.within).waits())
         if status:
             hint = f"inv logs --service {service} --host {host.name}"
             raise Trouble(f"{service} was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
 
 
-def _prove(host: Any) -> None:
-    from roles.minio.api import prove_data_path
+def _prove(host: Host[Settings]) -> None:
+    from roles.minio.proof import prove_data_path
     from roles.minio.role import api_of, folders
 
     link = connect(host.target)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.engine import run as runs
 from converge.engine.plan import Change
@@ -25,6 +25,10 @@ from runbook import machine_status
 from runbook.advice import advice
 from runbook.machine_status import Container, Drive
 from runbook.status_screen import WIDTH, lines
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 PATIENCE = 9.0
 """Seconds after which a host that has not answered is shown as dead."""
@@ -70,11 +74,11 @@ class Status:
         return REFUSED if self.unread else 0 if self.healthy else PENDING
 
 
-def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Status]:
+def of_hosts(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]]) -> list[Status]:
     """The status of every host, gathered at once; a host that is silent costs PATIENCE and no more."""
     found: dict[str, Status] = {}
 
-    def ask(host: Any) -> None:
+    def ask(host: Host[Settings]) -> None:
         try:
             found[host.name] = of_host(host, roles[host.name])
         except Trouble as trouble:
@@ -94,7 +98,7 @@ def of_hosts(hosts: Sequence[Any], roles: dict[str, Sequence[Role]]) -> list[Sta
     return [found.get(host.name) or _silent(host) for host in hosts]
 
 
-def _silent(host: Any) -> Status:
+def _silent(host: Host[Settings]) -> Status:
     return Status(
         host.name,
         error=f"no answer within {PATIENCE:.0f} s",
@@ -103,7 +107,7 @@ def _silent(host: Any) -> Status:
     )
 
 
-def of_host(host: Any, roles: Sequence[Role]) -> Status:
+def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
     """Everything of one host, read without taking its lock. A part that is slow costs only itself."""
     until = time.monotonic() + FOR_PARTS
     quick = _with_patience(host)
@@ -154,7 +158,7 @@ def _silence(changes: Sequence[Change], name: str) -> str:
     return next((silence for silence, container in asked if container == name), "")
 
 
-def _with_patience(host: Any) -> Any:
+def _with_patience(host: Host[Settings]) -> Any:
     return replace(host, target=replace(host.target, connect_timeout=min(host.target.connect_timeout, 5.0)))
 
 
@@ -181,7 +185,7 @@ class _Part:
         return not self._thread.is_alive()
 
 
-def show(hosts: Sequence[Any], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
+def show(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
     """Print the status of hosts; the highest exit code of them."""
     found = of_hosts(hosts, roles)
     if as_json:

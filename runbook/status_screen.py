@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converge.errors import UNREACHABLE
 from converge.ui.colour import paint
+from converge.ui.durations import spoken
 from converge.ui.lines import fitted
 from roles.backup import status as backup_status
 from roles.postgres import status as database_status
@@ -94,4 +95,5 @@ def wrapped(text: str, first: int, others: int) -> list[str]:
 def _counted(bucket: Bucket) -> str:
     if bucket.objects is None or bucket.size is None:
         return "its objects are not counted yet"
-    return f"{bucket.objects} objects, {human(bucket.size)}"
+    when = f", counted {spoken(bucket.counted)} ago" if bucket.counted is not None else ""
+    return f"{bucket.objects} objects, {human(bucket.size)}{when}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from invoke.collection import Collection
 
-from converge.ui.cli import ROOT, command, end, hosts, one, said
+from converge.ui.cli import ROOT, command, command_line, end
+from roles.settings.hosts import hosts, one_host
+
+if TYPE_CHECKING:
+    from invoke.context import Context
 
 
 @command(at_once=True)
-def status(c, host="", json=False):  # type: ignore[no-untyped-def]
+def status(c: Context, host: str = "", json: bool = False) -> None:
     """The screen to open first: drives, nodes, quorum, endpoints, buckets, databases, drift, and what to do next."""
     from roles.deploying import roles_of
     from runbook.status import show
@@ -21,23 +27,25 @@ def status(c, host="", json=False):  # type: ignore[no-untyped-def]
     positional=["service"],
     help={"service": "a container (default: all)", "lines": "how many", "since": "such as 42m or a time"},
 )
-def logs(c, service="", host="", lines=100, follow=False, since=""):  # type: ignore[no-untyped-def]
+def logs(
+    c: Context, service: str = "", host: str = "", lines: int = 100, follow: bool = False, since: str = ""
+) -> None:
     """Show the logs of a service, or of all."""
     from runbook.logs import logs
 
-    logs(one(c, host), service, lines, follow, since)
+    logs(one_host(c, host), service, lines, follow, since)
 
 
 @command(help={"service": "minio (all nodes together), nginx, postgres, or a service of the inventory"})
-def restart(c, service, host=""):  # type: ignore[no-untyped-def]
+def restart(c: Context, service: str, host: str = "") -> None:
     """Restart a service, and wait until data passes through it again."""
     from runbook.services import restart
 
-    restart(one(c, host), service, said())
+    restart(one_host(c, host), service, command_line())
 
 
 @command(at_once=True, help={"lines": "how many"})
-def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
+def history(c: Context, host: str = "", lines: int = 20, json: bool = False) -> None:
     """Show which deploys a host has seen: when, by whom, from which commit."""
     from runbook.history import history
 
@@ -46,15 +54,15 @@ def history(c, host="", lines=20, json=False):  # type: ignore[no-untyped-def]
 
 
 @command
-def unlock(c, host="", yes=False):  # type: ignore[no-untyped-def]
+def unlock(c: Context, host: str = "", yes: bool = False) -> None:
     """Show who holds the lock of a host; ask, then end what holds it."""
     from runbook.history import unlock
 
-    unlock(one(c, host), yes)
+    unlock(one_host(c, host), yes)
 
 
 @command(at_once=True)
-def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
+def inventory(c: Context, host: str = "", set: list[str] | None = None, json: bool = False) -> None:
     """Show every setting of a host and where it came from."""
     from runbook.inventory import show
 
@@ -63,7 +71,7 @@ def inventory(c, host="", set=None, json=False):  # type: ignore[no-untyped-def]
 
 
 @command(name="list", at_once=True)
-def drives_list(c, host="", json=False):  # type: ignore[no-untyped-def]
+def drives_list(c: Context, host: str = "", json: bool = False) -> None:
     """Show the drives of a host, with size, serial and content."""
     from runbook.drive import show
 
@@ -72,13 +80,13 @@ def drives_list(c, host="", json=False):  # type: ignore[no-untyped-def]
 
 
 @command(name="replace", help={"label": "the drive that is replaced"})
-def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def]
+def drives_replace(c: Context, label: str, host: str = "", yes: bool = False) -> None:
     """Put a blank drive in the place of a dead one, and follow the healing to its end."""
     from roles.deploying import deploy
     from runbook import drive
 
-    chosen = one(c, host)
-    with drive.replacing(chosen, label, yes, said()):
+    chosen = one_host(c, host)
+    with drive.replacing(chosen, label, yes, command_line()):
         deploy(c, chosen.name, "", None, check=False, diff=True, full=False, yes=yes, json=False)
     drive.follow_healing(chosen)
 
@@ -91,7 +99,7 @@ def drives_replace(c, label, host="", yes=False):  # type: ignore[no-untyped-def
         "port": "its SSH port",
     },
 )
-def host_trust(c, name, address="", port=0, yes=False):  # type: ignore[no-untyped-def]
+def host_trust(c: Context, name: str, address: str = "", port: int = 0, yes: bool = False) -> None:
     """Show the fingerprint of a host's key and pin it."""
     from runbook.machines import newcomer
     from runbook.trust import trust
@@ -115,7 +123,16 @@ def host_trust(c, name, address="", port=0, yes=False):  # type: ignore[no-untyp
         "sudo-password": "where it is: file:PATH, env:NAME or command:TEXT",
     },
 )
-def host_add(c, name, address, user="", port=0, key="", group="", sudo_password=""):  # type: ignore[no-untyped-def]
+def host_add(
+    c: Context,
+    name: str,
+    address: str,
+    user: str = "",
+    port: int = 0,
+    key: str = "",
+    group: str = "",
+    sudo_password: str = "",
+) -> None:
     """Read a new machine and write its host file and secrets."""
     from runbook.machines import add, newcomer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from converge.errors import REFUSED, Trouble
 from converge.ssh.known import HostKey, Known
 from converge.ssh.link import Target, host_key, known_keys, known_name
-from converge.ui.cli import agreed
+from converge.ui.cli import confirm
 
 NEW_KEY = "on its console: rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh"
 
@@ -28,7 +28,7 @@ def trust(target: Target, yes: bool) -> None:
     _must_be_trustworthy(target, shown, known, yes)
     file = "ed25519" if "ed25519" in kind else "ecdsa" if "ecdsa" in kind else "rsa"
     print(f"Compare it with what its own console says: ssh-keygen -lf /etc/ssh/ssh_host_{file}_key.pub", flush=True)
-    agreed("Trust it? [y/N] ", yes)
+    confirm("Trust it? [y/N] ", yes)
     _pin(target.known_hosts, known_name(target), f"{kind} {text}")
     print(f"pinned in inventory/{target.known_hosts.name}")
     for place in {one.place.rpartition(":")[0] for one in known.keys} - {str(target.known_hosts)}:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
+SCREENS = {"status.py", "info.py", "usage.py", "trace.py"}
 RECEIVERS = {"client", "clients", "admins", "other", "reader", "writer"}
 """What the roles call a client of minio-py, besides `administrator(...)`."""
 
 
 def in_the_code() -> set[str]:
-    """Each method of minio-py, and each path of the admin API with its verb; not what only `inv status` asks."""
+    """Each method of minio-py, and each path of the admin API with its verb; not what only a screen asks."""
     return {
         call
         for file in sorted(ROLES.rglob("*.py"))
-        if file.name != "status.py"
+        if file.name not in SCREENS
         for call in _calls(ast.parse(file.read_text()))
     }
 
@@ -44,10 +45,11 @@ def _is_a_client(of: ast.expr) -> bool:
 
 def record(monkeypatch: Any) -> set[str]:
     """From here on, the names of all calls that minio-py and our own `admin` make are put into what is returned."""
-    from minio import Minio, MinioAdmin
+    from minio import Minio
+    from minio.minioadmin import MinioAdmin
 
-    from roles.minio import accounts, bucket_kinds, policy_kinds
-    from roles.minio import api as minio_api
+    from roles.minio import account_kinds, accounts, bucket_kinds, policy_kinds, tier_gone, tiers
+    from roles.minio import admin as admin_api
 
     made: set[str] = set()
 
@@ -63,16 +65,13 @@ def record(monkeypatch: Any) -> set[str]:
         for name, method in vars(kind).items():
             if callable(method) and not name.startswith("_"):
                 monkeypatch.setattr(kind, name, recorded(name, method))
-    plain = minio_api.admin
+    plain = admin_api.admin
 
     def admin(client: Any, method: str, path: str, *args: Any, **more: Any) -> bytes:
         answer = plain(client, method, path, *args, **more)
         made.add(f"{method} {path}")
         return answer
 
-    for module in (accounts, bucket_kinds, minio_api, policy_kinds):
+    for module in (account_kinds, accounts, admin_api, bucket_kinds, policy_kinds, tier_gone, tiers):
         monkeypatch.setattr(module, "admin", admin)
-    from roles.minio import account_kinds
-
-    monkeypatch.setattr(account_kinds, "admin", admin)
     return made

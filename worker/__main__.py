@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from worker import backup, containers, finish, look, records, restore, swap, verify
-from worker.errors import FAILED, INTERRUPTED, RESTORE_FAILED, VERIFY_FAILED, Failed
-from worker.job import Job
+from worker.contract import FAILED, INTERRUPTED, RESTORE_FAILED, STEPS, USAGE, VERIFY_FAILED, Request
+from worker.errors import Failed
+from worker.job import DEPLOY, Job
 
 DOES = {
     "backup": (backup.run, FAILED),
@@ -26,15 +27,19 @@ DOES = {
 
 def main(argv: list[str]) -> int:
     if argv[:1] == ["look"]:
-        return _look(json.loads(argv[1]))
+        return _look(argv[1])
     run = argv[0]
-    job = Job.load(run, (*backup.STEPS, *restore.STEPS, *verify.STEPS))
+    try:
+        job = Job.load(run, [step for steps in STEPS.values() for step in steps])
+    except Failed as error:
+        finish.refused(run, error)
+        return error.code
     signal.signal(signal.SIGTERM, lambda *_: _stopped(run))
-    do, faulty = DOES[job.request["do"]]
+    do, faulty = DOES[job.request.do]
     failure: Failed | None = None
     try:
         # A check has to work with a dead PostgreSQL as well, and touches nothing that is live.
-        if job.request["do"] != "verify":
+        if job.request.do != "verify":
             records.recover(job)
         code = do(job)
     except Failed as error:
@@ -53,18 +58,27 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def _look(request: dict[str, Any]) -> int:
+def _look(text: str) -> int:
+    request = Request()
     try:
-        if request["ask"] == "stream":
+        request = _asked(text)
+        if request.ask == "stream":
             look.stream(request)
         else:
             print(json.dumps(look.answer(request), default=str))
     except Failed as error:
-        if request["ask"] == "stream":
+        if request.ask == "stream":
             print(error, file=sys.stderr)
             return error.code
         print(json.dumps({"failed": {"code": error.code, "what": error.what, "why": error.why, "hint": error.hint}}))
     return 0
+
+
+def _asked(text: str) -> Request:
+    try:
+        return Request.parse(text)
+    except ValueError as error:
+        raise Failed(USAGE, "the question is of another Stowage than the worker", str(error), DEPLOY) from None
 
 
 def _stopped(run: str) -> NoReturn:

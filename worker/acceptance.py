@@ -6,7 +6,8 @@ from collections.abc import Container
 
 from worker import comparison, sets
 from worker.comparison import Difference
-from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_FAILED, RESTORE_REFUSED
+from worker.errors import Failed
 from worker.job import Job
 from worker.records import Record
 from worker.ways_out import command, ways_out
@@ -14,7 +15,7 @@ from worker.ways_out import command, ways_out
 
 def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
     """Nothing may differ from the set but what a person was shown, and has accepted."""
-    accepted = job.request.get("accept") or {}
+    accepted = job.request.accept
     failed = dict[str, list[Difference]]()
     for name, found in record.differs.items():
         if wrong := comparison.not_accepted(found, accepted.get(name, ())):

@@ -1,39 +1,49 @@
-"""One set: snapshots of all databases, their dumps, the globals, the deployed configuration; the manifest last.
+"""One set: snapshots of all databases, their dumps, the globals, buckets, folders of services, the deployed configuration; the manifest last.
 
 Nothing exists before its manifest does. A target that dies on the way does not stop the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from worker import configuration, finish, omissions, retention, sets
+from worker import configuration, finish, folders, omissions, retention, sets
+from worker.buckets import COMPONENT as BUCKETS
+from worker.buckets import saving
+from worker.buckets.saving import Buckets
+from worker.contract import OK, RETENTION_FAILED
 from worker.copies import died, lacks_copies, on_each, take_away
-from worker.databases import Databases, Streams, save
-from worker.errors import OK, RETENTION_FAILED
+from worker.databases import Databases, Streams, incomplete, save
+from worker.errors import Failed
+from worker.folders import Folders, not_started
 from worker.job import Job
 from worker.postgres import Row
 from worker.preflight import preflight
-
-STEPS = ("preflight", "snapshot", "dump", "check", "globals", "config", "publish", "retention")
-COMPONENTS = ("postgres", "config")
 
 
 def run(job: Job) -> int:
     """Makes a set on every target that takes it; the exit code says on how many it is."""
     begun = datetime.now(UTC)
     finish.ping(job, "/start")
-    only = job.request.get("only") or list(COMPONENTS)
+    only = job.request.only or list(job.config["components"])
     with job.journal.step("preflight"):
-        previous = preflight(job, only)
+        previous, there = preflight(job, only)
     writer = sets.PartWriter(job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"])
     components: dict[str, Streams] = {}
-    found = Databases()
+    found, services, buckets = Databases(), Folders(), Buckets()
     files: list[Row] = []
     with writer:
         if "postgres" in only:
             components["postgres"] = {}
             found = save(job, writer, components["postgres"], previous)
+        # After the snapshots: what a row names was there before it, and stays for as long as it is not deleted.
+        if BUCKETS in only:
+            with job.journal.step("buckets"):
+                buckets = saving.save(job, writer, components.setdefault(BUCKETS, {}), there)
+        if folders.COMPONENT in only:
+            with job.journal.step("folders"):
+                services = folders.save(job, writer, components.setdefault(folders.COMPONENT, {}), previous)
         if "config" in only:
             with job.journal.step("config"):
                 files, components["config"] = configuration.packed(job, writer)
@@ -46,13 +56,17 @@ def run(job: Job) -> int:
         created=begun,
         finished=datetime.now(UTC),
         only=() if set(only) >= set(job.config["components"]) else tuple(sorted(only)),
-        versions={"worker": job.config["version"], "commit": job.request.get("commit", "")},
+        versions={"worker": job.config["version"], "commit": job.request.commit},
         images={"postgres": job.config["postgres"]["image"]},
         server=found.server,
         components=components,
         databases=found.saved,
-        failed={name: f"{error.what}: {error.why}" for name, error in found.failed.items()},
+        failed=_reasons(found.failed),
         closed=found.closed,
+        folders=services.saved,
+        failed_folders=_reasons(services.failed),
+        buckets=buckets.saved,
+        failed_buckets=_reasons(buckets.failed),
         omitted=omissions.names(found.omitted),
         config=tuple(files),
         previous=sets.hash_of(previous.canonical()) if previous else "",
@@ -64,8 +78,20 @@ def run(job: Job) -> int:
     with job.journal.step("retention"):
         take_away(job, writer.dropped)
         retained = retention.apply(job)
-    if found.failed:
-        raise found.incomplete()
+    failures = {"postgres": found.failed, folders.COMPONENT: services.failed, BUCKETS: buckets.failed}
+    job.lacking = {name for name, failed in failures.items() if failed}
+    if failed := {
+        **found.failed,
+        **services.failed,
+        **{f"the bucket {one}": why for one, why in buckets.failed.items()},
+    }:
+        raise incomplete(failed)
+    if services.silent:
+        raise not_started(services.silent)
     if job.dead:
         raise lacks_copies(job)
     return OK if retained else RETENTION_FAILED
+
+
+def _reasons(failed: Mapping[str, Failed]) -> dict[str, str]:
+    return {name: f"{error.what}: {error.why}" for name, error in failed.items()}

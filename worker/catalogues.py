@@ -12,7 +12,6 @@ DUMP = "in the dump of its database"
 NAMED = "left out, and named"
 MACHINE = "belongs to the machine"
 """Numbers that a server gives, or what its files and its system library are: another machine has its own."""
-DECISIONS = (RESTORED, DUMP, NAMED, MACHINE)
 
 COLUMNS: dict[str, dict[str, str]] = {
     "pg_database": {

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import FAILED, RESTORE_FAILED, Failed
+from worker.contract import FAILED, RESTORE_FAILED
+from worker.errors import Failed
 from worker.size import human
 from worker.toolbox import Started, Toolbox
 
@@ -48,8 +49,14 @@ class Tools:
 
     def start(self, name: str, *argv: str) -> Started:
         """Starts a tool. Its output is kept in the staging directory's `NAME.log`, for a tool may say a lot."""
-        run = self._container(f"stowage-backup-{self.run}-", f"container:{self.container}")
-        return self.box.start(name, argv, run, self.image, self.staging)
+        return self.box.start(name, argv, self._shared(), self.image, self.staging)
+
+    def ready(self) -> None:
+        """Has the container of the tools started, and does not wait for it."""
+        self.box.open(self._shared(), self.image, self.staging)
+
+    def _shared(self) -> list[str]:
+        return self._container(f"stowage-backup-{self.run}-", f"container:{self.container}")
 
     def alone(self, name: str, *argv: str) -> str:
         """What a tool said that reads what a stranger may have written: in a container of its own, without a network."""
@@ -123,6 +130,10 @@ def must(*words: str) -> str:
     if done.returncode:
         raise Failed(FAILED, f"docker {words[0]} failed", done.stderr.strip()[-500:])
     return done.stdout.strip()
+
+
+def running(name: str) -> bool:
+    return bool(docker("ps", "-q", "-f", f"name=^{name}$"))
 
 
 def stop(names: Sequence[str]) -> None:

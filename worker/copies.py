@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from worker import retention
-from worker.errors import COPY_FAILED, FAILED, Failed
+from worker.contract import COPY_FAILED, FAILED
+from worker.errors import Failed
 from worker.job import Job
 
 

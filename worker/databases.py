@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 
 from worker import containers, omissions, postgres, roles, sets, swap
+from worker.contract import FAILED, INCOMPLETE
 from worker.dumps import AT_ONCE, MOMENTS, Dump, dump_of, groups
-from worker.errors import FAILED, INCOMPLETE, Failed
+from worker.errors import Failed
 from worker.job import Job
 from worker.postgres import Row
 from worker.quoting import ident, on_host
@@ -44,11 +46,14 @@ class Databases:
     closed: dict[str, str] = field(default_factory=dict)
     omitted: list[Row] = field(default_factory=list)
 
-    def incomplete(self) -> Failed:
-        names = ", ".join(self.failed)
-        why = "\n".join(f"{name}: {error.what}: {error.why}" for name, error in self.failed.items())
-        hints = dict.fromkeys(error.hint for error in self.failed.values() if error.hint)
-        return Failed(INCOMPLETE, f"the set was published without {names}", why, "; ".join(hints) or "inv backup")
+
+def incomplete(failed: Mapping[str, Failed]) -> Failed:
+    """What is told of a set that lacks these databases and folders."""
+    why = "\n".join(f"{name}: {error.what}: {error.why}" for name, error in failed.items())
+    hints = dict.fromkeys(error.hint for error in failed.values() if error.hint)
+    return Failed(
+        INCOMPLETE, f"the set was published without {', '.join(failed)}", why, "; ".join(hints) or "inv backup"
+    )
 
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Databases:
@@ -73,18 +78,20 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
         job.journal.say(f"{name} is left out: {why}")
     for line in omissions.lines(omissions.names(found.omitted)):
         job.journal.say(f"a restore leaves out {line}")
-    names = list(catalog)
+    names, saving = list(catalog), _Saving(job, writer, tools, streams, found)
     for at in range(0, len(names), MOMENTS):
-        _some(job, writer, tools, {name: catalog[name] for name in names[at : at + MOMENTS]}, streams, found)
+        saving.save({name: catalog[name] for name in names[at : at + MOMENTS]})
     for name in dict.fromkeys([*found.saved, *(previous.databases if previous else ())]):
-        if name not in found.failed and (error := _shrunk(job, name, found.saved.get(name), previous)):
+        now, last = (_dumped(one, name) for one in (found.saved, previous.databases if previous else {}))
+        if name not in found.failed and (error := shrunk(job, now, last, previous, "its dump")):
             found.saved.pop(name, None)
             found.failed[name] = error
     for name, error in found.failed.items():
         streams.pop(dump_of(name), None)
         job.journal.say(f"{name} could not be saved: {error.what}: {error.why}")
     if catalog and not found.saved:
-        raise Failed(FAILED, "no database could be saved", found.incomplete().why, found.incomplete().hint)
+        lacking = incomplete(found.failed)
+        raise Failed(FAILED, "no database could be saved", lacking.why, lacking.hint)
     with job.journal.step("globals"):
         # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
         path = job.staging / "globals.sql"
@@ -96,64 +103,66 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
     return found
 
 
-def _some(
-    job: Job,
-    writer: sets.PartWriter,
-    tools: containers.Tools,
-    catalog: dict[str, Row],
-    streams: Streams,
-    found: Databases,
-) -> None:
-    """Some databases; those that had no room in the server's table of locks once more, each alone.
+@dataclass(frozen=True)
+class _Saving:
+    """Where databases go that are saved, and what becomes of each."""
 
-    One with too many tables fills that table for all who need locks at the same time.
-    """
-    _together(job, writer, tools, catalog, streams, found)
-    crowded = [name for name in catalog if name in found.failed and LOCKS in found.failed[name].hint]
-    for name in crowded if len(catalog) > 1 else ():
-        job.journal.say(f"{name}: the server had no room for more locks, dumping it again, alone")
-        del found.failed[name]
-        _together(job, writer, tools, {name: catalog[name]}, streams, found)
+    job: Job
+    writer: sets.PartWriter
+    tools: containers.Tools
+    streams: Streams
+    found: Databases
 
+    def save(self, catalog: dict[str, Row]) -> None:
+        """Dump some databases; those that had no room in the server's table of locks once more, each alone.
 
-def _together(
-    job: Job,
-    writer: sets.PartWriter,
-    tools: containers.Tools,
-    catalog: dict[str, Row],
-    streams: Streams,
-    found: Databases,
-) -> None:
-    """Some databases as they are at one moment, dumped, read to their end and stored."""
-    moments: dict[str, postgres.Snapshot] = {}
-    with job.journal.step("snapshot"):
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            opened = {name: pool.submit(postgres.snapshot, job.server, name) for name in catalog}
-        for name, moment in opened.items():
-            with by_itself(name, writer, found, job.server.user):
-                moments[name] = moment.result()
-        job.journal.say(f"{len(moments)} databases as they are now")
-    try:
-        for group in groups({name: catalog[name]["bytes"] for name in moments}):
-            dumps = [Dump(job, tools, catalog[name], moments[name]) for name in group]
-            with ThreadPoolExecutor(min(AT_ONCE, len(dumps))) as pool:
-                with job.journal.step("dump"):
-                    job.journal.say(f"dumping {', '.join(group)}")
-                    made = {one: pool.submit(one.make) for one in dumps}
-                    for one, dumped in made.items():
-                        with by_itself(one.name, writer, found, job.server.user):
-                            dumped.result()
-                        if one.name in found.failed:  # the others need the room
-                            shutil.rmtree(one.folder, ignore_errors=True)
-                with job.journal.step("check"):
-                    sent = {one: pool.submit(one.check, writer) for one in dumps if one.name not in found.failed}
-                    for one, stored in sent.items():
-                        with by_itself(one.name, writer, found, job.server.user):
-                            streams[dump_of(one.name)], contents = stored.result()
-                            found.saved[one.name] = one.database | contents
-    finally:
-        for held in moments.values():
-            held.close()
+        One with too many tables fills that table for all who need locks at the same time.
+        """
+        self._together(catalog)
+        failed = self.found.failed
+        crowded = [name for name in catalog if name in failed and LOCKS in failed[name].hint]
+        for name in crowded if len(catalog) > 1 else ():
+            self.job.journal.say(f"{name}: the server had no room for more locks, dumping it again, alone")
+            del failed[name]
+            self._together({name: catalog[name]})
+
+    def _together(self, catalog: dict[str, Row]) -> None:
+        """Dump databases as they are at one moment, read the dumps to their end, and store them."""
+        moments: dict[str, postgres.Snapshot] = {}
+        with self.job.journal.step("snapshot"):
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                opened = {name: pool.submit(postgres.snapshot, self.job.server, name) for name in catalog}
+            for name, moment in opened.items():
+                with self._by_itself(name):
+                    moments[name] = moment.result()
+            self.job.journal.say(f"{len(moments)} databases as they are now")
+        try:
+            for group in groups({name: catalog[name]["bytes"] for name in moments}):
+                self._dump([Dump(self.job, self.tools, catalog[name], moments[name]) for name in group])
+        finally:
+            for held in moments.values():
+                held.close()
+
+    def _dump(self, dumps: list[Dump]) -> None:
+        failed = self.found.failed
+        with ThreadPoolExecutor(min(AT_ONCE, len(dumps))) as pool:
+            with self.job.journal.step("dump"):
+                self.job.journal.say(f"dumping {', '.join(dump.name for dump in dumps)}")
+                made = {dump: pool.submit(dump.make) for dump in dumps}
+                for dump, written in made.items():
+                    with self._by_itself(dump.name):
+                        written.result()
+                    if dump.name in failed:  # the others need the room
+                        shutil.rmtree(dump.folder, ignore_errors=True)
+            with self.job.journal.step("check"):
+                sent = {dump: pool.submit(dump.check, self.writer) for dump in dumps if dump.name not in failed}
+                for dump, stored in sent.items():
+                    with self._by_itself(dump.name):
+                        self.streams[dump_of(dump.name)], contents = stored.result()
+                        self.found.saved[dump.name] = dump.database | contents
+
+    def _by_itself(self, name: str) -> AbstractContextManager[None]:
+        return by_itself(name, self.writer, self.found, self.job.server.user)
 
 
 @contextmanager
@@ -172,12 +181,14 @@ def by_itself(name: str, writer: sets.PartWriter, found: Databases, user: str = 
         found.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{drop}", drop))
 
 
-def _shrunk(job: Job, name: str, now: Row | None, previous: sets.Manifest | None) -> Failed | None:
-    """A database that is gone, or lost half of its dump since the last set, is a fault until somebody says that it is none."""
-    before = previous.databases.get(name, {}).get("dump_bytes", 0) if previous else 0
-    size = now["dump_bytes"] if now else 0
-    if job.request.get("accept_shrink") or before <= 1 << 20 or size >= before / 2:
+def _dumped(databases: Mapping[str, Mapping[str, Any]], name: str) -> int:
+    return int(databases.get(name, {}).get("dump_bytes", 0))
+
+
+def shrunk(job: Job, now: int, before: int, previous: sets.Manifest | None, what: str) -> Failed | None:
+    """What is gone, or lost half of its bytes since the last set, is a fault until somebody says that it is none."""
+    if job.request.accept_shrink or before <= 1 << 20 or now >= before / 2:
         return None
-    what = "its dump is less than half of the last one" if now else "it is gone, or lets nobody in"
-    why = f"{human(size)}, {human(before)} in {previous.id if previous else ''}"
-    return Failed(FAILED, what, why, "when that is right: inv backup --accept-shrink")
+    said = f"{what} is less than half of the last one" if now else f"{what} is gone, or empty"
+    why = f"{human(now)}, {human(before)} in {previous.id if previous else ''}"
+    return Failed(FAILED, said, why, "when that is right: inv backup --accept-shrink")

@@ -1,4 +1,5 @@
-"""The drill: a set restored into a throwaway server of its own, from what the target gives, and compared to the last row."""
+"""The drill: a set restored from what the target gives, and compared: databases in a throwaway server of its own to the last
+row, folders of services in the staging directory to the last file, buckets in a throwaway MinIO to the last version."""
 
 from __future__ import annotations
 
@@ -6,11 +7,14 @@ import secrets
 import time
 from dataclasses import replace
 
-from worker import containers, fetching, plan, postgres, roles, sets
+from worker import containers, fetching, folders, listing, plan, postgres, roles, sets
+from worker.buckets import drill as buckets
 from worker.comparison import Difference, compared, told
-from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
+from worker.contract import FAILED, REFUSED, VERIFY_FAILED, Request
+from worker.errors import Failed
 from worker.job import Job
 from worker.loading import load
+from worker.packing import Folder
 from worker.quoting import connection
 from worker.room import Need, must_be_there
 from worker.toolbox import Toolbox
@@ -21,15 +25,42 @@ PATIENCE = 120
 
 def must_have_room(job: Job, manifest: sets.Manifest) -> None:
     """The throwaway server's files lie beside the dumps; a full disk says nothing of the set."""
-    names, place = plan.all_of(manifest), job.staging
+    names, place = plan.all_of(manifest) if manifest.databases else [], job.staging
     refusal = Failed(
         REFUSED, "there is no room for the drill", hint="set backup.staging to a directory on a larger filesystem"
     )
     dumps = Need(place, fetching.dump_bytes(manifest, names), "the dumps of the set")
+    largest = max((one["bytes"] for one in manifest.folders.values()), default=0)
     must_be_there([dumps, Need(place, fetching.loaded_bytes(manifest, names), "the databases")], refusal)
+    must_be_there([Need(place, largest, "the largest folder of a service")], refusal)
 
 
 def run(job: Job, manifest: sets.Manifest, source: str) -> None:
+    """Everything of the set, one after the other."""
+    if manifest.databases:
+        _databases(job, manifest, source)
+    for name, row in manifest.folders.items():
+        _folder(job, manifest, source, Folder(row["service"], row["inside"], row["here"]))
+        job.journal.say(f"{name}: every file is there, as it was")
+    if manifest.buckets:
+        buckets.run(job, manifest, source)
+
+
+def _folder(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> None:
+    """A folder of a service, unpacked in the staging directory and compared with its list."""
+    place = job.staging / "folder"
+    place.mkdir(mode=0o700)
+    try:
+        folders.unpack(job, manifest, source, one, place)
+        if wrong := listing.differences(folders.listed(job, manifest, source, one), listing.of_folder(place)):
+            raise Failed(VERIFY_FAILED, f"{one.name} would not be what the set says", told(wrong), "inv backup")
+    except Failed as error:
+        raise error.coded(VERIFY_FAILED) from None
+    finally:
+        job.clear()
+
+
+def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
     """All databases: loaded, every count compared, every index checked against its table."""
     names = plan.all_of(manifest)
     fetching.fetch(job, manifest, source, names)
@@ -77,7 +108,7 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
             try:
                 lost[name] = load(job, session, manifest, name, name, number, tools, tablespaces=False)
             except Failed as error:
-                error.hint = ways_out(manifest.id, {}, names, [name], error.why)
+                error.hint = ways_out(manifest.id, Request(), names, [name], error.why)
                 raise
         _must_be_the_set(server, manifest, lost)
         for name in names:
@@ -105,9 +136,9 @@ def _must_be_the_set(server: postgres.Server, manifest: sets.Manifest, lost: dic
             wrong[name] = lost[name] + found
     if wrong:
         why = "\n".join(told(some) for some in wrong.values())
-        same = command(manifest.id, {})
+        same = command(manifest.id, Request())
         hint = f"{same}, and as that will fail for the same reason, {same} --accept-differences"
-        hint += "\n" + ways_out(manifest.id, {}, lost, wrong, why)
+        hint += "\n" + ways_out(manifest.id, Request(), lost, wrong, why)
         raise Failed(VERIFY_FAILED, f"{', '.join(wrong)} would not be what the set says", why, hint)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import containers, locks, postgres, sets, tar
-from worker.errors import FAILED, Failed
+from worker.contract import FAILED
+from worker.errors import Failed
 from worker.job import Job
 from worker.postgres import Row
 from worker.quoting import connection

@@ -5,20 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-OK = 0
-USAGE = 2
-LOCKED = 10
-REFUSED = 11  # before anything was written
-FAILED = 20  # nothing was published
-COPY_FAILED = 21  # published, but not on every target
-RETENTION_FAILED = 22  # published, but old sets could not be removed
-INCOMPLETE = 23  # published, but without some databases
-VERIFY_FAILED = 30
-RESTORE_REFUSED = 40
-RESTORE_FAILED = 41  # what is live was not touched
-SWAP_FAILED = 42  # what is live was touched, and what to do is printed
-INTERRUPTED = 130
-
 
 @dataclass(eq=False)
 class Failed(Exception):

@@ -6,9 +6,9 @@ import json
 import os
 
 from worker import sets, tar
+from worker.contract import RESTORE_REFUSED
 from worker.databases import ROLES
 from worker.dumps import dump_of
-from worker.errors import RESTORE_REFUSED
 from worker.finding import LOCAL
 from worker.job import Job
 from worker.postgres import Row
@@ -34,7 +34,7 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
     if manifest.id == LOCAL:
         path = job.staging / "set-0"
         path.mkdir(mode=0o700)
-        os.replace(job.request["local"], path / "dump")
+        os.replace(job.request.local, path / "dump")
         job.hand_over(path, path / "dump")
         # It has no checksum: what can be known is that it can be read to its end.
         job.tools(RESTORE_REFUSED).alone("check", "pg_restore", "-f", "/dev/null", str(path / "dump"))
@@ -57,7 +57,9 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
 def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
     """A set of which any byte is wrong is not restored from, unless somebody names the databases that they want of it."""
     reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
-    for streams in manifest.components.values():
+    # Folders of services and buckets are read by those who restore them: they may be many times what is restored here.
+    others = ("services", "buckets")
+    for streams in (some for component, some in manifest.components.items() if component not in others):
         for parts in (parts for stream, parts in streams.items() if stream not in taken):
             for _ in reader.read(parts):
                 pass

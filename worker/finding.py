@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from worker import postgres, sets
-from worker.errors import RESTORE_REFUSED, Failed
+from worker import folders, postgres, sets
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
 from worker.job import Job
 from worker.targets import Target
 
@@ -19,7 +20,7 @@ LOCAL = "local"
 
 def places(job: Job) -> list[Target]:
     """The target that somebody names, or all of them."""
-    source = job.request.get("from", "")
+    source = job.request.source
     if source and source not in job.targets:
         near = difflib.get_close_matches(source, job.targets, 1, 0)
         why = f"targets are {', '.join(job.targets)}"
@@ -41,10 +42,10 @@ class Found(NamedTuple):
 
 def find(job: Job) -> Found:
     """The set that was asked for, and the first target that has it whole; the latest is that of all of them."""
-    if job.request.get("local"):
+    if job.request.local:
         return Found(_by_hand(job), LOCAL, [])
-    wanted = job.request["set"]
-    stack = job.request.get("stack") or job.stack
+    wanted = job.request.set
+    stack = job.request.stack or job.stack
     said, dead = dict[str, list[str]](), list[str]()
     newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
     listed = dict[str, list[sets.Summary]]()
@@ -55,7 +56,7 @@ def find(job: Job) -> Found:
             dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
     for name, there in sets.sharing_drills(listed).items():
         broken += [(name, one) for one in there if _suspect(one) and wanted in ("latest", one.id)]
-        asked = job.request.get("databases") or ()
+        asked = job.request.databases or _folders(job) or _bucket(job)
         found = (
             sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         )
@@ -76,6 +77,28 @@ def find(job: Job) -> Found:
         dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
     broken = [(target, one) for target, one in broken if (target, one.id) != (name, chosen.id)]
     return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
+
+
+def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:
+    """How a plan says which set it is of."""
+    return {
+        "set": manifest.id,
+        "from": source,
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "complete": manifest.complete,
+        "host": manifest.host,
+        "stack": manifest.stack,
+    }
+
+
+def _folders(job: Job) -> list[str]:
+    """The folders that are asked for: of a service those of its page, or one."""
+    service, inside = job.request.service, job.request.inside
+    return [one.name for one in folders.of(job.config) if one.service == service and inside in ("", one.inside)]
+
+
+def _bucket(job: Job) -> list[str]:
+    return [sets.bucket_named(job.request.bucket)] if job.request.bucket else []
 
 
 def _suspect(one: sets.Summary) -> bool:
@@ -110,10 +133,10 @@ def _fault(target: str, one: sets.Summary) -> str:
 
 def _by_hand(job: Job) -> sets.Manifest:
     """A dump that somebody made: what belongs to its database is taken from the live one of that name, or from the server."""
-    (name,) = job.request["databases"]
+    (name,) = job.request.databases
     with job.server.connect() as session:
         here = {one["name"]: one for one in postgres.databases(session)}
     now = datetime.now(UTC)
     like = here.get(name) or {**here["postgres"], "comment": None, "rights": [], "has_rights": False, "settings": []}
-    row = {**like, "bytes": Path(job.request["local"]).stat().st_size, "template": False}
+    row = {**like, "bytes": Path(job.request.local).stat().st_size, "template": False}
     return sets.Manifest(LOCAL, job.stack, job.config["host"], now, now, server={"major": 0}, databases={name: row})

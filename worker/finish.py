@@ -10,8 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from worker.errors import COPY_FAILED, INCOMPLETE, OK, RETENTION_FAILED, Failed
+from worker.contract import COPY_FAILED, INCOMPLETE, OK, RETENTION_FAILED
+from worker.errors import Failed
 from worker.job import STATE, Job
+from worker.journal import Journal
 
 DRILLED = "drilled"
 """A file whose age tells the schedule when a drill has passed last."""
@@ -25,30 +27,36 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
     job.journal.write("end", code=code, dead=job.dead, closed=job.closed, **more)
     before = last()
-    if job.request["do"] == "restore" and code == OK:
+    if job.request.do == "restore" and code == OK:
         took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
         _write(STATE / "last.json", json.dumps({**before, "restored": took}))
-    if job.request["do"] == "verify":
+    if job.request.do == "verify":
         _checked(job, before, {"code": code, **more})
-    if job.request["do"] != "backup":
+    if job.request.do != "backup":
         return
     now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, "closed": job.closed, **more}
-    only = job.request.get("only") or []
+    only = job.request.only
     found = {**before, "last": now}
     if code in PUBLISHED:
         found["published"] = now
         for component in only or job.config["components"]:
-            if component != "postgres" or code != INCOMPLETE:
+            if component not in job.lacking:
                 found[f"published_{component}"] = now
     _write(STATE / "last.json", json.dumps(found))
     _write_metrics(job, found)
     ping(job, "" if code in PUBLISHED else "/fail")
 
 
+def refused(run: str, failure: Failed) -> None:
+    """The last line of the journal of a run that could not even be read."""
+    journal = Journal(STATE / "runs" / run / "journal.jsonl", ())
+    journal.write("end", code=failure.code, what=failure.what, why=failure.why, hint=failure.hint)
+
+
 def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
     """Keeps the last check, and the last drill: a check that passes does not take back that a drill failed."""
-    now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request["set"], **end}
-    drill = bool(job.request.get("drill"))
+    now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request.set, **end}
+    drill = job.request.drill
     found = {**before, "checked": now | {"drill": drill}, "checks": _checks(job, before.get("checks", {}))}
     if drill:
         found["drilled"] = now

@@ -11,22 +11,25 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from worker import contract
 from worker.containers import Tools
-from worker.errors import USAGE, Failed
+from worker.contract import ID, USAGE, Request
+from worker.errors import Failed
 from worker.journal import Journal
 from worker.keys import Keys
-from worker.manifest import ID
 from worker.postgres import Server, options
 from worker.targets import PathTarget, Target, make
 from worker.toolbox import Toolbox
 
-CONFIG = Path("/etc/stowage/backup/worker.json")
-STATE = Path("/var/lib/stowage/backup")
+CONFIG = Path(contract.CONFIG)
+STATE = Path(contract.STATE)
+DEPLOY = "inv deploy --role backup, which brings the worker of this checkout, then the same again"
 FORSAKEN = 24 * 3600
 FILE = "file"
 """The target that a set from the operator's machine is."""
@@ -39,12 +42,14 @@ class Job:
 
     run: str
     config: dict[str, Any]
-    request: dict[str, Any]
+    request: Request
     journal: Journal
     dead: dict[str, str] = field(default_factory=dict)
     """Targets that are no longer written to in this run, and why."""
     closed: dict[str, str] = field(default_factory=dict)
     """Databases that let nobody in, so that no backup can have them."""
+    lacking: set[str] = field(default_factory=set)
+    """Components of which something could not be saved."""
     ways: dict[str, str] = field(default_factory=dict)
     """What mends these, where that is known."""
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -52,17 +57,17 @@ class Job:
     begun: float = field(default_factory=time.time)
 
     @classmethod
-    def load(cls, run: str, steps: tuple[str, ...] = ()) -> Job:
+    def load(cls, run: str, steps: Collection[str] = ()) -> Job:
         try:
             config = json.loads(CONFIG.read_text())
-            request = json.loads((STATE / "runs" / run / "request.json").read_text())
+            request = Request.parse((STATE / "runs" / run / "request.json").read_text())
         except (OSError, ValueError) as error:
-            raise Failed(USAGE, f"the run {run} cannot be read", str(error), "inv backup") from None
-        journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.get("pause"))
+            raise Failed(USAGE, f"the run {run} cannot be read", str(error), DEPLOY) from None
+        journal = Journal(STATE / "runs" / run / "journal.jsonl", steps, pause=request.pause)
         return cls(run, config, request, journal)
 
     @classmethod
-    def asked(cls, request: dict[str, Any]) -> Job:
+    def asked(cls, request: Request) -> Job:
         """A question, which has no run of its own."""
         config = json.loads(CONFIG.read_text())
         return cls("look", config, request, Journal("/dev/null", ()))
@@ -77,7 +82,7 @@ class Job:
 
     @cached_property
     def targets(self) -> dict[str, Target]:
-        if folder := self.request.get("folder"):
+        if folder := self.request.folder:
             # A set from the operator's machine, which lies beside what it was made of for as long as this run.
             return {FILE: PathTarget(FILE, folder, device=lambda path: int(path == folder))}
         return {one["name"]: make(_revealed(one)) for one in self.config["targets"]}
@@ -153,7 +158,7 @@ class Job:
 
     def forget(self) -> None:
         """What the operator's machine had sent for this run is of no use to another."""
-        if folder := self.request.get("folder"):
+        if folder := self.request.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:

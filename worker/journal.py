@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.errors import FAILED, USAGE, Failed
+from worker.contract import FAILED, USAGE
+from worker.errors import Failed
 
 PROGRESS_EVERY = 1.0
 GO = "go"

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from worker.errors import FAILED, REFUSED, VERIFY_FAILED, Failed
+from worker.contract import FAILED, REFUSED, VERIFY_FAILED
+from worker.errors import Failed
 from worker.pipes import widen
 
 IDENTITY = re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]{58}")

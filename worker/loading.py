@@ -92,7 +92,8 @@ def load(
     except psycopg.Error as error:
         raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
     try:
-        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-d", connection(scratch))
+        jobs = str(job.config["postgres"]["jobs"])
+        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-j", jobs, "-d", connection(scratch))
     except Failed as error:
         # The server gathers them by itself, later; no row depends on it.
         job.journal.say(f"{name}: statistics could not be gathered: {error.why}")

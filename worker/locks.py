@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import psycopg
 
-from worker.errors import FAILED, Failed
+from worker.contract import FAILED
+from worker.errors import Failed
 from worker.postgres import Row, Server
 from worker.quoting import on_host
 

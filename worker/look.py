@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tarfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from worker import configuration, finding, plan, postgres, sets, swap
+from worker import configuration, finding, folders, listing, plan, postgres, sets, swap
+from worker.buckets import blobs, browsing, checking
 from worker.comparison import differences
-from worker.errors import RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_REFUSED, Request
+from worker.errors import Failed
 from worker.job import Job
+from worker.manifest import Manifest
 from worker.targets import Target
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def answer(request: Request) -> dict[str, Any]:
     """The answer to `{"ask": "list" | "show" | "diff" | "plan" | "undo" | "leftovers" | "pin" | "unpin", ...}`."""
     job = Job.asked(request)
     answers = {"list": _list, "show": _show, "diff": _diff, "plan": plan.plan, "undo": swap.undoable}
-    return {**answers, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[request["ask"]](job)
+    return {**answers, "leftovers": _leftovers, "pin": _pin, "unpin": _unpin}[request.ask](job)
 
 
 def _list(job: Job) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def _list(job: Job) -> dict[str, Any]:
     dead = {}
     for target in finding.places(job):
         try:
-            for one in sets.list_sets(target, job.request.get("stack") or job.stack, job.keys):
+            for one in sets.list_sets(target, job.request.stack or job.stack, job.keys):
                 row = found.setdefault(one.id, _row(one))
                 row["targets"][target.name] = one.reason or "whole"
                 row["pinned"] = row["pinned"] or one.pinned
@@ -47,7 +52,7 @@ def _row(one: sets.Summary) -> dict[str, Any]:
         "seconds": round((manifest.finished - manifest.created).total_seconds(), 1) if manifest else None,
         "bytes": one.size,
         "only": list(manifest.only) if manifest else [],
-        "failed": sorted(manifest.failed) if manifest else [],
+        "failed": sorted(manifest.incomplete) if manifest else [],
         "databases": sorted(manifest.databases) if manifest else [],
         "pinned": one.pinned,
         "checks": {},
@@ -80,6 +85,12 @@ def _show(job: Job) -> dict[str, Any]:
         "images": dict(manifest.images),
         "server": dict(manifest.server),
         "databases": databases,
+        "folders": {
+            name: {key: one[key] for key in ("here", "files", "bytes", "stopped")}
+            for name, one in manifest.folders.items()
+        },
+        "buckets": {name: dict(one) for name, one in manifest.buckets.items()},
+        **(browsing.shown(job, manifest, where) if job.request.bucket else {}),
         "left_out": manifest.left_out,
         "omitted": {kind: list(names) for kind, names in manifest.omitted.items()},
         "files": [one["path"] for one in manifest.config],
@@ -114,9 +125,25 @@ def _diff(job: Job) -> dict[str, Any]:
         "from": where,
         "created": manifest.created.isoformat(timespec="seconds"),
         "databases": databases,
+        "folders": _folders(job, manifest, where),
+        "buckets": browsing.differences(job, manifest, where),
         "number": len(manifest.config),
         "files": configuration.texts(job, manifest, where) if manifest.config else [],
     }
+
+
+def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
+    """Each folder of the set against what lies there now: by size, time, owner and mode, not by content."""
+    found: dict[str, list[str]] = {}
+    for one in folders.of(job.config):
+        if one.name not in manifest.folders:
+            found[one.name] = ["the set does not have it"]
+        elif not os.path.isdir(one.here):
+            found[one.name] = [f"{one.here} is not there"]
+        else:
+            wanted, now = folders.listed(job, manifest, source, one), listing.of_folder(Path(one.here))
+            found[one.name] = [str(row) for row in listing.differences(wanted, now)]
+    return found | {name: ["the inventory has no backup of it"] for name in manifest.folders if name not in found}
 
 
 def _leftovers(job: Job) -> dict[str, Any]:
@@ -127,20 +154,18 @@ def _pin(job: Job) -> dict[str, Any]:
     """A pin beside the set on every target that has it."""
     found = _having(job)
     for target in found:
-        sets.add_pin(target, job.stack, job.request["set"], job.keys, datetime.now(UTC), job.request.get("why", ""))
+        sets.add_pin(target, job.stack, job.request.set, job.keys, datetime.now(UTC), job.request.why)
     return {"pinned": [target.name for target in found]}
 
 
 def _unpin(job: Job) -> dict[str, Any]:
-    found = [
-        target for target in _having(job) if sets.remove_pin(job.pruner(target.name), job.stack, job.request["set"])
-    ]
+    found = [target for target in _having(job) if sets.remove_pin(job.pruner(target.name), job.stack, job.request.set)]
     return {"unpinned": [target.name for target in found]}
 
 
 def _having(job: Job) -> list[Target]:
     """The targets that have the set; one that is dead does not keep the others from being asked."""
-    id, found, said = job.request["set"], list[Target](), list[str]()
+    id, found, said = job.request.set, list[Target](), list[str]()
     for target in job.targets.values():
         try:
             if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys)):
@@ -152,14 +177,18 @@ def _having(job: Job) -> list[Target]:
     return found
 
 
-def stream(request: dict[str, Any]) -> None:
+def stream(request: Request) -> None:
     """A set as it lies on its target, as a tar archive on standard output; the manifest is its last member."""
     job = Job.asked(request)
     manifest, where, _ = finding.find(job)
-    target, place = job.targets[where], sets.folder(manifest.stack, manifest.id)
+    target, place, stack = job.targets[where], sets.folder(manifest.stack, manifest.id), manifest.stack
+    keys = {one.name: f"{place}/{one.name}" for one in manifest.parts}
+    # Contents that it shares with other sets travel within it.
+    contents = (one.name for one in checking.needed(target, job.keys, manifest))
+    keys |= {blobs.key("", name).lstrip("/"): blobs.key(stack, name) for name in contents}
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
-        for name in [*(one.name for one in manifest.parts), sets.MANIFEST]:
-            data = target.get(f"{place}/{name}")
+        for name, key in (keys | {sets.MANIFEST: f"{place}/{sets.MANIFEST}"}).items():
+            data = target.get(key)
             entry = tarfile.TarInfo(f"{manifest.id}/{name}")
             entry.size, entry.mtime = len(data), int(manifest.created.timestamp())
             tar.addfile(entry, io.BytesIO(data))

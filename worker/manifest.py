@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from worker.errors import USAGE, Failed
+from worker.contract import ID, USAGE
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.parts import Part
 from worker.seals import DAMAGED, FOREIGN, REPLAYED, SCHEMA_UNKNOWN, canonical, seal, unfit, unseal
 
 SCHEMA = 1
-ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 STACK = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -72,6 +72,12 @@ class Manifest:
     # Databases that could not be saved, and why; and those that let nobody in, which nothing can save.
     failed: Mapping[str, str] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
+    # Folders of services by SERVICE:PATH, with their counts; and those that could not be saved.
+    folders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed_folders: Mapping[str, str] = field(default_factory=dict)
+    # Buckets by name, with their counts; and those that lack something.
+    buckets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed_buckets: Mapping[str, str] = field(default_factory=dict)
     # What belongs to the server and a restore does not bring back, by its kind.
     omitted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     previous: str = ""
@@ -80,12 +86,23 @@ class Manifest:
     @property
     def complete(self) -> bool:
         """Whether it was to have all, and has it."""
-        return not self.only and not self.failed
+        return not self.only and not self.incomplete
+
+    @property
+    def incomplete(self) -> dict[str, str]:
+        """What could not be saved, or not whole, and why."""
+        buckets = {f"the bucket {name}": why for name, why in self.failed_buckets.items()}
+        return {**self.failed, **self.failed_folders, **buckets}
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The databases that it does not have, and why."""
-        return {**self.failed, **self.closed}
+        """The databases, folders and buckets that it does not have, and why."""
+        return {**self.incomplete, **self.closed}
+
+    def lacks(self, component: str) -> bool:
+        """Whether something of a component could not be saved."""
+        failed = {"postgres": self.failed, "services": self.failed_folders, "buckets": self.failed_buckets}
+        return bool(failed.get(component))
 
     @property
     def parts(self) -> tuple[Part, ...]:

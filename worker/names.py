@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from worker.errors import RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
 
 OURS = re.compile(r"__(?:r|old|undone)_[0-9a-f]{6}$")
 """How the databases end that a restore makes beside others."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from worker.errors import RESTORE_FAILED, Failed
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
 from worker.quoting import ident, literal, on_host
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from worker.errors import FAILED, VERIFY_FAILED, Failed
+from worker.contract import FAILED, VERIFY_FAILED
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.targets import LARGEST, Missing, Target
 
@@ -82,9 +83,12 @@ class PartWriter:
 
     def put(self, name: str, data: bytes, *, if_absent: bool = False) -> None:
         """One object as it is, on every target that lives."""
-        key = f"{self._prefix}/{name}"
+        self.send(f"{self._prefix}/{name}", data, if_absent=if_absent)
+
+    def send(self, key: str, data: bytes, *, if_absent: bool = False, having: Collection[str] = ()) -> None:
+        """One object by its whole key, on every target that lives, but for those `having` it."""
         with self._lock:
-            alive = list(self.alive)
+            alive = [one for one in self.alive if one.name not in having]
         sent = [(one, self._senders.submit(one.put, key, data, if_absent=if_absent)) for one in alive]
         for target, future in sent:
             try:

@@ -6,11 +6,13 @@ import difflib
 import shutil
 from collections.abc import Container
 
-from worker import acceptance, by_hand, configuration, obstacles, omissions, postgres, sets
+from worker import acceptance, by_hand, configuration, folder_restore, obstacles, omissions, postgres, sets
 from worker import roles as role_rows
-from worker.errors import RESTORE_REFUSED, Failed
+from worker.buckets import restoring
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
 from worker.fetching import roles
-from worker.finding import LOCAL, find
+from worker.finding import LOCAL, find, introduced
 from worker.job import Job
 from worker.names import SERVERS_OWN, must_fit
 from worker.postgres import Row
@@ -20,6 +22,10 @@ from worker.ways_out import command
 
 def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
+    if job.request.service:
+        return folder_restore.plan(job)
+    if job.request.bucket:
+        return restoring.plan(job)
     manifest, where, warnings = find(job)
     names = chosen(job, manifest)
     warnings = warnings + left_out(manifest, names)
@@ -32,12 +38,7 @@ def plan(job: Job) -> Row:
             one | {"lost": by_hand.lost(job, one["to"], said) if one["replaces"] is not None else []} for one in rows
         ]
     found = {
-        "set": manifest.id,
-        "from": where,
-        "created": manifest.created.isoformat(timespec="seconds"),
-        "complete": manifest.complete,
-        "host": manifest.host,
-        "stack": manifest.stack,
+        **introduced(manifest, where),
         "databases": rows,
         "obstacles": obstacles.told(held),
         "ways": obstacles.ways(held, job.server.user),
@@ -45,9 +46,9 @@ def plan(job: Job) -> Row:
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
     }
-    if job.request.get("accept"):
+    if job.request.show_differences:
         found["accept"] = acceptance.acceptable(job, manifest, names)
-    if manifest.config and not job.request.get("databases"):
+    if manifest.config and not job.request.databases:
         found["files"] = len(manifest.config)
         found["differ"] = configuration.differences(job, manifest)
     return found
@@ -116,6 +117,9 @@ def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
         if name not in names
     ]
     templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
+    services = dict.fromkeys(one["service"] for one in manifest.folders.values())
+    said += ["the objects of buckets come back by themselves: --bucket NAME"] if manifest.buckets else []
+    said += [f"the folders of {name} come back by themselves: --service {name}" for name in services]
     return said + [
         f"{name} is a template, and comes back only by name: --database {listed([name])}"
         for name in templates
@@ -137,27 +141,27 @@ def not_brought_back(job: Job, manifest: sets.Manifest, source: str) -> list[str
 
 def chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
     """The databases to restore, and the name that each gets. `postgres` and templates hold nothing unless they are named."""
-    asked = job.request.get("databases") or []
+    asked = job.request.databases
     for name in asked:
         if name not in manifest.databases:
             known = ", ".join(manifest.databases) or "none"
             near = difflib.get_close_matches(name, manifest.databases, 1, 0)
             hint = f"--database {listed(near)}" if near else ""
             raise Failed(RESTORE_REFUSED, f"the set has no database {name}", f"it has {known}", hint)
-        if not job.request.get("as") and name in SERVERS_OWN:
+        if not job.request.new_name and name in SERVERS_OWN:
             raise Failed(
                 RESTORE_REFUSED,
                 f"{name} belongs to the server, and is never replaced",
                 "the server needs it to let anybody in, and to make new databases",
                 f"{command(manifest.id, job.request, [name])} --as NAME, which restores it beside",
             )
-    if job.request.get("as"):
-        must_fit(job.request["as"])
+    if job.request.new_name:
+        must_fit(job.request.new_name)
     names = asked or all_of(manifest)
-    if job.request.get("as"):
+    if job.request.new_name:
         if len(names) != 1:
             raise Failed(
                 RESTORE_REFUSED, "--as is for one database", f"the set has {', '.join(names)}", "add --database NAME"
             )
-        return {names[0]: job.request["as"]}
+        return {names[0]: job.request.new_name}
     return {name: name for name in names}

@@ -21,7 +21,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from worker import obstacles
-from worker.errors import FAILED, REFUSED, RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.contract import FAILED, REFUSED, RESTORE_FAILED, RESTORE_REFUSED
+from worker.errors import Failed
 from worker.quoting import on_host
 
 Row = dict[str, Any]

@@ -6,9 +6,10 @@ import shutil
 from datetime import UTC, datetime, timedelta
 
 from worker import containers, postgres, sets
+from worker.contract import REFUSED
 from worker.copies import on_each
 from worker.dumps import groups
-from worker.errors import REFUSED, Failed
+from worker.errors import Failed
 from worker.job import Job
 from worker.size import human
 from worker.targets import Target
@@ -16,8 +17,8 @@ from worker.targets import Target
 SKEW = timedelta(seconds=60)
 
 
-def preflight(job: Job, only: list[str]) -> sets.Manifest | None:
-    """Everything that can be refused is refused here, before anything is written. Gives the last good set's manifest."""
+def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[sets.Summary]]:
+    """Everything that can be refused is refused here, before anything is written. Gives the last good set's manifest, and all sets."""
     containers.remove()
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
@@ -54,7 +55,7 @@ def preflight(job: Job, only: list[str]) -> sets.Manifest | None:
                 f"those that are dumped at once have {human(most)}, {human(free)} are free in {job.config['staging']}",
                 "set backup.staging to a directory on a larger filesystem",
             )
-    return previous
+    return previous, found
 
 
 def must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:
@@ -67,7 +68,7 @@ def must_have_room(target: Target, previous: sets.Manifest | None, most: int) ->
 
 def _claimed(job: Job) -> list[sets.Summary]:
     """The sets of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
-    taken, found, refused = bool(job.request.get("take_over")), list[sets.Summary](), list[Failed]()
+    taken, found, refused = job.request.take_over, list[sets.Summary](), list[Failed]()
 
     def claim(target: Target) -> None:
         try:

@@ -16,13 +16,20 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from worker import containers, postgres
+from worker import containers, folder_swap, postgres
+from worker.buckets import takeback
+from worker.buckets.made import Made
 from worker.comparison import Difference
-from worker.errors import OK, RESTORE_FAILED, Failed
+from worker.contract import OK, RESTORE_FAILED
+from worker.errors import Failed
 from worker.job import STATE, Job
 
 RECORDS = STATE / "restores"
-CUT = dict.fromkeys(("begun", "loaded", "swapping"), "the restore") | {"undoing": "the undo of"}
+PACKED = "packed"
+CUT = dict.fromkeys(("begun", "loaded", "swapping"), "the restore") | {
+    "undoing": "the undo of",
+    "packing": "the backup",
+}
 """The phases in which no record stays, and what was cut in them."""
 PATIENCE, PAUSE = 60, 2
 """Seconds that a server has to come back, and between two questions."""
@@ -49,12 +56,33 @@ class Record:
     """The scratch databases that could not be dropped."""
     accepted: list[str] = field(default_factory=list)
     """What of it a person had accepted, in words."""
+    service: str = ""
+    folders: list[str] = field(default_factory=list)
+    """The folders of a service that are replaced; such a restore has no databases."""
+    bucket: str = ""
+    """The bucket into which objects are put back; such a restore has nothing else."""
+    made_bucket: bool = False
+    held: dict[str, str] = field(default_factory=dict)
+    """The parts of its configuration that are off meanwhile, as they were."""
     phase: str = "begun"
-    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed"""
+    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed; of a backup packing, and then there is none"""
+
+    @property
+    def path(self) -> Path:
+        return RECORDS / f"{self.run}.json"
+
+    @property
+    def made(self) -> Made:
+        """What a restore of a bucket makes, version by version."""
+        return Made(self.path.with_suffix(".made"))
+
+    def beside(self, folder: str, kind: str) -> str:
+        """Where a folder lies that is loaded (`r`), kept (`old`) or was undone (`undone`): beside the live one, on its filesystem."""
+        return f"{folder}.{kind}-{self.run[-6:]}"
 
     def save(self) -> None:
         RECORDS.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = RECORDS / f"{self.run}.json"
+        path = self.path
         unfinished = path.with_suffix(".new")
         with unfinished.open("w") as file:
             json.dump(self.__dict__, file)
@@ -90,7 +118,8 @@ def recover(job: Job) -> None:
             what = CUT[record.phase]
             _stopped_for_good(job, record.stopped)
             settle(job, record)
-            job.journal.say(f"{what} {record.run} had been cut: {record.phase}")
+            how = "what it had stopped is started" if record.phase == PACKED else record.phase
+            job.journal.say(f"{what} {record.run} had been cut: {how}")
         elif record.left:
             _dropped_at_last(job, record)
 
@@ -131,6 +160,14 @@ def settle(job: Job, record: Record) -> list[str]:
     """
     if record.phase not in CUT:
         return []
+    if record.phase == "packing":
+        return end(job, record, PACKED)
+    if record.bucket:
+        return takeback.settled(job, record)
+    if record.folders:
+        stuck = list[str]()
+        phase = folder_swap.settled(job, record, stuck)
+        return stuck + end(job, record, phase)
     decide = open_again if record.phase == "undoing" else take_back
     until, waits, left = time.monotonic() + PATIENCE, False, list[str]()
     while True:
@@ -156,7 +193,10 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
     """
     silent = containers.start(record.stopped)
     record.stopped, record.phase = [], phase
-    record.save()
+    if phase == PACKED:
+        record.path.unlink(missing_ok=True)  # it was of the containers alone
+    else:
+        record.save()
     said = [
         f"{name} was stopped and does not start, mend it, then `docker start {name}` on the host: {why}"
         for name, why in silent.items()

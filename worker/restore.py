@@ -11,27 +11,31 @@ from pathlib import Path
 
 import psycopg
 
-from worker import acceptance, comparison, configuration, obstacles, omissions, postgres, sets
+from worker import acceptance, comparison, configuration, folder_restore, obstacles, omissions, postgres, sets
 from worker import roles as role_rows
+from worker.buckets import restoring
 from worker.comparison import Difference
-from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED
+from worker.errors import Failed
 from worker.fetching import dump_bytes, fetch, loaded_bytes, read_the_rest, roles
 from worker.finding import find
 from worker.job import Job
 from worker.loading import load
 from worker.plan import beside, chosen, counted, has_databases
 from worker.postgres import Row
-from worker.records import Record, settle
+from worker.records import Record
 from worker.room import Need, must_be_there
-from worker.swap import swap
+from worker.swap import cleared, swap
 from worker.ways_out import ways_out
-
-STEPS = ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup")
 
 
 def run(job: Job) -> int:
     """Restores; any failure before the swap leaves the live databases exactly as they were."""
-    record = Record(job.run, job.request["set"], datetime.now(UTC).isoformat(timespec="seconds"))
+    if job.request.service:
+        return folder_restore.run(job)
+    if job.request.bucket:
+        return restoring.run(job)
+    record = Record(job.run, job.request.set, datetime.now(UTC).isoformat(timespec="seconds"))
     number = job.run[-6:]
     with job.journal.step("preflight"):
         manifest, source, _ = find(job)
@@ -45,9 +49,10 @@ def run(job: Job) -> int:
         _must_have_room(job, manifest, list(names))
     try:
         with job.journal.step("fetch"):
+            job.tools(RESTORE_FAILED).ready()
             try:
                 fetch(job, manifest, source, list(names))
-                if not job.request.get("databases"):
+                if not job.request.databases:
                     read_the_rest(job, manifest, source, list(names))
             except Failed as error:
                 raise error.coded(RESTORE_REFUSED) from None
@@ -66,24 +71,16 @@ def run(job: Job) -> int:
                 record.differs[name] += _compared(job, manifest, name, scratch[name])
             record.save()
             acceptance.must_be_the_set(job, manifest, record)
-        if not job.request.get("databases"):
+        if not job.request.databases:
             configuration.lay_beside(job, manifest, source)
         omissions.lay_beside(job, manifest, source, configuration.BESIDE)
         record.phase = "loaded"
         record.save()
     except BaseException:
         session.close()
-        _cleared(job, record)
+        cleared(job, record)
         raise
     return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
-
-
-def _cleared(job: Job, record: Record) -> None:
-    """Drops what was loaded. Where that fails, the error to tell is still that of the restore."""
-    try:
-        settle(job, record)
-    except (Failed, psycopg.Error, OSError) as error:
-        job.journal.say(f"what was loaded is still there, and the next run drops it: {error}")
 
 
 def _configuration_alone(job: Job, manifest: sets.Manifest, source: str) -> int:
@@ -147,7 +144,7 @@ def _load(
     place: int,
 ) -> list[Difference]:
     """A database beside; the failure says how to get the others."""
-    tablespaces = not job.request.get("no_tablespaces")
+    tablespaces = not job.request.no_tablespaces
     try:
         return load(job, session, manifest, name, scratch, place, job.tools(RESTORE_FAILED), tablespaces=tablespaces)
     except Failed as error:

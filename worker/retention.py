@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from worker.errors import RETENTION_FAILED, Failed
+from worker.buckets import checking
+from worker.contract import RETENTION_FAILED
+from worker.errors import Failed
 from worker.job import Job
 from worker.manifest import folder
 from worker.sets import MANIFEST, UNFINISHED, UNREADABLE, Summary, list_sets, sharing_drills
@@ -130,9 +132,12 @@ def apply(job: Job) -> bool:
 def _remove_old(job: Job, pruner: Target, there: list[Summary]) -> None:
     """What retention decides of the sets of one target, carried out."""
     now, days = datetime.now(UTC), job.config["retention"]["days"]
-    decided = plan(there, now, days, allow_many=bool(job.request.get("allow_many")))
+    decided = plan(there, now, days, allow_many=job.request.allow_many)
     gone = carry_out(pruner, job.stack, decided)
     sweep_canaries(pruner, now)
+    # Contents are shared: they go when the last set that needs them has gone.
+    if gone.sets and (number := checking.sweep(pruner, job.keys, job.stack, now, GRACE)):
+        job.journal.say(f"{pruner.name}: {number} contents of buckets that no set needs any more were removed")
     job.journal.say(f"{pruner.name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
 
 
@@ -143,13 +148,13 @@ def _stays(job: Job, name: str, error: Failed) -> bool:
 
 def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
     """Sets that can stand for each other, newest first: the complete ones, those with each component, and those that
-    lack a database, which stand for no other.
+    lack a database or a folder, which stand for no other.
     """
     groups: dict[str, list[Summary]] = {}
     for one in sorted(valid, key=lambda one: (one.created, one.id), reverse=True):
         assert one.manifest is not None
-        components = [name for name in one.manifest.components if name != "postgres" or not one.manifest.failed]
-        names = [WHOLE] * one.complete + [INCOMPLETE] * bool(one.manifest.failed)
+        components = [name for name in one.manifest.components if not one.manifest.lacks(name)]
+        names = [WHOLE] * one.complete + [INCOMPLETE] * bool(one.manifest.incomplete)
         for name in names + [f"with {component}" for component in components]:
             groups.setdefault(name, []).append(one)
     return groups

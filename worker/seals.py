@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker.errors import VERIFY_FAILED, Failed
+from worker.contract import VERIFY_FAILED
+from worker.errors import Failed
 from worker.keys import Keys
 
 # Why a record is not believed.

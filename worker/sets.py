@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.errors import FAILED, REFUSED, Failed
+from worker.contract import FAILED, ID, REFUSED
+from worker.errors import Failed
 from worker.keys import Keys
-from worker.manifest import ID, STAMP, Manifest, folder, new_id, shelf, stamp_of, word
+from worker.manifest import STAMP, Manifest, folder, new_id, shelf, stamp_of, word
 from worker.parts import Part, PartReader, PartWriter
 from worker.seals import DAMAGED, Unfit, seal, unseal
 from worker.targets import Entry, Exists, Missing, Target
 
 __all__ = [
+    "UNFINISHED",
     "Check",
     "Manifest",
     "Part",
@@ -95,9 +97,15 @@ class Summary:
         return self.valid and self.manifest is not None and self.manifest.complete
 
     def has(self, names: set[str]) -> bool:
-        """Whether it was to have all databases, and has these; none is named means no."""
+        """Whether it was to have everything, and has these databases, folders or buckets; none is named means no."""
         told = self.manifest
-        return bool(names) and self.valid and told is not None and not told.only and names <= set(told.databases)
+        return (
+            bool(names)
+            and self.valid
+            and told is not None
+            and not told.only
+            and names <= {*told.databases, *told.folders, *map(bucket_named, told.buckets)}
+        )
 
     @property
     def created(self) -> datetime:
@@ -106,6 +114,11 @@ class Summary:
     @property
     def size(self) -> int:
         return sum(one.size for one in self.entries)
+
+
+def bucket_named(bucket: str) -> str:
+    """A bucket where databases and folders are named beside it."""
+    return f"bucket:{bucket}"
 
 
 def publish(target: Target, data: bytes) -> None:

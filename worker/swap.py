@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import psycopg
 
-from worker import configuration, containers, obstacles, postgres
-from worker.errors import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
+from worker import configuration, containers, folder_swap, host, obstacles, postgres
+from worker.buckets import takeback
+from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED
+from worker.errors import Failed
 from worker.job import Job
 from worker.postgres import Row
 from worker.records import Record, end, settle
@@ -25,12 +27,12 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
     record.kept = {kept[name]: name for name in there}
     try:
         with job.journal.step("stop"):
-            _stop(job, record, "swapping")
+            stop(job, record, "swapping", job.config["dependents"])
         with job.journal.step("swap"), postgres.closed(session, there):
             postgres.rename(session, {name: kept[name] for name in there} | {two: one for one, two in scratch.items()})
     except BaseException as error:
         session.close()
-        _taken_back(job, record, error, committed="done")
+        taken_back(job, record, error, committed="done")
         raise
     wrong = _after(job, record, list(scratch))
     for name in there:
@@ -40,31 +42,27 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
     return OK
 
 
-def _stop(job: Job, record: Record, phase: str) -> None:
-    """Stops what depends on the databases; which, is on disk before."""
-    record.stopped = [
-        name for name in job.config["dependents"] if containers.docker("ps", "-q", "-f", f"name=^{name}$")
-    ]
+def stop(job: Job, record: Record, phase: str, names: Sequence[str]) -> None:
+    """Stops those of the containers that run; which, is on disk before."""
+    record.stopped = [name for name in names if containers.running(name)]
     record.phase = phase
     record.save()
     containers.stop(record.stopped)
 
 
-def _taken_back(job: Job, record: Record, error: BaseException, committed: str) -> None:
+def taken_back(job: Job, record: Record, error: BaseException, committed: str) -> None:
     """Returns when all is as it was before; else says what it is."""
     try:
         settle(job, record)
     except BaseException as again:
-        why = f"{_words(error)}\nit could not be taken back: {_words(again)}"
-        raise Failed(
-            SWAP_FAILED, "databases may still be closed, and what depends on them stopped", why, NEXT
-        ) from None
+        why = f"{words(error)}\nit could not be taken back: {words(again)}"
+        raise Failed(SWAP_FAILED, _between(record), why, NEXT) from None
     if record.phase == committed:
         # The line may break after the server has committed, and before it says so.
-        raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", _words(error), AFTER) from None
+        raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", words(error), AFTER) from None
     if isinstance(error, psycopg.Error):
         # Who opened the databases again on the dead line failed as well, and hides why it died.
-        why = _words(error.__context__ or error)
+        why = words(error.__context__ or error)
         raise Failed(
             RESTORE_FAILED, "PostgreSQL failed within the swap", why, "inv status, then the same again"
         ) from None
@@ -79,16 +77,32 @@ def _after(job: Job, record: Record, names: list[str]) -> list[str]:
                 with job.server.connect(name) as inside:
                     inside.execute("SELECT 1")
     except BaseException as error:
-        wrong.append(_words(error))
+        wrong.append(words(error))
     try:
         with job.journal.step("start"):
             wrong += end(job, record, "done")
     except BaseException as error:
-        wrong.append(f"what depends on the databases may be stopped; the next run starts it: {_words(error)}")
+        wrong.append(f"what depends on the databases may be stopped; the next run starts it: {words(error)}")
     return wrong
 
 
-def _words(error: BaseException) -> str:
+def _between(record: Record) -> str:
+    if record.bucket:
+        return f"versions that the restore made may still stand in the bucket {record.bucket}, and parts of its settings be off"
+    if record.folders:
+        return f"{', '.join(record.folders)} may be away under another name, and {record.service} stopped"
+    return "databases may still be closed, and what depends on them stopped"
+
+
+def cleared(job: Job, record: Record) -> None:
+    """Takes away what was loaded. Where that fails, the error to tell is still that of the restore."""
+    try:
+        settle(job, record)
+    except (Failed, psycopg.Error, OSError) as error:
+        job.journal.say(f"what was loaded is still there, and the next run drops it: {error}")
+
+
+def words(error: BaseException) -> str:
     if isinstance(error, Failed):
         return f"{error.what}: {error.why}" if error.why else error.what
     return "stopped, as somebody asked" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -102,7 +116,10 @@ def undoable(job: Job) -> Row:
         {"name": name, "kept": kept, "away": postgres.beside(name, "undone", number)}
         for kept, name in record.kept.items()
     ]
-    return {"run": record.run, "set": record.set, "restored": record.at, "databases": rows}
+    rows += [
+        {"name": one.live, "kept": one.incoming, "away": one.aside} for one in folder_swap.swaps(record, undoing=True)
+    ]
+    return {"run": record.run, "set": record.set, "restored": record.at, "databases": rows, "bucket": record.bucket}
 
 
 def _newest() -> Record:
@@ -111,7 +128,7 @@ def _newest() -> Record:
     Never an older one: what that had replaced is not what somebody means who types undo now.
     """
     came = ("swapping", "done", "undoing", "undone", "cleaned")
-    found = [one for one in Record.all() if one.phase in came and one.kept]
+    found = [one for one in Record.all() if one.phase in came and (one.kept or one.folders or one.bucket)]
     record = found[-1] if found else Record("", "", "")
     if record.phase in ("swapping", "done", "undoing"):
         return record
@@ -131,13 +148,19 @@ def moment(at: str) -> str:
 def undo(job: Job) -> int:
     """The last restore backwards; what it had brought is kept as well."""
     record = _newest()
-    if job.request.get("of", record.run) != record.run:
+    if job.request.of not in ("", record.run):
         raise Failed(
             RESTORE_REFUSED,
             f"the newest restore is that of {record.set}, begun {moment(record.at)}",
             "it is not the one that was shown",
             "inv restore.undo",
         )
+    if record.bucket:
+        return takeback.undo(job, record)
+    if record.folders:
+        from worker import folder_restore  # which stops and takes back by what stands here
+
+        return folder_restore.undo(job, record)
     with job.server.connect() as session:
         oids = postgres.oids(session)
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
@@ -149,17 +172,17 @@ def undo(job: Job) -> int:
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         try:
             with job.journal.step("undo"):
-                _stop(job, record, "undoing")
+                stop(job, record, "undoing", job.config["dependents"])
                 with postgres.closed(session, names):
                     postgres.rename(session, away | record.kept)
         except BaseException as error:
             session.close()
-            _taken_back(job, record, error, committed="undone")
+            taken_back(job, record, error, committed="undone")
             raise
     try:
         wrong = settle(job, record)
     except BaseException as error:
-        why = f"databases may still be closed, and what depends on them stopped: {_words(error)}"
+        why = f"{_between(record)}: {words(error)}"
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", why, NEXT) from None
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
@@ -169,7 +192,7 @@ def undo(job: Job) -> int:
 
 
 def leftovers(job: Job) -> list[Row]:
-    """The databases that restores and undos have kept, or could not drop, with their size."""
+    """The databases and folders that restores and undos have kept, or could not drop, with their size."""
     found = []
     with job.server.connect() as session:
         here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
@@ -177,8 +200,21 @@ def leftovers(job: Job) -> list[Row]:
         undropped = list(record.scratch) if record.phase == "failed" else []
         for name in [*record.kept, *_brought(record), *undropped]:
             if name in here:
-                found.append({"name": name, "bytes": here[name], "restored": record.at})
-    return found
+                found.append({"name": name, "bytes": here[name], "restored": record.at, "folder": False})
+    at = {path: record.at for record in Record.all() for path in folder_swap.kept(record)}
+    sizes = host.sizes(job, list(at))
+    found += [
+        {
+            "name": f"the way back of the bucket {one.bucket}",
+            "bytes": size,
+            "restored": one.at,
+            "folder": False,
+            "bucket": one.run,
+        }
+        for one in Record.all()
+        if one.bucket and (size := takeback.leftover(job, one)) is not None
+    ]
+    return found + [{"name": path, "bytes": size, "restored": at[path], "folder": True} for path, size in sizes.items()]
 
 
 def ours() -> set[str]:
@@ -204,7 +240,12 @@ def cleanup(job: Job) -> int:
     with job.journal.step("cleanup"), job.server.connect() as session:
         for one in leftovers(job):
             try:
-                postgres.drop(session, one["name"])
+                if "bucket" in one:
+                    takeback.forget(job, next(record for record in Record.all() if record.run == one["bucket"]))
+                elif one["folder"]:
+                    host.remove(job, one["name"])
+                else:
+                    postgres.drop(session, one["name"])
                 job.journal.say(f"dropped {one['name']}")
             except Failed as error:
                 failed[one["name"]] = error

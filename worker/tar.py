@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from worker.errors import FAILED, RESTORE_FAILED, Failed
+from worker.contract import FAILED, RESTORE_FAILED
+from worker.errors import Failed
 from worker.job import Job
 from worker.parts import Part, PartReader
 from worker.pipes import widen
 
 CHUNK = 1 << 20
+STAGING = "free some room there, or set backup.staging to a directory on a larger filesystem; then the same again"
 
 
-def pack(base: Path, *names: str) -> Iterator[bytes]:
-    """The bytes of a tar archive; it fails when tar does."""
-    argv = ["tar", "-C", str(base), "--numeric-owner", "-cf", "-", "--", *names]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
-        assert tar.stdout and tar.stderr
-        widen(tar.stdout)
-        while chunk := tar.stdout.read(CHUNK):
-            yield chunk
-        said = tar.stderr.read()
-    if tar.returncode:
-        raise Failed(FAILED, "packing failed", said.decode(errors="replace")[-500:])
+def pack(
+    base: Path, *names: str | bytes, options: Sequence[str] = (), complaints: list[str] | None = None
+) -> Iterator[bytes]:
+    """The bytes of a tar archive; it fails when tar does.
+
+    With `complaints` it goes on where tar does, which says of files that changed or vanished, and what it says is put there.
+    """
+    argv = ["tar", "-C", str(base), "--numeric-owner", *options, "-cf", "-", "--", *names]
+    with tempfile.TemporaryFile() as errors:
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "LC_ALL": "C"},
+        ) as tar:
+            assert tar.stdout
+            widen(tar.stdout)
+            while chunk := tar.stdout.read(CHUNK):
+                yield chunk
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if complaints is not None and tar.returncode in (0, 1):
+        complaints += said.splitlines()
+    elif tar.returncode:
+        raise Failed(FAILED, "packing failed", said[-500:])
 
 
-def unpack(job: Job, reader: PartReader, parts: Sequence[Part], folder: Path, *options: str) -> None:
-    """Unpacks a stream into a folder; what is unpacked was checked."""
+def unpack(
+    job: Job,
+    reader: PartReader,
+    parts: Sequence[Part],
+    folder: Path,
+    *options: str,
+    by: Sequence[str] = ("tar",),
+    hint: str = STAGING,
+) -> None:
+    """Unpacks a stream into a folder; what is unpacked was checked. `by` are the words that start tar."""
     total, done = sum(one.plain_bytes for one in parts), 0
-    argv = ["tar", "-C", str(folder), *options, "-xf", "-"]
+    argv = [*by, "-C", str(folder), *options, "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
         widen(tar.stdin)
@@ -45,5 +72,4 @@ def unpack(job: Job, reader: PartReader, parts: Sequence[Part], folder: Path, *o
             tar.stdin.close()
         said = tar.stderr.read().decode(errors="replace")
     if tar.returncode:
-        hint = "free some room there, or set backup.staging to a directory on a larger filesystem; then the same again"
         raise Failed(RESTORE_FAILED, f"unpacking into {folder} failed", said[-500:], hint)

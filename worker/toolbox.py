@@ -48,7 +48,7 @@ class Toolbox:
 
     def __init__(self, programs: str = "/usr/bin") -> None:
         self.programs = programs
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._process: subprocess.Popen[str] | None = None
         self._waiting: dict[str, Started] = {}
 
@@ -57,8 +57,7 @@ class Toolbox:
         (staging / f"{name}.run").write_text(f"exec {shlex.join(argv)}\n")
         (staging / f"{name}.run").chmod(0o644)
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._open(run, image, staging)
+            self.open(run, image, staging)
             started = self._waiting[name] = Started()
             assert self._process and self._process.stdin
             # One that has just ended takes no more; its end is told by whoever listens to it.
@@ -66,6 +65,12 @@ class Toolbox:
                 self._process.stdin.write(f"{name}\n")
                 self._process.stdin.flush()
         return started
+
+    def open(self, run: Sequence[str], image: str, staging: Path) -> None:
+        """Has the container started, where there is none: the first tool need not wait for it then."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._open(run, image, staging)
 
     def _open(self, run: Sequence[str], image: str, staging: Path) -> None:
         label = f"tools-{next(_number)}"

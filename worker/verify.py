@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 import psycopg
 
 from worker import containers, drill, finding, loading, sets
-from worker.errors import OK, VERIFY_FAILED, Failed
+from worker.buckets import checking
+from worker.contract import OK, VERIFY_FAILED
+from worker.errors import Failed
 from worker.job import Job
 
-STEPS = ("find", "read", "drill", "record")
 OTHERS = "inv backup.list, which shows on which target another set, or this one, has passed its check"
 ANEW = "inv backup, which makes a set that is whole"
 
@@ -43,11 +44,11 @@ def run(job: Job) -> int:
     A drill is of the content, which is the same wherever every byte is right: one is enough, and counts for each target.
     """
     found = _Findings()
-    checked = _read_all(job, [job.request["from"]] if job.request.get("from") else list(job.targets), found)
-    job.request["set"] = ", ".join(checked) or job.request["set"]
+    checked = _read_all(job, [job.request.source] if job.request.source else list(job.targets), found)
+    job.request.set = ", ".join(checked) or job.request.set
     for one in checked.values():
         # A set of the configuration alone has nothing to load.
-        if job.request.get("drill") and one.manifest.databases and one.whole:
+        if job.request.drill and (one.manifest.databases or one.manifest.folders or one.manifest.buckets) and one.whole:
             _drill(job, one, found)
         else:
             for name, took in one.whole.items():
@@ -67,7 +68,7 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
     checked: dict[str, _Checked] = {}
     absent: dict[str, Failed] = {}
     for name in names:
-        job.request["from"] = name
+        job.request.source = name
         try:
             with job.journal.step("find"):
                 try:
@@ -78,7 +79,7 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
         except Failed as error:
             found.add(f"{error.what}: {error.why}")
             continue
-        if job.request.get("drill") and manifest.databases:
+        if job.request.drill:
             drill.must_have_room(job, manifest)
         one = checked.setdefault(manifest.id, _Checked(manifest))
         begun = time.monotonic()
@@ -95,7 +96,7 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
         raise Failed(first.code, first.what, f"{', '.join(absent)}: {finding.ABSENT}", first.hint)
     for name, lacking in absent.items():
         # Of a set that somebody names, other targets may never have had it; any set at all each should have.
-        if job.request["set"] == "latest":
+        if job.request.set == "latest":
             found.add(f"{name}: {lacking.what}", ANEW)
         else:
             job.journal.say(f"{name} does not have it")
@@ -120,9 +121,7 @@ def _drill(job: Job, one: _Checked, found: _Findings) -> None:
         found.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
     took = round(time.monotonic() - begun, 1)
     for name in one.whole:
-        _record(
-            job, manifest, name, took, "restored in a throwaway server, and every count is right", why, drilled=True
-        )
+        _record(job, manifest, name, took, "restored where nobody is hurt, and every count is right", why, drilled=True)
 
 
 def _record(
@@ -139,7 +138,7 @@ def _record(
 
 
 def _read(job: Job, manifest: sets.Manifest, name: str) -> None:
-    """Every part is fetched, decrypted and compared with the manifest."""
+    """Every part, and every content of its buckets, is fetched, decrypted and compared with what was saved."""
     reader = sets.reader(job.targets[name], job.keys, manifest)
     total, done = sum(one.plain_bytes for one in manifest.parts), 0
     for streams in manifest.components.values():
@@ -147,3 +146,10 @@ def _read(job: Job, manifest: sets.Manifest, name: str) -> None:
             for chunk in reader.read(parts):
                 done += len(chunk)
                 job.journal.progress(done, total)
+
+    def on_read(size: int) -> None:
+        nonlocal done
+        done += size
+        job.journal.progress(done, max(done, total))
+
+    checking.read(job.targets[name], job.keys, manifest, on_read)

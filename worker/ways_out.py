@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Sequence
-from typing import Any
 
+from worker.contract import Request
 from worker.quoting import listed
 
 IMAGE = "name an image that has it under images in the inventory, inv deploy, then the same again"
@@ -22,23 +22,23 @@ BY_WORDS = (
 BY_HAND = "docs/restore-by-hand.md says how to load the set without Stowage, and leave out what does not work"
 
 
-def command(set_id: str, request: dict[str, Any], databases: Sequence[str] = ()) -> str:
+def command(set_id: str, request: Request, databases: Sequence[str] = ()) -> str:
     """The restore of this request, or of these databases of its set."""
-    words = ["inv restore", "FILE" if request.get("local") or request.get("folder") else set_id]
-    if request.get("stack"):
-        words += ["--of-stack", shlex.quote(request["stack"])]
-    if names := databases or request.get("databases"):
+    words = ["inv restore", "FILE" if request.local or request.folder else set_id]
+    if request.stack:
+        words += ["--of-stack", shlex.quote(request.stack)]
+    if names := databases or request.databases:
         words += ["--database", listed(names)]
-    if request.get("as") and not databases:
-        words += ["--as", shlex.quote(request["as"])]
-    if request.get("no_tablespaces"):
+    if request.new_name and not databases:
+        words += ["--as", shlex.quote(request.new_name)]
+    if request.no_tablespaces:
         words.append("--no-tablespaces")
     return " ".join(words)
 
 
 def ways_out(
     set_id: str,
-    request: dict[str, Any],
+    request: Request,
     names: Collection[str],
     failed: Collection[str],
     why: str,
@@ -47,7 +47,7 @@ def ways_out(
     """Each way on a line: what mends the reason, what goes round it, the databases that did not fail, and by hand."""
     same = command(set_id, request)
     lines = list(dict.fromkeys(way for words, way in BY_WORDS if words in why))
-    if "ablespace" in why and not request.get("no_tablespaces"):
+    if "ablespace" in why and not request.no_tablespaces:
         lines.append(f"{same} --no-tablespaces, which puts all tables where the server keeps its others")
     if differs:
         lines.append(f"{same} --accept-differences, which shows them and asks")

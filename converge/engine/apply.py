@@ -1,193 +1,211 @@
-"""Apply: the changes of one role carried out on its host, reported as each ends, read back afterwards."""
+"""Carry out the plan of a host, role by role, and read back what changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import gc
+from collections.abc import Callable, Collection, Sequence
 
+from converge.engine import audit
+from converge.engine import plan as planning
 from converge.engine.plan import Change
-from converge.engine.resource import Call, Send, Shell, Step
-from converge.errors import Trouble
-from converge.shell import quote
-from converge.ssh.root_shell import STOP, RootShell
-
-if TYPE_CHECKING:
-    from converge.ssh.link import Link
-
-TAIL = 12
-"""Lines of a failed step's output that are shown."""
-FORESEEN = 16 << 20
-"""Bytes from which on the rest can be foreseen: a large image is slow to begin, and thousands of seconds would be said."""
+from converge.engine.resource import Action
+from converge.engine.role import Role
+from converge.engine.run import Run, fault, gather, planned
+from converge.engine.steps import Done, Report, carry_out
+from converge.engine.ways_out import way_out
+from converge.errors import ERROR, PENDING, Trouble
 
 
-@dataclass
-class Done:
-    """What became of a role's changes."""
+def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) -> None:
+    """Carry out the plan of a host, role by role, and read back what changed.
 
-    done: list[Change] = field(default_factory=list)
-    failed: Change | None = None
-    why: str = ""
-    hint: str = ""
-    """What the step itself says that a person may type."""
-    left: list[Change] = field(default_factory=list)
-    stopped: bool = False
-
-
-Report = Callable[[str, Change, str], None]
-"""Told of a change: "begin", "says" with a line, "end" or "failed"."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Neighbouring shell steps that travel in one frame, or one step that is not shell."""
-
-    steps: tuple[tuple[Change, Step], ...]
-
-
-def parts(changes: Sequence[Change]) -> Iterator[_Part]:
-    """The steps of the changes, cut where something else than shell is to be done."""
-    shell: list[tuple[Change, Step]] = []
-    for change in changes:
-        for step in change.resource.fix(change.before):
-            if isinstance(step, Shell):
-                shell.append((change, step))
+    A role behind a changed one is read and planned again; `agree` is asked about what was not in the plan that was shown.
+    """
+    if not run.plan or not (run.plan.todo or run.plan.later):
+        return
+    assert run.shell
+    shown = {one.address: one for one in run.plan.changes}
+    audit.write(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
+    try:
+        for role in run.roles:
+            gc.collect()
+            if _stands_on(run, role, run.set_aside):
                 continue
-            if shell:
-                yield _Part(tuple(shell))
-                shell = []
-            yield _Part(((change, step),))
-    if shell:
-        yield _Part(tuple(shell))
+            _apply_or_set_aside(run, role, shown, _noting(run, report), agree)
+            if run.failure:
+                break
+    except Exception as error:
+        run.failure = error if isinstance(error, Trouble) else fault(run, error)
+        audit.end(run)
+        raise
+    # Not when somebody pressed Ctrl-C twice: the shell is busy with what is left, and nobody wants to wait for its end.
+    audit.end(run)
 
 
-def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: Report) -> Done:
-    """Carry out changes in their order; stop at the first that fails, or where a person asked to stop."""
-    result = Done()
-    open_changes = list(changes)
-    seen: list[Change] = []
-
-    def finish_up_to(change: Change | None) -> None:
-        while open_changes and open_changes[0] is not change:
-            finished = open_changes.pop(0)
-            result.done.append(finished)
-            report("end", finished, "")
-
-    for part in parts(changes):
-        why = hint = ""
-        first = part.steps[0][0]
-        finish_up_to(first)
-        if isinstance(part.steps[0][1], Shell):
-            why = _run_shell(shell, part, seen, finish_up_to, report)
-        else:
-            why = "" if first in seen or not shell.run(f"[ ! -e {STOP} ]")[0] else "stopped"
-            if not why:
-                if first not in seen:
-                    seen.append(first)
-                    report("begin", first, part.steps[0][1].says)
-                try:
-                    why, hint = _run_other(link, part.steps[0][1], first, report)
-                except Exception as error:
-                    _must_be_there(shell, link, type(error).__name__)
-                    raise
-                if why:
-                    _must_be_there(shell, link, why)
-        if why:
-            result.stopped = why == "stopped"
-            result.failed = None if result.stopped else open_changes[0]
-            result.why, result.hint = why, hint
-            result.left = open_changes[0 if result.stopped else 1 :]
-            if result.failed:
-                report("failed", result.failed, why)
-            return result
-    finish_up_to(None)
-    return result
+def _stands_on(run: Run, role: Role, names: Collection[str]) -> bool:
+    """Whether a role needs one of these, itself or by what it needs."""
+    beneath = [needed for needed in run.roles if needed.name in (*role.needs, *role.after)]
+    return any(needed.name in names or _stands_on(run, needed, names) for needed in beneath)
 
 
-def _must_be_there(shell: RootShell, link: Link, why: str) -> None:
-    """A library speaks of what it felt; when the line is gone, that is the reason."""
-    if not link.alive():
-        raise shell.lost(why)
-    shell.run(":")  # a line that broke a moment ago still looks alive: nothing comes back through it
+def _apply_or_set_aside(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    """Apply a role. What fails of one that stands alone is told at the end, and the run goes on."""
+    try:
+        _apply_role(run, role, shown, report, agree)
+    except Trouble as trouble:
+        if not role.alone or trouble.code != ERROR:
+            raise
+        run.failure = trouble
+    if run.failure and role.alone and not run.stopped:
+        run.set_aside[role.name], run.failure = run.failure, None
 
 
-def _run_shell(
-    shell: RootShell, part: _Part, seen: list[Change], finish_up_to: Callable[[Change | None], None], report: Report
-) -> str:
-    """Run one frame of steps; an empty answer is success."""
-    tail: list[str] = []
-    current: list[Change] = []
-    stopped: list[Change] = []
+def _noting(run: Run, report: Report) -> Report:
+    """Keep what begins and what ends as it does so: an error may come at any moment."""
 
-    def on_line(line: str) -> None:
-        if line.startswith(f"@{shell.marker} "):
-            _, number, *stop = line.split(" ")
-            change = part.steps[int(number)][0]
-            current[:] = [change]
-            tail.clear()
-            finish_up_to(change)
-            if stop:
-                stopped.append(change)
-            elif change not in seen:
-                seen.append(change)
-                report("begin", change, "")
-        elif line.strip():
-            tail.append(line)
-            report("says", current[0] if current else part.steps[0][0], line)
+    def note(event: str, change: Change, text: str) -> None:
+        if event == "begin":
+            run.begun[change.address] = change
+        elif event == "end":
+            run.done.append(change)
+        report(event, change, text)
 
-    status, _ = shell.run(frame(part, shell.marker), on_line)
-    if stopped:
-        return "stopped"
-    return "" if status == 0 else "\n".join([f"ended with status {status}", *tail[-TAIL:]])
+    return note
 
 
-def frame(part: _Part, marker: str) -> str:
-    """The script of neighbouring steps. Each is announced by a line; a failed one ends the script."""
-    lines = []
-    before: Change | None = None
-    for number, (change, step) in enumerate(part.steps):
-        assert isinstance(step, Shell)
-        if change is not before:
-            lines.append(f"[ ! -e {STOP} ] || {{ printf '@%s %s stop\\n' {quote(marker)} {number}; exit 130; }}")
-            before = change
-        lines.append(f"printf '@%s %s\\n' {quote(marker)} {number} || exit 141")
-        # Not `( ... ) || exit`: a shell ignores `set -e` on the left of `||`.
-        lines.append(f"( set -e\n{step.script}\n) 2>&1\nstatus=$?; [ $status = 0 ] || exit $status")
-    return "\n".join(lines)
+def _apply_role(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    assert run.plan
+    if (
+        run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name))
+    ) or run.changed_roles & {*role.needs, *role.after}:
+        _replan(run, role)
+    _carry_out_role(run, role, shown, report, agree)
+    if not run.failure and any(one.later for one in run.plan.of_role(role.name)):
+        _replan(run, role)
+        _carry_out_role(run, role, shown, report, agree)
 
 
-def _run_other(link: Link, step: Step, change: Change, report: Report) -> tuple[str, str]:
-    """Run a stream or an API call: what went wrong, and what a person may type; both empty after a success."""
-    if isinstance(step, Call):
-        try:
-            step.run(link)
-        except Trouble as trouble:
-            return "\n".join(part for part in (trouble.what, trouble.why) if part), trouble.hint
-        return "", ""
-    assert isinstance(step, Send)
-    sent = _Progress(step.size, lambda text: report("says", change, text))
-    status, out, err = link.send(step.command, step.source(), sent)
-    if status == 0:
-        return "", ""
-    return "\n".join([f"ended with status {status}", (out + err).decode(errors="replace")[-600:]]), ""
+def _carry_out_role(
+    run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
+) -> None:
+    assert run.plan and run.link and run.shell
+    todo = [change for change in run.plan.of_role(role.name) if change.action in planning.TODO]
+    if not todo:
+        return
+    new = [change for change in todo if not _was_shown(change, shown)]
+    if new and not agree(run, new):
+        raise Trouble(
+            "the plan changed while it was carried out",
+            where=run.name,
+            why="not agreed to: " + ", ".join(f"{change.action.value} {change.address}" for change in new),
+            untouched=f"{run.changes_done}, nothing else was touched",
+            hint=f"inv deploy --host {run.name}, without --yes: it shows the new plan, and asks",
+            code=PENDING,
+        )
+    if not {change.address for change in todo} <= run.written:
+        audit.write(run, "", [])  # a role that was read again wants more than the host was told at the beginning
+    run.changed_roles.add(role.name)
+    result = carry_out(run.shell, run.link, todo, report)
+    if result.failed or result.stopped:
+        run.stopped = result.stopped
+        run.failure = _failure(run, role, result)
+        return
+    _verify(run, role, result.done)
 
 
-class _Progress:
-    """Counts bytes and says so every few seconds."""
+def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
+    before = shown.get(change.address)
+    return (
+        before is not None
+        and (before.action is change.action or before.action is Action.WAITING)
+        and (before.disrupts or not change.disrupts or before.action is Action.CREATE)
+    )
 
-    def __init__(self, size: int, say: Callable[[str], None]) -> None:
-        import time
 
-        self.size, self.say, self.clock = size, say, time.monotonic
-        self.begun = self.last = self.clock()
-        self.sent = 0
+def _replan(run: Run, role: Role) -> None:
+    """Read a role's resources again, now that roles before it have changed the host."""
+    assert run.plan
+    wants = [one for one in run.wants if one.of(role.name)]
+    readings, _ = gather(run, wants)
+    run.readings |= readings
+    old = {one.address: one for one in run.plan.changes}
+    fresh = planned(run).changes
+    # Of other roles' resources nothing is new but where another role has come to want them first.
+    run.plan.changes = [
+        one if role.name in (one.role, old[one.address].role) else old[one.address]
+        for one in fresh
+        if one.address in old
+    ]
 
-    def __call__(self, more: int) -> None:
-        self.sent += more
-        now, sent = self.clock(), self.sent
-        if now - self.last < 3 or sent < FORESEEN:
-            return
-        self.last = now
-        rate = sent / max(now - self.begun, 0.001)
-        left = f", {(self.size - sent) / rate:.0f} s left" if self.size and rate else ""
-        self.say(f"{sent / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}")
+
+def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
+    """Read again what was changed: a change that did not take is an error."""
+    assert run.plan
+    addresses = {one.address for one in done}
+    wants = [one for one in run.wants if one.resource.address in addresses]
+    readings, _ = gather(run, wants)
+    run.readings |= readings
+    after = {
+        want.resource.address: planning.compare(want, readings[want.resource.address], {}, role.name) for want in wants
+    }
+    wrong = [one for one in after.values() if one.action is not Action.NONE]
+    run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
+    run.not_taken |= {one.address for one in wrong}
+    if wrong:
+        told = {one.address: one.why or "; ".join(one.resource.diff(one.before)) or _still(one) for one in wrong}
+        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _alike(told).items()]
+        first = wrong[0]
+        raise Trouble(
+            "a change did not take: the host still differs after it was made",
+            where=run.name,
+            why="\n".join(lines),
+            untouched=f"{_behind(run, role)} were not begun" if _behind(run, role) else "",
+            hint=way_out(first.resource, told[first.address], run.name, first.hint),
+        )
+
+
+def _still(change: Change) -> str:
+    """What is read of a change that did not take, where its difference has no words."""
+    return {Action.CREATE: "it is still not there", Action.REMOVE: "it is still there"}.get(change.action, "it differs")
+
+
+def _alike(reasons: dict[str, str]) -> dict[str, list[str]]:
+    """The addresses of each message."""
+    found: dict[str, list[str]] = {}
+    for address, why in reasons.items():
+        found.setdefault(why, []).append(address)
+    return found
+
+
+def _behind(run: Run, role: Role) -> str:
+    """The roles that are not begun when this one fails."""
+    if not role.alone:
+        return f"the roles after {role.name}"
+    names = [one.name for one in run.roles if _stands_on(run, one, {role.name})]
+    return f"what needs {role.name} ({', '.join(names)})" if names else ""
+
+
+def _failure(run: Run, role: Role, result: Done) -> Trouble:
+    left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
+    behind = "the roles after it" if result.failed is None else _behind(run, role)
+    not_begun = ", and ".join(filter(None, (left or f"nothing else of {role.name}", behind)))
+    untouched = f"{run.changes_done}; not begun: {not_begun}"
+    if result.failed is None:
+        return Trouble(
+            "stopped, as you asked",
+            where=run.name,
+            untouched=untouched,
+            hint=f"inv deploy --host {run.name}",
+            code=128 + run.asked_to_stop,
+        )
+    return Trouble(
+        f"{result.failed.address} failed",
+        where=run.name,
+        why=result.why,
+        untouched=untouched,
+        hint=way_out(result.failed.resource, result.why, run.name, result.hint),
+    )

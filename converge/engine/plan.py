@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.dependencies import links
 from converge.engine.probe import BEGUN
 from converge.engine.resource import Action, Chain, Reading, Resource, State, Unknown
 from converge.engine.role import Role
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
 
 HELD = {Action.REFUSED, Action.UNKNOWN, Action.WAITING}
 TODO = {Action.CREATE, Action.UPDATE, Action.REMOVE}
@@ -37,33 +41,33 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a role comes to want a resource: behind all of these in its chain."""
+class Position:
+    """Where a resource stands in a chain of a role: behind all of these."""
 
     role: str
     before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A resource with the role that wants it first, what stands before it in its chain, and the other ways that lead to it."""
+class WantedResource:
+    """A resource with the role that wants it first, what stands before it in its chain, and its other positions in chains."""
 
     role: str
     resource: Resource
     before: tuple[str, ...] = ()
-    others: tuple[Way, ...] = ()
+    others: tuple[Position, ...] = ()
 
     @property
-    def ways(self) -> tuple[Way, ...]:
-        return (Way(self.role, self.before), *self.others)
+    def positions(self) -> tuple[Position, ...]:
+        return (Position(self.role, self.before), *self.others)
 
     @property
     def after(self) -> tuple[str, ...]:
         """What stands directly before it, over all chains of all roles."""
-        return tuple(dict.fromkeys(way.before[-1] for way in self.ways if way.before))
+        return tuple(dict.fromkeys(position.before[-1] for position in self.positions if position.before))
 
-    def of(self, role: str) -> list[Way]:
-        return [way for way in self.ways if way.role == role]
+    def of(self, role: str) -> list[Position]:
+        return [position for position in self.positions if position.role == role]
 
 
 @dataclass
@@ -77,58 +81,58 @@ class Plan:
 
     @property
     def todo(self) -> list[Change]:
-        return [one for one in self.changes if one.action in TODO]
+        return [change for change in self.changes if change.action in TODO]
 
     @property
     def held(self) -> list[Change]:
-        return [one for one in self.changes if one.action in HELD and not one.later]
+        return [change for change in self.changes if change.action in HELD and not change.later]
 
     @property
     def refused(self) -> list[Change]:
         """What is held, but for what only waits until the roles beneath are deployed."""
-        pending = {one.address for one in self.beneath if one.action in TODO}
-        return [one for one in self.held if one.waits_for not in pending]
+        pending = {change.address for change in self.beneath if change.action in TODO}
+        return [change for change in self.held if change.waits_for not in pending]
 
     @property
     def later(self) -> list[Change]:
-        return [one for one in self.changes if one.later]
+        return [change for change in self.changes if change.later]
 
     @property
     def in_sync(self) -> bool:
         return not self.todo and not self.held and not self.later
 
     def count(self, action: Action) -> int:
-        return sum(one.action is action for one in self.changes)
+        return sum(change.action is action for change in self.changes)
 
     def of_role(self, role: str) -> list[Change]:
-        return [one for one in self.changes if one.role == role]
+        return [change for change in self.changes if change.role == role]
 
 
-def wanted(role: Role, host: object) -> list[Wanted]:
-    """What a role yields for a host, each with the ways by which it comes to it."""
-    found: list[Wanted] = []
-    for one in role.wants(host):
+def wanted(role: Role, host: Host[Any]) -> list[WantedResource]:
+    """What a role yields for a host, each with its position in its chain."""
+    found: list[WantedResource] = []
+    for item in role.wants(host):
         before: tuple[str, ...] = ()
-        for resource in one if isinstance(one, Chain) else [one]:
-            found.append(Wanted(role.name, resource, before))
+        for resource in item if isinstance(item, Chain) else [item]:
+            found.append(WantedResource(role.name, resource, before))
             before = (*before, resource.address)
     return merged(found)
 
 
-def merged(wants: Iterable[Wanted]) -> list[Wanted]:
-    """Each resource once, with all ways that lead to it."""
-    found: dict[str, Wanted] = {}
-    for one in wants:
-        first = found.setdefault(one.resource.address, one)
-        if first is not one:
-            others = [way for way in one.ways if way not in first.ways]
-            found[one.resource.address] = replace(first, others=(*first.others, *others))
+def merged(wants: Iterable[WantedResource]) -> list[WantedResource]:
+    """Each resource once, with all its positions."""
+    found: dict[str, WantedResource] = {}
+    for want in wants:
+        first = found.setdefault(want.resource.address, want)
+        if first is not want:
+            others = [position for position in want.positions if position not in first.positions]
+            found[want.resource.address] = replace(first, others=(*first.others, *others))
     return list(found.values())
 
 
-def compare(one: Wanted, reading: Reading, memory: dict[str, str], role: str = "") -> Change:
+def compare(want: WantedResource, reading: Reading, memory: dict[str, str], role: str = "") -> Change:
     """What is to be done about one resource, were it alone."""
-    resource, role = one.resource, role or one.role
+    resource, role = want.resource, role or want.role
     if isinstance(reading, Unknown):
         return Change(role, resource, None, Action.UNKNOWN, why=reading.why, hint=reading.hint)
     after = resource.desired()
@@ -158,7 +162,7 @@ def _same(before: State | None, after: State | None) -> bool:
 def make(
     host: str,
     roles: Sequence[Role],
-    wants: Iterable[Wanted],
+    wants: Iterable[WantedResource],
     readings: dict[str, Reading],
     memory: dict[str, str],
     only: Collection[str] | None = None,
@@ -177,8 +181,8 @@ def make(
         changes = made.walk()
     return Plan(
         host,
-        [one for one in changes if one.role in chosen],
-        [one for one in changes if one.role not in chosen and one.action is not Action.NONE],
+        [change for change in changes if change.role in chosen],
+        [change for change in changes if change.role not in chosen and change.action is not Action.NONE],
     )
 
 
@@ -188,17 +192,17 @@ class _Making:
     def __init__(
         self,
         roles: Sequence[Role],
-        wants: Sequence[Wanted],
+        wants: Sequence[WantedResource],
         readings: dict[str, Reading],
         memory: dict[str, str],
         chosen: Collection[str],
     ) -> None:
         self.roles, self.readings, self.memory, self.chosen = roles, readings, memory, chosen
-        self.links = links(one.resource for one in wants)
-        self.of_role: dict[str, list[Wanted]] = {}
-        for one in wants:
-            for name in dict.fromkeys(way.role for way in one.ways):
-                self.of_role.setdefault(name, []).append(one)
+        self.links = links(want.resource for want in wants)
+        self.of_role: dict[str, list[WantedResource]] = {}
+        for want in wants:
+            for name in dict.fromkeys(position.role for position in want.positions):
+                self.of_role.setdefault(name, []).append(want)
         self.roots: dict[str, str] = {}
         """What is held, or well and stands on what is held, with the address at the root of that."""
         self.left: set[str] = set()
@@ -213,55 +217,58 @@ class _Making:
         for role in self.roles:
             coming.remove(role.name)
             beneath = beneath_of(role, self.roles)
-            there = [one for one in self.todo.values() if one.role in beneath]
-            for one in self.of_role.get(role.name, ()):
-                if one.resource.address in self.planned:
+            there = [change for change in self.todo.values() if change.role in beneath]
+            for want in self.of_role.get(role.name, ()):
+                if want.resource.address in self.planned:
                     continue
-                root = self._root(one, role)
-                if not self._is_left_to(one, role, root, coming):
-                    change = self._change(one, role, root, there)
+                root = self._root(want, role)
+                if not self._is_left_to(want, role, root, coming):
+                    change = self._change(want, role, root, there)
                     self.planned[change.address] = change
                     if change.action in TODO and role.name in self.chosen:
                         self.todo[change.address] = change
                     self._note(change, root)
         return list(self.planned.values())
 
-    def _root(self, one: Wanted, role: Role) -> str:
-        """What holds a resource back: what it stands on, or all ways by which the role wants it."""
-        links = self.links[one.resource.address]
+    def _root(self, want: WantedResource, role: Role) -> str:
+        """What holds a resource back: what it stands on, or what stands before it in all chains of the role."""
+        links = self.links[want.resource.address]
         stands = self._held(links) or self._left(links, role)
         blocker = next((self.held_roles[need] for need in role.needs if need in self.held_roles), "")
-        ways = [self._held(way.before) or self._left(way.before, role) or blocker for way in one.of(role.name)]
-        return stands or (ways[0] if all(ways) else "")
+        blockers = [
+            self._held(position.before) or self._left(position.before, role) or blocker
+            for position in want.of(role.name)
+        ]
+        return stands or (blockers[0] if all(blockers) else "")
 
     def _held(self, addresses: Iterable[str]) -> str:
         return next((self.roots[address] for address in addresses if address in self.roots), "")
 
     def _left(self, addresses: Iterable[str], role: Role) -> str:
-        return next((one for one in addresses if one in self.left), "") if role.name in self.chosen else ""
+        return next((address for address in addresses if address in self.left), "") if role.name in self.chosen else ""
 
-    def _is_left_to(self, one: Wanted, role: Role, root: str, coming: Sequence[str]) -> bool:
-        """Whether a later role wants the same, and comes to it by a way of its own."""
-        others = [way.role for way in one.ways if way.role in coming]
+    def _is_left_to(self, want: WantedResource, role: Role, root: str, coming: Sequence[str]) -> bool:
+        """Whether a later role wants the same, and has it in a chain of its own."""
+        others = [position.role for position in want.positions if position.role in coming]
         if role.name not in self.chosen and any(name in self.chosen for name in others):
             return True
-        return bool(root and others) and not self._held(self.links[one.resource.address])
+        return bool(root and others) and not self._held(self.links[want.resource.address])
 
-    def _change(self, one: Wanted, role: Role, root: str, beneath: Sequence[Change]) -> Change:
-        reading = self.readings.get(one.resource.address, Unknown("it was not read"))
-        change = compare(one, reading, self.memory, role.name)
-        before = [address for way in one.of(role.name) for address in reversed(way.before)]
+    def _change(self, want: WantedResource, role: Role, root: str, beneath: Sequence[Change]) -> Change:
+        reading = self.readings.get(want.resource.address, Unknown("it was not read"))
+        change = compare(want, reading, self.memory, role.name)
+        before = [address for position in want.of(role.name) for address in reversed(position.before)]
         near = [self.todo[address] for address in (*before, *self.links[change.address]) if address in self.todo]
         earlier = [*near, *beneath]
         if change.action is Action.NONE and any(
-            change.resource.undone_by(two.resource, two.action is Action.CREATE) for two in earlier
+            change.resource.undone_by(other.resource, other.action is Action.CREATE) for other in earlier
         ):
             change = replace(change, action=Action.UPDATE, why="follows from a change before it", disrupts=True)
         if root and change.action in TODO | {Action.UNKNOWN}:
             why = f"waits for {root}" + (", which this run leaves alone" if root in self.left else "")
             return replace(change, action=Action.WAITING, why=why, hint="", waits_for=root)
         if isinstance(reading, Unknown) and not reading.lasting:
-            return self._until_it_is_up(change, role) if one.resource.is_api() else _until_it_is_read(change, earlier)
+            return self._until_it_is_up(change, role) if want.resource.is_api() else _until_it_is_read(change, earlier)
         return change
 
     def _note(self, change: Change, root: str) -> None:
@@ -284,27 +291,27 @@ class _Making:
         It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
         """
         changes = self.planned.values()
-        direct = [one for one in changes if one.role in (*role.needs, *role.after)]
-        made = {one.role for one in changes if one.action is Action.CREATE}
-        there = {one.role for one in changes}
+        direct = [other for other in changes if other.role in (*role.needs, *role.after)]
+        made = {other.role for other in changes if other.action is Action.CREATE}
+        there = {other.role for other in changes}
         if (
             direct
-            and all(one.action is Action.CREATE for one in direct)
+            and all(other.action is Action.CREATE for other in direct)
             and all(name in made for name in beneath_of(role, self.roles) if name in there)
         ):
             return replace(change, action=Action.CREATE, why="")
-        if any(one.action in TODO for one in direct):
+        if any(other.action in TODO for other in direct):
             return replace(change, action=Action.WAITING, why="is read once its service is up", later=True)
         return change
 
 
 def beneath_of(role: Role, roles: Sequence[Role]) -> list[str]:
     """The roles that a role stands on, its own needs first."""
-    known = {one.name: one for one in roles}
+    known = {each.name: each for each in roles}
     found = [*role.needs, *role.after]
     for name in found:
-        if one := known.get(name):
-            found += [need for need in (*one.needs, *one.after) if need not in found]
+        if each := known.get(name):
+            found += [need for need in (*each.needs, *each.after) if need not in found]
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from converge.engine.resource import Reading, Resource, Unknown
 from converge.shell import sh
@@ -11,6 +12,8 @@ MEMORY = "/var/lib/stowage/applied"
 """A line for each resource that a deploy made: its role, a hash of what it was made to be, its address."""
 BEGUN = "begun"
 """Stands for the hash while the resource is being made."""
+LINES = 3
+"""Questions that wait for no other are asked in so many lines at once: more would be more pipes than a host has processors for."""
 
 Questions = dict[Callable[[Sequence[str]], str], list[str]]
 """What kinds ask together, with the names that it is about."""
@@ -31,69 +34,108 @@ def kinds(resources: Sequence[Resource]) -> dict[type[Resource], list[Resource]]
     return found
 
 
-def script(resources: Sequence[Resource], marker: str) -> str:
-    """The script that reads everything. Each answer ends in a line with the marker and its exit status.
+class Probe:
+    """What is asked of a host about resources: one script, and what its answer means."""
 
-    A kind runs in a subshell with nothing on its standard input, so that it can end neither the probe nor read it. A
-    question that kinds share is asked while all else is read, unless one of them needs the answer on the host.
-    """
-    found = kinds(resources)
-    asks = [kind.probe(many) for kind, many in found.items()]
-    first, beside = _questions(found, asks)
-    parts = [
-        f"{ask.__name__}=$( ( {ask(names)}\n) </dev/null 2>/dev/null ); status=$?\n"
-        f"printf '%s\\n\\n{marker} %s\\n' \"${ask.__name__}\" $status"
-        for ask, names in first.items()
-    ]
-    # Processes are what a probe costs: a kind that asks nothing itself has none.
-    parts += [_section(text, marker) if text else f"printf '\\n{marker} 0\\n'" for text in asks]
-    parts.append(f"cat {MEMORY} 2>/dev/null\nprintf '\\n{marker} 0\\n'")
-    whole = "\n".join(parts)
-    for ask, names in beside.items():
-        # Its answer waits in the pipe until all before it has been said.
-        whole = f"{{ {_section(ask(names), marker)}\n}} | {{ {whole}\ncat; }}"
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self.resources = resources
+        self.kinds = kinds(resources)
+        asks = {kind: kind.probe(many) for kind, many in self.kinds.items()}
+        shared = _shared(self.kinds)
+        texts = {ask: ask(names) for ask, names in shared.items()}
+        every: dict[Any, str] = {**asks, **texts}
+        self.first = {
+            ask: text
+            for ask, text in texts.items()
+            if any(_needs(other, [ask]) for one, other in every.items() if one is not ask)
+        }
+        """Questions that kinds share, whose answer a probe or another question takes from a shell variable of that name; they need none."""
+        others = {ask: text for ask, text in texts.items() if ask not in self.first}
+        self.behind = {ask: text for ask, text in others.items() if _needs(text, self.first)}
+        """Those that need such an answer."""
+        self.at_once = {ask: text for ask, text in reversed(others.items()) if ask not in self.behind}
+        """The others, begun from the last: who stands on most asks a service, which takes longest."""
+        self.free = {kind: text for kind, text in asks.items() if not _needs(text, self.first)}
+        """What kinds ask by themselves, and need nothing for."""
+        self.bound = {kind: text for kind, text in asks.items() if kind not in self.free}
+
+    def script(self, marker: str) -> str:
+        """The script that reads everything. Each answer ends in a line with the marker and its exit status.
+
+        A kind runs in a subshell with nothing on its standard input, so that it can end neither the probe nor read it. A
+        question that kinds share is asked while all else is read: only what needs its answer on the host waits for it.
+        """
+        memory = f"cat {MEMORY} 2>/dev/null\nprintf '\\n{marker} 0\\n'"
+        bound = "\n".join([*(_part(text, marker) for text in self.bound.values()), memory])
+        heard = [_heard(ask.__name__, at, marker) for at, ask in enumerate(self.first, 3)]
+        free = [_part(text, marker) for text in self.free.values()]
+        whole = "\n".join([*free, *heard, _beside(bound, [*self.behind.values()], marker)])
+        for at, text in enumerate(self.first.values(), 3):
+            whole = f"{{ {_section(text, marker)}\n}} | {{ exec {at}<&0\n{whole}\n}}"
+        return _beside(whole, [*self.at_once.values()], marker)
+
+    def read(self, answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
+        """The reading of every resource by address, and what the host remembers of earlier deploys."""
+        answers, cut = _split(answer, marker), ("", None)
+        said: dict[Any, tuple[str, int | None]] = {
+            one: next(answers, cut) for one in (*self.free, *self.first, *self.bound)
+        }
+        memory, _ = next(answers, cut)
+        said |= {ask: next(answers, cut) for ask in (*self.behind, *self.at_once)}
+        readings: dict[str, Reading] = {}
+        for kind, many in self.kinds.items():
+            texts = [said[kind], *(said[ask] for ask in kind.common_questions(many))]
+            readings.update(zip((one.address for one in many), _read_kind(kind, many, texts), strict=True))
+        return readings, _memory(memory)
+
+
+def script(resources: Sequence[Resource], marker: str) -> str:
+    """The script that reads these resources."""
+    return Probe(resources).script(marker)
+
+
+def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
+    """What the answer of that script means."""
+    return Probe(resources).read(answer, marker)
+
+
+def _heard(name: str, pipe: int, marker: str) -> str:
+    """Wait for an answer: tell it as it is, and keep it in the variable of its name. One that was cut has no status."""
+    return (
+        f"{name}=$(cat <&{pipe})\ncase ${name} in *'{marker} '*) ;; *) {name}='\n{marker} cut';; esac\n"
+        f"printf '%s\\n' \"${name}\"; {name}=${{{name}%'\n{marker} '*}}"
+    )
+
+
+def _beside(whole: str, texts: Sequence[str], marker: str) -> str:
+    """Questions that are asked while the rest is read, in a few lines. Their answers wait in pipes until all before has been said."""
+    long = -(-len(texts) // LINES)
+    for at in range(0, len(texts), long or 1):
+        line = "\n".join(_section(text, marker) for text in texts[at : at + long])
+        whole = f"{{ {line}\n}} | {{ {whole}\ncat; }}"
     return whole
+
+
+def _needs(text: str, questions: Iterable[Callable[[Sequence[str]], str]]) -> bool:
+    """Whether shell takes the answer of one of these from the variable of its name."""
+    return any(f"${ask.__name__}" in text or f"${{{ask.__name__}" in text for ask in questions)
+
+
+def _part(text: str, marker: str) -> str:
+    """Processes are what a probe costs: a kind that asks nothing itself has none."""
+    return _section(text, marker) if text else f"printf '\\n{marker} 0\\n'"
 
 
 def _section(text: str, marker: str) -> str:
     return f"( {text}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?"
 
 
-def _questions(found: dict[type[Resource], list[Resource]], asks: Sequence[str]) -> tuple[Questions, Questions]:
-    """The questions that several kinds ask, each once, about all that they want to know: first those whose answer a
-    probe takes from a shell variable of that name, then the others.
-    """
-    first: Questions = {}
-    beside: Questions = {}
-    for ask, names in _shared(found).items():
-        needed = any(f"${ask.__name__}" in text or f"${{{ask.__name__}" in text for text in asks)
-        (first if needed else beside)[ask] = names
-    return first, beside
-
-
 def _shared(found: dict[type[Resource], list[Resource]]) -> Questions:
     questions: Questions = {}
     for kind, many in found.items():
-        for ask, names in kind.shares(many).items():
+        for ask, names in kind.common_questions(many).items():
             questions.setdefault(ask, []).extend(name for name in names if name not in questions[ask])
     return questions
-
-
-def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
-    """The reading of every resource by address, and what the host remembers of earlier deploys."""
-    answers = _split(answer, marker)
-    readings: dict[str, Reading] = {}
-    found = kinds(resources)
-    first, beside = _questions(found, [kind.probe(many) for kind, many in found.items()])
-    cut = ("", None)
-    shared = {ask: next(answers, cut) for ask in first}
-    own = {kind: next(answers, cut) for kind in found}
-    memory, _ = next(answers, cut)
-    shared |= {ask: next(answers, cut) for ask in beside}
-    for kind, many in found.items():
-        texts = [own[kind], *(shared[ask] for ask in kind.shares(many))]
-        readings.update(zip((one.address for one in many), _read_kind(kind, many, texts), strict=True))
-    return readings, _memory(memory)
 
 
 def _memory(text: str) -> dict[str, str]:
@@ -102,7 +144,7 @@ def _memory(text: str) -> dict[str, str]:
     return {parts[2]: f"{parts[0]} {parts[1]}" for parts in lines if len(parts) == 3}
 
 
-def _split(answer: str, marker: str):  # type: ignore[no-untyped-def]
+def _split(answer: str, marker: str) -> Iterator[tuple[str, int | None]]:
     parts = answer.split(f"\n{marker} ")
     text = parts[0]
     for part in parts[1:]:

@@ -90,8 +90,29 @@ class Resource:
     statuses: ClassVar[tuple[int, ...]] = (0,)
     """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
 
+    way_out: ClassVar[str] = ""
+    """What to type after a change of it has failed with words that nobody knows: `{name}`, `{path}` and `{container}` are filled in."""
     when_gone: ClassVar[str] = "gone from the host"
     """What the plan says of one that a deploy made, and that is not there any more."""
+
+    removals: ClassVar[dict[str, Callable[[str], Resource]]] = {}
+    """By kind, what takes away a thing that an earlier deploy made. What is of no kind in here stays, unless its role removes it."""
+
+    def __init_subclass__(cls, removes: str = "", **more: Any) -> None:
+        """`removes` names the kind whose things this one takes away, by their name."""
+        super().__init_subclass__(**more)
+        if removes:
+            Resource.removals[removes] = cls.for_removal
+
+    @classmethod
+    def for_removal(cls, name: str) -> Resource:
+        """The resource that takes away the thing of this name."""
+        raise NotImplementedError
+
+    @property
+    def removed_last(self) -> int:
+        """Among what nobody wants any more, a higher number is taken away later: the others use it."""
+        return 0
 
     @property
     def name(self) -> str:
@@ -108,11 +129,11 @@ class Resource:
 
     @classmethod
     def probe(cls, wanted: Sequence[Any]) -> str:
-        """Shell that reads all of `wanted`; it changes nothing. Empty where what it shares says everything."""
+        """Shell that reads all of `wanted`; it changes nothing. Empty where the common questions say everything."""
         return ""
 
     @classmethod
-    def shares(cls, wanted: Sequence[Any]) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
+    def common_questions(cls, wanted: Sequence[Any]) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
         """What it asks together with other kinds, in one process: the shell of a question, and the names it asks about.
 
         `read` is given the answer to each, for all names of all kinds, behind the answer of `probe`.
@@ -203,8 +224,3 @@ def in_order(*resources: Resource | Iterable[Resource]) -> Chain:
     for one in resources:
         flat.extend([one] if isinstance(one, Resource) else one)
     return Chain(tuple(flat))
-
-
-def absent_or(states: Mapping[str, State], names: Sequence[str]) -> list[Reading]:
-    """The readings of a kind whose answer has a line for what exists and none for what does not."""
-    return [states.get(name) for name in names]

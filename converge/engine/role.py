@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from converge.engine.resource import Chain, Resource
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+
 Wanted = Iterable[Resource | Chain]
-Wants = Callable[[Any], Wanted]
-Gone = Callable[[Any, str, str], Resource | None]
+Wants = Callable[["Host[Any]"], Wanted]
+Gone = Callable[["Host[Any]", str, str], Resource | None]
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,6 @@ class Role:
     after: tuple[str, ...] = ()
     gone: Gone = lambda host, kind, name: None
     alone: bool = False
-
-    @property
-    def doc(self) -> str:
-        return (self.wants.__doc__ or importlib.import_module(self.wants.__module__).__doc__ or "").strip()
 
 
 @overload

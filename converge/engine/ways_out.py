@@ -25,20 +25,6 @@ _WORDS = (
     ("unmet dependencies|unable to locate package|has no installation candidate", "on the host: apt-get update; apt-cache policy PACKAGE"),
     ("text file busy|device or resource busy|target is busy", "on the host: lsof {path}"),
 )  # fmt: skip
-# Where its words say nothing that is known: where the thing itself tells more.
-_KINDS = {
-    "unit": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
-    "fresh": "on the host: systemctl status {name}; journalctl -u {name} -n 30",
-    "project": "inv logs",
-    "answers": "inv status; inv logs --service {container}",
-    "loaded": "inv logs --service {name}",
-    "pg-answers": "inv logs --service postgres",
-    "packages": "on the host: dpkg --audit; apt-get -f install",
-    "mount": "on the host: findmnt --verify; dmesg | tail -n 30",
-    "file": "on the host: stat {path}; lsattr -d {path}",
-    "directory": "on the host: stat {path}; lsattr -d {path}",
-    "image": "on the host: docker system df; df -h",
-}
 
 
 def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
@@ -47,7 +33,7 @@ def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
         return for_host(hint, host)
     name, path = resource.name, str(getattr(resource, "path", resource.name))
     said = [told for words, told in _WORDS if re.search(words, why, re.IGNORECASE)]
-    known = [one for one in (*said, _KINDS.get(resource.kind, "")) if one and (path[:1] == "/" or "{path}" not in one)]
+    known = [one for one in (*said, resource.way_out) if one and (path[:1] == "/" or "{path}" not in one)]
     container = getattr(resource, "container", "")
     first = (
         known[0].format(path=quote(path), name=quote(name), container=container) if known else "mend what it says above"

@@ -95,9 +95,12 @@ class Connection:
 
 
 def connection(
-    name: str, tree: Node, root: Path, whose: str, secrets: Any, troubles: list[Trouble]
+    name: str, tree: Node, root: Path, whose: str, secrets: Any, troubles: list[Trouble], wake: str
 ) -> Connection | None:
-    """How a host is reached, or None where its settings do not say; each mistake goes to `troubles`."""
+    """How a host is reached, or None where its settings do not say; each mistake goes to `troubles`.
+
+    `wake` is the command that switches it on and writes its address, where there is one.
+    """
     before = len(troubles)
     nodes = {key: node for key, node in tree.value.items() if key.startswith("ansible_") and node.value is not None}
     if "ansible_host" in nodes and isinstance(nodes["ansible_host"].value, str):
@@ -105,8 +108,8 @@ def connection(
         nodes["ansible_host"] = Node(OWN_NAME.sub(name, said_host.value), said_host.origin)
     for key, node in nodes.items():
         troubles.extend(_wrong(key, node))
-    if "ansible_host" not in nodes and is_lab(tree):
-        troubles.append(_lab_is_down(name, root))
+    if "ansible_host" not in nodes and wake:
+        troubles.append(_is_down(name, root, wake))
     nodes.setdefault("ansible_host", Node(name, whose))
     if len(troubles) > before:
         return None
@@ -123,7 +126,7 @@ def connection(
             key_file=_key_file(nodes.get("ansible_ssh_private_key_file"), root, check=bool(secrets)),
             become=said.get("ansible_become", True),
             become_password=_password(nodes.get("ansible_become_password"), secrets),
-            wake=_lab_up(name) if is_lab(tree) else "",
+            wake=wake,
         )
     except Trouble as trouble:
         troubles.append(trouble)
@@ -160,20 +163,12 @@ def _wrong(key: str, node: Node) -> list[Trouble]:
     ]
 
 
-def _lab_is_down(name: str, root: Path) -> Trouble:
+def _is_down(name: str, root: Path, wake: str) -> Trouble:
     file = f"inventory/host_vars/{name}.yml"
     why = f"{file}, which says how to reach it, is not there"
     if (root / file).exists():
         why = f"{file} is there, and does not say how to reach it (ansible_host)"
-    return Trouble(f"the lab host {name} is not up", where=name, why=why, hint=_lab_up(name))
-
-
-def is_lab(tree: Node) -> bool:
-    return "lab" in tree.value and tree.value["lab"].value is True
-
-
-def _lab_up(name: str) -> str:
-    return "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
+    return Trouble("it is not up", where=name, why=why, hint=wake)
 
 
 def _key_file(node: Node | None, root: Path, check: bool) -> str | None:

@@ -7,36 +7,44 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from converge.errors import UNTOUCHED, Trouble, Troubles
 from converge.inventory.annotations import Path as Keys
 from converge.inventory.annotations import fields
-from converge.inventory.connection import Connection, connection, is_lab
+from converge.inventory.connection import Connection, connection
 from converge.inventory.groups import Inventory
 from converge.inventory.layers import REDACTED, Node, Value, descend, dotted, hidden, lift, merge, plain
+from converge.inventory.overrides import override
 from converge.inventory.pattern import terms
 from converge.inventory.secret import Secret, resolve
-from converge.inventory.sets import override
-from converge.inventory.validation import private, validate
+from converge.inventory.validation import Settings, private, validate
 
 if TYPE_CHECKING:
+    from converge.ssh.connection import Connection as SshConnection
     from converge.ssh.link import Target
 
 __all__ = ["Host", "Value", "explain", "load", "names"]
 
 
 @dataclass(frozen=True)
-class Host:
+class Host(Generic[Settings]):
     """One machine of the inventory: how it is reached, and what it should be."""
 
     name: str
     target: Target
-    settings: Any
+    settings: Settings
     groups: tuple[str, ...]
     root: Path
     reached: Connection = field(repr=False)
     tree: Node = field(repr=False)
+
+    @cached_property
+    def connection(self) -> SshConnection:
+        """A `fabric.Connection` to it, for commands of your own: opened when it is first used, closed with the program."""
+        from converge.ssh.link import connection
+
+        return connection(self.target)
 
     @cached_property
     def origins(self) -> dict[str, Value]:
@@ -45,7 +53,9 @@ class Host:
         return {**self.reached.origins(), **settings}
 
 
-def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_secrets: bool = True) -> list[Host]:
+def load(
+    root: Path, names: str, model: type[Settings], sets: Sequence[str] = (), resolve_secrets: bool = True
+) -> list[Host[Settings]]:
     """The hosts that `names` chooses (a host, a group, or a comma list), or everything that is wrong with them.
 
     Nothing is connected to. With `resolve_secrets`, each secret is read from where its reference points.
@@ -57,8 +67,10 @@ def load(root: Path, names: str, model: type, sets: Sequence[str] = (), resolve_
     trees = {name: _tree(inventory, name, model) for name in chosen}
     _stop(troubles)
     named = terms(names, chosen)
-    # A group is its hosts that are there: a lab host that is down keeps nobody from the others.
-    trees = {name: tree for name, tree in trees.items() if name in named or not _is_down(tree)} or trees
+    # A group is its hosts that are there: a throwaway host that is down keeps nobody from the others.
+    trees = {
+        name: tree for name, tree in trees.items() if name in named or not _is_down(tree, _wake(model, name, tree))
+    } or trees
     trees = {name: _with_sets(tree, sets, troubles, model) for name, tree in trees.items()}
     secrets = Vault(root) if resolve_secrets else None
     found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
@@ -107,7 +119,7 @@ def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble], model: 
     return tree
 
 
-def default_mappings(model: Any) -> dict[str, Any]:
+def default_mappings(model: type) -> dict[str, Any]:
     """The defaults that are mappings: what the inventory says is merged into them by key, as into any layer."""
     found = {}
     for name, one in fields(model).items():
@@ -134,30 +146,41 @@ class Vault:
 
 
 def _host(
-    inventory: Inventory, name: str, tree: Node, model: Any, secrets: Vault | None, troubles: list[Trouble]
-) -> Host | None:
+    inventory: Inventory, name: str, tree: Node, model: type[Settings], secrets: Vault | None, troubles: list[Trouble]
+) -> Host[Settings] | None:
     before = len(troubles)
     whose = inventory.hosts[name][0].origin
-    reached, down = connection(name, tree, inventory.root, whose, secrets, troubles), _is_down(tree)
+    wake = _wake(model, name, tree)
+    reached, down = connection(name, tree, inventory.root, whose, secrets, troubles, wake), _is_down(tree, wake)
     tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
     if down:
         return None  # what its own file would say is missing, too
     context = {"ssh_port": (reached and reached.target.port) or 22}
     settings = _validated(model, tree, whose, secrets, troubles, context)
-    if reached is None or len(troubles) > before:
+    if reached is None or settings is None or len(troubles) > before:
         return None
     groups = tuple(group.name for group in inventory.groups_of(name))
     return Host(name, reached.target, settings, groups, inventory.root, reached, tree)
 
 
-def _is_down(tree: Node) -> bool:
-    """A lab host that is not up: the lab writes its address when it is."""
-    return is_lab(tree) and "ansible_host" not in tree.value
+def _wake(model: type[Settings], name: str, tree: Node) -> str:
+    """The command that switches a host on and writes its address, where the model of the settings knows one (`wake`)."""
+    known = getattr(model, "wake", None)
+    return str(known(name, plain(tree))) if known else ""
+
+
+def _is_down(tree: Node, wake: str) -> bool:
+    return bool(wake) and "ansible_host" not in tree.value
 
 
 def _validated(
-    model: Any, tree: Node, whose: str, secrets: Vault | None, troubles: list[Trouble], context: dict[str, Any]
-) -> Any:
+    model: type[Settings],
+    tree: Node,
+    whose: str,
+    secrets: Vault | None,
+    troubles: list[Trouble],
+    context: dict[str, Any],
+) -> Settings | None:
     """Validated twice: as references, so that all mistakes are told at once, then with the secrets in their places."""
     value = plain(tree)
     settings = validate(model, value, tree, whose, context)
@@ -183,6 +206,7 @@ def _validated(
     settings = validate(model, value, tree, whose, context)
     if isinstance(settings, list):
         troubles.extend(settings)
+        return None
     return settings
 
 
@@ -201,17 +225,22 @@ def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
         yield from _leaves(one, (*keys, step))
 
 
+def _short(node: Node) -> bool:
+    """A text or a list where a mapping could stand: all that it means was said there."""
+    return not isinstance(node.value, dict)
+
+
 def _values(settings: Any, tree: Node, above: Keys) -> Iterator[tuple[Keys, Value]]:
     for keys, value in _leaves(settings, above):
         found = list(descend(tree, keys))
-        node = found[-1] if len(found) == len(keys) + 1 and found[-1].value is not None else None
+        node = found[-1] if found[-1].value is not None and (len(found) == len(keys) + 1 or _short(found[-1])) else None
         shown = hidden(node) if isinstance(value, Secret) else value
         if isinstance(value, str) and private(keys[-1:]) and not value.startswith(("/", ".")):
             shown = REDACTED
         yield keys, Value(shown, node.origin if node else "default")
 
 
-def explain(host: Host) -> list[tuple[str, str, str]]:
+def explain(host: Host[Any]) -> list[tuple[str, str, str]]:
     """Each setting of a host: its dotted key, its value as text, and where that came from."""
     return [(key, _shown(one.value), one.origin) for key, one in host.origins.items()]
 

@@ -13,6 +13,8 @@ from converge.inventory.layers import Node
 SCALARS = yaml.constructor.SafeConstructor()
 TAG = "tag:yaml.org,2002:"
 MERGE = f"{TAG}merge"
+UNSAFE = "!unsafe"
+"""Ansible's mark of a text in which braces are no template."""
 DEEPEST = 40
 MOST = 50_000
 """Values that one file may come to. A few hundred bytes of aliases of aliases would come to billions."""
@@ -49,7 +51,9 @@ class Reader:
             return Node([self.node(item, depth + 1) for item in node.value], origin)
         if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(TAG) in KINDS:
             return self.scalar(node, origin, key)
-        if node.tag in ("!vault", "!unsafe"):
+        if isinstance(node, yaml.ScalarNode) and node.tag == UNSAFE:
+            return Node(node.value, origin)
+        if node.tag == "!vault":
             self.refuse(
                 node,
                 f"{node.tag} is Ansible's",
@@ -154,7 +158,7 @@ class Reader:
                 node,
                 "a template in the inventory",
                 "settings are taken as they stand; nothing is filled in",
-                "write the value itself",
+                f'write the value itself; where the braces belong to it: {UNSAFE} "TEXT", as in Ansible',
             )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from converge.errors import Trouble, folded
 from converge.inventory.annotations import Path, annotation, every_key, fields, without_tags
 from converge.inventory.layers import Node, descend, dotted
 from converge.inventory.secret import Secret
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+Settings = TypeVar("Settings", bound="BaseModel")
 
 # A value under such a key is never shown. Paths of key files are lost to the reader as well: better than one leak.
 PRIVATE = re.compile(r"pass|secret|token|credential|private|root_user|(^|_)key($|_)|dsn|auth|licen[cs]e", re.IGNORECASE)
@@ -49,7 +54,9 @@ class Problems(ValueError):
         self.to_blame = {one[:2]: one[2] for one in problems if len(one) == 3}
 
 
-def validate(model: Any, value: Any, tree: Node, whose: str, context: dict[str, Any] | None = None) -> Any:
+def validate(
+    model: type[Settings], value: Any, tree: Node, whose: str, context: dict[str, Any] | None = None
+) -> Settings | list[Trouble]:
     """An instance of the model, or the list of what does not fit: `tree` says where each value stands.
 
     `context` is what is known of the host besides its settings: `ssh_port`.

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.access import differences
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh, words
 
 _NOWHERE, _NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
@@ -60,7 +60,7 @@ class Group(Resource):
         return f"getent group {words(one.group for one in wanted)}"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Group]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Group]) -> CommonQuestions:
         return {accounts: [f"{one.group}:{one.gid}" for one in wanted]}
 
     @classmethod
@@ -130,7 +130,7 @@ class User(Resource):
         return f"getent passwd {words(one.user for one in wanted)}"
 
     @classmethod
-    def shares(cls, wanted: Sequence[User]) -> Shares:
+    def common_questions(cls, wanted: Sequence[User]) -> CommonQuestions:
         return {accounts: [f"{one.user}:{one.uid}" for one in wanted]}
 
     @classmethod

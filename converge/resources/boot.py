@@ -9,8 +9,8 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of
-from converge.resources.docker import Shares
-from converge.resources.fstab import Line, device, is_above
+from converge.resources.docker import CommonQuestions
+from converge.resources.fstab import FstabLine, device, is_above
 from converge.resources.mount_faults import edit
 from converge.resources.mounts import Mounts, mounts, read
 
@@ -31,7 +31,7 @@ class Boot(Resource):
         return {"waits for": ""}
 
     @classmethod
-    def shares(cls, wanted: Sequence[Boot]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Boot]) -> CommonQuestions:
         return {blocks: (), mounts: ()}
 
     @classmethod
@@ -46,7 +46,7 @@ class Boot(Resource):
                 return {"waits for": line.told, "way out": edit(line)}
         return self.desired()
 
-    def _concerns(self, line: Line) -> bool:
+    def _concerns(self, line: FstabLine) -> bool:
         return any(line.path == path or is_above(line.path, path) or is_above(path, line.path) for path in self.ours)
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -59,7 +59,7 @@ class Boot(Resource):
         return []
 
 
-def _is_gone(line: Line, found: Mounts, disks: Sequence[Mapping[str, str]]) -> bool:
+def _is_gone(line: FstabLine, found: Mounts, disks: Sequence[Mapping[str, str]]) -> bool:
     name = device(line.source, disks)
     if name is None:
         return line.source.startswith("/dev/") and line.source not in found.devices

@@ -7,11 +7,23 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.inventory.secret import Secret
 from converge.resources.container_facts import differences
-from converge.resources.docker import GUARD, Container, Shares, containers, each_running, inspect, moment, others, plain
+from converge.resources.docker import (
+    GUARD,
+    CommonQuestions,
+    Container,
+    containers,
+    each_running,
+    inspect,
+    moment,
+    others,
+    plain,
+)
 from converge.resources.file import Directory
 from converge.resources.mount import Mount
 from converge.shell import quote, sh, words
@@ -33,18 +45,21 @@ GRACE = 90
 class Project(Resource):
     """A compose project, whose services are recreated only when their own hash changes.
 
-    `services` and `networks` are compose's own. `salt` adds what compose does not know to a service's hash: the files
+    `services` and `networks` are compose's own. `also_hashed` adds what compose does not know to a service's hash: the files
     that it reads only at its start, and its image. `together` recreates and starts all services when one must change.
     """
 
     kind: ClassVar[str] = "project"
+    way_out: ClassVar[str] = "inv logs"
     project: str
     services: Mapping[str, Mapping[str, Any]]
     networks: Mapping[str, Any] = field(default_factory=dict)
-    salt: Mapping[str, str] = field(default_factory=dict)
+    also_hashed: Mapping[str, str] = field(default_factory=dict)
     together: bool = False
     read_at_start: tuple[str, ...] = ()
     """Files that its services read at their start only, secrets above all: who started before they were written has others."""
+    hidden: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
+    """What the variables of each service's `env_file` have to hold. It stands in no definition and no hash."""
     warning: str = ""
     """Shown in the plan whenever the project is made or changed."""
 
@@ -57,7 +72,7 @@ class Project(Resource):
         return f"{FOLDER}/{self.project}/compose.yaml"
 
     def hash_of(self, service: str) -> str:
-        told = [self.services[service], self.networks, self.salt.get(service, "")]
+        told = [self.services[service], self.networks, self.also_hashed.get(service, "")]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def text(self) -> str:
@@ -75,6 +90,10 @@ class Project(Resource):
         )
 
     def desired(self) -> State:
+        return dict(self._hashes)
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
         return {FILE: hashlib.sha256(self.text().encode()).hexdigest()} | {
             name: f"{self.hash_of(name)} running" for name in self.services
         }
@@ -121,7 +140,7 @@ set -- "$@" {words(path for one in wanted for path in one.read_at_start)}
 exit 0"""
 
     @classmethod
-    def shares(cls, wanted: Sequence[Project]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Project]) -> CommonQuestions:
         told = [definition for one in wanted for definition in one.services.values()]
         # An image says which variables of a container are its own.
         return {inspect: [definition[key] for key in ("container_name", "image") for definition in told]}
@@ -153,7 +172,8 @@ exit 0"""
                 state["foreign"] = definition["container_name"]
             elif there.hash == self.hash_of(name):
                 image_env = env.get(plain(definition["image"]), ())
-                told = differences(definition, json.loads(there.facts or "{}"), image_env, networks)
+                facts, hidden = json.loads(there.facts or "{}"), self.hidden.get(name, {})
+                told = differences(definition, facts, image_env, networks, hidden)
                 if told:
                     state[name] = f"{there.hash} {'tuned' if all(one.in_place for one in told) else ALTERED}"
                     state[f"{name} differs"] = "\n".join(map(str, told))
@@ -322,15 +342,20 @@ def _running(projects: Sequence[Project], said: str, *before: str) -> str:
 
 
 @dataclass(frozen=True)
-class NoProject(Resource):
+class NoProject(Resource, removes="project"):
     """A compose project of ours that is no longer wanted: its containers are removed, what they bound stays."""
 
     kind: ClassVar[str] = "project"
+    way_out: ClassVar[str] = "inv logs"
     project: str
 
     @property
     def name(self) -> str:
         return self.project
+
+    @classmethod
+    def for_removal(cls, name: str) -> NoProject:
+        return cls(name)
 
     def desired(self) -> None:
         return None
@@ -352,7 +377,8 @@ class NoProject(Resource):
     def fix(self, before: State | None) -> list[Step]:
         # Each has the time to stop that it was made with.
         file = f"{FOLDER}/{self.project}/compose.yaml"
-        return [Shell(f"docker compose --env-file /dev/null -p {self.project} -f {file} down 2>&1")]
+        down = f"docker compose --env-file /dev/null -p {self.project} -f {file} down 2>&1"
+        return [Shell(f"{down}\nrm -f -- {file} {FOLDER}/{self.project}/compose-??????.yaml")]
 
 
 def _dollars(value: Any) -> Any:
@@ -368,6 +394,7 @@ class Answers(Resource):
     """Something that answers over HTTP on the host itself, within a time after it was started."""
 
     kind: ClassVar[str] = "answers"
+    way_out: ClassVar[str] = "inv status; inv logs --service {container}"
     of: str
     urls: tuple[str, ...]
     within: int = 120

@@ -9,9 +9,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from converge.shell import sh
+from converge.inventory.secret import Secret
+from converge.shell import sh, words
 
 _HOST = [
     "Privileged",
@@ -72,11 +74,16 @@ class Difference:
 
 
 def differences(
-    definition: Mapping[str, Any], facts: Mapping[str, Any], image_env: Sequence[str], networks: Collection[str] = ()
+    definition: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    image_env: Sequence[str],
+    networks: Collection[str] = (),
+    hidden: Mapping[str, Secret] = MappingProxyType({}),
 ) -> list[Difference]:
     """Where a container differs from its definition.
 
-    `image_env` is what its image puts into the environment, `networks` the ids of those that there are.
+    `image_env` is what its image puts into the environment, `networks` the ids of those that there are, `hidden` what
+    variables of the `env_file` have to hold: that one differs is told, and neither value.
     """
     name, host, config = definition["container_name"], facts.get("HostConfig") or {}, facts.get("Config") or {}
     found = [
@@ -90,7 +97,7 @@ def differences(
         found.append(Difference("restart", restart, definition.get("restart", "no"), mend))
     if (have := _mounted(facts)) != (want := _bound(definition)):
         found.append(Difference("mounts", *_of_two(have, want)))
-    return [*found, *_networks(definition, facts, networks), *_environment(definition, config, image_env)]
+    return [*found, *_networks(definition, facts, networks), *_environment(definition, config, image_env, hidden)]
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -202,7 +209,7 @@ FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
 """A field in plain words, how it is read from `docker inspect`, and what a definition says of it; None is not compared."""
 
 SECRET_VARIABLES = "x-secret-variables"
-"""The key of a definition that lists the variables of its `env_file`: their values are not compared."""
+"""The key of a definition that lists the variables of its `env_file`; their values stand in `Project.hidden` alone."""
 ELSEWHERE = (
     *("container_name", "restart", "volumes", "networks", "environment", "labels", "stop_grace_period"),
     *("env_file", SECRET_VARIABLES),
@@ -266,7 +273,7 @@ def _networks(
         yield Difference(f"network {network}", "connected", "not connected", mend)
     for network, told in wanted.items():
         address = (told or {}).get("ipv4_address", "")
-        mend = sh("docker network connect --ip {} {} {}", address, network, name) if address else ""
+        mend = f"docker network connect {words([*(['--ip', address] if address else []), network, name])}"
         if network not in have:
             # One whose first network was made anew under it stands on an id that is gone, and can be connected to nothing.
             mode = str((facts.get("HostConfig") or {}).get("NetworkMode"))
@@ -279,15 +286,17 @@ def _networks(
 
 
 def _environment(
-    definition: Mapping[str, Any], config: Mapping[str, Any], image_env: Sequence[str]
+    definition: Mapping[str, Any], config: Mapping[str, Any], image_env: Sequence[str], secrets: Mapping[str, Secret]
 ) -> Iterator[Difference]:
-    """By name only: a value may be a secret."""
+    """Told by name only: a value may be a secret."""
     wanted = {str(key): str(value) for key, value in definition.get("environment", {}).items()}
     have = dict(one.partition("=")[::2] for one in config.get("Env") or ())
     hidden = set(definition.get(SECRET_VARIABLES, ()))
     given = {one.partition("=")[0] for one in image_env} | hidden
     for key in sorted(hidden - set(have)):
         yield Difference(f"variable {key}", "not set", "as defined")
+    for key in sorted(one for one in secrets if one in have and have[one] != secrets[one].reveal()):
+        yield Difference(f"variable {key}", "another value", "as defined")
     for key in sorted(set(have) | set(wanted)):
         if key not in wanted and key not in given:
             yield Difference(f"variable {key}", "set", "not set")

@@ -11,7 +11,7 @@ from converge.engine.resource import Reading, Refusal, Resource, Send, Shell, St
 from converge.resources import container_facts
 from converge.shell import quote, sh, words
 
-Shares = Mapping[Callable[[Sequence[str]], str], Sequence[str]]
+CommonQuestions = Mapping[Callable[[Sequence[str]], str], Sequence[str]]
 
 # Docker that is not installed has nothing; Docker that does not answer is unknown.
 GUARD = "command -v docker >/dev/null || exit 0\n"
@@ -185,6 +185,7 @@ class Image(Resource):
     """An image that is present by content. With `shipped`, its bytes come from the operator's machine; else it is pulled."""
 
     kind: ClassVar[str] = "image"
+    way_out: ClassVar[str] = "on the host: docker system df; df -h"
     reference: str
     shipped: Any = None
     """An object with `content() -> Content` and `stream() -> Iterator[bytes]`, or None."""
@@ -205,7 +206,7 @@ class Image(Resource):
         return ("unit:docker.service",)
 
     @classmethod
-    def shares(cls, wanted: Sequence[Image]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Image]) -> CommonQuestions:
         return {inspect: [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]}
 
     @classmethod

@@ -13,7 +13,7 @@ from converge.engine.resource import Reading, Refusal, Resource, Shell, State, S
 from converge.inventory.secret import Secret
 from converge.resources import entries
 from converge.resources.access import access, aside, differences, strange, without_access_list
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.resources.entries import attributes, closed
 from converge.resources.previous import keep, keep_until_loaded
 from converge.shell import quote, sh, words
@@ -44,6 +44,7 @@ class File(Resource):
     takes the old one's place; the old one is kept once in /var/lib/stowage/previous, unless it is secret."""
 
     kind: ClassVar[str] = "file"
+    way_out: ClassVar[str] = "on the host: stat {path}; lsattr -d {path}"
     path: str
     content: str | bytes | Secret = field(repr=False)
     owner: str = "root"
@@ -85,7 +86,7 @@ class File(Resource):
         return access(self, "file") | {"links": "1", "sha256": self.sha256}
 
     @classmethod
-    def shares(cls, wanted: Sequence[File]) -> Shares:
+    def common_questions(cls, wanted: Sequence[File]) -> CommonQuestions:
         return {entries.entries: entries.paths(wanted), attributes: entries.paths(wanted)}
 
     def gives(self) -> tuple[str, ...]:
@@ -199,6 +200,7 @@ class Directory(Resource):
     """A directory with this owner and mode; what is in it is its own business."""
 
     kind: ClassVar[str] = "directory"
+    way_out: ClassVar[str] = "on the host: stat {path}; lsattr -d {path}"
     path: str
     owner: str = "root"
     group: str = "root"
@@ -222,7 +224,7 @@ class Directory(Resource):
         return (f"path:{parent(self.path)}", f"user:{self.owner}", f"group:{self.group}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Directory]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Directory]) -> CommonQuestions:
         return {entries.entries: entries.paths(wanted)}
 
     @classmethod
@@ -253,61 +255,17 @@ class Directory(Resource):
 
 
 @dataclass(frozen=True)
-class Symlink(Resource):
-    """A symbolic link to this target."""
-
-    kind: ClassVar[str] = "symlink"
-    path: str
-    to: str
-
-    @property
-    def name(self) -> str:
-        return self.path
-
-    def desired(self) -> State:
-        return {"to": self.to}
-
-    def gives(self) -> tuple[str, ...]:
-        return (f"path:{self.path}",)
-
-    def stands_on(self) -> tuple[str, ...]:
-        return (f"path:{parent(self.path)}",)
-
-    @classmethod
-    def probe(cls, wanted: Sequence[Symlink]) -> str:
-        tests = [
-            sh(
-                "if [ -L {} ]; then printf 'l%s\\n' \"$(readlink {})\"; elif [ -e {} ]; then echo e; else echo; fi",
-                *[one.path] * 3,
-            )
-            for one in wanted
-        ]
-        return "\n".join(tests)
-
-    @classmethod
-    def read(cls, wanted: Sequence[Symlink], answer: str) -> list[Reading]:
-        lines = answer.split("\n")[: len(wanted)]
-        return [
-            {"to": line[1:]} if line.startswith("l") else {"to": "", "other": "yes"} if line else None for line in lines
-        ]
-
-    def refusal(self, before: State | None) -> Refusal | None:
-        if before and "other" in before:
-            return aside("something else than a link stands there", self.path)
-        return None
-
-    def fix(self, before: State | None) -> list[Step]:
-        return [Shell(sh("ln -sfnT -- {} {}\nsync -- {}", self.to, self.path, self.path.rpartition("/")[0] or "/"))]
-
-
-@dataclass(frozen=True)
-class Absent(Resource):
+class Absent(Resource, removes="file"):
     """A path that must not exist; only a file or a link is ever removed, never a directory."""
 
     kind: ClassVar[str] = "absent"
     path: str
     was: str = "absent"
     """The kind of what was there, where it was ours."""
+
+    @classmethod
+    def for_removal(cls, name: str) -> Absent:
+        return cls(name, was="file")
 
     @property
     def name(self) -> str:
@@ -321,7 +279,7 @@ class Absent(Resource):
         return None
 
     @classmethod
-    def shares(cls, wanted: Sequence[Absent]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Absent]) -> CommonQuestions:
         return {entries.entries: entries.paths(wanted)}
 
     @classmethod

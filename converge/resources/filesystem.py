@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.engine.long import as_unit
+from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.blocks import blocks, table
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh
 
 RECORDS = "/var/lib/stowage/drives"
@@ -100,7 +100,7 @@ done
 """
 
     @classmethod
-    def shares(cls, wanted: Sequence[Filesystem]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Filesystem]) -> CommonQuestions:
         return {blocks: ()}
 
     @classmethod

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.resources.docker import Shares, inspect, network_called, routes
+from converge.resources.docker import CommonQuestions, containers, inspect, network_called, routes
 from converge.resources.unit import forgiven
 from converge.shell import quote, words
 
@@ -51,20 +52,23 @@ class Forwarding(Resource):
         return (f"unit:{UNIT}", f"network:{self.network}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Forwarding]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Forwarding]) -> CommonQuestions:
         names = [one.network for one in wanted]
-        return {inspect: names, routes: names, rules: names}
+        return {inspect: [*names, *(name for one in wanted for name in one.publishes)], routes: names, rules: names}
 
     @classmethod
     def read(cls, wanted: Sequence[Forwarding], answer: str, *shared: str) -> list[Reading]:
         inspected, routed, ruled = shared
-        return [one._state(network_called(inspected, one.network), routed, ruled) for one in wanted]
+        addresses = _addresses(inspected)
+        return [one._state(network_called(inspected, one.network), routed, ruled, addresses) for one in wanted]
 
-    def _state(self, network: Mapping[str, Any] | None, routed: str, ruled: str) -> Reading:
+    def _state(
+        self, network: Mapping[str, Any] | None, routed: str, ruled: str, addresses: Mapping[str, list[str]]
+    ) -> Reading:
         if network is None:
             return self.desired()  # Docker makes all of it when it makes the network
         forward = next((line.split(" ")[1] for line in ruled.splitlines() if line.startswith("ip_forward ")), "")
-        missing = self._missing(network, ruled.partition(_OTHERS)[0])
+        missing = self._missing(network, ruled.partition(_OTHERS)[0], addresses)
         return {
             "net.ipv4.ip_forward": forward,
             "bridge": self._bridge(network, routed),
@@ -78,10 +82,15 @@ class Forwarding(Resource):
         alone = route.endswith("linkdown") or " linkdown " in route
         return "without its containers" if alone and network.get("Containers") else "up, with its containers"
 
-    def _missing(self, network: Mapping[str, Any], saved: str) -> str:
+    def _missing(self, network: Mapping[str, Any], saved: str, addresses: Mapping[str, list[str]]) -> str:
         """The first part of Docker's rules that is not there, in words."""
         bridge, running = bridge_of(network), network.get("Containers") or {}
-        published = [one["IPv4Address"].partition("/")[0] for one in running.values() if one["Name"] in self.publishes]
+        # A container of several networks has its ports in one of them, which Docker chooses.
+        published = [
+            addresses.get(one["Name"]) or [one["IPv4Address"].partition("/")[0]]
+            for one in running.values()
+            if one["Name"] in self.publishes
+        ]
         parts = {
             "the masquerading of what containers send": f"-A POSTROUTING -s {self.subnet} .*MASQUERADE",
             "the way into its rules for published ports": "-A PREROUTING .*-j DOCKER",
@@ -91,7 +100,8 @@ class Forwarding(Resource):
         if re.search("(?m)^:DOCKER-USER ", saved):
             parts["the way into DOCKER-USER, where your own rules are"] = "-A FORWARD -j DOCKER-USER"
         parts |= {
-            f"the published port of {address}": f"-A DOCKER .*--to-destination {address}:.*" for address in published
+            f"the published port of {some[0]}": f"-A DOCKER .*--to-destination ({'|'.join(some)}):.*"
+            for some in published
         }
         return next((told for told, rule in parts.items() if not re.search(f"(?m)^{rule}", saved)), "")
 
@@ -134,8 +144,11 @@ class Passage(Resource):
     def desired(self) -> State:
         return {"drops": ""}
 
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"unit:{UNIT}",)
+
     @classmethod
-    def shares(cls, wanted: Sequence[Passage]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Passage]) -> CommonQuestions:
         names = [one.network for one in wanted]
         return {inspect: names, rules: names}
 
@@ -164,6 +177,15 @@ class Passage(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         return []
+
+
+def _addresses(inspected: str) -> dict[str, list[str]]:
+    """The addresses of each container, in whatever networks it is."""
+    facts = {name: json.loads(one.facts) for name, one in containers(inspected).items()}
+    return {
+        name: [str(at["IPAddress"]) for at in (told.get("Networks") or {}).values() if at and at.get("IPAddress")]
+        for name, told in facts.items()
+    }
 
 
 def bridge_of(network: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.contents import Contents
-from converge.resources.docker import Shares, containers, inspect, moment
+from converge.resources.docker import CommonQuestions, containers, inspect, moment
 from converge.resources.previous import loaded, put_back
 from converge.resources.unit import comes_back, forgiven, show, units
 from converge.shell import quote, sh, words
@@ -67,6 +67,7 @@ class FreshUnit(Resource):
     """
 
     kind: ClassVar[str] = "fresh"
+    way_out: ClassVar[str] = "on the host: systemctl status {name}; journalctl -u {name} -n 30"
     unit: str
     files: tuple[str, ...]
     act: str = "restart"
@@ -92,7 +93,7 @@ class FreshUnit(Resource):
         return "\n".join([facts, *watched])
 
     @classmethod
-    def shares(cls, wanted: Sequence[FreshUnit]) -> Shares:
+    def common_questions(cls, wanted: Sequence[FreshUnit]) -> CommonQuestions:
         return {show: [one.unit for one in wanted]}
 
     @classmethod
@@ -132,6 +133,7 @@ class FreshContainer(Resource):
     """
 
     kind: ClassVar[str] = "loaded"
+    way_out: ClassVar[str] = "inv logs --service {name}"
     container: str
     files: tuple[str, ...]
     act: str
@@ -161,7 +163,7 @@ class FreshContainer(Resource):
         return _facts(names, files, [one.folders for one in wanted])
 
     @classmethod
-    def shares(cls, wanted: Sequence[FreshContainer]) -> Shares:
+    def common_questions(cls, wanted: Sequence[FreshContainer]) -> CommonQuestions:
         return {inspect: [one.container for one in wanted]}
 
     @classmethod

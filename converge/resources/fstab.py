@@ -31,7 +31,7 @@ _LINKS = {f"/dev/disk/by-{tag.lower()}/": column for tag, column in _TAGS.items(
 
 
 @dataclass(frozen=True)
-class Line:
+class FstabLine:
     """One line that mounts something, with its number in the file; `spelt` is its path as it is written there."""
 
     number: int
@@ -57,7 +57,7 @@ class Line:
         return f"line {self.number} of /etc/fstab ({self.source} at {self.path})"
 
 
-def lines(text: str, links: Mapping[str, str] | None = None) -> list[Line]:
+def lines(text: str, links: Mapping[str, str] | None = None) -> list[FstabLine]:
     """The lines that mount something, in their order. `links` gives the real path of those that lead over a link."""
     found = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -68,7 +68,9 @@ def lines(text: str, links: Mapping[str, str] | None = None) -> list[Line]:
         if "/" in spelt and fstype not in ("swap", "autofs"):
             path = normal((links or {}).get(spelt) or unescaped(spelt))
             found.append(
-                Line(number, " ".join(fields), unescaped(source), spelt, path, fstype, frozenset(options.split(",")))
+                FstabLine(
+                    number, " ".join(fields), unescaped(source), spelt, path, fstype, frozenset(options.split(","))
+                )
             )
     return found
 

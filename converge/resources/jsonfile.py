@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from converge.engine.probe import MEMORY
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.resources.entries import attributes, locked, unlock
 from converge.resources.file import File, parent
 from converge.resources.previous import KEYS, keep_until_loaded
@@ -65,7 +65,7 @@ class JsonKeys(Resource):
         )
 
     @classmethod
-    def shares(cls, wanted: Sequence[JsonKeys]) -> Shares:
+    def common_questions(cls, wanted: Sequence[JsonKeys]) -> CommonQuestions:
         return {attributes: [one.path for one in wanted]}
 
     @classmethod

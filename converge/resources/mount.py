@@ -10,9 +10,9 @@ from converge.engine.resource import Reading, Refusal, Resource, Shell, State, S
 from converge.resources import mountinfo
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.resources.file import parent
-from converge.resources.fstab import Line, normal
+from converge.resources.fstab import FstabLine, normal
 from converge.resources.mount_faults import fault
 from converge.resources.mounting import mounting
 from converge.resources.mounts import Mounts, mounts, read
@@ -27,6 +27,7 @@ class Mount(Resource):
     """
 
     kind: ClassVar[str] = "mount"
+    way_out: ClassVar[str] = "on the host: findmnt --verify; dmesg | tail -n 30"
     path: str
     label: str
     fstype: str = "xfs"
@@ -55,7 +56,7 @@ class Mount(Resource):
         return (f"filesystem:{self.label}", f"mountpoint:{self.path}", f"path:{parent(self.path)}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Mount]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Mount]) -> CommonQuestions:
         return {blocks: (), mounts: [one.path for one in wanted]}
 
     @classmethod
@@ -133,7 +134,7 @@ def _state(one: Mount, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Rea
     return state
 
 
-def _spelt(ours: Sequence[Line]) -> str:
+def _spelt(ours: Sequence[FstabLine]) -> str:
     return " ".join(line.spelt for line in ours)
 
 

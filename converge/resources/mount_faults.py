@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from converge.resources.fstab import Line, device, is_above, unit
+from converge.resources.fstab import FstabLine, device, is_above, unit
 from converge.resources.mountinfo import Mounted, hidden_by
 from converge.resources.mounts import Mounts
 from converge.shell import sh
@@ -142,7 +142,7 @@ def _beneath(case: _Case) -> Fault:
     return "", ""
 
 
-def edit(line: Line) -> str:
+def edit(line: FstabLine) -> str:
     """What to do about a line of fstab that is not ours."""
     return f"on the host: take line {line.number} out of /etc/fstab, or give it the options nofail,noauto; systemctl daemon-reload; then: inv check"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from converge.resources import fstab, mountinfo
-from converge.resources.fstab import Line
+from converge.resources.fstab import FstabLine
 from converge.resources.mountinfo import Mounted
 from converge.shell import words
 
@@ -19,7 +19,7 @@ _NEXT = "== stowage: next"
 class Mounts:
     """The lines of fstab, the kernel's table, and what a shell sees of the paths and drives that they name."""
 
-    lines: list[Line]
+    lines: list[FstabLine]
     mounts: list[Mounted]
     devices: frozenset[str]
     """Device files named in fstab that are there."""

@@ -1,4 +1,4 @@
-"""The private bridge network of a host, compared with what we would make."""
+"""A private bridge network of a host, compared with what we would make."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ipaddress import ip_network
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.resources.docker import Shares, inspect, network_called, routes
+from converge.resources.docker import CommonQuestions, inspect, network_called, routes
 from converge.shell import sh, words
-
-GRACE = 90
-"""Seconds that a container has to stop."""
 
 
 @dataclass(frozen=True)
 class Network(Resource):
     """A bridge network with a fixed subnet, and else as Docker makes it.
+
+    Containers without a fixed address get one of the subnet's upper half: else one of them has a node's address when that node
+    comes back.
 
     No network can be changed while it is there. One that differs is made anew when only containers of `ours` hang on it: they are
     stopped and removed, and made anew by their projects.
@@ -33,8 +33,27 @@ class Network(Resource):
     def name(self) -> str:
         return self.network
 
+    @property
+    def spare(self) -> str:
+        """The addresses that Docker gives to containers without a fixed one."""
+        return str(list(ip_network(self.subnet).subnets())[1])
+
+    @property
+    def gateway(self) -> str:
+        """The host's own address. Left to itself, Docker takes the first of the spare ones."""
+        return str(next(ip_network(self.subnet).hosts()))
+
     def desired(self) -> State:
-        return {"driver": "bridge", "subnet": self.subnet, "internal": "no", "IPv6": "no", "options": "", "labels": ""}
+        return {
+            "driver": "bridge",
+            "subnet": self.subnet,
+            "range": self.spare,
+            "gateway": self.gateway,
+            "internal": "no",
+            "IPv6": "no",
+            "options": "",
+            "labels": "",
+        }
 
     def stands_on(self) -> tuple[str, ...]:
         return ("unit:docker.service",)
@@ -45,7 +64,7 @@ class Network(Resource):
         return "cat /etc/docker/daemon.json || :"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Network]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Network]) -> CommonQuestions:
         names = [one.network for one in wanted]
         return {inspect: names, routes: names}
 
@@ -64,6 +83,8 @@ class Network(Resource):
         return {
             "driver": there.get("Driver", "bridge"),
             "subnet": " ".join(addresses),
+            "range": " ".join(one.get("IPRange", "") for one in there["IPAM"].get("Config") or []),
+            "gateway": " ".join(one.get("Gateway", "") for one in there["IPAM"].get("Config") or []),
             "internal": "yes" if there.get("Internal") else "no",
             "IPv6": "yes" if there.get("EnableIPv6") else "no",
             "options": _pairs(options),
@@ -87,7 +108,8 @@ class Network(Resource):
         if before and before.get("clash"):
             return Refusal(
                 f"{self.subnet} collides with a route of the host: {before['clash']}",
-                "choose another network.subnet in the inventory",
+                f"choose another networks.{self.network}.subnet in the inventory; a network of Docker that nobody needs any more goes "
+                "with, on the host: docker network rm NAME",
             )
         if before and before.get("others"):
             told = "; ".join(self.diff(before))
@@ -113,12 +135,18 @@ class Network(Resource):
         return before is not None
 
     def fix(self, before: State | None) -> list[Step]:
-        make = sh("docker network create --driver bridge --subnet {} -- {}", self.subnet, self.network)
+        make = sh(
+            "docker network create --driver bridge --subnet {} --ip-range {} --gateway {} -- {}",
+            self.subnet,
+            self.spare,
+            self.gateway,
+            self.network,
+        )
         # Whoever stood on a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
         away = f"""
 have=
 for one in {words(self.ours)}; do ! docker container inspect -- "$one" >/dev/null 2>&1 || have="$have $one"; done
-[ -z "$have" ] || {{ printf '%s\\n' $have | xargs -P 0 -n 1 docker stop -t {GRACE} --; docker rm -- $have; }}
+[ -z "$have" ] || {{ printf '%s\\n' $have | xargs -P 0 -n 1 docker stop --; docker rm -- $have; }}
 """
         gone = sh("docker network rm -- {}\n", self.network) if before else ""
         return [Shell(f"{away if self.ours else ''}{gone}{make}")]

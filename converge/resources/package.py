@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.engine.long import as_unit
+from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.shell import words
 
@@ -33,6 +33,7 @@ class Packages(Resource):
     """Packages that are installed, whatever their version; nothing is upgraded or removed."""
 
     kind: ClassVar[str] = "packages"
+    way_out: ClassVar[str] = "on the host: dpkg --audit; apt-get -f install"
     statuses: ClassVar[tuple[int, ...]] = (0, 1)
     of: str
     names: tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources import entries
 from converge.resources.access import aside, differences
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.resources.entries import Entry
 from converge.shell import sh
 
@@ -33,7 +33,7 @@ class Permissions(Resource):
         return {path: "safe" for path, _ in self.modes} | {"written by all": ""}
 
     @classmethod
-    def shares(cls, wanted: Sequence[Permissions]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Permissions]) -> CommonQuestions:
         return {entries.entries: [_bare(path) for one in wanted for path, _ in one.modes]}
 
     @classmethod

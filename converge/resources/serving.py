@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step, Unknown
 from converge.resources.compose import UNPROVEN, Project
-from converge.resources.docker import Shares, each_running, inspect
+from converge.resources.docker import CommonQuestions, each_running, inspect
 from converge.shell import quote, sh, words
 
 _WELL = ("2", "3")
@@ -32,6 +32,22 @@ def run_inside(container: str, command: Sequence[str]) -> str:
     left = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
     return f"""( read -r asked </proc/sys/kernel/random/uuid; {run} >/dev/null 2>&1 </dev/null && exit; ended=$?
 case $ended in 124|137) set +f; {left}; exit 124;; esac; exit $ended )"""
+
+
+def asked(asks: Sequence[str]) -> str:
+    """All questions to services at once, while the rest of the host is read: a check takes as long as the slowest of them.
+
+    Each is `CONTAINER SHELL`, whose output is its answer.
+    """
+    cases: dict[str, str] = {}
+    for container, _, ask in (one.partition(" ") for one in asks):
+        cases[container] = "\n".join(filter(None, (cases.get(container), f"( {ask} ) &")))
+    return f"{each_running(f'${inspect.__name__}', cases)}\ndone; wait; exit 0"
+
+
+def _answers(said: str) -> dict[str, str]:
+    """The answers by the address of what asked."""
+    return dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line)
 
 
 @dataclass(frozen=True)
@@ -61,9 +77,12 @@ class Serving(Resource):
     """A service whose container gives the right answer, within some seconds after it was started."""
 
     kind: ClassVar[str] = "answers"
+    way_out: ClassVar[str] = "inv status; inv logs --service {container}"
     container: str
     question: Question
     within: int = 60
+    after: tuple[Step, ...] = ()
+    """Steps that prove more than an answer, once it answers."""
 
     @property
     def name(self) -> str:
@@ -77,22 +96,21 @@ class Serving(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Serving]) -> str:
-        asks = {
-            one.container: f"( said=$({one.question.ask(one.container)}); echo {quote(one.container)} $said ) &"
-            for one in wanted
-        }
-        marks = f"for mark in {words(f'{UNPROVEN}/{one.container}' for one in wanted)}; do [ ! -e $mark ] || echo $mark; done"
-        return f"{marks}\n{each_running(f'${inspect.__name__}', asks)}\ndone; wait; exit 0"
+        marks = words(f"{UNPROVEN}/{one.container}" for one in wanted)
+        return f"for mark in {marks}; do [ ! -e $mark ] || echo $mark; done"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Serving]) -> Shares:
-        return {inspect: [one.container for one in wanted]}
+    def common_questions(cls, wanted: Sequence[Serving]) -> CommonQuestions:
+        return {inspect: [one.container for one in wanted], asked: [one._asks() for one in wanted]}
+
+    def _asks(self) -> str:
+        said = f"said=$({self.question.ask(self.container)})"
+        return f"{self.container} {said}; printf '%s\\t%s\\n' {quote(self.address)} \"$said\""
 
     @classmethod
     def read(cls, wanted: Sequence[Serving], answer: str, *shared: str) -> list[Reading]:
-        lines = answer.splitlines()
-        told = dict(line.split(" ", 1) for line in lines if " " in line)
-        return [one._state(told.get(one.container), f"{UNPROVEN}/{one.container}" in lines) for one in wanted]
+        lines, told = answer.splitlines(), _answers(shared[1])
+        return [one._state(told.get(one.address), f"{UNPROVEN}/{one.container}" in lines) for one in wanted]
 
     def _state(self, status: str | None, unproven: bool) -> Reading:
         if status is None:
@@ -114,7 +132,7 @@ class Serving(Resource):
         return f"waits up to {self.within} s"
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"{self.waits()}\nrm -f {UNPROVEN}/{quote(self.container)}")]
+        return [Shell(self.waits()), *self.after, Shell(f"rm -f {UNPROVEN}/{quote(self.container)}")]
 
     def waits(self) -> str:
         """Shell that waits until it answers; otherwise it says the last words of the container and ends with 1."""
@@ -156,20 +174,20 @@ class Once(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Once]) -> str:
-        asks: dict[str, str] = {}
-        for number, one in enumerate(wanted):
-            ask = f"( ended=0; {run_inside(one.container, one.unless)} || ended=$?; echo {number} $ended ) &"
-            asks[one.container] = "\n".join(filter(None, (asks.get(one.container), ask)))
-        return f"{each_running(f'${inspect.__name__}', asks)}\ndone; wait; exit 0"
+        return ""
 
     @classmethod
-    def shares(cls, wanted: Sequence[Once]) -> Shares:
-        return {inspect: [one.container for one in wanted]}
+    def common_questions(cls, wanted: Sequence[Once]) -> CommonQuestions:
+        return {inspect: [one.container for one in wanted], asked: [one._asks() for one in wanted]}
+
+    def _asks(self) -> str:
+        done = f"ended=0; {run_inside(self.container, self.unless)} || ended=$?"
+        return f"{self.container} {done}; printf '%s\\t%s\\n' {quote(self.address)} $ended"
 
     @classmethod
     def read(cls, wanted: Sequence[Once], answer: str, *shared: str) -> list[Reading]:
-        told = dict(line.split(" ", 1) for line in answer.splitlines() if " " in line)
-        return [one._state(told.get(str(at))) for at, one in enumerate(wanted)]
+        told = _answers(shared[1])
+        return [one._state(told.get(one.address)) for one in wanted]
 
     def _state(self, ended: str | None) -> Reading:
         """Only what its check refuses is run: one that hangs or is not there has said nothing."""

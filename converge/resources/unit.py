@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.resources.previous import loaded, put_back
 from converge.shell import quote, sh, words
 
@@ -69,6 +69,7 @@ class Unit(Resource):
     """A unit that is enabled and running, with systemd having read its file as it is now."""
 
     kind: ClassVar[str] = "unit"
+    way_out: ClassVar[str] = "on the host: systemctl status {name}; journalctl -u {name} -n 30"
     unit: str
     enabled: bool = True
     active: bool = True
@@ -93,7 +94,7 @@ class Unit(Resource):
         return [f"/etc/systemd/system/{name}" for name in sorted(names)]
 
     @classmethod
-    def shares(cls, wanted: Sequence[Unit]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Unit]) -> CommonQuestions:
         return {show: [one.unit for one in wanted]}
 
     @classmethod
@@ -177,7 +178,7 @@ class BootTarget(Resource):
         return {"into": "services"}
 
     @classmethod
-    def shares(cls, wanted: Sequence[BootTarget]) -> Shares:
+    def common_questions(cls, wanted: Sequence[BootTarget]) -> CommonQuestions:
         return {show: [one.name for one in wanted]}
 
     @classmethod
@@ -196,8 +197,12 @@ class BootTarget(Resource):
 
 
 @dataclass(frozen=True)
-class NoUnit(Unit):
+class NoUnit(Unit, removes="unit"):
     """A unit of ours that is no longer wanted: disabled and stopped."""
+
+    @classmethod
+    def for_removal(cls, name: str) -> NoUnit:
+        return cls(name)
 
     def desired(self) -> None:  # type: ignore[override]
         return None

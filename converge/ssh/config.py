@@ -20,7 +20,7 @@ _PATH_BEGINS = re.compile(r" (?=[/~$])")
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """One machine on the way: the target itself, or a hop before it."""
 
     name: str
@@ -60,7 +60,7 @@ class Way:
         return f"ssh {port}{self.user}@{self.host}"
 
 
-class Question:
+class RouteQuery:
     """A running `ssh -G`: started at once, read when its answer is needed."""
 
     def __init__(self, name: str, address: str, port: int | None = None, user: str | None = None) -> None:
@@ -78,41 +78,41 @@ class Question:
         else:
             interrupt.child(self._process)
 
-    def answer(self) -> Way:
+    def answer(self) -> Route:
         """The settings of that machine; without an `ssh` program, what was given and OpenSSH's defaults."""
-        said = self._read() if self._process else {}
-        host = _first(said, "hostname") or self._address
-        proxy = _first(said, "proxycommand")
-        port = int(_first(said, "port") or self._port or 22)
-        user = _first(said, "user") or self._user or getpass.getuser()
-        known_as = _first(said, "hostkeyalias")
-        words = {
+        settings = self._read() if self._process else {}
+        host = _first(settings, "hostname") or self._address
+        proxy = _first(settings, "proxycommand")
+        port = int(_first(settings, "port") or self._port or 22)
+        user = _first(settings, "user") or self._user or getpass.getuser()
+        known_as = _first(settings, "hostkeyalias")
+        tokens = {
             "h": host,
             "n": self._address,
             "p": str(port),
             "r": user,
             "k": known_as or self._address,
-            "j": _first(said, "proxyjump") or "",
-            "C": _first(said, "controlpath") or "",
+            "j": _first(settings, "proxyjump") or "",
+            "C": _first(settings, "controlpath") or "",
         }
-        path = partial(_path, words=words, name=self._name)
-        return Way(
+        path = partial(_path, tokens=tokens, name=self._name)
+        return Route(
             name=self._name,
             address=self._address,
             host=host,
             port=port,
             user=user,
             alias=known_as,
-            identities=tuple(map(path, _some(said.get("identityfile", _DEFAULT_IDENTITIES)))),
-            certificates=tuple(map(path, _some(said.get("certificatefile", [])))),
-            only_these_identities=_first(said, "identitiesonly") == "yes",
-            agent=_agent(said.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
-            jumps=tuple(one for one in (_first(said, "proxyjump") or "").split(",") if one),
-            proxy_command=_expand(proxy, words) if proxy else None,
-            known_files=tuple(Path(path(one)) for one in _known_files(said)),
-            timeout=_seconds(_first(said, "connecttimeout")),
-            alive_interval=_seconds(_first(said, "serveraliveinterval")) or 0.0,
-            alive_count=int(_first(said, "serveralivecountmax") or 3),
+            identities=tuple(map(path, _some(settings.get("identityfile", _DEFAULT_IDENTITIES)))),
+            certificates=tuple(map(path, _some(settings.get("certificatefile", [])))),
+            only_these_identities=_first(settings, "identitiesonly") == "yes",
+            agent=_agent(settings.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
+            jumps=tuple(one for one in (_first(settings, "proxyjump") or "").split(",") if one),
+            proxy_command=_expand(proxy, tokens) if proxy else None,
+            known_files=tuple(Path(path(one)) for one in _known_files(settings)),
+            timeout=_seconds(_first(settings, "connecttimeout")),
+            alive_interval=_seconds(_first(settings, "serveraliveinterval")) or 0.0,
+            alive_count=int(_first(settings, "serveralivecountmax") or 3),
         )
 
     def _read(self) -> dict[str, list[str]]:
@@ -143,16 +143,16 @@ def split_hop(hop: str) -> tuple[str, int | None, str | None]:
 
 
 def _parse(text: str) -> dict[str, list[str]]:
-    said: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
-        said.setdefault(key.lower(), []).append(value)
-    return said
+        settings.setdefault(key.lower(), []).append(value)
+    return settings
 
 
-def _first(said: dict[str, list[str]], key: str) -> str | None:
+def _first(settings: dict[str, list[str]], key: str) -> str | None:
     """The value of a setting; `none` is how OpenSSH writes that there is none."""
-    value = said.get(key, [""])[0]
+    value = settings.get(key, [""])[0]
     return value if value and value.lower() != "none" else None
 
 
@@ -164,15 +164,15 @@ def _some(paths: list[str]) -> list[str]:
     return [one for one in paths if one.lower() != "none"]
 
 
-def _expand(text: str, words: dict[str, str]) -> str:
+def _expand(text: str, tokens: dict[str, str]) -> str:
     """Fill in what OpenSSH calls tokens: `%h` and the like."""
     here = socket.gethostname()
     own = {"%": "%", "d": str(Path.home()), "u": getpass.getuser(), "i": str(os.getuid())}
-    table = {**own, "l": here, "L": here.partition(".")[0], **words}
+    table = {**own, "l": here, "L": here.partition(".")[0], **tokens}
     return re.sub(r"%(.)", lambda found: table.get(found[1], found[0]), text)
 
 
-def _path(text: str, words: dict[str, str], name: str) -> str:
+def _path(text: str, tokens: dict[str, str], name: str) -> str:
     """A path with its tokens and `${VARIABLES}` filled in; ssh, too, refuses one that is not set."""
 
     def variable(found: re.Match[str]) -> str:
@@ -181,7 +181,7 @@ def _path(text: str, words: dict[str, str], name: str) -> str:
             raise Trouble(f"the variable {found[1]} is not set", name, why, hint=f"export {found[1]}=...")
         return os.environ[found[1]]
 
-    return str(Path(_expand(re.sub(r"\$\{(\w+)\}", variable, text), words)).expanduser())
+    return str(Path(_expand(re.sub(r"\$\{(\w+)\}", variable, text), tokens)).expanduser())
 
 
 def _agent(text: str, path: Callable[[str], str]) -> str | None:
@@ -191,7 +191,7 @@ def _agent(text: str, path: Callable[[str], str]) -> str | None:
     return None if text.lower() == "none" else path(text)
 
 
-def _known_files(said: dict[str, list[str]]) -> list[str]:
+def _known_files(settings: dict[str, list[str]]) -> list[str]:
     home = ["~/.ssh/known_hosts ~/.ssh/known_hosts2"]
-    lines = said.get("userknownhostsfile", home) + said.get("globalknownhostsfile", [])
+    lines = settings.get("userknownhostsfile", home) + settings.get("globalknownhostsfile", [])
     return [one for line in lines for one in _some(_PATH_BEGINS.split(line))]

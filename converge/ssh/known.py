@@ -44,7 +44,7 @@ class HostKey:
 
 
 @dataclass(frozen=True)
-class Line:
+class KnownHostsLine:
     """One line of a known_hosts file that names the host."""
 
     mark: str
@@ -56,11 +56,11 @@ class Line:
 class Known:
     """What is known of one host's keys. `lines` name it exactly; `without_port` name its address only."""
 
-    lines: tuple[Line, ...]
-    without_port: tuple[Line, ...]
+    lines: tuple[KnownHostsLine, ...]
+    without_port: tuple[KnownHostsLine, ...]
 
     @property
-    def keys(self) -> list[Line]:
+    def keys(self) -> list[KnownHostsLine]:
         """The lines that say: this is its key."""
         return [one for one in self.lines if not one.mark]
 
@@ -70,7 +70,7 @@ class Known:
         plain = tuple(one for kind in _SIGNS_WITH if kind in kinds for one in _SIGNS_WITH[kind]) or ALGORITHMS
         return (tuple(f"{one}-cert-v01@openssh.com" for one in ALGORITHMS) if self._authorities() else ()) + plain
 
-    def revoked(self, key: HostKey, certificate: Certificate | None) -> Line | None:
+    def revoked(self, key: HostKey, certificate: Certificate | None) -> KnownHostsLine | None:
         """The line that forbids this key, or the authority that vouches for it."""
         shown = (key, certificate.authority) if certificate else (key,)
         every = (*self.lines, *self.without_port)
@@ -84,17 +84,17 @@ class Known:
         named = any(_pattern(name.lower()).fullmatch(host.lower()) for name in certificate.names)
         return certificate.sound and named and any(one.key == certificate.authority for one in self._authorities())
 
-    def _authorities(self) -> list[Line]:
+    def _authorities(self) -> list[KnownHostsLine]:
         return [one for one in (*self.lines, *self.without_port) if one.mark == "@cert-authority"]
 
-    def _borrowed(self) -> list[Line]:
+    def _borrowed(self) -> list[KnownHostsLine]:
         # OpenSSH: where nothing names host and port, a key of the host alone will do, but never count as changed.
         return [] if self.keys else [one for one in self.without_port if not one.mark]
 
 
 def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
     """What these files say of a host; a file that cannot be read says nothing."""
-    lines: dict[str, list[Line]] = {name: [] for name in names}
+    lines: dict[str, list[KnownHostsLine]] = {name: [] for name in names}
     for file in files:
         for names_of, line in _read(file):
             for name in names:
@@ -130,7 +130,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."))
 
 
-def _read(file: Path) -> Iterator[tuple[str, Line]]:
+def _read(file: Path) -> Iterator[tuple[str, KnownHostsLine]]:
     try:
         text = file.read_text(errors="replace")
     except OSError:
@@ -139,7 +139,7 @@ def _read(file: Path) -> Iterator[tuple[str, Line]]:
         fields = line.split()
         mark = fields.pop(0) if fields and fields[0].startswith("@") else ""
         if len(fields) >= 3 and not fields[0].startswith("#") and _is_base64(fields[2]):
-            yield fields[0], Line(mark, HostKey(fields[1], fields[2]), f"{file}:{number}")
+            yield fields[0], KnownHostsLine(mark, HostKey(fields[1], fields[2]), f"{file}:{number}")
 
 
 def _is_base64(text: str) -> bool:

@@ -7,20 +7,19 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.ssh import known
 from converge.ssh import root as ssh_root
-from converge.ssh.config import Question
+from converge.ssh.config import RouteQuery
 from converge.ssh.known import Known
 from converge.ssh.reach import dial
 
 if TYPE_CHECKING:
     import paramiko
 
-    from converge.ssh.line import Line
+    from converge.ssh.connection import Connection
     from converge.ssh.pipe import Pipe as Pipe
 
 # sshd lets 10 sessions live on one connection; a session that just ended may still count.
@@ -49,25 +48,28 @@ def connect(target: Target) -> Link:
 
     Trouble with code 4 means that the host cannot be reached, with code 3 that its host key is unknown or changed.
     """
-    # Paramiko is loaded while `ssh -G` and the network answer. No daemon, also where one asks for it: Python would end it in
+    # Paramiko and Fabric are loaded while `ssh -G` and the network answer. No daemon, also where one asks for it: Python would end it in
     # the middle of a module of compiled code, which then aborts the whole program ("FATAL: exception not rethrown").
-    loading = threading.Thread(target=importlib.import_module, args=("converge.ssh.line",), daemon=False)
-    question = Question(target.name, target.address, target.port, target.user)
+    loading = threading.Thread(target=importlib.import_module, args=("converge.ssh.connection",), daemon=False)
+    question = RouteQuery(target.name, target.address, target.port, target.user)
     loading.start()
-    way = question.answer()
-    try:
-        reached = dial(way, way.timeout or target.connect_timeout) if way.direct else None
-    except Trouble as trouble:
-        trouble.hint = target.wake or trouble.hint
-        raise
-    from converge.ssh.line import open_line
+    route = question.answer()
+    socket = dial(route, route.timeout or target.connect_timeout, target.wake) if route.direct else None
+    from converge.ssh.connection import Connection
 
-    return Link(target, open_line(target, way, reached))
+    return Link(target, Connection(target, route, socket))
+
+
+def connection(target: Target) -> Connection:
+    """A `fabric.Connection` to a host, which is opened when it is first used."""
+    from converge.ssh.connection import Connection
+
+    return Connection(target, RouteQuery(target.name, target.address, target.port, target.user).answer())
 
 
 def host_key(target: Target) -> tuple[str, str, str]:
     """The key that the host shows: kind, base64 and SHA256 fingerprint. Nothing is sent to it, and nobody logs in."""
-    question = Question(target.name, target.address, target.port, target.user)
+    question = RouteQuery(target.name, target.address, target.port, target.user)
     from converge.ssh.line import shown_key
 
     key = shown_key(target, question.answer())
@@ -76,23 +78,24 @@ def host_key(target: Target) -> tuple[str, str, str]:
 
 def known_name(target: Target) -> str:
     """The name under which a line of known_hosts must speak of this host."""
-    return Question(target.name, target.address, target.port, target.user).answer().known_names[0]
+    return RouteQuery(target.name, target.address, target.port, target.user).answer().known_names[0]
 
 
 def known_keys(target: Target) -> Known:
     """What all known_hosts files say of this host's key."""
-    way = Question(target.name, target.address, target.port, target.user).answer()
-    return known.look_up(way.known_names, (*way.known_files, target.known_hosts))
+    route = RouteQuery(target.name, target.address, target.port, target.user).answer()
+    return known.look_up(route.known_names, (*route.known_files, target.known_hosts))
 
 
 class Link:
     """One connection to one host, for any number of threads."""
 
-    def __init__(self, target: Target, line: Line) -> None:
+    def __init__(self, target: Target, connection: Connection) -> None:
         self.target = target
-        self._line = line
+        self.connection = connection
+        self._line = line = connection.line
         self._sessions = threading.BoundedSemaphore(_SESSIONS)
-        self._rise = ssh_root.Rise(line.way.user, target.become, target.become_password is not None)
+        self._access = ssh_root.RootAccess(line.route.user, target.become, target.become_password is not None)
 
     @property
     def rtt(self) -> float:
@@ -103,10 +106,10 @@ class Link:
         """Start `sh -c script` as root on a channel of its own."""
         from converge.ssh.pipe import Pipe
 
-        start = ssh_root.begin(self._rise, script)
+        start = ssh_root.start_shell(self._access, script)
         self._sessions.acquire()
         try:
-            pipe = Pipe(self._line, self._rise, start, ended=self._sessions.release)
+            pipe = Pipe(self._line, self._access, start, ended=self._sessions.release)
         except BaseException:
             self._sessions.release()
             raise
@@ -137,19 +140,9 @@ class Link:
         """A TCP connection from the host to `host:port`, to be used as a socket."""
         return self._line.tunnel(host, port)
 
-    def fabric(self) -> Any:
-        """A `fabric.Connection` over this very connection, for small text; it is not root."""
-        from fabric import Config, Connection
-
-        way = self._line.way
-        config = Config(overrides={"load_ssh_configs": False})
-        connection = Connection(way.host, user=way.user, port=way.port, config=config)
-        connection.client._transport = connection.transport = self._line.wire
-        return connection
-
     def close(self) -> None:
         """Hang up. Commands that still run lose their stdin and stdout."""
-        self._line.close()
+        self.connection.close()
 
     def alive(self) -> bool:
         return self._line.lost() is None

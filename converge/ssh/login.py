@@ -15,7 +15,7 @@ from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from converge.errors import UNREACHABLE, Trouble
-from converge.ssh.config import Way
+from converge.ssh.config import Route
 from converge.ssh.known_certificate import Certificate
 from converge.ssh.wire import Wire
 
@@ -33,27 +33,27 @@ class _Tried:
     unreadable: list[str] = field(default_factory=list)
 
 
-def log_in(wire: Wire, way: Way, key_file: str | None) -> None:
+def log_in(wire: Wire, route: Route, key_file: str | None) -> None:
     """Prove who we are with one key after the other; the first that the host takes is the last that is tried."""
     tried = _Tried()
-    for label, key in _keys(way, key_file, tried):
+    for label, key in _keys(route, key_file, tried):
         try:
-            more = wire.show_key(way.user, key)
+            more = wire.show_key(route.user, key)
         except paramiko.BadAuthenticationType as error:
-            raise _no_keys_wanted(way, error.allowed_types) from None
+            raise _no_keys_wanted(route, error.allowed_types) from None
         except (OSError, EOFError) as error:
             why = str(error) or "the connection was closed"
-            hint = f"{way.command} true"
-            raise Trouble("it does not answer the login", way.name, why, hint=hint, code=UNREACHABLE) from None
+            hint = f"{route.command} true"
+            raise Trouble("it does not answer the login", route.name, why, hint=hint, code=UNREACHABLE) from None
         except paramiko.SSHException:
             if not wire.is_active():
-                raise _denied(way, tried, _farewell(wire, len(tried.refused))) from None
+                raise _denied(route, tried, _farewell(wire, len(tried.refused))) from None
             tried.refused.append(label)
             continue
         if more:
-            raise _more_wanted(way, more)
+            raise _more_wanted(route, more)
         return
-    raise _denied(way, tried, "")
+    raise _denied(route, tried, "")
 
 
 def _farewell(wire: Wire, refused: int) -> str:
@@ -65,38 +65,38 @@ def _farewell(wire: Wire, refused: int) -> str:
     )
 
 
-def _keys(way: Way, key_file: str | None, tried: _Tried) -> Iterator[tuple[str, paramiko.PKey]]:
+def _keys(route: Route, key_file: str | None, tried: _Tried) -> Iterator[tuple[str, paramiko.PKey]]:
     """The keys, most likely first; a file or the agent is opened only when its turn has come."""
     own = [str(Path(key_file).expanduser())] if key_file else []
     if own and not Path(own[0]).exists():
-        raise Trouble(f"its key file {own[0]} does not exist", way.name, hint="correct ansible_ssh_private_key_file")
+        raise Trouble(f"its key file {own[0]} does not exist", route.name, hint="correct ansible_ssh_private_key_file")
     if own and not _only_public(own[0]):
-        yield from _from_file(own, way, tried)
-    agent = _agent_keys(way.agent)
-    named = {public_half(one): one for one in own + list(way.identities)}
+        yield from _from_file(own, route, tried)
+    agent = _agent_keys(route.agent)
+    named = {public_half(one): one for one in own + list(route.identities)}
     for key in sorted(agent, key=lambda one: _rank(one, list(named))):
         file = named.get(key.asbytes())
-        if file or not way.only_these_identities:
-            yield from _of_agent(key, file, way)
+        if file or not route.only_these_identities:
+            yield from _of_agent(key, file, route)
     done = {key.asbytes() for key in agent}
     tried.locked = [one for one in tried.locked if public_half(one) not in done]
-    rest = [one for one in dict.fromkeys((*own, *way.identities)) if public_half(one) not in done]
+    rest = [one for one in dict.fromkeys((*own, *route.identities)) if public_half(one) not in done]
     tried.away += [one for one in rest if _only_public(one)]
-    yield from _from_file([one for one in rest if one not in (*own, *tried.away)], way, tried)
+    yield from _from_file([one for one in rest if one not in (*own, *tried.away)], route, tried)
 
 
-def _of_agent(key: AgentKey, file: str | None, way: Way) -> Iterator[tuple[str, paramiko.PKey]]:
+def _of_agent(key: AgentKey, file: str | None, route: Route) -> Iterator[tuple[str, paramiko.PKey]]:
     """A key that an agent holds, with the certificates about it first."""
     label = f"{key.comment or key.get_name()} (agent)"
     beside = [f"{file.removesuffix('.pub')}-cert.pub"] if file else []
-    yield from _with_certificates(label, key, [*way.certificates, *beside])
+    yield from _with_certificates(label, key, [*route.certificates, *beside])
 
 
 def _rank(key: paramiko.PKey, named: list[bytes | None]) -> int:
     return named.index(key.asbytes()) if key.asbytes() in named else len(named)
 
 
-def _from_file(files: list[str], way: Way, tried: _Tried) -> Iterator[tuple[str, paramiko.PKey]]:
+def _from_file(files: list[str], route: Route, tried: _Tried) -> Iterator[tuple[str, paramiko.PKey]]:
     for file in files:
         if not Path(file).exists():
             continue
@@ -107,7 +107,7 @@ def _from_file(files: list[str], way: Way, tried: _Tried) -> Iterator[tuple[str,
         except (OSError, ValueError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm) as error:
             tried.unreadable.append(f"{file}: {error}")
         else:
-            yield from _with_certificates(file, key, way.certificates)
+            yield from _with_certificates(file, key, route.certificates)
 
 
 def _with_certificates(
@@ -189,25 +189,25 @@ def _agent_keys(path: str | None) -> tuple[AgentKey, ...]:
         return ()
 
 
-def _denied(way: Way, tried: _Tried, why: str) -> Trouble:
+def _denied(route: Route, tried: _Tried, why: str) -> Trouble:
     lines = [why] if why else []
     lines += [f"refused: {', '.join(tried.refused)}"] if tried.refused else []
     lines += [f"no agent holds it, and it needs a passphrase: {one}" for one in tried.locked]
     lines += [f"no agent holds the other half of {one}" for one in tried.away]
     lines += [f"cannot be read: {one}" for one in tried.unreadable]
     add = [*tried.locked, *(one.removesuffix(".pub") for one in tried.away)]
-    hint = f"ssh-add {shlex.quote(add[0])}" if add else f"{way.command} true"
+    hint = f"ssh-add {shlex.quote(add[0])}" if add else f"{route.command} true"
     lines = lines or ["there is no key: neither a file that ssh would use, nor one in an agent"]
-    return Trouble(f"it does not let {way.user} in", way.name, "\n".join(lines), hint=hint, code=UNREACHABLE)
+    return Trouble(f"it does not let {route.user} in", route.name, "\n".join(lines), hint=hint, code=UNREACHABLE)
 
 
-def _no_keys_wanted(way: Way, allowed: list[str]) -> Trouble:
+def _no_keys_wanted(route: Route, allowed: list[str]) -> Trouble:
     why = f"it wants {', '.join(allowed)}; Stowage logs in with keys only"
     hint = "on the host, in sshd_config: PubkeyAuthentication yes, then: systemctl reload ssh"
-    return Trouble(f"it takes no keys from {way.user}", way.name, why, hint=hint, code=UNREACHABLE)
+    return Trouble(f"it takes no keys from {route.user}", route.name, why, hint=hint, code=UNREACHABLE)
 
 
-def _more_wanted(way: Way, more: list[str]) -> Trouble:
+def _more_wanted(route: Route, more: list[str]) -> Trouble:
     why = f"besides the key it wants {', '.join(more)}, which Stowage cannot give"
     hint = "let this user in with a key alone (AuthenticationMethods publickey)"
-    return Trouble(f"a key is not enough for {way.user}", way.name, why, hint=hint, code=UNREACHABLE)
+    return Trouble(f"a key is not enough for {route.user}", route.name, why, hint=hint, code=UNREACHABLE)

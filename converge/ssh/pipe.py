@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.ssh import root as ssh_root
-from converge.ssh.root import Rise, Start
+from converge.ssh.root import RootAccess, Start
 from converge.ssh.wire import BROKEN
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ _LINGER = 2.0
 class Pipe:
     """One command on one channel. Reading is for one thread at a time, and so is writing."""
 
-    def __init__(self, line: Line, rise: Rise, start: Start, ended: Callable[[], None]) -> None:
-        self._far, self._rise, self._start = line, rise, start
+    def __init__(self, line: Line, access: RootAccess, start: Start, ended: Callable[[], None]) -> None:
+        self._far, self._access, self._start = line, access, start
         self._channel = channel = line.session(start.command)
-        self._where = line.way.name
+        self._where = line.route.name
         self._buffer = bytearray()
         self._errors = bytearray()
         self._noise = b""
@@ -72,14 +72,6 @@ class Pipe:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._expect_ready(deadline)
         return self._line(deadline)
-
-    def read_exactly(self, n: int) -> bytes:
-        """So many bytes; EOFError when the output ends before."""
-        self._expect_ready(None)
-        while len(self._buffer) < n:
-            if not self._fill(None):
-                raise EOFError(f"the output ended after {len(self._buffer)} of {n} bytes")
-        return self._take(n)
 
     def read(self) -> bytes:
         """Some bytes, as they come; b"" at the end of its output."""
@@ -132,7 +124,7 @@ class Pipe:
                         raise
                     self.close()
                     said = self.stderr_tail() + self._noise.decode(errors="replace")
-                    raise ssh_root.silent(self._rise, self._where, said) from None
+                    raise ssh_root.silent(self._access, self._where, said) from None
                 if not line:
                     raise self._refusal()
                 self._ready = line.rstrip(b"\r\n") == self._start.ready.encode()
@@ -141,9 +133,9 @@ class Pipe:
     def _refusal(self) -> Trouble:
         status = self.exit_status()
         if self._asked > 1:
-            return ssh_root.wrong_password(self._rise, self._where)
+            return ssh_root.wrong_password(self._access, self._where)
         said = self.stderr_tail() + self._noise.decode(errors="replace")
-        return ssh_root.refused(self._rise, self._where, said, status)
+        return ssh_root.refused(self._access, self._where, said, status)
 
     def _line(self, deadline: float | None) -> bytes:
         seen = 0

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from converge.errors import UNREACHABLE, Trouble
-from converge.ssh.config import Way
+from converge.ssh.config import Route
 from converge.ui import interrupt
 
 SILENCE = 30.0
 
 
 @dataclass
-class Reached:
+class OpenSocket:
     """A socket, the seconds it took to get an answer (0.0: not known), and the command that it leads through."""
 
     sock: Any
@@ -43,19 +43,19 @@ class Reached:
             self.process.wait()
 
 
-def dial(way: Way, timeout: float) -> Reached:
-    """Connect to the machine itself."""
+def dial(route: Route, timeout: float, wake: str = "") -> OpenSocket:
+    """Connect to the machine itself; `wake` is the command that switches it on, where there is one."""
     begun = time.monotonic()
     try:
-        sock = socket.create_connection((way.host, way.port), timeout)
+        sock = socket.create_connection((route.host, route.port), timeout)
     except (OSError, UnicodeError) as error:
-        raise _unreachable(way, error, timeout) from None
+        raise _unreachable(route, error, timeout, wake) from None
     took = time.monotonic() - begun
     _prepare(sock)
-    return Reached(sock, took)
+    return OpenSocket(sock, took)
 
 
-def through_command(command: str) -> Reached:
+def through_command(command: str) -> OpenSocket:
     """Talk to a ProxyCommand, which outlives a Ctrl-C that is meant for us."""
     ours, theirs = socket.socketpair()
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
@@ -64,7 +64,7 @@ def through_command(command: str) -> Reached:
     process = subprocess.Popen(line, stdin=end, stdout=end, stderr=complaints, start_new_session=True)
     interrupt.child(process)
     os.close(end)
-    return Reached(ours, process=process, complaints=complaints)
+    return OpenSocket(ours, process=process, complaints=complaints)
 
 
 def _prepare(sock: socket.socket) -> None:
@@ -77,13 +77,13 @@ def _prepare(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _unreachable(way: Way, error: Exception, timeout: float) -> Trouble:
+def _unreachable(route: Route, error: Exception, timeout: float, wake: str) -> Trouble:
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        itself = f"write `ansible_host: ADDRESS` into inventory/host_vars/{way.name}.yml"
-        hint = itself if way.host == way.name else f"getent hosts {way.host}"
+        itself = f"write `ansible_host: ADDRESS` into inventory/host_vars/{route.name}.yml"
+        hint = itself if route.host == route.name else f"getent hosts {route.host}"
         why = getattr(error, "strerror", None) or str(error)
-        return Trouble(f"no address is known for {way.host}", way.name, why, hint=hint, code=UNREACHABLE)
+        return Trouble(f"no address is known for {route.host}", route.name, why, hint=wake or hint, code=UNREACHABLE)
     late = isinstance(error, TimeoutError) or getattr(error, "errno", None) == errno.ETIMEDOUT
     why = f"no answer within {timeout:.0f} s" if late else getattr(error, "strerror", None) or str(error)
-    what = f"it cannot be reached at {way.host}:{way.port}"
-    return Trouble(what, way.name, why, hint=f"{way.command} true", code=UNREACHABLE)
+    what = f"it cannot be reached at {route.host}:{route.port}"
+    return Trouble(what, route.name, why, hint=wake or f"{route.command} true", code=UNREACHABLE)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from converge.errors import ERROR, Trouble
 
+_WANTS_PASSWORD = "sudo wants a password of {user}"
+
 # What a login, or sudo (LC_ALL=C; sudo and sudo-rs) says, what it means, and what to do.
 _REFUSALS = [
     (("Please login as the user",), "it lets nobody work as {user}",
@@ -18,7 +20,7 @@ _REFUSALS = [
      "log in once by hand and change it; or on the host, as root: chage -E -1 -M -1 {user}"),
     (("account is currently not available", "This account is not available"), "{user} has no login shell",
      "on the host, as root: chsh -s /bin/sh {user}; or name another ansible_user"),
-    (("a password is required", "interactive authentication is required"), "sudo wants a password of {user}",
+    (("a password is required", "interactive authentication is required"), _WANTS_PASSWORD,
      "write `ansible_become_password: {{file: PATH}}` into inventory/host_vars/{host}.yml, or on the host:"
      " echo '{user} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{user}"),
     (("is not allowed to",), "sudo does not let {user} start a shell as root",
@@ -48,8 +50,12 @@ ENVIRONMENT = {"HOME": "/root", "LC_ALL": "C", "DOCKER_CONFIG": "/var/empty/dock
 """All that commands of ours have: nothing of the login, of /etc/environment or of sudo reaches them."""
 
 
+class SudoPassword(Trouble):
+    """sudo wants a password, or refuses the one that it was given."""
+
+
 @dataclass(frozen=True)
-class Rise:
+class RootAccess:
     """One way to root: directly, by sudo, or by sudo with a password."""
 
     user: str
@@ -70,20 +76,20 @@ class Start:
     asks: str | None
 
 
-def begin(rise: Rise, script: str) -> Start:
+def start_shell(access: RootAccess, script: str) -> Start:
     """The command that runs a script as root. It says `ready` first: login shell and sudo may print before."""
     ready = secrets.token_hex(16)
     lines = ['[ "$(id -u)" = 0 ] || { echo "stowage: not root" >&2; exit 77; }', f"echo {ready}; echo {ready} >&2"]
-    if not (rise.sudo and rise.password):
-        return Start(f"exec {_sudo(rise, '-n')}{_shell(lines, script)}", ready, None)
+    if not (access.sudo and access.password):
+        return Start(f"exec {_sudo(access, '-n')}{_shell(lines, script)}", ready, None)
     asks = secrets.token_hex(16)
     # Where sudo asks for none, the password lies unread: all is thrown away up to the line that follows our ready.
     lines.append(f'line=; until [ "$line" = {ready} ]; do IFS= read -r line || exit 78; done; unset line')
-    return Start(f"exec {_sudo(rise, f'-k -S -p {asks}')}{_shell(lines, script)}", ready, asks)
+    return Start(f"exec {_sudo(access, f'-k -S -p {asks}')}{_shell(lines, script)}", ready, asks)
 
 
-def _sudo(rise: Rise, flags: str) -> str:
-    return f"env LC_ALL=C sudo {flags} -u root -- " if rise.sudo else ""  # runas_default may name another
+def _sudo(access: RootAccess, flags: str) -> str:
+    return f"env LC_ALL=C sudo {flags} -u root -- " if access.sudo else ""  # runas_default may name another
 
 
 def _shell(lines: list[str], script: str) -> str:
@@ -98,32 +104,33 @@ def _shell(lines: list[str], script: str) -> str:
     return f"/usr/bin/env -i {settings} /bin/sh -c 'eval \"$(printf %s {word} | base64 -d)\"'"
 
 
-def refused(rise: Rise, where: str, said: str, status: int) -> Trouble:
+def refused(access: RootAccess, where: str, said: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
     said = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", said, flags=re.DOTALL)
     for words, what, hint in _REFUSALS:
         if any(one in said for one in words):
-            return Trouble(
-                what.format(user=rise.user), where, said.strip(), hint=hint.format(user=rise.user, host=where)
+            trouble = SudoPassword if what is _WANTS_PASSWORD else Trouble
+            return trouble(
+                what.format(user=access.user), where, said.strip(), hint=hint.format(user=access.user, host=where)
             )
-    what = f"sudo gave {rise.user} no root shell" if rise.sudo else f"{rise.user} gets no shell there"
-    look = "on the host, as this user: sudo -v; sudo id" if rise.sudo else f"ssh {where} echo works"
+    what = f"sudo gave {access.user} no root shell" if access.sudo else f"{access.user} gets no shell there"
+    look = "on the host, as this user: sudo -v; sudo id" if access.sudo else f"ssh {where} echo works"
     return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", hint=look, code=ERROR)
 
 
-def silent(rise: Rise, where: str, said: str) -> Trouble:
+def silent(access: RootAccess, where: str, said: str) -> Trouble:
     """A login after which nothing runs: its shell, or a line that it reads at its start, waits for something."""
     return Trouble(
-        f"{rise.user} logs in, but no command runs",
+        f"{access.user} logs in, but no command runs",
         where,
         (said.strip() + "\n").lstrip()
         + "its login shell, or a line of its start-up files (`exec tcsh`, say), waits for something",
         "no command was sent",
-        f"see what `ssh {where} echo works` prints here; on the host: getent passwd {rise.user}, and look at .bashrc and .profile",
+        f"see what `ssh {where} echo works` prints here; on the host: getent passwd {access.user}, and look at .bashrc and .profile",
     )
 
 
-def wrong_password(rise: Rise, where: str) -> Trouble:
+def wrong_password(access: RootAccess, where: str) -> Trouble:
     hint = f"correct what ansible_become_password names: inv inventory --host {where}; with targetpw or rootpw in sudoers it is root's"
     why = "it was given once, and nothing after it"
-    return Trouble(f"sudo refused the password of {rise.user}", where, why, hint=hint, code=ERROR)
+    return SudoPassword(f"sudo refused the password of {access.user}", where, why, hint=hint, code=ERROR)

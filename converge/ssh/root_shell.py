@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from converge.engine.long import WAIT_FOR_OTHERS
+from converge.engine.long_commands import WAIT_FOR_OTHERS
 from converge.errors import LOCKED, UNREACHABLE, Trouble
 from converge.shell import quote
 

@@ -7,21 +7,23 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, overload
 
 from invoke.collection import Collection
-from invoke.exceptions import Exit, ParseError
-from invoke.tasks import task
+from invoke.exceptions import Exit, Failure, ParseError
+from invoke.tasks import Task
 
 from converge.errors import ERROR, PENDING, UNTOUCHED, Trouble, Troubles
 from converge.ui import interrupt, lines, output
 from converge.ui.colour import coloured, paint
-from converge.ui.words import misread, no_empty_host, no_empty_set, no_flags_for_words, no_number
+from converge.ui.mistyped import misread, no_empty_host, no_empty_set, no_flags_for_words, no_number
 
 ROOT = Path(__file__).resolve().parents[2]
+
+Flags = ParamSpec("Flags")
 
 HELP = {
     "host": "a host, a group, or several with commas; store*, !x, &x as in Ansible (default: `host` of invoke.yaml)",
@@ -35,41 +37,49 @@ HELP = {
 }
 
 
-def command(function: Callable[..., Any] | None = None, at_once: bool = False, **options: Any) -> Any:
+@overload
+def command(function: Callable[Flags, None]) -> Task[Callable[Flags, None]]: ...
+@overload
+def command(
+    function: None = None, at_once: bool = False, **options: Any
+) -> Callable[[Callable[Flags, None]], Task[Callable[Flags, None]]]: ...
+def command(
+    function: Callable[Flags, None] | None = None, at_once: bool = False, **options: Any
+) -> Task[Callable[Flags, None]] | Callable[[Callable[Flags, None]], Task[Callable[Flags, None]]]:
     """Make an Invoke task: no automatic short flags, the shared help, and one error boundary.
 
     `at_once` is for commands that have nothing to put in order when they are interrupted.
     """
 
-    def make(body: Callable[..., Any]) -> Any:
+    def make(body: Callable[Flags, None]) -> Task[Callable[Flags, None]]:
         names = inspect.signature(body).parameters
         required = [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty]
 
         @functools.wraps(body)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            def run() -> Any:
+        def guarded(*args: Flags.args, **kwargs: Flags.kwargs) -> None:
+            def run() -> None:
                 if not at_once:
                     interrupt.in_order()
                 no_flags_for_words({name: kwargs[name] for name in required if name in kwargs})
                 no_empty_set()
                 no_empty_host()
-                return body(*args, **kwargs)
+                body(*args, **kwargs)
 
-            return boundary(run)
+            boundary(run)
 
         given = options.pop("help", {})
         shared = {name.rstrip("_"): text for name, text in HELP.items() if name in names or name + "_" in names}
         options["iterable"] = [*options.get("iterable", []), *(["set"] if "set" in names else [])]
         options.setdefault("positional", required)
-        return task(auto_shortflags=False, help={**shared, **given}, **options)(guarded)
+        return Task(guarded, auto_shortflags=False, help={**shared, **given}, **options)
 
     return make(function) if function else make
 
 
-def boundary(body: Callable[[], Any]) -> Any:
+def boundary(body: Callable[[], None]) -> None:
     """Run a command: whatever goes wrong becomes one message on standard error and an exit code."""
     try:
-        return body()
+        body()
     except output.Unwritten:
         raise
     except (Trouble, Troubles) as trouble:
@@ -78,6 +88,11 @@ def boundary(body: Callable[[], Any]) -> Any:
         raise Exit(interrupt.MAY_BE_HALF, code=getattr(stopped, "code", 130)) from None
     except Exit:
         raise
+    except Failure as failure:
+        from converge.ui.own import failed
+
+        told = failed(failure)
+        raise Exit(tell(told), code=told.code) from None
     except Exception as error:
         if output.nobody_reads(error):
             raise Exit(code=ERROR) from None
@@ -103,10 +118,10 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
 def words_of(commands: Collection) -> None:
     """Have Invoke tell a mistyped command as every other error is told; it prints the exception itself."""
 
-    def said(error: ParseError) -> str:
+    def message(error: ParseError) -> str:
         return tell(misread(error, commands.task_names))
 
-    ParseError.__str__ = said  # type: ignore[assignment,method-assign]
+    ParseError.__str__ = message  # type: ignore[assignment,method-assign]
 
 
 def tell(trouble: Trouble | Troubles) -> str:
@@ -117,27 +132,7 @@ def tell(trouble: Trouble | Troubles) -> str:
     return paint(lines.error(text), "31", coloured(sys.stderr))
 
 
-def hosts(context: Any, names: str, sets: Sequence[str] | None = None, secrets: bool = True) -> list[Any]:
-    """The hosts that a command was given, or the default of invoke.yaml, with validated settings."""
-    from converge.inventory.hosts import load
-    from roles.settings.model import Settings
-
-    return load(ROOT, names or str(context.config.get("host") or ""), Settings, sets or (), secrets)
-
-
-def one(context: Any, names: str) -> Any:
-    """The one host that a command was given."""
-    chosen = hosts(context, names)
-    if len(chosen) > 1:
-        raise Trouble(
-            "one host, please",
-            why=f"that names {', '.join(each.name for each in chosen)}",
-            hint=f"--host {chosen[0].name}",
-        )
-    return chosen[0]
-
-
-def said() -> str:
+def command_line() -> str:
     """The command as it was typed."""
     return "inv " + " ".join(shlex.quote(word) for word in sys.argv[1:])
 
@@ -148,7 +143,7 @@ def end(code: int) -> None:
         raise Exit(code=code)
 
 
-def answered(question: str) -> str:
+def typed_answer(question: str) -> str:
     """What a person types; nothing at the end of the input."""
     try:
         return input(question).strip()
@@ -157,18 +152,18 @@ def answered(question: str) -> str:
         return ""
 
 
-def answered_yes(question: str) -> bool:
+def says_yes(question: str) -> bool:
     """Ask; anything but yes is no."""
-    return answered(question).lower() in ("y", "yes")
+    return typed_answer(question).lower() in ("y", "yes")
 
 
-def agreed(question: str, yes: bool, word: str = "") -> None:
+def confirm(question: str, yes: bool, word: str = "") -> None:
     """Go on when that is agreed to, by a flag or by a person (with `word`, by typing it); else end with exit code 2."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise Exit("nothing was changed: there is no terminal to ask on, and no --yes", code=PENDING)
-    if not (answered(question) == word if word else answered_yes(question)):
+    if not (typed_answer(question) == word if word else says_yes(question)):
         raise Exit("nothing was changed", code=PENDING)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
@@ -20,9 +20,12 @@ from converge.engine.run import Run
 from converge.errors import Trouble, Troubles
 from converge.ssh.root_shell import STOP
 from converge.ui import interrupt, render
-from converge.ui.cli import answered_yes, tell
+from converge.ui.cli import says_yes, tell
 from converge.ui.lines import width
 from converge.ui.screen import Screen
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Options:
 
 
 def deploy(
-    hosts: Sequence[Any],
+    hosts: Sequence[Host[Any]],
     roles: dict[str, Sequence[Role]],
     options: Options,
     find_role: Callable[[str], Role | None] | None = None,
@@ -79,7 +82,7 @@ def _shown(plan: Plan, options: Options, screen: Screen) -> list[str]:
 
 
 def _prepared(
-    hosts: Sequence[Any],
+    hosts: Sequence[Host[Any]],
     roles: dict[str, Sequence[Role]],
     find_role: Callable[[str], Role | None] | None,
     beneath: Mapping[str, Sequence[Role]],
@@ -123,13 +126,15 @@ def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
         return False
     changes = sum(len(run.plan.todo) for run in todo if run.plan)
     names = ", ".join(run.name for run in todo)
-    if not answered_yes(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] "):
+    if not says_yes(f"Make {'this change' if changes == 1 else f'these {changes} changes'} on {names}? [y/N] "):
         screen.lines(["nothing was changed"])
         return False
     return True
 
 
 def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
+    from converge.engine.apply import apply  # a check applies nothing
+
     gc.freeze()  # the libraries: what is looked through between two roles is small
     asking = threading.Lock()
 
@@ -138,14 +143,14 @@ def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
         if options.yes:
             return all(one.action is Action.CREATE and not one.disrupts for one in new)
         with asking:
-            return answered_yes(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ")
+            return says_yes(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ")
 
     screen.lines(["", "applying:"])
     over = screen.watch()
     screen.goes_on = True
     try:
         with interrupt.told(lambda number: _stop(todo, number)):
-            runs.each(todo, lambda run: runs.apply(run, screen.reporter(run.name), agree))
+            runs.each(todo, lambda run: apply(run, screen.reporter(run.name), agree))
     finally:
         over.set()
 
@@ -163,7 +168,7 @@ def _stop(todo: list[Run], number: int) -> None:
 
 def _conclude(todo: list[Run], screen: Screen) -> None:
     for run in todo:
-        _untouched(run, f"{runs.changes_done(run)}; the next deploy finishes the one that was under way")
+        _untouched(run, f"{run.changes_done}; the next deploy finishes the one that was under way")
         if run.plan and not run.troubles:
             screen.lines([f"{run.name}: {_number(run)} made and read back, {render.counts(run.plan, len(run.done))}"])
 

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 from converge.errors import ERROR, Trouble
@@ -36,9 +37,14 @@ class _Out(io.FileIO):
 
 
 class _Complaints(io.FileIO):
-    """Standard error: there is nowhere left to tell that it cannot be written."""
+    """Standard error: there is nowhere left to tell that it cannot be written.
+
+    Where both streams go to one file or pipe, an error stands behind what led to it.
+    """
 
     def write(self, data: Any) -> int:
+        with suppress(Unwritten, RuntimeError):  # told at the end; a signal came while just that was being written
+            sys.stdout.flush()
         try:
             return super().write(data)
         except OSError:

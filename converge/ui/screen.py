@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from converge.engine.plan import Change
 from converge.ui.colour import coloured, paint
 from converge.ui.output import Unwritten
 from converge.ui.render import COLOURS
+
+if TYPE_CHECKING:
+    from converge.engine.plan import Change
+    from converge.engine.steps import Report
 
 SILENCE = 10
 
@@ -50,7 +54,7 @@ class Screen:
         with suppress(Unwritten):
             self.lines(lines)
 
-    def reporter(self, host: str):  # type: ignore[no-untyped-def]
+    def reporter(self, host: str) -> Report:
         """What `apply` reports to, for one host."""
         prefix = f"{host:{self._width}}  " if self._width else "  "
 

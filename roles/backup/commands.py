@@ -6,54 +6,69 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
-from converge.ui.cli import agreed
+from converge.ui.cli import confirm
+from converge.ui.durations import spoken
 from converge.ui.lines import say
 from roles.backup import runs
-from roles.backup.role import SCRIPT, stack_of
-from roles.backup.status import spoken
+from roles.backup.objects import Objects, printable, show_versions
+from roles.backup.role import SCRIPT, has_buckets, settings_of, stack_of
+from roles.backup.role import components as stack_components
 from roles.minio.kms_key import fingerprint
+from worker.contract import ID, Request
 from worker.size import human
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 CHANGES = {"gone": "-", "new": "+"}
 """How a file of the configuration that is not the set's any more is marked; any other has `~`."""
 FEW = 40
 
 
-def backup(host: Any, only: str, allowed: dict[str, bool], said: str) -> None:
+def backup(host: Host[Settings], request: Request, said: str) -> None:
     """One set now, followed to its end. A lost line does not end it."""
-    components = [one for one in only.split(",") if one]
-    for one in components:
-        if one not in ("postgres", "config"):
+    for one in request.only:
+        if one not in (known := stack_components(host.settings)):
             raise Trouble(
-                f"there is no component {one}", host.name, "components are postgres and config", "nothing was begun"
+                f"there is no component {one}", host.name, f"components are {', '.join(known)}", "nothing was begun"
             )
-    request = {"do": "backup", "only": components, **allowed}
     end(host, watch(host, runs.begin(host, request, said)))
     if held := not_in_sets(host.settings):
         say(f"{host.name}: no set holds {held}; copy them elsewhere yourself")
 
 
-def not_in_sets(settings: Any) -> str:
+def not_in_sets(settings: Settings) -> str:
     """What a host keeps that no set holds, in words; nothing where all is held."""
-    buckets = [one.name for one in settings.buckets] if "buckets" in settings.roles else []
+    saved = settings.backup.buckets if settings.backup and has_buckets(settings) else None
+    names = [one.name for one in settings.buckets] if "buckets" in settings.roles else []
+    buckets = [one for one in names if not saved or (saved.names and one not in saved.names)]
     found = [f"the objects of {', '.join(buckets)}"] if buckets else []
-    folders = {folder: name for name, one in settings.services.items() for folder in one.data.values()}
+    found += (
+        [f"of {name} the objects beside {', '.join(some)}" for name, some in saved.prefixes.items()] if saved else []
+    )
+    folders = {
+        folder: name
+        for name, one in settings.services.items()
+        for inside, folder in one.data.items()
+        if not one.backup or inside not in one.backup.folders
+    }
     found += [f"the data of {name} ({folder})" for folder, name in folders.items()]
     return ", ".join(found)
 
 
-def attach(host: Any, run: str) -> None:
+def attach(host: Host[Settings], run: str) -> None:
     """The journal of the run that is under way, or of the last one, from its beginning."""
     run = run or runs.current(host)
     end(host, watch(host, run))
 
 
-def watch(host: Any, run: str) -> dict[str, Any]:
+def watch(host: Host[Settings], run: str) -> dict[str, Any]:
     say(f"{host.name}: run {run}")
     return runs.follow(host, run, lambda event: show_event(event, sys.stdout.isatty()))
 
@@ -78,16 +93,16 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
         )
 
 
-def end(host: Any, told: dict[str, Any]) -> None:
+def end(host: Host[Settings], told: dict[str, Any]) -> None:
     trouble = runs.ended(host, told)
     if trouble:
         raise trouble
     say(f"{host.name}: done")
 
 
-def listing(host: Any, source: str, as_json: bool) -> None:
+def listing(host: Host[Settings], source: str, as_json: bool) -> None:
     """Every set with its age, its size, and the targets on which it is whole."""
-    found = runs.ask(host, {"ask": "list", "from": source})
+    found = runs.ask(host, Request(ask="list", source=source))
     if as_json:
         print(json.dumps({"host": host.name, **found}))
     else:
@@ -102,7 +117,7 @@ def listing(host: Any, source: str, as_json: bool) -> None:
         )
 
 
-def _listed(host: Any, found: dict[str, Any]) -> None:
+def _listed(host: Host[Settings], found: dict[str, Any]) -> None:
     if not found["sets"] and not found["dead"]:
         say(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
     for one in found["sets"]:
@@ -136,11 +151,17 @@ def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
     return f"{name} ({', '.join(marks)})" if marks else name
 
 
-def show(host: Any, id: str, source: str, as_json: bool) -> None:
-    """What is in a set."""
-    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Objects | None = None) -> None:
+    """What is in a set; of one bucket, its versions."""
+    request = Request(ask="show", set=id_of(id), source=source)
+    if objects:
+        objects.asked(host, request, service=False)
+    found = runs.ask(host, request)
     if as_json:
         print(json.dumps({"host": host.name, **found}))
+        return
+    if objects:
+        show_versions(found)
         return
     say(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
     say(f"  made       {_moments(found)}, {human(found['bytes'])} in {found['parts']} parts")
@@ -154,6 +175,14 @@ def show(host: Any, id: str, source: str, as_json: bool) -> None:
         rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
         say(f"  database   {name:16} {rows}", 28)
         say(f"{'':30}{', '.join(one['extensions'])}", 0)
+    for name, one in found["folders"].items():
+        how = ", while it stood still" if one["stopped"] else ""
+        say(f"  folder     {name:16} {human(one['bytes'])} in {one['files']} files of {one['here']}{how}", 28)
+    for name, one in found["buckets"].items():
+        say(
+            f"  bucket     {name:16} {human(one['bytes'])} in {one['versions']} versions, {one['markers']} delete markers",
+            28,
+        )
     for why in dict.fromkeys(found["left_out"].values()):
         say(f"  left out   {', '.join(name for name, one in found['left_out'].items() if one == why)}: {why}", 11)
     for kind, names in found["omitted"].items():
@@ -167,9 +196,9 @@ def _moments(found: dict[str, Any]) -> str:
     return f"{begun} to {over.removeprefix(begun[:11])} UTC"
 
 
-def diff(host: Any, id: str, source: str, as_json: bool) -> None:
+def diff(host: Host[Settings], id: str, source: str, as_json: bool) -> None:
     """A set against what is there now: databases by their counts, files by their text."""
-    found = runs.ask(host, {"ask": "diff", "set": id_of(id), "from": source})
+    found = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
     if as_json:
         print(json.dumps({"host": host.name, **found}))
         return
@@ -177,6 +206,12 @@ def diff(host: Any, id: str, source: str, as_json: bool) -> None:
     for name, lines in found["databases"].items():
         say(f"  database {name}" + ("" if lines else ": the same counts"))
         _few([f"    {line}" for line in lines])
+    for name, lines in found["folders"].items():
+        say(f"  folder {name}" + ("" if lines else ": the same files, of the same size and time"))
+        _few([f"    {line}" for line in lines])
+    for name, lines in found["buckets"].items():
+        say(f"  bucket {name}" + ("" if lines else ": the same versions"))
+        _few([f"    {printable(line)}" for line in lines])
     for one in found["files"]:
         say(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
         _few([f"      {line}" for line in one.get("lines", [])[2:]])
@@ -197,38 +232,38 @@ def _few(lines: list[str]) -> None:
         say(f"      and {len(lines) - FEW} lines more: --json")
 
 
-def verify(host: Any, id: str, source: str, drill: bool, said: str) -> None:
+def verify(host: Host[Settings], id: str, source: str, drill: bool, said: str) -> None:
     """Reads every byte of a set; with `drill` it is restored into a throwaway server and compared."""
-    request = {"do": "verify", "set": id_of(id), "from": source, "drill": drill}
+    request = Request(do="verify", set=id_of(id), source=source, drill=drill)
     end(host, watch(host, runs.begin(host, request, said)))
 
 
-def pin(host: Any, id: str, why: str) -> None:
+def pin(host: Host[Settings], id: str, why: str) -> None:
     """Keeps a set from retention."""
-    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
-    runs.ask(host, {"ask": "pin", "set": found, "why": why})
+    found = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
+    runs.ask(host, Request(ask="pin", set=found, why=why))
     say(f"{host.name}: {found} is kept until inv backup.unpin {found}")
 
 
-def unpin(host: Any, id: str) -> None:
+def unpin(host: Host[Settings], id: str) -> None:
     """Leaves a set to retention again."""
-    found = runs.ask(host, {"ask": "show", "set": id_of(id)})["id"]
-    targets = runs.ask(host, {"ask": "unpin", "set": found})["unpinned"]
+    found = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
+    targets = runs.ask(host, Request(ask="unpin", set=found))["unpinned"]
     say(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
 
 
-def settle(host: Any, said: str) -> None:
+def settle(host: Host[Settings], said: str) -> None:
     """Brings to an end what runs that were cut off have left: closed databases, stopped containers, scratch databases."""
-    end(host, watch(host, runs.begin(host, {"do": "settle"}, said)))
+    end(host, watch(host, runs.begin(host, Request(do="settle"), said)))
 
 
-def stop(host: Any, yes: bool) -> None:
+def stop(host: Host[Settings], yes: bool) -> None:
     """Ends the run that is under way; what it has begun is cleared away by the next one."""
     run = runs.under_way(host)
     if not run:
         say(f"{host.name}: no backup or restore is under way; nothing was stopped")
         return
-    agreed(f"{host.name}: stop the run {run}? [y/N] ", yes)
+    confirm(f"{host.name}: stop the run {run}? [y/N] ", yes)
     link = connect(host.target)
     try:
         link.send(f"systemctl stop {quote(f'stowage-backup@{run}.service')}", iter(()))
@@ -237,17 +272,17 @@ def stop(host: Any, yes: bool) -> None:
     say(f"{host.name}: {run} is stopped")
 
 
-def fetch(host: Any, id: str, folder: str, source: str) -> None:
+def fetch(host: Host[Settings], id: str, folder: str, source: str) -> None:
     """Copies a set as it is, encrypted, into a folder of this machine."""
     place = Path(folder).expanduser()
     place.mkdir(parents=True, exist_ok=True)
-    found = runs.ask(host, {"ask": "show", "set": id_of(id), "from": source})
+    found = runs.ask(host, Request(ask="show", set=id_of(id), source=source))
     name = place / f"{found['id']}.tar"
     unfinished = name.with_suffix(".partial")
     link = connect(host.target)
-    request = json.dumps({"ask": "stream", "set": found["id"], "from": found["from"]})
+    request = Request(ask="stream", set=found["id"], source=found["from"])
     try:
-        pipe = link.shell(f"exec {SCRIPT} look {quote(request)}")
+        pipe = link.shell(f"exec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
         with unfinished.open("wb") as file:
             while chunk := pipe.read():
@@ -260,9 +295,9 @@ def fetch(host: Any, id: str, folder: str, source: str) -> None:
     say(f"{host.name}: {name}, {human(name.stat().st_size)}; docs/restore-by-hand.md says how to read it")
 
 
-def recovery_sheet(host: Any) -> None:
+def recovery_sheet(host: Host[Settings]) -> None:
     """What to do when the host is dead: to be printed, and kept where the keys are."""
-    settings = host.settings.backup
+    settings = settings_of(host)
     print(f"Recovery of the stack {stack_of(host)} ({host.name}), written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
     print("You need, from outside of the dead machine:")
     print(f"  1. this checkout and its secrets: inventory/secrets/{host.name}/ (or where the references lead)")
@@ -287,6 +322,10 @@ def recovery_sheet(host: Any) -> None:
     print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")
     print(f"  inv backup.list --host {host.name}    # which sets there are")
     print(f"  inv restore latest --host {host.name}")
+    for name in (name for name, one in host.settings.services.items() if one.backup):
+        print(f"  inv restore latest --service {name} --host {host.name}")
+    if has_buckets(host.settings):
+        print(f"  inv restore latest --bucket NAME --host {host.name}    # each that inv backup.show latest names")
     print("\nWithout Stowage: docs/restore-by-hand.md")
 
 
@@ -294,7 +333,7 @@ def id_of(text: str) -> str:
     """`latest`, an id, or anything that holds one: the key of an object, the name of a fetched file."""
     if text == "latest":
         return text
-    if found := runs.ID.search(text):
+    if found := ID.search(text):
         return found[0]
     raise Trouble(
         f"{text} names no set",

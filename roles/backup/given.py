@@ -11,11 +11,17 @@ import tarfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from converge.errors import ERROR, REFUSED, Trouble, for_host
 from converge.shell import quote
-from roles.backup import archive, runs
+from roles.backup import archive
+from roles.postgres.role import settings_of
+from worker.contract import ID
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 HEAD = 1 << 12
 """Bytes from the beginning of a file by which its kind is known."""
@@ -85,9 +91,9 @@ SPECIAL = (
 )
 
 
-def kind(text: str, host: Any) -> str:
+def kind(text: str, host: Host[Settings]) -> str:
     """Whether a word is a set's archive, a dump that can be restored, or no file here. Anything else is told, and refused."""
-    if text == "latest" or runs.ID.fullmatch(text):
+    if text == "latest" or ID.fullmatch(text):
         return NONE  # whatever is called so in this folder
     path = Path(text).expanduser()
     try:
@@ -103,7 +109,7 @@ def kind(text: str, host: Any) -> str:
         if is_one(mode):
             raise _refused(path, Kind(what, why, f"write it into a file first: {AGAIN}"), host)
     try:
-        found = _directory(path) if stat.S_ISDIR(mode) else _file(path, host.settings.postgres.major)
+        found = _directory(path) if stat.S_ISDIR(mode) else _file(path, settings_of(host).major)
     except OSError as error:
         raise _unreadable(path, error, host) from None
     if isinstance(found, Kind):
@@ -111,7 +117,7 @@ def kind(text: str, host: Any) -> str:
     return found
 
 
-def missing(text: str, host: Any) -> Trouble:
+def missing(text: str, host: Host[Settings]) -> Trouble:
     """What is neither a file of this machine nor the name of a set."""
     return Trouble(
         f"there is no file {text} on this machine, and it names no set",
@@ -121,12 +127,12 @@ def missing(text: str, host: Any) -> Trouble:
     )
 
 
-def _unreadable(path: Path, error: Exception, host: Any) -> Trouble:
+def _unreadable(path: Path, error: Exception, host: Host[Settings]) -> Trouble:
     why = error.strerror if isinstance(error, OSError) else str(error)
     return _refused(path, Kind("cannot be read", f"{why}", "ls -l {path}"), host, ERROR)
 
 
-def _refused(path: Path, found: Kind, host: Any, code: int = REFUSED) -> Trouble:
+def _refused(path: Path, found: Kind, host: Host[Settings], code: int = REFUSED) -> Trouble:
     hint = for_host(found.instead.replace("{path}", quote(str(path))), host.name)
     return Trouble(f"{path} {found.what}", host.name, found.why, "nothing was sent or changed", hint, code)
 
@@ -205,7 +211,7 @@ def _tar(path: Path) -> Kind | str:
             names.append(one.name.removeprefix("./"))
     tops = {name.partition("/")[0] for name in names}
     id = next(iter(tops)) if len(tops) == 1 else ""
-    if runs.ID.fullmatch(id):
+    if ID.fullmatch(id):
         if f"{id}/manifest.json" in names:
             return SET
         why = f"it begins with {id}, and is cut off: the manifest comes last"

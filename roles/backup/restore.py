@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.shell import quote
-from converge.ui.cli import agreed
+from converge.ui.cli import confirm
 from converge.ui.lines import say
 from roles.backup import given, runs, upload
 from roles.backup.commands import age, end, id_of, watch
+from roles.backup.objects import Objects, show_objects
 from roles.backup.role import stack_of
+from worker.contract import ID, Request
 from worker.quoting import listed, names_in
 from worker.size import human
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 FEW = 4
 
 
 def restore(
-    host: Any,
+    host: Host[Settings],
     file: str,
     database: Sequence[str],
     name: str,
@@ -33,45 +40,80 @@ def restore(
     tablespaces: bool = True,
     accept: bool = False,
     accept_empty: bool = False,
+    of: tuple[str, str] | None = None,
+    objects: Objects | None = None,
 ) -> None:
     """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared.
 
     With `accept` it may differ from the set in what an earlier try has found, which is shown, asked for, and written down.
+    It is `of` the folders of a service, or of one of them by its path in the container, and then of nothing else.
     """
-    request: dict[str, Any] = {"from": source, "databases": _names(database), "as": name}
-    if not tablespaces:
-        request["no_tablespaces"] = True
-    if other_stack:
-        request["stack"] = other_stack
+    request = Request(
+        source=source, databases=_names(database), new_name=name, no_tablespaces=not tablespaces, stack=other_stack
+    )
+    if of:
+        request.service, request.inside = _folders(host, *of, bool(request.databases or name))
+    if objects:
+        objects.asked(host, request, bool(of))
     path, kind = Path(file).expanduser(), given.kind(file, host)
+    if kind == given.DUMP and objects:
+        raise objects.of_a_dump(host, path)
     if kind == given.SET:
-        request |= upload.set_sent(host, path, other_stack or stack_of(host))
+        request.folder, request.set = upload.set_sent(host, path, other_stack or stack_of(host))
+        request.source = ""
+    elif kind == given.DUMP and of:
+        raise Trouble(
+            f"{path} is a dump of a database",
+            host.name,
+            "--service is for sets",
+            "nothing was changed",
+            "inv backup.list",
+        )
     elif kind == given.DUMP:
-        request |= upload.dump_sent(host, path, request["databases"])
+        request.local, request.set = upload.dump_sent(host, path, request.databases), "local"
     else:
-        request["set"] = _named(host, file)
+        request.set = _named(host, file)
     try:
-        found = runs.ask(host, {"ask": "plan", "accept": accept, **request})
-        request["set"], request["from"] = found["set"], found["from"] if not request.get("local") else ""
+        found = runs.ask(host, replace(request, ask="plan", show_differences=accept))
+        request.set, request.source = found["set"], "" if request.local else found["from"]
         _shown(host, found)
         if not tablespaces:
             say("  tablespaces: none; all tables go where the server keeps its others")
         written = list(_accepted(found))
         for line in written:
             say(f"  ACCEPTED  {line}")
-        agreed(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
+        confirm(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
         if not accept_empty:
             _agreed_to_lose(host, file, found["databases"], yes)
         if written:
-            request["accept"] = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
-        run = runs.begin(host, {"do": "restore", **request}, said, written)
+            request.accept = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
+        run = runs.begin(host, replace(request, do="restore"), said, written)
     except BaseException:
-        upload.taken_back(host, request.get("local") or request.get("folder") or "")
+        upload.taken_back(host, request.local or request.folder)
         raise
     end(host, watch(host, run))
     # A restore that replaced nothing has nothing to swap back.
-    if any(one["replaces"] is not None for one in found["databases"]):
+    if "objects" in found or any(
+        one["replaces"] is not None for one in [*found["databases"], *found.get("folders", ())]
+    ):
         say(f"  undo with: inv restore.undo --host {host.name}")
+
+
+def _folders(host: Host[Settings], service: str, folder: str, databases: bool) -> tuple[str, str]:
+    """What a request says of a service: one restore is of folders or of databases."""
+    if databases or not service:
+        what = (
+            "--folder belongs to --service NAME"
+            if not service
+            else "--service is for folders alone, without --database and --as"
+        )
+        raise Trouble(
+            what,
+            host.name,
+            untouched="nothing was changed",
+            hint=f"inv restore latest --service NAME --host {host.name}",
+        )
+    return service, folder
 
 
 def _names(given: Sequence[str]) -> list[str]:
@@ -93,9 +135,9 @@ def _accepted(found: dict[str, Any]) -> Iterator[str]:
         yield from (f"{name}: {what}: {how}" for what, how in rows)
 
 
-def _named(host: Any, text: str) -> str:
+def _named(host: Host[Settings], text: str) -> str:
     """The set that a word names which is no file of this machine."""
-    if text != "latest" and not runs.ID.search(text):
+    if text != "latest" and not ID.search(text):
         raise given.missing(text, host)
     id = id_of(text)
     if id != text:
@@ -103,7 +145,7 @@ def _named(host: Any, text: str) -> str:
     return id
 
 
-def _agreed_to_lose(host: Any, file: str, databases: list[dict[str, Any]], yes: bool) -> None:
+def _agreed_to_lose(host: Host[Settings], file: str, databases: list[dict[str, Any]], yes: bool) -> None:
     """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
     for one in (one for one in databases if one.get("lost")):
         if yes or not sys.stdin.isatty():
@@ -116,14 +158,14 @@ def _agreed_to_lose(host: Any, file: str, databases: list[dict[str, Any]], yes: 
                 f"{again} --accept-empty, when that is right\n  or, beside it: {again} --as NAME",
                 code=REFUSED,
             )
-        agreed(f"Type {one['to']} to replace it with a dump that lacks these rows: ", False, word=one["to"])
+        confirm(f"Type {one['to']} to replace it with a dump that lacks these rows: ", False, word=one["to"])
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
 
 
-def _shown(host: Any, found: dict[str, Any]) -> None:
+def _shown(host: Host[Settings], found: dict[str, Any]) -> None:
     if found["set"] == "local":
         say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:
@@ -145,11 +187,19 @@ def _shown(host: Any, found: dict[str, Any]) -> None:
             say(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
         if one["sessions"]:
             say(f"      {one['sessions']} sessions are cut at the swap")
+    for one in found.get("folders", ()):
+        place = (
+            f", in the place of {human(one['replaces'])}" if one["replaces"] is not None else "; IT IS NOT THERE NOW"
+        )
+        say(f"  ~ {one['here']}  {human(one['bytes'])} in {one['files']} files of {one['name']}{place}")
+        say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
+    if "objects" in found:
+        show_objects(found["objects"])
     if "files" in found:
         differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
         say(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
     if found["dependents"]:
-        say(f"  stopped meanwhile: {', '.join(found['dependents'])}")
+        say(f"  stopped for the swap: {', '.join(found['dependents'])}")
     for place, free in found["free"].items():
         say(f"  free in {place}: {human(free)}")
     if found["obstacles"]:
@@ -167,19 +217,23 @@ def _moment(at: str) -> str:
     return f"{at[:16].replace('T', ' ')} UTC"
 
 
-def undo(host: Any, yes: bool, said: str) -> None:
+def undo(host: Host[Settings], yes: bool, said: str) -> None:
     """Swaps back what the last restore replaced."""
-    found = runs.ask(host, {"ask": "undo"})
+    found = runs.ask(host, Request(ask="undo"))
     say(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
     for one in found["databases"]:
         say(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
-    agreed(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, {"do": "undo", "of": found["run"]}, said)))
+    if found.get("bucket"):
+        say(
+            f"  ~ the bucket {found['bucket']} loses each version that the restore made, and gets back what it displaced"
+        )
+    confirm(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, Request(do="undo", of=found["run"]), said)))
 
 
-def cleanup(host: Any, yes: bool, said: str) -> None:
+def cleanup(host: Host[Settings], yes: bool, said: str) -> None:
     """Drops what restores have kept; after that no undo is possible."""
-    told = runs.ask(host, {"ask": "leftovers"})
+    told = runs.ask(host, Request(ask="leftovers"))
     found = told["leftovers"]
     if not found and not told["configuration"]:
         say(f"{host.name}: nothing is kept from restores")
@@ -189,5 +243,5 @@ def cleanup(host: Any, yes: bool, said: str) -> None:
         say(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
     for path in told["configuration"]:
         say(f"  - {path}  files of a set's configuration, laid beside")
-    agreed(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, {"do": "cleanup"}, said)))
+    confirm(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
+    end(host, watch(host, runs.begin(host, Request(do="cleanup"), said)))

@@ -6,49 +6,63 @@ A lost line loses only the view: the unit goes on, and `inv backup.attach` shows
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble, for_host
 from converge.shell import quote
 from converge.ssh.link import connect
 from converge.ssh.root_shell import holder
-from roles.backup.role import SCRIPT, STATE
+from roles.backup.role import SCRIPT, settings_of
+from worker import contract
+from worker.contract import RUNS, Request
 
-ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
-RUNS = f"{STATE}/runs"
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
 ACTIVE = "systemctl list-units --plain --no-legend --state=active,activating,deactivating 'stowage-backup@*'"
 """Lists the units of the runs that are under way."""
 # The worker's exit codes that are ours by another number; docs say what the others are.
-CODES = {0: 0, 10: LOCKED, 11: REFUSED, 40: REFUSED}
-WORDS = {
-    10: "another run holds the lock",
-    11: "refused before anything was written",
-    20: "nothing was published",
-    21: "published, but not on every target",
-    22: "published, but old sets could not be removed",
-    23: "published, but without some databases",
-    30: "the check failed",
-    40: "refused, nothing was touched",
-    41: "the restore failed; the live databases are as they were",
-    42: "the live databases were touched, and something is wrong after it",
-    130: "stopped",
+CODES = {
+    contract.OK: 0,
+    contract.USAGE: ERROR,
+    contract.LOCKED: LOCKED,
+    contract.REFUSED: REFUSED,
+    contract.RESTORE_REFUSED: REFUSED,
 }
 # A run that ended without a word, by the step that it had begun last: its code, what may be, and what to type.
-_LOADING = (41, "what it had loaded beside them goes with the next run", "inv backup.settle, or the same restore again")
+_LOADING = (
+    contract.RESTORE_FAILED,
+    "what it had loaded beside them goes with the next run",
+    "inv backup.settle, or the same restore again",
+)
 _SWAPPING = (
-    42,
+    contract.SWAP_FAILED,
     "databases may still be closed, and what depends on them stopped",
     "inv backup.settle, which puts this right",
 )
 CUT = dict.fromkeys(("fetch", "roles", "load", "compare"), _LOADING)
 CUT |= dict.fromkeys(("stop", "swap", "health", "start", "undo"), _SWAPPING)
-CUT["publish"] = (21, "", "inv backup.list, then inv backup")
-CUT["retention"] = (22, "the next run removes what is too old", "inv backup.list")
+CUT |= dict.fromkeys(
+    ("insert", "current", "lock"),
+    (
+        contract.RESTORE_FAILED,
+        "versions that the restore made may still stand in the bucket, and its lifecycle, quota and the like be off",
+        "inv backup.settle, which deletes exactly those and puts the settings on",
+    ),
+)
+CUT["folders"] = (
+    contract.FAILED,
+    "a service that stands still while it is copied may be stopped",
+    "inv backup.settle, then inv backup",
+)
+CUT["publish"] = (contract.COPY_FAILED, "", "inv backup.list, then inv backup")
+CUT["retention"] = (contract.RETENTION_FAILED, "the next run removes what is too old", "inv backup.list")
 # Nothing of a unit that has ended is lost: the journal is read to its end after the unit was seen to be over.
 _FOLLOW = """
 journal={runs}/{run}/journal.jsonl
@@ -68,14 +82,14 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def begin(host: Any, request: dict[str, Any], said: str, accepted: Sequence[str] = ()) -> str:
+def begin(host: Host[Settings], request: Request, said: str, accepted: Sequence[str] = ()) -> str:
     """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set.
 
     What a person accepts goes into the host's audit before it begins.
     """
     run = new_id()
     audit = _audited(said, run, accepted) if accepted else ":"
-    told = json.dumps({**request, "by": f"{holder(said)['who']}@{holder(said)['from']}"})
+    told = replace(request, by=f"{holder(said)['who']}@{holder(said)['from']}").text()
     who = json.dumps(holder(f"{said} ({run})"))
     script = f"""set -eu; umask 077
 [ -x {SCRIPT} ] || exit 67
@@ -107,7 +121,7 @@ systemctl start --no-block stowage-backup@{run}.service
 
 def _audited(said: str, run: str, accepted: Sequence[str]) -> str:
     """Shell that adds a line to what `inv history` shows."""
-    from converge.engine.run import AUDIT  # only who accepts something pays for it
+    from converge.engine.audit import AUDIT  # only who accepts something pays for it
 
     who = holder(said)
     line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": who["who"], "from": who["from"]}
@@ -115,7 +129,7 @@ def _audited(said: str, run: str, accepted: Sequence[str]) -> str:
     return f"printf '%s\\n' {quote(told)} >>{AUDIT}"
 
 
-def not_deployed(host: Any) -> Trouble:
+def not_deployed(host: Host[Settings]) -> Trouble:
     return Trouble(
         "the backup role is not deployed",
         where=host.name,
@@ -124,7 +138,7 @@ def not_deployed(host: Any) -> Trouble:
     )
 
 
-def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def follow(host: Host[Settings], run: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Shows the journal of a run as it grows; gives its last event. Ctrl-C ends the view, not the run."""
     link = connect(host.target)
     last: dict[str, Any] = {}
@@ -162,7 +176,7 @@ def follow(host: Any, run: str, show: Callable[[dict[str, Any]], None]) -> dict[
 
 def cut(step: str) -> dict[str, Any]:
     """The end of a run that was killed in a step. Of a restore nobody may believe that nothing was touched."""
-    code, why, hint = CUT.get(step, (20, "", "inv backup"))
+    code, why, hint = CUT.get(step, (contract.FAILED, "", "inv backup"))
     end = {"event": "end", "code": code, "why": why, "hint": hint, "dead": {}}
     end["what"] = "the run was killed, or the host went down"
     if step == "publish":
@@ -170,28 +184,29 @@ def cut(step: str) -> dict[str, Any]:
     return end
 
 
-def told_by_targets(host: Any, run: str, end: dict[str, Any]) -> dict[str, Any]:
+def told_by_targets(host: Host[Settings], run: str, end: dict[str, Any]) -> dict[str, Any]:
     """The end of a backup that was cut off, as its targets know it: whoever was killed cannot tell what had arrived."""
-    if end["code"] not in (20, 21, 22):
+    if end["code"] not in (contract.FAILED, contract.COPY_FAILED, contract.RETENTION_FAILED):
         return end
     try:
-        found = ask(host, {"ask": "list", "from": ""})
+        found = ask(host, Request(ask="list"))
     except Trouble:
         return end
     targets: dict[str, str] = next((one["targets"] for one in found["sets"] if one["id"] == run), {})
     whole = [name for name, state in targets.items() if state == "whole"]
     if not whole:
         return end
-    code = 22 if len(whole) == len(host.settings.backup.targets) else 21
+    everywhere = len(whole) == len(settings_of(host).targets)
+    code = contract.RETENTION_FAILED if everywhere else contract.COPY_FAILED
     return end | {"code": code, "untouched": f"the set is whole on {', '.join(whole)}", "hint": "inv backup.list"}
 
 
-def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
+def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
     """An answer of the worker to a question that only reads."""
     link = connect(host.target)
     out = b""
     try:
-        pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(json.dumps(request))}")
+        pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
         while some := pipe.read():
             out += some
@@ -217,7 +232,7 @@ def ask(host: Any, request: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def current(host: Any) -> str:
+def current(host: Host[Settings]) -> str:
     """The run that is under way, or the last one that there was."""
     active, last = _runs(host)
     if not (active or last):
@@ -225,12 +240,12 @@ def current(host: Any) -> str:
     return active or last
 
 
-def under_way(host: Any) -> str:
+def under_way(host: Host[Settings]) -> str:
     """The run that is under way; nothing where there is none."""
     return _runs(host)[0]
 
 
-def _runs(host: Any) -> tuple[str, str]:
+def _runs(host: Host[Settings]) -> tuple[str, str]:
     """The run that is under way, and the newest one of all; either may be empty."""
     script = f"""{ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/\\1/' | head -n 1; echo --
 ls {RUNS} 2>/dev/null | sort | tail -n 1"""
@@ -243,12 +258,12 @@ ls {RUNS} 2>/dev/null | sort | tail -n 1"""
     return active.strip(), last.strip()
 
 
-def ended(host: Any, end: dict[str, Any]) -> Trouble | None:
+def ended(host: Host[Settings], end: dict[str, Any]) -> Trouble | None:
     """The error at the end of a run, where there is one."""
-    code = int(end.get("code", 20))
+    code = int(end.get("code", contract.FAILED))
     if not code:
         return None
-    why, meaning = str(end.get("why", "")), WORDS.get(code, "the run failed")
+    why, meaning = str(end.get("why", "")), contract.MEANS.get(code, "the run failed")
     # Of a target that had died before, the reason may stand there already.
     dead = "\n".join(f"{name}: {one}" for name, one in (end.get("dead") or {}).items() if one not in why)
     return Trouble(

@@ -49,6 +49,9 @@ Prefix = Annotated[
 ]
 
 
+ObjectPrefix = Annotated[str, matches(r"[^\x00-\x1f]{1,900}", "the beginning of a key, such as runs/")]
+
+
 class StackTarget(Section):
     """The stack's own MinIO: it protects against a mistake, not against the loss of the machine."""
 
@@ -97,6 +100,16 @@ class PathTarget(Section):
 Target = Annotated[StackTarget | S3Target | SftpTarget | PathTarget, Field(discriminator="kind")]
 
 
+class Objects(Section):
+    """What of the stack's buckets a set holds; not set, all of it."""
+
+    names: list[BucketName] = Field(default=[], description="only these buckets; none named means all")
+    prefixes: dict[BucketName, list[ObjectPrefix]] = Field(
+        default={}, description="of a bucket only the keys that begin with one of these"
+    )
+    versions: int = Field(default=0, ge=0, description="of each key so many of its newest versions; 0 is all")
+
+
 class Backup(Section):
     image: Name = "worker"
     stack: StackName | None = Field(default=None, description="whose sets these are; by default the host's name")
@@ -120,4 +133,5 @@ class Backup(Section):
     dependents: list[Name] = Field(default=[], description="containers that are stopped while a restore swaps")
     textfile: OwnFolder | None = Field(default=None, description="directory of the node exporter's textfiles")
     ping: WebUrl | None = Field(default=None, description="called with /start, with nothing and with /fail")
+    buckets: Objects = Objects()
     targets: list[Target] = Field(min_length=1)

@@ -7,10 +7,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from converge.ui.durations import spoken
 from roles.backup import runs
-from roles.backup.role import STATE
+from roles.backup.role import components
+from worker.contract import RUNS, STATE
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 
 @dataclass
@@ -46,7 +52,7 @@ class Backups:
         return [name for name, age in self.age.items() if age is None or age > self.fresh]
 
 
-def has_one(host: Any) -> bool:
+def has_one(host: Host[Settings]) -> bool:
     return bool(host.settings.backup) and "backup" in host.settings.roles
 
 
@@ -56,7 +62,7 @@ LATEST = 12
 """The newest runs that are looked at: among them is the last backup, unless somebody restores all day."""
 
 
-def facts(host: Any) -> str:
+def facts(host: Host[Settings]) -> str:
     """Shell that reads how the last runs ended, from their own journals: whoever was killed has reported nothing else.
 
     Nothing for a host without backups.
@@ -68,28 +74,29 @@ printf 'last %s\\n' "$(cat {STATE}/last.json 2>/dev/null)"
 printf 'next %s\\n' "$(systemctl show -p NextElapseUSecRealtime --value stowage-backup.timer)"
 printf 'now %s\\n' "$(date +%s)"
 {runs.ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/active \\1/'
-cd {runs.RUNS} 2>/dev/null && for run in $(ls | sort | tail -n {LATEST}); do
+cd {RUNS} 2>/dev/null && for run in $(ls | sort | tail -n {LATEST}); do
 printf 'run %s %s %s\\n' "$run" "$(sed -n 's/.*"do": "\\([a-z]*\\)".*/\\1/p' "$run/request.json" 2>/dev/null)" "$(tail -n 1 "$run/journal.jsonl" 2>/dev/null)"
 done
 for record in {STATE}/restores/*.json; do [ ! -e "$record" ] || printf 'record %s\\n' "$(cat "$record")"; done
 """
 
 
-def read(host: Any, lines: Sequence[str]) -> Backups | None:
+def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
     """The backups of a host, from what its files tell."""
-    if not has_one(host):
+    settings = host.settings.backup
+    if settings is None or not has_one(host):
         return None
     told: dict[str, list[str]] = {}
     for key, _, rest in (line.partition(" ") for line in lines):
         told.setdefault(key, []).append(rest)
-    settings, last = host.settings.backup, _json(told.get("last", [""])[0])
+    last = _json(told.get("last", [""])[0])
     active = set(told.get("active", []))
     # By the host's own clock: the operator's may be another.
     now = float(told.get("now", [""])[0] or time.time())
     run, end = _last_backup(told.get("run", []), active)
     end = end or last.get("last", {})
     return Backups(
-        age={name: _age(last.get(f"published_{name}"), now) for name in ("postgres", "config")},
+        age={name: _age(last.get(f"published_{name}"), now) for name in components(host.settings)[::-1]},
         fresh=settings.fresh_hours * 3600.0,
         run=run,
         code=end.get("code"),
@@ -133,7 +140,14 @@ def _unfinished(records: Sequence[str]) -> list[str]:
     """The restores that no run has brought to an end, and what they may have left."""
     found = []
     for one in map(_json, records):
-        if one.get("phase") in ("swapping", "undoing"):
+        if one.get("phase") == "packing":
+            found.append(
+                f"{one['run']} was cut off while {', '.join(one['stopped'])} was stopped to be copied, and may be down"
+            )
+        elif one.get("phase") in ("swapping", "undoing") and one.get("folders"):
+            away = f"{', '.join(one['folders'])} may be away, and {one['service']} stopped"
+            found.append(f"{one['run']} was cut off in its swap: {away}")
+        elif one.get("phase") in ("swapping", "undoing"):
             stopped = f", and {', '.join(one['stopped'])} stopped" if one.get("stopped") else ""
             closed = ", ".join(one.get("live") or one.get("kept") or {})
             found.append(f"{one['run']} was cut off in its swap: {closed} may be closed{stopped}")
@@ -219,11 +233,3 @@ def advice(found: Backups, host: str) -> Iterator[str]:
         yield f"the last check of a set failed: inv backup.list --host {host} shows which sets have passed one"
     if found.code in (None, 0) and found.stale:
         yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"
-
-
-def spoken(seconds: float) -> str:
-    """A time in its two largest units."""
-    days, hours, minutes = int(seconds // 86400), int(seconds // 3600 % 24), int(seconds // 60 % 60)
-    return (
-        f"{days} d {hours} h" if days else f"{hours} h {minutes} m" if hours else f"{minutes} m {int(seconds % 60)} s"
-    )

@@ -3,58 +3,84 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
-from converge.ui.cli import command, one, said
+from converge.ui.cli import command, command_line
+from roles.settings.hosts import one_host
+
+if TYPE_CHECKING:
+    from invoke.context import Context
 
 
 @command(
     help={
-        "only": "postgres or config: a set of that alone",
+        "only": "postgres, buckets, config or services: a set of that alone",
         "accept-shrink": "a dump may be half of the last one",
         "take-over": "the sets of this stack were another host's",
         "allow-many": "more than half of the sets are old and may go",
     },
 )
-def backup(c, host="", only="", accept_shrink=False, take_over=False, allow_many=False):  # type: ignore[no-untyped-def]
-    """Make a set of the databases and the configuration now, on every target, and follow it to its end."""
+def backup(
+    c: Context,
+    host: str = "",
+    only: str = "",
+    accept_shrink: bool = False,
+    take_over: bool = False,
+    allow_many: bool = False,
+) -> None:
+    """Make a set of the databases, buckets, folders of services and the configuration now, on every target, and follow it to its end."""
     from roles.backup.commands import backup
+    from worker.contract import Request
 
-    allowed = {"accept_shrink": accept_shrink, "take_over": take_over, "allow_many": allow_many}
-    backup(one(c, host), only, allowed, said())
+    allowed = Request(do="backup", accept_shrink=accept_shrink, take_over=take_over, allow_many=allow_many)
+    backup(one_host(c, host), replace(allowed, only=[one for one in only.split(",") if one]), command_line())
 
 
 @command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
-def backup_attach(c, host="", run=""):  # type: ignore[no-untyped-def]
+def backup_attach(c: Context, host: str = "", run: str = "") -> None:
     """Show the journal of a backup or restore from its beginning, and follow it."""
     from roles.backup.commands import attach
 
-    attach(one(c, host), run)
+    attach(one_host(c, host), run)
 
 
 @command(name="list", help={"from": "one target (default: all)"})
-def backup_list(c, host="", from_="", json=False):  # type: ignore[no-untyped-def]
+def backup_list(c: Context, host: str = "", from_: str = "", json: bool = False) -> None:
     """Show the sets of every target: age, size, checked when."""
     from roles.backup.commands import listing
 
-    listing(one(c, host), from_, json)
+    listing(one_host(c, host), from_, json)
 
 
-@command(name="show", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
-def backup_show(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
+@command(
+    name="show",
+    help={
+        "set-id": "its id, or latest",
+        "from": "one target (default: all)",
+        "bucket": "the versions that the set has of this bucket",
+        "prefix": "of the bucket only the keys that begin so",
+    },
+)
+def backup_show(
+    c: Context, set_id: str, host: str = "", from_: str = "", bucket: str = "", prefix: str = "", json: bool = False
+) -> None:
     """Show what is in a set."""
     from roles.backup.commands import show
+    from roles.backup.objects import Objects
 
-    show(one(c, host), set_id, from_, json)
+    objects = Objects(bucket, prefix, "", False) if bucket or prefix else None
+    show(one_host(c, host), set_id, from_, json, objects)
 
 
 @command(name="diff", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
-def backup_diff(c, set_id, host="", from_="", json=False):  # type: ignore[no-untyped-def]
-    """Compare a set with what is there now: counts of rows, files of the configuration."""
+def backup_diff(c: Context, set_id: str, host: str = "", from_: str = "", json: bool = False) -> None:
+    """Compare a set with what is there now: counts of rows, versions in buckets, files of the configuration."""
     from roles.backup.commands import diff
 
-    diff(one(c, host), set_id, from_, json)
+    diff(one_host(c, host), set_id, from_, json)
 
 
 @command(
@@ -65,59 +91,59 @@ def backup_diff(c, set_id, host="", from_="", json=False):  # type: ignore[no-un
         "drill": "restore it into a throwaway server and compare every count",
     },
 )
-def backup_verify(c, set_id, host="", from_="", drill=False):  # type: ignore[no-untyped-def]
+def backup_verify(c: Context, set_id: str, host: str = "", from_: str = "", drill: bool = False) -> None:
     """Read every byte of a set and compare; with --drill, restore it where nobody is hurt."""
     from roles.backup.commands import verify
 
-    verify(one(c, host), set_id, from_, drill, said())
+    verify(one_host(c, host), set_id, from_, drill, command_line())
 
 
 @command(name="fetch", help={"set-id": "its id, or latest", "folder": "a folder of this machine", "from": "one target"})
-def backup_fetch(c, set_id, folder, host="", from_=""):  # type: ignore[no-untyped-def]
+def backup_fetch(c: Context, set_id: str, folder: str, host: str = "", from_: str = "") -> None:
     """Copy a set to this machine, encrypted as it is."""
     from roles.backup.commands import fetch
 
-    fetch(one(c, host), set_id, folder, from_)
+    fetch(one_host(c, host), set_id, folder, from_)
 
 
 @command(name="pin", help={"set-id": "its id", "why": "for those who come after you"})
-def backup_pin(c, set_id, host="", why=""):  # type: ignore[no-untyped-def]
+def backup_pin(c: Context, set_id: str, host: str = "", why: str = "") -> None:
     """Keep a set from being removed when it is old."""
     from roles.backup.commands import pin
 
-    pin(one(c, host), set_id, why)
+    pin(one_host(c, host), set_id, why)
 
 
 @command(name="unpin", help={"set-id": "its id"})
-def backup_unpin(c, set_id, host=""):  # type: ignore[no-untyped-def]
+def backup_unpin(c: Context, set_id: str, host: str = "") -> None:
     """Let a pinned set be removed when it is old."""
     from roles.backup.commands import unpin
 
-    unpin(one(c, host), set_id)
+    unpin(one_host(c, host), set_id)
 
 
 @command(name="settle")
-def backup_settle(c, host=""):  # type: ignore[no-untyped-def]
+def backup_settle(c: Context, host: str = "") -> None:
     """Put right what a backup or restore that was cut off has left; makes no backup."""
     from roles.backup.commands import settle
 
-    settle(one(c, host), said())
+    settle(one_host(c, host), command_line())
 
 
 @command(name="stop")
-def backup_stop(c, host="", yes=False):  # type: ignore[no-untyped-def]
+def backup_stop(c: Context, host: str = "", yes: bool = False) -> None:
     """Stop the backup or restore that is under way."""
     from roles.backup.commands import stop
 
-    stop(one(c, host), yes)
+    stop(one_host(c, host), yes)
 
 
 @command(name="recovery-sheet")
-def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
+def backup_recovery_sheet(c: Context, host: str = "") -> None:
     """Print what to do when the host is dead, to be kept where the keys are."""
     from roles.backup.commands import recovery_sheet
 
-    recovery_sheet(one(c, host))
+    recovery_sheet(one_host(c, host))
 
 
 @command(
@@ -126,53 +152,68 @@ def backup_recovery_sheet(c, host=""):  # type: ignore[no-untyped-def]
     help={
         "file": "a set's id, latest, the key of an object, what backup.fetch brought, or a local file of pg_dump -Fc",
         "database": "only these databases, with commas; may be repeated; one with a comma in double quotes",
-        "as": "the name that the database gets",
+        "as": "the name that the database or the bucket gets",
         "from": "one target (default: the first that has it whole)",
         "of-stack": "a set of another stack",
         "no-tablespaces": "all tables where the server keeps its others: a tablespace of the set is not there",
         "accept-differences": "take what the last try found to be other than in the set; shows it, asks, writes it down",
         "accept-empty": "a dump may lack the rows of tables that have some",
+        "service": "the folders of a service, and nothing else",
+        "folder": "one folder of the service, by its path in the container",
+        "bucket": "the objects of a bucket, and nothing else",
+        "prefix": "of the bucket only the keys that begin so",
+        "key": "of the bucket only this key",
+        "exact": "keys of the bucket that the set does not have get a delete marker",
     },
 )
-def restore(  # type: ignore[no-untyped-def]
-    c,
-    file,
-    host="",
-    database=None,
-    as_="",
-    from_="",
-    of_stack="",
-    no_tablespaces=False,
-    accept_differences=False,
-    accept_empty=False,
-    yes=False,
-):
-    """Restore beside, compare every count, then swap; what was there is kept."""
+def restore(
+    c: Context,
+    file: str,
+    host: str = "",
+    database: list[str] | None = None,
+    as_: str = "",
+    from_: str = "",
+    of_stack: str = "",
+    no_tablespaces: bool = False,
+    accept_differences: bool = False,
+    accept_empty: bool = False,
+    service: str = "",
+    folder: str = "",
+    bucket: str = "",
+    prefix: str = "",
+    key: str = "",
+    exact: bool = False,
+    yes: bool = False,
+) -> None:
+    """Bring back databases, a bucket or the folders of a service: loaded beside or beneath what is there, compared, then put in force; what was there is kept."""
+    from roles.backup.objects import Objects
     from roles.backup.restore import restore
     from roles.deploying import deploy
 
-    chosen = one(c, host)
+    chosen = one_host(c, host)
     allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
-    restore(chosen, file, database or (), as_, from_, of_stack, yes, said(), **allowed)
+    of = (service, folder) if service or folder else None
+    objects = Objects(bucket, prefix, key, exact) if bucket or prefix or key or exact else None
+    restore(chosen, file, database or (), as_, from_, of_stack, yes, command_line(), of=of, objects=objects, **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):
         deploy(c, chosen.name, "", None, check=True, diff=True, full=False, yes=False, json=False)
 
 
 @command(name="undo")
-def restore_undo(c, host="", yes=False):  # type: ignore[no-untyped-def]
+def restore_undo(c: Context, host: str = "", yes: bool = False) -> None:
     """Swap back what the last restore replaced."""
     from roles.backup.restore import undo
 
-    undo(one(c, host), yes, said())
+    undo(one_host(c, host), yes, command_line())
 
 
 @command(name="cleanup")
-def restore_cleanup(c, host="", yes=False):  # type: ignore[no-untyped-def]
+def restore_cleanup(c: Context, host: str = "", yes: bool = False) -> None:
     """Drop the databases and files that restores have kept; asks first."""
     from roles.backup.restore import cleanup
 
-    cleanup(one(c, host), yes, said())
+    cleanup(one_host(c, host), yes, command_line())
 
 
 BACKUP = (

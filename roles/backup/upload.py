@@ -7,31 +7,39 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
 from roles.backup import archive, given, runs
+from roles.backup.role import settings_of
 from worker.size import human
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 CHUNK = 1 << 20
 
 
-def set_sent(host: Any, path: Path, stack: str) -> dict[str, Any]:
-    """Sends a set that `inv backup.fetch` brought to the host, where it is a target for this one run."""
+def set_sent(host: Host[Settings], path: Path, stack: str) -> tuple[str, str]:
+    """Sends a set that `inv backup.fetch` brought to the host, where it is a target for this one run; gives its place and id."""
     with tarfile.open(path, "r:") as tar:
         first = tar.next()
         assert first  # given.kind has read it
         id = first.name.removeprefix("./").partition("/")[0]
-    there = f"{host.settings.backup.staging}/{runs.new_id()}.set"
+    there = f"{settings_of(host).staging}/{runs.new_id()}.set"
     place = quote(f"{there}/{stack}/sets")
     link = connect(host.target)
     try:
         _must_have_room(host, link, path)
         # What is cut or changed on the way is found by the worker: every part has its hash in a signed manifest.
         status, out, err = link.send(
-            f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf -", _chunks(path)
+            f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf - && cd {place} && "
+            # The contents of its objects lie beside sets, and travel within one.
+            f"{{ [ ! -d {id}/blobs ] || mv {id}/blobs ..; }}",
+            _chunks(path),
         )
     finally:
         link.close()
@@ -39,11 +47,11 @@ def set_sent(host: Any, path: Path, stack: str) -> dict[str, Any]:
         taken_back(host, there)
         why = (err or out).decode(errors="replace")[-300:]
         raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
-    return {"folder": there, "set": id, "from": ""}
+    return there, id
 
 
-def dump_sent(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
-    """Sends a local file to the host; both sides count its SHA-256."""
+def dump_sent(host: Host[Settings], path: Path, databases: list[str]) -> str:
+    """Sends a local file to the host, and gives its place there; both sides count its SHA-256."""
     if len(databases) != 1:
         with path.open("rb") as file:
             head = archive.head(file.read(given.HEAD))
@@ -57,7 +65,7 @@ def dump_sent(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
             code=REFUSED,
         )
     digest = hashlib.sha256()
-    folder = host.settings.backup.staging
+    folder = settings_of(host).staging
     there = f"{folder}/{runs.new_id()}.dump"
     link = connect(host.target)
     try:
@@ -70,7 +78,7 @@ def dump_sent(host: Any, path: Path, databases: list[str]) -> dict[str, Any]:
             raise Trouble(f"{path} did not arrive whole", host.name, why, "nothing was restored")
     finally:
         link.close()
-    return {"local": there, "sha256": digest.hexdigest(), "set": "local"}
+    return there
 
 
 def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
@@ -82,9 +90,9 @@ def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
             yield chunk
 
 
-def _must_have_room(host: Any, link: Any, path: Path) -> None:
+def _must_have_room(host: Host[Settings], link: Any, path: Path) -> None:
     """A file that does not fit would fill the disk of the host before that is found."""
-    staging, size = host.settings.backup.staging, path.stat().st_size
+    staging, size = settings_of(host).staging, path.stat().st_size
     status, out, _ = link.send(f"df -B1 --output=avail {quote(staging)} | tail -n 1", iter(()))
     free = int(out) if not status and out.strip().isdigit() else size
     if free < size:
@@ -99,7 +107,7 @@ def _must_have_room(host: Any, link: Any, path: Path) -> None:
         )
 
 
-def taken_back(host: Any, there: str) -> None:
+def taken_back(host: Host[Settings], there: str) -> None:
     """A dump that was sent and is not restored from goes at once: it is a database in clear."""
     if not there:
         return

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.inventory.secret import Secret
 from roles.minio.accounts import Accounts, accounts, fingerprint, secret_of
-from roles.minio.api import Api, admin, administrator, said
+from roles.minio.admin import admin, administrator
+from roles.minio.api import Api, said
 from roles.minio.calls import doing, reading, unless_done
 from roles.minio.policy_language import VERSION, difference, meaning, normal
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
+    from roles.minio import settings as model
 
 NEVER = "1970-01-01T00:00:00Z"
 """What MinIO takes, and tells, as the expiry of a key that does not expire."""
@@ -36,7 +38,7 @@ class User(Resource):
 
     kind: ClassVar[str] = "minio-user"
     api: Api = field(repr=False)
-    settings: Any
+    settings: model.User
 
     @property
     def name(self) -> str:
@@ -109,8 +111,8 @@ class ServiceAccount(Resource):
 
     kind: ClassVar[str] = "service-account"
     api: Api = field(repr=False)
-    user: Any
-    settings: Any
+    user: model.User
+    settings: model.ServiceAccount
 
     @property
     def name(self) -> str:
@@ -170,7 +172,7 @@ class ServiceAccount(Resource):
         if before:
             return doing(self.api, partial(_change_account, self, before))
         # Made by the user itself: minio-py cannot make one on behalf of another.
-        own = Api(self.api.nodes, Secret(self.user.name), self.user.password)
+        own = replace(self.api, user=Secret(self.user.name), password=self.user.password)
         return doing(own, partial(_make_account, self))
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from converge.inventory.secret import Secret
-from roles.minio.api import REGION, admin, administrator, code_of, said, unzipped
+from roles.minio.admin import admin, administrator, unzipped
+from roles.minio.api import REGION, code_of, said
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link

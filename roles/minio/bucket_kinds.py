@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.probe import forgetting
 from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
-from roles.minio.api import Api, admin, unzipped
+from roles.minio.admin import admin, unzipped
+from roles.minio.api import Api
 from roles.minio.bucket_state import bucket_state, rule
 from roles.minio.calls import do, reading, unless_done
 from roles.minio.policy_language import VERSION, Statement, difference, meaning, normal
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
+    from roles.minio import settings as model
 
 ALL_KNOW_WITHIN = 30
 """Seconds in which a change of a bucket must reach every node that answers; one that has just started hears of none."""
@@ -33,7 +35,7 @@ ANYBODY = {
 """What anybody may do without a key: with the bucket, and with its objects."""
 
 
-def granted(bucket: Any) -> list[Statement]:
+def granted(bucket: model.Bucket) -> list[Statement]:
     """The statements of a bucket's own policy, as its settings have it."""
     arn, (in_bucket, in_objects) = f"arn:aws:s3:::{bucket.name}", ANYBODY[bucket.anonymous]
     anybody = [
@@ -50,7 +52,7 @@ class Bucket(Resource):
 
     kind: ClassVar[str] = "bucket"
     api: Api = field(repr=False)
-    settings: Any
+    settings: model.Bucket
 
     @property
     def name(self) -> str:
@@ -61,7 +63,9 @@ class Bucket(Resource):
 
         want = self.settings
         retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
-        rules = sorted(rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days) for one in want.lifecycle)
+        rules = sorted(
+            rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days, _moves(one)) for one in want.lifecycle
+        )
         foreign = {key: "none" for key in FOREIGN if key not in want.elsewhere}
         encryption = {} if want.encryption is None else {"encryption": "AES256" if want.encryption else "none"}
         return (
@@ -93,7 +97,7 @@ class Bucket(Resource):
                 return [None] * len(wanted)
             files, told = _settings(client), others()
             return [
-                _agreed(
+                _compared(
                     bucket_state(one.name, files), {node: bucket_state(one.name, said) for node, said in told.items()}
                 )
                 if one.name in names
@@ -102,6 +106,10 @@ class Bucket(Resource):
             ]
 
         return reading(api, link, read, len(wanted))
+
+    def stands_on(self) -> list[str]:
+        """One rule without its tier, and MinIO refuses them all."""
+        return [f"tier:{one.tier}" for one in self.settings.lifecycle if one.tier]
 
     def lost(self) -> Refusal:
         return Refusal(
@@ -151,7 +159,7 @@ def _settings(client: Any) -> dict[str, bytes]:
     return unzipped(admin(client, "GET", "export-bucket-metadata"))
 
 
-def _agreed(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[str, str]:
+def _compared(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[str, str]:
     """What the first node tells of a bucket, with the words of those that tell something else."""
 
     def odd(key: str) -> str:
@@ -208,9 +216,20 @@ def _make_bucket(bucket: Bucket, before: State | None, client: Any) -> None:
         _set_lifecycle(client, want)
 
 
+def _moves(rule: model.Lifecycle) -> list[tuple[str | None, int | None]]:
+    return [(rule.tier, rule.transition_days), (rule.tier, rule.transition_noncurrent_days)]
+
+
 def _set_lifecycle(client: Any, want: Any) -> None:
     from minio.commonconfig import ENABLED, Filter
-    from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
+    from minio.lifecycleconfig import (
+        Expiration,
+        LifecycleConfig,
+        NoncurrentVersionExpiration,
+        NoncurrentVersionTransition,
+        Rule,
+        Transition,
+    )
 
     name = want.name
     rules = [
@@ -224,6 +243,13 @@ def _set_lifecycle(client: Any, want: Any) -> None:
                 if one.expire_noncurrent_days
                 else None
             ),
+            # Of 0 days minio-py writes nothing, which MinIO takes for at once.
+            transition=Transition(days=one.transition_days, storage_class=one.tier)
+            if one.transition_days is not None
+            else None,
+            noncurrent_version_transition=NoncurrentVersionTransition(one.transition_noncurrent_days, one.tier)
+            if one.transition_noncurrent_days is not None
+            else None,
         )
         for one in want.lifecycle
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roles.minio.policy_language import meaning
@@ -86,10 +86,20 @@ def _quota(quota: Mapping[str, Any]) -> str:
     return ", ".join(words) or "none"
 
 
-def rule(name: str, prefix: str, expire: int | None, noncurrent: int | None, more: str = "") -> str:
-    """A lifecycle rule in words."""
+def rule(
+    name: str,
+    prefix: str,
+    expire: int | None,
+    noncurrent: int | None,
+    moves: Sequence[tuple[str | None, int | None]] = ((None, None), (None, None)),
+    more: str = "",
+) -> str:
+    """A lifecycle rule in words; `moves` are the tier and the days of objects, and of old versions."""
     parts = [name, f"prefix {prefix!r}" if prefix else "", f"expires after {expire} days" if expire else ""]
-    parts += [f"old versions after {noncurrent} days" if noncurrent else "", more]
+    parts += [f"old versions after {noncurrent} days" if noncurrent else ""]
+    for what, (tier, days) in zip(("moves", "old versions move"), moves, strict=True):
+        parts += [f"{what} to {tier} after {days} days" if tier and days is not None else ""]
+    parts += [more]
     return ", ".join(part for part in parts if part)
 
 
@@ -102,7 +112,15 @@ UNDERSTOOD = {
     "NoncurrentVersionExpiration",
     "Days",
     "NoncurrentDays",
+    "Transition",
+    "NoncurrentVersionTransition",
+    "StorageClass",
 }
+
+
+def tiers_of(rules: bytes) -> frozenset[str]:
+    """The tiers that the rules of a bucket name."""
+    return frozenset(one.text or "" for one in _plain(rules.decode() or "<none/>").iter("StorageClass"))
 
 
 def _lifecycle(root: ET.Element) -> str:
@@ -112,5 +130,11 @@ def _lifecycle(root: ET.Element) -> str:
         off = ["disabled"] if one.findtext("Status") != "Enabled" else []
         prefix = one.findtext("Filter/Prefix") or one.findtext("Prefix") or ""
         expire, old = one.findtext("Expiration/Days"), one.findtext("NoncurrentVersionExpiration/NoncurrentDays")
-        rules.append(rule(one.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), " ".join(more + off)))
+        moves = [
+            (one.findtext(f"{part}/StorageClass"), int(one.findtext(f"{part}/{days}") or 0))
+            for part, days in (("Transition", "Days"), ("NoncurrentVersionTransition", "NoncurrentDays"))
+        ]
+        rules.append(
+            rule(one.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), moves, " ".join(more + off))
+        )
     return "; ".join(sorted(rules)) or "none"

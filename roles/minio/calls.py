@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from converge.engine.resource import Call, Reading, Step, Unknown
 from converge.errors import REFUSED, Trouble
 from roles.minio.accounts import forget
-from roles.minio.api import Api, code_of, library, said
+from roles.minio.api import Api, code_of, load_minio_py, said
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
@@ -27,7 +27,7 @@ def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
 
 def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
     """One API call; what MinIO says becomes the error."""
-    library()
+    load_minio_py()
     from minio.error import MinioAdminException, MinioException
     from urllib3.exceptions import HTTPError
 

@@ -17,6 +17,7 @@ OURS = {
     **dict.fromkeys(
         ("MINIO_KMS_SECRET_KEY", "MINIO_KMS_SECRET_KEY_FILE"), "minio.kms_key says it, as a reference to a secret"
     ),
+    "MINIO_PROMETHEUS_AUTH_TYPE": "minio.metrics says it, as auth",
     "MINIO_CONFIG_ENV_FILE": "a second place for settings, which nobody would see: write them here",
     "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "minio.root_drive_threshold says it",
     "MINIO_VOLUMES": "minio.nodes says it",
@@ -31,7 +32,7 @@ UNREAD = {
     "MINIO_DEFAULT_BUCKETS": "only Bitnami's image reads it: buckets says which there are",
     "MINIO_DATA_DIR": "minio.nodes says which drives hold the data",
     "MINIO_CONFIG_DIR": "the configuration lies on the drives, in .minio.sys",
-    "MINIO_CERTS_DIR": "it is a flag of the command line; nginx.tls says it for clients",
+    "MINIO_CERTS_DIR": "it is a flag of the command line; edge.tls says it for clients",
     "MINIO_IDENTITY_TYPE": "MINIO_IDENTITY_OPENID_CONFIG_URL and the others of its kind say it",
     "MINIO_KMS_MASTER_KEY": "it was read years ago: minio.kms_key says it",
 }

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from roles.minio.accounts import Accounts, accounts
-from roles.minio.api import Api, administrator
+from roles.minio.admin import administrator
+from roles.minio.api import Api
 from roles.minio.calls import REMOVED, doing, reading, unless_done
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
+
+
+USED_BY = ("service-account", "minio-user", "policy", "bucket")
+"""What is used stands behind what uses it: a key before its user, a user before the policies that it has."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,10 @@ class Gone(Resource):
     @property
     def address(self) -> str:
         return f"{self.was}:{self.called}"
+
+    @property
+    def removed_last(self) -> int:
+        return USED_BY.index(self.was)
 
     def desired(self) -> None:
         return None

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from roles.minio.policy_language import LISTS, Statement, many, plain, spelling
+from roles.settings.faults import Fault
 
 OPERATORS = {
     *(f"String{one}" for one in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike")),
@@ -23,17 +24,16 @@ FAMILIES = ("s3", "admin", "kms", "sts")
 ACTION = re.compile(rf"({'|'.join(FAMILIES)}):[A-Za-z*?]+")
 RESOURCE = re.compile(r"\*|arn:(aws:s3|minio:kms):::[^/].*", re.DOTALL)
 KEYS = ("Sid", "Effect", *LISTS, "Condition")
-Wrong = Iterator[tuple[tuple[str | int, ...], str]]
 
 
-def faults(statements: Sequence[Any], of_bucket: bool = False) -> Wrong:
+def faults(statements: Sequence[Any], of_bucket: bool = False) -> Iterator[Fault]:
     """What MinIO would refuse, or take and mean otherwise, each with the path where it stands."""
     for at, statement in enumerate(statements):
         for check in (_keys, _effect, _actions, _resources, _condition):
             yield from (((at, *path), text) for path, text in check(statement, of_bucket))
 
 
-def _keys(statement: Statement, of_bucket: bool) -> Wrong:
+def _keys(statement: Statement, of_bucket: bool) -> Iterator[Fault]:
     known = (*KEYS, "Principal") if of_bucket else KEYS
     for key in statement:
         if key == "NotAction":
@@ -50,7 +50,7 @@ def _keys(statement: Statement, of_bucket: bool) -> Wrong:
         yield ("Principal",), 'say for whom it is: "*" is everybody'
 
 
-def _effect(statement: Statement, _: bool) -> Wrong:
+def _effect(statement: Statement, _: bool) -> Iterator[Fault]:
     if statement.get("Effect") not in ("Allow", "Deny"):
         yield ("Effect",), "Allow or Deny"
 
@@ -61,7 +61,7 @@ def _texts(statement: Statement, key: str) -> list[str] | None:
     return found if found and all(isinstance(one, str) and one for one in found) else None
 
 
-def _actions(statement: Statement, of_bucket: bool) -> Wrong:
+def _actions(statement: Statement, of_bucket: bool) -> Iterator[Fault]:
     if "NotAction" in statement and "Action" not in statement:
         return
     actions = _texts(statement, "Action")
@@ -78,7 +78,7 @@ def _actions(statement: Statement, of_bucket: bool) -> Wrong:
         yield ("Action",), "the policy of a bucket has actions of s3 only"
 
 
-def _resources(statement: Statement, _: bool) -> Wrong:
+def _resources(statement: Statement, _: bool) -> Iterator[Fault]:
     named = [key for key in ("Resource", "NotResource") if key in statement]
     if len(named) == 2:
         yield ("NotResource",), "a statement has Resource or NotResource, not both"
@@ -95,7 +95,7 @@ def _resources(statement: Statement, _: bool) -> Wrong:
         yield ("Resource",), "actions of s3 need a resource such as arn:aws:s3:::bucket/*"
 
 
-def _condition(statement: Statement, _: bool) -> Wrong:
+def _condition(statement: Statement, _: bool) -> Iterator[Fault]:
     condition = statement.get("Condition")
     if condition is None:
         return
@@ -137,7 +137,7 @@ def _values(operator: str, values: list[Any]) -> str:
     return ""
 
 
-def outside(bucket: str, statements: Sequence[Any]) -> Wrong:
+def outside(bucket: str, statements: Sequence[Any]) -> Iterator[Fault]:
     """Resources of a bucket's own policy that lie outside of it, which MinIO refuses."""
     for at, statement in enumerate(statements):
         for key in ("Resource", "NotResource"):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, State, Step, Unknown
 from roles.minio.accounts import UNREADABLE, Accounts, Document, accounts
-from roles.minio.api import Api, admin
+from roles.minio.admin import admin
+from roles.minio.api import Api
 from roles.minio.calls import doing, reading
 from roles.minio.policy_language import BUILT_IN, Statement, difference, document, meaning
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
+    from roles.minio import settings as model
 
 
 def put_policy(client: Any, name: str, statements: Sequence[Statement]) -> None:
@@ -29,7 +31,7 @@ class Policy(Resource):
 
     kind: ClassVar[str] = "policy"
     api: Api = field(repr=False)
-    settings: Any
+    settings: model.Policy
 
     @property
     def name(self) -> str:

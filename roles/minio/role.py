@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.resource import Call, Shell, in_order
 from converge.engine.role import Wanted, role
-from converge.errors import Trouble
 from converge.resources.compose import FOLDER, GRACE, Answers, Project
 from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
 from converge.shell import words
-from roles.images import image, salt
-from roles.minio.api import Api, prove_data_path
+from roles.edge.nginx import proven
+from roles.images import image, image_identity
+from roles.minio import tls
+from roles.minio.api import Api
 from roles.minio.kms import KmsKey
 from roles.minio.kms_key import fingerprint
-from roles.nginx import proven
+from roles.minio.proof import prove_data_path
+from roles.settings.networks import external, joined, joins
+from roles.settings.sections import needed
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.minio.settings import Minio, Node
+    from roles.settings.model import Settings
 
 SECRETS = f"{FOLDER}/minio/secrets"
 INSIDE = "/run/secrets/minio"
 
 
 @role(needs=("drives", "docker", "images"))
-def minio(host: Any) -> Wanted:
+def minio(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     names = [node.name for node in settings.nodes]
     secret = {"root_user": settings.root_user, "root_password": settings.root_password}
@@ -36,22 +44,26 @@ def minio(host: Any) -> Wanted:
         for name, value in secret.items()
     ]
     # A new root credential must reach all nodes at once; only its hash goes into the label.
-    salted = f"{salt(host, settings.image)} {' '.join(one.sha256[:12] for one in files)}"
+    certificates = tls.files(host, settings)
+    # The authority is read at a start only.
+    read_at_start = files + [one for one in certificates if isinstance(one, File) and "/CAs/" in one.path]
+    identity = f"{image_identity(host, settings.image)} {' '.join(one.sha256[:12] for one in read_at_start)}"
     api = api_of(host)
-    health = [f"http://{node.address}:9000/minio/health" for node in settings.nodes]
+    health = [f"{tls.scheme(settings)}://{node.address}:9000/minio/health" for node in settings.nodes]
     yield in_order(
         Directory(FOLDER),
         Directory(f"{FOLDER}/minio"),
         Directory(SECRETS, owner=owner.name, group=owner.name, mode="0500"),
         KmsKey(fingerprint(settings.kms_key.reveal()) if settings.kms_key else ""),
         *files,
+        *certificates,
         Project(
             "minio",
             {node.name: service(host, node) for node in settings.nodes},
-            networks={host.settings.network.name: {"external": True}},
-            salt=dict.fromkeys(names, salted),
+            networks=external(joined(host.settings, settings.networks)),
+            also_hashed=dict.fromkeys(names, identity),
             together=True,
-            read_at_start=tuple(one.path for one in files),
+            read_at_start=tuple(one.path for one in read_at_start),
             warning="; ".join(_warnings(settings)),
         ),
         Answers(
@@ -68,49 +80,48 @@ def minio(host: Any) -> Wanted:
                 Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
             ),
         ),
+        *tls.served(settings, certificates),
     )
 
 
-def _warnings(settings: Any) -> Iterator[str]:
+def _warnings(settings: Minio) -> Iterator[str]:
     if len(settings.nodes) == 1:
         yield "one node on one drive: no redundancy, all is lost with this drive"
+    if settings.metrics.auth == "public":
+        yield "minio.metrics is public: whoever reaches a node reads the names of all buckets"
     if not settings.root_drive_threshold:
         yield "no minio.root_drive_threshold: one guard less against data on the root disk"
 
 
-def settings_of(host: Any) -> Any:
+def settings_of(host: Host[Settings]) -> Minio:
     """The minio section, which a host with this role must have."""
-    if host.settings.minio is None:
-        raise Trouble(
-            "the role minio needs settings",
-            where=host.name,
-            why="the inventory has no minio section",
-            hint="see inventory/group_vars/weatherlearn.yml",
-        )
-    return host.settings.minio
+    return needed(host, "minio", host.settings.minio, "weatherlearn.yml")
 
 
-def api_of(host: Any) -> Api:
+def api_of(host: Host[Settings]) -> Api:
     """How the cluster's API is reached: at each node's own address, as root."""
     settings = settings_of(host)
-    return Api(tuple((node.address, 9000) for node in settings.nodes), settings.root_user, settings.root_password)
+    nodes = tuple((node.address, 9000) for node in settings.nodes)
+    return Api(nodes, settings.root_user, settings.root_password, tls.authority(host))
 
 
-def folders(host: Any) -> tuple[str, ...]:
+def folders(host: Host[Settings]) -> tuple[str, ...]:
     """Where the nodes keep their data on the host."""
     paths = {drive.label: drive.path for drive in host.settings.drives}
     return tuple(f"{paths[node.drive]}/{node.drive}" for node in settings_of(host).nodes)
 
 
-def service(host: Any, node: Any) -> dict[str, Any]:
+def service(host: Host[Settings], node: Node) -> dict[str, Any]:
     """One node's container, as far as it does not depend on being the first or the last."""
-    settings, owner, network = host.settings.minio, host.settings.data_user, host.settings.network
+    settings, owner = settings_of(host), host.settings.data_user
     path = next(drive.path for drive in host.settings.drives if drive.label == node.drive)
     environment = {
         "HOME": "/tmp",
         "MINIO_ROOT_USER_FILE": f"{INSIDE}/root_user",
         "MINIO_ROOT_PASSWORD_FILE": f"{INSIDE}/root_password",
         **({"MINIO_KMS_SECRET_KEY_FILE": f"{INSIDE}/kms_key"} if settings.kms_key else {}),
+        # A token is what the server asks for by itself.
+        **({"MINIO_PROMETHEUS_AUTH_TYPE": "public"} if settings.metrics.auth == "public" else {}),
         **settings.environment,
     }
     if settings.root_drive_threshold:
@@ -130,8 +141,8 @@ def service(host: Any, node: Any) -> dict[str, Any]:
             "--console-address",
             ":9001",
             "--certs-dir",
-            "/tmp/certs",
-            *endpoints(settings.nodes),
+            tls.INSIDE if settings.tls else "/tmp/certs",
+            *endpoints(settings.nodes, tls.scheme(settings)),
         ],
         stop_grace_period=f"{GRACE}s",
         environment=environment,
@@ -139,15 +150,19 @@ def service(host: Any, node: Any) -> dict[str, Any]:
             # Missing on any drive but the right one, and never made by Docker: then the node does not start.
             bind(f"{path}/{node.drive}", "/data"),
             bind(SECRETS, INSIDE, read_only=True),
+            *([bind(tls.CERTIFICATES, tls.INSIDE, read_only=True)] if settings.tls else []),
         ],
-        networks={network.name: {"ipv4_address": node.address}},
+        networks=joins(joined(host.settings, settings.networks), node.address),
         # Fixed, so that a node that is away does not lose its name.
         extra_hosts=[f"{one.name}:{one.address}" for one in settings.nodes if one is not node],
-        healthcheck=healthcheck("curl", "-fsS", "-o", "/dev/null", "http://127.0.0.1:9000/minio/health/live"),
+        healthcheck=healthcheck(
+            *("curl", "-fsS", *(["-k"] if settings.tls else []), "-o", "/dev/null"),
+            f"{tls.scheme(settings)}://127.0.0.1:9000/minio/health/live",
+        ),
     )
 
 
-def endpoints(nodes: Any) -> list[str]:
+def endpoints(nodes: Sequence[Node], scheme: str = "http") -> list[str]:
     """The cluster's endpoints: `minio{1...4}` where the names are numbered without a gap, which MinIO's pools want."""
     if len(nodes) == 1:
         return ["/data"]
@@ -156,5 +171,5 @@ def endpoints(nodes: Any) -> list[str]:
         prefixes = {one[1] for one in numbered if one}
         numbers = [int(one[2]) for one in numbered if one]
         if len(prefixes) == 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-            return [f"http://{prefixes.pop()}{{{numbers[0]}...{numbers[-1]}}}:9000/data"]
-    return [f"http://{node.name}:9000/data" for node in nodes]
+            return [f"{scheme}://{prefixes.pop()}{{{numbers[0]}...{numbers[-1]}}}:9000/data"]
+    return [f"{scheme}://{node.name}:9000/data" for node in nodes]

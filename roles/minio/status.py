@@ -6,12 +6,15 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from worker.size import human
 
 if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
     from converge.ssh.link import Link
+    from roles.settings.model import Settings
     from runbook.status import Status
 
 CLUSTER_PATIENCE = 4.0
@@ -25,11 +28,14 @@ class Bucket:
     name: str
     objects: int | None = None
     size: int | None = None
+    counted: float | None = None
+    """How many seconds ago."""
 
 
-def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
+def start_reading(host: Host[Settings], link: Link | None, told: dict[str, Any]) -> None:
     """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
-    from roles.minio.api import admin, said
+    from roles.minio.admin import admin
+    from roles.minio.api import said
     from roles.minio.role import api_of
 
     if not host.settings.minio or link is None:
@@ -52,8 +58,10 @@ def start_reading(host: Any, link: Link | None, told: dict[str, Any]) -> None:
         thread.start()
 
 
-def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
+def read_cluster(status: Status, host: Host[Settings], told: dict[str, Any]) -> None:
     """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+    from roles.minio.role import settings_of
+
     for thread in told.get("threads", []):
         thread.join(max(0.0, told["until"] - time.monotonic()))
     info, usage, names = told.get("info"), told.get("usage") or {}, told.get("names") or []
@@ -65,8 +73,9 @@ def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
         status.quorum = f"the cluster does not tell ({why}){shown}"
         return
     online = 0
-    by_address = {node.address: node for node in host.settings.minio.nodes}
-    by_name = {node.name: node for node in host.settings.minio.nodes}
+    nodes = settings_of(host).nodes
+    by_address = {node.address: node for node in nodes}
+    by_name = {node.name: node for node in nodes}
     for server in info.get("servers") or []:
         place = server.get("endpoint", "").rpartition(":")[0]
         node = by_name.get(place) or by_address.get(place)
@@ -78,12 +87,21 @@ def read_cluster(status: Status, host: Any, told: dict[str, Any]) -> None:
             if drive and seen.get("healing"):
                 done = (seen.get("heal_info") or {}).get("bytes_done", 0)
                 drive.healing = f"healing, {human(done)} done"
-    status.quorum = quorum(online, len(host.settings.minio.nodes), info.get("backend", {}).get("standardSCParity"))
+    status.quorum = quorum(online, len(nodes), info.get("backend", {}).get("standardSCParity"))
     sizes = usage.get("bucketsUsageInfo") or {}
     from roles.minio.kms import BUCKET
 
+    ago = age(usage.get("lastUpdate", ""))
     counted = {name: sizes.get(name, {}) for name in names if name != BUCKET}
-    status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size")) for name, one in counted.items()]
+    status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size"), ago) for name, one in counted.items()]
+
+
+def age(moment: str) -> float | None:
+    """How many seconds ago the scanner ended its round; None where it has not ended one."""
+    if not moment:
+        return None
+    # Python reads at most six digits of a second.
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment[:19] + "+00:00")).total_seconds())
 
 
 def quorum(online: int, drives: int, parity: int | None) -> str:

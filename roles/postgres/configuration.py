@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.compose import GRACE
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh
 from roles.postgres.question import CLUSTER, PENDING
 from roles.postgres.server import CONTAINER, Server, Told, heard
@@ -54,8 +54,8 @@ class Configuration(Resource):
         return (f"project:{CONTAINER}",)
 
     @classmethod
-    def shares(cls, wanted: Sequence[Configuration]) -> Shares:
-        return wanted[0].server.shares()
+    def common_questions(cls, wanted: Sequence[Configuration]) -> CommonQuestions:
+        return wanted[0].server.common_questions()
 
     @classmethod
     def read(cls, wanted: Sequence[Configuration], answer: str, *shared: str) -> list[Reading]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from converge.engine.probe import forgetting
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, WITHIN, Server, Told, heard
 from roles.postgres.sql import ident, literal, setting, settings_line, words_of
@@ -53,8 +53,8 @@ class Database(Resource):
         return (f"project:{CONTAINER}", f"pg-user:{self.owner}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Database]) -> Shares:
-        return wanted[0].server.shares()
+    def common_questions(cls, wanted: Sequence[Database]) -> CommonQuestions:
+        return wanted[0].server.common_questions()
 
     @classmethod
     def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
@@ -180,8 +180,8 @@ class Extension(Resource):
         return (f"project:{CONTAINER}", f"{Database.kind}:{self.database}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Extension]) -> Shares:
-        return wanted[0].server.shares(*dict.fromkeys(WITHIN + one.database for one in wanted))
+    def common_questions(cls, wanted: Sequence[Extension]) -> CommonQuestions:
+        return wanted[0].server.common_questions(*dict.fromkeys(WITHIN + one.database for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Extension], answer: str, *shared: str) -> list[Reading]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import Resource, in_order
 from converge.engine.role import Wanted, role
 from roles.postgres.database_kinds import Database, Extension
 from roles.postgres.gone import Gone
 from roles.postgres.guards import Collations, Inside, Powers
-from roles.postgres.role import server_of
+from roles.postgres.role import server_of, settings_of
 from roles.postgres.server import Server
 from roles.postgres.user_kind import ATTRIBUTES, User
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.postgres import settings as model
+    from roles.settings.model import Settings
 
-def _gone(host: Any, kind: str, name: str) -> Resource | None:
+
+def _gone(host: Host[Settings], kind: str, name: str) -> Resource | None:
     # An extension holds columns of tables: it stays, and DROP EXTENSION says what hangs on it.
     # And a host that no longer has this role keeps all of it, with the data.
     has_role = host.settings.postgres and "databases" in host.settings.roles
@@ -23,9 +28,9 @@ def _gone(host: Any, kind: str, name: str) -> Resource | None:
 
 
 @role(needs=("postgres",), gone=_gone)
-def databases(host: Any) -> Wanted:
-    server, settings = server_of(host), host.settings
-    root = User(server, server.superuser, settings.postgres.superuser_password, ATTRIBUTES)
+def databases(host: Host[Settings]) -> Wanted:
+    server, postgres, settings = server_of(host), settings_of(host), host.settings
+    root = User(server, server.superuser, postgres.superuser_password, ATTRIBUTES)
     yield root
     for one in settings.database_users:
         yield User(
@@ -38,13 +43,13 @@ def databases(host: Any) -> Wanted:
             tuple(one.settings.items()),
         )
     for base in settings.databases:
-        yield in_order(_database(server, base), *_within(server, base, settings.postgres.major))
+        yield in_order(_database(server, base), *_within(server, base, postgres.major))
     ours = (server.superuser, *(one.name for one in settings.database_users))
-    yield Powers(server, ours, tuple(settings.postgres.known_roles))
+    yield Powers(server, ours, tuple(postgres.known_roles))
     yield Collations(server)
 
 
-def _database(server: Server, base: Any) -> Database:
+def _database(server: Server, base: model.Database) -> Database:
     return Database(
         server,
         base.name,
@@ -58,7 +63,7 @@ def _database(server: Server, base: Any) -> Database:
     )
 
 
-def _within(server: Server, base: Any, major: int) -> Iterator[Resource]:
+def _within(server: Server, base: model.Database, major: int) -> Iterator[Resource]:
     yield from (Extension(server, base.name, name) for name in base.extensions)
     # Before PostgreSQL 15 every user could, and programs may count on it.
     create = base.public_create or (False if major >= 15 else None)

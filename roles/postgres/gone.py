@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from converge.shell import sh
 from roles.postgres.database_kinds import Database
 from roles.postgres.question import CLUSTER
@@ -39,8 +39,8 @@ class Gone(Resource):
         return (f"project:{CONTAINER}",)
 
     @classmethod
-    def shares(cls, wanted: Sequence[Gone]) -> Shares:
-        return wanted[0].server.shares(*(f"user {one.called}" for one in wanted))
+    def common_questions(cls, wanted: Sequence[Gone]) -> CommonQuestions:
+        return wanted[0].server.common_questions(*(f"user {one.called}" for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Gone], answer: str, *shared: str) -> list[Reading]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, WITHIN, Server, Told, heard
 from roles.postgres.sql import ident, literal
@@ -43,8 +43,8 @@ class Powers(Resource):
         return (f"project:{CONTAINER}",)
 
     @classmethod
-    def shares(cls, wanted: Sequence[Powers]) -> Shares:
-        return wanted[0].server.shares()
+    def common_questions(cls, wanted: Sequence[Powers]) -> CommonQuestions:
+        return wanted[0].server.common_questions()
 
     @classmethod
     def read(cls, wanted: Sequence[Powers], answer: str, *shared: str) -> list[Reading]:
@@ -110,8 +110,8 @@ class Inside(Resource):
         return (f"project:{CONTAINER}", f"pg-database:{self.database}")
 
     @classmethod
-    def shares(cls, wanted: Sequence[Inside]) -> Shares:
-        return wanted[0].server.shares(*(WITHIN + one.database for one in wanted))
+    def common_questions(cls, wanted: Sequence[Inside]) -> CommonQuestions:
+        return wanted[0].server.common_questions(*(WITHIN + one.database for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Inside], answer: str, *shared: str) -> list[Reading]:
@@ -171,8 +171,8 @@ class Collations(Resource):
         return (f"project:{CONTAINER}",)
 
     @classmethod
-    def shares(cls, wanted: Sequence[Collations]) -> Shares:
-        return wanted[0].server.shares()
+    def common_questions(cls, wanted: Sequence[Collations]) -> CommonQuestions:
+        return wanted[0].server.common_questions()
 
     @classmethod
     def read(cls, wanted: Sequence[Collations], answer: str, *shared: str) -> list[Reading]:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.resource import in_order
 from converge.engine.role import Wanted, role
-from converge.errors import Trouble
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, GRACE, Project
-from converge.resources.definition import bind, hardened, healthcheck, published
+from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.mount import Mount
-from roles.images import image, salt
+from roles.images import image, image_identity
 from roles.postgres.configuration import Configuration
 from roles.postgres.server import CONTAINER, Server
 from roles.postgres.server_kinds import Data, Offer, Ready
 from roles.postgres.trial import Trial
+from roles.services.configuration import Folder
+from roles.services.definition import definition
+from roles.services.settings import Port, Service
+from roles.settings.fields import size_in_bytes
+from roles.settings.networks import external, joined, joins
+from roles.settings.sections import needed
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.postgres.settings import Postgres
+    from roles.settings.model import Settings
 
 HERE = f"{FOLDER}/postgres"
 SECRETS, CONFIG = f"{HERE}/secrets", f"{HERE}/conf"
@@ -33,8 +43,8 @@ host all,replication all all scram-sha-256
 
 
 @role(needs=("docker", "images"))
-def postgres(host: Any) -> Wanted:
-    server, settings, owner = server_of(host), host.settings.postgres, host.settings.data_user
+def postgres(host: Host[Settings]) -> Wanted:
+    server, settings, owner = server_of(host), settings_of(host), host.settings.data_user
     access = ACCESS.format(superuser='"' + settings.superuser + '"')
     needed = tuple(sorted({name for base in host.settings.databases for name in base.extensions}))
     # The folder may be on a data drive: then the drive comes first, and nothing is written in its place.
@@ -58,8 +68,8 @@ def postgres(host: Any) -> Wanted:
         Project(
             "postgres",
             {CONTAINER: service(host)},
-            {host.settings.network.name: {"external": True}},
-            salt={CONTAINER: salt(host, settings.image)},
+            external(joined(host.settings, settings.networks)),
+            also_hashed={CONTAINER: image_identity(host, settings.image)},
             warning=_exposed(settings),
         ),
         reloaded(CONTAINER, (f"{CONFIG}/pg_hba.conf",), "pg_ctl", "reload", "-s"),
@@ -68,10 +78,8 @@ def postgres(host: Any) -> Wanted:
     )
 
 
-def _trial(host: Any) -> Trial:
-    from roles.settings.model import size_in_bytes
-
-    settings = host.settings.postgres
+def _trial(host: Host[Settings]) -> Trial:
+    settings = settings_of(host)
     return Trial(
         image(host, settings.image).reference,
         host.settings.data_user.uid,
@@ -82,25 +90,18 @@ def _trial(host: Any) -> Trial:
     )
 
 
-def settings_of(host: Any) -> Any:
+def settings_of(host: Host[Settings]) -> Postgres:
     """The postgres section, which a host with this role must have."""
-    if host.settings.postgres is None:
-        raise Trouble(
-            "the role postgres needs settings",
-            where=host.name,
-            why="the inventory has no postgres section",
-            hint="see inventory/group_vars/all.yml",
-        )
-    return host.settings.postgres
+    return needed(host, "postgres", host.settings.postgres)
 
 
-def server_of(host: Any) -> Server:
+def server_of(host: Host[Settings]) -> Server:
     """How the server is reached on the host."""
     settings = settings_of(host)
     return Server(settings.superuser, settings.data)
 
 
-def _exposed(settings: Any) -> str:
+def _exposed(settings: Postgres) -> str:
     if settings.listen is None or ip_address(settings.listen).is_loopback:
         return ""
     return (
@@ -108,25 +109,14 @@ def _exposed(settings: Any) -> str:
     )
 
 
-def service(host: Any) -> dict[str, Any]:
-    """The container: no root, no capabilities, nothing to write but its data and what is gone at a restart."""
-    from roles.settings.model import size_in_bytes
-
-    settings, owner = host.settings.postgres, host.settings.data_user
+def service(host: Host[Settings]) -> dict[str, Any]:
+    """The container, as that of a service: no root, no capabilities, nothing to write but its data and what is gone at a restart."""
+    settings = settings_of(host)
     # Arguments are stronger than ALTER SYSTEM: what the inventory says is in force, whatever was tried out by hand.
     server_settings = {"listen_addresses": "*", "hba_file": f"{CONFIG_INSIDE}/pg_hba.conf", **settings.settings}
-    definition = hardened(
-        CONTAINER,
-        image(host, settings.image).reference,
-        owner.uid,
-        hostname=CONTAINER,
+    page = Service(
+        image=settings.image,
         command=["postgres", *(word for key, value in server_settings.items() for word in ("-c", f"{key}={value}"))],
-        # Fast shutdown: sessions end, and nothing has to be recovered at the next start.
-        stop_signal="SIGINT",
-        stop_grace_period=f"{GRACE}s",
-        shm_size=str(size_in_bytes(settings.shm_size)),
-        # The home as well: newer images declare a volume there, and a nameless one would be left behind by each container.
-        tmpfs=["/tmp", "/run/postgresql", "/var/lib/postgresql"],
         environment={
             "PGDATA": DATA_INSIDE,
             "POSTGRES_USER": settings.superuser,
@@ -134,14 +124,19 @@ def service(host: Any) -> dict[str, Any]:
             "POSTGRES_DB": "postgres",
             "POSTGRES_INITDB_ARGS": "--data-checksums --encoding=UTF8 --auth-local=trust --auth-host=scram-sha-256",
         },
-        volumes=[
-            bind(settings.data, DATA_INSIDE),
-            bind(SECRETS, SECRETS_INSIDE, read_only=True),
-            bind(CONFIG, CONFIG_INSIDE, read_only=True),
-        ],
-        networks={host.settings.network.name: {"ipv4_address": settings.address}},
-        healthcheck=healthcheck("pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.superuser),
+        data={DATA_INSIDE: settings.data},
+        # The home as well: newer images declare a volume there, and a nameless one would be left behind by each container.
+        temporary=["/tmp", "/run/postgresql", "/var/lib/postgresql"],
+        ports=[Port(port=settings.port, to=5432, listen=settings.listen)] if settings.listen else [],
+        grace=GRACE,
     )
-    if settings.listen is None:
-        return definition
-    return definition | {"ports": [published(settings.listen, settings.port, 5432)]}
+    reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
+    networks = joins(joined(host.settings, settings.networks), settings.address)
+    folders = [Folder(SECRETS, SECRETS_INSIDE, (), ()), Folder(CONFIG, CONFIG_INSIDE, (), ())]
+    return {
+        **definition(CONTAINER, page, uid, reference, networks, HERE, folders),
+        # Fast shutdown: sessions end, and nothing has to be recovered at the next start.
+        "stop_signal": "SIGINT",
+        "shm_size": str(size_in_bytes(settings.shm_size)),
+        "healthcheck": healthcheck("pg_isready", "-q", "-h", "127.0.0.1", "-U", settings.superuser),
+    }

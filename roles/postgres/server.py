@@ -50,7 +50,7 @@ class Server:
     superuser: str
     data: str
 
-    def shares(self, *about: str) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
+    def common_questions(self, *about: str) -> Mapping[Callable[[Sequence[str]], str], Sequence[str]]:
         """The questions of a kind: is the container there, and what does the server say."""
         return {inspect: [CONTAINER], ask: [f"superuser {self.superuser}", f"data {self.data}", *about]}
 

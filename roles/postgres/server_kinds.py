@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.compose import GRACE, UNPROVEN, Project
-from converge.resources.docker import Shares, inspect, inspected_image
+from converge.resources.docker import CommonQuestions, inspect, inspected_image
 from converge.shell import quote, sh, words
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, Server, heard
@@ -41,10 +41,10 @@ class Data(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Data]) -> str:
         (one,) = wanted
-        return (
-            f'for file in {RECORD} {quote(one.path + "/PG_VERSION")}; do head -n 1 -- "$file" 2>/dev/null || echo; done\n'
-            + sh("ls -A -- {} 2>/dev/null | head -n 1", one.path)
-        )
+        return f"""for file in {RECORD} {quote(one.path + "/PG_VERSION")}; do
+  line=; [ ! -f "$file" ] || IFS= read -r line <"$file" || :; printf '%s\\n' "$line"
+done
+[ "$line" ] || {sh("ls -A -- {} 2>/dev/null | head -n 1", one.path)}"""
 
     @classmethod
     def read(cls, wanted: Sequence[Data], answer: str) -> list[Reading]:
@@ -111,7 +111,7 @@ class Offer(Resource):
         return f"cat {LOOKED_INTO} 2>/dev/null || :"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Offer]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Offer]) -> CommonQuestions:
         return {inspect: [one.reference for one in wanted]}
 
     @classmethod
@@ -165,6 +165,7 @@ class Ready(Resource):
     """A server that takes connections over the network and answers a query, within a time after its start."""
 
     kind: ClassVar[str] = "pg-answers"
+    way_out: ClassVar[str] = "inv logs --service postgres"
     server: Server
     within: int = 300
 
@@ -183,8 +184,8 @@ class Ready(Resource):
         return f"[ ! -e {UNPROVEN}/{CONTAINER} ] && echo yes || echo no\ncat {RECORD} 2>/dev/null || :"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Ready]) -> Shares:
-        return wanted[0].server.shares()
+    def common_questions(cls, wanted: Sequence[Ready]) -> CommonQuestions:
+        return wanted[0].server.common_questions()
 
     @classmethod
     def read(cls, wanted: Sequence[Ready], answer: str, *shared: str) -> list[Reading]:

@@ -25,11 +25,14 @@ from roles.settings.fields import (
 
 
 class Postgres(Section):
-    """One PostgreSQL server, reached from the private network."""
+    """One PostgreSQL server, reached from the private networks that it joins."""
 
     image: Name = "postgres"
     major: int = Field(default=17, ge=14, le=99, description="PostgreSQL's major version, of the image and of the data")
     address: Address
+    networks: list[Name] = Field(
+        default=[], description="the first holds its address; not set: the only network of the host"
+    )
     data: MountPath = Field(default="/srv/stowage/postgres", description="the folder of the host that holds the data")
     superuser: DatabaseName = Field(default="postgres", description="chosen when the data is made, never later")
     superuser_password: SecretValue

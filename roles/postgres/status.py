@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.shell import quote, sh
 from roles.postgres.role import server_of
 from roles.postgres.server import CONTAINER
 from roles.postgres.sql import literal
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 NEARLY_FULL = 0.85
 MUCH_WAL = 1 << 30
@@ -43,18 +47,18 @@ class DatabaseServer:
     """Databases whose text was sorted by other rules than the image has."""
 
 
-def has_one(host: Any) -> bool:
+def has_one(host: Host[Settings]) -> bool:
     return bool(host.settings.postgres) and "postgres" in host.settings.roles
 
 
-def facts(host: Any) -> str:
+def facts(host: Host[Settings]) -> str:
     """Shell that asks the server of a host; nothing for a host that has none."""
     if not has_one(host):
         return ":"
     return f"! command -v docker >/dev/null || printf %s {quote(_QUESTION)} | timeout 6 {server_of(host).psql()} 2>/dev/null"
 
 
-def read(host: Any, state: str, answer: Sequence[str]) -> DatabaseServer | None:
+def read(host: Host[Settings], state: str, answer: Sequence[str]) -> DatabaseServer | None:
     """The server, from the state of its container and its own answer."""
     if not has_one(host):
         return None

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
-from converge.resources.docker import Shares, inspect, inspected_image
+from converge.resources.docker import CommonQuestions, inspect, inspected_image
 from converge.shell import quote, words
 from roles.postgres.server import CONTAINER
 
@@ -60,7 +60,7 @@ class Trial(Resource):
         return f"cat {TRIED} 2>/dev/null || :"
 
     @classmethod
-    def shares(cls, wanted: Sequence[Trial]) -> Shares:
+    def common_questions(cls, wanted: Sequence[Trial]) -> CommonQuestions:
         return {inspect: [one.reference for one in wanted]}
 
     @classmethod

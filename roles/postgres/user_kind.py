@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, State, Step
 from converge.inventory.secret import Secret
-from converge.resources.docker import Shares
+from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, Server, Told, heard
 from roles.postgres.sql import ident, is_password_of, literal, setting, settings_line, verifier
@@ -50,8 +50,8 @@ class User(Resource):
         return (f"project:{CONTAINER}", *(f"{self.kind}:{name}" for name in self.member_of))
 
     @classmethod
-    def shares(cls, wanted: Sequence[User]) -> Shares:
-        return wanted[0].server.shares(*(f"user {one.user}" for one in wanted))
+    def common_questions(cls, wanted: Sequence[User]) -> CommonQuestions:
+        return wanted[0].server.common_questions(*(f"user {one.user}" for one in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:

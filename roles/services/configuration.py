@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
 from converge.resources.contents import Contents
 from converge.resources.file import Directory, File
 from converge.shell import quote, words
 from converge.templates import render
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.services.settings import Service
+    from roles.settings.model import Settings
 
 _TEMPLATE = ".j2"
 
@@ -41,7 +46,7 @@ class Source:
     mode: str
 
 
-def folders(host: Any, name: str, settings: Any, root: str, reference: str) -> list[Folder]:
+def folders(host: Host[Settings], name: str, settings: Service, root: str, reference: str) -> list[Folder]:
     """The folders of a service's page. Files of one folder of the container lie in one of the host."""
     contents: dict[str, dict[str, Source]] = {}
     checks: dict[str, Sequence[str]] = {}
@@ -80,7 +85,7 @@ def _directories(root: str, files: dict[str, Any]) -> list[str]:
     return [root, *(f"{root}/{path}" for path in sorted(inner))]
 
 
-def _read(host: Any, name: str, settings: Any, inside: str, source: str) -> Iterator[tuple[str, Source]]:
+def _read(host: Host[Settings], name: str, settings: Service, inside: str, source: str) -> Iterator[tuple[str, Source]]:
     """The files of one source: paths beneath the folder that is bound, and what is in them."""
     place = host.root / source
     told = f"services.{name}.files.{inside}"
@@ -97,11 +102,11 @@ def _read(host: Any, name: str, settings: Any, inside: str, source: str) -> Iter
         yield relative.removesuffix(_TEMPLATE if _is_template(host, path) else ""), _source(host, settings, path, told)
 
 
-def _is_template(host: Any, path: Path) -> bool:
+def _is_template(host: Host[Settings], path: Path) -> bool:
     return path.relative_to(host.root).parts[0] == "templates"
 
 
-def _source(host: Any, settings: Any, path: Path, told: str) -> Source:
+def _source(host: Host[Settings], settings: Service, path: Path, told: str) -> Source:
     """A file of the project; a script that may be run here may be run there."""
     relative = str(path.relative_to(host.root))
     if why := _unfit(host, path, relative):
@@ -113,7 +118,7 @@ def _source(host: Any, settings: Any, path: Path, told: str) -> Source:
         raise _absent(host, told, relative, str(error.strerror)) from None
 
 
-def _unfit(host: Any, path: Path, relative: str) -> str:
+def _unfit(host: Host[Settings], path: Path, relative: str) -> str:
     """Why it cannot be deployed: nothing of a folder is left out in silence, and nothing comes from elsewhere."""
     if not relative.isprintable() or "\\" in relative or "|" in relative:
         return "its name has a \\, a | or a letter that cannot be shown: rename it"
@@ -128,7 +133,7 @@ def _unfit(host: Any, path: Path, relative: str) -> str:
     return "" if path.is_file() else "there is no such file" if not path.exists() else "it is no file"
 
 
-def _content(host: Any, settings: Any, path: Path, relative: str) -> str | bytes:
+def _content(host: Host[Settings], settings: Service, path: Path, relative: str) -> str | bytes:
     if _is_template(host, path):
         return render(host, relative.removeprefix("templates/"), service=settings, settings=host.settings)
     data = path.read_bytes()
@@ -138,7 +143,7 @@ def _content(host: Any, settings: Any, path: Path, relative: str) -> str | bytes
         return data
 
 
-def _absent(host: Any, told: str, source: str, why: str) -> Trouble:
+def _absent(host: Host[Settings], told: str, source: str, why: str) -> Trouble:
     return Trouble(
         f"{told} cannot be read",
         where=host.name,
@@ -149,7 +154,7 @@ def _absent(host: Any, told: str, source: str, why: str) -> Trouble:
 
 
 def _checked(
-    host: Any, name: str, reference: str, here: str, inside: str, path: str, checks: dict[str, Sequence[str]]
+    host: Host[Settings], name: str, reference: str, here: str, inside: str, path: str, checks: dict[str, Sequence[str]]
 ) -> str:
     """The check of a file, by the very program that will read it: in its own image, without a network."""
     check = checks.get(f"{inside}/{path}")

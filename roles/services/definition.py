@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.resources.container_facts import SECRET_VARIABLES
 from converge.resources.definition import bind, hardened, published
 from roles.settings.fields import size_in_bytes
 
+if TYPE_CHECKING:
+    from roles.services.configuration import Folder
+    from roles.services.settings import Service
+    from roles.settings.networks import Networks
+
 SECRETS_INSIDE = "/run/secrets"
 
 
 def definition(
-    name: str, settings: Any, uid: int, reference: str, network: str, place: str, bound: Iterable[Any]
+    name: str, settings: Service, uid: int, reference: str, networks: Networks, place: str, bound: Iterable[Folder]
 ) -> dict[str, Any]:
-    """The definition of a service's one container; `bound` are its folders of configuration."""
+    """The definition of a service's one container; `bound` are its folders of configuration, `networks` as compose has them."""
     paths = {variable: f"{SECRETS_INSIDE}/{variable}" for variable in settings.secrets}
     binds = [
         *(bind(folder.here, folder.inside, read_only=True) for folder in bound),
@@ -41,7 +46,7 @@ def definition(
         tmpfs=list(settings.temporary),
         environment={**settings.environment, **paths},
         volumes=binds,
-        networks={network: {}},
+        networks=networks,
         security_opt=[] if settings.new_privileges else ["no-new-privileges:true"],
         **{key: value for key, value in optional.items() if value},
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.engine.resource import Resource, in_order
 from converge.engine.role import Role, Wanted
@@ -16,36 +16,59 @@ from converge.resources.compose import FOLDER, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer, reloaded
 from converge.resources.mount import Mount
+from converge.resources.no_folder import NoFolder
 from converge.resources.permissions import Permissions
 from converge.resources.serving import Once, Question, Serving
 from converge.shell import quote
-from roles.images import image, salt
+from roles.images import image, image_identity, of_services
 from roles.services import configuration
 from roles.services.definition import definition
+from roles.settings.networks import external, joined, joins
 from roles.stack import at_boot
 
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.services.settings import Service
+    from roles.settings.model import Drive, Settings
 
-def role_of(host: Any, name: str) -> Role:
+
+def role_of(host: Host[Settings], name: str) -> Role:
     """The role of one service of a host."""
     settings = host.settings.services[name]
     drives = ("drives",) if _drives(host, settings) else ()
-    return Role(name, partial(resources, name=name), ("docker", "images", *drives, *settings.needs), alone=True)
+    shared = () if settings.image in of_services(host.settings) else ("images",)
+    needs = ("docker", *shared, *drives, *settings.needs)
+    return Role(name, partial(resources, name=name), needs, gone=gone, alone=True)
 
 
-def resources(host: Any, name: str) -> Wanted:
+def gone(host: Host[Settings], kind: str, name: str) -> Resource | None:
+    """Of a service that is taken out its folders of configuration go as well; those of its data stay."""
+    return NoFolder(name) if kind == Directory.kind and name.startswith(f"{FOLDER}/") else None
+
+
+def past_role(name: str) -> Role:
+    """The role of a service that the settings name no more: it wants nothing, so what it made is taken away, its folders of configuration as well."""
+    return Role(name, lambda host: (), gone=gone)
+
+
+def resources(host: Host[Settings], name: str) -> Wanted:
     """All that a service needs, in one chain."""
     settings, owner = host.settings.services[name], host.settings.data_user
     place, reference = f"{FOLDER}/{name}", image(host, settings.image).reference
+    networks = joined(host.settings, settings.networks)
     user = "root" if settings.root else owner.name
     bound = configuration.folders(host, name, settings, f"{place}/files", reference)
     secrets = list(_secrets(settings, place, user))
     files = tuple(file.path for folder in bound for file in folder.files)
     folders = tuple(one.path for folder in bound for one in folder.directories)
-    salted = " ".join([salt(host, settings.image), *(one.sha256[:12] for one in secrets if isinstance(one, File))])
+    identity = " ".join(
+        [image_identity(host, settings.image), *(one.sha256[:12] for one in secrets if isinstance(one, File))]
+    )
     yield in_order(
         Group(owner.name, owner.uid),
         User(owner.name, owner.uid),
         Directory(FOLDER),
+        image(host, settings.image),
         *(Mount(drive.path, label=drive.label, options=drive.options) for drive in _drives(host, settings)),
         Directory(place),
         *secrets,
@@ -53,40 +76,41 @@ def resources(host: Any, name: str) -> Wanted:
         *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
         Project(
             name,
-            {name: definition(name, settings, owner.uid, reference, host.settings.network.name, place, bound)},
-            {host.settings.network.name: {"external": True}},
-            salt={name: salted},
+            {name: definition(name, settings, owner.uid, reference, joins(networks), place, bound)},
+            external(networks),
+            also_hashed={name: identity},
             # A file that somebody changed is put right, but who was started in between has read it.
             read_at_start=tuple(f"{place}/secrets/{variable}" for variable in settings.secrets),
+            hidden={name: settings.secret_environment},
             warning=_exposed(settings),
         ),
         *([_loaded(name, settings, files, folders)] if files else []),
-        *_answers(name, settings),
+        *answers(name, settings),
         *(Once(name, one.name, tuple(one.command), tuple(one.unless)) for one in settings.once),
     )
     yield at_boot(host, name)
     yield Permissions(f"compose file of {name}", ((f"{place}/compose.yaml", "0644"),))
 
 
-def question(settings: Any) -> Question | None:
+def question(settings: Service) -> Question | None:
     """How one asks a service whether it is well; None where its page does not say."""
     answers = settings.answers
     return Question(answers.http or "", answers.tcp or 0, tuple(answers.command)) if answers else None
 
 
-def _answers(name: str, settings: Any) -> list[Serving]:
+def answers(name: str, settings: Service) -> list[Serving]:
     asked = question(settings)
-    return [Serving(name, asked, settings.answers.within)] if asked else []
+    return [Serving(name, asked, settings.answers.within)] if asked and settings.answers else []
 
 
-def _drives(host: Any, settings: Any) -> list[Any]:
+def _drives(host: Host[Settings], settings: Service) -> list[Drive]:
     """The drives on which it keeps data: they come first, and nothing is written in their place."""
     return [
         one for one in host.settings.drives if any(path.startswith(f"{one.path}/") for path in settings.data.values())
     ]
 
 
-def _secrets(settings: Any, place: str, user: str) -> Iterator[Resource]:
+def _secrets(settings: Service, place: str, user: str) -> Iterator[Resource]:
     if settings.secrets:
         yield Directory(f"{place}/secrets", owner=user, group=user, mode="0500")
     for variable, secret in settings.secrets.items():
@@ -96,11 +120,11 @@ def _secrets(settings: Any, place: str, user: str) -> Iterator[Resource]:
         yield File(f"{place}/secrets.env", Secret("".join(lines)), mode="0400")
 
 
-def _loaded(name: str, settings: Any, files: tuple[str, ...], folders: tuple[str, ...]) -> FreshContainer:
+def _loaded(name: str, settings: Service, files: tuple[str, ...], folders: tuple[str, ...]) -> FreshContainer:
     """How it takes up files that have changed, come or gone: as its page says, otherwise by a restart."""
     reload = settings.reload
     if reload is None:
-        waits = "".join(one.waits() for one in _answers(name, settings))
+        waits = "".join(one.waits() for one in answers(name, settings))
         restart = f"docker restart -t {settings.grace} -- {quote(name)} >/dev/null"
         return FreshContainer(name, files, f"{restart}\n{waits}", f"restarts {name}", restarts=True, folders=folders)
     if reload.command:
@@ -113,7 +137,7 @@ def _loaded(name: str, settings: Any, files: tuple[str, ...], folders: tuple[str
     return FreshContainer(name, files, act, f"posts to {reload.http} of {name}", folders=folders)
 
 
-def _exposed(settings: Any) -> str:
+def _exposed(settings: Service) -> str:
     open_to_all = [one for one in settings.ports if not ip_address(one.listen).is_loopback]
     if not open_to_all:
         return ""

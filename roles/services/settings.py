@@ -55,6 +55,20 @@ def _as_section(value: object) -> object:
     return {"source": value} if isinstance(value, str) else value
 
 
+class ServiceBackup(Section):
+    """What of its data every set holds, and whether it stands still while that is copied."""
+
+    folders: list[InsidePath] = Field(min_length=1, description="of `data`, by their path in the container")
+    stop: bool = Field(
+        default=False,
+        description="it is stopped while its folders are copied: for programs that write several files that must agree",
+    )
+
+
+def _as_folders(value: object) -> object:
+    return {"folders": value} if isinstance(value, list) else value
+
+
 class Port(Section):
     """A port of the host that leads to one of the container."""
 
@@ -125,7 +139,11 @@ class Service(Section):
     data: dict[InsidePath, OwnFolder] = Field(
         default={}, description="folders of the host that hold its data, by their path in the container"
     )
+    backup: Annotated[ServiceBackup, BeforeValidator(_as_folders)] | None = Field(
+        default=None, description="folders of `data` that every set holds; not set: no set holds them"
+    )
     temporary: list[InsidePath] = Field(default=["/tmp"], description="folders in memory, gone at a restart")
+    networks: list[Name] = Field(default=[], description="those that it joins; not set: the only network of the host")
     ports: list[Port] = Field(default=[], description="what the host publishes")
     memory: Annotated[Size, within("16MiB", "1PiB")] | None = Field(
         default=None, description="the most that it may use"

@@ -128,9 +128,20 @@ def subnet(value: str) -> str:
         raise ValueError("a network from /8 to /29")
     if str(subnet) != value:
         raise ValueError(f"write it as {subnet}")
-    if not any(subnet.subnet_of(ipaddress.IPv4Network(one)) for one in PRIVATE):
+    if (
+        subnet.is_multicast
+        or subnet.is_reserved
+        or subnet.is_loopback
+        or subnet.is_link_local
+        or value.startswith("0.")
+    ):
         raise ValueError(f"a private network: within {', '.join(PRIVATE)}")
     return value
+
+
+def is_private(subnet: str) -> bool:
+    """Whether nobody on the internet has these addresses."""
+    return any(ipaddress.IPv4Network(subnet).subnet_of(ipaddress.IPv4Network(one)) for one in PRIVATE)
 
 
 def listening(value: str) -> str:
@@ -170,6 +181,13 @@ def free_network(value: str) -> str:
 
 def web(value: str) -> str:
     if (port := re.match(r"https?://[^/]*:([0-9]+)", value)) and not 0 < int(port[1]) < 65536:
+        raise ValueError("a port is a number from 1 to 65535")
+    return value
+
+
+def leads_to_port(value: str) -> str:
+    _, _, port = value.partition(":")
+    if port and (not 0 < int(port) < 65536 or port.startswith("0")):
         raise ValueError("a port is a number from 1 to 65535")
     return value
 

@@ -160,6 +160,27 @@ RelativePath = Annotated[
     AfterValidator(lambda value: checks.no_dots(f"/{value}")[1:]),
 ]
 Capability = Annotated[str, matches(r"[A-Z][A-Z_]{2,30}", "a capability such as NET_BIND_SERVICE")]
+HostName = Annotated[
+    str,
+    matches(
+        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a host name in small letters, such as grafana.example.org",
+    ),
+]
+RoutePath = Annotated[
+    str,
+    matches(r"(/[A-Za-z0-9_.+@-]+)+", "a path of A-Z, a-z, 0-9 and _.+@- without a slash at the end, such as /grafana"),
+    matches(r".{1,150}", "a path of at most 150 letters"),
+    AfterValidator(checks.no_dots),
+]
+RouteTarget = Annotated[
+    str,
+    matches(
+        r"minio-api|minio-console|[a-z][a-z0-9_-]{0,30}:[0-9]{1,5}",
+        "a service and its port, such as grafana:3000; or minio-api, minio-console",
+    ),
+    AfterValidator(checks.leads_to_port),
+]
 CodeName = Annotated[str, matches(r"[a-z][a-z0-9/-]{0,63}", "a code name such as trixie")]
 KernelSetting = Annotated[
     str, matches(r"[a-z][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)+", "a kernel setting such as vm.swappiness")
@@ -203,6 +224,13 @@ ImageReference = Annotated[
 ]
 Prefix = Annotated[
     Line, matches(r"(?!/).{0,1024}", "a prefix of at most 1024 letters; names of objects do not begin with /")
+]
+TierName = Annotated[
+    str,
+    matches(
+        r"(?!(STANDARD|REDUCED_REDUNDANCY)$)[A-Z][A-Z0-9_-]{0,63}",
+        "a tier is named in A-Z, 0-9, - and _, begins with a letter, and is not one of the classes that MinIO has by itself",
+    ),
 ]
 MinioVariable = Annotated[str, matches(r"MINIO_[A-Z0-9_]+", "a name that starts with MINIO_")]
 PolicyName = Annotated[

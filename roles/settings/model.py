@@ -11,43 +11,32 @@ from pydantic import Field, Tag, ValidationInfo, model_validator
 
 from converge.inventory.validation import Problems
 from roles.backup.settings import Backup
-from roles.minio.policy_faults import faults, outside
-from roles.minio.policy_language import BUILT_IN
+from roles.edge.settings import Edge
+from roles.minio.settings import Bucket, Minio, Policy, User
 from roles.postgres.settings import Database, DatabaseUser, Postgres
 from roles.services.settings import Service
-from roles.settings.agreement import disagreements
+from roles.settings.consistency import inconsistencies
+from roles.settings.field_checks import PRIVATE, is_private
 from roles.settings.fields import (
     AbsolutePath,
-    AccessKey,
-    Address,
-    BucketName,
     CodeName,
     DataUserName,
     Device,
-    GroupName,
     ImageReference,
     KernelSetting,
     Label,
     Line,
-    ListenAddress,
     LocalFile,
-    MinioVariable,
     MountPath,
     Name,
     NetworkName,
     Options,
     Package,
-    PolicyName,
-    Prefix,
-    SecretValue,
     Section,
-    Size,
     Subnet,
     Url,
-    UserName,
     size_in_bytes,
     text_or_mapping,
-    within,
 )
 
 __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
@@ -135,145 +124,19 @@ class DataUser(Section):
 
 
 class Network(Section):
-    """The private network that joins the compose projects of a host."""
+    """A private network of a host, over which its containers reach one another."""
 
-    name: NetworkName = "stowage"
-    subnet: Subnet = "172.30.99.0/24"
-
-
-class Node(Section):
-    name: Name
-    drive: Label = Field(description="label of the drive that holds this node's data")
-    address: Address = Field(description="its fixed address in the private network")
-
-
-class Minio(Section):
-    image: Name = "minio"
-    nodes: list[Node] = Field(min_length=1)
-    root_user: SecretValue
-    root_password: SecretValue
-    kms_key: SecretValue | None = Field(
-        default=None, description="NAME:BASE64 of 32 bytes, with which it encrypts at rest; the same for ever"
-    )
-    root_drive_threshold: Annotated[Size, within("1GiB", "1PiB")] | None = Field(
-        default=None,
-        description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives",
-    )
-    environment: dict[MinioVariable, Line] = Field(
-        default={}, description="further settings of the server, the same on every node"
-    )
-
-
-class Tls(Section):
-    certificate: LocalFile = Field(description="PEM file on the operator's machine, with the chain")
-    key: LocalFile = Field(description="PEM file of the key on the operator's machine")
-
-
-class Nginx(Section):
-    image: Name = "nginx"
-    address: Address
-    listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
-    api_port: int = Field(default=9000, ge=1, le=65535)
-    console_port: int = Field(default=9001, ge=1, le=65535)
-    tls: Tls | None = None
-
-
-class Retention(Section):
-    mode: Literal["governance", "compliance"]
-    days: int = Field(ge=1, le=36500)
-
-
-class Lifecycle(Section):
-    """When a bucket forgets: whole objects, old versions; `prefix` limits it."""
-
-    id: Name
-    prefix: Prefix = ""
-    expire_days: int | None = Field(default=None, ge=1, le=36500)
-    expire_noncurrent_days: int | None = Field(default=None, ge=1, le=36500)
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Lifecycle:
-        if self.expire_days is None and self.expire_noncurrent_days is None:
-            raise ValueError("a lifecycle rule needs expire_days or expire_noncurrent_days")
-        return self
-
-
-class Bucket(Section):
-    name: BucketName
-    versioning: bool = False
-    object_lock: bool = Field(default=False, description="only when the bucket is made; needs versioning")
-    retention: Retention | None = Field(default=None, description="default retention; needs object_lock")
-    lifecycle: list[Lifecycle] = Field(default=[], description="when it forgets objects")
-    quota: Annotated[Size, within("1MiB", "1000PiB")] | None = None
-    encryption: bool | None = Field(
-        default=None, description="whether new objects are encrypted with minio.kms_key; not set: as it is"
-    )
-    anonymous: Literal["none", "download", "upload", "public"] = Field(
-        default="none", description="what everybody may do without a key"
-    )
-    policy: list[dict[str, Any]] = Field(
-        default=[], description="further statements of the bucket's own policy, each with a Principal"
-    )
-    elsewhere: list[Literal["replication", "notifications"]] = Field(
-        default=[], description="what somebody else sets here; otherwise there is none"
+    subnet: Subnet
+    public: bool = Field(
+        default=False, description="its addresses belong to somebody on the internet, who cannot be reached from here"
     )
 
     @model_validator(mode="after")
-    def _lock_needs(self) -> Bucket:
-        wrong = [*faults(self.policy, of_bucket=True), *outside(self.name, self.policy)]
-        if wrong:
-            raise Problems([(("policy", *path), text) for path, text in wrong])
-        if self.retention and not self.object_lock:
-            raise Problems([(("retention",), "it needs object_lock: true")])
-        if self.object_lock and not self.versioning:
-            raise Problems([(("object_lock",), "it needs versioning: true")])
+    def _belongs_to_nobody(self) -> Network:
+        if not self.public and not is_private(self.subnet):
+            why = f"a private network: within {', '.join(PRIVATE)}; or public: true, and their owner is not reached from here"
+            raise Problems([(("subnet",), why)])
         return self
-
-
-class Policy(Section):
-    """An IAM policy; `statements` is AWS's JSON, as YAML."""
-
-    name: PolicyName
-    statements: list[dict[str, Any]] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _can_be_taken(self) -> Policy:
-        found: list[tuple[tuple[str | int, ...], str]] = [
-            (("statements", *path), text) for path, text in faults(self.statements)
-        ]
-        if self.name in BUILT_IN:
-            found.append(
-                (("name",), f"MinIO has a policy {self.name} of its own, which cannot be removed: name it otherwise")
-            )
-        if found:
-            raise Problems(found)
-        return self
-
-
-class ServiceAccount(Section):
-    access_key: AccessKey
-    secret_key: SecretValue
-    statements: list[dict[str, Any]] = Field(
-        default=[], description="what it may do of what its user may; not set: all of it"
-    )
-
-    @model_validator(mode="after")
-    def _can_be_taken(self) -> ServiceAccount:
-        if found := [(("statements", *path), text) for path, text in faults(self.statements)]:
-            raise Problems(found)
-        return self
-
-
-class User(Section):
-    name: UserName
-    password: SecretValue
-    policies: list[PolicyName] = Field(
-        default=[], description="names of policies, the server's own or those of the inventory"
-    )
-    groups: list[GroupName] = Field(default=[], description="groups of MinIO that it is in; it is in no other")
-    service_accounts: list[ServiceAccount] = Field(
-        default=[], description="keys for programs, with no more rights than their user"
-    )
 
 
 class Settings(Section):
@@ -287,10 +150,12 @@ class Settings(Section):
     drives: list[Drive] = Field(default=[], description="whole blank disks")
     docker: DockerSettings = DockerSettings()
     data_user: DataUser = DataUser()
-    network: Network = Network()
+    networks: dict[NetworkName, Network] = Field(
+        default={"stowage": Network(subnet="172.30.99.0/24")}, description="private networks of its containers, by name"
+    )
     images: dict[Name, Image] = Field(default={}, description="every image that the host runs, by name")
     minio: Minio | None = None
-    nginx: Nginx | None = None
+    edge: Edge | None = None
     postgres: Postgres | None = None
     backup: Backup | None = None
     services: dict[Name, Service] = Field(default={}, description="containers that need no code of their own, by name")
@@ -300,9 +165,15 @@ class Settings(Section):
     policies: list[Policy] = Field(default=[], description="IAM policies")
     users: list[User] = Field(default=[], description="IAM users")
 
+    @classmethod
+    def wake(cls, name: str, told: dict[str, Any]) -> str:
+        """The command that makes or starts a throwaway host and writes its address; other hosts have none."""
+        up = "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
+        return up if told.get("lab") is True else ""
+
     @model_validator(mode="after")
     def _agrees_with_itself(self, info: ValidationInfo) -> Settings:
-        found = list(disagreements(self, (info.context or {}).get("ssh_port", 22)))
+        found = list(inconsistencies(self, (info.context or {}).get("ssh_port", 22)))
         if found:
             raise Problems(found)
         return self

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+from roles.settings.faults import Faults, Path
+
+if TYPE_CHECKING:
+    from roles.settings.model import Settings
+
 
 STAGING = "/var/lib/stowage/staging"
 DOCKERS = "/var/lib/docker"
+_FREE = {"edge": 9000, "postgres": 5432, "services": 8080}
+"""A port to propose, by section."""
 
 
-def folders(settings: Any) -> Found:
+def folders(settings: Settings) -> Faults:
     """Folders that are one another, or lie in one another, where that destroys or hides something."""
     drives: list[tuple[Path, str]] = [(("drives", at, "path"), drive.path) for at, drive in enumerate(settings.drives)]
     data = [(f"{drive.path}/{drive.label}", drive.label) for drive in settings.drives]
@@ -39,7 +44,7 @@ def folders(settings: Any) -> Found:
                 yield path, f"{'it is' if folder == beside else 'it meets'} the folder of {_dotted(other)}, {beside}"
 
 
-def _ours(settings: Any) -> Iterator[tuple[Path, str]]:
+def _ours(settings: Settings) -> Iterator[tuple[Path, str]]:
     """The folders that the inventory names for something to be written to."""
     if settings.postgres:
         yield ("postgres", "data"), settings.postgres.data
@@ -67,11 +72,11 @@ def _dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def ports(settings: Any, ssh_port: int) -> Found:
+def ports(settings: Settings, ssh_port: int) -> Faults:
     """Ports of the host that SSH has: a service there would not start, or nobody would get in any more."""
     wanted: list[tuple[Path, int]] = []
-    if settings.nginx:
-        wanted += [(("nginx", name), getattr(settings.nginx, name)) for name in ("api_port", "console_port")]
+    if settings.edge:
+        wanted += [(("edge", "routes", at, "port"), row.port) for at, row in enumerate(settings.edge.routes)]
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
     for name, one in settings.services.items():
@@ -80,11 +85,7 @@ def ports(settings: Any, ssh_port: int) -> Found:
     for path, port in wanted:
         if port in (22, ssh_port):
             which = "" if port == 22 else " (ansible_port)"
-            yield path, f"the host's SSH server listens there{which}: take another, such as {_free(path)}"
-        elif port in taken and "services" in (path[0], taken[port][0]):
+            yield path, f"the host's SSH server listens there{which}: take another, such as {_FREE[str(path[0])]}"
+        elif port in taken and (path[0], taken[port][0]) != ("edge", "edge"):
             yield path, f"{_dotted(taken[port])} has this port of the host already"
         taken.setdefault(port, path)
-
-
-def _free(path: Path) -> int:
-    return {"api_port": 9000, "console_port": 9001, "services": 8080}.get(str(path[-1]), 5432)

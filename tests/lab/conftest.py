@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,12 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.lab import lines
+from tests.lab import ledger, lines, warm
+from tests.lab.places import CACHE, place
 
 HERE = Path(__file__).resolve().parents[2]
-# Always the same place, so that a run after a crashed one finds and clears away what that one left.
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage"
-CLONE = CACHE / "test-clone"
 COPIED_ANEW = (
     "roles",
     "converge",
@@ -52,25 +49,24 @@ class Clone:
         """The output of a command, standard error included; with `code` its exit code is checked."""
         if words[0].startswith("lab."):
             lines.hang_up(self.root, self.host)
-        done = subprocess.run(
-            [sys.executable, "-m", "invoke", *words],
-            cwd=self.root,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=1800,
-            **more,
-        )
-        assert code is None or done.returncode == code, (
-            f"inv {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
-        )
-        return Screen(done.stdout)
+        with ledger.spent(f"inv {words[0]}"):
+            ended, said = self._run(words, more)
+        assert code is None or ended == code, f"inv {' '.join(words)} ended with {ended}:\n{said}"
+        return Screen(said)
+
+    def _run(self, words: tuple[str, ...], more: dict[str, Any]) -> tuple[int, str]:
+        if not more and (done := warm.run(self.root, words)):
+            ledger.used(done[2])
+            return done[:2]
+        argv = [sys.executable, "-S", "converge/entry.py", *words]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        cold = subprocess.run(argv, cwd=self.root, check=False, timeout=1800, **streams | more)
+        return cold.returncode, cold.stdout
 
     def start(self, *words: str) -> subprocess.Popen[str]:
+        """A command that goes on meanwhile. What a shell starts in the background would ignore Ctrl-C for ever."""
         return subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
+            ["env", "--default-signal=INT", sys.executable, "-S", "converge/entry.py", *words],
             cwd=self.root,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -105,14 +101,15 @@ class Clone:
         ]
 
     def on_host(self, script: str, check: bool = True, timeout: float = 900) -> str:
-        done = subprocess.run(
-            [*lines.along(self.root, self.host, self.ssh()), "sh -s"],
-            input=script,
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
-        )
+        with ledger.spent("commands on hosts"):
+            done = subprocess.run(
+                [*lines.along(self.root, self.host, self.ssh()), "sh -s"],
+                input=script,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=timeout,
+            )
         assert not check or done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -140,28 +137,29 @@ def storage_server(root: Path) -> None:
 
     path = root / "inventory/group_vars/lab.yml"
     said = yaml.safe_load(path.read_text())
-    kept = {key: said[key] for key in ("lab", "base", "minio", "nginx")}
+    kept = {key: said[key] for key in ("lab", "base", "minio", "edge")}
     kept["images"] = {name: said["images"][name] for name in ("minio", "nginx")}
     path.write_text(yaml.safe_dump(kept))
 
 
 def fresh(
-    folder: Path, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13", host: str = "lab"
+    name: str, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13", host: str = "lab"
 ) -> Clone:
     """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
     ).stdout
+    folder = place(name)
     folder.mkdir(parents=True, exist_ok=True)
     there = Clone(folder, host)
     if (folder / "tasks.py").exists():
         there.inv("lab.down", "--host", host, code=None)
-    for name in COPIED_ANEW:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in listed.splitlines():
-        if (HERE / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(HERE / name, folder / name)
+    for copied in COPIED_ANEW:
+        shutil.rmtree(folder / copied, ignore_errors=True)
+    for file in listed.splitlines():
+        if (HERE / file).is_file():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / file, folder / file)
     prepare(folder)
     there.inv("lab.up", "--system", system, "--host", host)
     return there
@@ -174,16 +172,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
 
     report = yield
     if report.failed and report.when != "teardown":
-        folder = traces.keep(item.nodeid, getattr(item, "funcargs", {}), CACHE / "failed")
+        folder = traces.keep(item.nodeid, report.longreprtext, getattr(item, "funcargs", {}), CACHE / "failed")
         if folder:
-            report.sections.append(("left behind", f"the plan, the journal and all logs of its hosts: {folder}"))
+            report.sections.append(("left behind", f"why, the plan, the journal and all logs of its hosts: {folder}"))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.section("where the time went")
+    for line in ledger.table():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
 def clone() -> Iterator[Clone]:
     """A clone with a bare lab host that is up."""
-    there = fresh(CLONE, storage_server)
+    there = fresh("test-clone", storage_server)
     yield there
     there.inv("lab.down", code=None)
 
@@ -200,10 +204,10 @@ def spare() -> Iterator[Clone]:
     yield from _kept("test-backup-spare")
 
 
-def _kept(folder: str) -> Iterator[Clone]:
+def _kept(name: str) -> Iterator[Clone]:
     from tests.lab import backup_host
 
-    there = backup_host.made(folder)
+    there = backup_host.made(name)
     yield there
     there.inv("lab.down", code=None)
 

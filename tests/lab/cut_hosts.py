@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import shutil
 import socket
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converge.shell import quote
 from tests.lab import lines
 from tests.lab.conftest import COPIED_ANEW, HERE, Clone, storage_server
-
-FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stowage" / "test-cuts"
+from tests.lab.places import place
 
 
 @dataclass
@@ -51,24 +50,25 @@ class Host(Clone):
 
 def fresh_clone(*names: str) -> list[Host]:
     """A clone whose inventory knows these lab hosts; none of them is up, and what an earlier run left is gone."""
-    found = [Host(FOLDER, name) for name in names]
-    if (FOLDER / "lab/hosts.py").exists():
+    folder = place("test-cuts")
+    found = [Host(folder, name) for name in names]
+    if (folder / "lab/hosts.py").exists():
         for one in found:
             one.inv("lab.down", code=None)
     for name in (one for one in COPIED_ANEW if one != "inventory/secrets"):
-        shutil.rmtree(FOLDER / name, ignore_errors=True)
+        shutil.rmtree(folder / name, ignore_errors=True)
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
     ).stdout
     for name in listed.splitlines():
         if (HERE / name).is_file():
-            (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(HERE / name, FOLDER / name)
-    storage_server(FOLDER)
-    known(FOLDER, *names)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / name, folder / name)
+    storage_server(folder)
+    known(folder, *names)
     # All hosts of a clone share the secrets of `lab`; so their files are the same, byte for byte.
     subprocess.run(
-        [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=FOLDER, check=True
+        [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=folder, check=True
     )
     return found
 
@@ -186,11 +186,31 @@ find / -xdev \( -name '*stowage-??????*' -o -name 'compose-??????.yaml' -o -name
 
 def likeness(host: Host) -> dict[str, list[str]]:
     """What a deploy has made of a host: lines by section, the same for two hosts that were brought to the same end."""
+    heal(host)
     sections = host.on_host(LIKENESS).split("\n== ")[1:]
     found = {name: lines for name, *lines in (part.strip().splitlines() for part in sections)}
     found["docker"] = sorted(line if line[0] != "{" else container(json.loads(line)) for line in found["docker"])
     found["buckets"] = buckets(host)
     return found
+
+
+def heal(host: Host) -> None:
+    """Have the folder of every bucket on every drive.
+
+    A bucket that is made while a node does not find its drive yet, as after a boot, is on the others. MinIO makes the rest
+    itself, at the next start of a node or within 15 minutes (cmd/bucket-metadata-sys.go); here it is asked to do so now.
+    """
+    there = Clone(host.root)
+    who = quote(f"{there.secret('root_user')}:{there.secret('root_password')}")
+    host.on_host(f"""
+cd /mnt; tries=60
+buckets() {{ for n in 1 2 3 4; do ls "drive$n/drive$n"; done | sort | uniq -c | awk '$1 != 4 {{ print $2 }}'; }}
+while missed=$(buckets); [ -n "$missed" ] && [ $((tries -= 1)) -gt 0 ]; do
+  for one in $missed; do
+    curl -qsS --aws-sigv4 aws:amz:us-east-1:s3 -u {who} -d '{{"recreate":true}}' "http://172.30.99.11:9000/minio/admin/v3/heal/$one"
+  done >&2
+  sleep 1
+done""")
 
 
 def container(told: dict[str, Any]) -> str:
@@ -222,7 +242,8 @@ def buckets(host: Host) -> list[str]:
         aws_access_key_id=Clone(host.root).secret("root_user"),
         aws_secret_access_key=Clone(host.root).secret("root_password"),
         region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
+        # A host that has just booted says for a while that it cannot tell yet: asked again, as a client does.
+        config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 12}),
     )
     found = []
     for name in (one["Name"] for one in client.list_buckets()["Buckets"]):

@@ -14,7 +14,7 @@
 It says `CUT "..."` on a line of its own once it stands still, and after the end what each change took: `TOOK {...}`.
 With `list` instead of a cut it only says the steps of the plan in their order: `STEPS [...]`.
 
-What is patched is patched from the outside: `frame` and `carry_out` of `converge.engine.apply`, and what carries out single
+What is patched is patched from the outside: `frame` of `converge.engine.steps`, `carry_out` of `converge.engine.apply`, and what carries out single
 steps. The product knows nothing of this. Whoever waits on the host says so every tenth of a second, so it ends by
 itself with its connection, as a step that comes to its end would; then the script goes on as far as it may.
 """
@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from converge.engine import apply, run
+from converge.engine import steps as carrying
 from converge.engine.plan import Change
 from converge.engine.resource import Call, Send, Step
 from converge.ssh import link as ssh
@@ -108,7 +109,7 @@ exit $status
 
 
 def frames(cut: Cut) -> Callable[[Any, str], str]:
-    original = apply.frame
+    original = carrying.frame
 
     def frame(part: Any, marker: str) -> str:
         steps: list[tuple[Change, Step]] = []
@@ -139,7 +140,7 @@ def stand(how: str) -> None:
 
 def others(cut: Cut) -> Callable[..., str]:
     """Streams are cut between two of their bytes, calls of an API between two of their requests."""
-    original = apply._run_other
+    original = carrying._run_other
 
     def run_other(link: Any, step: Step, change: Change, report: Any) -> str:
         where = cut.place(change)
@@ -214,7 +215,7 @@ def carrying_out(cut: Cut) -> Callable[..., Any]:
 
 def connect_through(port: int) -> None:
     original = ssh.dial
-    ssh.dial = lambda way, timeout: original(replace(way, host="127.0.0.1", port=port), timeout)
+    ssh.dial = lambda route, *more: original(replace(route, host="127.0.0.1", port=port), *more)
 
 
 def list_steps(name: str) -> None:
@@ -249,7 +250,7 @@ def main() -> None:
         orders.get("share", 0.5),
         orders.get("seconds", 0.1),
     )
-    apply.frame, apply._run_other, run.carry_out = frames(cut), others(cut), carrying_out(cut)
+    carrying.frame, carrying._run_other, apply.carry_out = frames(cut), others(cut), carrying_out(cut)
     if orders.get("through"):
         connect_through(orders["through"])
     root_shell.SILENCE = orders.get("silence", root_shell.SILENCE)

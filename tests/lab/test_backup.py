@@ -40,7 +40,8 @@ from tests.lab.backup_host import (
     until,
 )
 from tests.lab.conftest import Clone
-from worker import backup, catalogues, restore
+from worker import catalogues
+from worker.contract import STEPS
 
 DESTRUCTION = {
     "geo": """DROP SCHEMA "odd, it's" CASCADE; DELETE FROM places WHERE id > 100; ALTER TABLE places ADD more text;
@@ -229,7 +230,7 @@ def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
 KILLED: set[str] = set()
 OURS = {"postgres", "template0", "template1", *DATABASES}
 # undo and cleanup are runs of their own.
-RESTORE_STEPS = tuple(one for one in restore.STEPS if one not in ("undo", "cleanup"))
+RESTORE_STEPS = tuple(one for one in STEPS["restore"] if one not in ("undo", "cleanup"))
 BEFORE_THE_SWAP = RESTORE_STEPS[: RESTORE_STEPS.index("swap") + 1]
 
 
@@ -239,7 +240,7 @@ def stopped_at(there: Clone, run: str, step: str) -> None:
     KILLED.add(step)
 
 
-@pytest.mark.parametrize("step", backup.STEPS)
+@pytest.mark.parametrize("step", STEPS["backup"])
 def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_works(kept: Clone, step: str) -> None:
     run = begin(kept, do="backup", pause=step)
     stopped_at(kept, run, step)
@@ -322,7 +323,7 @@ def test_an_undo_or_a_cleanup_that_is_killed_is_done_by_the_next(kept: Clone, st
 
 
 def test_every_step_of_the_worker_was_killed() -> None:
-    assert {*backup.STEPS, *restore.STEPS} == KILLED
+    assert {*STEPS["backup"], *STEPS["restore"]} == KILLED
 
 
 def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:

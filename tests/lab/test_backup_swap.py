@@ -65,6 +65,53 @@ def halved(spare: Clone, whole: str) -> Iterator[Clone]:
     cleaned(spare)
 
 
+KEPT = "/srv/stowage/keeper"
+
+
+def test_folders_of_a_service_are_swapped_whole_or_not_at_all(spare: Clone) -> None:
+    """The service stands still for its copy; a kill meets the swap between its two renames."""
+
+    def one() -> str:
+        return spare.on_host(f"cat {KEPT}/sub/one").strip()
+
+    def lies_there() -> list[str]:
+        return spare.on_host("ls -d /srv/stowage/keeper*").split()
+
+    spare.on_host(
+        f"cd {KEPT}; mkdir -p sub; echo first >sub/one; ln -f sub/one two; truncate -s 9M holes; touch 'odd name'"
+    )
+    with configured(spare, "d['services']['keeper']['stop'] = True"):
+        run = begin(spare, do="backup", only=["services"])
+        assert over(spare, run)["code"] == 0, said(spare, run)
+    assert "keeper is stopped" in said(spare, run) and runs(spare, "keeper")
+    spare.on_host(f"dd if=/dev/urandom of={KEPT}/long bs=1M count=200 status=none")
+    with configured(spare, "d['services']['keeper']['stop'] = True"):
+        cut = begin(spare, do="backup", only=["services"])
+        until(lambda: not runs(spare, "keeper"), 60, "its stop")
+        killed(spare, cut)
+        assert runs(spare, "keeper"), "nobody has to come by and start it"
+    spare.on_host(f"cd {KEPT}; rm long; echo second >sub/one; rm two")
+
+    cut = begin(spare, do="restore", set=run, service="keeper", pause="swap")
+    paused(spare, cut)
+    killed(spare, cut)
+    assert not runs(spare, "keeper")
+    assert f"{cut} was cut off in its swap: {KEPT} may be away, and keeper stopped" in spare.inv("status", code=None)
+    spare.on_host(f"mv {KEPT} {KEPT}.old-{cut[-6:]}")
+    assert ran(spare, do="settle")["code"] == 0
+    assert (one(), lies_there(), runs(spare, "keeper")) == ("second", [KEPT], True)
+
+    shown = spare.inv("restore", run, "--service", "keeper", "--yes")
+    assert "unchanged" in shown or "nothing to do" in shown, "a check follows"
+    assert ":keeper" not in shown, "it runs, answers, and sees what lies there now"
+    assert (one(), spare.on_host(f"stat -c %h {KEPT}/two").strip()) == ("first", "2")
+    assert len(lies_there()) == 2
+    spare.inv("restore.undo", "--yes")
+    assert one() == "second"
+    spare.inv("restore.cleanup", "--yes")
+    assert (lies_there(), runs(spare, "keeper")) == ([KEPT], True)
+
+
 def test_a_dependent_that_was_removed_meanwhile_is_named_and_holds_back_nothing(halved: Clone) -> None:
     with leaning(halved, "leaning", "gone"):
         run = begin(halved, do="restore", set="latest", databases=[ODD], pause="swap")

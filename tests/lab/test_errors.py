@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.conftest import CLONE, Clone, fresh, storage_server
+from tests.lab.conftest import Clone, fresh, storage_server
 
 NOTHING = "nothing was changed"
 STATE = """
@@ -26,7 +26,7 @@ cat /var/lib/stowage/applied /etc/stowage/nginx/conf/nginx.conf 2>/dev/null | sh
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-errors"), storage_server)
+    there = fresh("test-errors", storage_server)
     there.on_host(f"echo {' '.join(drive['device'] for drive in there.vars['drives'])} >/tmp/drives")
     yield there
     there.inv("lab.down", code=None)
@@ -123,9 +123,9 @@ TYPED_WRONG = [
         ["there is no role dirves", "nothing was connected to or changed", "try: --role drives"],
     ),
     (
-        ["check", "--set=nginx.lisen=x"],
+        ["check", "--set=edge.lisen=x"],
         1,
-        ["nginx.lisen: unknown key", "nothing was connected to or changed", "write listen"],
+        ["edge.lisen: unknown key", "nothing was connected to or changed", "write listen"],
     ),
     (["deploy", "--yes", "--set=lab=maybe"], 1, ["lab is the text 'maybe'", "expected true or false"]),
     (["drives.replace", "--help"], 1, ["needs LABEL first", "try: inv --help drives.replace"]),
@@ -145,15 +145,18 @@ def test_what_is_typed_wrong_is_told_with_what_to_type(
 
 
 def test_a_broken_template_is_told_with_its_line_before_anything_is_changed(host: Clone) -> None:
-    with edited(host.root / "templates/nginx.conf.j2", ("least_conn;", "{{ settings.nothere }};")), unharmed(host):
+    with (
+        edited(host.root / "templates/nginx/upstreams.conf.j2", ("least_conn;", "{{ nothere }};")),
+        unharmed(host),
+    ):
         screen = host.inv("deploy", "--yes", code=1)
     says(
         screen,
         "lab: a template cannot be rendered",
-        "templates/nginx.conf.j2:",
+        "templates/nginx/upstreams.conf.j2:",
         "nothere",
         NOTHING,
-        "try: mend templates/nginx.conf.j2:",
+        "try: mend templates/nginx/upstreams.conf.j2:",
     )
 
 
@@ -199,7 +202,7 @@ def test_a_host_that_cannot_be_reached_ends_with_4_and_the_next_step(host: Clone
 def test_an_unreachable_host_is_told_to_machines_too(host: Clone) -> None:
     with edited(host_vars(host), ("ansible_host: 127.0.0.1", "ansible_host: nowhere.invalid")):
         screen = host.inv("check", "--json", code=4)
-    told = json.loads(screen.splitlines()[0])
+    told = json.loads(next(line for line in screen.splitlines() if line.startswith("{")))
     assert told["failures"]["lab"]["exit_code"] == 4
     assert told["failures"]["lab"]["untouched"] == NOTHING
 
@@ -519,8 +522,8 @@ def containers(host: Clone) -> str:
 
 
 def test_an_nginx_configuration_that_does_not_parse_leaves_the_old_one_in_place(host: Clone) -> None:
-    with edited(host.root / "templates/nginx.conf.j2", ("least_conn;", "most_conn;")), unharmed(host):
-        screen = host.inv("nginx", "--yes", code=1)
+    with edited(host.root / "templates/nginx/upstreams.conf.j2", ("least_conn;", "most_conn;")), unharmed(host):
+        screen = host.inv("edge", "--yes", code=1)
     says(
         screen,
         "file:/etc/stowage/nginx/conf/nginx.conf failed",
@@ -553,7 +556,7 @@ def test_an_image_that_no_registry_gives_leaves_what_runs_alone(host: Clone) -> 
 
 
 def test_a_withdrawn_image_that_the_host_has_is_used(host: Clone) -> None:
-    tag, untag = "docker tag stowage-lab/nginx:1.26 minio/minio:kept", "docker rmi minio/minio:kept >/dev/null"
+    tag, untag = "docker tag stowage-lab/nginx:1.26.3 minio/minio:kept", "docker rmi minio/minio:kept >/dev/null"
     with while_(host, tag, untag):
         says(
             host.inv(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from tests.authority import Authority
+from tests.lab.conftest import Clone, fresh
 
 NAME = "mlsec-lab"
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-mlsec"), host=NAME)
+    there = fresh("test-mlsec", host=NAME)
     yield there
     there.inv("lab.down", "--host", NAME, code=None)
 
@@ -48,6 +52,8 @@ def test_the_four_buckets_keep_versions_expire_them_and_encrypt(host: Clone) -> 
         assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
         rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
         assert {"NoncurrentDays": 30} in [rule.get("NoncurrentVersionExpiration") for rule in rules]
+        used = {"Expiration": {"Days": 30}, "Filter": {"Prefix": "data/used/"}}
+        assert (name == "ml-security") == any(used.items() <= rule.items() for rule in rules)
         s3.put_object(Bucket=name, Key="one", Body=b"plain words")
         assert s3.head_object(Bucket=name, Key="one")["ServerSideEncryption"] == "AES256"
         assert s3.get_object(Bucket=name, Key="one")["Body"].read() == b"plain words"
@@ -58,14 +64,149 @@ def test_mlflows_key_may_use_its_bucket_and_no_other(host: Clone) -> None:
     mlflow = client(host, "mlflow-server", host.secret("mlflow_server"))
     mlflow.put_object(Bucket="mlflow-artifacts", Key="114/8de8/artifacts/model/model.pkl", Body=b"model")
     assert mlflow.list_objects_v2(Bucket="mlflow-artifacts", Prefix="114/")["KeyCount"] == 1
+    upload = {"Bucket": "mlflow-artifacts", "Key": "114/large"}
+    upload["UploadId"] = mlflow.create_multipart_upload(**upload)["UploadId"]
+    mlflow.upload_part(**upload, PartNumber=1, Body=b"part")
+    assert len(mlflow.list_parts(**upload)["Parts"]) == 1
+    mlflow.abort_multipart_upload(**upload)
     mlflow.delete_object(Bucket="mlflow-artifacts", Key="114/8de8/artifacts/model/model.pkl")
     for act in (
         lambda: mlflow.list_objects_v2(Bucket="red-team-data"),
         lambda: mlflow.get_object(Bucket="ml-security", Key="one"),
         lambda: mlflow.put_object(Bucket="training-data", Key="one", Body=b"x"),
+        lambda: mlflow.delete_bucket_lifecycle(Bucket="mlflow-artifacts"),
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             act()
+
+
+def test_the_node_its_buckets_and_its_calls_are_shown(host: Clone) -> None:
+    info = json.loads(host.inv("minio.info", "--host", NAME, "--json"))
+    assert info["usable"] == info["raw"] > 0 and [node["state"] for node in info["nodes"]] == ["online"]
+    usage = json.loads(host.inv("buckets.du", "--host", NAME, "--bucket", "ml-security", "--exact", "--json"))
+    assert usage["buckets"] == {"ml-security": {"objects": 1, "versions": 1, "delete_markers": 0, "bytes": 11}}
+    with host.start("minio.trace", "--host", NAME, "--errors", "--path", "red-team-data", "--json") as trace:
+        assert trace.stdout and "Ctrl-C ends" in trace.stdout.readline()
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client(host, "mlflow-server", host.secret("mlflow_server")).list_objects_v2(Bucket="red-team-data")
+        line = trace.stdout.readline()
+        call = json.loads(line)
+        assert (call["key"], call["status"], call["error"]) == ("mlflow-server", 403, "AccessDenied")
+        assert "Signature" not in line
+        trace.send_signal(signal.SIGINT)
+        assert trace.stdout.read() == "" and trace.wait(15) == 0
+
+
+def scraped(host: Clone, path: str, token: str = "", where: str = "172.30.99.11:9000") -> tuple[str, str]:
+    """The status and the text of a GET that is made on the host itself."""
+    given = f"-H 'Authorization: Bearer {token}'" if token else ""
+    told = host.on_host(f"curl -s -w '%{{http_code}}' {given} 'http://{where}{path}'")
+    return told[-3:], told[:-3]
+
+
+def test_the_metrics_want_a_token_that_is_good_for_nothing_else(host: Clone) -> None:
+    token = host.inv("minio.metrics-token", "--host", NAME).strip()
+    metrics = ("/minio/v2/metrics/cluster", "/minio/metrics/v3/cluster/health", "/minio/prometheus/metrics")
+    for path in metrics:
+        assert scraped(host, path)[0] == "403"
+        assert scraped(host, path, token[:-4] + "AAAA")[0] == "403"
+        status, text = scraped(host, path, token)
+        assert status == "200" and "\nminio_" in text
+        assert scraped(host, path, token, "127.0.0.1:9000")[0] == "403", "nginx lets nobody read them from outside"
+    for path in ("/minio/admin/v3/info", "/ml-security/one", "/"):
+        assert scraped(host, path, token)[0] in ("400", "403")
+    reader = client(host, "stowage-metrics", host.secret("metrics"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        reader.get_object(Bucket="ml-security", Key="one")
+
+
+COLD = "MC_CONFIG_DIR=/tmp/mc; export MC_CONFIG_DIR; mc alias set c http://127.0.0.1:9000 $(cat /run/secrets/MINIO_ROOT_USER_FILE) "
+COLD += "$(cat /run/secrets/MINIO_ROOT_PASSWORD_FILE) >/dev/null; mc"
+
+
+def archive(host: Clone, **more: Any) -> None:
+    """Gives the host a second MinIO as a service, and with `more` what uses it as a tier."""
+    file, secrets = host.root / f"inventory/host_vars/{NAME}.yml", f"inventory/secrets/{NAME}"
+    keys = {what: {"file": f"{secrets}/root_{what}"} for what in ("user", "password")}
+    cold = {
+        "image": "minio",
+        "command": ["server", "/data"],
+        "environment": {"HOME": "/tmp"},
+        "secrets": {"MINIO_ROOT_USER_FILE": keys["user"], "MINIO_ROOT_PASSWORD_FILE": keys["password"]},
+        "data": {"/data": "/srv/stowage/cold"},
+        "answers": {"http": ":9000/minio/health/cluster"},
+        "once": [
+            {
+                "name": "bucket",
+                "command": ["sh", "-c", f"{COLD} mb c/archive"],
+                "unless": ["sh", "-c", f"{COLD} ls c/archive"],
+            }
+        ],
+    }
+    tier = {"name": "ARCHIVE", "kind": "minio", "endpoint": "http://cold:9000", "bucket": "archive", "prefix": "mlsec"}
+    tier |= {"access_key": keys["user"], "secret_key": keys["password"]}
+    told = {key: value for key, value in host.vars.items() if key not in ("minio", "buckets")} | {
+        "services": {"cold": cold}
+    }
+    if more:
+        buckets = yaml.safe_load((host.root / "inventory/group_vars/ml_security.yml").read_text())["buckets"]
+        told |= {
+            "minio": {"tiers": [tier] if more["tier"] else []},
+            "buckets": [*buckets, {"name": "old-runs", **more["bucket"]}],
+        }
+    file.write_text(yaml.safe_dump(told))
+
+
+def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_is_there(host: Clone) -> None:
+    rule = {"id": "archive", "prefix": "archived/", "tier": "ARCHIVE", "transition_days": 0}
+    archive(host, tier=False, bucket={"lifecycle": [rule]})
+    refused = host.inv("check", "--host", NAME, code=1)
+    assert "minio.tiers has no ARCHIVE" in refused and "all rules of the bucket" in refused
+    archive(host)
+    host.inv("deploy", "--host", NAME, "--role", "cold", "--yes")
+    archive(host, tier=True, bucket={"lifecycle": [rule]})
+    assert "+ tier:ARCHIVE" in host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    s3, body = client(host), b"an old run " * 100_000
+    s3.put_object(Bucket="old-runs", Key="archived/run", Body=body)
+    s3.put_object(Bucket="old-runs", Key="fresh/run", Body=body)
+    until = time.monotonic() + 60
+    while s3.head_object(Bucket="old-runs", Key="archived/run").get("StorageClass") != "ARCHIVE":
+        assert time.monotonic() < until
+        time.sleep(0.5)
+    until_empty(host, "find /mnt/drive1/drive1/old-runs/archived -name 'part.*'")
+    assert int(host.on_host("du -s /srv/stowage/cold/archive/mlsec").split()[0]) > 1000
+    assert s3.get_object(Bucket="old-runs", Key="archived/run")["Body"].read() == body
+    assert "StorageClass" not in s3.head_object(Bucket="old-runs", Key="fresh/run")
+
+    archive(host, tier=False, bucket={})
+    refused = host.inv("deploy", "--host", NAME, "--yes", code=None)
+    assert "objects of old-runs lie in it" in refused
+    assert s3.get_object(Bucket="old-runs", Key="archived/run")["Body"].read() == body
+    s3.delete_object(Bucket="old-runs", Key="archived/run")
+    s3.delete_object(Bucket="old-runs", Key="fresh/run")
+    # What was removed here is removed there.
+    until_empty(host, "find /srv/stowage/cold/archive -path '*/mlsec/*' -type f")
+    assert "- tier:ARCHIVE" in host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    # MinIO keeps a trace of what lay in a tier until its scanner comes by: a bucket with that is not empty.
+    s3.meta.events.register("before-call.s3.DeleteBucket", force)
+    s3.delete_bucket(Bucket="old-runs")
+    own = {key: value for key, value in host.vars.items() if key not in ("minio", "buckets", "services")}
+    (host.root / f"inventory/host_vars/{NAME}.yml").write_text(yaml.safe_dump(own))
+    assert "- project:cold" in host.inv("deploy", "--host", NAME, "--yes")
+
+
+def until_empty(host: Clone, find: str) -> None:
+    """Waits until nothing is found any more; a find whose folder goes meanwhile complains and is asked again."""
+    until = time.monotonic() + 60
+    while left := host.on_host(f"{find} 2>&1 || :"):
+        assert time.monotonic() < until, left
+        time.sleep(0.5)
+
+
+def force(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["x-minio-force-delete"] = "true"
 
 
 def test_another_key_is_refused_in_the_plan_and_one_that_got_through_is_told_by_the_canary(host: Clone) -> None:
@@ -81,6 +222,30 @@ def test_another_key_is_refused_in_the_plan_and_one_that_got_through_is_told_by_
     finally:
         file.write_text(right)
     host.on_host(f"printf '%s\\n' '{kept.strip()}' >{record}")
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+
+
+def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_without_a_restart(host: Clone) -> None:
+    folder = host.root / f"inventory/secrets/{NAME}"
+    authority, names = Authority(folder), ["minio1", "172.30.99.11"]
+    authority.sign("minio", names)
+    files = {"certificate": "minio.crt", "key": "minio.key", "authority": "authority.pem"}
+    tls = f"--set=minio.tls={json.dumps({name: f'inventory/secrets/{NAME}/{file}' for name, file in files.items()})}"
+    host.inv("deploy", "--host", NAME, "--yes", tls)
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes", tls)
+    assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+    told = host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' http://{names[1]}:9000/minio/health/live || :")
+    assert told in ("400", "000"), "nobody speaks in the clear"
+    page = host.on_host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9001/login")
+    assert page == "200"
+
+    since = host.on_host("docker inspect -f '{{.State.StartedAt}}' minio1")
+    authority.sign("minio", names)
+    assert "~ served-certificate:minio" in host.inv("deploy", "--host", NAME, "--yes", tls)
+    assert host.on_host("docker inspect -f '{{.State.StartedAt}}' minio1") == since
+    Authority(folder).sign("minio", names)  # of an authority that the nodes do not know yet
+    assert "served-certificate:minio" in host.inv("check", "--host", NAME, tls, code=2)
     host.inv("deploy", "--host", NAME, "--yes")
     assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
 

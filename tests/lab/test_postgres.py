@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from tests.lab.conftest import Clone, fresh
 
 ROLES = ["base", "drives", "docker", "images", "postgres", "stack", "databases"]
 SEED = ("hstore", "pgrouting", "postgis", "postgis_raster", "postgis_topology")
@@ -19,7 +19,7 @@ SEED = ("hstore", "pgrouting", "postgis", "postgis_raster", "postgis_topology")
 @pytest.fixture(scope="module")
 def there() -> Iterator[Clone]:
     """A host of its own that has the lab's database server, and nothing else of the lab's systems."""
-    clone = fresh(CLONE.with_name("test-postgres"))
+    clone = fresh("test-postgres")
     inventory = clone.root / "inventory"
     said = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
     kept = {key: said[key] for key in ("lab", "base", "postgres", "database_users", "databases")}

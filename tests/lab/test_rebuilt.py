@@ -1,4 +1,4 @@
-"""The machine is dead, with all that was on it. What the recovery sheet says brings its databases back on a blank one."""
+"""The machine is dead, with all that was on it. What the recovery sheet says brings its databases and its objects back on a blank one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import yaml
 from tests.lab.backup_host import DATABASES, newest, sftp, texts
 from tests.lab.conftest import Clone
 from tests.lab.cut_hosts import Host, known
+from tests.lab.test_buckets import connected
+from worker.buckets import listing
+from worker.buckets.client import path
 
 # Passwords of the inventory's users are salted anew by a deploy.
 PLAIN = "cd /root/texts/{name}; sed -E \"s/(PASSWORD) '[^']*'/\\1/\" -- {file}"
+
+
+BUCKET = "models"
 
 
 @pytest.fixture
@@ -39,21 +45,33 @@ def plain(spare: Clone, name: str) -> list[str]:
     return [spare.on_host(PLAIN.format(name=name, file=one)) for one in ("globals", *map(str, range(len(DATABASES))))]
 
 
+def objects(spare: Clone) -> list[listing.Version]:
+    with connected(spare) as minio:
+        return list(listing.versions(minio, BUCKET))
+
+
 def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> None:
     targets(spare, sftp(spare, vault, "vault", vault.on_host("hostname -I").split()[0]))
     spare.inv("deploy", "--yes")
+    with connected(spare) as minio:
+        for body in (b"first", b"second"):
+            minio.ask("PUT", path(BUCKET, "weights/one"), headers={"x-amz-meta-run": "7"}, body=body)
+            minio.ask("PUT", path(BUCKET, "gone"), body=body)
+        minio.ask("DELETE", path(BUCKET, "gone"))
     spare.inv("backup")
-    set_of_before, before = newest(spare), plain(spare, "before")
+    set_of_before, before = newest(spare), (plain(spare, "before"), objects(spare))
     sheet = spare.inv("backup.recovery-sheet")
     spare.inv("lab.down")
 
     spare.inv("lab.up")
     typed = [line.split("#")[0].split()[1:] for line in sheet.splitlines() if line.startswith("  inv ")]
-    assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", "restore"]
-    for words in typed[1:]:  # the lab has trusted its new host itself
+    assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 3]
+    for line in typed[1:]:  # the lab has trusted its new host itself
+        words = [BUCKET if word == "NAME" else word for word in line]
         screen = spare.inv(*words, *(["--yes"] if words[0] in ("deploy", "restore") else []))
         assert words[0] != "backup.list" or set_of_before in screen
-    assert f"{set_of_before} of lab, made on lab" in screen
-    assert "read from vault" in screen
-    assert "nothing to do" in screen, "what the restore brought is what the inventory says"
-    assert plain(spare, "after") == before
+        if words[0] == "restore":
+            assert f"{set_of_before} of lab, made on lab" in screen
+            assert "read from vault" in screen
+            assert "nothing to do" in screen, "what the restore brought is what the inventory says"
+    assert (plain(spare, "after"), objects(spare)) == before

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.conftest import CLONE, Clone, fresh
+from lab.systems import PREPARED
+from tests.lab.conftest import Clone, fresh
 from tests.unit.test_restore_by_hand import steps, told_where
 
 ROLES = ["base", "docker", "images", "postgres", "stack", "databases", "backup"]
@@ -79,7 +80,7 @@ def prepare(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[Clone]:
-    clone = fresh(CLONE.with_name("test-by-hand"), prepare)
+    clone = fresh("test-by-hand", prepare, PREPARED)
     clone.on_host("mkdir -p /mnt/shelf; mount -t tmpfs -o size=256M shelf /mnt/shelf")
     clone.inv("deploy", "--yes")
     clone.on_host(f"docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres <<'END'\n{DATA}END")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import load
-from tests.lab.conftest import CLONE, Clone, fresh, storage_server
+from tests.lab.conftest import Clone, fresh, storage_server
 
 # The names are Docker's; what they hold is what the packages of Debian 13 hold, which run on Debian 12, too.
 # They are packed without compression: xz would take minutes of a busy machine.
@@ -39,7 +39,7 @@ HERE = "--set=docker.repository=file:///srv/docker"
 
 @pytest.fixture(scope="module")
 def debian_12() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-debian-12"), storage_server, "debian-12")
+    there = fresh("test-debian-12", storage_server, "debian-12")
     there.on_host(MAKE)
     (there.root / "inventory/docker.asc").write_text(there.on_host("gpg --armor --export good@example.org"))
     yield there
@@ -80,7 +80,7 @@ def test_debian_12_without_dockers_key_is_told_how_to_fetch_it(debian_12: Clone)
 
 @pytest.fixture(scope="module")
 def ubuntu() -> Iterator[Clone]:
-    there = fresh(CLONE.with_name("test-ubuntu"), storage_server, "ubuntu-24.04")
+    there = fresh("test-ubuntu", storage_server, "ubuntu-24.04")
     yield there
     there.inv("lab.down", code=None)
 
@@ -112,9 +112,9 @@ set -e
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-registry >/dev/null
 printf 'version: 0.1\\nstorage: {filesystem: {rootdirectory: /var/lib/docker-registry}}\\nhttp: {addr: ":5000"}\\n' >/etc/docker/registry/config.yml
 systemctl restart docker-registry; timeout 30 sh -c 'until curl -fsS localhost:5000/v2/; do sleep 0.5; done' >/dev/null 2>&1
-docker tag stowage-lab/nginx:1.26 localhost:5000/nginx:1.26
+docker tag stowage-lab/nginx:1.26.3 localhost:5000/nginx:1.26
 docker push localhost:5000/nginx:1.26 | sed -n 's/.*digest: \\(sha256:[0-9a-f]*\\) .*/\\1/p'
-docker rm -f nginx >/dev/null; docker rmi stowage-lab/nginx:1.26 localhost:5000/nginx:1.26 >/dev/null
+docker rm -f nginx >/dev/null; docker rmi stowage-lab/nginx:1.26.3 localhost:5000/nginx:1.26 >/dev/null
 """
 
 

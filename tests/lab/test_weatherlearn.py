@@ -21,7 +21,7 @@ import urllib3
 from tests.lab import drift, load
 from tests.lab.conftest import Clone
 
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "stack", "buckets")
+ROLES = ("base", "drives", "docker", "images", "minio", "edge", "stack", "buckets")
 
 
 def s3(clone: Clone, scheme: str = "http", **more: Any) -> Any:
@@ -274,7 +274,7 @@ def test_a_large_object_passes_through_nginx_without_a_copy_on_the_way(clone: Cl
 
 def test_a_large_object_of_mc_comes_back_whole(clone: Clone) -> None:
     image = clone.on_host("docker inspect -f '{{.Config.Image}}' minio1").strip()
-    keys = f"http://{clone.secret('root_user')}:{clone.secret('root_password')}@172.30.99.10:9000"
+    keys = f"http://{clone.secret('root_user')}:{clone.secret('root_password')}@nginx:9000"
     mc = f"docker run --rm -i --network stowage --tmpfs /tmp -e MC_CONFIG_DIR=/tmp -e MC_HOST_here={keys} --entrypoint mc {image}"
     size = clone.on_host(
         f"""
@@ -338,7 +338,7 @@ def test_with_two_nodes_dead_reads_go_on(clone: Clone) -> None:
 def test_a_second_operator_is_told_who_holds_the_lock(clone: Clone) -> None:
     clone.on_host("docker rm -f minio1 nginx")
     first = clone.start("deploy", "--yes")
-    time.sleep(1.5)
+    assert first.stdout and any("applying" in line for line in first.stdout)
     screen = clone.inv("deploy", "--yes", code=5)
     assert "another run holds the lock" in screen
     assert "since" in screen
@@ -478,7 +478,7 @@ def test_history_tells_who_did_what(clone: Clone) -> None:
 
 
 def test_an_nginx_configuration_that_does_not_parse_is_refused_and_the_old_one_goes_on(clone: Clone) -> None:
-    template = clone.root / "templates/nginx.conf.j2"
+    template = clone.root / "templates/nginx/upstreams.conf.j2"
     text = template.read_text()
     template.write_text(text.replace("least_conn;", "most_conn;"))
     try:
@@ -501,7 +501,8 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     """ROUNDS=10 for more than one round of each; or `python -m tests.lab.load`, which prints the counts."""
     started = "docker inspect -f '{{.State.StartedAt}}' minio1 minio4"
     before = clone.on_host(started).split()
-    found = load.during(clone, event, int(os.environ.get("ROUNDS", "1")))
+    rounds = int(os.environ.get("ROUNDS", "1"))
+    found = load.during(clone, event, rounds)
     assert event != "restart" or not set(before) & set(clone.on_host(started).split())
     assert not found.wrong, found.told()
     assert not found.lost()
@@ -509,7 +510,10 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     if event != "reboot":  # who reboots a host says no word of when it is done
         assert not found.counts["failed after it was done"], found.told()
     if event == "restart-nginx":
-        assert {name for name in found.counts if found.counts[name] and name.startswith("PUT")} == {"PUT well"}
+        # nginx closes a line that waits for the next request; who sends it in that moment sends it again (RFC 9112, 9.3.1).
+        failed = {name for name, n in found.counts.items() if n and name.startswith("PUT")}
+        assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, found.told()
+        assert found.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, found.told()
     found.clear()
 
 
@@ -601,7 +605,7 @@ def test_tls_from_given_files_and_back(clone: Clone) -> None:
     subprocess.run(
         [*make, "-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")], check=True, capture_output=True
     )
-    tls = "--set=nginx.tls={certificate: inventory/secrets/lab/tls.crt, key: inventory/secrets/lab/tls.key}"
+    tls = "--set=edge.tls={certificate: inventory/secrets/lab/tls.crt, key: inventory/secrets/lab/tls.key}"
     clone.inv("deploy", "--yes", tls)
     assert clone.changes(tls, code=0) == {}
     pool = urllib3.PoolManager(ca_certs=str(folder / "tls.crt"))

@@ -27,7 +27,8 @@ from lab import images, programs
 from tests.lab.ports import free_port, wait_for
 from tests.lab.relay import Relay
 from worker import sets
-from worker.errors import FAILED, REFUSED, Failed
+from worker.contract import FAILED, REFUSED
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.manifest import Manifest
 from worker.parts import PartReader, PartWriter

@@ -1,4 +1,4 @@
-"""What a failed lab test leaves behind, in one folder: the plan, and the journal and logs of its hosts."""
+"""What a failed lab test leaves behind, in one folder: why it failed, the plan, and the journal and logs of its hosts."""
 
 from __future__ import annotations
 
@@ -37,18 +37,22 @@ def hosts(fixtures: dict[str, Any]) -> Iterator[Clone]:
             yield there
 
 
-def keep(test: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
+def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
     """Write it all to a folder named after the test; None when the test has no host, or enough have left theirs."""
     into = folder / re.sub(r"\W+", "-", test).strip("-")[:120]
     found = {(one.root, one.host): one for one in hosts(fixtures)}
     if not found or len(_kept) >= MOST:
         return None
     _kept.append(test)
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "why").write_text(why)
     for one in found.values():
         there = into / one.host
         there.mkdir(parents=True, exist_ok=True)
         for name, words in COMMANDS.items():
-            (there / name).write_text(_said([sys.executable, "-m", "invoke", *words, "--host", one.host], one.root))
+            (there / name).write_text(
+                _said([sys.executable, "-S", "converge/entry.py", *words, "--host", one.host], one.root)
+            )
         for name, script in ON_HOST.items():
             (there / name).write_text(_on_host(one, script))
     return into

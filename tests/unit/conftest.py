@@ -21,10 +21,10 @@ import pytest
 
 from converge.engine import plan as planning
 from converge.engine import probe
-from converge.engine.apply import Done, carry_out
 from converge.engine.plan import Plan
 from converge.engine.resource import Refusal, Resource, Step, in_order
 from converge.engine.role import Role
+from converge.engine.steps import Done, carry_out
 from converge.inventory.secret import Secret
 from converge.ssh.root_shell import RootShell
 from roles.settings.model import Settings
@@ -74,12 +74,6 @@ class Pipe:
             self._line += more
         line, _, self._line = self._line.partition(b"\n")
         return line + b"\n"
-
-    def read_exactly(self, n: int) -> bytes:
-        while len(self._line) < n:
-            self._line += os.read(self.process.stdout.fileno(), n) or pytest.fail("the output ended")
-        taken, self._line = self._line[:n], self._line[n:]
-        return taken
 
     def close_stdin(self) -> None:
         self.process.stdin.close()
@@ -150,6 +144,10 @@ class Machine:
         file = self.shell.programs / name
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
+
+    def takes(self, value: object) -> bool:
+        """Whether a value passes through `run` as it is: places of a host that stand in it become places of this machine."""
+        return not any(place in str(value) for place in self.places)
 
     def run(self, body: str) -> tuple[int, str]:
         return self.shell.run(body)
@@ -337,7 +335,7 @@ def golden() -> Callable[[str, str], None]:
 
 
 WEATHERLEARN: dict[str, Any] = {
-    "roles": ["base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases"],
+    "roles": ["base", "drives", "docker", "images", "minio", "edge", "postgres", "stack", "buckets", "databases"],
     "drives": [
         {"device": f"/dev/disk/by-id/ata-DISK_{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"}
         for n in (1, 2, 3, 4)
@@ -356,7 +354,12 @@ WEATHERLEARN: dict[str, Any] = {
         "root_password": Secret("SENTINEL-root-password"),
         "root_drive_threshold": "500GiB",
     },
-    "nginx": {"address": "172.30.99.10"},
+    "edge": {
+        "routes": [
+            {"port": 9000, "to": "minio-api"},
+            {"port": 9001, "to": "minio-console", "sticky": True, "websocket": True},
+        ]
+    },
     "postgres": {"address": "172.30.99.20", "superuser_password": Secret("SENTINEL-superuser")},
     "database_users": [
         {"name": "geo", "password": Secret("SENTINEL-database")},

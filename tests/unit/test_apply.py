@@ -19,11 +19,12 @@ import pytest
 from converge.engine import apply
 from converge.engine import plan as planning
 from converge.engine import run as runs
-from converge.engine.apply import carry_out, parts
+from converge.engine import steps as carrying
 from converge.engine.plan import Change
 from converge.engine.resource import Action, Call, Refusal, Send, Shell, in_order
 from converge.engine.role import Role
 from converge.engine.run import Run
+from converge.engine.steps import carry_out, parts
 from converge.errors import UNREACHABLE, Trouble
 from converge.inventory.secret import Secret
 from converge.resources.file import File
@@ -32,7 +33,7 @@ from converge.resources.file import File
 @pytest.fixture
 def steps(tmp_path, thing, monkeypatch):
     """Changes whose steps leave a file each; `made` lists the files."""
-    monkeypatch.setattr(apply, "STOP", str(tmp_path / "stop"))
+    monkeypatch.setattr(carrying, "STOP", str(tmp_path / "stop"))
     folder = tmp_path / "made"
     folder.mkdir()
 
@@ -109,7 +110,7 @@ def test_the_end_of_what_a_failed_step_said_is_told_and_nothing_of_the_steps_bef
     loud = "echo first words; echo 'cannot open' >&2; seq 100; false"
     done = do(steps.change("a", "echo unrelated"), steps.change("b", loud))
     assert done.why.splitlines()[-1] == "100"
-    assert len(done.why.splitlines()) == apply.TAIL + 1
+    assert len(done.why.splitlines()) == carrying.TAIL + 1
     assert "unrelated" not in done.why
 
 
@@ -181,7 +182,7 @@ def test_a_frame_stops_by_itself_with_status_130(steps):
     steps.stop.touch()
     (part,) = parts([steps.change("a")])
     assert (
-        subprocess.run(["/bin/sh", "-c", apply.frame(part, "marker")], check=False, capture_output=True).returncode
+        subprocess.run(["/bin/sh", "-c", carrying.frame(part, "marker")], check=False, capture_output=True).returncode
         == 130
     )
 
@@ -190,7 +191,7 @@ def test_a_line_that_breaks_stops_at_the_next_change(link, machine, steps):
     (part,) = parts(
         [steps.change("a", "touch MADE/a; while [ ! -e MADE/gone ]; do sleep 0.01; done"), steps.change("b")]
     )
-    machine.shell.start(apply.frame(part, "marker"))
+    machine.shell.start(carrying.frame(part, "marker"))
     pipe = link.pipes[0]
     until = time.monotonic() + 10
     while not steps.made() and time.monotonic() < until:
@@ -301,7 +302,7 @@ def test_garbage_is_looked_for_between_two_roles_and_at_no_other_moment(run_of, 
     object.__setattr__(thing, "itself", thing)
     gone = weakref.ref(thing)
     del thing
-    runs.apply(run_of(mine(tmp_path / "file")), quiet, agreed)
+    apply.apply(run_of(mine(tmp_path / "file")), quiet, agreed)
     assert gone() is None
     assert not gc.isenabled()
 
@@ -309,10 +310,10 @@ def test_garbage_is_looked_for_between_two_roles_and_at_no_other_moment(run_of, 
 def test_a_second_run_changes_nothing_and_writes_nothing(machine, run_of, tmp_path):
     wanted = mine(tmp_path / "file")
     first = run_of(wanted)
-    runs.apply(first, quiet, agreed)
+    apply.apply(first, quiet, agreed)
     before = audit(machine)
     second = run_of(wanted)
-    runs.apply(second, quiet, agreed)
+    apply.apply(second, quiet, agreed)
     assert (first.failure, second.plan.in_sync, second.code) == (None, True, 0)
     assert audit(machine) == before
     assert [(one["event"], one["changes"], one.get("result")) for one in before] == [
@@ -323,7 +324,7 @@ def test_a_second_run_changes_nothing_and_writes_nothing(machine, run_of, tmp_pa
 
 def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, tmp_path):
     wanted = mine(tmp_path / "a b")
-    runs.apply(run_of(wanted), quiet, agreed)
+    apply.apply(run_of(wanted), quiet, agreed)
     (tmp_path / "a b").write_text("changed by hand")
     assert [one.drift for one in run_of(wanted).plan.changes] == [True]
     assert [one.drift for one in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
@@ -336,7 +337,7 @@ def test_what_holds_data_is_remembered_also_where_it_was_there_already(machine, 
     kind = type("Kept", (File,), {"kind": "kept", "lost": lambda self: Refusal("it is gone")})
     kept, plain = kind(str(path), "new", mine(path).owner, mine(path).group), mine(tmp_path / "new")
     assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.NONE, Action.CREATE]
-    runs.apply(run_of(kept, plain), quiet, agreed)
+    apply.apply(run_of(kept, plain), quiet, agreed)
     (tmp_path / "kept").unlink()
     assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.REFUSED, Action.NONE]
 
@@ -347,7 +348,7 @@ def test_who_leaves_a_run_does_not_wait_for_its_end(machine, run_of, tmp_path):
 
     run = run_of(mine(tmp_path / "file"))
     with pytest.raises(KeyboardInterrupt):
-        runs.apply(run, leave, agreed)
+        apply.apply(run, leave, agreed)
     assert [one["event"] for one in audit(machine)] == ["begin"]
 
 
@@ -358,14 +359,14 @@ def test_a_change_that_did_not_take_is_an_error_not_a_success(machine, run_of, t
     )(str(tmp_path / "other"), "")
     run = run_of(wanted, undoes_it)
     with pytest.raises(Trouble, match="a change did not take") as caught:
-        runs.apply(run, quiet, agreed)
+        apply.apply(run, quiet, agreed)
     assert wanted.address in caught.value.why
     assert audit(machine)[-1]["event"] == "end"
 
 
 def test_a_failure_says_what_is_done_and_what_was_not_begun(machine, run_of, tmp_path):
     run = run_of(mine(tmp_path / "a"), mine(tmp_path / "b", check="false {}"), mine(tmp_path / "c"))
-    runs.apply(run, quiet, agreed)
+    apply.apply(run, quiet, agreed)
     assert run.failure.what == f"file:{tmp_path}/b failed"
     assert "1 change is done" in run.failure.untouched
     assert f"not begun: file:{tmp_path}/c" in run.failure.untouched
@@ -398,7 +399,7 @@ def failing(kind: str, path: Path):
 @pytest.mark.parametrize("kind", ["shell", "trouble", "fault"])
 def test_what_a_failed_deploy_made_or_began_is_remembered_and_counted(machine, run_of, tmp_path, kind):
     run = run_of(mine(tmp_path / "a"), failing(kind, tmp_path / "b"), mine(tmp_path / "c"))
-    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
     assert run.failure.what == f"failing:{tmp_path}/b failed"
     assert (audit(machine)[-1]["result"], audit(machine)[-1]["changes"]) == ("failed", [f"+ file:{tmp_path}/a"])
     assert begun(machine) == [f"failing:{tmp_path}/b"]
@@ -411,7 +412,7 @@ def test_what_did_not_take_was_made_all_the_same(machine, run_of, tmp_path):
         "Undoes", (File,), {"kind": "undoes", "fix": lambda self, before: [Shell(f"rm -f {wanted.path}")]}
     )(str(tmp_path / "other"), "")
     run = run_of(wanted, undoes_it)
-    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
     assert (audit(machine)[-1]["result"], len(audit(machine)[-1]["changes"])) == ("failed", 2)
     assert begun(machine) == [wanted.address, f"undoes:{tmp_path}/other"]
 
@@ -421,15 +422,15 @@ def test_who_leaves_a_run_leaves_behind_what_was_to_be_made(machine, run_of, tmp
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runs.apply(run_of(mine(tmp_path / "a"), mine(tmp_path / "b")), leave, agreed)
+        apply.apply(run_of(mine(tmp_path / "a"), mine(tmp_path / "b")), leave, agreed)
     assert begun(machine) == [f"file:{tmp_path}/a", f"file:{tmp_path}/b"]
 
 
 def test_a_stop_is_told_as_a_stop(machine, run_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(apply, "STOP", str(tmp_path / "stop"))
+    monkeypatch.setattr(carrying, "STOP", str(tmp_path / "stop"))
     stops = type("Stops", (File,), {"kind": "stops", "fix": lambda self, before: [Shell(f"touch {tmp_path}/stop")]})
     run = run_of(stops(str(tmp_path / "a"), ""), mine(tmp_path / "b"))
-    runs.apply(run, quiet, agreed)
+    apply.apply(run, quiet, agreed)
     assert (audit(machine)[-1]["result"], len(audit(machine)[-1]["changes"])) == ("stopped", 1)
     assert f"file:{tmp_path}/b" not in memory(machine)
 
@@ -445,7 +446,7 @@ def test_what_a_role_wants_more_once_it_is_read_again_is_written_down_before_it_
         if event == "begin":
             seen.append((change.address, begun(machine)))
 
-    runs.apply(run, look, agreed)
+    apply.apply(run, look, agreed)
     assert run.failure is None
     assert seen[-1][0] == second.address
     assert second.address in seen[-1][1]
@@ -462,7 +463,7 @@ def test_a_fault_of_one_host_is_told_and_leaves_the_others(run_of, tmp_path):
 
 
 def test_neither_the_audit_nor_the_memory_holds_a_secret(machine, run_of, tmp_path):
-    runs.apply(run_of(mine(tmp_path / "key", Secret("SENTINEL"), mode="0400")), quiet, agreed)
+    apply.apply(run_of(mine(tmp_path / "key", Secret("SENTINEL"), mode="0400")), quiet, agreed)
     assert not [
         one for one in (machine.folder / "stowage").rglob("*") if one.is_file() and "SENTINEL" in one.read_text()
     ]
@@ -472,7 +473,7 @@ def test_on_a_host_whose_audit_cannot_be_written_nothing_is_changed(machine, run
     (machine.folder / "stowage").write_text("a file in the way")
     run = run_of(mine(tmp_path / "file"))
     with pytest.raises(Trouble, match="the audit line could not be written"):
-        runs.apply(run, quiet, agreed)
+        apply.apply(run, quiet, agreed)
     assert not (tmp_path / "file").exists()
 
 
@@ -505,7 +506,7 @@ def breaks(kind: str, path: Path):
 @pytest.mark.parametrize("kind", ["fails", "does not take"])
 def test_a_broken_service_stops_only_those_that_need_it(machine, services, tmp_path, kind):
     run = services(two=breaks(kind, tmp_path / "two"))
-    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
     assert [(tmp_path / name).exists() for name in ("one", "two", "three", "four")] == [True, False, True, False]
     (trouble,) = run.troubles
     assert "two" in f"{trouble.what} {trouble.why}"
@@ -516,12 +517,12 @@ def test_a_broken_service_stops_only_those_that_need_it(machine, services, tmp_p
 
 def test_all_broken_services_are_named(services, tmp_path):
     run = services(one=breaks("fails", tmp_path / "one"), three=breaks("fails", tmp_path / "three"))
-    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
     assert [one.what for one in run.troubles] == [f"file:{tmp_path}/one failed", f"file:{tmp_path}/three failed"]
     assert (tmp_path / "four").exists()
 
 
 def test_behind_a_broken_role_nothing_is_begun(services, tmp_path):
     run = services(alone=False, two=breaks("fails", tmp_path / "two"))
-    runs.each([run], lambda one: runs.apply(one, quiet, agreed))
+    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
     assert not (tmp_path / "three").exists()

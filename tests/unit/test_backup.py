@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,13 +22,14 @@ from converge.errors import LOCKED, REFUSED, Trouble
 from roles.backup import age, role, runs
 from roles.backup import commands as backup
 from roles.backup import status as backup_status
+from roles.backup.settings import Objects
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
-from worker import backup as worker_backup
 from worker import comparison, databases, dumps, postgres
-from worker import restore as worker_restore
+from worker.contract import STEPS, Request
 from worker.errors import Failed
 from worker.quoting import connection
+from worker.records import Record
 
 OWN = {"name": "own", "kind": "stack", "writer": {"file": "x"}, "pruner": {"file": "x"}}
 ELSEWHERE = {"name": "usb", "kind": "path", "path": "/mnt/usb"}
@@ -129,10 +131,10 @@ def test_the_end_of_a_run_is_an_error_in_our_own_codes(worker: int, ours: int) -
         ("dump", "nothing was published", ""),
         ("publish", "a target that has the set's manifest has it whole", ""),
         ("retention", "published, but old sets could not be removed", ""),
-        ("load", "the live databases are as they were", "goes with the next run"),
-        ("stop", "the live databases were touched", "may still be closed, and what depends on them stopped"),
-        ("swap", "the live databases were touched", "may still be closed, and what depends on them stopped"),
-        ("undo", "the live databases were touched", "may still be closed, and what depends on them stopped"),
+        ("load", "what is live is as it was", "goes with the next run"),
+        ("stop", "what is live was touched", "may still be closed, and what depends on them stopped"),
+        ("swap", "what is live was touched", "may still be closed, and what depends on them stopped"),
+        ("undo", "what is live was touched", "may still be closed, and what depends on them stopped"),
     ],
 )
 def test_a_run_that_was_killed_says_what_of_it_may_be_there(step: str, untouched: str, why: str) -> None:
@@ -143,11 +145,17 @@ def test_a_run_that_was_killed_says_what_of_it_may_be_there(step: str, untouched
 
 
 def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -> None:
-    assert set(runs.CUT) == {*worker_restore.STEPS, "publish", "retention"} - {"preflight", "cleanup"}
+    assert set(runs.CUT) == {
+        *STEPS["restore"],
+        *STEPS["objects"],
+        "folders",
+        "publish",
+        "retention",
+    } - {"preflight", "cleanup"}
 
 
 HOST = SimpleNamespace(
-    name="prod", root=ROOT, settings=SimpleNamespace(roles=["backup"], backup=settings(ELSEWHERE).backup)
+    name="prod", root=ROOT, settings=SimpleNamespace(roles=["backup"], services={}, backup=settings(ELSEWHERE).backup)
 )
 HOUR = 3600.0
 
@@ -291,8 +299,8 @@ def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
 def ended(machine):
     """Let the host write the ends of runs that were killed with these journals; gives the last line of one."""
     text = (ROOT / "templates/backup.sh.j2").read_text()
-    script = re.sub(r"{%.*?%}\n", "", text[text.index("ended() {") :])
-    for word, value in {"textfile": str(machine.folder), "stack": "a"}.items():
+    script = re.sub(r"{%.*?%}\n", "", text[text.index("started() {") :])
+    for word, value in {"textfile": str(machine.folder), "stack": "a", "state": str(machine.folder)}.items():
         script = script.replace("{{ " + word + " }}", value)
     script = f"RUNS={machine.folder}/runs\nsystemctl() {{ case $* in *active*) echo active ;; *) echo failed ;; esac; }}\n{script}"
 
@@ -301,7 +309,7 @@ def ended(machine):
         folder.mkdir(parents=True)
         if journal is not None:
             (folder / "journal.jsonl").write_text(journal)
-        (folder / "request.json").write_text(json.dumps({"do": do}))
+        (folder / "request.json").write_text(Request(do=do).text())
         metric = machine.folder / "stowage_backup.prom"
         if not metric.exists():
             metric.write_text('stowage_backup_last_exit_code{stack="a"} 0\nother 0\n')
@@ -323,6 +331,23 @@ def test_a_run_that_was_cut_before_its_worker_had_begun_has_failed(ended) -> Non
     assert (ended(None)["code"], ended.metric()) == (20, "20")
 
 
+@pytest.mark.parametrize(("phase", "starts", "asked"), [("packing", 0, 2), ("packing", 1, 2), ("swapping", 0, 0)])
+def test_a_service_that_stood_still_for_a_killed_copy_is_started(
+    ended, machine, phase: str, starts: int, asked: int
+) -> None:
+    record = machine.folder / f"restores/{RUN}.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps(vars(Record(RUN, RUN, "now", stopped=["keeper"], phase=phase))))
+    docker = machine.folder / "docker"
+    ended(
+        '{"event": "begin", "step": "folders"}\n',
+        how=f"ended {RUN}; docker() {{ echo $* >>{docker}; [ $1 = stop ] || return {starts}; }}",
+    )
+    lines = docker.read_text().splitlines() if docker.exists() else []
+    assert lines == ["stop keeper", "start keeper"][:asked]
+    assert record.exists() is (phase != "packing" or bool(starts)), "who cannot start it leaves it to the next run"
+
+
 def test_after_a_power_cut_the_last_backup_has_failed_and_an_older_one_says_nothing(ended) -> None:
     done = '{"event": "end", "code": 0, "dead": {}}\n'
     assert ended('{"event": "begin", "step": "publish"}\n', run="20261120T020000Z-a1b2c3", how="")["event"] == "begin"
@@ -337,7 +362,7 @@ def test_a_run_that_is_under_way_is_not_told_to_have_ended(ended) -> None:
     assert (end["event"], ended.metric()) == ("begin", "0")
 
 
-@pytest.mark.parametrize("step", sorted({*worker_restore.STEPS, *worker_backup.STEPS} - {"cleanup"}))
+@pytest.mark.parametrize("step", sorted({*STEPS["restore"], *STEPS["objects"], *STEPS["backup"]} - {"cleanup"}))
 def test_the_host_writes_the_end_of_a_run_that_was_killed_in_a_step(ended, step: str) -> None:
     end = ended(f'{{"at": "x", "event": "begin", "step": "{step}"}}\n{{"event": "say", "te')
     assert (end["code"], end["cut"]) == (runs.cut(step)["code"], step)
@@ -373,7 +398,7 @@ def schedule(machine):
         }
         minutes = drill_days * 1440 - 720
         script = templates.render(
-            HOST, "backup.sh.j2", **given, network="n", memory=1, stack="a", drilled_within=minutes
+            HOST, "backup.sh.j2", **given, networks=["n"], memory=1, stack="a", drilled_within=minutes
         )
         (machine.folder / "script").write_text(script)
         machine.run(
@@ -472,18 +497,19 @@ def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alo
     other = Failed(20, "it could not be dumped", "invalid database", "DROP DATABASE gone")
     asked, found = list[list[str]](), databases.Databases()
 
-    def together(job, writer, tools, catalog, streams, found) -> None:
+    def together(saving, catalog) -> None:
+        found = saving.found
         asked.append([*catalog])
         failed = {"many": crowded, "app": crowded, "gone": other} if len(catalog) > 1 else {"many": crowded}
         found.failed |= {name: error for name, error in failed.items() if name in catalog}
         found.saved |= {name: {} for name in catalog if name not in found.failed}
 
-    monkeypatch.setattr(databases, "_together", together)
+    monkeypatch.setattr(databases._Saving, "_together", together)
     job = SimpleNamespace(journal=SimpleNamespace(say=lambda text: None))
-    databases._some(job, None, None, {name: {} for name in ("app", "geo", "gone", "many")}, {}, found)
+    databases._Saving(job, None, None, {}, found).save({name: {} for name in ("app", "geo", "gone", "many")})
     assert asked == [["app", "geo", "gone", "many"], ["app"], ["many"]]
     assert set(found.saved) == {"app", "geo"} and set(found.failed) == {"gone", "many"}
-    databases._some(job, None, None, {"many": {}}, {}, databases.Databases())
+    databases._Saving(job, None, None, {}, databases.Databases()).save({"many": {}})
     assert asked[3:] == [["many"]], "one that was alone is not tried again"
 
 
@@ -597,8 +623,17 @@ def test_names_of_sequences_are_read_in_the_encoding_of_their_database(encoding:
 
 def test_what_no_set_holds_is_named(storage_host):
     cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
-    host = storage_host(services={"cache": cache})
-    assert backup.not_in_sets(host.settings) == "the objects of " + ", ".join(
-        one.name for one in host.settings.buckets
-    ) + (", the data of cache (/srv/stowage/cache)")
+    without, settings = storage_host().settings, storage_host(services={"cache": cache}).settings
+    names = [one.name for one in settings.buckets]
+
+    def said(**told: Any) -> str:
+        some = SimpleNamespace(buckets=Objects.model_validate(told))
+        return backup.not_in_sets(settings.model_copy(update={"backup": some}))
+
+    assert backup.not_in_sets(without.model_copy(update={"backup": None})) == f"the objects of {', '.join(names)}"
+    assert said() == "the data of cache (/srv/stowage/cache)"
+    assert said(names=names[:1], prefixes={names[0]: ["a/"]}) == (
+        f"the objects of {', '.join(names[1:])}, of {names[0]} the objects beside a/, "
+        "the data of cache (/srv/stowage/cache)"
+    )
     assert backup.not_in_sets(storage_host(roles=["base", "docker", "images"]).settings) == ""

@@ -116,8 +116,8 @@ def test_only_what_is_about_a_service_changes_its_hash():
 
     one, two = hashes(project())
     assert hashes(Project("minio", {"minio1": service("minio1", user="1"), "minio2": service("minio2")}))[1] == two
-    assert hashes(project(salt={"minio1": "new image"}))[0] != one
-    assert hashes(project(salt={"minio1": "new image"}))[1] == two
+    assert hashes(project(also_hashed={"minio1": "new image"}))[0] != one
+    assert hashes(project(also_hashed={"minio1": "new image"}))[1] == two
     assert one not in hashes(project(networks={"stowage": {"external": True}}))
     turned = Project("minio", {name: dict(reversed(service(name).items())) for name in ("minio1", "minio2")})
     assert hashes(turned) == [one, two], "the order of keys means nothing"
@@ -287,7 +287,7 @@ def test_nothing_that_is_not_named_is_touched(machine, docker):
 def test_a_file_that_compose_does_not_accept_leaves_the_old_one_and_the_containers(machine, docker, folder):
     written(machine, docker, project())
     docker.answers(True, otherwise='case "$*" in *config*) echo "services.a: unknown key"; exit 15;; esac')
-    done = machine.deploy(replace(project(), salt={"minio1": "x"}))
+    done = machine.deploy(replace(project(), also_hashed={"minio1": "x"}))
     assert (done.failed.action, done.why.splitlines()) == (
         Action.UPDATE,
         ["ended with status 15", "services.a: unknown key"],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from converge.resources.container_facts import ELSEWHERE, KEYS, _networks, differences
-from roles import nginx
+from roles.edge import role as edge
 from roles.minio import role as minio
 from roles.postgres import role as postgres
 from tests.unit.conftest import inspected
@@ -145,7 +145,7 @@ def test_facts_that_are_not_there_are_never_taken_for_well():
 def test_every_key_that_a_role_writes_into_a_definition_is_compared(storage_host):
     host = storage_host()
     made = [minio.service(host, node) for node in host.settings.minio.nodes]
-    made += [nginx.service(host), postgres.service(host)]
+    made += [edge.service(host), postgres.service(host)]
     for definition in made:
         assert set(definition) <= {*KEYS, *ELSEWHERE}
         assert differences(definition, inspected(definition), ()) == []

@@ -31,7 +31,12 @@ INSPECTED = {
 
 
 def network(name: str, *subnets: str) -> dict:
-    return {"Name": name, "IPAM": {"Config": [{"Subnet": one} for one in subnets]}}
+    return {
+        "Name": name,
+        "IPAM": {
+            "Config": [{"Subnet": one, "IPRange": "172.30.99.128/25", "Gateway": "172.30.99.1"} for one in subnets]
+        },
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +88,18 @@ def test_our_network_with_our_subnet_is_well_though_the_host_has_a_route_to_it(m
 
 
 ODD = [
-    ({"IPAM": {"Config": [{"Subnet": "172.31.0.0/16"}]}}, "subnet: 172.31.0.0/16 -> 172.30.99.0/24"),
-    ({"IPAM": {"Config": []}}, "subnet: none -> 172.30.99.0/24"),
+    (
+        {"IPAM": {"Config": [{"Subnet": "172.31.0.0/16", "IPRange": "172.30.99.128/25", "Gateway": "172.30.99.1"}]}},
+        "subnet: 172.31.0.0/16 -> 172.30.99.0/24",
+    ),
+    (
+        {"IPAM": {"Config": [{"Subnet": "172.30.99.0/24", "Gateway": "172.30.99.1"}]}},
+        "range: none -> 172.30.99.128/25",
+    ),
+    (
+        {"IPAM": {"Config": [{"Subnet": "172.30.99.0/24", "IPRange": "172.30.99.128/25", "Gateway": "172.30.99.129"}]}},
+        "gateway: 172.30.99.129 -> 172.30.99.1",
+    ),
     ({"Driver": "macvlan"}, "driver: macvlan -> bridge"),
     ({"Internal": True}, "internal: yes -> no"),
     ({"EnableIPv6": True}, "IPv6: yes -> no"),
@@ -152,7 +167,7 @@ def test_a_subnet_that_the_host_routes_elsewhere_is_refused_with_the_route(machi
     change = change_of(machine, STOWAGE)
     assert change.action is Action.REFUSED
     assert route in change.why
-    assert "network.subnet" in change.hint
+    assert "networks.stowage.subnet" in change.hint
 
 
 @pytest.mark.parametrize(

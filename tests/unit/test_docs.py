@@ -16,13 +16,14 @@ from invoke.parser import Parser
 
 from converge.engine.resource import Resource
 from converge.inventory.hosts import load
+from converge.ui.own import own_commands
 from lab.records import host_vars
 from roles.services.configuration import folders
 from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-ROLE, SERVICE = (ROOT / "docs" / f"writing-a-{name}.md" for name in ("role", "service"))
+ROLE, SERVICE, TASK = (ROOT / "docs" / f"writing-a-{name}.md" for name in ("role", "service", "task"))
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 # Written for one clone only, so a document may name them and a checkout need not have them.
@@ -58,6 +59,8 @@ def test_every_command_stands_in_the_readme_or_in_the_runbook(commands):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_is_one_that_exists_with_these_options(commands, document):
     made_by_examples = {Path(name).stem for name in blocks() if name.startswith("roles/")}
+    for _, body in blocks(TASK)["own_tasks.py"]:
+        made_by_examples |= {f"own.{name}" for name in re.findall(r"^def (\w+)\(c: Context", body, re.MULTILINE)}
     parser = Parser(contexts=commands.to_contexts())
     for words in typed(document):
         if words[0].startswith("--") or words[0] in made_by_examples:
@@ -92,7 +95,7 @@ def test_every_kind_of_resource_stands_in_the_table():
 def blocks(*guides: Path) -> dict[str, list[tuple[str, str]]]:
     """The blocks of guides, of all where none is named, by the file they belong to: language and text."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for guide in guides or (ROLE, SERVICE):
+    for guide in guides or (ROLE, SERVICE, TASK):
         for language, name, body in FENCE.findall(guide.read_text()):
             if name:
                 found.setdefault(name, []).append((language, body))
@@ -163,6 +166,17 @@ def test_the_guide_keeps_our_own_rules_of_style(guided):
 def test_the_role_of_the_guide_is_a_command_with_settings(guided):
     assert "Log files of the operator's own programs" in run(guided, "invoke", "--list")
     assert "logrotate.keep" in run(guided, "invoke", "inventory", "--host", "prod")
+
+
+def test_the_tasks_of_the_guide_are_commands(guided):
+    assert "Show how long hosts have been up" in run(guided, "invoke", "--list")
+
+
+def test_a_file_of_tasks_that_cannot_be_loaded_costs_no_other_command(tmp_path, capsys):
+    for text, place in (("import nothing_of_this_name", 1), ("def broken(:", 1), ("\n\n1 / 0", 3)):
+        (tmp_path / "own_tasks.py").write_text(text)
+        assert own_commands(tmp_path / "own_tasks.py") == []
+        assert f"try: mend own_tasks.py:{place}" in capsys.readouterr().err
 
 
 def test_the_services_of_the_guide_are_settings_of_the_lab_and_their_files_can_be_written(guided):

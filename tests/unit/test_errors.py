@@ -17,7 +17,7 @@ from converge.engine.plan import Plan
 from converge.engine.resource import Action, Unknown, in_order
 from converge.engine.role import Role
 from converge.errors import LOCKED, REFUSED, UNREACHABLE, Trouble, Troubles
-from converge.libraries import whole
+from converge.libraries import import_whole
 from converge.resources.docker import Image, NoSnap
 from converge.resources.system import System
 from converge.ui import cli, render
@@ -139,26 +139,26 @@ def typing(monkeypatch, text: str, terminal: bool = True) -> None:
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "yeah\n"])
 def test_anything_but_yes_is_no_and_ends_with_pending(monkeypatch, answer):
     typing(monkeypatch, answer)
-    assert ended(lambda: cli.agreed("Trust it? ", yes=False)) == (2, "nothing was changed")
+    assert ended(lambda: cli.confirm("Trust it? ", yes=False)) == (2, "nothing was changed")
 
 
 @pytest.mark.parametrize(("answer", "word"), [("y\n", ""), ("YES\n", ""), ("prod\n", "prod")])
 def test_yes_or_the_word_that_was_asked_for_goes_on(monkeypatch, answer, word):
     typing(monkeypatch, answer)
-    cli.agreed("Go on? ", yes=False, word=word)
+    cli.confirm("Go on? ", yes=False, word=word)
 
 
 def test_yes_is_not_the_word_that_was_asked_for(monkeypatch):
     typing(monkeypatch, "y\n")
-    assert ended(lambda: cli.agreed("Type prod: ", yes=False, word="prod"))[0] == 2
+    assert ended(lambda: cli.confirm("Type prod: ", yes=False, word="prod"))[0] == 2
 
 
 def test_without_a_terminal_nobody_is_asked(monkeypatch):
     typing(monkeypatch, "y\n", terminal=False)
-    code, said = ended(lambda: cli.agreed("Go on? ", yes=False))
+    code, said = ended(lambda: cli.confirm("Go on? ", yes=False))
     assert code == 2
     assert "no terminal" in said
-    cli.agreed("Go on? ", yes=True)
+    cli.confirm("Go on? ", yes=True)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_what_was_deployed_and_is_gone_is_not_called_changed(thing):
 def test_an_unsupported_system_is_refused_by_name(said):
     system = System(base_role.SUPPORTED)
     (reading,) = System.read([system], said + "\n")
-    change = planning.compare(planning.Wanted("base", system), reading, {})
+    change = planning.compare(planning.WantedResource("base", system), reading, {})
     assert change.action is Action.REFUSED
     assert (said.strip() or "does not say") in change.why
     assert "supported are debian 12, debian 13, ubuntu 24.04, ubuntu 26.04" in change.why
@@ -282,11 +282,11 @@ def test_a_dead_image_is_known_by_its_name_and_a_mirror_is_another_name(referenc
 def test_a_dead_image_is_refused_with_its_replacement_unless_the_host_has_it(storage_host):
     host = storage_host(images__minio={"reference": "minio/minio:latest"})
     image = images_role.image(host, "minio")
-    refused = planning.compare(planning.Wanted("images", image), None, {})
+    refused = planning.compare(planning.WantedResource("images", image), None, {})
     assert refused.action is Action.REFUSED
     assert "withdrawn" in refused.why
     assert images_role.REPLACEMENT in refused.hint
-    has_it = planning.compare(planning.Wanted("images", image), {"present": "yes"}, {})
+    has_it = planning.compare(planning.WantedResource("images", image), {"present": "yes"}, {})
     assert has_it.action is Action.NONE
 
 
@@ -350,8 +350,25 @@ def test_threads_that_need_parts_of_a_library_at_once_find_them_whole(tmp_path, 
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def use(part: str) -> bool:
-        whole(f"ring.{part}")
+        import_whole(f"ring.{part}")
         return all(hasattr(sys.modules[f"ring.{name}"], "made") for name in ("one", "two"))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(use, ("one", "two"))) == [True, True]
+
+
+def test_a_part_of_a_library_that_is_put_off_is_loaded_when_something_is_done_with_it(tmp_path, monkeypatch):
+    package = tmp_path / "handing"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .heavy import Heavy\ndef made(): return Heavy(3)\n")
+    (package / "heavy.py").write_text("class Heavy:\n    unit = 'kg'\n    def __init__(self, of): self.of = of\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    import_whole("handing", later=["handing.heavy.Heavy"])
+    handing = sys.modules["handing"]
+    assert "handing.heavy" not in sys.modules
+    one = handing.made()
+    assert one.of == 3 and type(one) is sys.modules["handing.heavy"].Heavy
+    assert isinstance(one, handing.Heavy) and not isinstance(3, handing.Heavy) and handing.Heavy.unit == "kg"
+    import_whole("handing", later=["handing.heavy.Heavy"])
+    assert isinstance(one, sys.modules["handing.heavy"].Heavy)

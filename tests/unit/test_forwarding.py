@@ -7,7 +7,8 @@ import json
 import pytest
 
 from converge.engine import plan as planning
-from converge.engine.resource import Refusal
+from converge.engine.resource import Chain, Refusal
+from converge.resources.docker import inspect
 from converge.resources.forwarding import Forwarding, Passage
 from roles import docker
 
@@ -192,12 +193,24 @@ def test_tables_that_let_containers_through_are_well(harmless):
 @pytest.mark.parametrize(
     ("changes", "publishes"),
     [
-        ({"nginx__listen": "0.0.0.0", "postgres__listen": None}, ("nginx",)),
-        ({"nginx__listen": "127.0.0.1", "postgres__listen": "127.0.0.1"}, ("nginx", "postgres")),
-        ({"nginx__listen": "::1", "postgres__listen": None}, ()),
+        ({"edge__listen": "0.0.0.0", "postgres__listen": None}, ("nginx",)),
+        ({"edge__listen": "127.0.0.1", "postgres__listen": "127.0.0.1"}, ("nginx", "postgres")),
+        ({"edge__listen": "::1", "postgres__listen": None}, ()),
     ],
 )
 def test_rules_are_looked_for_where_docker_has_them(storage_host, changes, publishes):
     wanted = planning.wanted(docker.docker, storage_host(**changes))
     (found,) = [one.resource for one in wanted if isinstance(one.resource, Forwarding)]
     assert found.publishes == publishes
+
+
+def test_whatever_of_a_network_asks_docker_is_read_again_once_a_docker_that_stands_still_is_started(storage_host):
+    chains = [[*chain] for chain in docker.docker.wants(storage_host()) if isinstance(chain, Chain)]
+    asking = [
+        one
+        for chain in chains
+        for one in chain
+        if chain[0].kind == "network" and inspect in one.common_questions([one])
+    ]
+    assert {one.kind for one in asking} == {"network", "forwarding", "firewall"}
+    assert all("unit:docker.service" in one.stands_on() for one in asking)

@@ -222,3 +222,20 @@ def test_work_under_way_goes_on_when_nobody_takes_the_output(monkeypatch):
     screen.goes_on = True
     screen.lines(["+ file:/etc/x  done"])
     assert "No space left on device" in str(screen.lost)
+
+
+def test_what_python_compiled_is_kept_for_the_next_command(checkout):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    run(checkout, "--list", stdout=subprocess.DEVNULL, env=environment)
+    kept = {path.name.split(".")[0] for path in checkout.rglob("__pycache__/*.pyc") if ".venv" not in path.parts}
+    assert {"cli", "mistyped"} <= kept, f"only {sorted(kept)} are kept"
+
+
+def test_in_one_log_an_error_stands_behind_what_led_to_it(checkout):
+    code = "from converge.ui import output; import sys; output.take(); print('plan'); print('error', file=sys.stderr); print('end')"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(
+        words, cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
+    assert done.stdout.split() == ["plan", "error", "end"]

@@ -246,7 +246,7 @@ def test_a_lab_host_that_is_not_up_says_how_to_start_it(write: Write) -> None:
     with pytest.raises(Troubles) as raised:
         load(root, "lab", Settings)
     (trouble,) = raised.value.troubles
-    assert (trouble.what, trouble.hint) == ("the lab host lab is not up", "inv lab.up")
+    assert (trouble.what, trouble.hint) == ("it is not up", "inv lab.up")
 
 
 def test_a_secret_is_read_once_for_all_hosts(write: Write, tmp_path: Path) -> None:
@@ -270,9 +270,9 @@ def test_the_inventory_of_the_repository_loads_whole() -> None:
 def test_every_setting_is_explained_with_its_origin(write: Write) -> None:
     rows = {
         key: (value, origin)
-        for key, value, origin in explain(load(ROOT, "prod", Settings, ["nginx.listen=0.0.0.0"], False)[0])
+        for key, value, origin in explain(load(ROOT, "prod", Settings, ["edge.listen=0.0.0.0"], False)[0])
     }
-    assert rows["nginx.listen"] == ("0.0.0.0", "--set")
+    assert rows["edge.listen"] == ("0.0.0.0", "--set")
     assert rows["drives[0].options"] == ("defaults,noatime", "default")
     assert rows["minio.nodes[0].drive"][1].startswith("inventory/group_vars/weatherlearn.yml:")
     assert rows["minio.root_password"][0].startswith("[redacted] (file: ")
@@ -417,13 +417,27 @@ def test_a_lab_host_whose_file_is_empty_is_told_so(write: Write) -> None:
 
 
 def test_a_section_without_a_value_is_blamed_where_it_stands(write: Write) -> None:
-    hosts = "all: {hosts: {one: }, vars: {roles: [nginx]}}"
-    root = write({"hosts.yml": hosts, "host_vars/one.yml": "\nnginx:\n"})
+    hosts = "all: {hosts: {one: }, vars: {roles: [edge]}}"
+    root = write({"hosts.yml": hosts, "host_vars/one.yml": "\nedge:\n"})
     with pytest.raises(Troubles) as raised:
         load(root, "one", Settings)
     trouble = raised.value.troubles[0]
     assert (trouble.where, trouble.what) == (
         "inventory/host_vars/one.yml:2",
-        "nginx has no value, which counts as not set",
+        "edge has no value, which counts as not set",
     )
-    assert trouble.why == "the role nginx needs the section nginx"
+    assert trouble.why == "the role edge needs the section edge"
+
+
+def test_braces_of_a_text_that_is_marked_are_taken_as_they_stand(write: Write) -> None:
+    hosts = {"hosts.yml": "all: {hosts: {one: }}", "host_vars/one.yml": 'who: !unsafe "{{ .Name }} {{ it }}"'}
+    (host,) = load(write(hosts), "one", Free)
+    assert host.settings.who == "{{ .Name }} {{ it }}"
+
+
+def test_a_short_form_comes_from_where_it_was_written(write: Write) -> None:
+    page = "services: {a: {image: x, files: {/etc/a/b: files/a}, data: {/b: /srv/b}}}\nimages: {x: {reference: x:1}}"
+    hosts = {"hosts.yml": "all: {hosts: {one: }}", "host_vars/one.yml": page}
+    rows = {key: origin for key, _, origin in explain(load(write(hosts), "one", Settings)[0])}
+    assert rows["services.a.files./etc/a/b.source"] == "inventory/host_vars/one.yml:1"
+    assert rows["services.a.memory"] == "default"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from converge.errors import Trouble, Troubles
 from converge.inventory.hosts import load
-from converge.ui.words import no_empty_host
+from converge.ui.mistyped import no_empty_host
 from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ FAULTS = [
         "device, label, path, options",
         "label instead of lable",
     ),
-    ("listen: 0.0.0.0\n", 1, "listen: unknown key", "the settings have lab, roles", "set nginx.listen"),
+    ("listen: 0.0.0.0\n", 1, "listen: unknown key", "the settings have lab, roles", "set edge.listen"),
     ("hammock: 1\n", 1, "hammock: unknown key", "the settings have", "all.yml shows every key"),
     ("drives:\n  - label: a\n    path: /mnt/a\n", 2, "drives[0].device is missing", "/dev/disk/by-id", "add `device"),
     (
@@ -148,7 +148,13 @@ FAULTS = [
         "'distribution' or 'docker'",
         "correct docker.source",
     ),
-    ("network: {name: nginx}\n", 1, "network.name is 'nginx'", "the name of a container", "correct network.name"),
+    (
+        "networks: {nginx: {subnet: 172.30.98.0/24}}\n",
+        1,
+        "networks.nginx",
+        "the name of a container",
+        "correct networks.nginx",
+    ),
     ("buckets: [{name: abc}, {name: abc}]\n", 1, "buckets[1].name is 'abc'", "stands twice", "correct buckets[1].name"),
     ("buckets: [{name: abc, object_lock: true}]\n", 1, "buckets[0].object_lock is true", "needs versioning", "correct"),
     ("roles: [base, minio]\n", 1, "roles[1] is 'minio'", "needs the section minio", "correct"),
@@ -183,7 +189,7 @@ def test_a_fault_says_where_what_why_and_what_next(
 
 
 def test_all_faults_are_told_at_once_and_that_nothing_was_touched_only_at_the_end(wrong: Load) -> None:
-    troubles = wrong("lab: 3\nlisten: 1\ndrives: [{lable: x}]\nansible_prt: 1\n", "nginx=5")
+    troubles = wrong("lab: 3\nlisten: 1\ndrives: [{lable: x}]\nansible_prt: 1\n", "edge=5")
     assert len(troubles) == 8
     assert [one.untouched for one in troubles] == [""] * 7 + ["nothing was connected to or changed"]
     assert all(one.hint and one.why for one in troubles)
@@ -246,7 +252,7 @@ def test_hostile_yaml_is_a_trouble_and_no_traceback(wrong: Load, text: str) -> N
 def test_no_text_whatever_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
     told(tmp_path, {"host_vars/one.yml": text})
     told(tmp_path, {"host_vars/one.yml": ""}, text)
-    told(tmp_path, {"host_vars/one.yml": ""}, f"nginx={text}", f"{text}=1")
+    told(tmp_path, {"host_vars/one.yml": ""}, f"edge={text}", f"{text}=1")
 
 
 def _bomb(first: str, more: str) -> str:
@@ -457,16 +463,16 @@ def test_a_password_that_minio_would_not_take_is_refused_everywhere(
 @pytest.mark.parametrize(
     ("given_", "what", "hint"),
     [
-        ("nginx.lisen=1", "nginx.lisen: unknown key", "write listen"),
+        ("edge.lisen=1", "edge.lisen: unknown key", "write listen"),
         ("lab", "--set needs KEY=VALUE, lab is not", "--set KEY=VALUE"),
         ("=1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
         ("a b=1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
-        ("nginx.listen: 1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
+        ("edge.listen: 1", "--set needs KEY=VALUE, the text is not", "--set KEY=VALUE"),
         ("drives.7.label=x", "drives.7.label: there is no item 7", "--set drives.0.label=..."),
         ("drives[-1].label=x", "drives.-1.label: there is no item -1", "--set drives.0.label=..."),
         ("drives.x.label=y", "drives.x.label: there is no item x", "--set drives.0.label=..."),
         ("drives[].label=y", "drives[].label has a part without a name", "--set drives.label=..."),
-        ("nginx..listen=1", "nginx..listen has a part without a name", "--set nginx.listen=..."),
+        ("edge..listen=1", "edge..listen has a part without a name", "--set edge.listen=..."),
         ("lab.x=1", "lab is a mapping", "--set lab=..."),
         ("roles=base", "roles is a text", "--set 'roles=[base]'"),
     ],

@@ -18,7 +18,7 @@ from roles.minio.bucket_kinds import Bucket
 from roles.minio.environment import faults
 from roles.minio.kms import TEXT, Canary, KmsKey
 from roles.minio.kms_key import fault, fingerprint
-from roles.settings.model import Bucket as BucketSettings
+from roles.minio.settings import Bucket as BucketSettings
 
 KEY = "prod-2026:" + base64.b64encode(bytes(range(32))).decode()
 OTHER = "prod-2026:" + base64.b64encode(bytes(range(1, 33))).decode()

@@ -74,7 +74,7 @@ def test_a_recipe_without_packages_keeps_its_definition_beside_those_with() -> N
         "stowage-lab/base:noble",
         "stowage-lab/machine:1",
         "stowage-lab/machine-debian-12:1",
-        "stowage-lab/nginx:1.26",
+        "stowage-lab/nginx:1.26.3",
     ],
 )
 def test_packages_never_take_the_place_of_an_image_with_a_recipe(reference: str) -> None:
@@ -112,11 +112,11 @@ def test_the_images_of_a_host_are_built_by_recipe_or_from_packages(
     (tmp_path / "inventory" / "hosts.yml").write_text("all: {hosts: {lab: {ansible_host: 127.0.0.1}}}")
     (tmp_path / "inventory" / "host_vars" / "lab.yml").write_text(
         "images:\n"
-        "  nginx: {reference: stowage-lab/nginx:1.26, lab: nginx}\n"
+        "  nginx: {reference: stowage-lab/nginx:1.26.3, lab: nginx}\n"
         "  redis: {reference: stowage-lab/redis:trixie, lab: {packages: [redis-server]}}\n"
         "  other: {reference: docker.io/library/nginx:1}\n"
     )
-    monkeypatch.setattr(tasks.cli, "ROOT", tmp_path)
+    monkeypatch.setattr(tasks, "ROOT", tmp_path)
     assert tasks._recipes("lab") == [
         images.RECIPES["nginx"],
         images.of_packages("stowage-lab/redis:trixie", ["redis-server"]),

@@ -14,7 +14,8 @@ from invoke.exceptions import Exit
 
 from converge.errors import REFUSED, UNREACHABLE, Trouble, Troubles
 from converge.inventory.hosts import load
-from converge.ssh.known import HostKey, Known, Line
+from converge.ssh import root
+from converge.ssh.known import HostKey, Known, KnownHostsLine
 from roles.minio.kms_key import fault
 from roles.settings.model import Settings
 from runbook import machines, trust
@@ -98,9 +99,9 @@ def written(text: str = FOUR, roles=("docker", "minio", "nginx"), sudo=None, **t
 
 def test_a_host_of_a_group_that_encrypts_gets_a_key_of_its_own():
     target, found = newcomer(ROOT, "store2", "10.0.0.5").target, parsed(MACHINE + FOUR)
-    for encrypts in (True, False):
-        told = yaml.safe_load(host_file(target, {}, found, ["minio"], encrypts))
-        assert ("kms_key" in told["minio"]) == encrypts
+    for wanted in (["kms_key", "metrics"], []):
+        told = yaml.safe_load(host_file(target, {}, found, ["minio"], wanted))
+        assert [key for key in ("kms_key", "metrics") if key in told["minio"]] == wanted
 
 
 def test_the_file_says_how_the_machine_is_reached_and_names_its_blank_drives():
@@ -264,6 +265,7 @@ def test_a_host_of_the_group_that_encrypts_gets_its_key_and_is_told_to_keep_it(c
     add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="ml_security"))
     (host,) = load(checkout, "store2", Settings)
     assert fault(host.settings.minio.kms_key.reveal()) == ""
+    assert len(host.settings.minio.metrics.secret.reveal()) == 40
     assert "keep a copy of kms_key elsewhere" in capsys.readouterr().out
 
 
@@ -379,16 +381,20 @@ def test_a_machine_that_cannot_be_reached_leaves_nothing_written(monkeypatch, tm
     assert (caught.value.code, caught.value.untouched) == (UNREACHABLE, "nothing was written")
 
 
+OPERATOR = root.RootAccess("operator", become=True, password=False)
+
+
 @pytest.mark.parametrize(
-    ("what", "sudo", "hint"),
+    ("trouble", "sudo", "hint"),
     [
-        ("wants a password", "", "with --sudo-password"),
-        ("refused the password", "env:HOME", "what --sudo-password names"),
+        (root.refused(OPERATOR, "store2", "sudo: a password is required", 1), "", "with --sudo-password"),
+        (root.wrong_password(OPERATOR, "store2"), "env:HOME", "what --sudo-password names"),
+        (Trouble("the password is not what is wrong", "store2", hint="as it was"), "env:HOME", "as it was"),
     ],
 )
-def test_a_sudo_that_wants_a_password_is_told_with_the_flag_that_gives_it(monkeypatch, tmp_path, what, sudo, hint):
+def test_a_sudo_that_wants_a_password_is_told_with_the_flag_that_gives_it(monkeypatch, tmp_path, trouble, sudo, hint):
     def refuse(target):
-        raise Trouble(f"sudo {what} of operator", "store2")
+        raise trouble
 
     monkeypatch.setattr(machines, "connect", refuse)
     with pytest.raises(Trouble) as caught:
@@ -406,7 +412,7 @@ def presents(monkeypatch, tmp_path):
     """A host that shows KEY; what is known of it is given."""
     target = newcomer(tmp_path, "prod", "10.0.0.5", port=2222).target
 
-    def know(*lines: Line):
+    def know(*lines: KnownHostsLine):
         monkeypatch.setattr(trust, "host_key", lambda one: (KEY.kind, KEY.text, KEY.fingerprint))
         monkeypatch.setattr(trust, "known_keys", lambda one: Known(lines, ()))
         monkeypatch.setattr(trust, "known_name", lambda one: "[10.0.0.5]:2222")
@@ -431,14 +437,14 @@ def test_an_unknown_key_is_shown_and_pinned_under_the_name_that_ssh_uses(present
 
 
 def test_a_key_that_is_known_is_not_asked_about(presents, capsys):
-    target = presents(Line("", KEY, "known_hosts:1"))
+    target = presents(KnownHostsLine("", KEY, "known_hosts:1"))
     trust.trust(target, yes=False)
     assert "nothing to do" in capsys.readouterr().out
     assert not target.known_hosts.exists()
 
 
 def test_a_changed_key_is_shown_beside_the_old_one_and_pinned_by_a_person_only(presents, capsys, monkeypatch):
-    target = presents(Line("", OTHER, "/home/me/.ssh/known_hosts:7"))
+    target = presents(KnownHostsLine("", OTHER, "/home/me/.ssh/known_hosts:7"))
     with pytest.raises(Trouble) as caught:
         trust.trust(target, yes=True)
     assert caught.value.code == REFUSED
@@ -457,7 +463,7 @@ def test_a_changed_key_is_shown_beside_the_old_one_and_pinned_by_a_person_only(p
 
 
 def test_a_revoked_key_is_not_pinned_by_anybody(presents, monkeypatch):
-    target = presents(Line("@revoked", KEY, "known_hosts:1"))
+    target = presents(KnownHostsLine("@revoked", KEY, "known_hosts:1"))
     answer(monkeypatch, "y\n")
     with pytest.raises(Trouble, match="revoked"):
         trust.trust(target, yes=False)

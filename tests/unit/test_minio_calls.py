@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +17,13 @@ from minio.error import InvalidResponseError, MinioAdminException, S3Error
 
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
-from roles.minio import account_kinds, bucket_kinds
+from roles.minio import account_kinds, bucket_kinds, proof
 from roles.minio import api as minio_api
-from roles.minio.api import Api, admin, code_of
+from roles.minio.admin import admin
+from roles.minio.api import Api, code_of
 from roles.minio.calls import doing, reading
-from roles.settings.model import Bucket
+from roles.minio.settings import Bucket
+from tests.unit.conftest import ROOT
 
 AGAIN = "Your previous request to create the named bucket succeeded and you already own it."
 
@@ -91,7 +96,7 @@ def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours
 @pytest.fixture
 def api(monkeypatch) -> Api:
     """A cluster without a network; whoever waits for it waits for nothing."""
-    monkeypatch.setattr(minio_api, "_living", lambda link, nodes: nodes[0])
+    monkeypatch.setattr(minio_api, "living", lambda link, nodes: nodes[0])
     monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
     return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
 
@@ -252,9 +257,9 @@ class Node:
 )
 def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeypatch, slow) -> None:
     node = Node(slow)
-    monkeypatch.setattr(minio_api, "_connect_once", lambda link, node: None)
+    monkeypatch.setattr(proof, "connect_once", lambda link, node: None)
     monkeypatch.setattr(Api, "client", lambda *_, **__: node)
-    minio_api.prove_data_path(api, LINK, ["/mnt/drive1/drive1"])
+    proof.prove_data_path(api, LINK, ["/mnt/drive1/drive1"])
     assert node.buckets == {}
     assert slow == []
 
@@ -271,17 +276,17 @@ def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeyp
 def test_a_node_that_reaches_fewer_drives_than_another_is_waited_for(api, monkeypatch, told, passes) -> None:
     answers, hours = iter(told), iter(range(0, 10**6, 10))
     link = SimpleNamespace(alive=lambda: True, target=LINK.target, shell=lambda script: copies(*next(answers)))
-    monkeypatch.setattr(minio_api, "_connect_once", lambda link, node: None)
+    monkeypatch.setattr(proof, "connect_once", lambda link, node: None)
     monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(minio_api.time, "monotonic", lambda: float(next(hours)))
     node = Node([])
     monkeypatch.setattr(Api, "client", lambda *_, **__: node)
     if passes:
-        minio_api.prove_data_path(api, link, ["/mnt/drive1/drive1"])
+        proof.prove_data_path(api, link, ["/mnt/drive1/drive1"])
         assert next(answers, None) is None
     else:
         with pytest.raises(Trouble, match="data does not pass through all nodes") as caught:
-            minio_api.prove_data_path(api, link, ["/mnt/drive1/drive1"])
+            proof.prove_data_path(api, link, ["/mnt/drive1/drive1"])
         assert "the nodes do not see the same drives" in caught.value.why
         assert "127.0.0.1 3" in caught.value.why
     assert node.buckets == {}
@@ -354,3 +359,17 @@ def test_a_node_that_hears_of_no_change_does_not_hold_the_deploy_for_ever(peers,
     step.run(LINK)
     (told,) = wanted.ask(LINK, [wanted])
     assert told["versioning"] == "on (at 10.0.0.3: off)"
+
+
+def test_what_minio_py_is_loaded_without_is_its_own_once_it_is_used():
+    script = """
+import importlib, sys
+from roles.minio.api import NOT_READ_WITH, load_minio_py
+load_minio_py()
+parts = [one.rpartition(".")[::2] for one in NOT_READ_WITH]
+assert not {module for module, _ in parts} & sys.modules.keys()
+for module, name in parts:
+    package = sys.modules["minio" if name == "MinioAdmin" else "minio.api"]
+    assert vars(package)[name]._loaded() is getattr(importlib.import_module(module), name), name
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})

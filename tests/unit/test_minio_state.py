@@ -24,10 +24,10 @@ from roles.minio.buckets import buckets
 from roles.minio.gone import Gone
 from roles.minio.policy_kinds import Iam, Policy
 from roles.minio.policy_language import BUILT_IN, normal
-from roles.settings.model import Bucket as BucketSettings
-from roles.settings.model import Policy as PolicySettings
-from roles.settings.model import ServiceAccount as KeySettings
-from roles.settings.model import User as UserSettings
+from roles.minio.settings import Bucket as BucketSettings
+from roles.minio.settings import Policy as PolicySettings
+from roles.minio.settings import ServiceAccount as KeySettings
+from roles.minio.settings import User as UserSettings
 
 API = Api((("127.0.0.1", 9000),), Secret("root"), Secret("word"))
 EVERYBODY = {

@@ -12,25 +12,26 @@ import pytest
 
 from converge.engine import run as runs
 from converge.resources.file import File
-from roles.nginx import MOST_SILENT, enough, nginx, passes
+from roles.edge.nginx import MOST_SILENT, enough, passes
+from roles.edge.role import edge
 
 REDIRECTS = 10  # nginx's own limit for one request
 
 
 def config(host: Any) -> str:
-    resources = [one.resource for one in runs.prepare(host, [nginx]).wants]
+    resources = [one.resource for one in runs.prepare(host, [edge]).wants]
     return next(one.text for one in resources if isinstance(one, File) and one.path.endswith("nginx.conf"))
 
 
 def nodes(number: int) -> dict[str, Any]:
     named = [
-        {"name": f"minio{n}", "drive": f"drive{n}", "address": f"172.30.99.{100 + n}"} for n in range(1, number + 1)
+        {"name": f"minio{n}", "drive": f"drive{n}", "address": f"172.30.99.{50 + n}"} for n in range(1, number + 1)
     ]
     drives = [
         {"device": f"/dev/disk/by-id/d{n}", "label": f"drive{n}", "path": f"/mnt/drive{n}"}
         for n in range(1, number + 1)
     ]
-    return {"minio__nodes": named, "drives": drives, "nginx__address": "172.30.99.200"}
+    return {"minio__nodes": named, "drives": drives}
 
 
 def locations(text: str) -> dict[str, dict[str, Any]]:
@@ -166,9 +167,9 @@ def test_only_with_tls_the_console_is_told_to_be_secure(storage_host, tmp_path):
         (tmp_path / name).write_text("x")
     tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
     for word in ("proxy_cookie_flags ~ secure;", "error_page 497 =308", "sub_filter"):
-        assert word in config(storage_host(nginx__tls=tls))
+        assert word in config(storage_host(edge__tls=tls))
         assert word not in config(storage_host())
-    assert "https://" in passes(storage_host(nginx__tls=tls))
+    assert "https://" in passes(storage_host(edge__tls=tls))
     assert "https://" not in passes(storage_host())
 
 

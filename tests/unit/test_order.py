@@ -17,7 +17,7 @@ from converge.errors import PENDING, REFUSED, Trouble
 from converge.ui import render
 from roles import named
 
-ALL = ["base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases", "backup"]
+ALL = ["base", "drives", "docker", "images", "minio", "edge", "postgres", "stack", "buckets", "databases", "backup"]
 
 
 def find(name: str) -> Role:

@@ -14,7 +14,7 @@ import pytest
 from converge.engine.resource import Action, Unknown
 from converge.resources import entries
 from converge.resources.entries import Entry
-from converge.resources.file import Absent, Directory, File, Symlink
+from converge.resources.file import Absent, Directory, File
 from converge.resources.jsonfile import JsonKeys
 from converge.resources.permissions import Permissions
 
@@ -139,7 +139,6 @@ def test_what_is_in_the_way_is_refused_with_the_command_that_keeps_it(machine, f
     for wanted, path in (
         (Directory(f"{folder}/link", **ME), folder / "link"),
         (file(folder / "dir"), folder / "dir"),
-        (Symlink(f"{folder}/dir", "/x"), folder / "dir"),
     ):
         change = change_of(machine, wanted)
         assert change.action is Action.REFUSED

@@ -382,7 +382,7 @@ def test_ready_is_a_server_that_answers_was_proven_and_is_recorded():
     assert Ready.read([ready], "no\n/srv/pg\n", RUNS, told()) == [{**ready.desired(), "proven": "no"}]
     assert Ready.read([ready], "yes\n\n", EXITED, "17\n") == [{"answers": "no", "proven": "yes", "recorded": ""}]
     assert Ready.read([ready], "yes\n\n", "", "\n") == [None]
-    assert [*ready.shares([ready])] == [inspect, ask]
+    assert [*ready.common_questions([ready])] == [inspect, ask]
 
 
 def waits(machine, ready: str, restarts: str) -> tuple[int, str]:

@@ -165,7 +165,7 @@ class Sharing(Kind):
     about: str = "3"
 
     @classmethod
-    def shares(cls, wanted):
+    def common_questions(cls, wanted):
         return {cls.asks: [one.about for one in wanted]}
 
     @classmethod
@@ -205,3 +205,50 @@ def test_several_shared_questions_do_not_mix(machine):
     readings, _ = probe.read(ones, answer_of(machine, *ones), MARKER)
     assert readings["ones:one"] == {"lines": "3", "last": "3", "itself": "mine"}
     assert readings["others:one"] == {"lines": "3", "last": "c", "itself": ""}
+
+
+def early(names):
+    return "echo pids of " + " ".join(names)
+
+
+def late(names):
+    return "sleep 0.2; echo $early"
+
+
+def other(names):
+    return "echo other"
+
+
+def test_a_question_may_use_the_answer_of_another_and_is_asked_while_the_rest_is_read(machine):
+    one = kind(
+        "asking",
+        "echo own",
+        common_questions=classmethod(lambda cls, wanted: {other: ["x"], late: ["y"], early: ["a", "b"]}),
+        read=classmethod(lambda cls, wanted, answer, *shared: [{"told": " ".join(map(str.strip, (answer, *shared)))}]),
+    )
+    readings, _ = probe.read([one, LAST], answer_of(machine, one, LAST), MARKER)
+    assert readings["asking:one"] == {"told": "own other pids of a b pids of a b"}
+    assert readings["last:one"] == {"said": "well"}
+
+
+def test_what_needs_no_answer_is_read_while_a_question_waits_for_its_own(machine, tmp_path):
+    def slow(names):
+        return f"n=0; until [ -e {tmp_path}/read ] || [ $n = 50 ]; do n=$((n + 1)); sleep 0.1; done; echo $n"
+
+    needing, free = sharing("needing", "echo $slow", slow), kind("free", f": >{tmp_path}/read; echo well")
+    readings, _ = probe.read([needing, free], answer_of(machine, needing, free), MARKER)
+    assert readings["free:one"] == {"said": "well"}
+    assert int(readings["needing:one"]["itself"]) < 50
+
+
+@pytest.mark.parametrize("lost", ["", "half an answer"])
+def test_a_question_that_was_cut_moves_no_other_answer(machine, lost):
+    def cut(names):
+        return lost
+
+    odd = sharing("odd", "echo $cut", cut)
+    script = probe.script([odd, LAST], MARKER)
+    _, answer = machine.run(script.replace(f"( {lost}\n) </dev/null 2>/dev/null\nprintf", f"printf '{lost}'; : printf"))
+    readings, _ = probe.read([odd, LAST], answer, MARKER)
+    assert isinstance(readings["odd:one"], Unknown)
+    assert readings["last:one"] == {"said": "well"}

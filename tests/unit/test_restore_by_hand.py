@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from worker import sets
+from worker import listing, sets
+from worker.buckets import index, packs
+from worker.buckets.blobs import Blobs
 from worker.keys import Keys
 from worker.targets import PathTarget
 
@@ -62,6 +66,49 @@ def dump(name: str) -> dict[str, bytes]:
     }
 
 
+def folder(place: Path) -> dict[str, bytes]:
+    """The streams of a service's folder; one file changed while it was packed."""
+    live, index = place / "app", place / "index"
+    (live / "sub").mkdir(parents=True)
+    (live / "a  b").write_text("once")
+    (live / "sub/link").symlink_to("nowhere")
+    found, data = listing.Listing({}), b""
+    for words in ((".",), ("--no-recursion", "./a  b")):
+        data += subprocess.run(
+            ["tar", "-C", str(live), *listing.OPTIONS, f"--index-file={index}", "-cf", "-", *words],
+            capture_output=True,
+            check=True,
+        ).stdout
+        found = listing.Listing({**found.rows, **listing.Listing.parse(index.read_text()).rows})
+        (live / "a  b").write_text("twice")
+        os.utime(live / "a  b", ns=(0, 1_700_000_000_123_456_780))  # tar fills up a time that ends in 0
+    return {"services/app/%2Fapp.tar": data, "services/app/%2Fapp.list": found.text()}
+
+
+OBJECTS = {"a b/ü": b"small", "a b/empty": b"", "large": bytes(range(256)) * 5000}
+
+
+def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
+    """The streams of a bucket with small objects in a pack and a large one in parts; an older version and a marker besides."""
+    contents = Blobs("prod", keys, writer)
+    pack = packs.Pack(lambda number: "ab" * 32, lambda name, data: contents.put(packs.compressed(data), name) and None)
+    rows: list[dict[str, object]] = [
+        {"key": "a b", "id": "1", "latest": True, "unreadable": "SSE-C"},
+        {"key": "dir/", "id": "1", "latest": True, "pack": "", "sha256": ""},
+        {"key": "gone", "id": "1", "latest": True, "marker": True},
+        {"key": "large", "id": "0", "pack": "", "sha256": ""},
+    ]
+    for key, data in OBJECTS.items():
+        sha256 = hashlib.sha256(data).hexdigest()
+        if len(data) < 1000:
+            where: dict[str, object] = {"pack": pack.add(sha256, data)}
+        else:
+            where = {"parts": [contents.put(data[:1_000_000]), contents.put(data[1_000_000:])]}
+        rows.append({"key": key, "id": "2", "latest": True, "sha256": sha256, **where})
+    pack.close()
+    return {"buckets/odd.index": b"".join(index.packed(rows)), "buckets/odd.settings": b"{}"}
+
+
 @dataclass
 class Rescue:
     set: Path
@@ -95,6 +142,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         streams = {f"pg/{sets.word(name)}.tar": tar(dump(name)) for name in ("geo", "Größe 1/2")}
         streams["pg/globals.sql"] = b"CREATE ROLE geo;\n"
         postgres = {name: tuple(writer.write(name, [data])) for name, data in streams.items()}
+        services = {name: tuple(writer.write(name, [data])) for name, data in folder(place).items()}
+        buckets = {name: tuple(writer.write(name, [data])) for name, data in bucket(keys, writer).items()}
         config = {"config/files.tar": tuple(writer.write("config/files.tar", [tar(CONFIGURATION)]))}
     now = datetime(2026, 11, 21, 2, tzinfo=UTC)
     manifest = sets.Manifest(
@@ -104,7 +153,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         now,
         now,
         server={"version": "PostgreSQL 17.11"},
-        components={"postgres": postgres, "config": config},
+        components={"postgres": postgres, "config": config, "services": services, "buckets": buckets},
         databases={name: {"contents": contents} for name in ("geo", "Größe 1/2")},
     )
     sets.publish(target, manifest.signed(keys))
@@ -114,17 +163,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def rescue(saved: Path, tmp_path: Path) -> Rescue:
     """A copy of it, and a place to open it."""
-    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True, symlinks=True)
+    shutil.move(tmp_path / "shelf/prod/blobs", tmp_path / "shelf" / sets.folder("prod", ID))
     return Rescue(tmp_path / "shelf" / sets.folder("prod", ID), tmp_path / "identity", tmp_path / "clear")
 
 
 def test_the_document_has_a_block_for_every_step() -> None:
-    assert [name[:2] for name in steps()] == ["1.", "2.", "3.", "4.", "5.", "6."]
+    assert [name[:2] for name in steps()] == ["1.", "2.", "3.", "4.", "5.", "6.", "7.", "8."]
 
 
 def test_a_set_opens_and_every_byte_of_it_is_what_was_saved(rescue: Rescue) -> None:
-    done = rescue.follow(1, 2, 3, 6)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = rescue.follow(1, 2, 3, 6, 7)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert f"{ID} of the stack prod, made on prod" in done.stdout
     for name in ("geo", "Größe 1/2"):
         for path, data in dump(name).items():
@@ -134,8 +184,26 @@ def test_a_set_opens_and_every_byte_of_it_is_what_was_saved(rescue: Rescue) -> N
     assert (rescue.work / "pg/globals.sql").read_bytes() == b"CREATE ROLE geo;\n"
     for name, data in CONFIGURATION.items():
         assert (rescue.work / "configuration" / name).read_bytes() == data
+    assert "services/app/%2Fapp: every file is that of the set" in done.stdout
+    assert (rescue.work / "services/app/%2Fapp/a  b").read_bytes() == b"twice"
     assert len((rescue.work / "order").read_text().splitlines()) > 30
     assert rescue.work.stat().st_mode & 0o077 == 0
+
+
+def test_the_objects_of_a_bucket_are_files_and_what_cannot_be_one_is_named(rescue: Rescue) -> None:
+    done = rescue.follow(1, 2, 3, 8)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "left out 'a b': it could not be read when the set was made" in done.stdout
+    assert "objects/odd: 3 objects, each is what was saved; 1 left out" in done.stdout
+    for key, data in OBJECTS.items():
+        assert (rescue.work / "objects/odd" / key).read_bytes() == data
+    assert (rescue.work / "objects/odd/dir").is_dir() and not (rescue.work / "objects/odd/gone").exists()
+
+
+def test_a_content_that_was_changed_ends_the_block(rescue: Rescue) -> None:
+    (blob,) = (rescue.set / "blobs/ab").glob("abab*")
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    assert rescue.follow(1, 2, 3, 8).returncode != 0
 
 
 def test_a_part_that_was_changed_is_named(rescue: Rescue) -> None:

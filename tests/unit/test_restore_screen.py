@@ -9,6 +9,7 @@ import pytest
 
 from converge.errors import REFUSED, Trouble
 from roles.backup import restore, runs
+from worker.contract import Request
 
 HOST = SimpleNamespace(name="prod")
 PLAN = {
@@ -65,17 +66,17 @@ def test_an_undo_shows_which_restore_it_is_of_and_means_that_one(monkeypatch, be
     screen = capsys.readouterr().out
     assert "prod: the last restore brought the set, begun 2026-11-21 09:30 UTC" in screen
     assert "~ geo is again what is kept as geo__old_a1b2c3" in screen
-    assert begun == [{"do": "undo", "of": "run7"}]
+    assert begun == [Request(do="undo", of="run7")]
 
 
 def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monkeypatch, begun, capsys) -> None:
     warnings = ["far could not be asked: no route", "20261122T020000Z-a1b2c3 is newer, and damaged on own"]
     answers(monkeypatch, **{**PLAN, "warnings": warnings})
     order: list[str] = []
-    monkeypatch.setattr(restore, "agreed", lambda *_, **__: order.append(capsys.readouterr().out))
+    monkeypatch.setattr(restore, "confirm", lambda *_, **__: order.append(capsys.readouterr().out))
     restore.restore(HOST, "latest", (), "", "", "", True, "a test")
     assert all(f"  warning: {line}\n" in order[0] for line in warnings)
-    assert [one["set"] for one in begun] == [PLAN["set"]]
+    assert [one.set for one in begun] == [PLAN["set"]]
 
 
 LOST = ["public.a", "public.b"]
@@ -96,7 +97,7 @@ def test_a_dump_that_lacks_rows_asks_for_the_name_of_the_database_as_well(monkey
     answers(monkeypatch, **{**PLAN, "databases": [database("geo", 5) | {"lost": LOST}, database("new", None)]})
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     asked: list[str] = []
-    monkeypatch.setattr(restore, "agreed", lambda question, yes, word="": asked.append(word))
+    monkeypatch.setattr(restore, "confirm", lambda question, yes, word="": asked.append(word))
     restore.restore(HOST, "latest", (), "", "", "", False, "a test")
     assert asked == ["prod", "geo"]
 
@@ -105,7 +106,7 @@ def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun,
     rows = [["rows of public.log", "3 in the set, 4 here"]]
     answers(monkeypatch, **PLAN, accept={"geo": rows})
     order: list[str] = []
-    monkeypatch.setattr(restore, "agreed", lambda *_, **__: order.append(capsys.readouterr().out))
+    monkeypatch.setattr(restore, "confirm", lambda *_, **__: order.append(capsys.readouterr().out))
     audited: list[list[str]] = []
     monkeypatch.setattr(
         runs, "begin", lambda host, request, said, written: begun.append(request) or audited.append(written) or "run"
@@ -113,7 +114,7 @@ def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun,
     restore.restore(HOST, "latest", (), "", "", "", False, "a test", tablespaces=False, accept=True)
     assert "  ACCEPTED  geo: rows of public.log: 3 in the set, 4 here\n" in order[0]
     assert "tablespaces: none" in order[0]
-    assert begun[0]["accept"] == {"geo": ["rows of public.log"]} and begun[0]["no_tablespaces"] is True
+    assert begun[0].accept == {"geo": ["rows of public.log"]} and begun[0].no_tablespaces is True
     assert audited == [["geo: rows of public.log: 3 in the set, 4 here"]]
 
 
@@ -135,7 +136,7 @@ def test_what_is_accepted_is_a_line_of_the_audit() -> None:
 def test_databases_are_named_with_commas_or_one_by_one(given, names, monkeypatch, begun) -> None:
     answers(monkeypatch, **PLAN)
     restore.restore(HOST, "latest", given, "", "", "", True, "a test")
-    assert begun[0]["databases"] == names
+    assert begun[0].databases == names
 
 
 def test_a_list_of_databases_with_a_quote_that_has_no_end_is_refused(monkeypatch, begun) -> None:

@@ -23,9 +23,10 @@ from converge.resources.mount import Mount
 from converge.resources.mountpoint import MountPoint
 from converge.ui import render
 from roles import named
+from tasks import _first_line
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("base", "drives", "docker", "images", "minio", "nginx", "postgres", "stack", "buckets", "databases")
+ROLES = ("base", "drives", "docker", "images", "minio", "edge", "postgres", "stack", "buckets", "databases")
 SECRETS = ("root-user", "root-password", "user-password", "secret-key", "superuser", "database", "reader")
 
 
@@ -61,7 +62,7 @@ def test_each_resource_has_an_address_of_its_own(storage_host):
 
 def test_each_role_says_what_it_is_for_and_needs_only_roles_that_there_are():
     for name in ROLES:
-        assert role(name).doc, name
+        assert _first_line(name), name
         assert set(role(name).needs) <= set(ROLES[: ROLES.index(name)]), f"{name} comes after what it needs"
 
 
@@ -153,7 +154,7 @@ def test_the_nodes_know_each_other_by_fixed_addresses_and_nginx_knows_them_all(s
             f"{other}:{at}" for other, at in addresses.items() if other != name
         )
     config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
-    for upstream, port in (("api", 9000), ("uploads", 9000), ("console", 9001)):
+    for upstream, port in (("api", 9000), ("uploads", 9000), ("console_sticky", 9001)):
         (block,) = re.findall(rf"^    upstream {upstream} \{{(.*?)^    \}}", config, re.MULTILINE | re.DOTALL)
         assert re.findall(rf"^ *server ([\d.]+):{port} ", block, re.MULTILINE) == list(addresses.values())
 
@@ -208,7 +209,7 @@ def test_endpoints_in_one_range_are_one_pool(storage_host):
     ("path", "value", "services"),
     [
         ("minio__environment", {"MINIO_BROWSER": "off"}, {"minio1", "minio2", "minio3", "minio4"}),
-        ("nginx__listen", "10.0.0.5", {"nginx"}),
+        ("edge__listen", "10.0.0.5", {"nginx"}),
         ("buckets", [], set()),
         ("base__packages", ["curl"], set()),
         ("images__nginx__reference", "docker.io/library/nginx:1.30", {"nginx"}),
@@ -244,7 +245,7 @@ ONCE = {
 
 
 def test_each_kind_asks_once_for_all_of_its_resources(storage_host, tls):
-    few, many = storage_host(), storage_host(nginx__tls=tls)
+    few, many = storage_host(), storage_host(edge__tls=tls)
     few = storage_host(
         drives=few.settings.model_dump()["drives"][:1],
         minio__nodes=[{"name": "minio1", "drive": "drive1", "address": "172.30.99.11"}],
@@ -260,7 +261,7 @@ def test_each_kind_asks_once_for_all_of_its_resources(storage_host, tls):
 
 
 def test_files_are_read_by_one_sha256sum_and_all_paths_by_one_ls_and_one_lsattr(storage_host, tls):
-    resources = wanted(storage_host(nginx__tls=tls))
+    resources = wanted(storage_host(edge__tls=tls))
     files = [each for each in resources if isinstance(each, File)]
     assert len(files) > 8
     assert File.probe(files).count("sha256sum") == 1
@@ -276,13 +277,13 @@ def test_docker_is_asked_no_more_often_than_there_are_kinds_of_its_things(storag
 
 
 def test_the_whole_probe_is_a_script_that_a_shell_can_read(storage_host, tls):
-    text = probe.script(wanted(storage_host(nginx__tls=tls)), "marker")
+    text = probe.script(wanted(storage_host(edge__tls=tls)), "marker")
     done = subprocess.run(["/bin/sh", "-n"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_fix_is_a_script_that_a_shell_can_read(storage_host, tls):
-    for each in wanted(storage_host(nginx__tls=tls)):
+    for each in wanted(storage_host(edge__tls=tls)):
         for step in each.fix(None):
             if isinstance(step, Shell):
                 done = subprocess.run(["/bin/sh", "-n"], input=step.script, text=True, capture_output=True, check=False)
@@ -309,7 +310,7 @@ def before_of(resource: Resource) -> dict[str, str]:
 
 
 def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host, tls):
-    host = storage_host(nginx__tls=tls)
+    host = storage_host(edge__tls=tls)
     resources = wanted(host)
     assert not holds_secret(probe.script(resources, "marker"))
     for each in resources:
@@ -329,7 +330,7 @@ def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host,
 
 @pytest.mark.parametrize("reading", ["absent", "other", "unknown"])
 def test_no_secret_is_in_a_plan_on_the_screen_or_for_a_machine(storage_host, tls, reading):
-    host = storage_host(nginx__tls=tls)
+    host = storage_host(edge__tls=tls)
     run = runs.prepare(host, [role(name) for name in ROLES])
     found = {
         want.resource.address: {"absent": None, "other": before_of(want.resource), "unknown": Unknown("late")}[reading]
@@ -341,7 +342,7 @@ def test_no_secret_is_in_a_plan_on_the_screen_or_for_a_machine(storage_host, tls
 
 
 def test_secrets_reach_the_host_only_as_files_that_their_user_alone_may_read(storage_host, tls):
-    for each in wanted(storage_host(nginx__tls=tls)):
+    for each in wanted(storage_host(edge__tls=tls)):
         if any(isinstance(step, Shell) and holds_secret(step.script) for step in each.fix(None)):
             assert isinstance(each, File)
             assert each.secret
@@ -351,10 +352,10 @@ def test_secrets_reach_the_host_only_as_files_that_their_user_alone_may_read(sto
 # What is missing is said before anything is connected to.
 
 
-@pytest.mark.parametrize("name", ["minio", "nginx", "buckets", "postgres", "databases"])
+@pytest.mark.parametrize("name", ["minio", "edge", "buckets", "postgres", "databases"])
 def test_a_role_without_its_settings_says_so(storage_host, name):
     host = storage_host()
-    missing = ("minio",) if name == "nginx" else ("minio", "nginx", "postgres")
+    missing = ("minio", "edge", "postgres")
     host.settings = host.settings.model_copy(update=dict.fromkeys(missing))
     with pytest.raises(Trouble):
         wanted(host, name)
@@ -363,14 +364,14 @@ def test_a_role_without_its_settings_says_so(storage_host, name):
 @pytest.mark.parametrize("missing", ["certificate", "key"])
 def test_a_certificate_that_is_not_there_is_said(storage_host, tls, missing):
     tls[missing] += ".none"
-    with pytest.raises(Trouble, match=rf"nginx\.tls\.{missing} cannot be read"):
-        wanted(storage_host(nginx__tls=tls), "nginx")
+    with pytest.raises(Trouble, match=rf"edge\.tls\.{missing} cannot be read"):
+        wanted(storage_host(edge__tls=tls), "edge")
 
 
 def test_a_certificate_that_is_not_text_is_said(storage_host, tls):
     Path(tls["key"]).write_bytes(b"\x30\x82\xff\xfe")
-    with pytest.raises(Trouble, match=r"nginx\.tls\.key cannot be read"):
-        wanted(storage_host(nginx__tls=tls), "nginx")
+    with pytest.raises(Trouble, match=r"edge\.tls\.key cannot be read"):
+        wanted(storage_host(edge__tls=tls), "edge")
 
 
 @pytest.mark.parametrize(
@@ -391,14 +392,11 @@ def test_an_image_that_can_no_longer_be_pulled_is_refused_with_its_replacement(s
 
 
 def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
-    for settings, ports, scheme in (
-        ({}, ["9000", "9001"], "http://"),
-        ({"nginx__tls": tls}, ["9000 ssl", "9001 ssl"], "https://"),
-    ):
-        resources = wanted(storage_host(**settings), "nginx")
+    for settings, ssl in (({}, ""), ({"edge__tls": tls}, " ssl")):
+        resources = wanted(storage_host(**settings), "edge")
         config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
+        ports = [f"{port}{ssl} default_server" for port in (9000, 9001)]
         assert re.findall(r"^ *listen (9.*);", config, re.MULTILINE) == ports
-        assert all(url.startswith(scheme) for each in resources if each.kind == "answers" for url in each.urls)
 
 
 @pytest.mark.parametrize(
@@ -406,5 +404,5 @@ def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
     [("127.0.0.1", "127.0.0.1:9000:9000"), ("::1", "[::1]:9000:9000"), ("0.0.0.0", "0.0.0.0:9000:9000")],
 )
 def test_ports_are_published_where_the_settings_say(storage_host, listen, ports):
-    services = definitions(one(wanted(storage_host(nginx__listen=listen), "nginx"), Project, "nginx"))
+    services = definitions(one(wanted(storage_host(edge__listen=listen), "edge"), Project, "nginx"))
     assert services["nginx"]["ports"][0] == ports

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from converge.engine.long import WAIT_FOR_OTHERS
+from converge.engine.long_commands import WAIT_FOR_OTHERS
 from converge.errors import LOCKED, UNREACHABLE, Trouble
 from converge.ssh import root_shell
 from converge.ssh.root_shell import RootShell, describe, holder

@@ -16,7 +16,7 @@ from roles.backup import commands as backup
 from roles.backup import restore, runs
 from roles.backup import status as backup_status
 from runbook import history
-from worker.errors import COPY_FAILED, INCOMPLETE
+from worker.contract import COPY_FAILED, INCOMPLETE
 
 WIDEST = 100
 ID, RUN = "20261121T020000Z-a1b2c3", "20261121T030000Z-d4e5f6"
@@ -59,6 +59,10 @@ SHOWN = {
     "left_out": dict.fromkeys(NAMES, LONG) | {"other": "it lets nobody in (ALLOW_CONNECTIONS false)"},
     "omitted": {"settings of the server": NAMES},
     "files": ["/etc/fstab"],
+    "buckets": {NAMES[0]: {"bytes": 1 << 60, "versions": 10**9, "markers": 10**9}},
+    "folders": {
+        f"{NAMES[0]}:/var/lib/{NAMES[0]}": {"here": f"/srv/{NAMES[0]}", "files": 9, "bytes": 5, "stopped": True}
+    },
 }
 PLANNED = {
     "name": NAMES[0],
@@ -89,6 +93,8 @@ DIFF = {
     "created": SET["created"],
     "databases": {NAMES[0]: [f"rows of public.{'_'.join(NAMES[:4])}: 1000000 in the set, 999999 here"]},
     "files": [{"what": "content", "path": "/etc/stowage/backup/worker.json"}],
+    "buckets": {NAMES[0]: [f"{'/'.join(NAMES[:4])}: the version {'0' * 36} has other metadata"]},
+    "folders": {"keeper:/data": [f"{'/'.join(NAMES[:4])}: -rw-r--r-- 1/1 9 bytes of then in the set, absent here"]},
     "number": 9,
 }
 DEAD = {"elsewhere": FULL, "a-third-target": FULL}
@@ -171,3 +177,9 @@ def test_a_long_history_fits(monkeypatch, capsys) -> None:
     monkeypatch.setattr(history, "_root", lambda host, script: runs.json.dumps({**event, "result": "done"}))
     history.history(HOST, 5, False)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= WIDEST
+
+
+def test_a_host_on_which_nothing_was_deployed_has_a_history_of_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(history, "_root", lambda host, script: "")
+    history.history(HOST, 5, False)
+    assert capsys.readouterr().out == f"{HOST.name}: nothing was deployed yet\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,12 +14,19 @@ from converge.engine.resource import Chain
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import Project
+from converge.resources.container_facts import differences
 from converge.resources.contents import Contents
+from converge.resources.docker import Image
+from converge.resources.file import File
 from converge.resources.fresh import FreshContainer
+from converge.resources.no_folder import NoFolder
 from roles import named
 from roles.services import configuration
 from roles.services.definition import definition
+from roles.services.role import gone
 from roles.settings.model import Settings
+from roles.stack import at_boot
+from tests.unit.conftest import inspected
 
 
 def resources(host, name):
@@ -33,7 +42,7 @@ def one_of(host, name, kind):
 WRONG = {
     "a role": ({"minio": {}}, "minio is a role"),
     "a node": ({"minio1": {}}, "minio1 is a node of minio"),
-    "the network": ({"stowage": {}}, "the name of the network"),
+    "the network": ({"stowage": {}}, "the name of a container"),
     "localhost": ({"localhost": {}}, "each container itself"),
     "a container that checks a file": ({"stowage-check-cache": {}}, "removes by name"),
     "itself": ({"a": {"needs": ["a"]}}, "it cannot wait for itself"),
@@ -43,7 +52,7 @@ WRONG = {
     "one that is off": ({"a": {"needs": ["b"]}, "b": {"enabled": False}}, "b is not enabled"),
     "an image without a row": ({"a": {"image": "none"}}, "images has no none"),
     "SSH": ({"a": {"ports": [{"port": 22, "to": 80}]}}, "the host's SSH server listens there"),
-    "a port of nginx": ({"a": {"ports": [{"port": 9000, "to": 80}]}}, "nginx.api_port has this port"),
+    "a port of nginx": ({"a": {"ports": [{"port": 9000, "to": 80}]}}, "edge.routes.0.port has this port"),
     "a port of another": (
         {"a": {"ports": [{"port": 70, "to": 1}]}, "b": {"ports": [{"port": 70, "to": 2, "listen": "::1"}]}},
         "services.a.ports.0.port has this port",
@@ -231,3 +240,68 @@ def test_a_service_stands_alone_behind_what_it_needs(storage_host):
     role = named("one", storage_host(services=services))
     assert role.alone
     assert {"docker", "images", "minio", "two"} <= {*role.needs}
+
+
+def test_at_shutdown_each_service_has_its_own_time_and_the_unit_longer_than_any(storage_host):
+    """A unit that ended first would have systemd kill `compose stop`, and Docker the containers, in the middle of it."""
+    host = storage_host(services={"slow": {"image": "nginx", "grace": 600}, "fast": {"image": "nginx", "grace": 5}})
+    text = {one.path.rpartition("/")[2]: one.content for one in at_boot(host, "fast").links if isinstance(one, File)}
+    assert int(re.search(r"TimeoutStopSec=(\d+)", text["stowage@.service"])[1]) > 600
+    assert "--timeout" not in text["project"]
+
+
+def test_an_image_that_only_a_service_has_comes_with_it_and_costs_no_other(storage_host):
+    own = {"images__own": {"reference": "docker.io/own:1"}, "images__spare": {"reference": "docker.io/spare:1"}}
+    services = {"one": {"image": "own"}, "two": {"image": "nginx"}}
+    host = storage_host(services=services, **own)
+    shared = [one.reference for one in named("images").wants(host)]
+    assert "docker.io/own:1" not in shared and "docker.io/spare:1" in shared
+    assert one_of(host, "one", Image).reference == "docker.io/own:1"
+    assert "images" not in named("one", host).needs and "images" in named("two", host).needs
+    off = storage_host(services={"one": {"image": "own", "enabled": False}}, **own)
+    assert "docker.io/own:1" in [one.reference for one in named("images").wants(off)]
+
+
+def test_of_a_service_that_is_taken_out_only_its_data_stays(machine):
+    folder = machine.folder / "etc"
+    (folder / "files/conf.d").mkdir(parents=True)
+    (folder / "files/foreign").write_text("theirs")
+    assert machine.deploy(NoFolder(str(folder / "files"))).done
+    assert not (folder / "files").exists()
+    assert Path(f"{machine.folder}/stowage/previous{folder}/files/foreign").read_text() == "theirs"
+    assert gone(None, "directory", "/etc/stowage/cache/secrets") == NoFolder("/etc/stowage/cache/secrets")
+    assert gone(None, "directory", "/srv/stowage/cache") is None
+    assert gone(None, "file", "/etc/stowage/cache/secrets/A") is None, "the engine takes that away itself"
+
+
+def test_a_variable_that_holds_another_secret_than_it_should_is_seen_and_never_shown(storage_host):
+    """Whoever wrote the file of variables and made the container of it may have put the file back since."""
+    cache = {"image": "nginx", "secret_environment": {"TOKEN": Secret("ours")}}
+    project = one_of(storage_host(services={"cache": cache}), "cache", Project)
+    there = inspected(project.services["cache"])
+    for value, wanted in (("ours", []), ("theirs", ["variable TOKEN another value -> as defined"])):
+        there["Config"]["Env"] = [f"TOKEN={value}"]
+        assert list(map(str, differences(project.services["cache"], there, (), (), project.hidden["cache"]))) == wanted
+    assert "ours" not in project.text()
+
+
+BACKED = {"image": "nginx", "data": {"/var/lib/a": "/srv/a"}}
+
+
+@pytest.mark.parametrize(
+    ("backup", "why"),
+    [
+        (["/var/lib/b"], "data has no /var/lib/b"),
+        (["/var/lib/a", "/var/lib/a"], "stands twice"),
+        ([], "at least 1"),
+        ({"stop": True}, "Field required"),
+    ],
+)
+def test_what_cannot_be_held_by_a_set_is_refused(storage_host, backup, why):
+    with pytest.raises(ValidationError, match=why):
+        storage_host(services={"a": {**BACKED, "backup": backup}})
+
+
+def test_who_wants_to_be_held_by_sets_needs_a_host_that_makes_them(storage_host):
+    with pytest.raises(ValidationError, match="the host makes no backups"):
+        storage_host(services={"a": {**BACKED, "backup": ["/var/lib/a"]}}, backup=None)

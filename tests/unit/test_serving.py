@@ -13,6 +13,9 @@ from converge.resources.serving import Once, Question, Serving
 HTTP, TCP, COMMAND = Question(http=":80/health"), Question(tcp=6379), Question(command=("redis-cli", "ping"))
 
 
+HELLO = Once("cache", "hello", ("redis-cli", "set", "hello", "world"), ("redis-cli", "exists", "hello"))
+
+
 @pytest.fixture
 def inside(machine, docker):
     """What the container does when it is asked: over its network, and by `docker exec`."""
@@ -70,6 +73,15 @@ def test_those_who_hang_are_given_up_at_the_same_moment(machine, docker, inside,
     assert time.monotonic() - begun < 4
 
 
+def test_answers_and_checks_that_hang_are_waited_for_together(machine, docker, inside, hurried):
+    """A kind after the other, a check took as long as all of them."""
+    inside("sleep 60", "sleep 60")
+    begun = time.monotonic()
+    readings = machine.read(Serving("cache", COMMAND), HELLO, Once("cache", "again", ("a",), ("b",)))
+    assert time.monotonic() - begun < 1.8
+    assert readings[0]["redis-cli ping"] == "no answer" and all(isinstance(one, Unknown) for one in readings[1:])
+
+
 def test_what_a_hanging_question_has_started_in_the_container_is_ended(machine, inside, hurried, tmp_path):
     """`timeout` ends the client of Docker alone: each check of such a service left a process in it for good."""
     left = tmp_path / "left"
@@ -95,9 +107,6 @@ def test_the_reason_stands_above_the_last_words_of_a_talkative_service(machine, 
     why = machine.deploy(Serving("cache", COMMAND, within=1)).why
     assert "no answer to redis-cli ping" in why
     assert "words" in why
-
-
-HELLO = Once("cache", "hello", ("redis-cli", "set", "hello", "world"), ("redis-cli", "exists", "hello"))
 
 
 @pytest.mark.parametrize(("ended", "symbol"), [(0, " "), (1, "~"), (2, "~"), (126, "?"), (127, "?")])

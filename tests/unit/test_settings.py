@@ -115,6 +115,34 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "Line": ("$(x) `y` 'z' \"é\" -a", ["a\nb", "a\rb", "a\0b", "a\x1bb", "a\x85b", "a\u2028b", "\t"]),
     "LocalFile": ("certs/a b.pem", ["", "-rf", "a\n"]),
     "Url": ("https://example.org/a", ["", "ftp://a", "https://a b", "https://a\ndeb", "-x", "https://$(x)"]),
+    "HostName": (
+        "s3.example.org",
+        ["", "A.example", "a..b", "-a", "a-", "*.a", "a b", "a;b", "a\n", "é", "a" * 64, "a.", "${HOST}", "a/b"],
+    ),
+    "RoutePath": (
+        "/minio-console",
+        [
+            "",
+            "a",
+            "/",
+            "/a/",
+            "/a//b",
+            "/a/../b",
+            "/a b",
+            "/a;",
+            "/a{",
+            "/$x",
+            "/a\n",
+            "/é",
+            "/(a)",
+            '/"',
+            "/" + "a" * 200,
+        ],
+    ),
+    "RouteTarget": (
+        "grafana:3000",
+        ["", "grafana", "grafana:", "grafana:0", "grafana:65536", "a b:1", "minio-apo", "A:1", "a:1\n", "a:1;", "a:01"],
+    ),
     "CodeName": ("trixie", ["", "-x", "a b", "a\n", "A"]),
     "KernelSetting": ("net.ipv4.ip_forward", ["", "vm", "-vm.x", "vm.x y", "vm.x=1", "vm.x\n", "vm..x", "../x"]),
     "Address": (
@@ -132,11 +160,9 @@ KINDS: dict[str, tuple[str, list[str]]] = {
             "10.0.0.0/24\n",
             "10.0.0.0/024",
             "10.0.0.0/255.0.0.0",
-            "8.8.8.0/24",
             "127.0.0.0/8",
             "169.254.0.0/16",
             "224.0.0.0/8",
-            "192.0.0.0/8",
             "10.0.0.0/31",
         ],
     ),
@@ -193,6 +219,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "RelativePath": ("conf.d/a.conf", ["", "/a", "a/", "../a", "a/../b", "a//b", "a b", "a\n"]),
     "Capability": ("NET_BIND_SERVICE", ["", "net_admin", "CAP-X", "A B", "ALL\n", "X"]),
     "MinioVariable": ("MINIO_X", ["", "X", "MINIO_", "MINIO_a", "MINIO_A=B", "MINIO_A\n"]),
+    "TierName": ("COLD_1-A", ["", "cold", "-A", "1A", "A B", "A/B", "STANDARD", "REDUCED_REDUNDANCY", "A\n", "É"]),
     "PolicyName": ("consoleAdmin", ["", "-a", "a,b", "a b", "a/b", "a\n"]),
     "GroupName": ("ops.team", ["", "-a", "a b", "a,b", "a/b", "a\n"]),
     "UserName": ("a.b@c", ["", "ab", "-abc", "a b", "a:b", "abc\n", "a,b,c"]),
@@ -292,7 +319,7 @@ GOOD: dict[str, Any] = {
         "root_user": {"env": "A"},
         "root_password": {"env": "B"},
     },
-    "nginx": {"address": "172.30.99.10"},
+    "edge": {"routes": [{"port": 9000, "to": "minio-api"}, {"port": 9001, "to": "minio-console"}]},
     "users": [
         {
             "name": "abc",
@@ -302,6 +329,7 @@ GOOD: dict[str, Any] = {
     ],
 }
 
+ONE = {"stowage": {"subnet": "172.30.99.0/24"}}
 POSTGRES = {"image": "postgres", "address": "172.30.99.20", "superuser_password": {"env": "P"}}
 READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
@@ -317,8 +345,7 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["minio", "nodes", 1, "address"], "172.30.98.12", "minio.nodes[1].address"),
     (["minio", "nodes", 1, "address"], "172.30.99.1", "minio.nodes[1].address"),
     (["minio", "nodes", 1, "address"], "172.30.99.255", "minio.nodes[1].address"),
-    (["nginx", "address"], "172.30.99.11", "nginx.address"),
-    (["nginx", "console_port"], 9000, "nginx.console_port"),
+    (["edge", "routes"], [{"port": 9000, "to": "minio-api"}] * 2, "edge.routes[1]"),
     (["minio", "image"], "mino", "minio.image"),
     (
         ["images"],
@@ -335,12 +362,18 @@ CONTRADICTIONS: list[tuple[list[Any], object, str]] = [
     (["minio", "nodes", 1, "name"], "nginx", "minio.nodes[1].name"),
     (["minio", "environment"], {"MINIO_CI_CD": "1"}, "minio.environment.MINIO_CI_CD"),
     (["minio", "environment"], {"MINIO_VOLUMES": "/a"}, "minio.environment.MINIO_VOLUMES"),
-    (["network"], {"subnet": "172.17.0.0/16"}, "network.subnet"),
-    (["nginx", "api_port"], 22, "nginx.api_port"),
-    (["nginx", "image"], "minio", "nginx.image"),
+    (["networks"], {"stowage": {"subnet": "172.17.0.0/16"}}, "networks.stowage.subnet"),
+    (["networks"], {}, "networks"),
+    (["networks"], {**ONE, "minio1": {"subnet": "172.30.98.0/24"}}, "networks.minio1"),
+    (["networks"], {**ONE, "other": {"subnet": "172.30.0.0/16"}}, "networks.other.subnet"),
+    (["networks"], {**ONE, "other": {"subnet": "172.30.98.0/24"}}, "minio.networks"),
+    (["minio", "networks"], ["nope"], "minio.networks[0]"),
+    (["minio", "networks"], ["stowage", "stowage"], "minio.networks[1]"),
+    (["minio", "nodes", 1, "address"], "172.30.99.129", "minio.nodes[1].address"),
+    (["edge", "routes", 0, "port"], 22, "edge.routes[0].port"),
+    (["edge", "image"], "minio", "edge.image"),
     (["minio", "nodes", 1, "name"], "localhost", "minio.nodes[1].name"),
-    (["nginx", "console_port"], 22, "nginx.console_port"),
-    (["nginx", "tls"], {"certificate": "a.pem", "key": "a.pem"}, "nginx.tls.key"),
+    (["edge", "tls"], {"certificate": "a.pem", "key": "a.pem"}, "edge.tls.key"),
     (["docker"], {"daemon": {"Live Restore": True}}, "docker.daemon.Live Restore"),
     (["docker"], {"daemon": {"max-downloads": float("inf")}}, "docker.daemon.max-downloads"),
     (["docker"], {"daemon": {"data-root": "/mnt/drive1/docker"}}, "drives[0].path"),
@@ -442,8 +475,8 @@ def test_the_example_changes_nothing_as_it_stands(tmp_path: Path) -> None:
 def test_the_example_loads_with_all_its_settings_in_force_and_shows_the_defaults(tmp_path: Path) -> None:
     found = example(tmp_path, uncommented(EXAMPLE.read_text()))
     bare = Settings()
-    assert found.minio and found.nginx and found.nginx.tls and found.users and found.policies
-    for same in ("base", "data_user", "network", "lab"):
+    assert found.minio and found.edge and found.edge.tls and found.users and found.policies
+    for same in ("base", "data_user", "networks", "lab"):
         assert getattr(found, same) == getattr(bare, same), f"{same} of the example is not the default"
     assert found.docker.model_copy(update={"repository_key": None}) == bare.docker
-    assert (found.drives[0].options, found.nginx.listen) == ("defaults,noatime", "127.0.0.1")
+    assert (found.drives[0].options, found.edge.listen) == ("defaults,noatime", "127.0.0.1")

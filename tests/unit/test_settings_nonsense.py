@@ -26,7 +26,7 @@ minio:
   nodes: [{name: minio1, drive: drive1, address: 172.30.99.11}]
   root_user: {env: A}
   root_password: {env: B}
-nginx: {address: 172.30.99.10}
+edge: {routes: [{port: 9000, to: minio-api}]}
 postgres: {address: 172.30.99.20, superuser_password: {env: C}}
 backup:
   identity: {env: D}
@@ -112,16 +112,19 @@ NONSENSE = [
         "backup.targets[1].pruner_access_key",
         "belong together",
     ),
-    ("nginx: {api_port: 22}", "nginx.api_port is 22", "SSH server listens there"),
-    ("nginx: {console_port: 2222}", "nginx.console_port is 2222", "(ansible_port)"),
-    ("nginx: {console_port: 9000}", "nginx.console_port is 9000", "the API has this port"),
-    ("nginx: {api_port: 0}", "nginx.api_port", "at least 1"),
-    ("nginx: {api_port: 70000}", "nginx.api_port", "at most 65535"),
-    ("nginx: {api_port: -1}", "nginx.api_port", "at least 1"),
-    ("nginx: {listen: 224.0.0.1}", "nginx.listen", "an address of the host"),
-    ("nginx: {listen: localhost}", "nginx.listen", "an IP address"),
+    ("edge: {routes: [{port: 22, to: minio-api}]}", "edge.routes[0].port is 22", "SSH server listens there"),
+    ("edge: {routes: [{port: 2222, to: minio-api}]}", "edge.routes[0].port is 2222", "(ansible_port)"),
+    ("edge: {routes: [{port: 0, to: minio-api}]}", "edge.routes[0].port", "at least 1"),
+    ("edge: {routes: [{port: 70000, to: minio-api}]}", "edge.routes[0].port", "at most 65535"),
+    ("edge: {routes: [{port: -1, to: minio-api}]}", "edge.routes[0].port", "at least 1"),
+    ("edge: {routes: [{port: 80, to: minio-api, tls: true}]}", "edge.routes[0].tls", "false, or a mapping"),
+    ("edge: {routes: [{port: 80, to: minio}]}", "edge.routes[0].to", "minio-api, minio-console"),
+    ("edge: {routes: []}", "edge.routes", "at least 1"),
+    ("edge: {kind: traefik}", "edge.kind", "'nginx'"),
+    ("edge: {listen: 224.0.0.1}", "edge.listen", "an address of the host"),
+    ("edge: {listen: localhost}", "edge.listen", "an IP address"),
     ("postgres: {listen: 0.0.0.0, port: 2222}", "postgres.port", "(ansible_port)"),
-    ("postgres: {listen: 0.0.0.0, port: 9000}", "postgres.port", "nginx has this port"),
+    ("postgres: {listen: 0.0.0.0, port: 9000}", "postgres.port", "edge.routes.0.port has this port"),
     ("postgres: {data: /var/lib/stowage/x}", "postgres.data", "keeps its records"),
     ("postgres: {data: /mnt}", "postgres.data", "the system lives there"),
     ("postgres: {shm_size: 1B}", "postgres.shm_size", "from 1MiB to 1TiB"),
@@ -131,10 +134,10 @@ NONSENSE = [
     ("minio: {environment: {MINIO_ADDRESS: ':1'}}", "minio.environment.MINIO_ADDRESS", "nginx and the checks"),
     ("minio: {environment: {PATH: x}}", "minio.environment.PATH", "starts with MINIO_"),
     ("minio: {nodes: []}", "minio.nodes", "at least 1"),
-    ("network: {subnet: 8.8.8.0/24}", "network.subnet", "a private network"),
-    ("network: {subnet: 172.30.99.0/31}", "network.subnet", "from /8 to /29"),
-    ("network: {subnet: 172.17.0.0/24}", "network.subnet", "Docker's own bridge"),
-    ("network: {name: host}", "network.name", "Docker's own"),
+    ("networks: {a: {subnet: 8.8.8.0/24}}", "networks.a.subnet", "a private network"),
+    ("networks: {a: {subnet: 172.30.99.0/31}}", "networks.a.subnet", "from /8 to /29"),
+    ("networks: {a: {subnet: 172.17.0.0/24}}", "networks.a.subnet", "Docker's own bridge"),
+    ("networks: {host: {subnet: 172.30.98.0/24}}", "networks.host", "Docker's own"),
     ("data_user: {name: root}", "data_user.name", "a user or group of the system"),
     ("data_user: {uid: -1}", "data_user.uid", "at least 100"),
     ("data_user: {uid: 65534}", "data_user.uid", "at most 60000"),

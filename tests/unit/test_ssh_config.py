@@ -11,7 +11,7 @@ import pytest
 
 from converge.errors import Trouble
 from converge.ssh import config as ssh_config
-from converge.ssh.config import Question, split_hop
+from converge.ssh.config import RouteQuery, split_hop
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def ssh_says(tmp_path, monkeypatch):
     return says
 
 
-def way(**given):
-    return Question("prod", given.pop("address", "storage"), **given).answer()
+def route(**given):
+    return RouteQuery("prod", given.pop("address", "storage"), **given).answer()
 
 
 def test_settings_are_what_ssh_says(ssh_says, monkeypatch):
@@ -38,7 +38,7 @@ def test_settings_are_what_ssh_says(ssh_says, monkeypatch):
         "identityagent $AGENT\nproxyjump a@one:22,two\nconnecttimeout 7\nserveraliveinterval 5\nserveralivecountmax 2\n"
         "userknownhostsfile /home/x y/.ssh/known_hosts /tmp/%k\nglobalknownhostsfile none"
     )
-    found = way()
+    found = route()
     assert (found.host, found.user, found.port, found.known_names) == ("10.0.0.5", "admin", 2222, ("storage-1",))
     assert found.identities == (str(Path.home() / ".ssh/10.0.0.5"),)
     assert (found.only_these_identities, found.agent, found.jumps) == (True, "/run/agent", ("a@one:22", "two"))
@@ -48,7 +48,7 @@ def test_settings_are_what_ssh_says(ssh_says, monkeypatch):
 
 def test_none_is_no_setting(ssh_says):
     ssh_says("hostname h\nuser u\nport 22\nproxyjump none\nproxycommand none\nconnecttimeout none\nidentityagent none")
-    found = way()
+    found = route()
     assert found.direct
     assert found.timeout is None
 
@@ -61,7 +61,7 @@ def test_the_agent_is_where_ssh_would_look(ssh_says, monkeypatch, identity_agent
     monkeypatch.setenv("SSH_AUTH_SOCK", "/run/mine")
     monkeypatch.setenv("OTHER", "/run/other")
     ssh_says(f"hostname h\nuser u\nport 22\nidentityagent {identity_agent}")
-    assert way().agent == socket
+    assert route().agent == socket
 
 
 def test_every_token_and_variable_of_a_path_is_filled_in(ssh_says, monkeypatch):
@@ -74,7 +74,7 @@ def test_every_token_and_variable_of_a_path_is_filled_in(ssh_says, monkeypatch):
         "certificatefile ${KEYS}/%h.pub\ncertificatefile none\n"
         "userknownhostsfile ${KEYS}/%k ${KEYS}/%n\nglobalknownhostsfile none\nidentityagent ${KEYS}/%h"
     )
-    found = way()
+    found = route()
     first = "/keys/10.0.0.5_storage_u_22_abc123_hop_laptop.example.org_laptop_storage_100%"
     assert found.identities == (first, f"{home}/{home}_{os.getuid()}".replace("//", "/"))
     assert found.certificates == ("/keys/10.0.0.5.pub",)
@@ -86,7 +86,7 @@ def test_a_variable_that_is_not_set_is_named(ssh_says, monkeypatch):
     monkeypatch.delenv("NOWHERE", raising=False)
     ssh_says("hostname h\nuser u\nport 22\nidentityfile ${NOWHERE}/key")
     with pytest.raises(Trouble, match="the variable NOWHERE is not set") as caught:
-        way()
+        route()
     assert caught.value.hint == "export NOWHERE=..."
 
 
@@ -103,35 +103,35 @@ def test_an_ssh_that_never_answers_is_given_up(tmp_path, monkeypatch):
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(Trouble, match="did not end within"):
-        way()
+        route()
 
 
 def test_the_words_of_a_proxy_command_are_filled_in(ssh_says):
     ssh_says("hostname 10.0.0.5\nuser admin\nport 2222\nproxycommand reach %n %r@%h:%p 100%%")
-    assert way().proxy_command == "reach storage admin@10.0.0.5:2222 100%"
+    assert route().proxy_command == "reach storage admin@10.0.0.5:2222 100%"
 
 
 def test_a_given_port_and_user_win():
-    found = way(port=2201, user="operator")
+    found = route(port=2201, user="operator")
     assert (found.port, found.user) == (2201, "operator")
 
 
 def test_a_broken_ssh_configuration_is_said(ssh_says):
     ssh_says("", status=255)
     with pytest.raises(Trouble, match="your ssh configuration cannot be read"):
-        way()
+        route()
 
 
 def test_without_an_ssh_program_the_inventory_is_enough(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    found = way(address="10.0.0.9", port=2201, user="root")
+    found = route(address="10.0.0.9", port=2201, user="root")
     assert (found.host, found.port, found.user) == ("10.0.0.9", 2201, "root")
     assert found.known_files[0] == Path.home() / ".ssh/known_hosts"
 
 
 def test_an_address_is_never_an_option():
     with pytest.raises(Trouble, match="is not an address"):
-        way(address="-oProxyCommand=touch /tmp/x")
+        route(address="-oProxyCommand=touch /tmp/x")
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_a_hop_is_user_host_and_port(hop, parts):
 
 
 def test_the_settings_of_ssh_are_read_from_a_real_ssh():
-    assert Question("x", "example.invalid").answer().host == "example.invalid"
+    assert RouteQuery("x", "example.invalid").answer().host == "example.invalid"

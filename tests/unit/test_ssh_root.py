@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from converge.ssh import root as ssh_root
-from converge.ssh.root import Rise
+from converge.ssh.root import RootAccess
 
 
 def through(shell: str, script: str) -> str:
-    start = ssh_root.begin(Rise("root", True, False), script)
+    start = ssh_root.start_shell(RootAccess("root", True, False), script)
     done = subprocess.run([shell, "-c", start.command], capture_output=True, text=True, check=True)
     ready, _, rest = done.stdout.partition("\n")
     assert ready == start.ready
@@ -55,20 +55,20 @@ def test_nothing_of_the_environment_of_a_login_reaches_a_command(seen_as_root, m
 @pytest.mark.parametrize("script", ["echo é", "echo \0", "x" * 120_000])
 def test_what_does_not_fit_on_a_command_line_is_refused(script):
     with pytest.raises(ValueError, match="stdin"):
-        ssh_root.begin(Rise("root", True, False), script)
+        ssh_root.start_shell(RootAccess("root", True, False), script)
 
 
 @pytest.mark.parametrize(
-    ("rise", "begins"),
+    ("access", "begins"),
     [
-        (Rise("root", True, True), "exec /usr/bin/env -i "),
-        (Rise("bob", False, False), "exec /usr/bin/env -i "),
-        (Rise("bob", True, False), "exec env LC_ALL=C sudo -n -u root -- /usr/bin/env -i "),
-        (Rise("bob", True, True), "exec env LC_ALL=C sudo -k -S -p "),
+        (RootAccess("root", True, True), "exec /usr/bin/env -i "),
+        (RootAccess("bob", False, False), "exec /usr/bin/env -i "),
+        (RootAccess("bob", True, False), "exec env LC_ALL=C sudo -n -u root -- /usr/bin/env -i "),
+        (RootAccess("bob", True, True), "exec env LC_ALL=C sudo -k -S -p "),
     ],
 )
-def test_the_way_to_root(rise, begins):
-    assert ssh_root.begin(rise, "true").command.startswith(begins)
+def test_the_way_to_root(access, begins):
+    assert ssh_root.start_shell(access, "true").command.startswith(begins)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_way_to_root(rise, begins):
     ],
 )
 def test_each_refusal_of_sudo_says_what_to_do(said, what, hint):
-    trouble = ssh_root.refused(Rise("bob", True, False), "prod", said, 1)
+    trouble = ssh_root.refused(RootAccess("bob", True, False), "prod", said, 1)
     assert trouble.what == what
     assert hint in trouble.hint
 
@@ -130,7 +130,7 @@ RA== | base64 -d)"' as root on lab."""
     ],
 )
 def test_each_refusal_of_sudo_has_its_own_way_out(said, what, hint):
-    trouble = ssh_root.refused(Rise("bob", True, True), "lab", said, 1)
+    trouble = ssh_root.refused(RootAccess("bob", True, True), "lab", said, 1)
     assert what in trouble.what
     assert hint in trouble.hint
     assert len(trouble.why) < 120
@@ -139,4 +139,4 @@ def test_each_refusal_of_sudo_has_its_own_way_out(said, what, hint):
 def test_sudo_makes_root_whoever_its_settings_name():
     """`Defaults runas_default=nobody`."""
     for password in (True, False):
-        assert " -u root -- " in ssh_root.begin(Rise("bob", True, password), "true").command
+        assert " -u root -- " in ssh_root.start_shell(RootAccess("bob", True, password), "true").command

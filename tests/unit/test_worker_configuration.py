@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from worker import configuration, sets
+from worker.contract import Request
 from worker.job import Job
 from worker.journal import Journal
 from worker.manifest import Manifest
@@ -34,7 +35,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         (etc / name).chmod(mode)
     monkeypatch.setattr(configuration, "BESIDE", tmp_path / "beside")
     config = {"stack": "lab", "paths": [str(etc), str(tmp_path / "absent")], "identity_file": str(etc / "identity")}
-    found = Job("run1", config, {"do": "restore"}, Journal(tmp_path / "journal.jsonl", ()))
+    found = Job("run1", config, Request(do="restore"), Journal(tmp_path / "journal.jsonl", ()))
     (tmp_path / "target").mkdir()
     found.__dict__["targets"] = {"here": PathTarget("here", str(tmp_path / "target"), device=hash)}
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from worker import finding, look, plan, sets
-from worker.errors import RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_REFUSED, Request
+from worker.errors import Failed
 from worker.job import Job
 from worker.journal import Journal
 from worker.keys import Keys
@@ -29,7 +31,7 @@ def keys() -> Keys:
 
 @pytest.fixture
 def job(tmp_path: Path, keys: Keys) -> Job:
-    found = Job("run1", {"stack": "lab"}, {"set": "latest"}, Journal(tmp_path / "journal.jsonl", ()))
+    found = Job("run1", {"stack": "lab"}, Request(set="latest"), Journal(tmp_path / "journal.jsonl", ()))
     for name in ("own", "far"):
         (tmp_path / name).mkdir()
     targets = {name: PathTarget(name, str(tmp_path / name), device=hash) for name in ("own", "far", "gone")}
@@ -78,7 +80,7 @@ def test_a_target_that_could_not_be_asked_is_said(job: Job) -> None:
 def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_said(job: Job) -> None:
     made(job, NEW, "own", "far", damaged="own")
     for wanted in ("latest", NEW):
-        job.request["set"] = wanted
+        job.request.set = wanted
         found = finding.find(job)
         assert (found.manifest.id, found.source) == (NEW, "far")
         assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
@@ -89,9 +91,9 @@ def test_a_set_that_lacks_a_database_is_the_latest_of_those_that_it_has_only(job
     made(job, OLD, "own", databases={"geo": row, "mlflow": row})
     made(job, NEW, "own", databases={"mlflow": row}, failed={"geo": "it could not be dumped: locked"})
     assert finding.find(job).manifest.id == OLD
-    job.request["databases"] = ["mlflow"]
+    job.request.databases = ["mlflow"]
     assert finding.find(job).manifest.id == NEW
-    job.request["databases"] = ["geo"]
+    job.request.databases = ["geo"]
     assert finding.find(job).manifest.id == OLD
 
 
@@ -111,11 +113,13 @@ def test_what_a_set_does_not_bring_back_is_said_in_the_plan(job: Job) -> None:
 def test_what_belongs_to_the_server_is_never_replaced(job: Job, name: str, renamed: bool) -> None:
     rows = {one: {"template": False} for one in ("geo", "postgres", "template0", "template1")}
     made(job, NEW, "own", databases=rows)
-    job.request |= {"databases": ["geo"], "as": name} if renamed else {"databases": [name]}
+    job.request = (
+        replace(job.request, databases=["geo"], new_name=name) if renamed else replace(job.request, databases=[name])
+    )
     with pytest.raises(Failed, match=f"{name} belongs to the server") as told:
         plan.chosen(job, finding.find(job).manifest)
     assert told.value.code == RESTORE_REFUSED
-    job.request["as"] = "beside"
+    job.request.new_name = "beside"
     assert plan.chosen(job, finding.find(job).manifest)
 
 
@@ -160,7 +164,7 @@ def test_a_set_that_failed_its_check_is_never_the_latest_while_another_is_whole(
     made(job, NEW, "own", "far")
     failed(job, NEW, "own", "far")
     assert (finding.find(job).manifest.id, finding.find(job).source) == (OLD, "own")
-    job.request["set"] = NEW
+    job.request.set = NEW
     found = finding.find(job)
     assert found.manifest.id == NEW
     assert "failed its check on own" in found.warnings[0] and "a row is missing" in found.warnings[0]
@@ -170,7 +174,7 @@ def test_a_set_that_failed_its_check_on_one_target_is_taken_from_the_other(job: 
     made(job, NEW, "own", "far")
     failed(job, NEW, "own")
     for wanted in ("latest", NEW):
-        job.request["set"] = wanted
+        job.request.set = wanted
         assert (finding.find(job).manifest.id, finding.find(job).source) == (NEW, "far")
 
 
@@ -190,7 +194,7 @@ def test_without_a_set_every_target_is_said(job: Job) -> None:
 
 
 def test_a_target_that_does_not_exist_is_no_target_without_sets(job: Job) -> None:
-    job.request["from"] = "onw"
+    job.request.source = "onw"
     for question in (finding.find, look._list):
         with pytest.raises(Failed, match="there is no target onw") as told:
             question(job)
@@ -201,7 +205,7 @@ def test_a_set_that_all_targets_deny_is_absent_and_one_that_is_damaged_or_cannot
     with pytest.raises(finding.Absent, match="is to be had"):
         finding.find(job)
     made(job, NEW, "own", damaged="own")
-    job.request["set"] = NEW
+    job.request.set = NEW
     with pytest.raises(Failed, match="no target has the set") as told:
         finding.find(job)
     assert not isinstance(told.value, finding.Absent)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from worker import finish
-from worker.errors import COPY_FAILED, FAILED, INCOMPLETE, OK, VERIFY_FAILED, Failed
+from worker.contract import COPY_FAILED, FAILED, INCOMPLETE, OK, VERIFY_FAILED, Request
+from worker.errors import Failed
 from worker.job import Job
 from worker.journal import Journal
 
@@ -50,7 +51,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         "textfile": str(tmp_path),
         "ping": None,
     }
-    return Job("run1", config, {"do": "backup"}, Journal(tmp_path / "journal.jsonl", ()))
+    return Job("run1", config, Request(do="backup"), Journal(tmp_path / "journal.jsonl", ()))
 
 
 def metrics(folder: Path) -> dict[str, str]:
@@ -99,7 +100,7 @@ def test_a_failure_keeps_the_time_of_the_last_success(job: Job, tmp_path: Path) 
 
 def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path) -> None:
     finish.told(job, OK, None)
-    job.request["do"], job.begun = "restore", job.begun - 90
+    job.request.do, job.begun = "restore", job.begun - 90
     finish.told(job, OK, None)
     told = json.loads((tmp_path / "last.json").read_text())
     assert 90 <= told["restored"]["seconds"] < 150
@@ -107,6 +108,7 @@ def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path
 
 
 def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_path: Path) -> None:
+    job.lacking = {"postgres"}
     finish.told(job, INCOMPLETE, Failed(INCOMPLETE, "the set was published without geo"))
     last = finish.last()
     assert "published_postgres" not in last and "published_config" in last
@@ -116,7 +118,7 @@ def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_
 
 def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_path: Path) -> None:
     finish.told(job, OK, None)
-    job.request = {"do": "verify", "set": "latest", "drill": True}
+    job.request = Request(do="verify", set="latest", drill=True)
     finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
     assert finish.last()["checked"]["code"] == VERIFY_FAILED
     told = metrics(tmp_path)
@@ -126,16 +128,16 @@ def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_pat
 
 def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tmp_path: Path) -> None:
     finish.told(job, OK, None)
-    job.request = {"do": "verify", "set": "a set", "drill": True}
+    job.request = Request(do="verify", set="a set", drill=True)
     finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be", "a row is missing"))
-    job.request = {"do": "verify", "set": "a set"}
+    job.request = Request(do="verify", set="a set")
     finish.told(job, OK, None)
     told, last = metrics(tmp_path), finish.last()
     assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == "0"
     assert told['stowage_backup_last_drill_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
     assert (last["drilled"]["set"], last["drilled"]["what"]) == ("a set", "a set is not what it should be")
     assert not (tmp_path / finish.DRILLED).exists(), "the schedule tries again"
-    job.request["drill"], job.begun = True, job.begun - 90
+    job.request.drill, job.begun = True, job.begun - 90
     finish.told(job, OK, None)
     assert (tmp_path / finish.DRILLED).exists()
     assert 90 <= int(metrics(tmp_path)['stowage_backup_last_drill_duration_seconds{stack="lab"}']) < 150
@@ -143,7 +145,7 @@ def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tm
 
 def test_a_check_that_failed_raises_the_alarm(job: Job, called: tuple[str, list[str]]) -> None:
     job.config["ping"], paths = called
-    job.request = {"do": "verify", "set": "latest"}
+    job.request = Request(do="verify", set="latest")
     finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
     finish.told(job, OK, None)
     assert paths == ["/key/fail"]
@@ -151,8 +153,8 @@ def test_a_check_that_failed_raises_the_alarm(job: Job, called: tuple[str, list[
 
 def test_a_check_on_one_target_takes_nothing_back_of_another_nor_of_a_drill(job: Job, tmp_path: Path) -> None:
     def check(code: int, **targets: tuple[bool, bool]) -> dict[str, str]:
-        job.request["do"] = "verify"
-        job.request["set"] = "A"
+        job.request.do = "verify"
+        job.request.set = "A"
         job.checks = {
             name: {"set": "A", "at": 1.0, "passed": passed, "drill": drill, "why": "" if passed else "a row is missing"}
             for name, (passed, drill) in targets.items()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from worker import journal
-from worker.errors import FAILED, USAGE, Failed
+from worker.contract import FAILED, USAGE
+from worker.errors import Failed
 from worker.journal import Journal, read
 
 STEPS = ("lock", "dump", "publish")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from worker.errors import REFUSED, VERIFY_FAILED, Failed
+from worker.contract import REFUSED, VERIFY_FAILED
+from worker.errors import Failed
 from worker.keys import Keys
 
 # Each example starts programs.

@@ -10,7 +10,8 @@ import pytest
 
 from worker import loading, postgres, properties
 from worker.comparison import Difference
-from worker.errors import RESTORE_FAILED, Failed
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
 
 LISTED = """;
 ; Archive created at 2026-11-27 02:23:30 UTC

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.errors import RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
 from worker.names import SERVERS_OWN, must_fit
 from worker.postgres import beside
 

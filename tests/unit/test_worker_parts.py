@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from worker.errors import FAILED, VERIFY_FAILED, Failed
+from worker.contract import FAILED, VERIFY_FAILED
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.parts import PLAIN, Part, PartReader, PartWriter, cut
 from worker.targets import LARGEST, PathTarget

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from worker import sets
-from worker.errors import FAILED, RETENTION_FAILED, Failed
+from worker.contract import FAILED, RETENTION_FAILED
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.manifest import Manifest
 from worker.retention import GRACE, carry_out, plan, sweep_canaries

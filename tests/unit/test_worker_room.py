@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from worker import drill, finding, restore, room
-from worker.errors import REFUSED, RESTORE_REFUSED, Failed
+from worker.contract import REFUSED, RESTORE_REFUSED
+from worker.errors import Failed
 from worker.manifest import Manifest
 from worker.parts import Part
 

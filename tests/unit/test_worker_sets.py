@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from worker import sets
-from worker.errors import FAILED, USAGE, Failed
+from worker.contract import FAILED, USAGE
+from worker.errors import Failed
 from worker.keys import Keys
 from worker.manifest import Manifest
 from worker.sets import Part, Unfit, folder, new_id, publish

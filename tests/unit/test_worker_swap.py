@@ -14,8 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import configuration, containers, plan, records, restore, swap
-from worker.errors import REFUSED, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED, Failed
+from worker import configuration, containers, plan, records, swap
+from worker.contract import REFUSED, RESTORE_FAILED, RESTORE_REFUSED, STEPS, SWAP_FAILED, Request
+from worker.errors import Failed
 from worker.journal import Journal, read
 from worker.records import Record
 
@@ -143,10 +144,10 @@ def job(tmp_path: Path, docker: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(records, "RECORDS", tmp_path / "restores")
     monkeypatch.setattr(records, "PAUSE", 0)
     monkeypatch.setattr(configuration, "BESIDE", tmp_path / "configuration")
-    journal = Journal(tmp_path / "journal.jsonl", restore.STEPS)
+    journal = Journal(tmp_path / "journal.jsonl", STEPS["restore"])
     config = {"dependents": ["mlflow", "web", "away"]}
     server = Fake(geo=1, geo__r_a1b2c3=2, template1=3)
-    return SimpleNamespace(config=config, journal=journal, server=server, request={}, sweep=lambda: None)
+    return SimpleNamespace(config=config, journal=journal, server=server, request=Request(), sweep=lambda: None)
 
 
 def begun(at: str = "2026-11-21T09:00:00+00:00", number: str = "a1b2c3") -> Record:
@@ -407,7 +408,7 @@ def test_an_undo_that_is_stopped_before_it_began_changes_nothing(job: Any, monke
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(swap, "_stop", interrupted)
+    monkeypatch.setattr(swap, "stop", interrupted)
     with pytest.raises(KeyboardInterrupt):
         swap.undo(job)
     assert Record.all()[0].phase == "done"
@@ -470,11 +471,11 @@ def test_a_restore_that_replaced_nothing_is_not_in_the_way_of_an_undo(job: Any) 
 
 def test_an_undo_of_another_restore_than_was_shown_is_refused(job: Any) -> None:
     swapped(job)
-    job.request["of"] = "20261120T090000Z-111111"
+    job.request.of = "20261120T090000Z-111111"
     with pytest.raises(Failed, match="the newest restore is that of the set") as told:
         swap.undo(job)
     assert told.value.code == RESTORE_REFUSED
-    job.request["of"] = "20261121T090000Z-a1b2c3"
+    job.request.of = "20261121T090000Z-a1b2c3"
     assert swap.undo(job) == 0
 
 

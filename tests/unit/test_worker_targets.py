@@ -17,7 +17,8 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as some
 
-from worker.errors import FAILED, REFUSED, USAGE, Failed
+from worker.contract import FAILED, REFUSED, USAGE
+from worker.errors import Failed
 from worker.targets import LARGEST, PARTIAL, Exists, Missing, PathTarget, base, checked, make, s3, s3_health
 from worker.targets.base import Full, Probe, with_patience
 from worker.targets.s3 import S3Target
@@ -219,7 +220,7 @@ def answers(code: str, status: int, message: str = "") -> Any:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Target:
     """A bucket whose one node opens its door, and which waits for nothing."""
     monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(s3, "_opens", lambda endpoint: True)
+    monkeypatch.setattr(s3, "opens", lambda endpoint: True)
     monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "")
     made = make(S3)
     assert isinstance(made, S3Target)
@@ -243,7 +244,7 @@ def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
 
 
 def four_nodes(monkeypatch: pytest.MonkeyPatch, opens: Any) -> Any:
-    monkeypatch.setattr(s3, "_opens", opens)
+    monkeypatch.setattr(s3, "opens", opens)
     return make({**S3, "endpoints": [f"http://node{number}" for number in range(4)]})
 
 
@@ -332,12 +333,12 @@ def test_who_waited_while_another_found_nobody_is_told_at_once(monkeypatch: pyte
 
 def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
     monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "writing needs 3 drives")
-    monkeypatch.setattr(s3, "_opens", lambda endpoint: False)
+    monkeypatch.setattr(s3, "opens", lambda endpoint: False)
     with pytest.raises(Failed, match="away: it cannot be written") as told:
         bucket.probe()
     assert told.value.why == "1 of its 1 nodes do not answer: http://127.0.0.1:1; writing needs 3 drives"
     assert "inv status" in told.value.hint
-    monkeypatch.setattr(s3, "_opens", lambda endpoint: True)
+    monkeypatch.setattr(s3, "opens", lambda endpoint: True)
     monkeypatch.setattr(bucket, "_client", lambda endpoint: answers("SlowDown", 503, "reduce your request rate"))
     with pytest.raises(Failed, match="away: it cannot be written") as told:
         bucket.put("a", b"x")
@@ -355,6 +356,21 @@ def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket
 def test_only_a_minio_that_counts_its_drives_is_believed(status: int, headers: dict[str, str], lacks: str) -> None:
     pool = SimpleNamespace(request=lambda *_, **__: SimpleNamespace(status=status, headers=headers))
     assert s3_health.lacking(["http://a"], None, pool) == lacks
+
+
+def test_a_node_that_takes_connections_and_says_nothing_holds_up_no_question():
+    others, answer = threading.Event(), SimpleNamespace(status=503, headers={s3_health.QUORUM: "3"})
+
+    class Pool:
+        def request(self, method, url, **more):
+            if "paused" not in url:
+                others.set()
+                return answer
+            assert others.wait(20), "the others are asked behind the one that is silent"
+            return threading.Event().wait()
+
+    said = s3_health.lacking(["http://paused", "http://b"], None, Pool())
+    assert said == "writing needs 3 drives of each set, and fewer answer"
 
 
 def test_a_probe_tells_what_a_target_can_and_leaves_nothing(target: PathTarget) -> None:

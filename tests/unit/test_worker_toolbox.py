@@ -39,6 +39,15 @@ def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tm
     assert long.wait() == 0
 
 
+def test_a_container_that_was_opened_ahead_is_that_of_the_first_tool(box: Toolbox, tmp_path: Path) -> None:
+    run = [str(tmp_path / "run")]
+    box.open(run, "image", tmp_path)
+    while not (tmp_path / "pids").exists():
+        time.sleep(0.01)
+    assert box.start("first", ["true"], run, "image", tmp_path).wait() == 0
+    assert len((tmp_path / "pids").read_text().split()) == 1
+
+
 def test_a_program_is_taken_from_the_folder_of_its_own_before_one_that_is_called_like_it(
     tmp_path: Path, box: Toolbox
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from worker import containers, copies, databases, locks, obstacles, preflight, retention, sets
 from worker.containers import Tools
-from worker.errors import COPY_FAILED, FAILED, REFUSED, Failed
+from worker.contract import COPY_FAILED, FAILED, REFUSED
+from worker.errors import Failed
 from worker.parts import Part
 from worker.targets import PathTarget
 from worker.targets.base import Room
@@ -42,7 +43,7 @@ def test_a_failure_names_its_database_and_what_mends_it() -> None:
     found, writer = databases.Databases(), SimpleNamespace(alive=[1])
     with databases.by_itself("geo", writer, found):  # type: ignore[arg-type]
         raise Failed(FAILED, "pg_dump failed with status 1", "No space left on device", "set backup.staging to another")
-    failed = found.incomplete()
+    failed = databases.incomplete(found.failed)
     assert (failed.what, failed.hint) == ("the set was published without geo", "set backup.staging to another")
     assert failed.why.startswith("geo: it could not be dumped: pg_dump failed")
 

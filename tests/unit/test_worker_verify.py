@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from worker import containers, drill, finding, sets, verify
-from worker.errors import FAILED, REFUSED, RESTORE_REFUSED, VERIFY_FAILED, Failed
+from worker.contract import FAILED, REFUSED, RESTORE_REFUSED, VERIFY_FAILED, Request
+from worker.errors import Failed
 
 LACKS = Failed(VERIFY_FAILED, "geo would not be what the set says", "rows of public.a: 3 in the set, 2 here", "by hand")
 
@@ -32,9 +33,9 @@ class Host:
         monkeypatch.setattr(sets, "add_verified", self.record)
 
     def find(self, job: Any) -> Any:
-        if not (id := self.targets[job.request["from"]]):
-            raise Failed(RESTORE_REFUSED, "no target has the set latest", f"{job.request['from']}: it is not there")
-        return SimpleNamespace(manifest=SimpleNamespace(id=id, stack="lab", databases={"geo": {}}))
+        if not (id := self.targets[job.request.source]):
+            raise Failed(RESTORE_REFUSED, "no target has the set latest", f"{job.request.source}: it is not there")
+        return SimpleNamespace(manifest=SimpleNamespace(id=id, stack="lab", databases={"geo": {}}, folders={}))
 
     def reading(self, job: Any, manifest: Any, name: str) -> None:
         if name in self.read:
@@ -50,7 +51,7 @@ class Host:
     def verify(self, drill: bool = True, set: str = "latest", whole: bool = False) -> tuple[int, str, str]:
         """The code, why, and the way out."""
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
-        request = {"set": set, "drill": drill}
+        request = Request(set=set, drill=drill)
         self.job: Any = SimpleNamespace(
             run="run",
             keys=None,
@@ -87,7 +88,7 @@ def test_a_set_that_is_whole_on_two_targets_is_restored_once_and_that_counts_for
     assert host.verify() == (0, "", "")
     assert host.drilled == ["a from own"]
     assert host.recorded == {"own": [(True, True, "")], "far": [(True, True, "")]}
-    assert host.job.request["set"] == "a", "which one the latest was is told to status"
+    assert host.job.request.set == "a", "which one the latest was is told to status"
 
 
 def test_a_drill_that_failed_stands_beside_the_set_on_every_target_and_a_new_backup_is_no_advice(monkeypatch) -> None:
@@ -160,7 +161,7 @@ def test_a_target_that_never_had_the_set_is_said_and_is_no_failed_check(monkeypa
     host = Host(monkeypatch, own="", usb="A")
 
     def find(job: Any) -> Any:
-        if not host.targets[job.request["from"]]:
+        if not host.targets[job.request.source]:
             raise finding.Absent(RESTORE_REFUSED, "no target has the set A", "it is not there", "inv backup.list")
         return Host.find(host, job)
 
@@ -176,7 +177,7 @@ def test_a_target_that_is_away_says_nothing_of_its_sets(monkeypatch) -> None:
     host = Host(monkeypatch, own="A", usb="A")
     away = Failed(RESTORE_REFUSED, "no target has the set A", "usb could not be asked: no route")
     monkeypatch.setattr(
-        finding, "find", lambda job: raises(away)() if job.request["from"] == "usb" else Host.find(host, job)
+        finding, "find", lambda job: raises(away)() if job.request.source == "usb" else Host.find(host, job)
     )
     with pytest.raises(Failed, match="not everything could be checked") as told:
         host.verify(drill=False, whole=True)

@@ -10,7 +10,8 @@ import pytest
 
 from worker import acceptance, records
 from worker.comparison import Difference
-from worker.errors import RESTORE_FAILED, RESTORE_REFUSED, Failed
+from worker.contract import RESTORE_FAILED, RESTORE_REFUSED, Request
+from worker.errors import Failed
 from worker.records import Record
 from worker.ways_out import command, ways_out
 
@@ -22,36 +23,41 @@ LOST = Difference("TABLE DATA public facts geo could not be made", "it violates 
 @pytest.mark.parametrize(
     ("request_", "why", "differs", "ways"),
     [
-        ({}, "x", True, [f"inv restore {ID} --accept-differences", f"inv restore {ID} --database 'a b,mlflow'"]),
+        (Request(), "x", True, [f"inv restore {ID} --accept-differences", f"inv restore {ID} --database 'a b,mlflow'"]),
         (
-            {"databases": ["geo"], "stack": "old"},
+            Request(databases=["geo"], stack="old"),
             "x",
             True,
             [f"inv restore {ID} --of-stack old --database geo --accept"],
         ),
-        ({}, 'Tablespace "fast" does not exist.', False, [f"inv restore {ID} --no-tablespaces"]),
-        ({"no_tablespaces": True}, "x", True, [f"inv restore {ID} --no-tablespaces --accept-differences"]),
-        ({"local": "/x", "databases": ["geo"], "as": "b"}, "x", True, ["inv restore FILE --database geo --as b --acc"]),
-        ({}, "No space left on device", False, ["inv restore.cleanup"]),
-        ({}, 'role "ana" does not exist', True, ["CREATE ROLE for the one that is named"]),
-        ({}, "invalid locale name", False, ["name an image that has it"]),
+        (Request(), 'Tablespace "fast" does not exist.', False, [f"inv restore {ID} --no-tablespaces"]),
+        (Request(no_tablespaces=True), "x", True, [f"inv restore {ID} --no-tablespaces --accept-differences"]),
+        (
+            Request(local="/x", databases=["geo"], new_name="b"),
+            "x",
+            True,
+            ["inv restore FILE --database geo --as b --acc"],
+        ),
+        (Request(), "No space left on device", False, ["inv restore.cleanup"]),
+        (Request(), 'role "ana" does not exist', True, ["CREATE ROLE for the one that is named"]),
+        (Request(), "invalid locale name", False, ["name an image that has it"]),
     ],
 )
-def test_each_failure_names_what_leads_on(request_: dict[str, Any], why: str, differs: bool, ways: list[str]) -> None:
-    names = request_.get("databases") or ["geo", "a b", "mlflow"]
+def test_each_failure_names_what_leads_on(request_: Request, why: str, differs: bool, ways: list[str]) -> None:
+    names = request_.databases or ["geo", "a b", "mlflow"]
     hint = ways_out(ID, request_, names, ["geo"], why, differs)
     assert all(way in hint for way in ways), hint
     assert "docs/restore-by-hand.md" in hint
     same = command(ID, request_)
     assert same not in hint.splitlines(), "the same alone would fail again"
-    assert ("--database" in hint) is (len(names) > 1 or bool(request_))
+    assert ("--database" in hint) is (len(names) > 1 or request_ != Request())
 
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(records, "RECORDS", tmp_path)
     said: list[str] = []
-    return SimpleNamespace(request={}, said=said, journal=SimpleNamespace(say=said.append))
+    return SimpleNamespace(request=Request(), said=said, journal=SimpleNamespace(say=said.append))
 
 
 MANIFEST: Any = SimpleNamespace(id=ID)
@@ -73,7 +79,7 @@ def test_what_differs_ends_a_restore_with_all_of_it_and_is_kept(job: Any) -> Non
 
 
 def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) -> None:
-    job.request = {"accept": {"geo": [ROWS.what]}}
+    job.request = Request(accept={"geo": [ROWS.what]})
     again = ROWS._replace(how="3 in the set, 5 here")
     found = record(differs={"geo": [again]})
     acceptance.must_be_the_set(job, MANIFEST, found)

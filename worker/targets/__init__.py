@@ -6,7 +6,8 @@ import importlib
 import inspect
 from typing import Any
 
-from worker.errors import USAGE, Failed
+from worker.contract import USAGE
+from worker.errors import Failed
 from worker.targets.base import LARGEST, PARTIAL, Entry, Exists, Missing, Probe, Target, checked
 from worker.targets.path import PathTarget
 

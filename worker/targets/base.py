@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 
-from worker.errors import FAILED, REFUSED, USAGE, Failed
+from worker.contract import FAILED, REFUSED, USAGE
+from worker.errors import Failed
 from worker.size import human
 
 T = TypeVar("T")

@@ -18,7 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnection
 
-from worker.errors import FAILED, REFUSED, Failed
+from worker.contract import FAILED, REFUSED
+from worker.errors import Failed
 from worker.size import human
 from worker.targets import base
 from worker.targets.base import (
@@ -153,7 +154,7 @@ class S3Target:
 
     def silent(self) -> tuple[str, ...]:
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
-            opened = tuple(pool.map(_opens, self._endpoints))
+            opened = tuple(pool.map(opens, self._endpoints))
         return tuple(one for one, opens in zip(self._endpoints, opened, strict=True) if not opens)
 
     def check_rules(self) -> None:
@@ -229,7 +230,7 @@ class S3Target:
         while True:
             # All at once, for a dead one costs a knock of seconds; and none is waited for once another opens.
             pool = ThreadPoolExecutor(len(turns), "knock")
-            opened = [pool.submit(_opens, self._endpoints[one]) for one in turns]
+            opened = [pool.submit(opens, self._endpoints[one]) for one in turns]
             found = next((one for one, opens in zip(turns, opened, strict=True) if opens.result()), None)
             pool.shutdown(wait=False)
             if found is not None or time.monotonic() > until:
@@ -272,7 +273,8 @@ def _transient(error: Exception) -> bool:
     )
 
 
-def _opens(endpoint: str) -> bool:
+def opens(endpoint: str) -> bool:
+    """Whether a node takes connections."""
     where = urlsplit(endpoint)
     port = where.port or (443 if where.scheme == "https" else 80)
     with suppress(OSError), socket.create_connection((where.hostname, port), KNOCK):

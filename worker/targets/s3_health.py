@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import urllib3
@@ -13,14 +14,24 @@ PATIENCE = 10.0
 
 
 def lacking(endpoints: Iterable[str], ca_file: str | None, pool: Any = None) -> str:
-    """What a cluster that cannot write says of itself; nothing where it can, or is no MinIO, or is silent."""
+    """What a cluster that cannot write says of itself; nothing where it can, or is no MinIO, or is silent.
+
+    All nodes are asked at once: one that takes connections and answers nothing is not waited for.
+    """
     pool = pool or urllib3.PoolManager(ca_certs=ca_file)
-    for endpoint in endpoints:
-        with suppress(urllib3.exceptions.HTTPError):
-            answer = pool.request("GET", endpoint + QUESTION, timeout=PATIENCE, retries=False)
-            if QUORUM not in answer.headers:
-                return ""
-            if answer.status == 503:
-                return f"writing needs {answer.headers[QUORUM]} drives of each set, and fewer answer"
-            return ""
+    answers = SimpleQueue[str | None]()
+    asked = [Thread(target=lambda one=one: answers.put(_asked(pool, one)), daemon=True) for one in endpoints]
+    for thread in asked:
+        thread.start()
+    return next((said for _ in asked if (said := answers.get()) is not None), "")
+
+
+def _asked(pool: Any, endpoint: str) -> str | None:
+    """What one node says; None where it says nothing."""
+    try:
+        answer = pool.request("GET", endpoint + QUESTION, timeout=PATIENCE, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return None
+    if answer.status == 503 and QUORUM in answer.headers:
+        return f"writing needs {answer.headers[QUORUM]} drives of each set, and fewer answer"
     return ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from worker.errors import REFUSED, Failed
+from worker.contract import REFUSED
+from worker.errors import Failed
 
 # A server without the feature has no rule of it.
 NONE_THERE = ("NoSuchLifecycleConfiguration", "ObjectLockConfigurationNotFoundError", "NotImplemented")

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 
 import paramiko
 
-from worker.errors import FAILED, REFUSED, Failed
+from worker.contract import FAILED, REFUSED
+from worker.errors import Failed
 from worker.targets import base
 from worker.targets.base import (
     PARTIAL,

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import paramiko
 
-from worker.errors import REFUSED, USAGE, Failed
+from worker.contract import REFUSED, USAGE
+from worker.errors import Failed
 from worker.targets.base import PARTIAL
 
 CONNECT, SILENCE = 15.0, 60.0

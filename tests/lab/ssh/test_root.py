@@ -14,7 +14,7 @@ from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.ssh import link as ssh
 from converge.ssh import pipe as ssh_pipe
-from converge.ssh.root import Rise
+from converge.ssh.root import RootAccess
 from tests.lab.conftest import Clone
 from tests.lab.ssh.conftest import Sshd
 
@@ -46,7 +46,7 @@ def as_operator(link: ssh.Link, sshd: Sshd, mode: str, password: str | None) -> 
     """The same link as for a user who is not root: an sshd of one's own lets in nobody else."""
     sshd.program("sudo", SUDO)
     (sshd.programs / "mode").write_text(mode)
-    link._rise = Rise("operator", True, password is not None)
+    link._access = RootAccess("operator", True, password is not None)
     link.target = dataclasses.replace(link.target, become_password=Secret(password) if password else None)
     return link
 

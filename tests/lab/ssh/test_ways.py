@@ -85,7 +85,7 @@ def test_a_proxy_command_is_a_way(start, open_link, ssh_config):
     ssh_config.write_text(f"ProxyCommand {program}\n")
     link = open_link(sshd.target())
     assert link.send("wc -c", [bytes(3_000_000)])[1] == b"3000000\n"
-    process = link._line.reached.process
+    process = link._line.socket.process
     link.close()
     assert process.poll() is not None
 

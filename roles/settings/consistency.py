@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converge.inventory.secret import Secret
-from roles.backup import agreement as backup_agreement
-from roles.minio import account_agreement, environment, kms_key
-from roles.postgres import agreement as database_agreement
-from roles.services import agreement as service_agreement
-from roles.settings import kernel, network_agreement, places
+from roles.backup import consistency as backup_consistency
+from roles.edge import consistency as edge_consistency
+from roles.minio import account_consistency, environment, kms_key, tier_consistency
+from roles.minio.settings import METRICS
+from roles.postgres import consistency as database_consistency
+from roles.services import consistency as service_consistency
+from roles.settings import kernel, network_consistency, places
+from roles.settings.faults import Faults, Path
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str] | tuple[Path, str, Path]]
+if TYPE_CHECKING:
+    from roles.settings.model import Settings
+
 """Where a contradiction stands, why, and which setting is to blame instead if it stands there without a value."""
 
 STABLE = ("/dev/disk/by-id/", "/dev/disk/by-path/")
@@ -41,6 +45,7 @@ VENDOR_DEFAULTS = {
 DIFFERENT = (
     (("drives",), ("label", "path", "device")),
     (("minio", "nodes"), ("name", "drive", "address")),
+    (("minio", "tiers"), ("name",)),
     (("buckets",), ("name",)),
     (("users",), ("name",)),
     (("policies",), ("name",)),
@@ -49,7 +54,7 @@ DIFFERENT = (
 )
 
 
-def disagreements(settings: Any, ssh_port: int = 22) -> Found:
+def inconsistencies(settings: Settings, ssh_port: int = 22) -> Faults:
     """Every place where settings contradict each other, or what the host has besides, with the reason."""
     for check in (
         _twice,
@@ -58,16 +63,17 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         _images,
         _lab_images,
         _nodes,
-        network_agreement.disagreements,
-        _nginx,
+        network_consistency.inconsistencies,
         _docker,
         _environment,
         _encryption,
         _lengths,
-        account_agreement.disagreements,
-        database_agreement.disagreements,
-        backup_agreement.disagreements,
-        service_agreement.disagreements,
+        account_consistency.inconsistencies,
+        tier_consistency.inconsistencies,
+        database_consistency.inconsistencies,
+        backup_consistency.inconsistencies,
+        service_consistency.inconsistencies,
+        edge_consistency.inconsistencies,
         places.folders,
     ):
         yield from check(settings)
@@ -78,9 +84,9 @@ def disagreements(settings: Any, ssh_port: int = 22) -> Found:
         yield from _vendor_defaults(settings)
 
 
-def _twice(settings: Any) -> Found:
+def _twice(settings: Settings) -> Faults:
     for path, keys in DIFFERENT:
-        items = settings
+        items: Any = settings
         for step in path:
             items = getattr(items, step, None) or []
         for key in keys:
@@ -100,13 +106,13 @@ def _at(*path: str | int | None) -> Callable[[int], Path]:
     return lambda number: tuple(number if step is None else step for step in path)
 
 
-def _repeated(values: Sequence[str], path: Callable[[int], Path]) -> Found:
+def _repeated(values: Sequence[str], path: Callable[[int], Path]) -> Faults:
     for at, value in enumerate(values):
         if value in values[:at]:
             yield path(at), f"{value} stands twice; it must differ from the other"
 
 
-def _nested(settings: Any) -> Found:
+def _nested(settings: Settings) -> Faults:
     paths = [drive.path for drive in settings.drives]
     for at, path in enumerate(paths):
         for other in paths:
@@ -114,15 +120,15 @@ def _nested(settings: Any) -> Found:
                 yield ("drives", at, "path"), f"it lies inside {other}, which is another drive"
 
 
-def _roles(settings: Any) -> Found:
+def _roles(settings: Settings) -> Faults:
     for at, name in enumerate(settings.roles):
         if name in type(settings).model_fields and getattr(settings, name) is None:
             yield ("roles", at), f"the role {name} needs the section {name}", (name,)
 
 
-def _images(settings: Any) -> Found:
+def _images(settings: Settings) -> Faults:
     taken: dict[str, str] = {}
-    for section in ("minio", "nginx", "postgres", "backup"):
+    for section in ("minio", "edge", "postgres", "backup"):
         part = getattr(settings, section)
         if part and part.image not in settings.images and section != "backup":
             yield (section, "image"), f"images has no {known(part.image, settings.images)}"
@@ -132,28 +138,21 @@ def _images(settings: Any) -> Found:
             taken[part.image] = section
 
 
-def _lab_images(settings: Any) -> Found:
+def _lab_images(settings: Settings) -> Faults:
     built: dict[str, Any] = {}
     for name, image in settings.images.items():
         if image.lab and built.setdefault(image.reference, image.lab) != image.lab:
             yield ("images", name, "lab"), f"another row builds {image.reference} from something else"
 
 
-def _nodes(settings: Any) -> Found:
+def _nodes(settings: Settings) -> Faults:
     labels = [drive.label for drive in settings.drives]
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
         if node.drive not in labels:
             yield ("minio", "nodes", at, "drive"), f"drives has no label {known(node.drive, labels)}"
 
 
-def _nginx(settings: Any) -> Found:
-    if settings.nginx and settings.nginx.api_port == settings.nginx.console_port:
-        yield ("nginx", "console_port"), "the API has this port already"
-    if settings.nginx and settings.nginx.tls and settings.nginx.tls.key == settings.nginx.tls.certificate:
-        yield ("nginx", "tls", "key"), "the certificate has this file: the key is in one of its own"
-
-
-def _docker(settings: Any) -> Found:
+def _docker(settings: Settings) -> Faults:
     if settings.docker.source == "docker" and not settings.docker.repository_key:
         yield ("docker", "source"), "Docker's repository needs docker.repository_key, a file with its signing key"
     for key, value in settings.docker.daemon.items():
@@ -163,12 +162,12 @@ def _docker(settings: Any) -> Found:
             yield ("docker", "daemon", key), "JSON has no such number"
 
 
-def _environment(settings: Any) -> Found:
+def _environment(settings: Settings) -> Faults:
     for name, why in environment.faults(settings.minio.environment if settings.minio else ()):
         yield ("minio", "environment", name), why
 
 
-def _encryption(settings: Any) -> Found:
+def _encryption(settings: Settings) -> Faults:
     key = settings.minio.kms_key if settings.minio else None
     if key is not None and key is not UNREAD and (why := kms_key.fault(key.reveal())):
         yield ("minio", "kms_key"), why
@@ -177,17 +176,19 @@ def _encryption(settings: Any) -> Found:
             yield ("buckets", at, "encryption"), "MinIO encrypts with minio.kms_key, and there is none"
 
 
-def _drives_by_lasting_names(settings: Any) -> Found:
+def _drives_by_lasting_names(settings: Settings) -> Faults:
     for at, drive in enumerate(settings.drives):
         if not drive.device.startswith(STABLE):
             yield ("drives", at, "device"), "after a reboot this may be another drive: use /dev/disk/by-id/..."
 
 
-def _passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
+def _passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
     """Each password that has been read, with the name that it belongs to."""
     found: list[tuple[Path, str, Secret]] = []
     if settings.minio:
         found.append((("minio", "root_password"), settings.minio.root_user.reveal(), settings.minio.root_password))
+        if settings.minio.metrics.secret:
+            found.append((("minio", "metrics", "secret"), METRICS, settings.minio.metrics.secret))
     for at, user in enumerate(settings.users):
         found.append((("users", at, "password"), user.name, user.password))
         for number, account in enumerate(user.service_accounts):
@@ -197,15 +198,19 @@ def _passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
     return (one for one in found if one[2] is not UNREAD)
 
 
-def _vendor_defaults(settings: Any) -> Found:
-    for path, name, password in (*_passwords(settings), *database_agreement.passwords(settings)):
+def _vendor_defaults(settings: Settings) -> Faults:
+    for path, name, password in (
+        *_passwords(settings),
+        *database_consistency.passwords(settings),
+        *edge_consistency.passwords(settings),
+    ):
         if password.reveal().lower() in VENDOR_DEFAULTS:
             yield path, "it is a vendor's default, which the whole world knows"
         elif password.reveal() == name:
             yield path, "it is the same as the name that it belongs to"
 
 
-def _lengths(settings: Any) -> Found:
+def _lengths(settings: Settings) -> Faults:
     for path, _, password in _passwords(settings):
         length = len(password.reveal())
         if path[-1] == "secret_key" and not 8 <= length <= 40:

@@ -17,11 +17,11 @@ ITEM = re.compile(r"\[([^\]]*)\]")
 
 
 def override(tree: Node, given: str, troubles: list[Trouble], model: Any = None) -> Node:
-    """The tree with one setting replaced: `nginx.listen=0.0.0.0`, `drives.0.label=x`, `drives[0].label=x`."""
+    """The tree with one setting replaced: `edge.listen=0.0.0.0`, `drives.0.label=x`, `drives[0].label=x`."""
     key, equals, text = given.partition("=")
     if not equals or not KEY.fullmatch(key):
         shown = key if KEY.fullmatch(key) else "the text"
-        example = "for example nginx.listen=0.0.0.0"
+        example = "for example edge.listen=0.0.0.0"
         troubles.append(Trouble(f"--set needs KEY=VALUE, {shown} is not", ORIGIN, example, hint="--set KEY=VALUE"))
         return tree
     problems: list[Trouble] = []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from converge.inventory.secret import Secret
+from roles.settings.faults import Faults, Path
 from roles.settings.fields import UNREAD
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+if TYPE_CHECKING:
+    from roles.settings.model import Settings
+
 
 # Said by the role itself, or chosen when the data is made.
 OURS = {
@@ -24,13 +26,13 @@ OURS = {
 TAKEN = ("postgres", "template0", "template1")
 
 
-def disagreements(settings: Any) -> Found:
+def inconsistencies(settings: Settings) -> Faults:
     """Every place where the settings of databases contradict each other, with the reason."""
     for check in (_server, _names, _owners, _members, _extensions, _spelling):
         yield from check(settings)
 
 
-def _server(settings: Any) -> Found:
+def _server(settings: Settings) -> Faults:
     if settings.postgres is None:
         if settings.databases or settings.database_users or "databases" in settings.roles:
             yield ("postgres",), "there are databases or their users, and no server for them"
@@ -42,14 +44,11 @@ def _server(settings: Any) -> Found:
         yield ("postgres", "superuser"), "names that begin with pg_ are PostgreSQL's own"
     row = settings.images.get(settings.postgres.image)
     tag = re.search(r":(\d+)[^/]*$", row.reference.partition("@")[0]) if row else None
-    if tag and int(tag[1]) != settings.postgres.major:
+    if row and tag and int(tag[1]) != settings.postgres.major:
         yield ("postgres", "major"), f"the image {row.reference} is of {tag[1]} by its tag"
-    nginx = settings.nginx
-    if nginx and settings.postgres.listen and settings.postgres.port in (nginx.api_port, nginx.console_port):
-        yield ("postgres", "port"), "nginx has this port already"
 
 
-def _names(settings: Any) -> Found:
+def _names(settings: Settings) -> Faults:
     for at, one in enumerate(settings.databases):
         if one.name in TAKEN:
             yield ("databases", at, "name"), f"{one.name} is PostgreSQL's own"
@@ -60,7 +59,7 @@ def _names(settings: Any) -> Found:
             yield ("database_users", at, "name"), "names that begin with pg_ are PostgreSQL's own"
 
 
-def _owners(settings: Any) -> Found:
+def _owners(settings: Settings) -> Faults:
     users = [user.name for user in settings.database_users]
     known = [*users, settings.postgres.superuser if settings.postgres else None, None]
     for at, one in enumerate(settings.databases):
@@ -71,7 +70,7 @@ def _owners(settings: Any) -> Found:
             )
 
 
-def _members(settings: Any) -> Found:
+def _members(settings: Settings) -> Faults:
     users = [user.name for user in settings.database_users]
     for at, user in enumerate(settings.database_users):
         for number, group in enumerate(user.member_of):
@@ -79,14 +78,14 @@ def _members(settings: Any) -> Found:
                 yield ("database_users", at, "member_of", number), f"no {group} stands before it in database_users"
 
 
-def _extensions(settings: Any) -> Found:
+def _extensions(settings: Settings) -> Faults:
     for at, one in enumerate(settings.databases):
         for number, name in enumerate(one.extensions):
             if name in one.extensions[:number]:
                 yield ("databases", at, "extensions", number), f"{name} stands twice"
 
 
-def passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
+def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
     """Each password that has been read, with the name that it belongs to."""
     found: list[tuple[Path, str, Secret]] = []
     if settings.postgres:
@@ -99,7 +98,7 @@ def passwords(settings: Any) -> Iterator[tuple[Path, str, Secret]]:
     return (one for one in found if one[2] is not UNREAD)
 
 
-def _spelling(settings: Any) -> Found:
+def _spelling(settings: Settings) -> Faults:
     for path, _, password in passwords(settings):
         text = password.reveal()
         # Beyond ASCII a password is brought into one spelling first (SASLprep), which not every program does alike.

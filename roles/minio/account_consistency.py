@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from roles.backup.settings import PRUNER, WRITER
 from roles.minio.policy_language import BUILT_IN
+from roles.minio.settings import METRICS
+from roles.settings.faults import Faults
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
 
-Found = Iterator[tuple[tuple[str | int, ...], str]]
+if TYPE_CHECKING:
+    from roles.settings.model import Settings
 
 
-def disagreements(settings: Any) -> Found:
+def inconsistencies(settings: Settings) -> Faults:
     policies = [*(one.name for one in settings.policies), *BUILT_IN]
     taken = _taken(settings)
+    if METRICS in taken and "buckets" not in settings.roles:
+        yield ("minio", "metrics", "secret"), "the role buckets makes the user, and roles does not name it"
     for at, policy in enumerate(settings.policies):
-        if policy.name in (WRITER, PRUNER) and policy.name in taken:
+        if policy.name in (WRITER, PRUNER, METRICS) and policy.name in taken:
             yield ("policies", at, "name"), f"{taken[policy.name]} has this name"
     for at, user in enumerate(settings.users):
         for number, name in enumerate(user.policies):
@@ -30,11 +34,13 @@ def disagreements(settings: Any) -> Found:
                 yield ("users", at, "service_accounts", number, "access_key"), f"{owner} has this name"
 
 
-def _taken(settings: Any) -> dict[str, str]:
+def _taken(settings: Settings) -> dict[str, str]:
     """The names that are no longer free, and whose they are."""
     found: dict[str, str] = {}
     if settings.minio and settings.minio.root_user is not UNREAD:
         found[settings.minio.root_user.reveal()] = "minio.root_user"
+    if settings.minio and settings.minio.metrics.secret:
+        found[METRICS] = "the account that reads metrics"
     if settings.backup and any(one.kind == "stack" for one in settings.backup.targets):
         found |= dict.fromkeys((WRITER, PRUNER), "an account of the backup role")
     return found

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
+from roles.settings.faults import Faults, Path
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+if TYPE_CHECKING:
+    from roles.services.settings import Service
+    from roles.settings.model import Settings
+
 
 NEEDED = (
     *("", "/bin", "/boot", "/etc", "/home", "/lib", "/lib64", "/opt", "/root", "/run", "/sbin", "/srv", "/tmp", "/usr"),
@@ -28,7 +30,7 @@ NEEDED = (
 """Folders that an image needs as they are."""
 
 
-def disagreements(settings: Any) -> Found:
+def inconsistencies(settings: Settings) -> Faults:
     """Every place where a service contradicts another setting, with the reason."""
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
     for name, one in settings.services.items():
@@ -48,24 +50,25 @@ def disagreements(settings: Any) -> Found:
         yield from _paths(at, one)
         yield from _variables(at, one)
         yield from _once(at, one)
+        yield from _backup(at, one, settings)
     yield from _circles(settings.services)
 
 
-def _taken(name: str, settings: Any, nodes: list[str]) -> str:
+def _taken(name: str, settings: Settings, nodes: list[str]) -> str:
     from roles import MODULES
 
     if name in MODULES:
         return "a role"
+    if name == "nginx":
+        return "the container of the edge"
     if name in nodes:
         return "a node of minio"
     if name.startswith("stowage-"):
         return "like the containers that Stowage makes for a moment, to check a file, and removes by name"
-    if name == settings.network.name:
-        return "the name of the network, and Docker tells them apart by name"
     return "localhost, which is each container itself" if name == "localhost" else ""
 
 
-def _paths(at: Path, one: Any) -> Found:
+def _paths(at: Path, one: Service) -> Faults:
     """No folder of the container is two things, and none hides another."""
     folders: dict[str, Path] = {
         path if file.source.endswith("/") else path.rpartition("/")[0]: ("files", path)
@@ -91,7 +94,7 @@ def _paths(at: Path, one: Any) -> Found:
                 yield (*at, *beside), f"it lies in {path}, which is bound read-only: put its file there"
 
 
-def _variables(at: Path, one: Any) -> Found:
+def _variables(at: Path, one: Service) -> Faults:
     """Each variable says one thing, and what is written to a file for Docker can be read from it."""
     sections = ("environment", "secrets", "secret_environment")
     for number, section in enumerate(sections):
@@ -106,14 +109,28 @@ def _variables(at: Path, one: Any) -> Found:
             )
 
 
-def _once(at: Path, one: Any) -> Found:
+def _once(at: Path, one: Service) -> Faults:
     names = [command.name for command in one.once]
     for number, name in enumerate(names):
         if name in names[:number]:
             yield (*at, "once", number, "name"), f"{name} stands twice; it must differ from the other"
 
 
-def _circles(services: Any) -> Found:
+def _backup(at: Path, one: Service, settings: Settings) -> Faults:
+    """What a page wants to be held can be held: it is data of the host, and the host makes backups."""
+    if one.backup is None:
+        return
+    if settings.backup is None or "backup" not in settings.roles:
+        yield (*at, "backup"), "the host makes no backups: add the role backup and its settings"
+    place = (*at, "backup", "folders")
+    for number, folder in enumerate(one.backup.folders):
+        if folder not in one.data:
+            yield (*place, number), f"data has no {known(folder, one.data)}"
+        if folder in one.backup.folders[:number]:
+            yield (*place, number), f"{folder} stands twice"
+
+
+def _circles(services: dict[str, Service]) -> Faults:
     """Services that wait for each other would none of them be started."""
 
     def waits_for(name: str, seen: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from roles.settings.faults import Faults
 from roles.settings.field_checks import known
 from roles.settings.fields import size_in_bytes
 
-Path = tuple[str | int, ...]
-Found = Iterator[tuple[Path, str]]
+if TYPE_CHECKING:
+    from roles.backup.settings import Backup, Target
+    from roles.settings.model import Settings
 
 
-def disagreements(settings: Any) -> Found:
+def inconsistencies(settings: Settings) -> Faults:
     """Every place where the settings of backups contradict each other, with the reason."""
     backup = settings.backup
     if backup is None:
@@ -21,7 +23,7 @@ def disagreements(settings: Any) -> Found:
         yield ("backup", "image"), f"images has no {known(backup.image, settings.images)}"
     yield from _differ(backup.targets)
     yield from _keys(backup.targets)
-    yield from _dependents(settings)
+    yield from _dependents(settings, backup)
     needed = (backup.uploads + 2) * 64
     if size_in_bytes(backup.memory) < needed << 20:
         yield ("backup", "memory"), f"with {backup.uploads} uploads of 64 MiB it needs {needed}MiB"
@@ -41,7 +43,7 @@ def disagreements(settings: Any) -> Found:
         yield ("backup",), "it saves databases, and the host has no postgres"
 
 
-def _differ(targets: Any) -> Found:
+def _differ(targets: Sequence[Target]) -> Faults:
     """Two names for one place are one copy, not two."""
     names = [one.name for one in targets]
     places = [_place(one) for one in targets]
@@ -53,21 +55,21 @@ def _differ(targets: Any) -> Found:
             yield ("backup", "targets", at), f"it is the same place as {other}: a second copy there is none"
 
 
-def _place(one: Any) -> tuple[str, ...]:
+def _place(one: Target) -> tuple[str, ...]:
     keys = {"s3": ("endpoint", "bucket", "prefix"), "sftp": ("host", "port", "path"), "path": ("path",)}
     return (one.kind, *(str(getattr(one, key)) for key in keys.get(one.kind, ("name",))))
 
 
-def _keys(targets: Any) -> Found:
+def _keys(targets: Sequence[Target]) -> Faults:
     for at, one in enumerate(targets):
         if one.kind == "s3" and (one.pruner_access_key is None) != (one.pruner_secret_key is None):
             given = "pruner_access_key" if one.pruner_secret_key is None else "pruner_secret_key"
             yield ("backup", "targets", at, given), "pruner_access_key and pruner_secret_key belong together"
 
 
-def _dependents(settings: Any) -> Found:
+def _dependents(settings: Settings, backup: Backup) -> Faults:
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
-    for at, name in enumerate(settings.backup.dependents):
+    for at, name in enumerate(backup.dependents):
         if name == "postgres":
             yield ("backup", "dependents", at), "a restore needs PostgreSQL: name what uses the databases"
         elif name in ("nginx", *nodes):

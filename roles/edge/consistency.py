@@ -1,0 +1,154 @@
+"""Whether the routes fit: each a place of its own, to something that is there, with no word that would change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from roles.edge.routes import API, CONSOLE, POSTGRES_PORT, certificate, target
+from roles.settings.faults import Faults, Path
+from roles.settings.field_checks import known
+from roles.settings.fields import UNREAD
+
+if TYPE_CHECKING:
+    from converge.inventory.secret import Secret
+    from roles.edge.settings import Edge, Route
+    from roles.settings.model import Settings
+
+
+OWN_PORTS = (65000, 65001)
+"""Where the edge asks itself: see templates/nginx/nginx.conf.j2."""
+LONGEST_PASSWORD = 72
+"""Bytes. bcrypt reads no further, and would take another password that begins alike."""
+_HTTP = "a row with tcp passes bytes as they are, and knows no "
+UNUSED: dict[str, dict[str, str]] = {
+    "tcp": {
+        **{key: f"{_HTTP}{key}" for key in ("host", "path", "strip_path", "sticky", "websocket", "body_limit")},
+        **{key: f"{_HTTP}{key}" for key in ("auth", "users")},
+        "tls": "a row with tcp passes bytes as they are: the service itself speaks TLS",
+    },
+    API: {
+        "path": "the path is part of what S3's clients sign: give the API a port or a host of its own",
+        "strip_path": "the path is part of what S3's clients sign",
+        "sticky": "each node answers for all, and an upload stays on one by itself",
+        "websocket": "S3 has none",
+        "auth": "S3's clients sign each request, and have no other password",
+    },
+    CONSOLE: {"strip_path": "it is always asked without the path"},
+    "service": {"sticky": "a service is one container"},
+}
+"""What a row says to no effect, by what it leads to, and why."""
+
+
+def inconsistencies(settings: Settings) -> Faults:
+    """Every row that contradicts another setting, with the reason."""
+    if edge := settings.edge:
+        yield from _rows(settings, edge)
+        yield from _places(edge)
+        yield from _certificates(edge)
+        yield from _users(edge)
+
+
+def _rows(settings: Settings, edge: Edge) -> Faults:
+    for at, row in enumerate(edge.routes):
+        path: Path = ("edge", "routes", at)
+        if why := _astray(settings, row):
+            yield (*path, "to"), why
+        kind = "tcp" if row.tcp else row.to if row.to in UNUSED else "service"
+        for key, why in UNUSED[kind].items():
+            if getattr(row, key) not in (None, False, []):
+                yield (*path, key), why
+        if row.tcp and row.to in UNUSED:
+            yield (*path, "tcp"), "MinIO has many nodes: they are reached over HTTP"
+        if row.strip_path and not row.path:
+            yield (*path, "strip_path"), "there is no path"
+        if row.port in OWN_PORTS:
+            yield (*path, "port"), "the edge asks itself there: take another"
+        if row.to == CONSOLE and row.path and not _knows_its_path(settings, row.path):
+            why = f"under a path the console needs minio.environment.MINIO_BROWSER_REDIRECT_URL, which ends with {row.path}"
+            yield (*path, "path"), why
+
+
+def _knows_its_path(settings: Settings, path: str) -> bool:
+    said = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL", "") if settings.minio else ""
+    return said.rstrip("/").endswith(path)
+
+
+def _astray(settings: Settings, row: Route) -> str:
+    """Why a row leads nowhere."""
+    name, _, port = row.to.partition(":")
+    if "edge" in settings.roles and target(row) in ("minio", "postgres") and target(row) not in settings.roles:
+        return f"roles has no {target(row)}"
+    if target(row) == "minio" and row.to in UNUSED:
+        return "" if settings.minio else "the inventory has no minio section"
+    if name == "postgres" and settings.postgres:
+        return "" if int(port) == POSTGRES_PORT else f"its container listens at {POSTGRES_PORT}"
+    if name not in settings.services:
+        names = [*(["postgres:5432"] if settings.postgres else []), *settings.services, API, CONSOLE]
+        return f"there is no service {known(name, names)}"
+    return "" if settings.services[name].enabled else f"{name} is not enabled"
+
+
+def _places(edge: Edge) -> Faults:
+    """No two rows are one place, and none hides another."""
+    for at, row in enumerate(edge.routes):
+        for number, other in enumerate(edge.routes[:at]):
+            if row.port != other.port:
+                continue
+            same_name, beside = row.host == other.host, f"edge.routes[{number}]"
+            if row.tcp or other.tcp:
+                yield (
+                    ("edge", "routes", at, "port"),
+                    f"{beside} has this port, and one of them passes bytes as they are",
+                )
+            elif same_name and row.path == other.path:
+                yield ("edge", "routes", at), f"it is the same place as {beside}"
+            elif same_name and API in (row.to, other.to):
+                why = f"{beside} has this port and host, and a bucket of MinIO may have the name of any path"
+                yield ("edge", "routes", at, "path"), why
+
+
+def _certificates(edge: Edge) -> Faults:
+    for where, tls in (
+        (("edge", "tls"), edge.tls),
+        *((("edge", "routes", at, "tls"), row.tls) for at, row in enumerate(edge.routes)),
+    ):
+        if tls and tls.key == tls.certificate:
+            yield (*where, "key"), "the certificate has this file: the key is in one of its own"
+    for at, row in enumerate(edge.routes):
+        for number, other in enumerate(edge.routes[:at]):
+            if row.port != other.port or row.tcp or other.tcp:
+                continue
+            mine, its = certificate(edge, row), certificate(edge, other)
+            if bool(mine) != bool(its):
+                yield ("edge", "routes", at, "tls"), f"edge.routes[{number}] has this port, and one of them has no TLS"
+            elif row.host == other.host and mine != its:
+                yield (
+                    ("edge", "routes", at, "tls"),
+                    f"edge.routes[{number}] has this port and host, and another certificate",
+                )
+
+
+def _users(edge: Edge) -> Faults:
+    for at, row in enumerate(edge.routes):
+        if row.auth and not edge.users:
+            yield ("edge", "routes", at, "auth"), "edge.users has nobody who could get in"
+        if row.users and not row.auth:
+            yield ("edge", "routes", at, "users"), "they are asked for nothing without auth: basic"
+        for number, name in enumerate(row.users):
+            if name not in edge.users:
+                yield ("edge", "routes", at, "users", number), f"edge.users has no {known(name, edge.users)}"
+    if edge.users and not any(row.auth for row in edge.routes):
+        yield ("edge", "users"), "no route has auth: basic"
+    for name, password in edge.users.items():
+        if password is UNREAD:
+            continue
+        if not 8 <= len(password.reveal().encode()) <= LONGEST_PASSWORD:
+            yield ("edge", "users", name), f"a password has 8 to {LONGEST_PASSWORD} bytes here"
+
+
+def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
+    """Each password that has been read, with the name that it belongs to."""
+    for name, password in settings.edge.users.items() if settings.edge else ():
+        if password is not UNREAD:
+            yield ("edge", "users", name), name, password

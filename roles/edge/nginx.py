@@ -1,0 +1,192 @@
+"""nginx as the edge: the rows of the table as its servers and locations, and MinIO's API before all of its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from converge.resources.compose import FOLDER
+from converge.shell import quote, words
+from converge.templates import render
+from roles.edge.consistency import OWN_PORTS
+from roles.edge.routes import API, CONSOLE, certificate, leading_to, url
+from roles.minio.tls import scheme
+from roles.settings.fields import size_in_bytes
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.edge.settings import Edge, Route, Tls
+    from roles.settings.model import Settings
+
+CONTAINER = "nginx"
+HERE = f"{FOLDER}/nginx/conf"
+INSIDE = "/etc/stowage"
+MINIO_AUTHORITY = "minio-authority.crt"
+"""Who signed the certificate of MinIO's nodes."""
+SETTLED = "/tmp/settled"
+"""There while no node has come or gone lately, or that is proven to be no matter: see files/nginx-settled.sh."""
+PROVEN = "/run/stowage-proven"
+"""A file of the host whose time is that of the last proof that data passes through all nodes."""
+MOST_ASKED = 4
+"""Nodes whose 404 is wanted when all of them answer."""
+MOST_SILENT = 4
+"""Nodes that may stay silent while others are asked: nginx leads a request on ten times at most."""
+ALIVE, AWAY = OWN_PORTS
+
+
+@dataclass(frozen=True)
+class Location:
+    """A row as nginx takes it: what it matches, and how it is passed on."""
+
+    row: Route
+    users: str
+    """The file with who gets in; empty where everybody does."""
+
+    @property
+    def path(self) -> str:
+        return self.row.path or ""
+
+    @property
+    def stripped(self) -> bool:
+        """Whether its path is taken off."""
+        return bool(self.row.path) and (self.row.strip_path or self.row.to == CONSOLE)
+
+    @property
+    def pattern(self) -> str:
+        """Its path as a regular expression, which a path of its letters needs only for these two."""
+        return self.path.replace(".", r"\.").replace("+", r"\+")
+
+    @property
+    def limit(self) -> int:
+        return size_in_bytes(self.row.body_limit) if self.row.body_limit else 0
+
+
+@dataclass(frozen=True)
+class Server:
+    """The rows of one port and name, with the certificate that they have in common."""
+
+    port: int
+    host: str | None
+    certificate: str
+    """The names of its files without their endings; empty where there is none."""
+    locations: tuple[Location, ...]
+
+    @property
+    def api(self) -> Location | None:
+        return next((one for one in self.locations if one.row.to == API), None)
+
+
+def config(host: Host[Settings], edge: Edge) -> str:
+    """The whole configuration."""
+    minio = host.settings.minio
+    nodes = minio.nodes if minio else []
+    http = [row for row in edge.routes if not row.tcp]
+    return render(
+        host,
+        "nginx/nginx.conf.j2",
+        servers=servers(edge),
+        streams=[row for row in edge.routes if row.tcp],
+        # Ports where every row wants a name: who asks for another is told that there is nothing.
+        named=sorted({row.port for row in http} - {row.port for row in http if not row.host}),
+        encrypted={row.port for row in http if certificate(edge, row)},
+        odd_headers={row.port for row in http if row.to == API},
+        api=any(row.to == API for row in http),
+        consoles=sorted({row.sticky for row in http if row.to == CONSOLE}),
+        nodes=nodes,
+        minio_scheme=scheme(minio) if minio else "http",
+        minio_authority=MINIO_AUTHORITY,
+        opinions=min(len(nodes), MOST_ASKED),
+        enough=enough(len(nodes)),
+        missing=min(len(nodes) - enough(len(nodes)), MOST_SILENT),
+        domain=minio.environment.get("MINIO_DOMAIN", "") if minio else "",
+        inside=INSIDE,
+        settled=SETTLED,
+        alive=ALIVE,
+        away=AWAY,
+    )
+
+
+def servers(edge: Edge) -> list[Server]:
+    """The servers of nginx, in the order in which the table first names them."""
+    rows: dict[tuple[int, str | None], list[Route]] = {}
+    for row in edge.routes:
+        if not row.tcp:
+            rows.setdefault((row.port, row.host), []).append(row)
+    files = user_files(edge)
+    return [
+        Server(
+            port,
+            name,
+            _file(certificates(edge), certificate(edge, some[0])),
+            tuple(Location(row, files[who(edge, row)] if row.auth else "") for row in some),
+        )
+        for (port, name), some in rows.items()
+    ]
+
+
+def certificates(edge: Edge) -> dict[str, Tls]:
+    """The certificates that are served, by the names of their files."""
+    found = [tls for row in edge.routes if (tls := certificate(edge, row))]
+    each = [tls for at, tls in enumerate(found) if tls not in found[:at]]
+    return {f"tls{at or ''}": tls for at, tls in enumerate(each)}
+
+
+def _file(names: dict[str, Tls], tls: Tls | None) -> str:
+    return next((name for name, one in names.items() if one == tls), "")
+
+
+def who(edge: Edge, row: Route) -> tuple[str, ...]:
+    """Who gets in by a row."""
+    return tuple(sorted(set(row.users or edge.users)))
+
+
+def user_files(edge: Edge) -> dict[tuple[str, ...], str]:
+    """Each set of users that rows admit, and the name of its file."""
+    sets = dict.fromkeys(who(edge, row) for row in edge.routes if row.auth)
+    return {names: f"users{at}" for at, names in enumerate(sets)}
+
+
+def enough(nodes: int) -> int:
+    """How many nodes must say that something is not there when the others are silent: more than half, four at most."""
+    return min(nodes // 2 + 1, MOST_ASKED)
+
+
+def proven(host: Host[Settings]) -> str:
+    """The shell after a proof that every node reaches the others' drives: nginx need not wait until they are older."""
+    return f": >{PROVEN}\n{settle(host)}"
+
+
+def settle(host: Host[Settings]) -> str:
+    """The shell that tells nginx, where it runs, that no node is young: each was there at the last proof, or 40 s ago."""
+    minio = host.settings.minio
+    if minio is None or not leading_to(host.settings, API):
+        return ":"
+    started = "{{if .State.Running}}{{.State.StartedAt}}{{else}}9999-01-01{{end}}"
+    nodes = words(node.name for node in minio.nodes)
+    return f"""(
+[ "$(docker inspect -f '{{{{.State.Running}}}}' -- {CONTAINER} 2>/dev/null)" = true ] || exit 0
+! docker exec {CONTAINER} test -e {SETTLED} || exit 0
+old=$(($(date +%s) - 40)) mark=$(stat -c %Y {PROVEN} 2>/dev/null || echo 0)
+[ "$mark" -lt "$old" ] || old=$mark
+all=$(docker inspect -f {quote(started)} -- {nodes}) || exit 0
+for one in $all; do [ "$(date -d "$one" +%s)" -le "$old" ] || exit 0; done
+sleep 3 # by then its script has seen that they came back
+docker exec {CONTAINER} touch {SETTLED}
+)"""
+
+
+def passes(host: Host[Settings]) -> str:
+    """The shell that waits until nginx passes requests on to a cluster that takes writes, eight times in a row."""
+    settings = host.settings
+    rows = leading_to(settings, API)
+    if settings.edge is None or not rows:
+        return ":"
+    asked = quote(url(settings.edge, rows[0], "127.0.0.1", "/minio/health/cluster"))
+    inside = f"nsenter -t \"$(docker inspect -f '{{{{.State.Pid}}}}' {CONTAINER})\" -n"
+    return f"""n=0 well=0
+while [ $well -lt 8 ]; do
+  said=$({inside} curl -q -s -k --noproxy '*' --connect-to ::127.0.0.1: -o /dev/null -m 3 -w '%{{http_code}}' {asked}) || :
+  if [ "$said" = 200 ]; then well=$((well + 1)); continue; fi
+  well=0 n=$((n + 1)); [ $n -lt 60 ] || {{ echo {asked} answers "$said"; exit 1; }}
+  sleep 0.5
+done"""

@@ -1,0 +1,160 @@
+"""The edge of a host: what the table of routes says is reached from outside, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import string
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from converge.engine.resource import Shell, in_order
+from converge.engine.role import Wanted, role
+from converge.inventory.secret import Secret
+from converge.resources.account import Group, User
+from converge.resources.compose import FOLDER, Project
+from converge.resources.file import Directory, File
+from converge.resources.fresh import reloaded
+from converge.resources.serving import Question, Serving
+from converge.shell import quote
+from roles.edge import nginx
+from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
+from roles.edge.routes import API, certificate
+from roles.images import image, image_identity
+from roles.minio.tls import authority
+from roles.services.configuration import Folder
+from roles.services.definition import definition
+from roles.services.settings import Port, Service
+from roles.settings.local_file import local_text
+from roles.settings.networks import containers, external, joins
+from roles.settings.sections import needed
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.edge.settings import Edge
+    from roles.settings.model import Settings
+
+CONFIG = f"{HERE}/nginx.conf"
+WITHIN = 30
+"""Seconds in which it must answer."""
+
+
+@role(needs=("docker", "images"))
+def edge(host: Host[Settings]) -> Wanted:
+    settings, owner = settings_of(host), host.settings.data_user
+    files = [*_certificates(host, settings), *_users(host, settings)]
+    helper = File(f"{HERE}/settled", (host.root / "files/nginx-settled.sh").read_text())
+    yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
+    yield in_order(
+        Directory(FOLDER),
+        Directory(f"{FOLDER}/nginx"),
+        Directory(HERE, group=owner.name, mode="0750"),
+        *files,
+        helper,
+        File(CONFIG, nginx.config(host, settings), mode="0644", check=_check(host, settings), until_loaded=True),
+        Project(
+            "nginx",
+            {CONTAINER: service(host)},
+            external(containers(host.settings)[CONTAINER]),
+            also_hashed={CONTAINER: f"{image_identity(host, settings.image)} {helper.sha256}"},
+            warning=_exposed(settings),
+        ),
+        reloaded(
+            CONTAINER,
+            (CONFIG, *(one.path for one in files)),
+            *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
+            retired="worker process is shutting down",
+        ),
+        answers(host),
+    )
+
+
+def answers(host: Host[Settings]) -> Serving:
+    """That nginx is there; it asks itself, for each port of the table may want a name, a password or bytes of its own."""
+    return Serving(CONTAINER, Question(http=f":{ALIVE}/stowage/alive"), WITHIN, after=(Shell(nginx.settle(host)),))
+
+
+def settings_of(host: Host[Settings]) -> Edge:
+    """The edge section, which a host with this role must have."""
+    return needed(host, "edge", host.settings.edge, "weatherlearn.yml")
+
+
+def _check(host: Host[Settings], settings: Edge) -> str:
+    """nginx reads the new file, in its own image and beside the running one."""
+    reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
+    # By name, so that what a cut run has left of it goes with the next one.
+    return (
+        "docker rm -f stowage-nginx-check >/dev/null 2>&1 || :; "
+        f"docker run --rm --name stowage-nginx-check --network none --read-only --tmpfs /tmp -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
+        f" --entrypoint nginx {quote(reference)} -t -q -c {INSIDE}/$(basename {{}})"
+    )
+
+
+def _exposed(settings: Edge) -> str:
+    clear = sorted({row.port for row in settings.routes if not row.tcp and not certificate(settings, row)})
+    if not clear or ip_address(settings.listen).is_loopback:
+        return ""
+    ports = ", ".join(map(str, clear))
+    shown = "data and passwords are" if any(row.auth and row.port in clear for row in settings.routes) else "data is"
+    return f"{settings.listen}:{ports} without TLS: keys are signed, {shown} not hidden; and ports of Docker bypass ufw"
+
+
+def _certificates(host: Host[Settings], settings: Edge) -> Iterator[File]:
+    owner = host.settings.data_user.name
+    for name, tls in nginx.certificates(settings).items():
+        row = next(at for at, one in enumerate(settings.routes) if certificate(settings, one) == tls)
+        where = "edge.tls" if tls == settings.tls else f"edge.routes[{row}].tls"
+        chain = local_text(host, f"{where}.certificate", tls.certificate)
+        key = local_text(host, f"{where}.key", tls.key)
+        yield File(f"{HERE}/{name}.crt", chain, group=owner, mode="0640", until_loaded=True)
+        yield File(f"{HERE}/{name}.key", Secret(key), owner=owner, group=owner, mode="0400", until_loaded=True)
+    if signer := authority(host):
+        yield File(f"{HERE}/{nginx.MINIO_AUTHORITY}", signer, group=owner, mode="0640", until_loaded=True)
+
+
+def _users(host: Host[Settings], settings: Edge) -> Iterator[File]:
+    owner = host.settings.data_user.name
+    for names, file in nginx.user_files(settings).items():
+        lines = "".join(f"{name}:{hashed(host.name, name, settings.users[name])}\n" for name in names)
+        yield File(f"{HERE}/{file}", Secret(lines), owner=owner, group=owner, mode="0400", until_loaded=True)
+
+
+def hashed(host: str, user: str, password: Secret) -> str:
+    """A password as nginx reads it. The salt is made of the names, so that the file stays the same from one run to the next.
+
+    2^5 rounds, as `htpasswd -B` has them: nginx hashes again for each request.
+    """
+    import bcrypt
+
+    salt = base64.b64encode(hashlib.sha256(f"{host} {user}".encode()).digest()[:16]).rstrip(b"=")
+    return bcrypt.hashpw(password.reveal().encode(), b"$2b$05$" + salt.translate(_BCRYPT)).decode()
+
+
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+_BCRYPT = bytes.maketrans(f"{_LETTERS}+/".encode(), f"./{_LETTERS}".encode())
+"""bcrypt has the letters of base64 in an order of its own."""
+
+
+def service(host: Host[Settings]) -> dict[str, Any]:
+    """The container, as that of a service: no root, no capabilities, nothing to write but its own /tmp."""
+    settings = settings_of(host)
+    serves = f"exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
+    helper = f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & " if _leads_to_api(settings) else ""
+    page = Service(
+        image=settings.image,
+        entrypoint=["sh", "-c"],
+        command=[f"{helper}{serves}"],
+        ports=[
+            Port(port=port, to=port, listen=settings.listen) for port in sorted({row.port for row in settings.routes})
+        ],
+        grace=60,
+    )
+    reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
+    networks = joins(containers(host.settings)[CONTAINER])
+    made = definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
+    return {**made, "stop_signal": "SIGQUIT"}
+
+
+def _leads_to_api(settings: Edge) -> bool:
+    return any(row.to == API for row in settings.routes)

@@ -1,0 +1,70 @@
+"""The edge: one table of what is reached from outside. Each row is a place, the service that it leads to, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag
+
+from roles.settings.fields import (
+    HostName,
+    ListenAddress,
+    LocalFile,
+    Name,
+    PortNumber,
+    RoutePath,
+    RouteTarget,
+    SecretValue,
+    Section,
+    Size,
+    UserName,
+)
+
+
+class Tls(Section):
+    certificate: LocalFile = Field(description="PEM file on the operator's machine, with the chain")
+    key: LocalFile = Field(description="PEM file of the key on the operator's machine")
+
+
+def _off_or_mapping(value: Any) -> str | None:
+    return "off" if value is False else "mapping" if isinstance(value, (dict, BaseModel)) else None
+
+
+RowTls = Annotated[
+    Annotated[Literal[False], Tag("off")] | Annotated[Tls, Tag("mapping")],
+    Discriminator(
+        _off_or_mapping,
+        custom_error_type="off_or_mapping",
+        custom_error_message="false, or a mapping with certificate and key",
+    ),
+]
+
+
+class Route(Section):
+    """One place, a port with perhaps a name and a path, and where it leads."""
+
+    port: PortNumber = Field(description="of the host")
+    to: RouteTarget = Field(description="a service and its port, such as grafana:3000; or minio-api, minio-console")
+    host: HostName | None = Field(default=None, description="the name that clients ask for; not set: any other")
+    path: RoutePath | None = Field(default=None, description="this path and all beneath it; not set: any other")
+    strip_path: bool = Field(default=False, description="the service is asked without the path")
+    tcp: bool = Field(default=False, description="passes bytes as they are, whatever they are")
+    sticky: bool = Field(default=False, description="one client stays on one node")
+    websocket: bool = Field(default=False, description="passes WebSockets on")
+    body_limit: Size | None = Field(default=None, description="the largest upload; not set: any size")
+    auth: Literal["basic"] | None = Field(default=None, description="asks for a name and a password of edge.users")
+    users: list[UserName] = Field(default=[], description="who of edge.users gets in; not set: all of them")
+    tls: RowTls | None = Field(
+        default=None, description="a certificate of its own, or false for none; not set: that of the edge"
+    )
+
+
+class Edge(Section):
+    """What is reached from outside, and nothing else is."""
+
+    kind: Literal["nginx"] = Field(default="nginx", description="the program that carries the routes")
+    image: Name = "nginx"
+    listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
+    tls: Tls | None = Field(default=None, description="the certificate of all routes that say nothing else")
+    users: dict[UserName, SecretValue] = Field(default={}, description="names and passwords, for routes with auth")
+    routes: list[Route] = Field(min_length=1, description="the table: no two rows are one place")

@@ -1,0 +1,160 @@
+"""TLS of the nodes: among themselves, to the edge, and to us. One certificate names them all."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, ClassVar
+
+from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.errors import Trouble
+from converge.inventory.secret import Secret
+from converge.resources.compose import FOLDER
+from converge.resources.file import Directory, File
+from converge.shell import quote, words
+from roles.settings.local_file import local_text
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.minio.settings import Minio, Node
+    from roles.settings.model import Settings
+
+CERTIFICATES = f"{FOLDER}/minio/certs"
+INSIDE = "/certs"
+
+
+def scheme(settings: Minio) -> str:
+    return "https" if settings.tls else "http"
+
+
+def authority(host: Host[Settings]) -> str:
+    """The certificate of the authority that signed the nodes', as text; nothing where they speak without TLS."""
+    tls = host.settings.minio.tls if host.settings.minio else None
+    return local_text(host, "minio.tls.authority", tls.authority) if tls else ""
+
+
+def files(host: Host[Settings], settings: Minio) -> list[Directory | File]:
+    """What the nodes read, in the folders that MinIO would make if they were not there."""
+    if settings.tls is None:
+        return []
+    owner = host.settings.data_user.name
+    certificate = local_text(host, "minio.tls.certificate", settings.tls.certificate)
+    key = local_text(host, "minio.tls.key", settings.tls.key)
+    if faults := list(_faults(certificate, key, authority(host), settings.nodes)):
+        raise Trouble(
+            "minio.tls does not fit its nodes",
+            where=host.name,
+            why="; ".join(faults),
+            untouched="nothing was changed",
+            hint=f"openssl x509 -noout -text -in {quote(settings.tls.certificate)}",
+        )
+    return [
+        Directory(CERTIFICATES, owner=owner, group=owner, mode="0500"),
+        Directory(f"{CERTIFICATES}/CAs", owner=owner, group=owner, mode="0500"),
+        File(f"{CERTIFICATES}/CAs/authority.crt", authority(host), owner=owner, group=owner, mode="0400"),
+        File(f"{CERTIFICATES}/public.crt", certificate, owner=owner, group=owner, mode="0400"),
+        File(f"{CERTIFICATES}/private.key", Secret(key), owner=owner, group=owner, mode="0400"),
+    ]
+
+
+def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -> list[str]:
+    """Why the nodes could not speak with it, or would not be believed."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        chain = x509.load_pem_x509_certificates(certificate.encode())
+        roots = x509.load_pem_x509_certificates(authority.encode())
+        public = load_pem_private_key(key.encode(), None).public_key()
+    except (ValueError, TypeError) as error:
+        return [f"a file is no PEM of what it should be: {error}"]
+    leaf, found = chain[0], []
+    if leaf.public_key() != public:
+        found.append("the key is not that of the certificate")
+    if leaf.not_valid_after_utc < datetime.now(UTC):
+        found.append(f"the certificate ended on {leaf.not_valid_after_utc:%Y-%m-%d}")
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+    except x509.ExtensionNotFound:
+        known = set()
+    wanted = [name for node in nodes for name in (node.name, str(ip_address(node.address)))]
+    if missing := [name for name in wanted if name not in known]:
+        found.append(f"its subjectAltName lacks {', '.join(missing)}")
+    for issuer in roots:
+        try:
+            chain[-1].verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return found
+    return [*found, "minio.tls.authority did not sign it"]
+
+
+@dataclass(frozen=True)
+class ServedCertificate(Resource):
+    """The certificate that each node shows is the one of the file. MinIO does not see a file that was renamed into place.
+
+    A node that is silent is told of elsewhere, and shows the right one when it starts.
+    """
+
+    kind: ClassVar[str] = "served-certificate"
+    nodes: tuple[tuple[str, str], ...]
+    """Names and addresses."""
+    certificate: str
+
+    @property
+    def name(self) -> str:
+        return "minio"
+
+    def desired(self) -> State:
+        return {name: _fingerprint(self.certificate) for name, _ in self.nodes}
+
+    @classmethod
+    def probe(cls, wanted: Sequence[ServedCertificate]) -> str:
+        ask = "curl -q -s -k --noproxy '*' -m 4 -o /dev/null -w '%{certs}\\n'"
+        # All at once: a node that takes connections and says nothing costs these seconds once. The first of a chain is short
+        # enough to be written in one piece.
+        each = [
+            f"( said=$({ask} {quote(f'https://{address}:9000/minio/health/live')} | sed '/END CERTIFICATE/q'); printf 'NODE %s\\n%s\\n' {quote(name)} \"$said\" ) &"
+            for one in wanted
+            for name, address in one.nodes
+        ]
+        return "\n".join([*each, "wait"])
+
+    @classmethod
+    def read(cls, wanted: Sequence[ServedCertificate], answer: str) -> list[Reading]:
+        served = {}
+        for part in answer.split("NODE ")[1:]:
+            name, _, rest = part.partition("\n")
+            if pem := _first(rest):
+                served[name] = _fingerprint(pem)
+        return [{**one.desired(), **served} if served else None for one in wanted]
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(f"docker kill -s HUP -- {words(name for name, _ in self.nodes)} >/dev/null 2>&1 || :; sleep 1")]
+
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+def _first(text: str) -> str:
+    """The first certificate of a text; a server shows its own before those that signed it."""
+    start, end = text.find(_BEGIN), text.find(_END)
+    return text[start : end + len(_END)] if 0 <= start < end else ""
+
+
+def _fingerprint(pem: str) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(_first(pem))).hexdigest()[:16]
+
+
+def served(settings: Minio, certificate: Sequence[Directory | File]) -> list[ServedCertificate]:
+    """The last look: what was written is what the nodes show."""
+    text = next(
+        (str(one.content) for one in certificate if one.name.endswith("/public.crt") and isinstance(one, File)), ""
+    )
+    return [ServedCertificate(tuple((node.name, node.address) for node in settings.nodes), text)] if text else []

@@ -1,0 +1,228 @@
+"""Buckets in sets, and back: what a set has is the same, version by version; a restore that fails leaves the listing as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.lab.backup_host import begin, journal, killed, look, newest, over, paused, ran, tunnel
+from tests.lab.conftest import Clone
+from worker.buckets import inserting, listing, quiet, settings
+from worker.buckets.client import Client, path
+
+ENABLED = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+LIFECYCLE = (
+    "<LifecycleConfiguration><Rule><ID>r</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>"
+    "<NoncurrentVersionExpiration><NoncurrentDays>3650</NoncurrentDays></NoncurrentVersionExpiration>"
+    "</Rule></LifecycleConfiguration>"
+)
+QUOTA = '{"quota":99999999999,"size":99999999999,"quotatype":"hard"}'
+KEYS = [
+    *("plain.txt", "a b+c%20~!*'().txt", "ü/日本", "new\nline", 'tab\tq&<>"', "emoji😀", "-dash", ".hidden", "a/b/c"),
+    *("%2e%2e/x", "x" * 250 + "/" + "y" * 200),
+]
+METADATA = {
+    "content-type": "text/x; charset=utf-8",
+    "cache-control": "no-cache",
+    "content-encoding": "gzip",
+    "content-disposition": 'attachment; filename="x"',
+    "content-language": "de",
+    "expires": "Wed, 21 Oct 2026 07:28:00 GMT",
+    "x-amz-meta-foo": "b a r",
+    "x-amz-meta-uni": "grüß",
+    "x-amz-tagging": "a=b%2Bc%3D&k2=",
+}
+LARGE = random.Random(1).randbytes(66 << 20)
+FAILED, REFUSED = 41, 40
+
+
+class Odd:
+    """A bucket with all that may stand in one, one without versions, and one with locks."""
+
+    def __init__(self, there: Clone, minio: Client) -> None:
+        self.there, self.minio, self.set = there, minio, ""
+
+    def put(self, bucket: str, key: str, body: bytes, **headers: str) -> None:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.minio.ask("PUT", path(bucket, key), headers=given, body=body)
+
+    def made(self) -> None:
+        for bucket in ("odd", "flat"):
+            self.minio.ask("PUT", path(bucket))
+        self.put("odd", "was/null", b"before there were versions")
+        quiet.set_part(self.minio, "odd", "versioning", ENABLED)
+        self.put("odd", "was/null", b"a version")
+        self.put("odd", "dir/", b"")
+        for key in KEYS:
+            self.put("odd", key, key.encode())
+            self.put("odd", key, b"then " + key.encode())
+        self.put("odd", "empty", b"")
+        self.minio.ask("PUT", path("odd", "meta"), headers=METADATA, body=b"meta")
+        self.put("odd", "sealed", b"by the server", x_amz_server_side_encryption="AES256")
+        self.put("odd", "gone", b"was here")
+        self.minio.ask("DELETE", path("odd", "gone"))
+        self.put("odd", "large", LARGE[: 3 << 20])
+        for micro in ("123456", "123457", "123999"):
+            body = micro.encode()
+            etag = hashlib.md5(body).hexdigest()
+            one = inserting.Incoming("one-ms", str(uuid.uuid4()), f"2025-05-05T05:05:05.{micro}Z", etag, len(body))
+            inserting.put(self.minio, "odd", one, [body])
+        many = inserting.Incoming("multi", "", "2025-05-05T05:05:05.5Z", "ab" * 16 + "-2", len(LARGE), ())
+        inserting.put(self.minio, "odd", many, [LARGE[: 60 << 20], LARGE[60 << 20 :]])
+        for number in range(20):
+            self.put("flat", f"runs/{number % 2}/{number}", str(number).encode() * number)
+        self.minio.ask("PUT", path("locked"), headers={"x-amz-bucket-object-lock-enabled": "true"})
+        self.put("locked", "held", b"held", x_amz_object_lock_legal_hold="ON")
+        until = {"x_amz_object_lock_mode": "GOVERNANCE", "x_amz_object_lock_retain_until_date": "2031-01-01T00:00:00Z"}
+        self.put("locked", "kept", b"kept", **until)
+
+    def harmed(self) -> None:
+        """What people do to a bucket after a backup; and rules that would act on what comes back."""
+        self.put("odd", "plain.txt", b"newer")
+        self.put("odd", "gone", b"here again")
+        self.put("odd", "born", b"born later")
+        self.minio.ask("DELETE", path("odd", "large"))
+        for key in ("multi", "new\nline", "one-ms"):
+            for one in listing.of_key(self.minio, "odd", key)[-2:]:
+                inserting.delete(self.minio, "odd", key, one.id)
+        quiet.set_part(self.minio, "odd", "lifecycle", LIFECYCLE)
+        quiet.set_part(self.minio, "odd", settings.QUOTA, QUOTA)
+
+    def listed(self, bucket: str) -> list[Any]:
+        """All that MinIO tells of a bucket: versions with metadata, tags and locks, and the configuration."""
+        return [*listing.versions(self.minio, bucket), settings.read(self.minio, bucket)]
+
+    def there_are(self) -> list[str]:
+        return listing.names(self.minio)
+
+    def body(self, bucket: str, key: str) -> bytes:
+        return self.minio.ask("GET", path(bucket, key)).body
+
+
+@pytest.fixture(scope="module")
+def odd(spare: Clone) -> Iterator[Odd]:
+    with connected(spare) as minio:
+        made = Odd(spare, minio)
+        made.made()
+        spare.inv("backup")
+        made.set = newest(spare)
+        yield made
+
+
+@contextmanager
+def connected(there: Clone) -> Iterator[Client]:
+    with tunnel(there, "172.30.99.12:9000") as port:
+        yield Client([f"http://127.0.0.1:{port}"], there.secret("root_user"), there.secret("root_password"))
+
+
+def test_a_second_set_reads_no_object_that_the_first_one_has(odd: Odd) -> None:
+    run = begin(odd.there, do="backup", only=["buckets"])
+    assert over(odd.there, run)["code"] == 0
+    said = [
+        one["text"] for one in journal(odd.there, run) if one["event"] == "say" and "versions" in one.get("text", "")
+    ]
+    assert any(one.startswith("odd: ") for one in said)
+    assert all("; 0 were new" in one for one in said)
+
+
+@pytest.mark.parametrize("bucket", ["odd", "locked"])
+def test_a_bucket_beside_is_the_set_version_by_version_and_an_undo_takes_it_away(odd: Odd, bucket: str) -> None:
+    before = odd.listed(bucket)
+    odd.there.inv("restore", odd.set, "--bucket", bucket, "--as", "beside", "--yes")
+    assert odd.listed("beside")[:-1] == before[:-1]
+    if bucket == "odd":
+        assert odd.body("beside", "multi") == LARGE
+        assert odd.minio.ask("GET", path("beside", "meta")).headers["expires"] == METADATA["expires"]
+    odd.there.inv("restore.undo", "--yes")
+    assert "beside" not in odd.there_are()
+
+
+def test_what_was_lost_comes_back_beneath_and_an_undo_leaves_the_listing_as_before(odd: Odd) -> None:
+    saved = {(one.key, one.id) for one in listing.versions(odd.minio, "odd")}
+    odd.harmed()
+    before = odd.listed("odd")
+    screen = odd.there.inv("restore", odd.set, "--bucket", "odd", "--exact", "--yes")
+    assert "off meanwhile: lifecycle, quota" in screen
+    after = odd.listed("odd")
+    assert saved <= {(one.key, one.id) for one in after[:-1]}
+    assert [one for one in before[:-1] if (one.key, one.id) not in {(one.key, one.id) for one in after[:-1]}] == []
+    assert after[-1] == before[-1]
+    assert (odd.body("odd", "plain.txt"), odd.body("odd", "multi")) == (b"then plain.txt", LARGE)
+    markers = {one.key for one in after[:-1] if one.latest and one.marker}
+    assert markers == {"gone", "born"}
+    odd.there.inv("restore.undo", "--yes")
+    assert odd.listed("odd") == before
+
+
+@pytest.mark.parametrize("step", ["current", "lock"])
+def test_a_restore_that_is_killed_leaves_the_listing_as_before_once_it_is_settled(odd: Odd, step: str) -> None:
+    before = odd.listed("odd")
+    run = begin(odd.there, do="restore", set=odd.set, bucket="odd", exact=True, pause=step)
+    paused(odd.there, run)
+    killed(odd.there, run)
+    odd.there.inv("backup.settle")
+    assert odd.listed("odd") == before
+
+
+def test_a_content_that_is_damaged_is_found_by_a_check_and_ends_a_restore_which_leaves_all_as_it_was(odd: Odd) -> None:
+    before, sets = odd.listed("odd"), "backups-postgresql"
+    blobs = [one for one in listing.versions(odd.minio, sets, "lab/blobs/") if one.size < 4 << 20]
+    bodies = {one.key: odd.body(sets, one.key) for one in blobs}
+    for key, body in bodies.items():
+        odd.minio.ask("PUT", path(sets, key), body=body[:-1] + bytes([body[-1] ^ 1]))
+    try:
+        assert ran(odd.there, do="verify", set=odd.set, source="own")["code"] == 30
+        failed = ran(odd.there, do="restore", set=odd.set, bucket="odd", source="own")
+        assert (failed["code"], "is damaged" in failed["what"]) == (FAILED, True)
+        assert odd.listed("odd") == before
+        assert ran(odd.there, do="restore", set=odd.set, bucket="flat", new_name="beside", source="far")["code"] == 0
+    finally:
+        for key, body in bodies.items():
+            odd.minio.ask("PUT", path(sets, key), body=body)
+    assert ran(odd.there, do="verify", set=odd.set, source="own")["code"] == 0
+    assert ran(odd.there, do="undo")["code"] == 0
+
+
+def test_without_versions_what_is_replaced_is_kept_and_comes_back(odd: Odd) -> None:
+    odd.put("flat", "runs/1/3", b"changed", x_amz_tagging="t=1", x_amz_meta_a="b")
+    odd.put("flat", "runs/1/born", b"born later")
+    odd.put("flat", "runs/0/2", b"of another prefix")
+    odd.minio.ask("DELETE", path("flat", "runs/1/5"))
+    before = odd.listed("flat")
+    odd.there.inv("restore", odd.set, "--bucket", "flat", "--prefix", "runs/1/", "--exact", "--yes")
+    assert (odd.body("flat", "runs/1/3"), odd.body("flat", "runs/0/2")) == (b"333", b"of another prefix")
+    keys = {one.key for one in odd.listed("flat")[:-1]}
+    assert "runs/1/5" in keys and "runs/1/born" not in keys
+    odd.there.inv("restore.undo", "--yes")
+    assert odd.listed("flat") == before
+    assert not [one for one in odd.there_are() if one.startswith("stowage-kept-")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"bucket": "od"}, "the set has no bucket od"),
+        ({"bucket": "odd", "prefix": "nothing/"}, "nothing in odd matches"),
+        ({"bucket": "locked", "new_name": "flat"}, "made without object lock"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: dict[str, str], why: str) -> None:
+    before = [odd.listed(one) for one in ("odd", "flat")]
+    assert why in json.dumps(look(odd.there, ask="plan", set=odd.set, **asked))
+    assert ran(odd.there, do="restore", set=odd.set, **asked)["code"] == REFUSED
+    assert [odd.listed(one) for one in ("odd", "flat")] == before
+
+
+def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
+    odd.there.on_host("docker stop minio1")
+    try:
+        assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
+    finally:
+        odd.there.on_host("docker start minio1")

@@ -1,0 +1,334 @@
+"""Objects back from a set, as far as no server is needed: what is missing, in which order, what is made, and how it is taken back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker.buckets import beneath, browsing, flat, inserting, listing, live, quiet, saving, survey, takeback
+from worker.buckets.client import Answer
+from worker.buckets.listing import Version
+from worker.buckets.made import Made
+from worker.errors import Failed
+
+AT = "2026-11-27T17:33:21.359Z"
+
+
+def row(key: str, id: str, at: str = AT, **more: Any) -> dict[str, Any]:
+    told = {"key": key, "id": id, "at": at, "etag": f"e-{id}", "size": 1, "sha256": "s", "pack": "p", "headers": {}}
+    return {**told, **more}
+
+
+def marker(key: str, id: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "id": id, "at": AT, "marker": True, **more}
+
+
+def version(key: str, id: str, **more: Any) -> Version:
+    return Version(key, id, AT, **{"etag": f"e-{id}", "size": 1, **more})
+
+
+def test_versions_of_one_millisecond_keep_their_order() -> None:
+    rows = [row("k", "3"), row("k", "2"), row("k", "1"), row("k", "0", "2025-01-01T00:00:00.000Z")]
+    found = inserting.dates(rows, [])
+    assert [found[id] for id in "3210"] == [
+        "2026-11-27T17:33:21.359002Z",
+        "2026-11-27T17:33:21.359001Z",
+        "2026-11-27T17:33:21.359000Z",
+        "2025-01-01T00:00:00.000000Z",
+    ]
+
+
+def test_a_version_goes_above_the_one_of_its_millisecond_that_is_there() -> None:
+    rows = [row("k", "3"), row("k", "2"), row("k", "1")]
+    found = inserting.dates(rows, [version("k", "2")])
+    assert found["3"].endswith("359999Z") and found["1"].endswith("359000Z")
+
+
+def test_what_is_there_already_is_not_put_again_and_what_was_not_read_is_in_no_set() -> None:
+    rows = [row("k", "3"), marker("k", "2"), row("k", "1"), {"key": "k", "id": "0", "at": AT, "unreadable": "SSE-C"}]
+    there = [version("k", "2", marker=True, etag="", size=0), version("k", "1", etag="other")]
+    assert [one["id"] for one in beneath.missing(rows, there)] == ["3", "1"]
+
+
+class MinIO:
+    """Remembers what it is asked; listings are of the versions that it is given."""
+
+    def __init__(self, *found: Version) -> None:
+        self.found, self.asked = list(found), list[tuple[str, str, dict[str, str], dict[str, str]]]()
+
+    def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
+        self.asked.append((method, where, dict(query or {}), dict(more.get("headers") or {})))
+        return Answer(200, {"etag": "part"}, b"<UploadId>u</UploadId>")
+
+
+@pytest.fixture
+def minio(monkeypatch: pytest.MonkeyPatch) -> MinIO:
+    made = MinIO()
+
+    def versions(client: Any, bucket: str, prefix: str = "") -> Any:
+        yield from (one for one in made.found if one.key.startswith(prefix))
+
+    monkeypatch.setattr(listing, "versions", versions)
+    monkeypatch.setattr(inserting, "must_be", lambda *_: None)
+    return made
+
+
+def moves(minio: MinIO, tmp_path: Path) -> beneath.Beneath:
+    pieces = SimpleNamespace(pieces=lambda row: iter([b"x"]))
+    return beneath.Beneath(minio, "b", pieces, Made(tmp_path / "made"), lambda text: None)  # type: ignore[arg-type]
+
+
+def test_each_version_is_written_down_before_it_is_made_and_the_oldest_is_put_first(minio: Any, tmp_path: Path) -> None:
+    moves(minio, tmp_path).insert([row("k", "2", lock={"hold": "ON"}), marker("k", "1")], [])
+    assert list(Made(tmp_path / "made").lines()) == [
+        {"key": "k", "id": "2", "lock": {"hold": "ON"}},
+        {"key": "k", "id": "1"},
+    ]
+    assert [(method, query) for method, _, query, _ in minio.asked] == [
+        ("DELETE", {"versionId": "1"}),
+        ("PUT", {"versionId": "2"}),
+    ]
+    assert minio.asked[1][3] == {inserting.MTIME: "2026-11-27T17:33:21.359001Z", inserting.ETAG: "e-2"}
+
+
+def test_an_id_that_is_another_object_is_refused_and_one_of_no_version_gets_a_new_one(
+    minio: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(Failed, match="is another object"):
+        moves(minio, tmp_path).insert([row("k", "1")], [version("k", "1", etag="other")])
+    assert minio.asked == []
+    some = moves(minio, tmp_path)
+    some.insert([row("k", "null", latest=True)], [version("k", "null", etag="other")])
+    (put,) = minio.asked
+    assert put[0] == "PUT" and put[2]["versionId"] != "null"
+    some.make_current([row("k", "null", latest=True)], [version("k", put[2]["versionId"])])
+    assert len(minio.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("newest", "there", "method"),
+    [
+        (row("k", "1", latest=True), [version("k", "1")], ""),
+        (row("k", "1", latest=True), [version("k", "9"), version("k", "1")], "PUT"),
+        (row("k", "1", latest=True), [version("k", "9", marker=True), version("k", "1")], "PUT"),
+        (marker("k", "1", latest=True), [version("k", "9"), version("k", "1", marker=True)], "DELETE"),
+        (marker("k", "1", latest=True), [version("k", "9", marker=True)], ""),
+        ({"key": "k", "id": "1", "latest": True, "unreadable": "SSE-C"}, [version("k", "9")], ""),
+    ],
+)
+def test_what_was_current_is_made_current_by_one_more_version(
+    minio: Any, tmp_path: Path, newest: dict[str, Any], there: list[Version], method: str
+) -> None:
+    moves(minio, tmp_path).make_current([newest], there)
+    assert [one[0] for one in minio.asked] == ([method] if method else [])
+    ids = [line["id"] for line in Made(tmp_path / "made").lines()]
+    assert ids == [one[2]["versionId"] for one in minio.asked]
+
+
+def test_an_object_in_pieces_goes_up_in_parts_with_its_own_id_and_etag(minio: Any) -> None:
+    one = inserting.Incoming("k", "1", "at", "etag-2", 4, (("content-type", "x/y"),))
+    inserting.put(minio, "b", one, iter([b"ab", b"cd"]))
+    assert [(method, sorted(query)) for method, _, query, _ in minio.asked] == [
+        ("POST", ["uploads", "versionId"]),
+        ("PUT", ["partNumber", "uploadId"]),
+        ("PUT", ["partNumber", "uploadId"]),
+        ("POST", ["uploadId", "versionId"]),
+    ]
+
+
+def test_an_upload_whose_content_is_damaged_is_given_up(minio: Any) -> None:
+    def pieces() -> Any:
+        yield b"ab"
+        raise Failed(30, "damaged")
+
+    with pytest.raises(Failed, match="damaged"):
+        inserting.put(minio, "b", inserting.Incoming("k", "1", "at", "e", 4), pieces())
+    assert minio.asked[-1][0] == "DELETE"
+
+
+def test_the_listing_is_read_along_and_a_key_out_of_order_is_asked_about(minio: Any) -> None:
+    minio.found = [version("a", "1"), version("b", "2"), version("b", "1"), version("d", "1")]
+    some = live.Live(minio, "b", "")
+    assert [[one.id for one in some.of(key)] for key in ("0", "b", "c", "a", "d", "e")] == [
+        [],
+        ["2", "1"],
+        [],
+        ["1"],
+        ["1"],
+        [],
+    ]
+
+
+def test_a_listing_out_of_order_ends_the_restore(minio: Any) -> None:
+    minio.found = [version("b", "1"), version("a", "1")]
+    with pytest.raises(Failed, match="not in order"):
+        live.Live(minio, "b", "").of("c")
+
+
+def test_the_plan_counts_what_is_missing_and_what_becomes_current(minio: Any) -> None:
+    minio.found = [version("a", "9"), version("a", "1")]
+    groups = [
+        ("a", [row("a", "2", latest=True), row("a", "1")]),
+        ("b", [row("b", "1", latest=True, size=5, lock={"hold": "ON"})]),
+        ("c", [{"key": "c", "id": "1", "latest": True, "unreadable": "SSE-C"}]),
+    ]
+    found = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned=True)
+    assert found == survey.Survey(keys=3, insert=2, bytes=6, current=1, locked=1, unreadable=1)
+
+
+def test_a_line_that_was_cut_off_was_not_acted_on(tmp_path: Path) -> None:
+    made = Made(tmp_path / "made")
+    assert list(made.lines()) == []
+    made.add({"key": "ü\n", "id": "1"}, {"key": "b", "id": "2"})
+    with made.path.open("ab") as file:
+        file.write(b'{"key": "c", "i')
+    assert [line["key"] for line in made.lines()] == ["ü\n", "b"]
+
+
+def test_lines_of_many_threads_are_all_there_and_whole(tmp_path: Path) -> None:
+    made = Made(tmp_path / "made")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: made.add({"key": str(number), "id": "1"}, {"key": "twin"}), range(200)))
+    found = list(made.lines())
+    assert sorted(line["key"] for line in found if "id" in line) == sorted(map(str, range(200)))
+    assert len(found) == 400
+
+
+def test_once_a_line_is_not_on_disk_nothing_more_is_made(tmp_path: Path) -> None:
+    made = Made(tmp_path / "not there" / "made")
+    with pytest.raises(OSError, match="No such file"):
+        made.add({"key": "a"})
+    made.path = tmp_path / "made"
+    with pytest.raises(Failed, match="cannot be written"):
+        made.add({"key": "b"})
+
+
+CONFIGURATION = {
+    "versioning": "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+    "lifecycle": "<LifecycleConfiguration><Rule></Rule></LifecycleConfiguration>",
+    "notification": "<NotificationConfiguration></NotificationConfiguration>",
+    "replication": "<ReplicationConfiguration><Rule><Status>Enabled</Status></Rule></ReplicationConfiguration>",
+    "object-lock": "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>"
+    "<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>",
+    "quota": '{"quota":1000,"size":1000}',
+}
+
+
+def test_what_would_act_on_a_version_is_taken_off_and_put_on_as_it_was(minio: Any) -> None:
+    held = quiet.acting(CONFIGURATION)
+    assert sorted(held) == ["lifecycle", "object-lock", "quota", "replication"]
+    assert quiet.acting({"object-lock": "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", "quota": '{"quota":0}'}) == {}
+    assert "<Rule>" not in quiet.WAYS["object-lock"].meanwhile(held["object-lock"])
+    assert "ObjectLockEnabled>Enabled" in quiet.WAYS["object-lock"].meanwhile(held["object-lock"])
+    assert "Enabled" not in quiet.WAYS["replication"].meanwhile(held["replication"])
+    quiet.take_off(minio, "b", held)
+    assert [(method, where, *query) for method, where, query, _ in minio.asked if method == "DELETE"] == [
+        ("DELETE", "/b", "lifecycle")
+    ]
+    assert quiet.acting({"notification": "<NotificationConfiguration><QueueConfiguration>"})
+
+
+@pytest.mark.parametrize(
+    ("here", "kept", "line", "asked", "said"),
+    [
+        ("", "", {"etag": "new", "was": ""}, [], ""),
+        ("new", "", {"etag": "new", "was": ""}, ["DELETE"], ""),
+        ("old", "", {"etag": "new", "was": "old"}, [], ""),
+        ("new", "old", {"etag": "new", "was": "old"}, ["moved"], ""),
+        ("", "old", {"etag": "", "was": "old"}, ["moved"], ""),
+        ("later", "old", {"etag": "new", "was": "old"}, [], "was replaced since the restore"),
+        ("later", "", {"etag": "new", "was": ""}, [], "was replaced since the restore"),
+    ],
+)
+def test_without_versions_an_undo_puts_back_what_was_displaced_and_leaves_what_came_later(
+    minio: Any, monkeypatch: pytest.MonkeyPatch, here: str, kept: str, line: dict[str, str], asked: list[str], said: str
+) -> None:
+    found = {"b": here, "stowage-kept-abcdef": kept}
+    monkeypatch.setattr(
+        listing, "of_key", lambda _, bucket, key: [version(key, "null", etag=found[bucket])] if found[bucket] else []
+    )
+    monkeypatch.setattr(flat, "_moved", lambda *_: minio.asked.append(("moved",)))
+    record: Any = SimpleNamespace(bucket="b", run="20261127T175330Z-abcdef")
+    told = flat.put_back(minio, record, {"key": "k", **line})
+    assert said in told and bool(said) == bool(told)
+    assert [one[0] for one in minio.asked] == asked
+
+
+def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
+    minio: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = Made(tmp_path / "made")
+    made.add({"key": "a", "id": "1"}, {"key": "b", "id": "2", "lock": {"hold": "ON"}})
+    saved = list[str]()
+    record: Any = SimpleNamespace(
+        run="20261127T175330Z-abcdef",
+        bucket="b",
+        made=made,
+        held={"lifecycle": "<L/>"},
+        made_bucket=False,
+        phase="begun",
+        save=lambda: saved.append("saved"),
+    )
+    monkeypatch.setattr(takeback, "connect", lambda config: minio)
+    monkeypatch.setattr(listing, "names", lambda client: ["b"])
+    job: Any = SimpleNamespace(config={}, journal=SimpleNamespace(say=print))
+    assert takeback.settled(job, record) == []
+    gone = {(where, query["versionId"]) for method, where, query, _ in minio.asked if method == "DELETE"}
+    assert gone == {("/b/a", "1"), ("/b/b", "2")}
+    assert minio.asked[-1][:3] == ("PUT", "/b", {"lifecycle": ""})
+    assert (record.phase, record.held, made.path.exists(), saved) == ("failed", {}, False, ["saved"])
+
+
+def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
+    assert saving._apart(["b/", "a/x/", "a/", "ü", "a/"]) == ["a/", "b/", "ü"]
+
+
+def test_no_set_has_what_restores_displaced_nor_the_sets_themselves() -> None:
+    told = {"names": [], "without": ["sets"]}
+    job: Any = SimpleNamespace(config={"buckets": told})
+    there = ["a", "sets", "stowage-kept-abcdef", "b"]
+    assert saving.wanted(job, there) == ["a", "b"]
+    told["names"] = ["b"]
+    assert saving.wanted(job, there) == ["b"]
+
+
+def test_a_bucket_differs_by_what_is_gone_new_or_other_and_not_by_where_it_stands() -> None:
+    rows = [row("k", "3", tags="a=1"), row("k", "2"), marker("k", "1")]
+    there = [version("k", "3", tags="a=1"), version("k", "2"), version("k", "1", marker=True, etag="", size=0)]
+    assert list(browsing.of_key(rows, there)) == []
+    other = [
+        version("k", "9"),
+        version("k", "3", metadata={"x": "y"}),
+        version("k", "2", etag="z", lock={"hold": "ON"}),
+    ]
+    assert list(browsing.of_key([row("k", "3", headers={"x": "z"}, tags="a=1"), *rows[1:]], other)) == [
+        "the version 3 has other metadata",
+        "the version 3 has other tags",
+        "the version 2 has another content",
+        "the version 2 has another lock",
+        f"the delete marker 1 of {AT} is gone",
+        "1 versions are new",
+    ]
+    assert list(browsing.of_key(rows, [there[1], there[0], there[2]])) == ["its versions stand in another order"]
+
+
+def test_a_set_can_be_looked_into_while_minio_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker import sets
+    from worker.buckets import COMPONENT, index, wanted
+    from worker.buckets.before import index_of
+
+    def dead(*_: Any) -> Any:
+        raise Failed(20, "MinIO does not answer")
+
+    stored = list(index.packed([row("runs/1", "1"), row("other", "2")]))
+    monkeypatch.setattr(wanted, "connect", dead)
+    monkeypatch.setattr(sets, "reader", lambda *_: SimpleNamespace(read=lambda parts: iter(stored)))
+    manifest: Any = SimpleNamespace(buckets={"b": {}}, components={COMPONENT: {index_of("b"): ("part",)}})
+    request = SimpleNamespace(bucket="b", new_name="", key="", prefix="runs/")
+    job: Any = SimpleNamespace(request=request, config={}, targets={"own": None}, keys=None)
+    told = browsing.shown(job, manifest, "own")
+    assert [one["key"] for one in told["objects"]] == ["runs/1"] and told["more"] == 0

@@ -1,0 +1,340 @@
+"""Buckets in sets, as far as no server is needed: listings, indexes, packs, what is known already, and shared contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker.buckets import blobs, index, listing, packs, reading
+from worker.buckets.before import Rows
+from worker.buckets.blobs import Blob, Blobs
+from worker.buckets.client import Answer, Client, path
+from worker.buckets.listing import Version
+from worker.errors import Failed
+from worker.keys import Keys
+from worker.parts import PLAIN, PartWriter
+from worker.targets import Entry, Missing
+
+PAGE = """<?xml version="1.0"?><ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+<IsTruncated>{more}</IsTruncated><NextKeyMarker>new%0Aline%5Bminio_cache%3Av2%5D</NextKeyMarker>
+<NextVersionIdMarker>v9</NextVersionIdMarker>{rows}</ListVersionsResult>"""
+VERSION = """<Version><Key>a+b%2Bc%2F%C3%BC</Key><LastModified>2026-11-27T17:27:33.161Z</LastModified>
+<ETag>&#34;9dd4&#34;</ETag><Size>7</Size><UserMetadata><X-Amz-Meta-Foo>b</X-Amz-Meta-Foo>
+<x-amz-object-lock-mode>GOVERNANCE</x-amz-object-lock-mode>
+<x-amz-object-lock-retain-until-date>2027-01-01T00:00:00.000Z</x-amz-object-lock-retain-until-date></UserMetadata>
+<UserTags>a=b%2B&amp;k=</UserTags><IsLatest>true</IsLatest><VersionId>v1</VersionId></Version>"""
+MARKER = """<DeleteMarker><Key>gone</Key><LastModified>2026-11-27T17:27:33.161Z</LastModified>
+<IsLatest>true</IsLatest><VersionId>v2</VersionId></DeleteMarker>"""
+
+
+class Asked:
+    """A MinIO that has recorded answers, and remembers what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers, self.asked = list(answers), list[tuple[str, str, Any, Any]]()
+
+    def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
+        self.asked.append((method, where, dict(query or {}), more.get("headers")))
+        return self.answers.pop(0)
+
+
+def test_a_listing_is_read_page_by_page_with_metadata_tags_and_locks() -> None:
+    pages = [PAGE.format(more="true", rows=VERSION), PAGE.format(more="false", rows=MARKER)]
+    minio: Any = Asked(*(Answer(200, {}, one.encode()) for one in pages))
+    first, second = listing.versions(minio, "b", "p/")
+    assert first == Version(
+        key="a b+c/ü",
+        id="v1",
+        at="2026-11-27T17:27:33.161Z",
+        etag="9dd4",
+        size=7,
+        latest=True,
+        metadata={"x-amz-meta-foo": "b"},
+        tags="a=b%2B&k=",
+        lock={"mode": "GOVERNANCE", "until": "2027-01-01T00:00:00.000Z"},
+    )
+    assert (second.key, second.marker, second.latest) == ("gone", True, True)
+    asked = minio.asked[1][2]
+    assert (asked["key-marker"], asked["version-id-marker"]) == ("new\nline[minio_cache:v2]", "v9")
+
+
+def test_only_so_many_of_the_newest_versions_of_a_key_are_taken() -> None:
+    found = [Version("a", "3", ""), Version("a", "2", ""), Version("b", "1", "")]
+    assert [[one.id for one in some] for some in listing.by_key(iter(found), 1)] == [["3"], ["1"]]
+    assert [len(some) for some in listing.by_key(iter(found))] == [2, 1]
+
+
+@pytest.mark.parametrize("key", ["a b", "ü/日", "new\nline", "%2e%2e/x", "a+b?c#d&e=f", "tab\t\"<>'"])
+def test_any_key_is_a_path(key: str) -> None:
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit("http://h" + path("b", key))
+    assert (unquote(parts.path), parts.query, parts.fragment) == (f"/b/{key}", "", "")
+
+
+def test_an_index_comes_back_row_by_row_whatever_stands_in_a_key() -> None:
+    rows = [{"key": f"k\n{number}\u2028ü\x85", "size": number} for number in range(40_000)]
+    stored = list(index.packed(rows))
+    assert list(index.unpacked(iter(stored))) == rows
+    assert list(index.unpacked([])) == []
+    assert next(index.unpacked(iter(stored))) == rows[0]
+
+
+def test_a_damaged_index_is_told() -> None:
+    stored = b"".join(index.packed([{"key": str(number)} for number in range(1000)]))
+    with pytest.raises(Failed):
+        list(index.unpacked([stored[:-20]]))
+
+
+def test_what_feeds_an_index_fails_as_itself() -> None:
+    def broken() -> Any:
+        raise Failed(30, "the part is damaged")
+        yield b""
+
+    with pytest.raises(Failed, match="the part is damaged"):
+        list(index.unpacked(broken()))
+
+
+def test_packs_hold_each_content_once_and_are_no_larger_than_a_part() -> None:
+    stored = dict[str, bytes]()
+    pack = packs.Pack(lambda number: f"pack{number}", lambda name, data: stored.update({name: bytes(data)}))
+    bodies = [b"", b"x", b"x", *(random.Random(seed).randbytes(packs.SMALL - 1) for seed in range(70))]
+    where = [(pack.add(hashlib.sha256(one).hexdigest(), one), one) for one in bodies]
+    pack.close()
+    assert len(stored) == 2
+    assert all(len(one) <= PLAIN for one in stored.values())
+    found = {name: packs.members(packs.compressed(bytearray(data))) for name, data in stored.items()}
+    assert all(found[name][hashlib.sha256(one).hexdigest()] == one for name, one in where)
+    assert len(found["pack0"]) + len(found["pack1"]) == len({*bodies})
+
+
+def row(key: str, id: str, **more: Any) -> dict[str, Any]:
+    return {"key": key, "id": id, "at": "1", "etag": "e", "size": 1, "sha256": "s", **more}
+
+
+def test_a_version_is_known_when_the_last_set_has_the_very_same() -> None:
+    rows = Rows(iter([row("a", "1"), row("a", "2"), row("c", "3"), row("ü", "null"), row("ü", "4", at="2")]))
+    found = [
+        (version.key, version.id, bool(known))
+        for some in (
+            [Version("a", "9", "1", "e", 1), Version("a", "2", "1", "e", 1)],
+            [Version("b", "3", "1", "e", 1)],
+            [Version("ü", "null", "1", "other", 1), Version("ü", "4", "2", "e", 1)],
+        )
+        for version, known in rows.matched(some)
+    ]
+    assert found == [
+        ("a", "9", False),
+        ("a", "2", True),
+        ("b", "3", False),
+        ("ü", "null", False),
+        ("ü", "4", True),
+    ]
+
+
+def test_an_object_that_could_not_be_read_is_tried_again() -> None:
+    unread = {key: value for key, value in row("a", "1").items() if key != "sha256"}
+    assert [known for _, known in Rows(iter([unread])).matched([Version("a", "1", "1", "e", 1)])] == [None]
+
+
+class Shelf:
+    """A target in memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.data, self.puts = name, dict[str, bytes](), 0
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        self.data[key] = data
+        self.puts += 1
+
+    def get(self, key: str) -> bytes:
+        if key not in self.data:
+            raise Missing(20, key)
+        return self.data[key]
+
+    def list(self, prefix: str) -> Any:
+        return [Entry(key, len(one), datetime.now(UTC) - timedelta(9)) for key, one in self.data.items()]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: Any) -> Keys:
+    import shutil
+    import subprocess
+
+    if not shutil.which("age-keygen"):
+        pytest.skip("no age here")
+    said = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
+    return Keys(said)
+
+
+def test_a_content_goes_only_to_the_targets_that_lack_it(keys: Keys) -> None:
+    one, two = Shelf("one"), Shelf("two")
+    with PartWriter([one, two], keys, "s/sets/x") as writer:  # type: ignore[list-item]
+        first = Blobs("s", keys, writer)
+        name = first.put(b"content")
+        assert (one.puts, two.puts) == (1, 1)
+        del two.data[blobs.key("s", name)]
+        again = Blobs("s", keys, writer, first.used.values())
+        assert not again.kept([name])
+        assert again.put(b"content") == name
+        assert (one.puts, two.puts) == (1, 2)
+        third = Blobs("s", keys, writer, first.used.values())
+        assert third.kept([name]) and third.used == first.used
+    assert blobs.fetch(two, "s", keys, first.used[name]) == b"content"  # type: ignore[arg-type]
+
+
+def test_a_content_that_is_not_what_was_saved_is_damaged(keys: Keys) -> None:
+    shelf: Any = Shelf("one")
+    blob = Blob("ab12", 7, hashlib.sha256(b"content").hexdigest())
+    where = blobs.key("s", blob.name)
+    for stored in (keys.encrypt(b"another"), keys.encrypt(b"content")[:-1], b"", b"nothing"):
+        shelf.data[where] = stored
+        with pytest.raises(Failed, match="is damaged"):
+            blobs.fetch(shelf, "s", keys, blob)
+    del shelf.data[where]
+    with pytest.raises(Failed, match="is damaged"):
+        blobs.fetch(shelf, "s", keys, blob)
+
+
+def answered(status: int, body: bytes = b"", **headers: str) -> Answer:
+    return Answer(status, {key.replace("_", "-"): value for key, value in headers.items()}, body)
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_never_half_of_each() -> None:
+    size = str(PLAIN + 5)
+    minio: Any = Asked(
+        answered(206, bytes(PLAIN), ETag='"one"', Content_Range=f"bytes 0-1/{size}"),
+        answered(412),
+    )
+    with pytest.raises(reading.Replaced):
+        list(reading.pieces(minio, "b", Version("k", "null", "1", "one", PLAIN + 5)))
+    assert minio.asked[1][3] == {"Range": f"bytes={PLAIN}-{2 * PLAIN - 1}", "If-Match": '"one"'}
+
+
+def test_of_an_object_without_versions_the_answer_counts_and_not_the_listing() -> None:
+    told = answered(
+        200,
+        b"newer",
+        ETag='"two"',
+        Content_Length="5",
+        Last_Modified="Fri, 27 Nov 2026 17:27:32 GMT",
+        X_Amz_Meta_A="grÃ¼Ã\x9f",
+    )
+    head, body = reading.small(Asked(told), "b", Version("k", "null", "1", "one", 3))  # type: ignore[arg-type]
+    assert (head.etag, head.size, head.at, body) == ("two", 5, "2026-11-27T17:27:32.000Z", b"newer")
+    assert head.headers == {"x-amz-meta-a": "grüß"}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, reading.Vanished), (400, reading.Unreadable), (403, reading.Unreadable)]
+)
+def test_what_cannot_be_read_costs_only_itself(status: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        reading.small(Asked(answered(status)), "b", Version("k", "1", "1"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("listed", "vanished", "unreadable"), [(True, 0, ["a b+c/ü"]), (False, 1, [])])
+def test_what_is_said_not_to_be_there_and_is_still_listed_is_told_as_unreadable(
+    listed: bool, vanished: int, unreadable: list[str]
+) -> None:
+    from concurrent.futures import Future
+
+    from worker.buckets import saving
+
+    page = PAGE.format(more="false", rows=VERSION if listed else "").encode()
+    one: Any = object.__new__(saving._Saving)
+    one.minio, counts, gone = Asked(Answer(200, {}, page)), saving.Counts(), Future[Any]()
+    gone.set_exception(reading.Vanished())
+    rows = list(one._settled("b", {"key": "a b+c/ü", "id": "v1", "etag": "9dd4", "size": 7}, gone, counts))
+    assert (counts.vanished, counts.unreadable, len(rows)) == (vanished, unreadable, len(unreadable))
+
+
+@pytest.mark.parametrize(
+    ("servers", "waited"),
+    [
+        ([{"state": "online", "uptime": 5}, {"state": "online", "uptime": 900}], [15]),
+        ([{"state": "offline"}, {"state": "online", "uptime": 900}], []),
+        ([], []),
+    ],
+)
+def test_a_node_that_has_just_started_is_given_time_to_see_all_drives(
+    monkeypatch: pytest.MonkeyPatch, servers: list[dict[str, Any]], waited: list[int]
+) -> None:
+    from worker.buckets import steady
+
+    slept, said = list[float](), list[str]()
+    monkeypatch.setattr("time.sleep", slept.append)
+    steady.wait(Asked(Answer(200, {}, json.dumps({"servers": servers}).encode())), said.append)  # type: ignore[arg-type]
+    assert slept == waited and len(said) == len(waited)
+
+
+def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(["http://a", "http://b"], "user", "secret")
+    asked = list[str]()
+
+    def once(method: str, url: str, *_: Any) -> Answer:
+        asked.append(url)
+        if url.startswith("http://a"):
+            raise OSError("refused")
+        return answered(200)
+
+    monkeypatch.setattr(client, "_once", once)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert client.ask("GET", "/b", {"versions": ""}).status == 200
+    assert client.ask("GET", "/b").status == 200
+    assert asked == ["http://a/b?versions=", "http://b/b?versions=", "http://b/b"]
+
+
+def test_contents_go_when_no_set_needs_them_and_never_when_one_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker import sets
+    from worker.buckets import checking
+
+    shelf: Any = Shelf("one")
+    for name in ("aa1", "bb2"):
+        shelf.data[blobs.key("s", name)] = b""
+    summaries = [SimpleNamespace(valid=True, manifest=object(), reason="", id="1")]
+    monkeypatch.setattr(sets, "list_sets", lambda *_: summaries)
+    monkeypatch.setattr(checking, "needed", lambda *_: [Blob("aa1", 0, "")])
+    gone = list[str]()
+    shelf.delete = gone.append
+    keys: Any = None
+    doubtful = SimpleNamespace(valid=False, manifest=None, reason="damaged", id="2")
+    summaries.append(doubtful)
+    with pytest.raises(Failed, match="contents of buckets stay"):
+        checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48))
+    summaries.remove(doubtful)
+    assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(days=30)) == 0
+    assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48)) == 1
+    assert gone == ["s/blobs/bb/bb2"]
+
+
+def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.buckets import client, saving
+
+    def dead(*_: Any) -> Answer:
+        raise Failed(20, "MinIO does not answer", "nobody answers")
+
+    shelf, said = Shelf("one"), list[str]()
+    monkeypatch.setattr(client, "connect", lambda config: SimpleNamespace(ask=dead))
+    job: Any = SimpleNamespace(
+        config={"uploads": 1, "buckets": {"names": [], "without": []}},
+        keys=keys,
+        stack="s",
+        run="r",
+        alive=[shelf],
+        journal=SimpleNamespace(say=said.append),
+    )
+    streams: Any = {}
+    with PartWriter([shelf], keys, "s/sets/x") as writer:  # type: ignore[list-item]
+        found = saving.save(job, writer, streams, [])
+    assert list(found.failed) == ["*"] and found.saved == {}
+    assert "MinIO does not answer" in said[0]
+    assert list(streams) == [blobs.LIST]
+    with pytest.raises(Failed, match="cannot be read"):
+        list(listing.versions(Asked(answered(200, b"<ListVersionsResult><Key>\x01")), "b"))  # type: ignore[arg-type]

@@ -1,0 +1,84 @@
+"""What the newest set with buckets has: its contents, and its rows beside those of the listing, which stands in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from worker import sets
+from worker.buckets import COMPONENT, index
+from worker.buckets.blobs import LIST, Blob
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.errors import Failed
+from worker.job import Job
+
+
+def index_of(bucket: str) -> str:
+    """The stream that lists what a bucket has."""
+    return f"buckets/{bucket}.index"
+
+
+class Before:
+    """The newest set that has buckets, from the first target that gives it; without one all is new."""
+
+    def __init__(self, job: Job, there: Sequence[sets.Summary]) -> None:
+        self._job = job
+        found = [one for one in there if one.valid and one.manifest and one.manifest.components.get(COMPONENT)]
+        newest = max(found, key=lambda one: (one.created, one.id), default=None)
+        self._manifest = newest.manifest if newest else None
+        self._streams = self._manifest.components[COMPONENT] if self._manifest else {}
+        self._readers = [sets.reader(one, job.keys, self._manifest) for one in job.alive] if self._manifest else []
+
+    @property
+    def bytes(self) -> int:
+        """What it had, for a guess at how much there will be."""
+        return sum(one["bytes"] for one in self._manifest.buckets.values()) if self._manifest else 0
+
+    @property
+    def buckets(self) -> list[str]:
+        return list(self._manifest.buckets) if self._manifest else []
+
+    def blobs(self) -> list[Blob]:
+        """Its contents; where the list cannot be had, nothing is known, and everything is read."""
+        return [Blob(**row) for row in self._rows(LIST)]
+
+    def rows(self, bucket: str) -> Rows:
+        return Rows(self._rows(index_of(bucket)))
+
+    def _rows(self, stream: str) -> list[Row] | Iterator[Row]:
+        parts = self._streams.get(stream, ())
+        for reader in self._readers if parts else ():
+            with suppress(Failed):
+                reader.fetch_stored(parts[0])
+                return _as_far_as_it_goes(index.unpacked(reader.read(parts)))
+        return iter(())
+
+
+class Rows:
+    """The rows of an earlier set, read along with a listing."""
+
+    def __init__(self, rows: Iterator[Row] | list[Row]) -> None:
+        self._rows = iter(rows)
+        self._next = next(self._rows, None)
+
+    def matched(self, versions: Sequence[Version]) -> Iterator[tuple[Version, Row | None]]:
+        """Versions of one key, each with the row of the very same version, where there is one."""
+        key, known = versions[0].key, dict[str, Row]()
+        # By bytes, as MinIO sorts. A row that is passed over costs a second reading, and nothing else.
+        while self._next and self._next["key"].encode() <= key.encode():
+            if self._next["key"] == key:
+                known[self._next["id"]] = self._next
+            self._next = next(self._rows, None)
+        for version in versions:
+            yield version, (row if (row := known.get(version.id)) and _same(row, version) else None)
+
+
+def _same(row: Row, version: Version) -> bool:
+    return "sha256" in row and (row["etag"], row["size"], row["at"]) == (version.etag, version.size, version.at)
+
+
+def _as_far_as_it_goes(rows: Iterator[Row]) -> Iterator[Row]:
+    """What is damaged in an earlier set is read anew; it does not keep this one from being made."""
+    with suppress(Failed):
+        yield from rows

@@ -1,0 +1,103 @@
+"""Buckets with versions: what the set has is put beneath, with its own ids and dates; then its newest becomes current by a copy."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from worker.buckets import inserting
+from worker.buckets.client import Client
+from worker.buckets.contents import Contents
+from worker.buckets.index import Row
+from worker.buckets.inserting import Incoming
+from worker.buckets.listing import NULL, Version
+from worker.buckets.live import same
+from worker.buckets.made import Line, Made
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
+
+
+class Beneath:
+    """The moves of a restore, key by key; each version stands in the list of what was made before it is made."""
+
+    def __init__(self, minio: Client, bucket: str, contents: Contents, made: Made, say: Callable[[str], None]) -> None:
+        self._minio, self._bucket, self._contents, self._made, self._say = minio, bucket, contents, made, say
+        self._renamed = dict[tuple[str, str], str]()
+        """Versions whose own id was another object's, by key and id."""
+
+    def insert(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
+        """Puts what is missing of a key, and reads it back; gives the bytes."""
+        at, todo = inserting.dates(rows, there), list[tuple[Row, Incoming]]()
+        for row in missing(rows, there):
+            one = inserting.incoming(row, at[row["id"]])
+            if any(version.id == row["id"] for version in there):
+                if one.key.endswith("/"):
+                    self._say(f"{one.key}: another object is there, and stays: MinIO keeps no versions of such a key")
+                    continue
+                one = self._under_another_id(one)
+            todo.append((row, one))
+        self._made.add(*(_line(row, one) for row, one in todo))
+        for row, one in reversed(todo):
+            if one.marker:
+                inserting.put_marker(self._minio, self._bucket, one)
+                continue
+            inserting.put(self._minio, self._bucket, one, self._contents.pieces(row))
+            inserting.must_be(self._minio, self._bucket, one, row["sha256"])
+        return sum(one.size for _, one in todo)
+
+    def _under_another_id(self, one: Incoming) -> Incoming:
+        """Only what was written before a bucket had versions has an id that another object may have as well."""
+        if one.id != NULL:
+            raise Failed(
+                RESTORE_FAILED,
+                f"{self._bucket}/{one.key}: the version {one.id} is there, and is another object",
+                "an id belongs to one version for ever; what is there was not touched",
+                "--as NAME, a bucket beside it",
+            )
+        new = inserting.anew(one)
+        self._renamed[one.key, one.id] = new.id
+        self._say(f"{one.key}: another object without an id is there; that of the set gets the id {new.id}")
+        return new
+
+    def make_current(self, rows: Sequence[Row], there: Sequence[Version]) -> None:
+        """The newest version of the set once more, on top; nothing where it is on top already."""
+        row = rows[0]
+        if "unreadable" in row or not row.get("latest") or is_current(row, there, self._id(row)):
+            return
+        new = str(uuid.uuid4())
+        self._made.add({"key": row["key"], "id": new})
+        if row.get("marker"):
+            inserting.put_marker(self._minio, self._bucket, _marker(row["key"], new))
+        else:
+            inserting.copy(self._minio, self._bucket, row["key"], self._id(row), new)
+
+    def hide(self, there: Sequence[Version]) -> None:
+        """A delete marker on a key that the set does not have."""
+        new = str(uuid.uuid4())
+        self._made.add({"key": there[0].key, "id": new})
+        inserting.put_marker(self._minio, self._bucket, _marker(there[0].key, new))
+
+    def _id(self, row: Row) -> str:
+        return self._renamed.get((row["key"], row["id"]), str(row["id"]))
+
+
+def missing(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
+    """The rows of a key whose version is not there; what could not be read when the set was made is in no set."""
+    ids = {one.id: one for one in there}
+    return [row for row in rows if "unreadable" not in row and not (row["id"] in ids and same(row, ids[row["id"]]))]
+
+
+def is_current(row: Row, there: Sequence[Version], id: str) -> bool:
+    """Whether a key is now as it was in the set; of delete markers one is as good as another."""
+    if not there:
+        return False
+    return there[0].id == id or (bool(row.get("marker")) and there[0].marker)
+
+
+def _line(row: Row, one: Incoming) -> Line:
+    return {"key": one.key, "id": one.id, **({"lock": row["lock"]} if row.get("lock") else {})}
+
+
+def _marker(key: str, id: str) -> Incoming:
+    return Incoming(key, id, datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"), marker=True)

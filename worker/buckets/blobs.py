@@ -1,0 +1,94 @@
+"""Contents on targets, which sets share: each stored once, beside the sets, for as long as one of these needs it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from worker.contract import VERIFY_FAILED
+from worker.errors import Failed
+from worker.keys import Keys
+from worker.parts import PartWriter
+from worker.targets import Entry, Missing, Target
+
+LIST = "buckets/blobs.list"
+"""The stream of a set that names all blobs that it needs."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One stored content: what it is called, and what it has to decrypt to. A pack is compressed within."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+    def told(self) -> dict[str, Any]:
+        return self.__dict__
+
+
+def shelf(stack: str) -> str:
+    return f"{stack}/blobs/"
+
+
+def key(stack: str, name: str) -> str:
+    return f"{shelf(stack)}{name[:2]}/{name}"
+
+
+def on(target: Target, stack: str) -> Iterator[tuple[str, Entry]]:
+    """The blobs of a target by name, as its listing tells them."""
+    for entry in target.list(shelf(stack)):
+        yield entry.key.rpartition("/")[2], entry
+
+
+class Blobs:
+    """The blobs that a set needs, and on which targets each is."""
+
+    def __init__(self, stack: str, keys: Keys, writer: PartWriter, before: Iterable[Blob] = ()) -> None:
+        self._stack, self._keys, self._writer = stack, keys, writer
+        self._there = {one.name: {name for name, _ in on(one, stack)} for one in writer.alive}
+        self._before = {one.name: one for one in before}
+        self.used: dict[str, Blob] = {}
+
+    def kept(self, names: Iterable[str]) -> bool:
+        """Whether an earlier set has these, and they are on every target that lives; then this set needs them as well."""
+        wanted = list(names)
+        alive = [self._there[one.name] for one in self._writer.alive]
+        if not all(name in self._before and all(name in there for there in alive) for name in wanted):
+            return False
+        self.used.update({name: self._before[name] for name in wanted})
+        return True
+
+    def put(self, data: bytes | bytearray, name: str = "") -> str:
+        """Stores a content, unless each target has it; gives its name, which is by its content unless it has one already."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = name or self._keys.name(sha256)
+        if name not in self.used:
+            having = [target for target, there in self._there.items() if name in there]
+            if len(having) < len(self._there):
+                self._writer.send(key(self._stack, name), self._keys.encrypt(data), having=having)
+            self.used[name] = Blob(name, len(data), sha256)
+        return name
+
+
+def fetch(target: Target, stack: str, keys: Keys, blob: Blob) -> bytes:
+    """The content, which is what was saved, or Failed says that it is damaged."""
+    where = key(stack, blob.name)
+    try:
+        data = keys.decrypt(target.get(where))
+    except Missing:
+        raise damaged(target, where, "it is not there") from None
+    except Failed as error:
+        if error.code != VERIFY_FAILED:
+            raise
+        raise damaged(target, where, f"{error.what}: {error.why}") from None
+    if len(data) != blob.bytes or hashlib.sha256(data).hexdigest() != blob.sha256:
+        raise damaged(target, where, "it decrypts to other bytes than were saved")
+    return data
+
+
+def damaged(target: Target, where: str, why: str) -> Failed:
+    hint = "another target may have it whole: --from TARGET"
+    return Failed(VERIFY_FAILED, f"{target.name}: {where} is damaged", why, hint)

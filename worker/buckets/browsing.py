@@ -1,0 +1,94 @@
+"""What a set has of a bucket, for a person who looks for an object; and where a bucket differs from the set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, islice
+from typing import Any
+
+from worker.buckets import listing, settings, steady
+from worker.buckets.client import connect
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.buckets.live import Live, same
+from worker.buckets.saving import wanted
+from worker.buckets.wanted import Wanted
+from worker.job import Job
+from worker.manifest import Manifest
+
+MOST = 1000
+"""Rows that are shown; a prefix asks for fewer."""
+TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable")
+
+
+def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:
+    """The versions in a set of the keys that are asked for, and how many there are more."""
+    rows = Wanted(job, manifest, source).rows()
+    first = [{name: row[name] for name in TOLD if name in row} for row in islice(rows, MOST)]
+    return {"objects": first, "more": sum(1 for _ in rows)}
+
+
+def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
+    """Each bucket of the set against what is there now: versions, metadata, tags, locks and the configuration; not the bytes."""
+    if not manifest.buckets:
+        return {}
+    minio = connect(job.config)
+    steady.wait(minio)
+    there = wanted(job, listing.names(minio))
+    found = {name: ["the set does not have it"] for name in there if name not in manifest.buckets}
+    for name in manifest.buckets:
+        job.request.bucket = name
+        asked = Wanted(job, manifest, source, minio)
+        found[name] = list(_different(asked, asked.live())) if asked.there else ["it is gone"]
+    return found
+
+
+def _different(asked: Wanted, live: Live) -> Iterator[str]:
+    """What is not in the set is not listed key by key: who writes on makes that all the time; it is counted."""
+    total = 0
+    for key, some in groupby(asked.rows(), key=lambda row: str(row["key"])):
+        rows, now = list(some), live.of(key)
+        total += len(now)
+        yield from (f"{key}: {line}" for line in of_key(rows, now))
+    new = sum(1 for _ in listing.versions(asked.minio, asked.to)) - total
+    if new > 0:
+        yield f"{new} versions are of keys that the set does not have"
+    for part in sorted({*asked.saved, *asked.now} - {settings.QUOTA}):
+        if asked.saved.get(part) != asked.now.get(part):
+            yield f"its {part} is another"
+
+
+def of_key(rows: list[Row], now: list[Version]) -> Iterator[str]:
+    """Where the versions of one key differ."""
+    by_id = {one.id: one for one in now}
+    for row in rows:
+        there = by_id.pop(row["id"], None)
+        if there is None:
+            yield f"the {_kind(row)} {row['id']} of {row['at']} is gone"
+        elif "unreadable" not in row:
+            yield from (f"the version {row['id']} has {what}" for what in _what(row, there))
+    if by_id:
+        yield f"{len(by_id)} versions are new"
+    if now and [row["id"] for row in rows if row["id"] in {one.id for one in now}] != [
+        one.id for one in now if one.id in {row["id"] for row in rows}
+    ]:
+        yield "its versions stand in another order"
+
+
+def _kind(row: Row) -> str:
+    return "delete marker" if row.get("marker") else "version"
+
+
+def _what(row: Row, there: Version) -> Iterator[str]:
+    if not same(row, there):
+        yield "another content"
+    if row["at"] != there.at:
+        yield "another date"
+    if not row.get("marker") and any(
+        row["headers"].get(name, value) != value for name, value in there.metadata.items()
+    ):
+        yield "other metadata"
+    if row.get("tags", "") != there.tags:
+        yield "other tags"
+    if row.get("lock", {}) != there.lock:
+        yield "another lock"

@@ -1,0 +1,56 @@
+"""Whether every content that a set needs is on a target, and is what was saved; and which contents no set needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from worker import sets
+from worker.buckets import COMPONENT, blobs, index
+from worker.buckets.blobs import LIST, Blob
+from worker.contract import VERIFY_FAILED
+from worker.errors import Failed
+from worker.keys import Keys
+from worker.manifest import Manifest
+from worker.targets import Target
+
+READERS = 2
+
+
+def needed(target: Target, keys: Keys, manifest: Manifest) -> Iterator[Blob]:
+    """The contents that a set needs, by its own list."""
+    if parts := manifest.components.get(COMPONENT, {}).get(LIST):
+        reader = sets.reader(target, keys, manifest)
+        yield from (Blob(**row) for row in index.unpacked(reader.read(parts)))
+
+
+def read(target: Target, keys: Keys, manifest: Manifest, on_read: Callable[[int], None]) -> None:
+    """Fetches, decrypts and compares every content of a set; so many are in memory as are fetched at a time."""
+    found = list(needed(target, keys, manifest))
+    with ThreadPoolExecutor(READERS, "blob") as pool:
+        tasks = [pool.submit(_size, target, keys, manifest.stack, one) for one in found]
+        try:
+            for task in tasks:
+                on_read(task.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _size(target: Target, keys: Keys, stack: str, blob: Blob) -> int:
+    return len(blobs.fetch(target, stack, keys, blob))
+
+
+def sweep(target: Target, keys: Keys, stack: str, now: datetime, grace: timedelta) -> int:
+    """Removes the contents that no set needs. Where it is not known what a set needs, none is removed."""
+    wanted = set[str]()
+    for one in sets.list_sets(target, stack, keys):
+        if one.reason == sets.UNFINISHED:
+            continue  # one that is being made is younger than the grace
+        if not one.valid or not one.manifest:
+            raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", f"{one.id} is {one.reason}")
+        wanted |= {blob.name for blob in needed(target, keys, one.manifest)}
+    gone = [entry.key for name, entry in blobs.on(target, stack) if name not in wanted and now - entry.modified > grace]
+    for key in gone:
+        target.delete(key)
+    return len(gone)

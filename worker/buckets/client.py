@@ -1,0 +1,160 @@
+"""The stack's own MinIO, as root, at whichever node answers. What is asked for is signed here, so that any header and query can be sent."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import urllib3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from worker.contract import FAILED
+from worker.errors import Failed
+from worker.targets.base import with_patience
+from worker.targets.s3 import opens
+
+REGION = "us-east-1"
+TIMEOUT = urllib3.Timeout(connect=3.0, read=60.0)
+DOWN = "inv status names what is down; start it"
+PATIENT = {500, 502, 503, 504, 408}
+"""What a node answers that may go well a moment later, or at another node."""
+Query = Mapping[str, str]
+
+
+class Answer:
+    """What a node said: status, headers, body."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def code(self) -> str:
+        """MinIO's own word for what is wrong; a HEAD has it in a header."""
+        for begin, end in ((b"<Code>", b"</Code>"), (b'"Code":"', b'"')):
+            if begin in self.body:
+                return self.body.partition(begin)[2].partition(end)[0].decode(errors="replace")
+        return self.headers.get("x-minio-error-code", "") or f"HTTP {self.status}"
+
+    @property
+    def why(self) -> str:
+        message = self.body.partition(b"<Message>")[2].partition(b"</Message>")[0].decode(errors="replace")
+        return f"{self.code}: {message}" if message else self.code
+
+
+class Refused(Failed):
+    """What MinIO would not do; `answer` is what it said."""
+
+    answer: Answer
+
+
+class Away(Exception):
+    """A node that does not answer, or not now."""
+
+
+class Client:
+    """Asks one node; when it is dead or busy, the next one, and all of them again after a pause."""
+
+    def __init__(self, endpoints: list[str], access_key: str, secret_key: str, ca_file: str | None = None) -> None:
+        self._endpoints, self._best, self._lock = endpoints, 0, threading.Lock()
+        self._knocked = False
+        self._signer = S3SigV4Auth(Credentials(access_key, secret_key), "s3", REGION)
+        self._pool = urllib3.PoolManager(
+            ca_certs=ca_file, timeout=TIMEOUT, retries=False, maxsize=32, num_pools=len(endpoints)
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | bytearray = b"",
+        may_fail: bool = False,
+    ) -> Answer:
+        """The answer of a node; Refused when it says no, unless that is for the caller to judge."""
+        url = path + ("?" + urlencode(query, quote_via=quote, safe="~") if query else "")
+
+        def once() -> Answer:
+            endpoint = self._endpoint()
+            try:
+                answer = self._once(method, endpoint + url, dict(headers or {}), body)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                self._distrust(endpoint)
+                raise Away(str(error)) from None
+            if answer.status in PATIENT:
+                self._distrust(endpoint)
+                raise Away(answer.why)
+            return answer
+
+        try:
+            answer = with_patience(once, lambda error: isinstance(error, Away))
+        except Away as error:
+            raise Failed(FAILED, f"MinIO does not answer to {method} of {path}", str(error)[:300], DOWN) from None
+        if answer.status >= 300 and not may_fail:
+            raise refused(f"MinIO refuses {method} of {path}", answer)
+        return answer
+
+    def _once(self, method: str, url: str, headers: dict[str, str], body: bytes | bytearray) -> Answer:
+        headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
+        request = AWSRequest(method, url, headers=headers, data=bytes(body) if isinstance(body, bytearray) else body)
+        self._signer.add_auth(request)
+        # Metadata may be any text; on the line it is UTF-8, as it was signed.
+        signed = {key: one if isinstance(one, bytes) else one.encode() for key, one in request.headers.items()}
+        found = self._pool.request(
+            method, url, body=bytes(body) or None, headers=cast(Any, signed), redirect=False, decode_content=False
+        )
+        return Answer(found.status, found.headers, found.data)
+
+    def _endpoint(self) -> str:
+        """The node that answered last; at first, and after a failure, the next one that opens its door."""
+        with self._lock:
+            if not self._knocked and len(self._endpoints) > 1:
+                turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
+                with ThreadPoolExecutor(len(turns), "knock") as pool:
+                    opened = [pool.submit(opens, self._endpoints[one]) for one in turns]
+                    self._best = next(
+                        (one for one, door in zip(turns, opened, strict=True) if door.result()), self._best
+                    )
+            self._knocked = True
+            return self._endpoints[self._best]
+
+    def _distrust(self, endpoint: str) -> None:
+        with self._lock:
+            if self._endpoints[self._best] == endpoint:
+                self._best, self._knocked = (self._best + 1) % len(self._endpoints), False
+
+
+def refused(what: str, answer: Answer) -> Refused:
+    error = Refused(FAILED, what, answer.why)
+    error.answer = answer
+    return error
+
+
+def md5_of(body: bytes) -> str:
+    """What S3 wants to have of a body that is a configuration."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+def path(bucket: str, key: str = "") -> str:
+    """Where a bucket or an object is; any key is one, whatever it is made of."""
+    return f"/{bucket}/{quote(key, safe='/~')}" if key else f"/{bucket}"
+
+
+def from_config(config: Mapping[str, Any], read: Callable[[str], str]) -> Client:
+    return Client(
+        config["endpoints"], read(config["access_key_file"]), read(config["secret_key_file"]), config.get("ca_file")
+    )
+
+
+def connect(config: Mapping[str, Any]) -> Client:
+    """The stack's MinIO, at its nodes' own addresses, by the configuration of the worker."""
+    return from_config(config["buckets"], lambda path: Path(path).read_text().strip())

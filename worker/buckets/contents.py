@@ -1,0 +1,58 @@
+"""The contents of objects, as a set has them on one target: of a pack only what is asked for, each piece checked."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from worker.buckets import blobs, packs
+from worker.buckets.checking import needed
+from worker.buckets.index import Row
+from worker.contract import VERIFY_FAILED
+from worker.errors import Failed
+
+if TYPE_CHECKING:
+    from worker.keys import Keys
+    from worker.manifest import Manifest
+    from worker.targets import Target
+
+OPEN = 2
+"""Packs that are held in memory; rows that follow each other mostly lie in one."""
+
+
+class Contents:
+    """Gives the bytes of a row."""
+
+    def __init__(self, target: Target, keys: Keys, manifest: Manifest) -> None:
+        self._target, self._keys, self._stack = target, keys, manifest.stack
+        self._blobs = {one.name: one for one in needed(target, keys, manifest)}
+        self._lock, self._open = threading.Lock(), OrderedDict[str, dict[str, bytes]]()
+
+    def pieces(self, row: Row) -> Iterator[bytes]:
+        """An object in the pieces in which it was saved; the whole is what was read then, or Failed is raised at its end."""
+        whole = hashlib.sha256()
+        for piece in (self._fetch(name) for name in row["parts"]) if "parts" in row else [self._member(row)]:
+            whole.update(piece)
+            yield piece
+        if whole.hexdigest() != row["sha256"]:
+            raise Failed(VERIFY_FAILED, f"{row['key']} is not what was saved", "its sha256 is another")
+
+    def _member(self, row: Row) -> bytes:
+        name = row["pack"]
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = packs.members(self._fetch(name))
+                while len(self._open) > OPEN:
+                    self._open.popitem(last=False)
+            found = self._open[name].get(row["sha256"])
+        if found is None:
+            raise Failed(VERIFY_FAILED, f"{row['key']} is not in its pack", f"{name} does not have it")
+        return found
+
+    def _fetch(self, name: str) -> bytes:
+        if name not in self._blobs:
+            raise Failed(VERIFY_FAILED, "the list of the contents is not that of the index", f"it lacks {name}")
+        return blobs.fetch(self._target, self._stack, self._keys, self._blobs[name])

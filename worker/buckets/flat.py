@@ -1,0 +1,99 @@
+"""Buckets without versions: what is missing is added; what differs is first kept in a bucket of its own, then replaced."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from worker.buckets import inserting, listing, reading
+from worker.buckets.client import Client, path
+from worker.buckets.contents import Contents
+from worker.buckets.index import Row
+from worker.buckets.inserting import Incoming
+from worker.buckets.listing import Version
+from worker.buckets.live import same
+from worker.buckets.made import Line, Made
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
+
+if TYPE_CHECKING:
+    from worker.records import Record
+
+KEPT = "stowage-kept-"
+"""How buckets begin that hold what restores have displaced; no set has them."""
+
+
+def kept_bucket(run: str) -> str:
+    return KEPT + run[-6:]
+
+
+def replace(
+    minio: Client, contents: Contents, made: Made, run: str, bucket: str, rows: Sequence[Row], there: Sequence[Version]
+) -> None:
+    """The current object of a key, where the bucket has none or another one."""
+    row = next((one for one in rows if one.get("latest") and not one.get("marker") and "sha256" in one), None)
+    if row is None or (there and same(row, there[0])):
+        return
+    one = inserting.incoming({**row, "id": ""}, inserting.dates([row], [])[row["id"]])
+    made.add({"key": one.key, "etag": one.etag, "was": there[0].etag if there else ""})
+    if there:
+        keep(minio, run, bucket, there[0])
+    inserting.put(minio, bucket, one, contents.pieces(row))
+    inserting.must_be(minio, bucket, one, row["sha256"])
+
+
+def remove(minio: Client, made: Made, run: str, bucket: str, version: Version) -> None:
+    """An object that the set does not have; it is kept like one that is replaced."""
+    made.add({"key": version.key, "etag": "", "was": version.etag})
+    keep(minio, run, bucket, version)
+    inserting.delete(minio, bucket, version.key, "")
+
+
+def keep(minio: Client, run: str, bucket: str, version: Version) -> None:
+    """The object as it is, with its date and ETag, in the bucket for what is displaced; read back."""
+    kept = kept_bucket(run)
+    minio.ask("PUT", path(kept), may_fail=True)
+    _moved(minio, bucket, kept, version)
+
+
+def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
+    whole = hashlib.sha256()
+
+    def read() -> Iterator[bytes]:
+        for _, piece in pieces:
+            whole.update(piece)
+            yield piece
+
+    headers = reading.head(minio, bucket, version)
+    if version.tags:
+        headers |= {inserting.TAGGING: version.tags}
+    pieces = reading.pieces(minio, bucket, version)
+    at = f"{version.at.removesuffix('Z')}000Z"
+    one = Incoming(version.key, "", at, version.etag, version.size, tuple(headers.items()))
+    try:
+        inserting.put(minio, to, one, read())
+    except (reading.Replaced, reading.Vanished, reading.Unreadable) as error:
+        raise Failed(
+            RESTORE_FAILED, f"{bucket}/{version.key} cannot be kept", f"{type(error).__name__} {error}"
+        ) from None
+    inserting.must_be(minio, to, one, whole.hexdigest())
+
+
+def put_back(minio: Client, record: Record, line: Line) -> str:
+    """What was there before; what a writer has put there since the restore is left, and told."""
+    key, bucket, kept = line["key"], record.bucket, kept_bucket(record.run)
+    here = listing.of_key(minio, bucket, key)
+    etag = here[0].etag if here else ""
+    if etag == line["was"]:
+        return ""  # the restore had not come to it, or it is put back already
+    before = listing.of_key(minio, kept, key) if line["was"] else []
+    if etag != line["etag"] or (line["was"] and not before):
+        return f"{bucket}/{key} was replaced since the restore, and stays" + (
+            f"; what it was is in {kept}" if before else ""
+        )
+    if before:
+        _moved(minio, kept, bucket, before[0])
+    else:
+        inserting.delete(minio, bucket, key, "")
+    return ""

@@ -1,0 +1,157 @@
+"""A version with its own id, date and ETag, put beneath what is there; and the proof that it is what was put."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from worker.buckets import reading
+from worker.buckets.client import Client, Refused, md5_of, path
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
+
+MTIME, ETAG, MARKER = "X-Minio-Source-Mtime", "X-Minio-Source-Etag", "X-Minio-Source-DeleteMarker"
+AS_REPLICA = {"X-Minio-Source-Replication-Request": "true"}
+"""Takes a date of retention that is past, as a replica would."""
+TAGGING = "x-amz-tagging"
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a version is to be: `id` may be none, where the bucket has no versions; `at` has microseconds."""
+
+    key: str
+    id: str
+    at: str
+    etag: str = ""
+    size: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    marker: bool = False
+
+
+def incoming(row: Row, at: str) -> Incoming:
+    headers = dict(row.get("headers", {})) | ({TAGGING: row["tags"]} if row.get("tags") else {})
+    return Incoming(
+        row["key"],
+        row["id"],
+        at,
+        row.get("etag", ""),
+        row.get("size", 0),
+        tuple(headers.items()),
+        bool(row.get("marker")),
+    )
+
+
+def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
+    """When each version of a key was made, by id. Rows stand newest first; of one millisecond they keep that order.
+
+    A listing tells milliseconds: those newer than what is there still get the last microseconds of it, others the first.
+    """
+    found, ids = dict[str, str](), {one.id for one in there}
+    for at in dict.fromkeys(row["at"] for row in rows):
+        same = [row["id"] for row in rows if row["at"] == at]
+        newest = next((place for place, id in enumerate(same) if id in ids), -1)
+        for place, id in enumerate(same):
+            micro = 999 - place if place < newest else len(same) - 1 - place
+            found[id] = f"{at.removesuffix('Z')}{max(0, micro):03d}Z"
+    return found
+
+
+def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> None:
+    """The version is there when this returns; where one of its id is there, it is not touched, and Failed says so."""
+    source = {MTIME: one.at, ETAG: one.etag}
+    which = {"versionId": one.id} if one.id else {}
+    parts = iter(pieces)
+    first = next(parts, b"")
+    if len(first) >= one.size:
+        minio.ask("PUT", path(bucket, one.key), which, headers={**dict(one.headers), **source}, body=first)
+        for _ in parts:  # an end that is checked
+            pass
+        return
+    where = path(bucket, one.key)
+    begun = minio.ask("POST", where, {"uploads": "", **which}, headers={**dict(one.headers), **source})
+    upload = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    try:
+        etags = [
+            minio.ask("PUT", where, {"partNumber": str(number), "uploadId": upload}, body=piece).headers["etag"]
+            for number, piece in enumerate(_chained(first, parts), 1)
+        ]
+        listed = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in enumerate(etags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+        minio.ask("POST", where, {"uploadId": upload, **which}, headers=source, body=body)
+    except BaseException:
+        with suppress(Failed):
+            minio.ask("DELETE", where, {"uploadId": upload}, may_fail=True)
+        raise
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def put_marker(minio: Client, bucket: str, one: Incoming) -> None:
+    headers = {MTIME: one.at, MARKER: "true", **AS_REPLICA}
+    minio.ask("DELETE", path(bucket, one.key), {"versionId": one.id}, headers=headers)
+
+
+def copy(minio: Client, bucket: str, key: str, id: str, new: str) -> None:
+    """The version once more, on top of all others, by an id that was written down before."""
+    source = f"{path(bucket, key)}?versionId={quote(id)}"
+    minio.ask("PUT", path(bucket, key), {"versionId": new}, headers={"x-amz-copy-source": source})
+
+
+def delete(minio: Client, bucket: str, key: str, id: str) -> None:
+    """Exactly this version; one that is not there is no error."""
+    which = {"versionId": id} if id else {}
+    minio.ask("DELETE", path(bucket, key), which, headers={"x-amz-bypass-governance-retention": "true"})
+
+
+def lock(minio: Client, bucket: str, key: str, id: str, told: dict[str, str]) -> None:
+    """Retention, also one whose date is past, and legal hold."""
+    if "until" in told:
+        body = f"<Retention><Mode>{told['mode']}</Mode><RetainUntilDate>{told['until']}</RetainUntilDate></Retention>"
+        _set(minio, bucket, key, id, "retention", body)
+    if told.get("hold"):
+        _hold(minio, bucket, key, id, told["hold"])
+
+
+def let_go(minio: Client, bucket: str, key: str, id: str) -> None:
+    """Ends a legal hold; one of a version that is not there is none."""
+    with suppress(Refused):
+        _hold(minio, bucket, key, id, "OFF")
+
+
+def _hold(minio: Client, bucket: str, key: str, id: str, status: str) -> None:
+    _set(minio, bucket, key, id, "legal-hold", f"<LegalHold><Status>{status}</Status></LegalHold>")
+
+
+def _set(minio: Client, bucket: str, key: str, id: str, part: str, body: str) -> None:
+    headers = {**AS_REPLICA, "Content-MD5": md5_of(body.encode())}
+    minio.ask("PUT", path(bucket, key), {part: "", "versionId": id}, headers=headers, body=body.encode())
+
+
+def must_be(minio: Client, bucket: str, one: Incoming, sha256: str) -> None:
+    """Reads a version back, every byte of it."""
+    whole = hashlib.sha256()
+    try:
+        for _, piece in reading.pieces(minio, bucket, Version(one.key, one.id or "null", one.at, one.etag, one.size)):
+            whole.update(piece)
+    except (reading.Vanished, reading.Unreadable, reading.Replaced) as error:
+        why = str(error) or f"it was {type(error).__name__.lower()} meanwhile"
+        raise Failed(RESTORE_FAILED, f"{bucket}/{one.key} cannot be read back", why) from None
+    if whole.hexdigest() != sha256:
+        raise Failed(RESTORE_FAILED, f"{bucket}/{one.key} does not read back as what was put", "its sha256 is another")
+
+
+def anew(one: Incoming) -> Incoming:
+    """The same under another id, where its own is another object's."""
+    return replace(one, id=str(uuid.uuid4()))

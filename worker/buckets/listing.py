@@ -1,0 +1,99 @@
+"""What stands in a bucket: every version and delete marker, page by page, with metadata, tags and locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, takewhile
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from worker.buckets.client import Client, path
+from worker.contract import FAILED
+from worker.errors import Failed
+
+NULL = "null"
+LOCKS = {
+    "x-amz-object-lock-mode": "mode",
+    "x-amz-object-lock-retain-until-date": "until",
+    "x-amz-object-lock-legal-hold": "hold",
+}
+PAGE = "1000"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a key, or a delete marker; `at` is in UTC, as MinIO tells it, to the millisecond."""
+
+    key: str
+    id: str
+    at: str
+    etag: str = ""
+    size: int = 0
+    latest: bool = False
+    marker: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: str = ""
+    lock: dict[str, str] = field(default_factory=dict)
+
+
+def names(client: Client) -> list[str]:
+    """All buckets."""
+    root = _parsed(client.ask("GET", "/").body)
+    return sorted(one.text or "" for one in root.iter() if _tag(one) == "Name")
+
+
+def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]:
+    """All versions, by key and then the newest first; one page of them is held in memory."""
+    query = {"versions": "", "metadata": "true", "encoding-type": "url", "max-keys": PAGE, "prefix": prefix}
+    while True:
+        root = _parsed(client.ask("GET", path(bucket), query).body)
+        told = {_tag(one): one.text or "" for one in root if not len(one)}
+        yield from (_version(one) for one in root if _tag(one) in ("Version", "DeleteMarker"))
+        if told.get("IsTruncated") != "true":
+            return
+        query["key-marker"] = unquote_plus(told["NextKeyMarker"])
+        query["version-id-marker"] = told["NextVersionIdMarker"]
+
+
+def of_key(client: Client, bucket: str, key: str) -> list[Version]:
+    """The versions of one key, which stands before all others that begin as it does."""
+    return list(takewhile(lambda one: one.key == key, versions(client, bucket, key)))
+
+
+def by_key(found: Iterator[Version], most: int = 0) -> Iterator[list[Version]]:
+    """The versions of each key together, the newest first; with `most` only so many of them."""
+    for _, some in groupby(found, key=lambda one: one.key):
+        yield list(some)[: most or None]
+
+
+def _parsed(body: bytes) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(body)
+    except ElementTree.ParseError as error:
+        raise Failed(FAILED, "a listing of MinIO cannot be read", str(error)) from None
+
+
+def _version(element: ElementTree.Element) -> Version:
+    told = {_tag(one): one for one in element}
+
+    def text(name: str) -> str:
+        return (told[name].text or "") if name in told else ""
+
+    metadata = {_tag(one).lower(): one.text or "" for one in told.get("UserMetadata", ())}
+    return Version(
+        key=unquote_plus(text("Key")),
+        id=text("VersionId") or NULL,
+        at=text("LastModified"),
+        etag=text("ETag").strip('"'),
+        size=int(text("Size") or 0),
+        latest=text("IsLatest") == "true",
+        marker=_tag(element) == "DeleteMarker",
+        metadata={key: value for key, value in metadata.items() if key not in LOCKS},
+        tags=text("UserTags"),
+        lock={short: metadata[name] for name, short in LOCKS.items() if metadata.get(name)},
+    )
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]

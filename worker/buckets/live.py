@@ -1,0 +1,60 @@
+"""What a bucket has now, read along with the index of a set: both stand in the order of their keys."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from worker.buckets import listing
+from worker.buckets.client import Client
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.contract import RESTORE_FAILED
+from worker.errors import Failed
+
+WINDOW = 64
+
+
+class Live:
+    """The versions of one key after the other. A key out of order is asked about by itself: what is there must not be missed."""
+
+    def __init__(self, minio: Client, bucket: str, prefix: str) -> None:
+        self._minio, self._bucket = minio, bucket
+        self._groups = listing.by_key(listing.versions(minio, bucket, prefix))
+        self._next, self._asked = next(self._groups, None), b""
+
+    def of(self, key: str) -> list[Version]:
+        """The versions of a key, the newest first."""
+        wanted = key.encode()
+        if wanted < self._asked:
+            return listing.of_key(self._minio, self._bucket, key)
+        self._asked = wanted
+        while self._next and self._next[0].key.encode() < wanted:
+            before, self._next = self._next, next(self._groups, None)
+            if self._next and self._next[0].key.encode() < before[0].key.encode():
+                raise Failed(RESTORE_FAILED, f"the listing of {self._bucket} is not in order", self._next[0].key)
+        return self._next if self._next and self._next[0].key == key else []
+
+
+def same(row: Row, version: Version) -> bool:
+    """Whether a version is the one of a row, by what MinIO tells of it."""
+    if row.get("marker") or version.marker:
+        return bool(row.get("marker")) and version.marker
+    return (row["etag"], row["size"]) == (version.etag, version.size)
+
+
+def at_once(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
+    """The results of tasks in order, so many of them begun as the window holds; the first failure ends it."""
+    pending = deque[Future[Any]]()
+    try:
+        for task in tasks:
+            pending.append(pool.submit(task))
+            if len(pending) >= WINDOW:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for one in pending:
+            one.cancel()

@@ -1,0 +1,56 @@
+"""Small objects travel together: a tar archive of at most 64 MiB, in which each content is called by its sha256."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+
+from worker.buckets.index import zstd
+from worker.parts import PLAIN
+
+SMALL = 1 << 20
+"""Below this many bytes an object travels in a pack."""
+BLOCK = tarfile.BLOCKSIZE
+END = bytes(2 * BLOCK)
+
+
+class Pack:
+    """The pack that is being filled; a full one is handed to `store`, by the name that it was given before."""
+
+    def __init__(self, name: Callable[[int], str], store: Callable[[str, bytearray], None]) -> None:
+        self._name, self._store = name, store
+        self._number, self._data, self._members = 0, bytearray(), set[str]()
+
+    def add(self, sha256: str, body: bytes) -> str:
+        """The name of the pack that has this content."""
+        if len(self._data) + len(body) + 3 * BLOCK + len(END) > PLAIN:
+            self.close()
+        if sha256 not in self._members:
+            entry = tarfile.TarInfo(sha256)
+            entry.size = len(body)
+            self._data += entry.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % BLOCK)
+            self._members.add(sha256)
+        return self._name(self._number)
+
+    def close(self) -> None:
+        """Stores what there is."""
+        if self._data:
+            self._data += END
+            self._store(self._name(self._number), self._data)
+            self._number, self._data = self._number + 1, bytearray()
+            self._members.clear()
+
+
+def compressed(data: bytearray) -> bytes:
+    return zstd(data, "-1")
+
+
+def members(stored: bytes) -> dict[str, bytes]:
+    """The contents of a pack by their sha256."""
+    data, found, at = zstd(stored, "-d"), dict[str, bytes](), 0
+    while at + BLOCK <= len(data) and data[at]:
+        entry = tarfile.TarInfo.frombuf(data[at : at + BLOCK], "ascii", "strict")
+        at += BLOCK
+        found[entry.name] = data[at : at + entry.size]
+        at += entry.size + -entry.size % BLOCK
+    return found

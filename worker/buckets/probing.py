@@ -1,0 +1,41 @@
+"""Whether this MinIO takes versions with ids and dates of their own: tried on a scratch bucket before each restore, as releases differ."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from worker.buckets import inserting, listing, quiet
+from worker.buckets.client import Client, path
+from worker.buckets.inserting import Incoming
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
+
+VERSIONS = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+KEY, BODY, OLD = "probe", b"probe", "2020-02-02T02:02:02.002002Z"
+
+
+def must_take_ids(minio: Client, run: str) -> None:
+    """Puts a version and a marker beneath one that is there, copies the version on top, and reads the listing."""
+    bucket = f"stowage-probe-{run[-6:]}"
+    first, marker, top = (str(uuid.uuid4()) for _ in range(3))
+    etag = hashlib.md5(b"an etag of its own", usedforsecurity=False).hexdigest()
+    minio.ask("PUT", path(bucket))
+    try:
+        quiet.set_part(minio, bucket, "versioning", VERSIONS)
+        minio.ask("PUT", path(bucket, KEY), body=b"newer")
+        one = Incoming(KEY, first, OLD, etag, len(BODY))
+        inserting.put(minio, bucket, one, [BODY])
+        inserting.must_be(minio, bucket, one, hashlib.sha256(BODY).hexdigest())
+        inserting.put_marker(minio, bucket, Incoming(KEY, marker, OLD.replace("02Z", "03Z"), marker=True))
+        inserting.copy(minio, bucket, KEY, first, top)
+        found = list(listing.versions(minio, bucket))
+        told = [(one.id, one.etag, one.at) for one in found if one.id in (first, marker)]
+        wanted = [(marker, "", OLD[:23] + "Z"), (first, etag, OLD[:23] + "Z")]
+        if found[0].id != top or told != wanted:
+            why = f"a version that was put with an id and a date is listed as {told}, and not as {wanted}"
+            raise Failed(RESTORE_REFUSED, "this MinIO does not keep the ids and dates of versions", why, "--as NAME")
+    finally:
+        for version in listing.versions(minio, bucket):
+            inserting.delete(minio, bucket, version.key, version.id)
+        minio.ask("DELETE", path(bucket))

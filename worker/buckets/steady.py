@@ -1,0 +1,22 @@
+"""A node that has just started does not see all drives yet: until it does, it may leave objects out of a list, or say that they are not there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from worker.buckets.client import Client
+
+SETTLES = 20
+"""Seconds that a node is given; it looks every 15 for drives that were away when it started."""
+
+
+def wait(minio: Client, say: Callable[[str], None] = lambda text: None) -> None:
+    """Comes back once no node of the cluster is so young. One that is away is not waited for."""
+    told = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
+    ages = [one.get("uptime", 0) for one in told.get("servers", ()) if one.get("state") == "online"]
+    left = SETTLES - min(ages, default=SETTLES)
+    if left > 0:
+        say(f"a node of MinIO has just started: waiting {left} s until it sees all drives")
+        time.sleep(left)

@@ -1,0 +1,66 @@
+"""What a restore of a bucket would do, counted from the index of the set and the listing of the bucket; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from worker.buckets.beneath import is_current, missing
+from worker.buckets.index import Row
+from worker.buckets.live import Live, same
+
+
+@dataclass
+class Survey:
+    """How many versions are put back, and what becomes current."""
+
+    keys: int = 0
+    insert: int = 0
+    bytes: int = 0
+    current: int = 0
+    replaced: int = 0
+    locked: int = 0
+    unreadable: int = 0
+
+    def told(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def warnings(self, now: dict[str, str]) -> list[str]:
+        found = []
+        if self.unreadable:
+            found.append(f"{self.unreadable} objects could not be read when the set was made, and do not come back")
+        if self.locked:
+            found.append(
+                f"{self.locked} versions get their retention or legal hold back, which an undo takes off where MinIO lets it"
+            )
+        if now.get("lifecycle"):
+            found.append("the lifecycle of the bucket is off meanwhile; after it, it may expire old versions again")
+        return found
+
+
+def surveyed(groups: Iterator[tuple[str, list[Row]]], live: Live | None, versioned: bool) -> Survey:
+    found = Survey()
+    for key, rows in groups:
+        there = live.of(key) if live else []
+        found.keys += 1
+        found.unreadable += sum("unreadable" in row for row in rows)
+        if not versioned:
+            _flat(found, rows[0], bool(there) and same(rows[0], there[0]), bool(there))
+            continue
+        lacking = missing(rows, there)
+        found.insert += len(lacking)
+        found.bytes += sum(row.get("size", 0) for row in lacking)
+        found.locked += sum("lock" in row for row in lacking)
+        # Where nothing is there, what is put back is current by itself.
+        found.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
+    return found
+
+
+def _flat(found: Survey, row: Row, unchanged: bool, there: bool) -> None:
+    if unchanged or row.get("marker") or "unreadable" in row:
+        return
+    found.insert += 1
+    found.bytes += row["size"]
+    found.replaced += there
+    found.locked += "lock" in row

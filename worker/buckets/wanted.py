@@ -1,0 +1,84 @@
+"""What is asked for of a set: a bucket, of it some keys, and where they go."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import groupby
+
+from worker import sets
+from worker.buckets import COMPONENT, index, listing, settings, steady
+from worker.buckets.before import index_of
+from worker.buckets.client import Client, connect
+from worker.buckets.index import Row
+from worker.buckets.live import Live
+from worker.buckets.saving import settings_of
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
+from worker.job import Job
+
+
+class Wanted:
+    """What is asked for of a set. MinIO is asked only for what it has now: a set can be looked into while it is dead."""
+
+    def __init__(self, job: Job, manifest: sets.Manifest, source: str, minio: Client | None = None) -> None:
+        self.job, self.manifest, self.source = job, manifest, source
+        self.bucket, self.to = job.request.bucket, job.request.new_name or job.request.bucket
+        self.start = job.request.key or job.request.prefix
+        if self.bucket not in manifest.buckets:
+            near = difflib.get_close_matches(self.bucket, manifest.buckets, 1, 0)
+            why = f"it has {', '.join(manifest.buckets)}" if manifest.buckets else "it has no bucket"
+            hint = f"--bucket {near[0]}" if near else "inv backup.list"
+            raise Failed(RESTORE_REFUSED, f"the set has no bucket {self.bucket}", why, hint)
+        self._minio = minio
+
+    @cached_property
+    def minio(self) -> Client:
+        if self._minio:
+            return self._minio
+        found = connect(self.job.config)
+        steady.wait(found)
+        return found
+
+    @cached_property
+    def there(self) -> bool:
+        return self.to in listing.names(self.minio)
+
+    @cached_property
+    def now(self) -> dict[str, str]:
+        """The configuration that the bucket has."""
+        return settings.read(self.minio, self.to) if self.there else {}
+
+    @cached_property
+    def saved(self) -> dict[str, str]:
+        """The configuration that it had."""
+        parts = self.manifest.components[COMPONENT][settings_of(self.bucket)]
+        reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
+        return dict(json.loads(b"".join(reader.read(parts))))
+
+    @property
+    def versioning(self) -> str:
+        """A bucket that is made for it is as the set's; one that is there keeps its own ways."""
+        return settings.versioning(self.now if self.there else self.saved)
+
+    @property
+    def versioned(self) -> bool:
+        return bool(self.versioning)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of the keys that are wanted, in the order of the listing."""
+        parts = self.manifest.components[COMPONENT][index_of(self.bucket)]
+        reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
+        key, prefix = self.job.request.key, self.job.request.prefix
+        for row in index.unpacked(reader.read(parts)) if parts else ():
+            if (row["key"] == key) if key else row["key"].startswith(prefix):
+                yield row
+
+    def groups(self) -> Iterator[tuple[str, list[Row]]]:
+        for key, rows in groupby(self.rows(), key=lambda row: str(row["key"])):
+            yield key, list(rows)
+
+    def live(self) -> Live:
+        return Live(self.minio, self.to, self.start)

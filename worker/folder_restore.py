@@ -1,0 +1,215 @@
+"""A service's folders from a set: unpacked beside the live ones, compared with their lists, and only then swapped.
+
+PostgreSQL has no part in it. The service is stopped for the swap alone, then started and asked whether it answers.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from worker import comparison, folder_swap, folders, host, listing, sets, swap
+from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED
+from worker.errors import Failed
+from worker.finding import find, introduced
+from worker.job import Job
+from worker.listing import Listing
+from worker.packing import Folder
+from worker.postgres import Row
+from worker.records import Record, end
+from worker.size import human
+
+AFTER = "inv logs --service {service}; inv restore.undo swaps back"
+
+
+def chosen(job: Job, manifest: sets.Manifest) -> list[Folder]:
+    """The folders to restore: those of a service that the set has, to where its page says that they lie now."""
+    service, inside = job.request.service, job.request.inside
+    here = [one for one in folders.of(job.config) if one.service == service]
+    if not here:
+        known = sorted({one.service for one in folders.of(job.config)})
+        near = difflib.get_close_matches(service, known, 1, 0)
+        why = f"services with backup are {', '.join(known)}" if known else "no service of this host has backup"
+        raise Failed(
+            RESTORE_REFUSED,
+            f"the inventory has no backup of a service {service}",
+            why,
+            f"--service {near[0]}" if near else "",
+        )
+    if inside and inside not in [one.inside for one in here]:
+        why = f"its backup has {', '.join(one.inside for one in here)}"
+        raise Failed(
+            RESTORE_REFUSED, f"{service} has no folder {inside} in its backup", why, f"--folder {here[0].inside}"
+        )
+    wanted = [one for one in here if inside in ("", one.inside)]
+    if lacking := [one for one in wanted if one.name not in manifest.folders]:
+        has = ", ".join(manifest.folders) or "none"
+        whole = [one.inside for one in wanted if one not in lacking]
+        why = "\n".join(manifest.failed_folders.get(one.name, f"it has {has}") for one in lacking)
+        raise Failed(
+            RESTORE_REFUSED,
+            f"the set does not have {', '.join(one.name for one in lacking)}",
+            why,
+            f"--folder {whole[0]}, which it has" if whole else "inv backup.list",
+        )
+    return wanted
+
+
+def plan(job: Job) -> Row:
+    """What a restore would do, for the person who is asked; nothing is changed."""
+    manifest, where, warnings = find(job)
+    wanted = chosen(job, manifest)
+    sizes = host.sizes(job, [one.here for one in wanted])
+    number = "NUMBER"
+    return {
+        **introduced(manifest, where),
+        "databases": [],
+        "folders": [
+            {
+                "name": one.name,
+                "here": one.here,
+                "files": manifest.folders[one.name]["files"],
+                "bytes": manifest.folders[one.name]["bytes"],
+                "replaces": sizes.get(one.here),
+                "kept": f"{one.here}.old-{number}",
+            }
+            for one in wanted
+        ],
+        "obstacles": [],
+        "warnings": warnings,
+        "dependents": [job.request.service],
+        "free": {},
+    }
+
+
+def run(job: Job) -> int:
+    """Restores; any failure before the swap leaves the live folders exactly as they were."""
+    record = Record(job.run, job.request.set, datetime.now(UTC).isoformat(timespec="seconds"))
+    with job.journal.step("preflight"):
+        manifest, source, _ = find(job)
+        record.set, wanted = manifest.id, chosen(job, manifest)
+        record.service, record.folders = wanted[0].service, [one.here for one in wanted]
+        _refuse(job, manifest, wanted)
+        record.save()
+    try:
+        with job.journal.step("fetch"):
+            lists = {one.name: _listed(job, manifest, source, one) for one in wanted}
+            for one in wanted:
+                _unpack(job, manifest, source, one, record.beside(one.here, "r"))
+        with job.journal.step("compare"):
+            for one in wanted:
+                _must_be_the_set(job, lists[one.name], one, record.beside(one.here, "r"))
+        record.phase = "loaded"
+        record.save()
+    except BaseException:
+        swap.cleared(job, record)
+        raise
+    return _swapped(job, record, wanted)
+
+
+def _refuse(job: Job, manifest: sets.Manifest, wanted: Sequence[Folder]) -> None:
+    """What can be known before anything is written: the folder is there, can be renamed, and has room beside it."""
+    needs: dict[str, int] = {}
+    for one in wanted:
+        above = one.here.rpartition("/")[0] or "/"
+        status, _, _ = host.said(job, "test", "-d", one.here, "-a", "!", "-L", one.here)
+        if status:
+            raise Failed(
+                RESTORE_REFUSED, f"{one.here} is not there, or no folder", "", f"inv deploy --role {one.service}"
+            )
+        if not host.said(job, "mountpoint", "-q", "--", one.here)[0]:
+            why = "a filesystem cannot be renamed, and what is restored has to lie beside it"
+            hint = f"services.{one.service}.data: a folder beneath {one.here}"
+            raise Failed(RESTORE_REFUSED, f"{one.here} is a filesystem of its own", why, hint)
+        device, free = host.must(
+            job, f"{above} cannot be read", "df", "-B1", "--output=target,avail", "--", above
+        ).split()[-2:]
+        needs[device] = needs.get(device, 0) + manifest.folders[one.name]["bytes"]
+        if int(free) < needs[device]:
+            why = f"{human(needs[device])} have to lie beside what is live, and {human(int(free))} are free on {device}"
+            raise Failed(
+                RESTORE_REFUSED,
+                "there is no room for the restore",
+                why,
+                "inv restore.cleanup drops what earlier restores have kept",
+            )
+
+
+def _listed(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> Listing:
+    try:
+        return folders.listed(job, manifest, source, one)
+    except Failed as error:
+        raise error.coded(RESTORE_REFUSED) from None
+
+
+def _unpack(job: Job, manifest: sets.Manifest, source: str, one: Folder, scratch: str) -> None:
+    job.journal.say(f"fetching {one.name} into {scratch}")
+    host.must(job, f"{scratch} cannot be made", "mkdir", "-m", "0700", "--", scratch)
+    try:
+        folders.unpack(job, manifest, source, one, Path(scratch), host.words(job, "tar"), "inv restore.cleanup")
+        host.must(job, f"{scratch} cannot be synced", "sync", "-f", "--", scratch)
+    except Failed as error:
+        raise error.coded(RESTORE_REFUSED) from None
+
+
+def _must_be_the_set(job: Job, wanted: Listing, one: Folder, scratch: str) -> None:
+    found = Listing.parse(host.must(job, f"{scratch} cannot be listed", *listing.only_listing(scratch)))
+    if wrong := listing.differences(wanted, found):
+        hint = "df -h and dmesg on the host: what was unpacked is not what lies there; then the same again"
+        raise Failed(RESTORE_FAILED, f"{one.name} would not be what the set says", comparison.told(wrong), hint)
+
+
+def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
+    """The service is stopped, the names change, and it is started and asked; what is wrong after that takes no swap back."""
+    try:
+        with job.journal.step("stop"):
+            swap.stop(job, record, "swapping", [record.service])
+        with job.journal.step("swap"):
+            folder_swap.swap(job, record)
+    except BaseException as error:
+        swap.taken_back(job, record, error, committed="done")
+        raise
+    _answers(job, record, "the swap")
+    for one in wanted:
+        job.journal.say(f"{one.here} is what was restored; what it was is kept as {record.beside(one.here, 'old')}")
+    return OK
+
+
+def _answers(job: Job, record: Record, what: str) -> None:
+    """Starts the service where it ran before, and asks it as a deploy does."""
+    service, ran, wrong = record.service, bool(record.stopped), list[str]()
+    try:
+        with job.journal.step("start"):
+            wrong += end(job, record, "undone" if record.phase == "undoing" else "done")
+        with job.journal.step("health"):
+            waits = job.config[folders.COMPONENT].get(service, {}).get("waits", "") if ran and not wrong else ""
+            status, output, complaint = host.said(job, "sh", "-c", waits) if waits else (0, "", "")
+            wrong += [output + complaint] if status else []
+    except BaseException as error:
+        wrong.append(f"{service} may be stopped; the next run starts it: {swap.words(error)}")
+    if wrong:
+        hint = AFTER.replace("{service}", service)
+        raise Failed(SWAP_FAILED, f"{what} is done, but something is wrong after it", "\n".join(wrong), hint)
+
+
+def undo(job: Job, record: Record) -> int:
+    """The last restore backwards; what it had brought is kept as well."""
+    rows = folder_swap.swaps(record, undoing=True)
+    there = host.there(job, [one.incoming for one in rows])
+    if gone := [one.incoming for one in rows if one.incoming not in there]:
+        raise Failed(
+            RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed", "inv backup.list"
+        )
+    try:
+        with job.journal.step("undo"):
+            swap.stop(job, record, "undoing", [record.service])
+            folder_swap.swap(job, record, undoing=True)
+    except BaseException as error:
+        swap.taken_back(job, record, error, committed="undone")
+        raise
+    _answers(job, record, "the undo")
+    for one in rows:
+        job.journal.say(f"{one.live} is what it was; what the restore had brought is kept as {one.aside}")
+    return OK

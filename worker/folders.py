@@ -1,0 +1,150 @@
+"""Folders of services in a set: each packed as it lies there, with a list of what was packed. One that fails costs only itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from worker import containers, sets, tar
+from worker.contract import FAILED, INCOMPLETE
+from worker.databases import Streams, shrunk
+from worker.errors import Failed
+from worker.job import Job
+from worker.listing import UNPACK, Listing
+from worker.packing import Folder, Packing
+from worker.postgres import Row
+from worker.records import PACKED, Record, end
+
+COMPONENT = "services"
+
+
+@dataclass
+class Folders:
+    """What became of each folder."""
+
+    saved: dict[str, Row] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
+    silent: dict[str, Failed] = field(default_factory=dict)
+    """Services that were stopped while they were copied, and do not start."""
+
+
+def not_started(silent: Mapping[str, Failed]) -> Failed:
+    """What is told of a set that has all, when a service that was stopped for it is down now."""
+    why = "\n".join(error.what for error in silent.values())
+    hint = "\n".join(error.hint for error in silent.values())
+    return Failed(INCOMPLETE, f"the set is whole, and {', '.join(silent)} does not run since it was copied", why, hint)
+
+
+def of(config: dict[str, Any]) -> list[Folder]:
+    """The folders that a set has to hold, by the pages of the services."""
+    return [
+        Folder(service, inside, here, page["stop"])
+        for service, page in config.get(COMPONENT, {}).items()
+        for inside, here in page["folders"].items()
+    ]
+
+
+def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Folders:
+    """Service after service; one that is to stand still is stopped for as long as its own folders are read."""
+    found = Folders()
+    for service, page in job.config[COMPONENT].items():
+        folders = [one for one in of(job.config) if one.service == service]
+        try:
+            with standing_still(job, service, found) if page["stop"] else nullcontext():
+                for one in folders:
+                    with by_itself(one.name, writer, found):
+                        found.saved[one.name] = _saved(job, one, writer, streams)
+        except Failed as error:
+            if not writer.alive:
+                raise
+            found.failed |= {one.name: error for one in folders if one.name not in found.saved}
+    _must_not_shrink(job, found, previous)
+    for name, failure in found.failed.items():
+        if row := found.saved.pop(name, None):
+            for stream in (row["archive"], row["list"]):
+                streams.pop(stream, None)
+        job.journal.say(f"{name} could not be saved: {failure.what}: {failure.why}")
+    return found
+
+
+def _must_not_shrink(job: Job, found: Folders, previous: sets.Manifest | None) -> None:
+    before = previous.folders if previous else {}
+    for name in dict.fromkeys([*found.saved, *before]):
+        now, last = found.saved.get(name, {}).get("bytes", 0), before.get(name, {}).get("bytes", 0)
+        if name not in found.failed and (failure := shrunk(job, now, last, previous, "the folder")):
+            found.failed[name] = failure
+
+
+@contextmanager
+def standing_still(job: Job, service: str, found: Folders) -> Iterator[None]:
+    """A service that runs is stopped, and started again on every way out; that it is stopped is on disk before."""
+    if not containers.running(service):
+        yield
+        return
+    record = Record(
+        job.run, job.run, datetime.now(UTC).isoformat(timespec="seconds"), stopped=[service], phase="packing"
+    )
+    record.save()
+    try:
+        job.journal.say(f"{service} is stopped while its folders are copied")
+        containers.stop([service])
+        yield
+    finally:
+        if lines := end(job, record, PACKED):
+            found.silent[service] = Failed(
+                FAILED, lines[0], "", f"docker start {service} on the host; inv logs --service {service}"
+            )
+
+
+@contextmanager
+def by_itself(name: str, writer: sets.PartWriter, found: Folders) -> Iterator[None]:
+    """What goes wrong with one folder is that one's failure, unless there is no target left to write to."""
+    try:
+        yield
+    except (Failed, OSError) as error:
+        if not writer.alive:
+            raise
+        found.failed[name] = (
+            error if isinstance(error, Failed) else Failed(FAILED, "it could not be packed", str(error))
+        )
+
+
+def _saved(job: Job, one: Folder, writer: sets.PartWriter, streams: Streams) -> Row:
+    """One folder, packed and stored; what the manifest says of it. Names of files stand in its list, which is encrypted."""
+    if not os.path.isdir(one.here):
+        hint = f"inv deploy --role {one.service}, which makes it, or mounts what it lies on"
+        raise Failed(FAILED, f"{one.here} is not there", "a service that has written nothing has an empty one", hint)
+    packing = Packing(job, one)
+    job.journal.say(f"copying {one.name}")
+    parts = writer.write(one.archive, packing.chunks())
+    packing.must_be_whole()
+    streams[one.archive] = tuple(parts)
+    streams[one.list] = tuple(writer.write(one.list, [packing.listing.text()]))
+    told = {"service": one.service, "inside": one.inside, "here": one.here, "archive": one.archive, "list": one.list}
+    return {**told, "files": packing.listing.files, "bytes": packing.listing.bytes, "stopped": one.stop}
+
+
+def listed(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> Listing:
+    """What lay in a folder when the set was made."""
+    reader = sets.reader(job.targets[source], job.keys, manifest)
+    data = b"".join(reader.read(manifest.components[COMPONENT][one.list]))
+    return Listing.parse(data.decode(errors="surrogateescape"))
+
+
+def unpack(
+    job: Job,
+    manifest: sets.Manifest,
+    source: str,
+    one: Folder,
+    place: Path,
+    by: Sequence[str] = ("tar",),
+    hint: str = tar.STAGING,
+) -> None:
+    """A folder of a set, with owners, modes, links and holes, into an empty one."""
+    reader = sets.reader(job.targets[source], job.keys, manifest)
+    tar.unpack(job, reader, manifest.components[COMPONENT][one.archive], place, *UNPACK, by=by, hint=hint)
