@@ -21,3 +21,19 @@ def sh(template: str, *values: object) -> str:
 def words(values: object) -> str:
     """Quoted words with blanks between, of any iterable."""
     return " ".join(quote(value) for value in values)  # type: ignore[attr-defined]
+
+
+UNFINISHED = "/var/lib/stowage/unfinished"
+"""Where a record is written before it takes its place. The next record, of the same deploy or of one after a cut, replaces it."""
+
+
+def write_record(file: str, writing: str) -> str:
+    """Shell that has the output of a command become this file of ours: whole or not at all, whenever the power goes.
+
+    Only for the one who holds the host's lock: there is one place for what is unfinished, so that a cut leaves no more than that.
+    """
+    folder = file.rpartition("/")[0]
+    return (
+        f"rm -f {UNFINISHED}; {writing} >{UNFINISHED}; sync {UNFINISHED}\n"
+        f"mv -fT -- {UNFINISHED} {quote(file)}; sync {quote(folder)}"
+    )

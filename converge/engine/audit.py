@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from converge.engine import probe
 from converge.engine.resource import Action
 from converge.errors import Trouble
-from converge.shell import quote
+from converge.shell import quote, write_record
 from converge.ssh.root_shell import holder
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def write(run: Run, what: str, changes: list[str]) -> None:
     memory = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))
     told = f"printf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n" if what else ""
     status, said = run.shell.run(
-        f"set -e\nmkdir -p -m 0750 {folder}\n{told}"
-        f"printf %s {quote(memory)} >{probe.MEMORY}.new && mv {probe.MEMORY}.new {probe.MEMORY}\nsync -f {folder}"
+        f"set -e\nmkdir -p -m 0750 {folder}\n{told}" + write_record(probe.MEMORY, f"printf %s {quote(memory)}")
     )
     if status:
         raise Trouble("the audit line could not be written", where=run.name, why=said, untouched="nothing was changed")

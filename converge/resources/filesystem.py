@@ -10,7 +10,7 @@ from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.blocks import blocks, table
 from converge.resources.docker import CommonQuestions
-from converge.shell import quote, sh
+from converge.shell import quote, sh, write_record
 
 RECORDS = "/var/lib/stowage/drives"
 """One file a label: what was formatted, and LABEL.intent while it is being formatted."""
@@ -153,12 +153,12 @@ done
 
         The record of the drive before stays until the new one is made: a deploy that is refused loses nothing.
         """
-        allowed = self._file("replacement")
+        allowed = f"{RECORDS}/{self.label}.replacement"
         return f"""
 look=$(timeout -k 1 {DEADLINE} sh -c {quote(_LOOK)} look {quote(self.device)} | tail -n 1)
 [ "$look" = blank ] || {{ printf '%s\\n' "{self.device} is not a blank drive: ${{look:-it does not answer}}"; exit 1; }}
 mkdir -p -m 0750 {RECORDS}
-{_FINGERPRINT.format(device=quote(self.device))} >{allowed}.new; mv {allowed}.new {allowed}; sync -f {allowed}
+{write_record(allowed, _FINGERPRINT.format(device=quote(self.device)))}
 """
 
     @property
@@ -185,7 +185,7 @@ mkdir -p -m 0750 {RECORDS}
             write, force = "", "-f"
         else:
             check, force = f'[ "{look}" = blank ]', ""
-            write = f"{fingerprint} >{intent}.new; mv {intent}.new {intent}; sync -f {intent}"
+            write = write_record(f"{RECORDS}/{self.label}.intent", fingerprint)
         make = f"mkfs.xfs -q {force} {sh('-L {} {}', self.label, self.device)}"
         command = f"{check} || {{ echo 'the drive is no longer blank'; exit 1; }}; {make}"
         return [

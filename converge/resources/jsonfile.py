@@ -19,7 +19,7 @@ from converge.resources.docker import CommonQuestions
 from converge.resources.entries import attributes, locked, unlock
 from converge.resources.file import File, parent
 from converge.resources.previous import KEYS, keep_until_loaded
-from converge.shell import quote, sh
+from converge.shell import quote, sh, write_record
 
 LEFT, OURS = "(no longer wanted)", "(ours)"
 """Beside the keys of the file: of those that we wrote and that are there as we wrote them, which ones nobody wants, and all."""
@@ -132,11 +132,11 @@ class JsonKeys(Resource):
         return [key for key in json.loads((before or {}).get(OURS, "[]")) if key not in self.keys]
 
     def _written_down(self, hashes: Mapping[str, str]) -> str:
-        record = KEYS + self.path
+        file = KEYS + self.path
         return (
-            sh("mkdir -p -m 0700 -- {}\n", parent(record))
-            + sh("printf %s {} >{}\n", json.dumps(hashes), record + ".new")
-            + sh("mv -f -- {} {}\n", record + ".new", record)
+            sh("mkdir -p -m 0700 -- {}\n", parent(file))
+            + write_record(file, sh("printf %s {}", json.dumps(hashes)))
+            + "\n"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Refusal, Resource, Shell, State, Step
-from converge.shell import quote
+from converge.shell import sh, write_record
 from roles.minio.api import Api, code_of
 from roles.minio.calls import do, reading, unless_done
 
@@ -57,12 +57,7 @@ class KmsKey(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         folder = RECORD.rpartition("/")[0]
-        return [
-            Shell(
-                f"mkdir -p -m 0750 {folder}; printf '%s\\n' {quote(self.fingerprint)} >{RECORD}.new\n"
-                f"sync {RECORD}.new; mv -f {RECORD}.new {RECORD}; sync {folder}"
-            )
-        ]
+        return [Shell(f"mkdir -p -m 0750 {folder}\n" + write_record(RECORD, sh("printf '%s\\n' {}", self.fingerprint)))]
 
 
 @dataclass(frozen=True)

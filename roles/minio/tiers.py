@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
-from converge.shell import quote
+from converge.shell import sh, write_record
 from roles.minio.accounts import fingerprint
 from roles.minio.admin import admin
 from roles.minio.api import Api
@@ -73,11 +73,8 @@ class Tier(Resource):
         )
 
     def fix(self, before: State | None) -> list[Step]:
-        record = f"{RECORDS}/{self.name}"
-        known = Shell(
-            f"mkdir -p -m 0750 {RECORDS}; printf '%s\\n' {quote(fingerprint(self.settings.secret_key))} >{record}.new\n"
-            f"sync {record}.new; mv -f {record}.new {record}"
-        )
+        key = sh("printf '%s\\n' {}", fingerprint(self.settings.secret_key))
+        known = Shell(f"mkdir -p -m 0750 {RECORDS}\n{write_record(f'{RECORDS}/{self.name}', key)}")
         return [*doing(self.api, self._give_keys if before else self._make), known]
 
     def _make(self, client: Any) -> None:

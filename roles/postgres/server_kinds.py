@@ -9,7 +9,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.compose import GRACE, UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
-from converge.shell import quote, sh, words
+from converge.shell import quote, sh, words, write_record
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, Server, heard
 from roles.postgres.trial import BEFORE, COMPOSE
@@ -142,13 +142,14 @@ class Offer(Resource):
     def fix(self, before: State | None) -> list[Step]:
         look = "postgres --version; find / -xdev -path '*/extension/*.control' 2>/dev/null; :"
         run = "docker run --rm --pull never --network none --read-only --cap-drop ALL -u 65534:65534 --entrypoint sh"
+        found = """printf '%s\\n' "$id" "$major" "$names\""""
         return [
             Shell(f"""
 said=$({run} {quote(self.reference)} -c {quote(look)})
 major=$(printf '%s\\n' "$said" | sed -n 's/^postgres (PostgreSQL) \\([0-9]*\\).*/\\1/p')
 names=$(printf '%s\\n' "$said" | sed -n 's|^/.*/\\(.*\\)\\.control$|\\1|p' | sort -u | tr '\\n' ' ')
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
-printf '%s\\n' "$id" "$major" "$names" >{LOOKED_INTO}.new; mv -f {LOOKED_INTO}.new {LOOKED_INTO}
+{write_record(LOOKED_INTO, found)}
 [ "$major" = {self.major} ] || {{ echo "the image has PostgreSQL $major, and the settings say {self.major}"; exit 1; }}
 for one in {words(self.extensions)}; do
   case " $names" in *" $one "*) ;; *) echo "the image has no $one: take an image that has it"; exit 1;; esac
@@ -213,6 +214,7 @@ class Ready(Resource):
     n=0; until {reachable} 2>/dev/null || [ $n = 60 ]; do n=$((n + 1)); sleep 1; done
     {reachable} 2>/dev/null && echo 'the project before it was put back, and answers' || echo 'the project before it was put back, and does not answer either'
   fi"""
+        data = sh("printf '%s\\n' {}", self.server.data)
         return [
             Shell(f"""
 restarts() {{ docker inspect --format '{{{{.RestartCount}}}}' -- {CONTAINER}; }}
@@ -224,7 +226,7 @@ until {reachable} 2>/dev/null && [ "$(echo 'select 1;' | {self.server.psql()} 2>
   [ $((n % 8)) != 0 ] || echo "waiting: $(docker logs --tail 1 {CONTAINER} 2>&1)"
   sleep 1
 done
-printf '%s\\n' {quote(self.server.data)} >{RECORD}.new; mv -f {RECORD}.new {RECORD}; sync -f {RECORD}
+{write_record(RECORD, data)}
 rm -f {BEFORE}
 rm -f {UNPROVEN}/{CONTAINER}""")
         ]

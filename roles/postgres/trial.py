@@ -11,7 +11,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
-from converge.shell import quote, words
+from converge.shell import quote, words, write_record
 from roles.postgres.server import CONTAINER
 
 TRIED = "/var/lib/stowage/postgres.tried"
@@ -85,13 +85,14 @@ class Trial(Resource):
         room = f"--shm-size {self.shm_size} --tmpfs /tmp --tmpfs /run/postgresql -v {quote(f'{self.folder}:{self.inside}:ro')}"
         # Nobody in the group that may read our configuration: initdb asks for a user whom the image knows.
         who = f"-u 65534:{self.group} --entrypoint sh"
+        tried = f"""printf '%s %s\\n' "$id" {self._hash}"""
         return [
             Shell(f"""
 {run} {room} {who} {quote(self.reference)} -c {quote(_SCRIPT)} - {words(self.arguments)} || {{
   echo 'a throwaway server does not start with these postgres.settings; the running one was not touched'; exit 1; }}
 [ ! -f {COMPOSE} ] || {{ mkdir -p {BEFORE.rpartition("/")[0]}; cp -a {COMPOSE} {BEFORE}; }}
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
-printf '%s %s\\n' "$id" {self._hash} >{TRIED}.new; mv -f {TRIED}.new {TRIED}""")
+{write_record(TRIED, tried)}""")
         ]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from converge import shell
 from converge.shell import quote, sh, words
 
 TEXT = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -50,3 +52,17 @@ def test_a_value_with_braces_is_not_filled_in():
 def test_a_nul_is_refused():
     with pytest.raises(ValueError, match="NUL"):
         quote("a\0b")
+
+
+def test_a_cut_while_a_record_is_written_leaves_the_old_one_and_nothing_that_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(shell, "UNFINISHED", str(tmp_path / "unfinished"))
+    folder = tmp_path / "keys of etc"
+    folder.mkdir()
+    file = folder / "daemon.json"
+    for text in ("old", "new"):
+        cut = shell.write_record(str(file), "sh -c 'printf half; kill -9 $PPID'")
+        before = file.read_text() if file.exists() else None
+        assert subprocess.run(["sh", "-ec", cut]).returncode == -signal.SIGKILL
+        assert (file.read_text() if file.exists() else None) == before
+        subprocess.run(["sh", "-ec", shell.write_record(str(file), shell.sh("printf %s {}", text))], check=True)
+        assert file.read_text() == text and [*tmp_path.rglob("*")] == [folder, file]
