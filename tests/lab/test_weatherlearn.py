@@ -146,9 +146,17 @@ def _copies(clone: Clone, key: str) -> int:
 
 @contextmanager
 def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Each of them runs meanwhile, until the event; also a test that fails ends them, or pytest would wait for ever."""
+    """Each of them runs meanwhile, until the event, and its error is the test's; a test that fails ends them, or pytest waits for ever."""
     over = threading.Event()
-    threads = [threading.Thread(target=work, args=(over,), daemon=True) for work in works]
+    errors: list[BaseException] = []
+
+    def run(work: Callable[[threading.Event], None]) -> None:
+        try:
+            work(over)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
     for thread in threads:
         thread.start()
     try:
@@ -157,6 +165,8 @@ def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
         over.set()
         for thread in threads:
             thread.join(300)
+    if errors:
+        raise errors[0]
 
 
 def _until(true: Any, seconds: float) -> None:
