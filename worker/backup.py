@@ -57,7 +57,7 @@ def run(job: Job) -> int:
         finished=datetime.now(UTC),
         only=() if set(only) >= set(job.config["components"]) else tuple(sorted(only)),
         versions={"worker": job.config["version"], "commit": job.request.commit},
-        images={"postgres": job.config["postgres"]["image"]},
+        images={"postgres": job.postgres["image"]} if job.has_postgres else {},
         server=found.server,
         components=components,
         databases=found.saved,

@@ -20,7 +20,7 @@ LOCK = "5s"
 
 def listing(job: Job, encoding: str) -> str:
     """What `pg_restore -l` says of it: a line for each thing that it holds. Refused when its list cannot be read."""
-    path, image = Path(job.request.local), job.config["postgres"]["image"]
+    path, image = Path(job.request.local), job.postgres["image"]
     words = ["docker", "run", "--rm", "--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     words += ["--user", "0:0", "--pull", "never", "-v", f"{path}:/dump:ro", "--entrypoint", "pg_restore", image]
     done = subprocess.run([*words, "-l", "/dump"], capture_output=True, check=False)

@@ -67,7 +67,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
         ).fetchone()
         who = session.execute(roles.FOUND).fetchall()
         found.omitted = omissions.found(session)
-    found.server = {**(told or {}), "major": job.config["postgres"]["major"]}
+    found.server = {**(told or {}), "major": job.postgres["major"]}
     kept = swap.ours()
     job.closed = found.closed = {
         one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)"

@@ -64,7 +64,7 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
     """All databases: loaded, every count compared, every index checked against its table."""
     names = plan.all_of(manifest)
     fetching.fetch(job, manifest, source, names)
-    settings = job.config["postgres"]
+    settings = job.postgres
     called = f"stowage-backup-{job.run}-server"
     password = job.staging / ".drill"
     password.touch(mode=0o600)
@@ -80,7 +80,7 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
     try:
         containers.must(
             *("run", "-d", "--name", called, "--label", f"{containers.LABEL}={job.run}", "--network", network),
-            *("--user", settings["owner"], "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/postgresql"),
+            *("--user", job.config["owner"], "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/run/postgresql"),
             *("--memory", str(job.config["memory"]), "--cpu-shares", "256", "--cap-drop", "ALL", "--pull", "never"),
             *(
                 "-v",

@@ -99,7 +99,7 @@ class Dump:
             self.moment = postgres.snapshot(self.job.server, self.database["name"])
 
     def _dump(self) -> None:
-        told = self.job.config["postgres"]
+        told = self.job.postgres
         compress = "zstd:1" if told["major"] >= 16 else "1"
         # Each more is a session that has to begin.
         jobs = told["jobs"] if self.database["bytes"] >= SMALL else 1

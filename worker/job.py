@@ -19,7 +19,7 @@ from typing import Any
 
 from worker import contract
 from worker.containers import Tools
-from worker.contract import ID, USAGE, Request
+from worker.contract import ID, RESTORE_REFUSED, USAGE, Request
 from worker.errors import Failed
 from worker.journal import Journal
 from worker.keys import Keys
@@ -97,13 +97,28 @@ class Job:
         return [one for name, one in self.targets.items() if name not in self.dead]
 
     @property
+    def has_postgres(self) -> bool:
+        """Whether this stack has databases at all."""
+        return "postgres" in self.config
+
+    @property
+    def postgres(self) -> dict[str, Any]:
+        """What the configuration says of the server; a stack without one has nothing that could be restored into."""
+        if not self.has_postgres:
+            why = (
+                "the roles of this host in the inventory name no postgres, so no database can be saved or restored here"
+            )
+            raise Failed(RESTORE_REFUSED, "this stack has no PostgreSQL", why, "--bucket NAME, or --service NAME")
+        return dict(self.config["postgres"])
+
+    @property
     def server(self) -> Server:
-        told = self.config["postgres"]
+        told = self.postgres
         return Server(told["address"], told["port"], told["user"], told["password_file"], told["major"])
 
     @cached_property
     def staging(self) -> Path:
-        """Empty at the start of a run, for PostgreSQL's tools to write in."""
+        """Empty at the start of a run, for PostgreSQL's tools and the servers of drills to write in."""
         path = Path(self.config["staging"]) / self.run
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, mode=0o700)
@@ -112,22 +127,22 @@ class Job:
 
     @cached_property
     def box(self) -> Toolbox:
-        return Toolbox(f"/usr/lib/postgresql/{self.config['postgres']['major']}/bin")
+        return Toolbox(f"/usr/lib/postgresql/{self.postgres['major']}/bin")
 
     @property
     def owner(self) -> tuple[int, int]:
-        uid, _, gid = self.config["postgres"]["owner"].partition(":")
+        uid, _, gid = self.config["owner"].partition(":")
         return int(uid), int(gid or uid)
 
     def tools(self, code: int) -> Tools:
         """PostgreSQL's tools; `code` is the exit code when one of them fails."""
-        told = self.config["postgres"]
+        told = self.postgres
         passwords = self.passwords(Path(told["password_file"]).read_text().strip())
         return Tools(
             self.run,
             told["image"],
             told["container"],
-            told["owner"],
+            self.config["owner"],
             self.staging,
             passwords,
             told["user"],

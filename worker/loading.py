@@ -92,7 +92,7 @@ def load(
     except psycopg.Error as error:
         raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
     try:
-        jobs = str(job.config["postgres"]["jobs"])
+        jobs = str(job.postgres["jobs"])
         tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-j", jobs, "-d", connection(scratch))
     except Failed as error:
         # The server gathers them by itself, later; no row depends on it.
@@ -125,7 +125,7 @@ class _Loading:
     def run(self) -> list[Difference]:
         """Gives what could not be loaded in any way."""
         self._create()
-        status, said = self._restore("-j", str(self.job.config["postgres"]["jobs"]), "--exit-on-error")
+        status, said = self._restore("-j", str(self.job.postgres["jobs"]), "--exit-on-error")
         if not status:
             return []
         why = "\n".join(said.splitlines()[-8:])

@@ -110,7 +110,10 @@ def _diff(job: Job) -> dict[str, Any]:
     """The set against what is here now: every count of every database, and every file of the configuration."""
     manifest, where, _ = finding.find(job)
     databases: dict[str, list[str]] = {}
-    if names := plan.all_of(manifest):
+    names = plan.all_of(manifest)
+    if names and not job.has_postgres:
+        databases = {name: ["this stack has no PostgreSQL"] for name in names}
+    elif names:
         with job.server.connect() as session:
             here = {one["name"] for one in postgres.databases(session) if one["open"] and not one["template"]}
         for name in names:

@@ -41,7 +41,7 @@ def plan(job: Job) -> Row:
         **introduced(manifest, where),
         "databases": rows,
         "obstacles": obstacles.told(held),
-        "ways": obstacles.ways(held, job.server.user),
+        "ways": obstacles.ways(held, job.server.user) if held else [],
         "warnings": warnings,
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
@@ -85,7 +85,7 @@ def beside(names: dict[str, str], here: Container[str], number: str) -> tuple[di
 
 
 def _free(job: Job) -> dict[str, int]:
-    places = {job.config["staging"], job.config["postgres"]["data"]}
+    places = {job.config["staging"], *([job.postgres["data"]] if job.has_postgres else [])}
     return {place: shutil.disk_usage(place).free for place in sorted(places)}
 
 

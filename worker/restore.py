@@ -120,7 +120,7 @@ def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None
     )
     # All dumps are staged at once.
     dumps = Need(job.staging, dump_bytes(manifest, names), "the dumps of the set")
-    data = Path(job.config["postgres"]["data"])
+    data = Path(job.postgres["data"])
     must_be_there([dumps, Need(data, loaded_bytes(manifest, names), "the databases")], refusal)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import psycopg
 
@@ -193,9 +193,10 @@ def undo(job: Job) -> int:
 
 def leftovers(job: Job) -> list[Row]:
     """The databases and folders that restores and undos have kept, or could not drop, with their size."""
-    found = []
-    with job.server.connect() as session:
-        here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
+    found, here = list[Row](), dict[str, int]()
+    if job.has_postgres:
+        with job.server.connect() as session:
+            here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
     for record in Record.all():
         undropped = list(record.scratch) if record.phase == "failed" else []
         for name in [*record.kept, *_brought(record), *undropped]:
@@ -234,17 +235,22 @@ def _brought(record: Record) -> Iterator[str]:
             yield postgres.beside(name, "undone", record.run[-6:])
 
 
+def _session(job: Job) -> AbstractContextManager[postgres.Connection | None]:
+    """A connection to the server, where the stack has one."""
+    return job.server.connect() if job.has_postgres else nullcontext()
+
+
 def cleanup(job: Job) -> int:
     """Drops what restores have kept, and nothing else. One that cannot be dropped keeps no other."""
     failed = dict[str, Failed]()
-    with job.journal.step("cleanup"), job.server.connect() as session:
+    with job.journal.step("cleanup"), _session(job) as session:
         for one in leftovers(job):
             try:
                 if "bucket" in one:
                     takeback.forget(job, next(record for record in Record.all() if record.run == one["bucket"]))
                 elif one["folder"]:
                     host.remove(job, one["name"])
-                else:
+                elif session:
                     postgres.drop(session, one["name"])
                 job.journal.say(f"dropped {one['name']}")
             except Failed as error:

@@ -15,9 +15,10 @@ from converge.ui.cli import confirm
 from converge.ui.durations import spoken
 from converge.ui.lines import say
 from roles.backup import runs
+from roles.backup.configuration import components as stack_components
+from roles.backup.configuration import has_buckets, settings_of, stack_of
 from roles.backup.objects import Objects, printable, show_versions
-from roles.backup.role import SCRIPT, has_buckets, settings_of, stack_of
-from roles.backup.role import components as stack_components
+from roles.backup.role import SCRIPT
 from roles.minio.kms_key import fingerprint
 from worker.contract import ID, Request
 from worker.size import human
@@ -170,7 +171,8 @@ def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Obj
         say(f"  on         {_mark(name, state, check)}")
         if check and check["why"]:
             say("\n".join(f"             {line}" for line in check["why"].splitlines()), 0)
-    say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
+    if found["server"]:
+        say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
     for name, one in found["databases"].items():
         rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
         say(f"  database   {name:16} {rows}", 28)

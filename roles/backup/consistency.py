@@ -39,8 +39,6 @@ def inconsistencies(settings: Settings) -> Faults:
             yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
         if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
             yield ("backup", "targets", at), "the stack has one target of its own already"
-    if settings.postgres is None:
-        yield ("backup",), "it saves databases, and the host has no postgres"
 
 
 def _differ(targets: Sequence[Target]) -> Faults:

@@ -17,7 +17,8 @@ from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble, for_ho
 from converge.shell import quote
 from converge.ssh.link import connect
 from converge.ssh.root_shell import holder
-from roles.backup.role import SCRIPT, settings_of
+from roles.backup.configuration import settings_of
+from roles.backup.role import SCRIPT
 from worker import contract
 from worker.contract import RUNS, Request
 

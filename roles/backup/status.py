@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from converge.ui.durations import spoken
 from roles.backup import runs
-from roles.backup.role import components
+from roles.backup.configuration import components
 from worker.contract import RUNS, STATE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from converge.errors import REFUSED, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
 from roles.backup import archive, given, runs
-from roles.backup.role import settings_of
+from roles.backup.configuration import settings_of
 from worker.size import human
 
 if TYPE_CHECKING:

@@ -120,6 +120,29 @@ def test_the_metrics_want_a_token_that_is_good_for_nothing_else(host: Clone) -> 
         reader.get_object(Bucket="ml-security", Key="one")
 
 
+def test_its_buckets_are_kept_and_come_back_though_the_stack_has_no_database(host: Clone) -> None:
+    s3, there = client(host), ("--host", NAME)
+    old = s3.head_object(Bucket="training-data", Key="one")["VersionId"]
+    screen = host.inv("backup", *there)
+    assert "training-data: 1 version of 11 bytes" in screen and "postgres" not in screen.lower()
+    shown = host.inv("backup.show", "latest", *there)
+    assert "bucket     training-data" in shown and "server" not in shown and "database" not in shown
+    assert "backup     config" in (status := host.inv("status", *there)) and "buckets" in status
+    assert "components are config, buckets" in host.inv("backup", "--only", "postgres", *there, code=1)
+    host.inv("backup.verify", "latest", "--drill", *there)
+
+    s3.delete_object(Bucket="training-data", Key="one", VersionId=old)
+    host.inv("restore", "latest", "--bucket", "training-data", "--yes", *there)
+    assert s3.head_object(Bucket="training-data", Key="one")["VersionId"] == old
+    assert "bucket training-data: the same versions" in host.inv("backup.diff", "latest", *there)
+    assert "the way back of the bucket training-data" in host.inv("restore.cleanup", "--yes", *there)
+    assert "nothing is kept from restores" in host.inv("restore.cleanup", "--yes", *there)
+    host.inv("restore", "latest", "--bucket", "training-data", "--as", "beside", "--yes", *there)
+    host.inv("restore.undo", "--yes", *there)
+    host.inv("backup.settle", *there)
+    assert s3.get_object(Bucket="training-data", Key="one")["Body"].read() == b"plain words"
+
+
 COLD = "MC_CONFIG_DIR=/tmp/mc; export MC_CONFIG_DIR; mc alias set c http://127.0.0.1:9000 $(cat /run/secrets/MINIO_ROOT_USER_FILE) "
 COLD += "$(cat /run/secrets/MINIO_ROOT_PASSWORD_FILE) >/dev/null; mc"
 

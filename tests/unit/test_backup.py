@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from converge import templates
 from converge.errors import LOCKED, REFUSED, Trouble
-from roles.backup import age, role, runs
+from converge.inventory.secret import Secret
+from roles.backup import age, configuration, role, runs
 from roles.backup import commands as backup
 from roles.backup import status as backup_status
 from roles.backup.settings import Objects
@@ -68,6 +69,16 @@ def test_settings_that_would_lose_a_backup_are_refused(targets, more, said) -> N
 def test_a_single_copy_has_to_be_accepted() -> None:
     assert settings(OWN, accept_single_copy=True).backup
     assert settings(OWN, ELSEWHERE).backup
+
+
+def test_a_stack_without_databases_has_sets_of_its_buckets_and_its_configuration(storage_host) -> None:
+    roles = ["base", "drives", "docker", "images", "minio", "backup"]
+    kept = {"identity": Secret("x"), "targets": [ELSEWHERE]}
+    worker = {"reference": "worker:1"}
+    host = storage_host(roles=roles, postgres=None, databases=[], database_users=[], backup=kept, images__worker=worker)
+    assert configuration.components(host.settings) == ["config", "buckets"]
+    content = json.loads(configuration.text(host, b""))
+    assert "postgres" not in content and content["owner"] == "9000:9000"
 
 
 @given(st.binary(min_size=32, max_size=32))

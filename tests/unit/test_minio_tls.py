@@ -15,7 +15,7 @@ import urllib3
 
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
-from roles.backup import role as backup
+from roles.backup import configuration as backup
 from roles.backup.settings import StackTarget
 from roles.edge import nginx
 from roles.minio import nodes, role, tls

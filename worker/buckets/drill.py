@@ -91,7 +91,7 @@ def _throwaway(job: Job) -> Iterator[Client]:
     try:
         containers.must("network", "create", "--internal", *label, network)
         containers.must(
-            *("run", "-d", "--name", called, *label, "--network", network, "--user", job.config["postgres"]["owner"]),
+            *("run", "-d", "--name", called, *label, "--network", network, "--user", job.config["owner"]),
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never", "--log-driver", "none"),
             *("-v", f"{data}:/data", "-v", f"{user}:/run/user:ro", "-v", f"{password}:/run/password:ro"),
             *("-e", "MINIO_ROOT_USER_FILE=/run/user", "-e", "MINIO_ROOT_PASSWORD_FILE=/run/password"),

@@ -1,0 +1,188 @@
+"""What the worker of a host is told: where the stack's parts are, what of them a set holds, and where sets go."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from converge.errors import Trouble
+from converge.resources.compose import FOLDER
+from roles.images import image
+from roles.minio.role import SECRETS as MINIO_SECRETS
+from roles.minio.role import settings_of as minio_settings
+from roles.minio.tls import scheme
+from roles.postgres.role import SECRETS as POSTGRES_SECRETS
+from roles.postgres.role import settings_of as postgres_settings
+from roles.postgres.server import CONTAINER
+from roles.settings.model import size_in_bytes
+from roles.settings.sections import needed
+from worker.contract import STATE
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.backup.settings import Backup, Target
+    from roles.settings.model import Settings
+
+HERE = f"{FOLDER}/backup"
+SECRETS = f"{HERE}/secrets"
+STACK_AUTHORITY = f"{HERE}/minio.authority.pem"
+"""Of the stack's own MinIO; no target has a name with a dot."""
+# What a deploy writes on a host; with PostgreSQL's own this is what a set holds of configuration.
+DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
+
+
+def settings_of(host: Host[Settings]) -> Backup:
+    """The backup section, which a host with this role must have."""
+    return needed(host, "backup", host.settings.backup)
+
+
+def stack_of(host: Host[Settings]) -> str:
+    found = str(settings_of(host).stack or host.name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", found):
+        raise Trouble(
+            f"{found} cannot be the name of a stack",
+            where=host.name,
+            why="on targets a stack is a folder: a word of a-z, 0-9 and -",
+            untouched="nothing was changed",
+            hint="backup: {stack: NAME} in the inventory",
+        )
+    return found
+
+
+def text(host: Host[Settings], code: bytes) -> str:
+    """The worker's file, for the modules that `code` is."""
+    settings = settings_of(host)
+    content = {
+        "stack": stack_of(host),
+        "host": host.name,
+        "version": hashlib.sha256(code).hexdigest()[:12],
+        "components": components(host.settings),
+        "image": image(host, settings.image).reference,
+        "services": services(host),
+        **({"buckets": _buckets(host)} if has_buckets(host.settings) else {}),
+        "identity_file": f"{SECRETS}/identity",
+        "staging": settings.staging,
+        # Who runs what is started in the staging directory: PostgreSQL's tools, servers of drills.
+        "owner": f"{host.settings.data_user.uid}:{host.settings.data_user.uid}",
+        "paths": list(DEPLOYED),
+        "memory": size_in_bytes(settings.memory),
+        "uploads": settings.uploads,
+        "dependents": settings.dependents,
+        "retention": {"days": settings.keep_days},
+        "textfile": settings.textfile,
+        "ping": settings.ping,
+        "single_copy": all(one.kind == "stack" for one in settings.targets),
+        **({"postgres": _postgres(host)} if has_databases(host.settings) else {}),
+        "targets": [_target(host, one) for one in settings.targets],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _postgres(host: Host[Settings]) -> dict[str, Any]:
+    """How the worker reaches the server, and the image that has its tools."""
+    settings, server = settings_of(host), postgres_settings(host)
+    return {
+        "container": CONTAINER,
+        "data": server.data,
+        "address": server.address,
+        "port": 5432,
+        "user": server.superuser,
+        "password_file": f"{POSTGRES_SECRETS}/password",
+        "image": image(host, server.image).reference,
+        "major": server.major,
+        "jobs": settings.jobs,
+    }
+
+
+def components(settings: Settings) -> list[str]:
+    """What a set of this host is made of."""
+    parts = {
+        "config": True,
+        "postgres": has_databases(settings),
+        "buckets": has_buckets(settings),
+        "services": any(one.backup for one in settings.services.values()),
+    }
+    return [name for name, there in parts.items() if there]
+
+
+def has_databases(settings: Settings) -> bool:
+    """Whether there is a PostgreSQL whose databases belong into a set."""
+    return "postgres" in settings.roles and settings.postgres is not None
+
+
+def has_buckets(settings: Settings) -> bool:
+    """Whether there is a MinIO whose buckets belong into a set."""
+    return "minio" in settings.roles and settings.minio is not None
+
+
+def _buckets(host: Host[Settings]) -> dict[str, Any]:
+    """Which buckets a set holds, and how the worker reaches them: as root, for it saves who may use them as well."""
+    settings = settings_of(host)
+    told = settings.buckets
+    return {
+        **_cluster(host),
+        "access_key_file": f"{MINIO_SECRETS}/root_user",
+        "secret_key_file": f"{MINIO_SECRETS}/root_password",
+        # What a drill puts objects back into.
+        "image": image(host, minio_settings(host).image).reference,
+        **({"kms_key_file": f"{MINIO_SECRETS}/kms_key"} if minio_settings(host).kms_key else {}),
+        "names": told.names,
+        "prefixes": told.prefixes,
+        "versions": told.versions,
+        "without": [one.bucket for one in settings.targets if one.kind == "stack"],
+    }
+
+
+def _cluster(host: Host[Settings]) -> dict[str, Any]:
+    """The nodes of the stack's MinIO, by their own addresses, and who signed their certificate."""
+    minio = minio_settings(host)
+    nodes = [f"{scheme(minio)}://{node.address}:9000" for node in minio.nodes]
+    return {"endpoints": nodes, **({"ca_file": STACK_AUTHORITY} if minio.tls else {})}
+
+
+def services(host: Host[Settings]) -> dict[str, Any]:
+    """The services whose folders a set holds: where these lie, and how one waits until the service answers."""
+    from roles.services.role import answers
+
+    found = {}
+    for name, one in host.settings.services.items():
+        if one.backup:
+            found[name] = {
+                "folders": {inside: one.data[inside] for inside in one.backup.folders},
+                "stop": one.backup.stop,
+                "waits": "".join(asked.waits() for asked in answers(name, one)),
+            }
+    return found
+
+
+def _target(host: Host[Settings], one: Target) -> dict[str, Any]:
+    """A target as the worker takes it."""
+
+    def secret(key: str) -> str:
+        return f"{SECRETS}/{one.name}-{key}"
+
+    if one.kind == "path":
+        server = host.settings.postgres
+        elsewhere = [FOLDER, STATE, *([server.data] if server else [])]
+        return {"kind": "path", "name": one.name, "path": one.path, "not_on": elsewhere}
+    if one.kind == "sftp":
+        told = {key: getattr(one, key) for key in ("host", "port", "user", "host_key", "path")}
+        return {"kind": "sftp", "name": one.name, "key_file": secret("key"), **told}
+    if one.kind == "stack":
+        told = {**_cluster(host), "bucket": one.bucket, "prefix": ""}
+        keys = {"access_key_file": secret("writer-name"), "secret_key_file": secret("writer")}
+        pruner = {"access_key_file": secret("pruner-name"), "secret_key_file": secret("pruner")}
+        return {"kind": "s3", "name": one.name, **told, **keys, "pruner": pruner}
+    told = {"endpoints": [one.endpoint], "bucket": one.bucket, "prefix": one.prefix, "region": one.region}
+    if one.certificate:
+        told["ca_file"] = f"{HERE}/{one.name}.pem"
+    found = {"kind": "s3", "name": one.name, **told}
+    found |= {"access_key_file": secret("access_key"), "secret_key_file": secret("secret_key")}
+    if one.pruner_access_key is not None:
+        found["pruner"] = {
+            "access_key_file": secret("pruner_access_key"),
+            "secret_key_file": secret("pruner_secret_key"),
+        }
+    return found
