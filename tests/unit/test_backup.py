@@ -166,7 +166,14 @@ def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -
 
 
 HOST = SimpleNamespace(
-    name="prod", root=ROOT, settings=SimpleNamespace(roles=["backup"], services={}, backup=settings(ELSEWHERE).backup)
+    name="prod",
+    root=ROOT,
+    settings=SimpleNamespace(
+        roles=["postgres", "backup"],
+        services={},
+        postgres=settings(ELSEWHERE).postgres,
+        backup=settings(ELSEWHERE).backup,
+    ),
 )
 HOUR = 3600.0
 

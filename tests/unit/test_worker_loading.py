@@ -76,7 +76,8 @@ class Loads:
     def job(self) -> Any:
         return SimpleNamespace(
             staging=self.folder,
-            config={"postgres": {"jobs": 2}},
+            config={},
+            postgres={"jobs": 2},
             hand_over=lambda *paths: None,
             journal=SimpleNamespace(say=self.told.append),
         )

@@ -36,7 +36,7 @@ DUMPS = next(iter(DUMP.values()))[0].plain_bytes
 def job(tmp_path: Path) -> Any:
     for name in ("staging", "data"):
         (tmp_path / name).mkdir()
-    return SimpleNamespace(staging=tmp_path / "staging", config={"postgres": {"data": str(tmp_path / "data")}})
+    return SimpleNamespace(staging=tmp_path / "staging", postgres={"data": str(tmp_path / "data")})
 
 
 @pytest.fixture

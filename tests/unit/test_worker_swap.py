@@ -147,7 +147,9 @@ def job(tmp_path: Path, docker: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     journal = Journal(tmp_path / "journal.jsonl", STEPS["restore"])
     config = {"dependents": ["mlflow", "web", "away"]}
     server = Fake(geo=1, geo__r_a1b2c3=2, template1=3)
-    return SimpleNamespace(config=config, journal=journal, server=server, request=Request(), sweep=lambda: None)
+    return SimpleNamespace(
+        config=config, journal=journal, server=server, has_postgres=True, request=Request(), sweep=lambda: None
+    )
 
 
 def begun(at: str = "2026-11-21T09:00:00+00:00", number: str = "a1b2c3") -> Record:
