@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.backup_host import begin, journal, killed, look, newest, over, paused, ran, tunnel
+from tests.lab.backup_host import begin, configured, journal, killed, look, newest, over, paused, ran, tunnel
 from tests.lab.conftest import Clone
 from worker.buckets import inserting, listing, quiet, settings
 from worker.buckets.client import Client, path
@@ -40,7 +40,9 @@ METADATA = {
     "x-amz-tagging": "a=b%2Bc%3D&k2=",
 }
 LARGE = random.Random(1).randbytes(66 << 20)
-FAILED, REFUSED = 41, 40
+FAILED, REFUSED, INCOMPLETE = 41, 40, 23
+REFUSED_HERE = 3
+"""What `inv` itself ends with when the worker refuses."""
 
 
 class Odd:
@@ -226,3 +228,66 @@ def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
         assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
     finally:
         odd.there.on_host("docker start minio1")
+
+
+def held(odd: Odd, set: str, bucket: str) -> list[tuple[str, str]]:
+    """The versions that a set has of a bucket, by key and id."""
+    return [(one["key"], one["id"]) for one in look(odd.there, ask="show", set=set, bucket=bucket)["objects"]]
+
+
+def test_a_set_holds_the_buckets_prefixes_and_versions_that_the_inventory_names(odd: Odd) -> None:
+    told = {"names": ["odd", "flat"], "prefixes": {"flat": ["runs/1/", "runs/1/3", "runs/0/2"]}, "versions": 1}
+    odd.there.inv("deploy", "--role", "backup", "--yes", f"--set=backup.buckets={json.dumps(told)}")
+    try:
+        odd.there.inv("backup", "--only", "buckets")
+        made = newest(odd.there)
+        assert sorted(look(odd.there, ask="show", set=made)["buckets"]) == ["flat", "odd"]
+        listed = [one.key for one in listing.versions(odd.minio, "flat")]
+        wanted = [key for key in listed if key.startswith(("runs/1/", "runs/0/2"))]
+        assert sorted(key for key, _ in held(odd, made, "flat")) == sorted(wanted)
+        newest_of = {one.key: one.id for one in listing.versions(odd.minio, "odd") if one.latest}
+        assert dict(held(odd, made, "odd")) == newest_of and len(held(odd, made, "odd")) == len(newest_of)
+        # What the set was never to have is not hidden by a restore that is exact.
+        refused = odd.there.inv("restore", made, "--bucket", "flat", "--exact", "--yes", code=REFUSED_HERE)
+        assert "only the keys that begin with" in refused
+        odd.there.inv("restore", made, "--bucket", "flat", "--prefix", "runs/1/", "--exact", "--yes")
+        assert [one.key for one in listing.versions(odd.minio, "flat")] == listed
+        odd.there.inv("restore.undo", "--yes")
+    finally:
+        odd.there.inv("deploy", "--role", "backup", "--yes")
+
+
+def test_a_bucket_that_is_named_and_not_there_makes_the_set_incomplete(odd: Odd) -> None:
+    with configured(odd.there, "d['buckets']['names'] = ['flat', 'flatt']"):
+        ended = ran(odd.there, do="backup", only=["buckets"])
+    assert (ended["code"], "there is no bucket flatt" in ended["why"]) == (INCOMPLETE, True)
+    assert list(look(odd.there, ask="show", set=newest(odd.there))["buckets"]) == ["flat"]
+
+
+def test_each_component_can_be_had_alone_and_latest_stays_the_newest_that_has_all(odd: Odd) -> None:
+    for one, streams in (("buckets", "buckets"), ("config", "files"), ("postgres", "databases")):
+        odd.there.inv("backup", "--only", one)
+        shown = look(odd.there, ask="show", set=newest(odd.there))
+        assert shown["only"] == [one] and shown[streams]
+        assert not [other for other in ("buckets", "files", "databases") if other != streams and shown[other]]
+    assert look(odd.there, ask="show", set="latest")["id"] == odd.set
+
+
+def test_an_object_that_is_damaged_on_too_many_drives_is_named_and_all_others_are_in_the_set(odd: Odd) -> None:
+    body = random.Random(2).randbytes(400_000)
+    for key in ("harmed", "whole"):
+        odd.put("flat", key, body)
+    odd.there.on_host("""set -e
+for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do truncate -s 100 "$part"; done; done""")
+    try:
+        ended = ran(odd.there, do="backup", only=["buckets"])
+        assert ended["code"] == INCOMPLETE and "harmed" in ended["why"] and "1 of its objects" in ended["why"]
+        shown = look(odd.there, ask="show", set=newest(odd.there), bucket="flat")
+        rows = {one["key"]: "unreadable" in one for one in shown["objects"]}
+        assert rows["harmed"] and [key for key, unreadable in rows.items() if unreadable] == ["harmed"]
+        assert ran(odd.there, do="restore", set=newest(odd.there), bucket="flat", new_name="beside")["code"] == 0
+        assert odd.body("beside", "whole") == body
+        odd.there.inv("restore.undo", "--yes")
+    finally:
+        for key in ("harmed", "whole"):
+            odd.minio.ask("DELETE", path("flat", key))

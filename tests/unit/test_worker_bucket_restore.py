@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.buckets import beneath, browsing, flat, inserting, listing, live, quiet, saving, survey, takeback
+from worker.buckets import beneath, browsing, flat, inserting, listing, live, outgoing, quiet, saving, survey, takeback
 from worker.buckets.client import Answer
 from worker.buckets.listing import Version
 from worker.buckets.made import Made
@@ -284,7 +284,7 @@ def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
 
 
 def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
-    assert saving._apart(["b/", "a/x/", "a/", "ü", "a/"]) == ["a/", "b/", "ü"]
+    assert outgoing._apart(["b/", "a/x/", "a/", "ü", "a/"]) == ["a/", "b/", "ü"]
 
 
 def test_no_set_has_what_restores_displaced_nor_the_sets_themselves() -> None:

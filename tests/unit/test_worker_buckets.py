@@ -14,7 +14,8 @@ import pytest
 from worker.buckets import blobs, index, listing, packs, reading
 from worker.buckets.before import Rows
 from worker.buckets.blobs import Blob, Blobs
-from worker.buckets.client import Answer, Client, path
+from worker.buckets.client import Answer, Client, Silent, path
+from worker.buckets.counts import Counts
 from worker.buckets.listing import Version
 from worker.errors import Failed
 from worker.keys import Keys
@@ -232,27 +233,54 @@ def test_of_an_object_without_versions_the_answer_counts_and_not_the_listing() -
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(404, reading.Vanished), (400, reading.Unreadable), (403, reading.Unreadable)]
+    ("status", "kind"),
+    [(404, reading.Vanished), (400, reading.Unreadable), (403, reading.Unreadable), (507, reading.Unreadable)],
 )
 def test_what_cannot_be_read_costs_only_itself(status: int, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         reading.small(Asked(answered(status)), "b", Version("k", "1", "1"))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("listed", "vanished", "unreadable"), [(True, 0, ["a b+c/ü"]), (False, 1, [])])
+class BrokenOff:
+    """A MinIO that breaks off the answer to one object, whose drives are damaged, and answers anything else."""
+
+    def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
+        if "versions" in query:
+            return Answer(200, {}, PAGE.format(more="false", rows=VERSION).encode())
+        raise Silent(20, f"MinIO does not answer to {method} of {where}", "IncompleteRead(0 bytes read)")
+
+
+@pytest.mark.parametrize("read", [reading.small, lambda *given: list(reading.pieces(*given)), reading.head])
+def test_an_object_that_is_damaged_on_too_many_drives_costs_only_itself(read: Any) -> None:
+    with pytest.raises(reading.Unreadable, match="IncompleteRead"):
+        read(BrokenOff(), "b", Version("a b+c/ü", "v1", "1", "9dd4", 7))
+
+
+def test_of_many_objects_that_cannot_be_read_a_few_are_named_with_the_reason() -> None:
+    counts = Counts()
+    for number in range(1000):
+        counts.not_read(f"k{number}", "damaged")
+    assert counts.lacking == (
+        "1000 of its objects cannot be read, all others are in the set:"
+        " k0 (damaged), k1 (damaged), k2 (damaged), k3 (damaged), k4 (damaged) and more"
+    )
+
+
+@pytest.mark.parametrize(("listed", "vanished", "unreadable"), [(True, 0, 1), (False, 1, 0)])
 def test_what_is_said_not_to_be_there_and_is_still_listed_is_told_as_unreadable(
-    listed: bool, vanished: int, unreadable: list[str]
+    listed: bool, vanished: int, unreadable: int
 ) -> None:
     from concurrent.futures import Future
 
-    from worker.buckets import saving
+    from worker.buckets import outgoing
 
     page = PAGE.format(more="false", rows=VERSION if listed else "").encode()
-    one: Any = object.__new__(saving._Saving)
-    one.minio, counts, gone = Asked(Answer(200, {}, page)), saving.Counts(), Future[Any]()
+    one: Any = object.__new__(outgoing.Outgoing)
+    one.minio, counts, gone = Asked(Answer(200, {}, page)), Counts(), Future[Any]()
     gone.set_exception(reading.Vanished())
     rows = list(one._settled("b", {"key": "a b+c/ü", "id": "v1", "etag": "9dd4", "size": 7}, gone, counts))
-    assert (counts.vanished, counts.unreadable, len(rows)) == (vanished, unreadable, len(unreadable))
+    assert (counts.vanished, counts.unreadable, len(rows)) == (vanished, unreadable, unreadable)
+    assert ("a b+c/ü (MinIO lists it" in counts.lacking) is listed
 
 
 @pytest.mark.parametrize(

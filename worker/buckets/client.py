@@ -55,6 +55,10 @@ class Refused(Failed):
     answer: Answer
 
 
+class Silent(Failed):
+    """No node has given an answer to this, however often it was asked."""
+
+
 class Away(Exception):
     """A node that does not answer, or not now."""
 
@@ -98,7 +102,7 @@ class Client:
         try:
             answer = with_patience(once, lambda error: isinstance(error, Away))
         except Away as error:
-            raise Failed(FAILED, f"MinIO does not answer to {method} of {path}", str(error)[:300], DOWN) from None
+            raise Silent(FAILED, f"MinIO does not answer to {method} of {path}", str(error)[:300], DOWN) from None
         if answer.status >= 300 and not may_fail:
             raise refused(f"MinIO refuses {method} of {path}", answer)
         return answer

@@ -8,10 +8,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from worker.buckets.client import Answer, Client, path, refused
+from worker.buckets import listing
+from worker.buckets.client import Answer, Client, Silent, path
 from worker.buckets.listing import NULL, Version
-from worker.contract import FAILED
-from worker.errors import Failed
 from worker.parts import PLAIN
 
 KEPT = {
@@ -30,7 +29,7 @@ class Vanished(Exception):
 
 
 class Unreadable(Exception):
-    """MinIO does not give the object, and says why: a customer's key, a tier that is away."""
+    """The object cannot be had, and why: a customer's key, a tier that is away, damage on too many drives."""
 
 
 class Replaced(Exception):
@@ -84,39 +83,38 @@ def pieces(client: Client, bucket: str, version: Version) -> Iterator[tuple[Head
         head = head or head_of(version, answer)
         at += len(answer.body)
         if not answer.body and head.size:
-            raise Failed(FAILED, f"{bucket}/{version.key} ends early", f"{at} of {head.size} bytes came")
+            raise Unreadable(f"it ends early: {at} of {head.size} bytes came")
         if head.size:
             yield head, answer.body
 
 
 def head(client: Client, bucket: str, version: Version) -> dict[str, str]:
     """The headers of an object that is known already, and whose metadata is not what it was."""
-    answer = client.ask("HEAD", path(bucket, version.key), _which(version), may_fail=True)
-    return head_of(version, _judged(bucket, version, answer)).headers
+    return head_of(version, _asked(client, bucket, version, {}, "HEAD")).headers
 
 
-def _asked(client: Client, bucket: str, version: Version, headers: dict[str, str]) -> Answer:
-    return _judged(
-        bucket,
-        version,
-        client.ask("GET", path(bucket, version.key), _which(version), headers=headers, may_fail=True),
-    )
+def _asked(client: Client, bucket: str, version: Version, headers: dict[str, str], method: str = "GET") -> Answer:
+    try:
+        answer = client.ask(method, path(bucket, version.key), _which(version), headers=headers, may_fail=True)
+    except Silent as error:
+        # Damaged on too many drives: MinIO breaks off, again and again. Where it lists the key all the same, it is up.
+        listing.of_key(client, bucket, version.key)
+        raise Unreadable(f"MinIO does not give it: {error.why}") from None
+    return _judged(answer)
 
 
 def _which(version: Version) -> dict[str, str]:
     return {"versionId": version.id}
 
 
-def _judged(bucket: str, version: Version, answer: Answer) -> Answer:
+def _judged(answer: Answer) -> Answer:
     if answer.status < 300:
         return answer
     if answer.status == 404:
         raise Vanished
     if answer.status == 412:
         raise Replaced
-    if answer.status in (400, 403, 416):
-        raise Unreadable(answer.why)
-    raise refused(f"{bucket}/{version.key} cannot be read", answer)
+    raise Unreadable(answer.why)
 
 
 def _text(value: Any) -> str:

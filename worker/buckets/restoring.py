@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -57,6 +58,10 @@ def _checked(wanted: Wanted) -> Survey:
     if wanted.there and wanted.versioning == SUSPENDED:
         why = "an object that is put there has no id, and would replace the one without an id in place"
         raise Failed(RESTORE_REFUSED, f"the versioning of {what} is suspended", why, "--as NAME, a bucket beside it")
+    if wanted.job.request.exact and wanted.prefixes and not wanted.start.startswith(tuple(wanted.prefixes)):
+        why = f"it has only the keys that begin with {', '.join(wanted.prefixes)}: all others would be hidden"
+        hint = f"--exact --prefix {shlex.quote(wanted.prefixes[0])}"
+        raise Failed(RESTORE_REFUSED, f"{wanted.manifest.id} does not have all keys of {wanted.bucket}", why, hint)
     found = surveyed(wanted.groups(), wanted.live() if wanted.there else None, wanted.versioned)
     if wanted.start and not found.keys:
         asked = f"--key {wanted.job.request.key}" if wanted.job.request.key else f"--prefix {wanted.job.request.prefix}"

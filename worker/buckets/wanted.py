@@ -14,7 +14,7 @@ from worker.buckets.before import index_of
 from worker.buckets.client import Client, connect
 from worker.buckets.index import Row
 from worker.buckets.live import Live
-from worker.buckets.saving import settings_of
+from worker.buckets.saving import prefixes_of, settings_of
 from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 from worker.job import Job
@@ -57,6 +57,14 @@ class Wanted:
         parts = self.manifest.components[COMPONENT][settings_of(self.bucket)]
         reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
         return dict(json.loads(b"".join(reader.read(parts))))
+
+    @cached_property
+    def prefixes(self) -> list[str]:
+        """With which prefixes the keys begin that the set was to have; none where it has all keys."""
+        if not (parts := self.manifest.components[COMPONENT].get(prefixes_of(self.bucket))):
+            return []
+        reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
+        return list(json.loads(b"".join(reader.read(parts))))
 
     @property
     def versioning(self) -> str:

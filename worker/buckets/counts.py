@@ -1,0 +1,48 @@
+"""What a bucket has, what of it had to be read, and what could not be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from worker.size import human
+
+FEW = 5
+
+
+@dataclass
+class Counts:
+    """Counted while a bucket is saved; of what could not be read only the first few are kept by name."""
+
+    versions: int = 0
+    markers: int = 0
+    bytes: int = 0
+    read: int = 0
+    read_bytes: int = 0
+    vanished: int = 0
+    unreadable: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def not_read(self, key: str, why: str) -> None:
+        self.unreadable += 1
+        if len(self.named) < FEW:
+            self.named.append(f"{key} ({why})")
+
+    @property
+    def words(self) -> str:
+        """What is in the set, for the journal."""
+        gone = f"; {self.vanished} were deleted meanwhile" if self.vanished else ""
+        return (
+            f"{self.versions} version{'s' * (self.versions != 1)} of {human(self.bytes)},"
+            f" {self.markers} delete marker{'s' * (self.markers != 1)};"
+            f" {self.read} were new, {human(self.read_bytes)}{gone}"
+        )
+
+    @property
+    def lacking(self) -> str:
+        """What is not in the set, with reasons; nothing where all is."""
+        if not self.unreadable:
+            return ""
+        more = " and more" if self.unreadable > FEW else ""
+        return (
+            f"{self.unreadable} of its objects cannot be read, all others are in the set: {', '.join(self.named)}{more}"
+        )

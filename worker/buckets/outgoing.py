@@ -1,0 +1,153 @@
+"""Versions on their way into a set: known ones are passed on, small ones go into packs, large ones go part by part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Any
+
+from worker.buckets import COMPONENT, client, listing, packs, reading
+from worker.buckets.before import Before
+from worker.buckets.blobs import Blobs
+from worker.buckets.counts import Counts
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.job import Job
+
+WINDOW = 64
+"""Objects that are on their way at a time; each small one is held in memory."""
+LOST = "MinIO lists it, and says that it is not there"
+
+
+def _apart(prefixes: Sequence[str]) -> list[str]:
+    """In the order of keys, and none within another: each object is listed once."""
+    found = list[str]()
+    for one in sorted(prefixes, key=str.encode):
+        if not found or not one.startswith(found[-1]):
+            found.append(one)
+    return found
+
+
+class Outgoing:
+    """What becomes of each version of a bucket: a row of its index, and where its content lies."""
+
+    def __init__(
+        self,
+        job: Job,
+        minio: client.Client,
+        blobs: Blobs,
+        before: Before,
+        readers: ThreadPoolExecutor,
+        makers: ThreadPoolExecutor,
+    ) -> None:
+        self._job, self.minio, self._blobs, self._before = job, minio, blobs, before
+        self._readers, self._makers = readers, makers
+        self._room = BoundedSemaphore(job.config["uploads"])
+        self._stored = list[Future[str]]()
+        self._pack = packs.Pack(self._pack_name, self._store)
+        self._done = 0
+
+    def rows(self, bucket: str, counts: Counts) -> Iterator[Row]:
+        """The rows of a bucket's index, in the order of its listing."""
+        told, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
+        known = self._before.rows(bucket)
+        for prefix in _apart(told["prefixes"].get(bucket, [""])):
+            for versions in listing.by_key(listing.versions(self.minio, bucket, prefix), told["versions"]):
+                for version, row in known.matched(versions):
+                    pending.append(self._begun(bucket, version, row))
+                    while len(pending) >= WINDOW:
+                        yield from self._settled(bucket, *pending.popleft(), counts)
+        while pending:
+            yield from self._settled(bucket, *pending.popleft(), counts)
+
+    def end(self) -> None:
+        """The last pack, and every blob that is still on its way."""
+        self._pack.close()
+        for one in self._stored:
+            one.result()
+
+    def _begun(self, bucket: str, version: Version, known: Row | None) -> tuple[Row, Future[Any] | None]:
+        row: Row = {"key": version.key, "id": version.id, "at": version.at}
+        row |= {"latest": True} if version.latest else {}
+        if version.marker:
+            return row | {"marker": True}, None
+        row |= {"etag": version.etag, "size": version.size}
+        row |= {name: value for name, value in (("tags", version.tags), ("lock", version.lock)) if value}
+        if known and self._blobs.kept(known.get("parts", [known.get("pack")])):
+            row |= {name: known[name] for name in ("sha256", "headers", "parts", "pack") if name in known}
+            if any(row["headers"].get(name, value) != value for name, value in version.metadata.items()):
+                return row, self._readers.submit(lambda: {"headers": reading.head(self.minio, bucket, version)})
+            return row, None
+        if version.size < packs.SMALL:
+            return row, self._readers.submit(self._small, bucket, version)
+        return row, self._makers.submit(self._large, bucket, version)
+
+    def _settled(self, bucket: str, row: Row, future: Future[Any] | None, counts: Counts) -> Iterator[Row]:
+        try:
+            found = future.result() if future else {}
+        except reading.Vanished:
+            if any(
+                (one.id, one.etag) == (row["id"], row["etag"]) for one in listing.of_key(self.minio, bucket, row["key"])
+            ):
+                counts.not_read(row["key"], LOST)
+                yield row | {"unreadable": LOST}
+                return
+            counts.vanished += 1
+            return
+        except reading.Unreadable as error:
+            counts.not_read(row["key"], str(error))
+            yield row | {"unreadable": str(error)}
+            return
+        if (body := found.pop("body", None)) is not None:
+            found["pack"] = self._pack.add(found["sha256"], body)
+        row |= found
+        if "sha256" in found:
+            counts.read += 1
+            counts.read_bytes += row["size"]
+        self._done += row.get("size", 0)
+        self._job.journal.progress(self._done, max(self._done, self._before.bytes))
+        counts.versions += not row.get("marker")
+        counts.markers += bool(row.get("marker"))
+        counts.bytes += row.get("size", 0)
+        yield row
+
+    def _small(self, bucket: str, version: Version) -> Row:
+        head, body = reading.small(self.minio, bucket, version)
+        return _row(head) | {"sha256": hashlib.sha256(body).hexdigest(), "body": body}
+
+    def _large(self, bucket: str, version: Version) -> Row:
+        for _ in range(reading.ROUNDS):
+            whole, parts = hashlib.sha256(), list[str]()
+            try:
+                for found, piece in reading.pieces(self.minio, bucket, version):
+                    head = found
+                    whole.update(piece)
+                    parts.append(self._blobs.put(piece))
+                return _row(head) | {"sha256": whole.hexdigest(), "parts": parts}
+            except reading.Replaced:
+                continue
+        raise reading.Unreadable(f"it changed each of {reading.ROUNDS} times that it was read")
+
+    def _pack_name(self, number: int) -> str:
+        return self._job.keys.name(hashlib.sha256(f"{self._job.run}/{number}".encode()).hexdigest())
+
+    def _store(self, name: str, data: bytearray) -> None:
+        """A pack is made and sent while the next one is filled; no more of them wait than the setting allows."""
+        for one in self._stored:
+            if one.done():
+                one.result()
+        self._room.acquire()
+        self._stored.append(self._makers.submit(self._stored_pack, name, [data]))
+
+    def _stored_pack(self, name: str, box: list[bytearray]) -> str:
+        try:
+            return self._blobs.put(packs.compressed(box.pop()), name)
+        finally:
+            self._room.release()
+
+
+def _row(head: reading.Head) -> Row:
+    return {"etag": head.etag, "size": head.size, "at": head.at, "headers": head.headers}
