@@ -15,7 +15,7 @@ import pytest
 
 from converge.errors import Trouble
 from converge.ssh import link as ssh
-from tests.lab.ports import free_port, wait_for
+from tests.lab.ports import free_port, until, wait_for
 
 
 class Sshd:
@@ -45,6 +45,7 @@ class Sshd:
         command = ["/usr/sbin/sshd", "-D", "-e", "-f", self.config]
         self.process = subprocess.Popen(command, stderr=(folder / "log").open("w"))
         wait_for(self.port)
+        until(lambda: not self.sessions(), "the end of the session that only knocked")
 
     def keygen(self, name: str, kind: str = "ed25519", phrase: str = "") -> Path:
         subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", phrase, "-f", self.folder / name], check=True)
