@@ -6,7 +6,8 @@ before the first step of every role; each run goes on where the one before was c
 after the one before it.) Then comes a deploy that nobody cuts, and the host must be the same as one on which nothing was
 ever cut.
 
-One run takes a share of the places: part K of N, another one each day. `STOWAGE_SHARE=K/N` names it; script/soak takes all.
+One run takes one of the passes and a third of its places, another one each day, which it prints. `STOWAGE_CUT=KIND` and
+`STOWAGE_SHARE=K/N` name them; script/soak takes all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,15 +34,30 @@ PATIENCE = 240
 SILENT = ("the API did not answer within", "NotInitialized: ")
 
 
-def share(asked: str, day: int) -> tuple[int, int]:
-    """Which part of how many: what was asked for, else a fifth, which the day chooses.
+DAY = int(time.time() / 86400)
 
-    >>> share("", 20784), share("2/3", 20784)
-    ((4, 5), (2, 3))
+
+def share(asked: str, day: int) -> tuple[int, int]:
+    """Which part of how many: what was asked for, else a third, another one when each pass had its day.
+
+    >>> [share("", day) for day in (20784, 20785, 20787)], share("2/5", 20784)
+    ([(1, 3), (1, 3), (2, 3)], (2, 5))
     """
-    part, _, parts = (asked or f"{day % 5}/5").partition("/")
+    part, _, parts = (asked or f"{day // 3 % 3}/3").partition("/")
     assert int(part) < int(parts), f"STOWAGE_SHARE={asked}: from 0/{parts} to {int(parts) - 1}/{parts}"
     return int(part), int(parts)
+
+
+def passes_of(asked: str, day: int, kinds: Sequence[str]) -> list[str]:
+    """The passes of a run: what was asked for, else one, which the day chooses.
+
+    >>> kinds = ["dropped", "killed", "rebooted"]
+    >>> [passes_of("", day, kinds) for day in (20784, 20785)], passes_of("killed,rebooted", 20784, kinds)
+    ([['dropped'], ['killed']], ['killed', 'rebooted'])
+    """
+    chosen = asked.split(",") if asked else [kinds[day % len(kinds)]]
+    assert set(chosen) <= set(kinds), f"STOWAGE_CUT={asked}: of {','.join(kinds)}"
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -77,10 +93,9 @@ class Pass:
             yield at, "after"
 
     def run(self) -> None:
-        part, parts = share(os.environ.get("STOWAGE_SHARE", ""), int(time.time() / 86400))
-        print(
-            f"{self.host.host}: part {part} of {parts} of all places; again: STOWAGE_SHARE={part}/{parts}", flush=True
-        )
+        part, parts = share(os.environ.get("STOWAGE_SHARE", ""), DAY)
+        again = f"STOWAGE_CUT={list(KINDS)[self.turn]} STOWAGE_SHARE={part}/{parts}"
+        print(f"{self.host.host}: part {part} of {parts} of all places; again: {again}", flush=True)
         for number, (at, where) in enumerate(self.points()):
             if (number + self.turn) % parts == part:
                 self.one(number, at, where)
@@ -152,6 +167,7 @@ def reboot(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
 
 
 KINDS = {"dropped": drop, "killed": kill, "rebooted": reboot}
+PASSES = passes_of(os.environ.get("STOWAGE_CUT", ""), DAY, list(KINDS))
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +225,7 @@ def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PASSES)
 def test_a_deploy_that_was_cut_is_finished_by_the_next(
     kind: str, passes: dict[str, Future[Pass]], whole: Whole
 ) -> None:
