@@ -648,7 +648,7 @@ def test_a_lock_that_is_held_names_its_holder_and_ends_with_5(host: Clone) -> No
     assert hold.stdout and "held" in hold.stdout.readline()
     begun = time.monotonic()
     screen = host.inv("deploy", "--yes", code=5)
-    assert time.monotonic() - begun < 20  # a bound for hanging, not a measure
+    assert time.monotonic() - begun < 60  # a bound for hanging, not a measure
     says(screen, "another run holds the lock", ": inv deploy, by anna", NOTHING, "inv unlock --host lab")
     says(host.inv("unlock", code=2), "inv deploy, by anna", NOTHING)
     assert host.inv("check").startswith("lab: nothing to do")

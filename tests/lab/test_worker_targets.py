@@ -316,7 +316,7 @@ def test_a_dead_node_costs_one_knock_and_the_next_one_serves(minio: Minio, bucke
         first, began = time.monotonic() - began, time.monotonic()
         for _ in range(20):
             assert target.get("a") == b"x"
-        assert first < 8 and time.monotonic() - began < 3
+        assert first < 8 and time.monotonic() - began < 15
         for one in callers:
             one.close()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 
 import pytest
 
 from converge.errors import REFUSED
 from converge.ssh import link as ssh
-from tests.lab.ports import wait_for
+from tests.lab.ports import until
 from tests.lab.ssh.conftest import refusal
 
 
@@ -76,8 +75,7 @@ def test_a_known_authority_vouches_for_the_host_it_names(start, open_link, tmp_p
     sign = ["ssh-keygen", "-q", "-s", authority, "-h", "-I", "prod", "-n", names, "-V", "+1h", f"{sshd.host_key}.pub"]
     subprocess.run(sign, check=True)
     sshd.process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
-    wait_for(sshd.port)
+    until(lambda: (sshd.folder / "log").read_text().count("Server listening on") == 2, "an sshd that has started anew")
     sshd.know(f"@cert-authority * {sshd.public(authority)}\n")
     if accepted:
         assert open_link(sshd.target()).alive()

@@ -76,7 +76,7 @@ def test_a_stream_on_a_line_that_falls_silent_is_given_up(start, open_link, rela
     begun = time.monotonic()
     with pytest.raises(Trouble, match="silent for"):
         link.send("cat >/dev/null", chunks())
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30  # a bound for hanging: to send it all would take longer than the test may
 
 
 def test_an_sshd_that_stands_still_is_given_up(start, open_link, impatient):
@@ -137,10 +137,16 @@ def test_the_program_ends_at_once_whatever_happened(start, what):
         "try:\n    link = ssh.connect(target)\n    link.send('true', [])\n    link.close()\n"
         "except errors.Trouble as trouble:\n    print(trouble.what)\nprint(time.time())\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], stdout=-1, text=True, cwd=Path(ssh.__file__).parents[2], check=True
-    )
-    assert time.time() - float(done.stdout.split()[-1]) < 1
+
+    def ending() -> float:
+        """Seconds from the last line of the program to its end."""
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=-1, text=True, cwd=Path(ssh.__file__).parents[2], check=True
+        )
+        return time.time() - float(done.stdout.split()[-1])
+
+    # A busy machine may be late once; what waits for something waits every time.
+    assert any(ending() < 1 for _ in range(5))
 
 
 def test_paramiko_speaks_only_when_asked(start, capfd):

@@ -59,9 +59,14 @@ def test_a_signal_is_told_from_a_lost_line(start, open_link):
 def test_writing_to_a_command_that_has_ended_is_a_broken_pipe(start, open_link):
     pipe = open_link(start().target()).shell("exit 0")
     pipe.exit_status()
-    time.sleep(0.1)
+
+    def write_on() -> None:
+        for _ in range(600):  # its end may be told before its input is closed
+            pipe.write(b"more")
+            time.sleep(0.1)
+
     with pytest.raises(BrokenPipeError):
-        pipe.write(b"more")
+        write_on()
 
 
 def test_writing_after_the_end_of_stdin_is_a_broken_pipe(start, open_link):

@@ -127,7 +127,8 @@ def test_a_name_without_an_address(start):
 
 def test_something_that_is_not_sshd_is_given_up_in_time(start):
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = start().target(port=silent.getsockname()[1], connect_timeout=1.0)
         begun = time.monotonic()
-        trouble = refusal(start().target(port=silent.getsockname()[1], connect_timeout=1.0))
+        trouble = refusal(target)
     assert trouble.code == UNREACHABLE
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 4.5  # less than it would be given by itself
