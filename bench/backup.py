@@ -60,10 +60,12 @@ rm -rf {FOLDER}/hand
         wholes = turns(
             {"Stowage": _whole(here), "by hand": _whole_by_hand(here, tool, image, jobs, curl, node)}, ROUNDS
         )
-        run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {DATABASE}'"))
+        run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE {DATABASE} WITH (FORCE)'"))
         empty = turns({"Stowage": _backup(here)}, ROUNDS)
     finally:
-        drop = "; ".join(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {one}'" for one in (DATABASE, SCRATCH))
+        drop = "; ".join(
+            f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {one} WITH (FORCE)'" for one in (DATABASE, SCRATCH)
+        )
         run(here.ssh(f"{drop}; rm -rf {FOLDER}; true"))
     lines = [
         f"A database of {GIB:g} GiB of {KIND} in {TABLES} tables, to the stack's own bucket. By hand: `pg_dump -Fd -j {jobs}` to disk,",
@@ -109,7 +111,11 @@ def _fill(here: Lab) -> None:
         f" INSERT INTO t{number} (data) SELECT * FROM fill({rows});"
         for number in range(TABLES)
     )
-    run(here.ssh(f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {DATABASE}' -c 'CREATE DATABASE {DATABASE}'"))
+    run(
+        here.ssh(
+            f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)' -c 'CREATE DATABASE {DATABASE}'"
+        )
+    )
     run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL.format(row=ROW) + many)
 
 

@@ -66,7 +66,10 @@ def turns(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) 
             if number:
                 found[name].seconds.append(took)
         print(f"\r{number}/{rounds} ", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    print(
+        ", ".join(f"{name} {times.failure or f'{times.median:.2f} s'}" for name, times in found.items()),
+        file=sys.stderr,
+    )
     return found
 
 
