@@ -20,6 +20,8 @@ from typing import Any
 from tests.lab.conftest import HERE, Clone
 
 WRITERS, READERS = 3, 2
+PACE = 0.05
+"""Seconds that a client of a test rests after each request: it is to have one under way at any moment, not to fill the machine."""
 SIZES = (4_000, 40_000, 400_000)
 """Bytes: MinIO keeps small objects within their metadata, larger ones beside it."""
 NEVER_WRITTEN = "never-written"
@@ -53,6 +55,8 @@ class Load:
 
     clone: Clone
     bucket: str = "under-load"
+    pace: float = 0.0
+    """Seconds that each client rests after a request."""
     acknowledged: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -78,7 +82,7 @@ class Load:
 
     def _work(self, work: Callable[[Any], None]) -> None:
         s3 = client(self.clone)
-        while not self.over.is_set():
+        while not self.over.wait(self.pace):
             work(s3)
 
     def _write(self, s3: Any, number: int) -> None:
@@ -205,9 +209,9 @@ EVENTS: dict[str, Callable[[Clone], None]] = {
 }
 
 
-def during(clone: Clone, event: str, rounds: int = 1) -> Load:
+def during(clone: Clone, event: str, rounds: int = 1, pace: float = 0.0) -> Load:
     """The load before, during and some time after an event, as often as `rounds` says; each on a host that is well."""
-    with Load(clone, f"under-load-{event}").running() as load:
+    with Load(clone, f"under-load-{event}", pace).running() as load:
         time.sleep(3)
         for number in range(rounds):
             load.done.clear()

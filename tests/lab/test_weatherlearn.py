@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from tests.lab import drift, load
+from tests.lab import drift, load, watcher
 from tests.lab.conftest import Clone
 
 ROLES = ("base", "drives", "docker", "images", "minio", "edge", "stack", "buckets")
@@ -176,39 +176,42 @@ def _until(true: Any, seconds: float) -> None:
         time.sleep(2)
 
 
-DRIFT = [
-    ("sysctl -q -w net.core.somaxconn=111", "sysctl:net.core.somaxconn"),
-    ("echo 'x = 1' >>/etc/sysctl.d/60-stowage.conf", "file:/etc/sysctl.d/60-stowage.conf"),
-    ("systemctl disable -q --now chrony", "unit:chrony.service"),
-    ("dpkg --force-depends -r needrestart >/dev/null", "packages:needrestart"),
-    ("usermod -s /bin/sh stowage", "user:stowage"),
-    ("chmod 0777 /mnt/drive2/drive2", "directory:/mnt/drive2/drive2"),
-    ("unshare -m sh -c 'umount -l /mnt/drive3; chattr -i /mnt/drive3'", "mountpoint:/mnt/drive3"),
-    ("sed -i 's/noatime/relatime/' /etc/fstab", "mount:/mnt/drive1"),
-    (
-        "python3 -c \"import json;p='/etc/docker/daemon.json';d=json.load(open(p));d['live-restore']=False;json.dump(d,open(p,'w'))\"",
-        "json:/etc/docker/daemon.json",
-    ),
-    ("chmod 0644 /etc/stowage/minio/secrets/root_password", "file:/etc/stowage/minio/secrets/root_password"),
-    ("sed -i 's/least_conn;//' /etc/stowage/nginx/conf/nginx.conf", "file:/etc/stowage/nginx/conf/nginx.conf"),
-    ("sed -i 's/unless-stopped/no/' /etc/stowage/minio/compose.yaml", "project:minio"),
-    ("docker stop -t 5 nginx", "project:nginx"),
-    ("docker rm -f minio3", "project:minio"),
-    (
-        "for n in 1 2 3 4; do systemctl restart docker || :; done; systemctl stop docker.socket docker.service",
-        "unit:docker.service",
-    ),
-    ("systemctl disable -q stowage@minio", "unit:stowage@minio.service"),
-    ("chmod 0700 /usr/local/lib/stowage/project", "file:/usr/local/lib/stowage/project"),
-]
+# Those that neither bring about nor mend one another stand together: for each group one check, one deploy, one check.
+DRIFT = {
+    "all over the host": {
+        "sysctl -q -w net.core.somaxconn=111": "sysctl:net.core.somaxconn",
+        "systemctl disable -q --now chrony": "unit:chrony.service",
+        "usermod -s /bin/sh stowage": "user:stowage",
+        "chmod 0777 /mnt/drive2/drive2": "directory:/mnt/drive2/drive2",
+        "sed -i 's/noatime/relatime/' /etc/fstab": "mount:/mnt/drive1",
+        "sed -i 's/least_conn;//' /etc/stowage/nginx/conf/nginx.conf": "file:/etc/stowage/nginx/conf/nginx.conf",
+        "chmod 0700 /usr/local/lib/stowage/project": "file:/usr/local/lib/stowage/project",
+    },
+    "packages, folders beneath drives, nginx": {
+        "echo 'x = 1' >>/etc/sysctl.d/60-stowage.conf": "file:/etc/sysctl.d/60-stowage.conf",
+        "dpkg --force-depends -r needrestart >/dev/null": "packages:needrestart",
+        "unshare -m sh -c 'umount -l /mnt/drive3; chattr -i /mnt/drive3'": "mountpoint:/mnt/drive3",
+        "docker stop -t 5 nginx": "project:nginx",
+        "systemctl disable -q stowage@minio": "unit:stowage@minio.service",
+        "chmod 0644 /etc/stowage/minio/secrets/root_password": "file:/etc/stowage/minio/secrets/root_password",
+    },
+    "Docker's settings": {
+        "python3 -c \"import json;p='/etc/docker/daemon.json';d=json.load(open(p));d['live-restore']=False;json.dump(d,open(p,'w'))\"": "json:/etc/docker/daemon.json",
+    },
+    "the definition of the cluster": {
+        "sed -i 's/unless-stopped/no/' /etc/stowage/minio/compose.yaml": "project:minio",
+    },
+    "a container": {"docker rm -f minio3": "project:minio"},
+    "Docker": {
+        "for n in 1 2 3 4; do systemctl restart docker || :; done; systemctl stop docker.socket docker.service": "unit:docker.service",
+    },
+}
 
 
-@pytest.mark.parametrize(
-    ("harm", "address"), DRIFT, ids=[f"{address}-{number}" for number, (_, address) in enumerate(DRIFT)]
-)
-def test_drift_is_found_by_check_and_put_right_by_deploy(clone: Clone, harm: str, address: str) -> None:
-    clone.on_host(harm)
-    assert address in clone.changes(code=2)
+@pytest.mark.parametrize("where", DRIFT)
+def test_drift_is_found_by_check_and_put_right_by_deploy(clone: Clone, where: str) -> None:
+    clone.on_host("\n".join(DRIFT[where]))
+    assert {*DRIFT[where].values()} <= set(clone.changes(code=2))
     clone.inv("deploy", "--yes")
     assert clone.changes(code=0) == {}
 
@@ -254,7 +257,7 @@ def test_the_examples_of_the_seed_run_with_only_endpoint_keys_and_paths_substitu
         assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
-LARGE = 2_000_000_000
+LARGE = 1_200_000_000
 """Bytes: more than the 1 GiB that nginx would keep of an answer, and several parts of mc's, of 528 MiB where it knows no length."""
 
 
@@ -310,6 +313,7 @@ def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) 
                 acknowledged.append(key)
             except Exception as error:
                 (late_failures if killed_at and begun > killed_at[0] + 10 else failed).append((key, error))
+            over.wait(load.PACE)
 
     with beside(*[write] * 4):
         time.sleep(3)
@@ -328,7 +332,7 @@ def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) 
 def test_status_names_the_dead_node_and_what_to_do_within_seconds(clone: Clone) -> None:
     begun = time.monotonic()
     screen = clone.inv("status", code=None)  # 2, or 3 where the machine is too slow to read all of it in time
-    assert time.monotonic() - begun < 15  # a bound for hanging, not a measure
+    assert time.monotonic() - begun < 60  # a bound for hanging, not a measure
     assert "lab: needs you" in screen
     assert "minio2 is exited" in screen
     assert "inv logs --service minio2" in screen
@@ -357,7 +361,11 @@ def test_a_second_operator_is_told_who_holds_the_lock(clone: Clone) -> None:
     assert clone.changes(code=0) == {}
 
 
-@pytest.mark.parametrize("after", [0.7, 1.2, 1.8, 2.6])
+MOMENTS = [0.7, 1.2, 1.8, 2.6]
+"""Seconds; a run takes two of them, the others the next day, and script/soak all."""
+
+
+@pytest.mark.parametrize("after", MOMENTS if "KILLS" in os.environ else MOMENTS[int(time.time() / 86400) % 2 :: 2])
 def test_a_deploy_that_was_killed_is_finished_by_the_next(clone: Clone, after: float) -> None:
     clone.on_host(
         "docker rm -f minio1 nginx; rm -rf /etc/stowage/nginx; rm -f /etc/docker/daemon.json; umount -l /mnt/drive4; systemctl disable -q stowage@nginx"
@@ -453,16 +461,10 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
     clone.on_host("docker rm -f minio1; rm -f /etc/stowage/minio/secrets/root_password")
 
     def watch(over: threading.Event) -> None:
-        while not over.wait(0.02):
-            here = subprocess.run(["ps", "axww", "-o", "args"], text=True, capture_output=True, check=True).stdout
-            seen.append("here" if secret in here else "")
+        while not over.wait(0.05):
+            seen.extend(one for one in watcher.arguments_here() if secret in one)
 
-    watcher = subprocess.Popen(
-        [*clone.ssh(), "end=$(($(date +%s) + 12)); while [ $(date +%s) -lt $end ]; do ps axww -o args; done"],
-        text=True,
-        stdout=subprocess.PIPE,
-    )
-    with beside(watch):
+    with beside(watch), watcher.on(clone) as there:
         screens = (
             clone.inv("deploy", "--yes")
             + clone.inv("check", "--full")
@@ -470,9 +472,8 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
             + clone.inv("history")
             + clone.inv("inventory")
         )
-        there, _ = watcher.communicate()
-    assert not any(seen)
-    assert secret not in there
+    assert not seen
+    assert len(there) > 100 and not [one for one in there if secret in one]
     assert secret not in screens
     readable = clone.on_host(
         "find /etc /var/lib/stowage /var/log /run /usr/local -xdev -type f -perm -o+r -size -2M -print0 2>/dev/null | xargs -0 cat 2>/dev/null | strings | grep -c stowage-admin || true; cat /var/lib/stowage/audit.jsonl /var/lib/stowage/applied; docker inspect $(docker ps -aq); journalctl -q --no-pager -n 3000"
@@ -512,7 +513,7 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     started = "docker inspect -f '{{.State.StartedAt}}' minio1 minio4"
     before = clone.on_host(started).split()
     rounds = int(os.environ.get("ROUNDS", "1"))
-    found = load.during(clone, event, rounds)
+    found = load.during(clone, event, rounds, load.PACE)
     assert event != "restart" or not set(before) & set(clone.on_host(started).split())
     assert not found.wrong, found.told()
     assert not found.lost()
