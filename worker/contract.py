@@ -27,6 +27,7 @@ VERIFY_FAILED = 30
 RESTORE_REFUSED = 40
 RESTORE_FAILED = 41
 SWAP_FAILED = 42
+PARTLY_RESTORED = 43
 INTERRUPTED = 130
 MEANS = {
     USAGE: "nothing was begun",
@@ -40,6 +41,7 @@ MEANS = {
     RESTORE_REFUSED: "refused, nothing was touched",
     RESTORE_FAILED: "failed; what is live is as it was",
     SWAP_FAILED: "what is live was touched, and something is wrong after it",
+    PARTLY_RESTORED: "restored, but not all of it; what is named was left as it was",
     INTERRUPTED: "stopped",
 }
 """What the exit code of a run means."""
@@ -57,11 +59,25 @@ STEPS = {
         "publish",
         "retention",
     ),
-    "restore": ("preflight", "fetch", "roles", "load", "compare", "stop", "swap", "health", "start", "undo", "cleanup"),
-    "objects": ("preflight", "insert", "current", "lock", "undo"),
+    "restore": (
+        "preflight",
+        "fetch",
+        "insert",
+        "roles",
+        "load",
+        "compare",
+        "stop",
+        "swap",
+        "current",
+        "lock",
+        "health",
+        "start",
+        "undo",
+        "cleanup",
+    ),
     "verify": ("find", "read", "drill", "record"),
 }
-"""What a run does, by what was asked for, in order; undo and cleanup have steps of a restore, which of objects has its own."""
+"""What a run does, by what was asked for, in order; undo and cleanup have steps of a restore."""
 
 
 @dataclass
@@ -94,7 +110,7 @@ class Request:
     """Whose folders are restored, and no database."""
     inside: str = ""
     """The one folder of the service, by its path in the container."""
-    bucket: str = ""
+    buckets: list[str] = field(default_factory=list)
     """Whose objects are restored, and nothing else."""
     prefix: str = ""
     """Only the keys that begin so."""
@@ -102,6 +118,12 @@ class Request:
     """Only this key."""
     exact: bool = False
     """Whether keys that are not in the set get a delete marker."""
+    at: str = ""
+    """The moment as which a bucket comes back, in UTC as a listing tells it."""
+    hold_lifecycle: bool = False
+    """Whether the lifecycle of restored buckets stays off until the cleanup."""
+    more: list[str] = field(default_factory=list)
+    """What comes back besides, where it is absent: iam, bucket-config."""
     no_tablespaces: bool = False
     show_differences: bool = False
     """Whether a plan tells what the last try found to differ."""

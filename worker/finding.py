@@ -56,7 +56,7 @@ def find(job: Job) -> Found:
             dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
     for name, there in sets.sharing_drills(listed).items():
         broken += [(name, one) for one in there if _suspect(one) and wanted in ("latest", one.id)]
-        asked = job.request.databases or _folders(job) or _bucket(job)
+        asked = job.request.databases or _folders(job) or _buckets(job)
         found = (
             sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
         )
@@ -97,8 +97,8 @@ def _folders(job: Job) -> list[str]:
     return [one.name for one in folders.of(job.config) if one.service == service and inside in ("", one.inside)]
 
 
-def _bucket(job: Job) -> list[str]:
-    return [sets.bucket_named(job.request.bucket)] if job.request.bucket else []
+def _buckets(job: Job) -> list[str]:
+    return [sets.bucket_named(one) for one in job.request.buckets]
 
 
 def _suspect(one: sets.Summary) -> bool:

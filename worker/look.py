@@ -90,7 +90,7 @@ def _show(job: Job) -> dict[str, Any]:
             for name, one in manifest.folders.items()
         },
         "buckets": {name: dict(one) for name, one in manifest.buckets.items()},
-        **(browsing.shown(job, manifest, where) if job.request.bucket else {}),
+        **(browsing.shown(job, manifest, where) if job.request.buckets else {}),
         "left_out": manifest.left_out,
         "omitted": {kind: list(names) for kind, names in manifest.omitted.items()},
         "files": [one["path"] for one in manifest.config],

@@ -8,7 +8,7 @@ from collections.abc import Container
 
 from worker import acceptance, by_hand, configuration, folder_restore, obstacles, omissions, postgres, sets
 from worker import roles as role_rows
-from worker.buckets import restoring
+from worker.buckets import planning
 from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 from worker.fetching import roles
@@ -24,11 +24,12 @@ def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
     if job.request.service:
         return folder_restore.plan(job)
-    if job.request.bucket:
-        return restoring.plan(job)
+    if job.request.buckets:
+        return planning.plan(job)
     manifest, where, warnings = find(job)
     names = chosen(job, manifest)
-    warnings = warnings + left_out(manifest, names)
+    objects = planning.Surveyed(job, manifest, where)
+    warnings = warnings + left_out(manifest, names, bool(objects)) + objects.warnings()
     rows, held = _databases(job, manifest, names) if has_databases(manifest) else ([], [])
     warnings += not_brought_back(job, manifest, where)
     if manifest.id == LOCAL:
@@ -43,6 +44,8 @@ def plan(job: Job) -> Row:
         "obstacles": obstacles.told(held),
         "ways": obstacles.ways(held, job.server.user) if held else [],
         "warnings": warnings,
+        "objects": objects.rows(),
+        "accounts": objects.accounts,
         "dependents": job.config["dependents"] if rows else [],
         "free": _free(job),
     }
@@ -103,8 +106,8 @@ def all_of(manifest: sets.Manifest) -> list[str]:
     return [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
 
 
-def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
-    """What a restore of these databases does not bring back, and why."""
+def left_out(manifest: sets.Manifest, names: Container[str], objects: bool) -> list[str]:
+    """What a restore of these databases, with objects or without, does not bring back, and why."""
     lacking = manifest.left_out
     said = [
         f"the set does not have {', '.join(name for name, one in lacking.items() if one == why)}: {why}"
@@ -118,7 +121,12 @@ def left_out(manifest: sets.Manifest, names: Container[str]) -> list[str]:
     ]
     templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
     services = dict.fromkeys(one["service"] for one in manifest.folders.values())
-    said += ["the objects of buckets come back by themselves: --bucket NAME"] if manifest.buckets else []
+    alone = bool(manifest.buckets) and not objects
+    said += (
+        [f"the objects of {', '.join(manifest.buckets)} stay as they are: --bucket NAME brings them back"]
+        if alone
+        else []
+    )
     said += [f"the folders of {name} come back by themselves: --service {name}" for name in services]
     return said + [
         f"{name} is a template, and comes back only by name: --database {listed([name])}"

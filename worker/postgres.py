@@ -323,17 +323,22 @@ def sessions(session: Connection, names: Sequence[str]) -> int:
 def closed(session: Connection, names: Sequence[str]) -> Iterator[None]:
     """Nobody gets into these databases meanwhile, whoever was in them is out; on failure they are opened again."""
     try:
-        for name in names:
-            open_for_all(session, name, False)
-        session.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ANY(%s) AND pid <> pg_backend_pid()",
-            (list(names),),
-        )
+        empty(session, names)
         yield
     except BaseException:
         for name in names:
             open_for_all(session, name, True)
         raise
+
+
+def empty(session: Connection, names: Sequence[str]) -> None:
+    """Nobody gets into these databases any more, and whoever was in them is out."""
+    for name in names:
+        open_for_all(session, name, False)
+    session.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = ANY(%s) AND pid <> pg_backend_pid()",
+        (list(names),),
+    )
 
 
 def open_for_all(session: Connection, name: str, allowed: bool) -> None:

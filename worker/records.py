@@ -18,19 +18,23 @@ from psycopg import sql
 
 from worker import containers, folder_swap, postgres
 from worker.buckets import takeback
+from worker.buckets.flat import KEPT
 from worker.buckets.made import Made
 from worker.comparison import Difference
 from worker.contract import OK, RESTORE_FAILED
 from worker.errors import Failed
 from worker.job import STATE, Job
+from worker.postgres import Row
 
 RECORDS = STATE / "restores"
 PACKED = "packed"
-CUT = dict.fromkeys(("begun", "loaded", "swapping"), "the restore") | {
+CUT = dict.fromkeys(("begun", "loaded", "swapping", "current"), "the restore") | {
     "undoing": "the undo of",
     "packing": "the backup",
 }
 """The phases in which no record stays, and what was cut in them."""
+ENDS = dict.fromkeys(("begun", "loaded", "swapping"), "failed") | {"current": "done", "undoing": "undone"}
+"""What becomes of a restore of objects alone that was cut."""
 PATIENCE, PAUSE = 60, 2
 """Seconds that a server has to come back, and between two questions."""
 
@@ -59,22 +63,26 @@ class Record:
     service: str = ""
     folders: list[str] = field(default_factory=list)
     """The folders of a service that are replaced; such a restore has no databases."""
-    bucket: str = ""
-    """The bucket into which objects are put back; such a restore has nothing else."""
-    made_bucket: bool = False
-    held: dict[str, str] = field(default_factory=dict)
-    """The parts of its configuration that are off meanwhile, as they were."""
+    buckets: dict[str, Row] = field(default_factory=dict)
+    """The buckets into which objects are put back: whether it was `made`, the parts of its configuration that are `held` off
+    meanwhile, as they were, the bucket in which is `kept` what is displaced, the parts that were `configured`, and those that are
+    `waiting` to be put on by the cleanup."""
+    accounts: dict[str, list[str]] = field(default_factory=dict)
+    """Who may use the buckets, and was not there before: by kind, those that the restore brought."""
     phase: str = "begun"
-    """begun, loaded, swapping, done, undoing, undone, cleaned, or failed; of a backup packing, and then there is none"""
+    """begun, loaded, swapping, current, done, undoing, undone, cleaned, or failed; of a backup packing, and then there is none"""
 
     @property
     def path(self) -> Path:
         return RECORDS / f"{self.run}.json"
 
+    def made(self, bucket: str) -> Made:
+        """What a restore makes in a bucket, version by version."""
+        return Made(self.path.with_suffix(f".{bucket}.made"))
+
     @property
-    def made(self) -> Made:
-        """What a restore of a bucket makes, version by version."""
-        return Made(self.path.with_suffix(".made"))
+    def has_databases(self) -> bool:
+        return bool(self.scratch or self.live or self.roles)
 
     def beside(self, folder: str, kind: str) -> str:
         """Where a folder lies that is loaded (`r`), kept (`old`) or was undone (`undone`): beside the live one, on its filesystem."""
@@ -94,10 +102,21 @@ class Record:
     @classmethod
     def all(cls) -> list[Record]:
         """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
-        found = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
+        found = [cls(**_as_now(path)) for path in RECORDS.glob("*.json")]
         for one in found:
             one.differs = {name: [Difference(*row) for row in rows] for name, rows in one.differs.items()}
         return sorted(found, key=lambda one: (datetime.fromisoformat(one.at), one.run))
+
+
+def _as_now(path: Path) -> Row:
+    """A record as it is written now; before, one was of one bucket at most."""
+    told: Row = json.loads(path.read_text())
+    bucket, made, held = (told.pop(name, None) for name in ("bucket", "made_bucket", "held"))
+    if bucket:
+        told["buckets"] = {bucket: {"made": made, "held": held, "kept": f"{KEPT}{told['run'][-6:]}"}}
+        with suppress(FileNotFoundError):
+            path.with_suffix(".made").rename(path.with_suffix(f".{bucket}.made"))
+    return told
 
 
 def sync(folder: Path) -> None:
@@ -164,14 +183,21 @@ def settle(job: Job, record: Record) -> list[str]:
         return []
     if record.phase == "packing":
         return end(job, record, PACKED)
-    if record.bucket:
-        return takeback.settled(job, record)
     if record.folders:
         stuck = list[str]()
         phase = folder_swap.settled(job, record, stuck)
         return stuck + end(job, record, phase)
-    decide = open_again if record.phase == "undoing" else take_back
-    until, waits, left = time.monotonic() + PATIENCE, False, list[str]()
+    left = list[str]()
+    phase = _of_databases(job, record, left) if record.has_databases else ENDS[record.phase]
+    if phase in ("failed", "undone") and (record.buckets or record.accounts):
+        left += takeback.all_of(job, record)
+    return left + end(job, record, phase)
+
+
+def _of_databases(job: Job, record: Record, left: list[str]) -> str:
+    """Brings the names of databases to where they belong; gives the phase that this is."""
+    decide = {"undoing": open_again, "current": open_restored}.get(record.phase, take_back)
+    until, waits = time.monotonic() + PATIENCE, False
     while True:
         try:
             with job.server.connect() as session:
@@ -186,7 +212,7 @@ def settle(job: Job, record: Record) -> list[str]:
             time.sleep(PAUSE)
     for line in left:
         job.journal.say(line)
-    return left + end(job, record, phase)
+    return phase
 
 
 def end(job: Job, record: Record, phase: str) -> list[str]:
@@ -211,11 +237,17 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
 def take_back(session: postgres.Connection, record: Record, left: list[str]) -> str:
     """Opens what was closed and drops what was loaded, unless the names have changed; gives the phase that this is.
 
+    Where objects belong to it, and are not current yet, the names change back: nobody could get into what was restored.
     What cannot be dropped is put into `left`, with the reason: it must not hold back what is live, nor every later run.
     """
     oids = postgres.oids(session)
     if record.phase == "swapping" and _swapped(oids, record):
-        return "done"
+        if not record.buckets:
+            return "done"
+        postgres.empty(session, list(record.scratch.values()))
+        away = {name: scratch for scratch, name in record.scratch.items()}
+        postgres.rename(session, away | record.kept)
+        oids = postgres.oids(session)
     for name in record.live:
         if oids.get(name) == record.live[name]:
             postgres.open_for_all(session, name, True)
@@ -257,6 +289,15 @@ def open_again(session: postgres.Connection, record: Record, left: list[str]) ->
         if name in oids:
             postgres.open_for_all(session, name, True)
     return "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
+
+
+def open_restored(session: postgres.Connection, record: Record, left: list[str]) -> str:
+    """All is in force: databases that were closed until the objects were current are opened."""
+    oids = postgres.oids(session)
+    for name in record.scratch.values():
+        if name in oids:
+            postgres.open_for_all(session, name, True)
+    return "done"
 
 
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:

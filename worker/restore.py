@@ -33,7 +33,7 @@ def run(job: Job) -> int:
     """Restores; any failure before the swap leaves the live databases exactly as they were."""
     if job.request.service:
         return folder_restore.run(job)
-    if job.request.bucket:
+    if job.request.buckets:
         return restoring.run(job)
     record = Record(job.run, job.request.set, datetime.now(UTC).isoformat(timespec="seconds"))
     number = job.run[-6:]
@@ -42,11 +42,12 @@ def run(job: Job) -> int:
         record.set = manifest.id
         names = chosen(job, manifest)
         if not has_databases(manifest):
-            return _configuration_alone(job, manifest, source)
+            return _without_databases(job, manifest, source, record)
         session = job.server.connect()
         scratch, kept = beside(names, postgres.oids(session), number)
         _refuse(session, manifest, list(names.values()))
         _must_have_room(job, manifest, list(names))
+        objects = restoring.Objects(job, manifest, source, record)
     try:
         with job.journal.step("fetch"):
             job.tools(RESTORE_FAILED).ready()
@@ -56,6 +57,8 @@ def run(job: Job) -> int:
                     read_the_rest(job, manifest, source, list(names))
             except Failed as error:
                 raise error.coded(RESTORE_REFUSED) from None
+        if objects:
+            objects.insert(ahead=True)
         record.scratch = {scratch[name]: to for name, to in names.items()}
         record.save()
         with job.journal.step("roles"):
@@ -80,14 +83,15 @@ def run(job: Job) -> int:
         session.close()
         cleared(job, record)
         raise
-    return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept)
+    return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept, objects)
 
 
-def _configuration_alone(job: Job, manifest: sets.Manifest, source: str) -> int:
-    """A set without databases: there is nothing to swap."""
+def _without_databases(job: Job, manifest: sets.Manifest, source: str, record: Record) -> int:
+    """There is nothing to swap: objects, and the configuration beside."""
+    objects = restoring.Objects(job, manifest, source, record)
     with job.journal.step("fetch"):
         configuration.lay_beside(job, manifest, source)
-    return OK
+    return objects.alone() if objects else OK
 
 
 def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[str]) -> None:

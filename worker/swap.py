@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Protocol
 
 import psycopg
 
@@ -19,8 +20,24 @@ AFTER = "inv status; inv restore.undo swaps back"
 NEXT = "inv backup: the next run puts this right before it begins"
 
 
-def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[str, str], kept: dict[str, str]) -> int:
-    """All names change in one transaction, with nobody in the databases; then what depends on them is started and asked."""
+class Objects(Protocol):
+    """The objects that belong to the databases; they become current while nobody can get into these."""
+
+    def __bool__(self) -> bool: ...
+    def show(self, together: bool) -> None: ...
+    def ended(self) -> int: ...
+
+
+def swap(
+    job: Job,
+    session: postgres.Connection,
+    record: Record,
+    scratch: dict[str, str],
+    kept: dict[str, str],
+    objects: Objects | None = None,
+) -> int:
+    """All names change in one transaction, with nobody in the databases, and objects become current; then what depends on them is
+    started and asked. Before all objects are current all of it is reversed when something fails."""
     oids = postgres.oids(session)
     there = [name for name in scratch if name in oids]
     record.live = {name: oids[name] for name in there}
@@ -29,7 +46,15 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
         with job.journal.step("stop"):
             stop(job, record, "swapping", job.config["dependents"])
         with job.journal.step("swap"), postgres.closed(session, there):
+            if record.buckets:
+                postgres.empty(session, list(scratch.values()))
             postgres.rename(session, {name: kept[name] for name in there} | {two: one for one, two in scratch.items()})
+        if record.buckets and objects:
+            objects.show(together=True)
+            record.phase = "current"
+            record.save()
+            for name in scratch:
+                postgres.open_for_all(session, name, True)
     except BaseException as error:
         session.close()
         taken_back(job, record, error, committed="done")
@@ -39,7 +64,7 @@ def swap(job: Job, session: postgres.Connection, record: Record, scratch: dict[s
         job.journal.say(f"{name} is what was restored; what it was is kept as {kept[name]}")
     if wrong:
         raise Failed(SWAP_FAILED, "the swap is done, but something is wrong after it", "\n".join(wrong), AFTER)
-    return OK
+    return objects.ended() if objects else OK
 
 
 def stop(job: Job, record: Record, phase: str, names: Sequence[str]) -> None:
@@ -57,7 +82,7 @@ def taken_back(job: Job, record: Record, error: BaseException, committed: str) -
     except BaseException as again:
         why = f"{words(error)}\nit could not be taken back: {words(again)}"
         raise Failed(SWAP_FAILED, _between(record), why, NEXT) from None
-    if record.phase == committed:
+    if committed and record.phase == committed:
         # The line may break after the server has committed, and before it says so.
         raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", words(error), AFTER) from None
     if isinstance(error, psycopg.Error):
@@ -87,8 +112,10 @@ def _after(job: Job, record: Record, names: list[str]) -> list[str]:
 
 
 def _between(record: Record) -> str:
-    if record.bucket:
-        return f"versions that the restore made may still stand in the bucket {record.bucket}, and parts of its settings be off"
+    if record.buckets:
+        beside = ", databases be closed, and what depends on them stopped" if record.has_databases else ""
+        names = ", ".join(record.buckets)
+        return f"versions that the restore made may still stand in {names}, parts of their settings be off{beside}"
     if record.folders:
         return f"{', '.join(record.folders)} may be away under another name, and {record.service} stopped"
     return "databases may still be closed, and what depends on them stopped"
@@ -119,7 +146,13 @@ def undoable(job: Job) -> Row:
     rows += [
         {"name": one.live, "kept": one.incoming, "away": one.aside} for one in folder_swap.swaps(record, undoing=True)
     ]
-    return {"run": record.run, "set": record.set, "restored": record.at, "databases": rows, "bucket": record.bucket}
+    return {
+        "run": record.run,
+        "set": record.set,
+        "restored": record.at,
+        "databases": rows,
+        "buckets": list(record.buckets),
+    }
 
 
 def _newest() -> Record:
@@ -128,7 +161,7 @@ def _newest() -> Record:
     Never an older one: what that had replaced is not what somebody means who types undo now.
     """
     came = ("swapping", "done", "undoing", "undone", "cleaned")
-    found = [one for one in Record.all() if one.phase in came and (one.kept or one.folders or one.bucket)]
+    found = [one for one in Record.all() if one.phase in came and (one.kept or one.folders or one.buckets)]
     record = found[-1] if found else Record("", "", "")
     if record.phase in ("swapping", "done", "undoing"):
         return record
@@ -155,12 +188,13 @@ def undo(job: Job) -> int:
             "it is not the one that was shown",
             "inv restore.undo",
         )
-    if record.bucket:
+    if record.buckets and not record.kept:
         return takeback.undo(job, record)
     if record.folders:
         from worker import folder_restore  # which stops and takes back by what stands here
 
         return folder_restore.undo(job, record)
+    gone_buckets = takeback.gone_since(job, record)
     with job.server.connect() as session:
         oids = postgres.oids(session)
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
@@ -186,6 +220,7 @@ def undo(job: Job) -> int:
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", why, NEXT) from None
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
+    takeback.told(job, record, gone_buckets)
     if wrong:
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", "\n".join(wrong), "inv status")
     return OK
@@ -206,14 +241,15 @@ def leftovers(job: Job) -> list[Row]:
     sizes = host.sizes(job, list(at))
     found += [
         {
-            "name": f"the way back of the bucket {one.bucket}",
+            "name": f"the way back of the bucket {name}",
             "bytes": size,
             "restored": one.at,
             "folder": False,
-            "bucket": one.run,
+            "bucket": name,
+            "run": one.run,
         }
         for one in Record.all()
-        if one.bucket and (size := takeback.leftover(job, one)) is not None
+        for name, size in takeback.leftovers(job, one).items()
     ]
     return found + [{"name": path, "bytes": size, "restored": at[path], "folder": True} for path, size in sizes.items()]
 
@@ -247,7 +283,8 @@ def cleanup(job: Job) -> int:
         for one in leftovers(job):
             try:
                 if "bucket" in one:
-                    takeback.forget(job, next(record for record in Record.all() if record.run == one["bucket"]))
+                    record = next(record for record in Record.all() if record.run == one["run"])
+                    takeback.forget(job, record, one["bucket"])
                 elif one["folder"]:
                     host.remove(job, one["name"])
                 elif session:

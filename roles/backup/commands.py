@@ -323,11 +323,14 @@ def recovery_sheet(host: Host[Settings]) -> None:
     print(f"  inv host.trust {host.name}            # the new machine's key, compared with its console")
     print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")
     print(f"  inv backup.list --host {host.name}    # which sets there are")
-    print(f"  inv restore latest --host {host.name}")
+    if has_buckets(host.settings):
+        print(
+            f"  inv restore latest --with iam,bucket-config --host {host.name}    # databases, buckets, who may use them"
+        )
+    else:
+        print(f"  inv restore latest --host {host.name}")
     for name in (name for name, one in host.settings.services.items() if one.backup):
         print(f"  inv restore latest --service {name} --host {host.name}")
-    if has_buckets(host.settings):
-        print(f"  inv restore latest --bucket NAME --host {host.name}    # each that inv backup.show latest names")
     print("\nWithout Stowage: docs/restore-by-hand.md")
 
 

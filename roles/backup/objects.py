@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +17,45 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 
+MORE = ("iam", "bucket-config")
+"""What comes back with objects when it is asked for, where it is absent."""
+
+
 @dataclass(frozen=True)
 class Objects:
     """The words of `inv restore` that are of buckets."""
 
-    bucket: str
-    prefix: str
-    key: str
-    exact: bool
+    buckets: list[str]
+    prefix: str = ""
+    key: str = ""
+    exact: bool = False
+    at: str = ""
+    hold_lifecycle: bool = False
+    more: tuple[str, ...] = ()
 
     def asked(self, host: Host[Settings], request: Request, service: bool) -> None:
-        """Writes them into the request; one restore is of one bucket, or of something else."""
+        """Writes them into the request; a restore is of buckets, of something else, or of all that a set has."""
         again = f"inv restore latest --bucket NAME --host {host.name}"
         for wrong, what in (
-            (not self.bucket, "--prefix, --key and --exact belong to --bucket NAME"),
+            (
+                not self.buckets and bool(self.prefix or self.key or self.at),
+                "--prefix, --key and --at belong to --bucket NAME",
+            ),
             (bool(self.prefix and self.key), "--prefix is for many keys, --key for one: give one of them"),
-            (bool(request.databases) or service, "--bucket is for objects alone, without --database and --service"),
+            (
+                bool(request.databases) or service,
+                "--bucket and its like are for objects, without --database and --service",
+            ),
+            (bool(self._strange), f"--with {','.join(self._strange)} is not known: there are {', '.join(MORE)}"),
         ):
             if wrong:
                 raise Trouble(what, host.name, untouched="nothing was changed", hint=again)
-        request.bucket, request.prefix, request.key, request.exact = self.bucket, self.prefix, self.key, self.exact
+        request.buckets, request.prefix, request.key, request.exact = self.buckets, self.prefix, self.key, self.exact
+        request.at, request.hold_lifecycle, request.more = moment(self.at, host), self.hold_lifecycle, list(self.more)
+
+    @property
+    def _strange(self) -> list[str]:
+        return [one for one in self.more if one not in MORE]
 
     def of_a_dump(self, host: Host[Settings], path: Path) -> Trouble:
         """A dump of a database has no objects."""
@@ -48,8 +68,33 @@ class Objects:
         )
 
 
+def words_of(text: str) -> list[str]:
+    """Words with commas between them; no name of a bucket has one."""
+    return [one for one in text.split(",") if one]
+
+
+def moment(text: str, host: Host[Settings]) -> str:
+    """A moment as a listing of MinIO tells it. One without an offset is in UTC, as all that is shown."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Trouble(
+            f"--at {text} is no moment",
+            host.name,
+            untouched="nothing was changed",
+            hint='--at "2026-11-27 17:30", in UTC; or with an offset, 2026-11-27T18:30+01:00',
+        ) from None
+    found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def show_objects(told: dict[str, Any]) -> None:
     """What becomes of a bucket, in the plan of a restore."""
+    if "refused" in told:
+        say(f"  ! {told['bucket']}  STAYS AS IT IS: {told['refused']}")
+        return
     mark, new = ("~", "") if told["there"] else ("+", "; there is no such bucket now")
     of = f" of {told['of']}" if told["of"] != told["bucket"] else ""
     say(

@@ -93,7 +93,7 @@ def restore(
         raise
     end(host, watch(host, run))
     # A restore that replaced nothing has nothing to swap back.
-    if "objects" in found or any(
+    if found.get("objects") or any(
         one["replaces"] is not None for one in [*found["databases"], *found.get("folders", ())]
     ):
         say(f"  undo with: inv restore.undo --host {host.name}")
@@ -193,8 +193,10 @@ def _shown(host: Host[Settings], found: dict[str, Any]) -> None:
         )
         say(f"  ~ {one['here']}  {human(one['bytes'])} in {one['files']} files of {one['name']}{place}")
         say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
-    if "objects" in found:
-        show_objects(found["objects"])
+    for one in found.get("objects", ()):
+        show_objects(one)
+    for line in found.get("accounts", ()):
+        say(f"  + who may use the buckets, {line}")
     if "files" in found:
         differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
         say(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
@@ -223,10 +225,8 @@ def undo(host: Host[Settings], yes: bool, said: str) -> None:
     say(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
     for one in found["databases"]:
         say(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
-    if found.get("bucket"):
-        say(
-            f"  ~ the bucket {found['bucket']} loses each version that the restore made, and gets back what it displaced"
-        )
+    for bucket in found.get("buckets", ()):
+        say(f"  ~ the bucket {bucket} loses each version that the restore made, and gets back what it displaced")
     confirm(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, Request(do="undo", of=found["run"]), said)))
 

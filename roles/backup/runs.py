@@ -49,12 +49,18 @@ _SWAPPING = (
 )
 CUT = dict.fromkeys(("fetch", "roles", "load", "compare"), _LOADING)
 CUT |= dict.fromkeys(("stop", "swap", "health", "start", "undo"), _SWAPPING)
+_OBJECTS = "versions that the restore made may still stand in buckets, and their lifecycle, quota and the like be off"
+CUT["insert"] = (
+    contract.RESTORE_FAILED,
+    _OBJECTS,
+    "inv backup.settle, which deletes exactly those and puts the settings on",
+)
 CUT |= dict.fromkeys(
-    ("insert", "current", "lock"),
+    ("current", "lock"),
     (
-        contract.RESTORE_FAILED,
-        "versions that the restore made may still stand in the bucket, and its lifecycle, quota and the like be off",
-        "inv backup.settle, which deletes exactly those and puts the settings on",
+        contract.SWAP_FAILED,
+        f"{_OBJECTS}; databases of the same restore be closed, and what depends on them stopped",
+        "inv backup.settle, which takes all of it back",
     ),
 )
 CUT["folders"] = (

@@ -69,9 +69,9 @@ def backup_show(
 ) -> None:
     """Show what is in a set."""
     from roles.backup.commands import show
-    from roles.backup.objects import Objects
+    from roles.backup.objects import Objects, words_of
 
-    objects = Objects(bucket, prefix, "", False) if bucket or prefix else None
+    objects = Objects(words_of(bucket), prefix) if bucket or prefix else None
     show(one_host(c, host), set_id, from_, json, objects)
 
 
@@ -160,10 +160,13 @@ def backup_recovery_sheet(c: Context, host: str = "") -> None:
         "accept-empty": "a dump may lack the rows of tables that have some",
         "service": "the folders of a service, and nothing else",
         "folder": "one folder of the service, by its path in the container",
-        "bucket": "the objects of a bucket, and nothing else",
+        "bucket": "the objects of these buckets, with commas, and nothing else",
         "prefix": "of the bucket only the keys that begin so",
         "key": "of the bucket only this key",
-        "exact": "keys of the bucket that the set does not have get a delete marker",
+        "exact": "keys of the buckets that the set does not have get a delete marker",
+        "at": "the buckets as they were at this moment, in UTC, as far as the set has their versions",
+        "hold-lifecycle": "rules that expire objects stay off until restore.cleanup",
+        "with": "iam, bucket-config: users, policies, keys and settings of buckets, where they are absent",
     },
 )
 def restore(
@@ -183,18 +186,23 @@ def restore(
     prefix: str = "",
     key: str = "",
     exact: bool = False,
+    at: str = "",
+    hold_lifecycle: bool = False,
+    with_: str = "",
     yes: bool = False,
 ) -> None:
-    """Bring back databases, a bucket or the folders of a service: loaded beside or beneath what is there, compared, then put in force; what was there is kept."""
-    from roles.backup.objects import Objects
+    """Bring back databases and buckets, or some of them, or the folders of a service: loaded beside or beneath what is there, compared, then put in force; what was there is kept."""
+    from roles.backup.objects import Objects, words_of
     from roles.backup.restore import restore
     from roles.deploying import deploy
 
     chosen = one_host(c, host)
     allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
     of = (service, folder) if service or folder else None
-    objects = Objects(bucket, prefix, key, exact) if bucket or prefix or key or exact else None
-    restore(chosen, file, database or (), as_, from_, of_stack, yes, command_line(), of=of, objects=objects, **allowed)
+    asked = Objects(words_of(bucket), prefix, key, exact, at, hold_lifecycle, tuple(words_of(with_)))
+    objects = asked if asked != Objects([]) else None
+    said = command_line()
+    restore(chosen, file, database or (), as_, from_, of_stack, yes, said, of=of, objects=objects, **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):
         deploy(c, chosen.name, "", None, check=True, diff=True, full=False, yes=False, json=False)

@@ -5,16 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
 
-from tests.lab.backup_host import begin, configured, journal, killed, look, newest, over, paused, ran, tunnel
+from tests.lab.backup_host import (
+    ODD,
+    begin,
+    configured,
+    journal,
+    killed,
+    left,
+    look,
+    newest,
+    over,
+    paused,
+    ran,
+    sql,
+    tunnel,
+)
 from tests.lab.conftest import Clone
-from worker.buckets import inserting, listing, quiet, settings
+from worker.buckets import accounts, inserting, listing, quiet, settings
 from worker.buckets.client import Client, path
 
 ENABLED = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
@@ -40,7 +57,7 @@ METADATA = {
     "x-amz-tagging": "a=b%2Bc%3D&k2=",
 }
 LARGE = random.Random(1).randbytes(66 << 20)
-FAILED, REFUSED, INCOMPLETE = 41, 40, 23
+FAILED, REFUSED, INCOMPLETE, PARTLY = 41, 40, 23, 43
 REFUSED_HERE = 3
 """What `inv` itself ends with when the worker refuses."""
 
@@ -166,7 +183,7 @@ def test_what_was_lost_comes_back_beneath_and_an_undo_leaves_the_listing_as_befo
 @pytest.mark.parametrize("step", ["current", "lock"])
 def test_a_restore_that_is_killed_leaves_the_listing_as_before_once_it_is_settled(odd: Odd, step: str) -> None:
     before = odd.listed("odd")
-    run = begin(odd.there, do="restore", set=odd.set, bucket="odd", exact=True, pause=step)
+    run = begin(odd.there, do="restore", set=odd.set, buckets=["odd"], exact=True, pause=step)
     paused(odd.there, run)
     killed(odd.there, run)
     odd.there.inv("backup.settle")
@@ -181,10 +198,10 @@ def test_a_content_that_is_damaged_is_found_by_a_check_and_ends_a_restore_which_
         odd.minio.ask("PUT", path(sets, key), body=body[:-1] + bytes([body[-1] ^ 1]))
     try:
         assert ran(odd.there, do="verify", set=odd.set, source="own")["code"] == 30
-        failed = ran(odd.there, do="restore", set=odd.set, bucket="odd", source="own")
+        failed = ran(odd.there, do="restore", set=odd.set, buckets=["odd"], source="own")
         assert (failed["code"], "is damaged" in failed["what"]) == (FAILED, True)
         assert odd.listed("odd") == before
-        assert ran(odd.there, do="restore", set=odd.set, bucket="flat", new_name="beside", source="far")["code"] == 0
+        assert ran(odd.there, do="restore", set=odd.set, buckets=["flat"], new_name="beside", source="far")["code"] == 0
     finally:
         for key, body in bodies.items():
             odd.minio.ask("PUT", path(sets, key), body=body)
@@ -210,16 +227,198 @@ def test_without_versions_what_is_replaced_is_kept_and_comes_back(odd: Odd) -> N
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"bucket": "od"}, "the set has no bucket od"),
-        ({"bucket": "odd", "prefix": "nothing/"}, "nothing in odd matches"),
-        ({"bucket": "locked", "new_name": "flat"}, "made without object lock"),
+        ({"buckets": ["od"]}, "the set has no bucket od"),
+        ({"buckets": ["odd"], "prefix": "nothing/"}, "nothing in odd matches"),
+        ({"buckets": ["odd", "flat"], "prefix": "a"}, "--as, --prefix and --key are for one bucket"),
+        ({"buckets": ["odd"], "stack": "other"}, "no target has the set"),
+        ({"buckets": ["odd"], "at": "2020-01-01T00:00:00.000Z"}, "nothing in odd matches --at 2020"),
+        ({"buckets": ["locked"], "new_name": "flat"}, "made without object lock"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: dict[str, str], why: str) -> None:
+def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: dict[str, Any], why: str) -> None:
     before = [odd.listed(one) for one in ("odd", "flat")]
     assert why in json.dumps(look(odd.there, ask="plan", set=odd.set, **asked))
     assert ran(odd.there, do="restore", set=odd.set, **asked)["code"] == REFUSED
     assert [odd.listed(one) for one in ("odd", "flat")] == before
+
+
+ROWS = "SELECT count(*) FROM \"Käfer 'x'\""
+
+
+def rows(there: Clone) -> str:
+    return sql(there, ROWS, ODD)
+
+
+@pytest.fixture
+def behind(odd: Odd) -> Iterator[dict[str, list[Any]]]:
+    """Rows and objects are lost, a database and two buckets: what is there then, by bucket."""
+    odd.harmed()
+    odd.put("flat", "runs/1/3", b"changed")
+    sql(odd.there, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
+    assert rows(odd.there) == "1000"
+    yield {one: odd.listed(one) for one in odd.there_are() if not one.startswith("backups-")}
+    if rows(odd.there) != "2000":
+        assert ran(odd.there, do="restore", set=odd.set, databases=[ODD])["code"] == 0
+    odd.there.inv("restore.cleanup", "--yes")
+
+
+def same_as(odd: Odd, before: dict[str, list[Any]]) -> bool:
+    return {one: odd.listed(one) for one in odd.there_are() if not one.startswith("backups-")} == before
+
+
+def test_a_whole_set_brings_back_databases_and_buckets_together_and_an_undo_takes_both(
+    odd: Odd, behind: dict[str, list[Any]]
+) -> None:
+    screen = odd.there.inv("restore", odd.set, "--yes")
+    assert "  ~ odd  " in screen and "  ~ flat  " in screen and "  ~ locked  0 versions" in screen
+    assert (rows(odd.there), odd.body("odd", "plain.txt"), odd.body("odd", "multi")) == (
+        "2000",
+        b"then plain.txt",
+        LARGE,
+    )
+    assert odd.body("flat", "runs/1/3") == b"333"
+    screen = odd.there.inv("restore.undo", "--yes")
+    assert "~ the bucket odd loses each version" in screen and "is again what is kept as" in screen
+    assert rows(odd.there) == "1000" and same_as(odd, behind)
+
+
+@pytest.mark.parametrize("step", ["insert", "load", "swap", "current", "lock", "start"])
+def test_a_whole_restore_that_is_killed_is_none_or_is_whole(odd: Odd, behind: dict[str, list[Any]], step: str) -> None:
+    run = begin(odd.there, do="restore", set=odd.set, pause=step)
+    paused(odd.there, run)
+    killed(odd.there, run)
+    odd.there.inv("backup.settle")
+    if step == "start":
+        assert (rows(odd.there), odd.body("odd", "plain.txt")) == ("2000", b"then plain.txt")
+        assert ran(odd.there, do="undo")["code"] == 0
+    assert rows(odd.there) == "1000" and same_as(odd, behind)
+    assert left(odd.there) == ""
+
+
+def test_a_bucket_that_is_damaged_costs_a_whole_restore_only_itself(odd: Odd, behind: dict[str, list[Any]]) -> None:
+    sets = "backups-postgresql"
+    large = [one for one in listing.versions(odd.minio, sets, "lab/blobs/") if one.size >= 4 << 20]
+    bodies = {one.key: odd.body(sets, one.key) for one in large}
+    for key, body in bodies.items():
+        odd.minio.ask("PUT", path(sets, key), body=body[:-1] + bytes([body[-1] ^ 1]))
+    try:
+        end = ran(odd.there, do="restore", set=odd.set, source="own")
+    finally:
+        for key, body in bodies.items():
+            odd.minio.ask("PUT", path(sets, key), body=body)
+    assert (end["code"], end["what"]) == (PARTLY, "all came back but the bucket odd")
+    assert "is damaged" in end["why"] and f"inv restore {odd.set} --bucket odd" in end["hint"]
+    assert (rows(odd.there), odd.body("flat", "runs/1/3")) == ("2000", b"333")
+    assert odd.listed("odd") == behind["odd"]
+    assert ran(odd.there, do="undo")["code"] == 0
+    assert rows(odd.there) == "1000" and same_as(odd, behind)
+
+
+def test_a_bucket_that_cannot_be_put_back_is_named_in_the_plan_of_a_whole_set_and_stays_as_it_is(
+    odd: Odd, behind: dict[str, list[Any]]
+) -> None:
+    quiet.set_part(odd.minio, "odd", "versioning", ENABLED.replace("Enabled", "Suspended"))
+    try:
+        before = odd.listed("odd")
+        screen = odd.there.inv("restore", odd.set, "--yes", code=PARTLY)
+        assert "! odd  STAYS AS IT IS: the versioning of the bucket odd is suspended" in screen
+        assert (rows(odd.there), odd.body("flat", "runs/1/3")) == ("2000", b"333")
+        assert odd.listed("odd") == before
+    finally:
+        quiet.set_part(odd.minio, "odd", "versioning", ENABLED)
+    assert ran(odd.there, do="undo")["code"] == 0
+
+
+def saved_now(odd: Odd) -> str:
+    run = begin(odd.there, do="backup", only=["buckets"])
+    assert over(odd.there, run)["code"] == 0
+    return run
+
+
+def test_a_bucket_comes_back_as_it_was_at_a_moment(odd: Odd) -> None:
+    odd.put("odd", "timed", b"first")
+    odd.put("odd", "timed", b"second")
+    (at,) = (one.at for one in listing.of_key(odd.minio, "odd", "timed") if one.latest)
+    time.sleep(1)
+    odd.put("odd", "timed", b"third")
+    odd.put("odd", "born-after", b"")
+    run, before = saved_now(odd), odd.listed("odd")
+    refused = ["restore", run, "--bucket", "odd", "--at", "2031-01-01", "--yes"]
+    assert "the set does not know how buckets were at 2031-01-01" in odd.there.inv(*refused, code=3)
+    refused[3] = "flat"
+    assert "how flat was at another time is not known" in odd.there.inv(*refused[:5], at, "--yes", code=3)
+    odd.there.inv("restore", run, "--bucket", "odd", "--at", at, "--exact", "--yes")
+    assert odd.body("odd", "timed") == b"second"
+    assert listing.of_key(odd.minio, "odd", "born-after")[0].marker
+    odd.there.inv("restore.undo", "--yes")
+    assert odd.listed("odd") == before
+
+
+def test_a_lifecycle_that_would_expire_what_comes_back_is_told_and_waits_for_the_cleanup(odd: Odd) -> None:
+    quiet.set_part(odd.minio, "odd", "lifecycle", LIFECYCLE.replace("3650", "30"))
+    for one in listing.of_key(odd.minio, "odd", "one-ms"):
+        inserting.delete(odd.minio, "odd", "one-ms", one.id)
+    words = ["restore", odd.set, "--bucket", "odd", "--key", "one-ms"]
+    assert "expires 2 of the versions again: --hold-lifecycle" in odd.there.inv(*words, code=None)
+    odd.there.inv(*words, "--hold-lifecycle", "--yes")
+    assert "lifecycle" not in settings.read(odd.minio, "odd")
+    assert len(listing.of_key(odd.minio, "odd", "one-ms")) == 3
+    odd.there.inv("restore.undo", "--yes")
+    assert "30</NoncurrentDays>" in settings.read(odd.minio, "odd")["lifecycle"]
+    odd.there.inv(*words, "--hold-lifecycle", "--yes")
+    odd.there.inv("restore.cleanup", "--yes")
+    assert "30</NoncurrentDays>" in settings.read(odd.minio, "odd")["lifecycle"]
+
+
+@contextmanager
+def administrator(there: Clone, user: str, password: str) -> Iterator[MinioAdmin]:
+    with tunnel(there, "172.30.99.12:9000") as port:
+        yield MinioAdmin(endpoint=f"127.0.0.1:{port}", credentials=StaticProvider(user, password), secure=False)
+
+
+def test_who_may_use_the_buckets_and_their_settings_come_back_where_they_are_absent(odd: Odd) -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::flat/*"]}],
+    }
+    root = odd.there.secret("root_user"), odd.there.secret("root_password")
+    with administrator(odd.there, *root) as admin:
+        admin.policy_add("flat-all", policy=policy)
+        for name in ("ana", "stays"):
+            admin.user_add(name, f"secret-of-{name}")
+            admin.policy_set("flat-all", user=name)
+        admin.group_add("team", "ana")
+        admin.policy_set("readonly", group="team")
+        admin.add_service_account(access_key="roots-own-key", secret_key="secret-of-roots-key")
+    with administrator(odd.there, "ana", "secret-of-ana") as admin:
+        admin.add_service_account(access_key="ana-trainer", secret_key="secret-of-the-key")
+    open_to_all = json.dumps(
+        {**policy, "Statement": [{**policy["Statement"][0], "Principal": "*", "Action": ["s3:GetObject"]}]}
+    )
+    quiet.set_part(odd.minio, "flat", "policy", open_to_all)
+    quiet.set_part(odd.minio, "flat", settings.QUOTA, QUOTA)
+    run, who = saved_now(odd), accounts.exported(odd.minio)
+    as_it_was = odd.listed("flat")
+    ours = {"svcaccts": ["ana-trainer", "roots-own-key"], "groups": ["team"], "users": ["ana"]}
+    accounts.remove(odd.minio, ours)
+    with administrator(odd.there, *root) as admin:
+        admin.user_add("stays", "another-secret")
+    quiet.set_part(odd.minio, "flat", "policy", "")
+    quiet.set_part(odd.minio, "flat", settings.QUOTA, quiet.WAYS[settings.QUOTA].meanwhile(""))
+    before, harmed = accounts.exported(odd.minio), odd.listed("flat")
+
+    screen = odd.there.inv("restore", run, "--bucket", "flat", "--with", "iam,bucket-config", "--yes")
+    assert "keys of services: ana-trainer, roots-own-key" in screen and "users: ana" in screen
+    now = accounts.exported(odd.minio)
+    assert {kind: sorted(some) for kind, some in now.items()} == {kind: sorted(some) for kind, some in who.items()}
+    assert now["users"]["stays"] == before["users"]["stays"]
+    assert odd.listed("flat") == as_it_was
+    with tunnel(odd.there, "172.30.99.12:9000") as port:
+        trainer = Client([f"http://127.0.0.1:{port}"], "ana-trainer", "secret-of-the-key")
+        assert trainer.ask("GET", path("flat", "runs/1/3")).body
+    odd.there.inv("restore.undo", "--yes")
+    assert accounts.exported(odd.minio) == before
+    assert odd.listed("flat") == harmed
 
 
 def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
@@ -232,7 +431,7 @@ def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
 
 def held(odd: Odd, set: str, bucket: str) -> list[tuple[str, str]]:
     """The versions that a set has of a bucket, by key and id."""
-    return [(one["key"], one["id"]) for one in look(odd.there, ask="show", set=set, bucket=bucket)["objects"]]
+    return [(one["key"], one["id"]) for one in look(odd.there, ask="show", set=set, buckets=[bucket])["objects"]]
 
 
 def test_a_set_holds_the_buckets_prefixes_and_versions_that_the_inventory_names(odd: Odd) -> None:
@@ -282,10 +481,10 @@ for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do t
     try:
         ended = ran(odd.there, do="backup", only=["buckets"])
         assert ended["code"] == INCOMPLETE and "harmed" in ended["why"] and "1 of its objects" in ended["why"]
-        shown = look(odd.there, ask="show", set=newest(odd.there), bucket="flat")
+        shown = look(odd.there, ask="show", set=newest(odd.there), buckets=["flat"])
         rows = {one["key"]: "unreadable" in one for one in shown["objects"]}
         assert rows["harmed"] and [key for key, unreadable in rows.items() if unreadable] == ["harmed"]
-        assert ran(odd.there, do="restore", set=newest(odd.there), bucket="flat", new_name="beside")["code"] == 0
+        assert ran(odd.there, do="restore", set=newest(odd.there), buckets=["flat"], new_name="beside")["code"] == 0
         assert odd.body("beside", "whole") == body
         odd.there.inv("restore.undo", "--yes")
     finally:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.lab.backup_host import DATABASES, newest, sftp, texts
+from tests.lab.backup_host import DATABASES, newest, sftp, texts, tunnel
 from tests.lab.conftest import Clone
 from tests.lab.cut_hosts import Host, known
-from tests.lab.test_buckets import connected
-from worker.buckets import listing
-from worker.buckets.client import path
+from tests.lab.test_buckets import administrator, connected
+from worker.buckets import accounts, listing
+from worker.buckets.client import Client, path
 
 # Passwords of the inventory's users are salted anew by a deploy.
 PLAIN = "cd /root/texts/{name}; sed -E \"s/(PASSWORD) '[^']*'/\\1/\" -- {file}"
@@ -50,6 +50,23 @@ def objects(spare: Clone) -> list[listing.Version]:
         return list(listing.versions(minio, BUCKET))
 
 
+def made_by_hand(spare: Clone) -> None:
+    """Users and keys that no inventory knows."""
+    statement = {"Effect": "Allow", "Action": ["s3:*"], "Resource": [f"arn:aws:s3:::{BUCKET}/*"]}
+    with administrator(spare, spare.secret("root_user"), spare.secret("root_password")) as admin:
+        admin.policy_add("by-hand", policy={"Version": "2012-10-17", "Statement": [statement]})
+        admin.user_add("ana", "secret-of-ana")
+        admin.policy_set("by-hand", user="ana")
+    with administrator(spare, "ana", "secret-of-ana") as admin:
+        admin.add_service_account(access_key="ana-trainer", secret_key="secret-of-the-key")
+
+
+def who(spare: Clone) -> dict[str, list[str]]:
+    """Who may use MinIO, by kind and name."""
+    with connected(spare) as minio:
+        return {kind: sorted(some) for kind, some in accounts.exported(minio).items()}
+
+
 def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> None:
     targets(spare, sftp(spare, vault, "vault", vault.on_host("hostname -I").split()[0]))
     spare.inv("deploy", "--yes")
@@ -58,20 +75,23 @@ def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> 
             minio.ask("PUT", path(BUCKET, "weights/one"), headers={"x-amz-meta-run": "7"}, body=body)
             minio.ask("PUT", path(BUCKET, "gone"), body=body)
         minio.ask("DELETE", path(BUCKET, "gone"))
+    made_by_hand(spare)
     spare.inv("backup")
-    set_of_before, before = newest(spare), (plain(spare, "before"), objects(spare))
+    set_of_before, before = newest(spare), (plain(spare, "before"), objects(spare), who(spare))
     sheet = spare.inv("backup.recovery-sheet")
     spare.inv("lab.down")
 
     spare.inv("lab.up")
     typed = [line.split("#")[0].split()[1:] for line in sheet.splitlines() if line.startswith("  inv ")]
-    assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 3]
-    for line in typed[1:]:  # the lab has trusted its new host itself
-        words = [BUCKET if word == "NAME" else word for word in line]
+    assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 2]
+    for words in typed[1:]:  # the lab has trusted its new host itself
         screen = spare.inv(*words, *(["--yes"] if words[0] in ("deploy", "restore") else []))
         assert words[0] != "backup.list" or set_of_before in screen
         if words[0] == "restore":
             assert f"{set_of_before} of lab, made on lab" in screen
             assert "read from vault" in screen
             assert "nothing to do" in screen, "what the restore brought is what the inventory says"
-    assert (plain(spare, "after"), objects(spare)) == before
+    assert (plain(spare, "after"), objects(spare), who(spare)) == before
+    with tunnel(spare, "172.30.99.12:9000") as port:
+        trainer = Client([f"http://127.0.0.1:{port}"], "ana-trainer", "secret-of-the-key")
+        assert trainer.ask("GET", path(BUCKET, "weights/one")).body == b"second"

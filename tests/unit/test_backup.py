@@ -158,7 +158,6 @@ def test_a_run_that_was_killed_says_what_of_it_may_be_there(step: str, untouched
 def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -> None:
     assert set(runs.CUT) == {
         *STEPS["restore"],
-        *STEPS["objects"],
         "folders",
         "publish",
         "retention",
@@ -380,7 +379,7 @@ def test_a_run_that_is_under_way_is_not_told_to_have_ended(ended) -> None:
     assert (end["event"], ended.metric()) == ("begin", "0")
 
 
-@pytest.mark.parametrize("step", sorted({*STEPS["restore"], *STEPS["objects"], *STEPS["backup"]} - {"cleanup"}))
+@pytest.mark.parametrize("step", sorted({*STEPS["restore"], *STEPS["backup"]} - {"cleanup"}))
 def test_the_host_writes_the_end_of_a_run_that_was_killed_in_a_step(ended, step: str) -> None:
     end = ended(f'{{"at": "x", "event": "begin", "step": "{step}"}}\n{{"event": "say", "te')
     assert (end["code"], end["cut"]) == (runs.cut(step)["code"], step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from worker import records
 from worker.buckets import beneath, browsing, flat, inserting, listing, live, outgoing, quiet, saving, survey, takeback
 from worker.buckets.client import Answer
 from worker.buckets.listing import Version
 from worker.buckets.made import Made
+from worker.contract import Request
 from worker.errors import Failed
+from worker.records import Record
 
 AT = "2026-11-27T17:33:21.359Z"
 
@@ -252,8 +256,7 @@ def test_without_versions_an_undo_puts_back_what_was_displaced_and_leaves_what_c
         listing, "of_key", lambda _, bucket, key: [version(key, "null", etag=found[bucket])] if found[bucket] else []
     )
     monkeypatch.setattr(flat, "_moved", lambda *_: minio.asked.append(("moved",)))
-    record: Any = SimpleNamespace(bucket="b", run="20261127T175330Z-abcdef")
-    told = flat.put_back(minio, record, {"key": "k", **line})
+    told = flat.put_back(minio, "b", "stowage-kept-abcdef", {"key": "k", **line})
     assert said in told and bool(said) == bool(told)
     assert [one[0] for one in minio.asked] == asked
 
@@ -261,26 +264,37 @@ def test_without_versions_an_undo_puts_back_what_was_displaced_and_leaves_what_c
 def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
     minio: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = Made(tmp_path / "made")
-    made.add({"key": "a", "id": "1"}, {"key": "b", "id": "2", "lock": {"hold": "ON"}})
-    saved = list[str]()
-    record: Any = SimpleNamespace(
-        run="20261127T175330Z-abcdef",
-        bucket="b",
-        made=made,
-        held={"lifecycle": "<L/>"},
-        made_bucket=False,
-        phase="begun",
-        save=lambda: saved.append("saved"),
-    )
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    record = Record("20261127T175330Z-abcdef", "set", "2026-11-27T17:53:30+00:00")
+    record.buckets = {"b": {"made": False, "held": {"lifecycle": "<L/>"}, "kept": "stowage-kept-abcdef"}}
+    record.made("b").add({"key": "a", "id": "1"}, {"key": "b", "id": "2", "lock": {"hold": "ON"}})
     monkeypatch.setattr(takeback, "connect", lambda config: minio)
     monkeypatch.setattr(listing, "names", lambda client: ["b"])
     job: Any = SimpleNamespace(config={}, journal=SimpleNamespace(say=print))
-    assert takeback.settled(job, record) == []
+    assert records.settle(job, record) == []
     gone = {(where, query["versionId"]) for method, where, query, _ in minio.asked if method == "DELETE"}
     assert gone == {("/b/a", "1"), ("/b/b", "2")}
     assert minio.asked[-1][:3] == ("PUT", "/b", {"lifecycle": ""})
-    assert (record.phase, record.held, made.path.exists(), saved) == ("failed", {}, False, ["saved"])
+    (on_disk,) = Record.all()
+    assert (on_disk.phase, on_disk.buckets["b"]["held"], record.made("b").path.exists()) == ("failed", {}, False)
+
+
+def test_a_record_that_was_of_one_bucket_is_read_as_one_of_several(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(records, "RECORDS", tmp_path)
+    told = {"run": "20261127T175330Z-abcdef", "set": "set", "at": "2026-11-27T17:53:30+00:00", "phase": "begun"}
+    old = {**told, "bucket": "a.b", "made_bucket": True, "held": {"quota": "{}"}}
+    (tmp_path / f"{told['run']}.json").write_text(json.dumps(old))
+    (tmp_path / f"{told['run']}.made").write_text('{"key": "k", "id": "1"}\n')
+    (tmp_path / "20261127T175331Z-abcdef.json").write_text(
+        json.dumps({**told, "run": "20261127T175331Z-abcdef", "bucket": "", "made_bucket": False, "held": {}})
+    )
+    for _ in range(2):  # as it was read, it may be read again
+        first, second = Record.all()
+        assert first.buckets == {"a.b": {"made": True, "held": {"quota": "{}"}, "kept": "stowage-kept-abcdef"}}
+        assert list(first.made("a.b").lines()) == [{"key": "k", "id": "1"}]
+        assert second.buckets == {}
 
 
 def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
@@ -328,7 +342,7 @@ def test_a_set_can_be_looked_into_while_minio_is_dead(monkeypatch: pytest.Monkey
     monkeypatch.setattr(wanted, "connect", dead)
     monkeypatch.setattr(sets, "reader", lambda *_: SimpleNamespace(read=lambda parts: iter(stored)))
     manifest: Any = SimpleNamespace(buckets={"b": {}}, components={COMPONENT: {index_of("b"): ("part",)}})
-    request = SimpleNamespace(bucket="b", new_name="", key="", prefix="runs/")
+    request = Request(buckets=["b"], prefix="runs/")
     job: Any = SimpleNamespace(request=request, config={}, targets={"own": None}, keys=None)
     told = browsing.shown(job, manifest, "own")
     assert [one["key"] for one in told["objects"]] == ["runs/1"] and told["more"] == 0

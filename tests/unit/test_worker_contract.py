@@ -18,7 +18,7 @@ def test_a_request_comes_back_as_it_was_written_and_says_only_what_was_said() ->
     assert json.loads(request.text()).keys() == {"do", "set", "databases", "new_name", "accept"}
 
 
-@pytest.mark.parametrize("text", ['{"do": "backup", "buckets": ["a"]}', "[]", "", '{"do": '])
+@pytest.mark.parametrize("text", ['{"do": "backup", "bukets": ["a"]}', "[]", "", '{"do": '])
 def test_a_question_of_another_stowage_is_answered_with_what_to_deploy(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -31,7 +31,7 @@ def test_a_run_of_another_stowage_is_not_begun_and_its_journal_says_why(
 ) -> None:
     folder = tmp_path / "runs/run1"
     folder.mkdir(parents=True)
-    (folder / "request.json").write_text('{"do": "backup", "buckets": ["a"]}')
+    (folder / "request.json").write_text('{"do": "backup", "bukets": ["a"]}')
     (tmp_path / "worker.json").write_text("{}")
     for module in (job, finish):
         monkeypatch.setattr(module, "STATE", tmp_path)
@@ -39,7 +39,7 @@ def test_a_run_of_another_stowage_is_not_begun_and_its_journal_says_why(
     assert worker.main(["run1"]) == USAGE
     end = json.loads((folder / "journal.jsonl").read_text())
     assert (end["event"], end["code"], end["what"]) == ("end", USAGE, "the run run1 cannot be read")
-    assert "buckets" in end["why"] and "inv deploy --role backup" in end["hint"]
+    assert "bukets" in end["why"] and "inv deploy --role backup" in end["hint"]
 
 
 def test_every_thing_that_can_be_asked_for_has_steps_and_every_code_a_meaning() -> None:

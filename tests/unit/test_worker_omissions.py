@@ -99,9 +99,11 @@ def test_a_plan_names_every_database_that_does_not_come_back_by_itself() -> None
     now = datetime.now(UTC)
     shut = {"shut": "it lets nobody in"}
     manifest = Manifest("id", "prod", "prod", now, now, databases=databases, closed=shut)
-    assert plan.left_out(manifest, ["app"]) == [
+    assert plan.left_out(manifest, ["app"], objects=False) == [
         "the set does not have shut: it lets nobody in",
         "what is in postgres comes back only beside: --database postgres --as NAME",
         "mine is a template, and comes back only by name: --database mine",
     ]
-    assert plan.left_out(manifest, ["app", "mine", "postgres"]) == ["the set does not have shut: it lets nobody in"]
+    assert plan.left_out(manifest, ["app", "mine", "postgres"], objects=False) == [
+        "the set does not have shut: it lets nobody in"
+    ]

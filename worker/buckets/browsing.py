@@ -23,7 +23,7 @@ TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable")
 
 def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:
     """The versions in a set of the keys that are asked for, and how many there are more."""
-    rows = Wanted(job, manifest, source).rows()
+    rows = Wanted(job, manifest, source, job.request.buckets[0]).rows()
     first = [{name: row[name] for name in TOLD if name in row} for row in islice(rows, MOST)]
     return {"objects": first, "more": sum(1 for _ in rows)}
 
@@ -37,8 +37,7 @@ def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str
     there = wanted(job, listing.names(minio))
     found = {name: ["the set does not have it"] for name in there if name not in manifest.buckets}
     for name in manifest.buckets:
-        job.request.bucket = name
-        asked = Wanted(job, manifest, source, minio)
+        asked = Wanted(job, manifest, source, name, minio)
         found[name] = list(_different(asked, asked.live())) if asked.there else ["it is gone"]
     return found
 

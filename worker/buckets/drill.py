@@ -12,7 +12,7 @@ from functools import partial
 import urllib3
 
 from worker import containers
-from worker.buckets import COMPONENT, browsing, flat, restoring
+from worker.buckets import COMPONENT, browsing, flat, moving
 from worker.buckets.beneath import Beneath
 from worker.buckets.client import Client
 from worker.buckets.contents import Contents
@@ -39,27 +39,26 @@ def run(job: Job, manifest: Manifest, source: str) -> None:
     contents = Contents(job.targets[source], job.keys, manifest)
     with _throwaway(job) as minio:
         for name in manifest.buckets:
-            job.request.bucket, job.request.prefix, job.request.key, job.request.new_name = name, "", "", ""
-            wanted = Wanted(job, manifest, source, minio)
+            wanted = Wanted(job, manifest, source, name, minio)
             _bucket(job, wanted, contents, Made(job.staging / f"{name}.made"), step)
             some = "every version is" if step == 1 else f"of every {step}th key every version is"
             job.journal.say(f"{name}: {some} what it was")
 
 
 def _bucket(job: Job, wanted: Wanted, contents: Contents, made: Made, step: int) -> None:
-    restoring.make_bucket(wanted)
+    moving.make_bucket(wanted)
     minio, to = wanted.minio, wanted.to
     moves = Beneath(minio, to, contents, made, job.journal.say)
 
     def put(rows: list[Row]) -> int | None:
         if wanted.versioned:
             return moves.insert(rows, [])
-        flat.replace(minio, contents, made, job.run, to, rows, [])
+        flat.replace(minio, contents, made, flat.kept_bucket(job.run), to, rows, [])
         return None
 
     with Pools(job) as pools:
         pools.all((rows, partial(put, rows)) for rows in _some(wanted, step))
-    restoring.lock(minio, to, made)
+    moving.lock(minio, to, made)
     live = Live(minio, to, "")
     for rows in _some(wanted, step):
         there = live.of(rows[0]["key"])

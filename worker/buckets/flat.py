@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from worker.buckets import inserting, listing, reading
 from worker.buckets.client import Client, path
@@ -17,42 +16,45 @@ from worker.buckets.made import Line, Made
 from worker.contract import RESTORE_FAILED
 from worker.errors import Failed
 
-if TYPE_CHECKING:
-    from worker.records import Record
-
 KEPT = "stowage-kept-"
 """How buckets begin that hold what restores have displaced; no set has them."""
 
 
-def kept_bucket(run: str) -> str:
-    return KEPT + run[-6:]
+def kept_bucket(run: str, number: int = 0) -> str:
+    """The one of a run, or of one of its buckets, for two of them may have the same key."""
+    return f"{KEPT}{run[-6:]}" + (f"-{number}" if number else "")
 
 
 def replace(
-    minio: Client, contents: Contents, made: Made, run: str, bucket: str, rows: Sequence[Row], there: Sequence[Version]
+    minio: Client, contents: Contents, made: Made, kept: str, bucket: str, rows: Sequence[Row], there: Sequence[Version]
 ) -> None:
     """The current object of a key, where the bucket has none or another one."""
-    row = next((one for one in rows if one.get("latest") and not one.get("marker") and "sha256" in one), None)
-    if row is None or (there and same(row, there[0])):
+    row = replaces(rows, there)
+    if row is None:
         return
     one = inserting.incoming({**row, "id": ""}, inserting.dates([row], [])[row["id"]])
     made.add({"key": one.key, "etag": one.etag, "was": there[0].etag if there else ""})
     if there:
-        keep(minio, run, bucket, there[0])
+        keep(minio, kept, bucket, there[0])
     inserting.put(minio, bucket, one, contents.pieces(row))
     inserting.must_be(minio, bucket, one, row["sha256"])
 
 
-def remove(minio: Client, made: Made, run: str, bucket: str, version: Version) -> None:
+def replaces(rows: Sequence[Row], there: Sequence[Version]) -> Row | None:
+    """What comes into the place of what is there; nothing where it is the same."""
+    row = next((one for one in rows if one.get("latest") and not one.get("marker") and "sha256" in one), None)
+    return None if row is None or (there and same(row, there[0])) else row
+
+
+def remove(minio: Client, made: Made, kept: str, bucket: str, version: Version) -> None:
     """An object that the set does not have; it is kept like one that is replaced."""
     made.add({"key": version.key, "etag": "", "was": version.etag})
-    keep(minio, run, bucket, version)
+    keep(minio, kept, bucket, version)
     inserting.delete(minio, bucket, version.key, "")
 
 
-def keep(minio: Client, run: str, bucket: str, version: Version) -> None:
+def keep(minio: Client, kept: str, bucket: str, version: Version) -> None:
     """The object as it is, with its date and ETag, in the bucket for what is displaced; read back."""
-    kept = kept_bucket(run)
     minio.ask("PUT", path(kept), may_fail=True)
     _moved(minio, bucket, kept, version)
 
@@ -80,9 +82,9 @@ def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
     inserting.must_be(minio, to, one, whole.hexdigest())
 
 
-def put_back(minio: Client, record: Record, line: Line) -> str:
+def put_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
     """What was there before; what a writer has put there since the restore is left, and told."""
-    key, bucket, kept = line["key"], record.bucket, kept_bucket(record.run)
+    key = line["key"]
     here = listing.of_key(minio, bucket, key)
     etag = here[0].etag if here else ""
     if etag == line["was"]:

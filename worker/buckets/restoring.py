@@ -1,167 +1,149 @@
-"""Objects of a bucket from a set: put beneath what is there, read back, and only then made current; else all of it is taken back."""
+"""Objects from a set, of one bucket or of many: put beneath what is there, read back, and only then made current.
+
+A bucket that cannot be put back costs only itself, until databases have been swapped that belong to it: then all is reversed.
+"""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any
 
-from worker import swap
-from worker.buckets import flat, inserting, listing, probing, quiet, settings
-from worker.buckets.beneath import Beneath
-from worker.buckets.client import Client, path
+from worker import sets, swap
+from worker.buckets import accounts, probing, takeback
+from worker.buckets.client import Client
 from worker.buckets.contents import Contents
-from worker.buckets.made import Made
+from worker.buckets.moving import Move
+from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, told
 from worker.buckets.pools import Pools
-from worker.buckets.survey import Survey, surveyed
-from worker.buckets.wanted import Wanted
-from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED
+from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED
 from worker.errors import Failed
-from worker.finding import find, introduced
+from worker.finding import find
 from worker.job import Job
 from worker.records import Record
 from worker.size import human
 
-ENABLED, SUSPENDED = "Enabled", "Suspended"
 
+class Objects:
+    """The buckets of one restore, moved together: all of them beneath, then all of them current."""
 
-def plan(job: Job) -> dict[str, Any]:
-    """What a restore would do, for the person who is asked; nothing is changed."""
-    manifest, where, warnings = find(job)
-    wanted = Wanted(job, manifest, where)
-    found = _checked(wanted)
-    return {
-        **introduced(manifest, where),
-        "databases": [],
-        "objects": {
-            "bucket": wanted.to,
-            "of": wanted.bucket,
-            "there": wanted.there,
-            "versioned": wanted.versioned,
-            "off": sorted(quiet.acting(wanted.now)),
-            "kept": flat.KEPT + "NUMBER",
-            "exact": job.request.exact,
-            **found.told(),
-        },
-        "obstacles": [],
-        "warnings": warnings + found.warnings(wanted.now),
-        "dependents": [],
-        "free": {},
-    }
+    def __init__(self, job: Job, manifest: sets.Manifest, source: str, record: Record) -> None:
+        """Tries and refuses, and touches nothing that is live."""
+        self._job, self._record = job, record
+        self._set, self._failed, self._lacks = manifest.id, dict[str, Failed](), list[str]()
+        self._accounts = accounts.of_set(job, manifest, source) if IAM in job.request.more else {}
+        found = Surveyed(job, manifest, source)
+        self._failed |= found.refused
+        self._moves, self._only = list[Move](), False
+        if not found:
+            return
+        self._minio: Client = found.minio
+        if any(wanted.versioned for wanted, _ in found.found):
+            probing.must_take_ids(found.minio, job.run)
+        contents = Contents(job.targets[source], job.keys, manifest)
+        self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in found.found]
+        record.save()
 
+    def __bool__(self) -> bool:
+        return bool(self._moves or self._failed)
 
-def _checked(wanted: Wanted) -> Survey:
-    """What would be done, after all that can be refused was refused."""
-    what = f"the bucket {wanted.to}"
-    if wanted.there and wanted.versioning == SUSPENDED:
-        why = "an object that is put there has no id, and would replace the one without an id in place"
-        raise Failed(RESTORE_REFUSED, f"the versioning of {what} is suspended", why, "--as NAME, a bucket beside it")
-    if wanted.job.request.exact and wanted.prefixes and not wanted.start.startswith(tuple(wanted.prefixes)):
-        why = f"it has only the keys that begin with {', '.join(wanted.prefixes)}: all others would be hidden"
-        hint = f"--exact --prefix {shlex.quote(wanted.prefixes[0])}"
-        raise Failed(RESTORE_REFUSED, f"{wanted.manifest.id} does not have all keys of {wanted.bucket}", why, hint)
-    found = surveyed(wanted.groups(), wanted.live() if wanted.there else None, wanted.versioned)
-    if wanted.start and not found.keys:
-        asked = f"--key {wanted.job.request.key}" if wanted.job.request.key else f"--prefix {wanted.job.request.prefix}"
-        hint = f"inv backup.show {wanted.manifest.id} --bucket {wanted.bucket}"
-        raise Failed(RESTORE_REFUSED, f"nothing in {wanted.bucket} matches {asked}", f"in {wanted.manifest.id}", hint)
-    if found.locked and wanted.there and not settings.locks(wanted.now):
-        why = f"{found.locked} versions have retention or a legal hold, which a bucket gets only when it is made"
-        raise Failed(RESTORE_REFUSED, f"{what} was made without object lock", why, "--as NAME, which is made with it")
-    return found
+    def insert(self, ahead: bool = False) -> None:
+        """Every bucket as far as it does not show; one that fails is as it was, and the others go on."""
+        with self._job.journal.step("insert"), Pools(self._job) as pools:
+            self._each(lambda move: move.insert(pools, ahead))
+
+    def show(self, together: bool) -> None:
+        """Every bucket becomes current, then gets its locks. What belongs `together` with databases that were swapped fails as a whole."""
+        with self._job.journal.step("current"), Pools(self._job) as pools:
+            self._each(lambda move: move.current(pools), together)
+        with self._job.journal.step("lock"):
+            self._each(Move.lock, together)
+            for move in self._moves if CONFIGURATION in self._job.request.more else ():
+                self._lacks += [f"{move.name}: {line}" for line in move.configure()]
+            if self._accounts:
+                self._bring_accounts()
+
+    def _bring_accounts(self) -> None:
+        """Who may use the buckets; what goes wrong with that takes no object back."""
+        say = self._job.journal.say
+        try:
+            found = accounts.absent(self._accounts, accounts.exported(self._minio), accounts.root(self._job), say)
+            self._record.accounts = accounts.names(found)
+            self._record.save()
+            accounts.bring(self._minio, found)
+        except Failed as error:
+            self._lacks.append(told(error))
+            return
+        for line in accounts.told(self._record.accounts) or ["none was absent"]:
+            say(f"who may use the buckets, brought back: {line}")
+
+    def alone(self) -> int:
+        """All of it, where there is nothing else to restore."""
+        self._only = len(self._moves) == 1 and not self._failed
+        try:
+            self.insert()
+            self.show(together=False)
+        except BaseException as error:
+            swap.taken_back(self._job, self._record, error, committed="")
+            if isinstance(error, Failed):
+                raise error.coded(RESTORE_FAILED) from None
+            raise
+        if not self._moves:
+            self._record.phase = "failed"
+            self._record.save()
+            raise self._nothing()
+        self._record.phase = "done"
+        self._record.save()
+        return self.ended()
+
+    def ended(self) -> int:
+        """What came back is said; what did not is an error."""
+        for move in self._moves:
+            self._record.buckets[move.name]["held"] = {}
+            self._job.journal.say(
+                f"{move.name}: {move.found.insert} versions were put back, {human(move.found.bytes)}, each read back"
+            )
+        self._record.save()
+        if not self._failed and not self._lacks:
+            return OK
+        lacking = [f"the bucket {name}" for name in self._failed] + ["what stands below"] * bool(self._lacks)
+        raise Failed(
+            PARTLY_RESTORED,
+            f"all came back but {', '.join(lacking)}",
+            "\n".join([*(f"{name}: {told(error)}" for name, error in self._failed.items()), *self._lacks]),
+            "\n".join([*self._ways(), "inv restore.undo, which takes back what was restored"]),
+        )
+
+    def _each(self, do: Callable[[Move], None], together: bool = False) -> None:
+        """Does it for each bucket; of one that fails all is taken back, and it is left out from then on."""
+        for move in list(self._moves):
+            try:
+                do(move)
+            except Failed as error:
+                if together or self._only:
+                    raise
+                if not takeback.of_bucket(self._job, self._minio, self._record, move.name):
+                    del self._record.buckets[move.name]
+                    self._record.save()
+                self._moves.remove(move)
+                self._failed[move.name] = error
+                self._job.journal.say(f"the bucket {move.name} is left as it was: {told(error)}")
+
+    def _nothing(self) -> Failed:
+        what = f"none of the buckets came back: {', '.join(self._failed)}"
+        why = "\n".join(f"{name}: {told(error)}" for name, error in self._failed.items())
+        return Failed(RESTORE_FAILED, what, why, "\n".join(self._ways()))
+
+    def _ways(self) -> Iterator[str]:
+        """What to type for each bucket that did not come back."""
+        for name, error in self._failed.items():
+            yield f"inv restore {self._set} --bucket {name} {error.hint if error.hint.startswith('--') else '--from TARGET'}"
 
 
 def run(job: Job) -> int:
-    """Restores; after any failure the listing of versions is as it was before."""
+    """Restores objects alone; after any failure the listing of versions is as it was before."""
     record = Record(job.run, job.request.set, datetime.now(UTC).isoformat(timespec="seconds"))
     with job.journal.step("preflight"):
         manifest, source, _ = find(job)
-        wanted = Wanted(job, manifest, source)
-        found = _checked(wanted)
-        record.set, record.bucket = manifest.id, wanted.to
-        if wanted.versioned:
-            probing.must_take_ids(wanted.minio, job.run)
-        contents = Contents(job.targets[source], job.keys, manifest)
-        record.made_bucket = not wanted.there
-        record.held = quiet.acting(wanted.now)
-        record.save()
-    try:
-        make_bucket(wanted)
-        quiet.take_off(wanted.minio, wanted.to, record.held)
-        with Pools(job) as pools:
-            if wanted.versioned:
-                moves = Beneath(wanted.minio, wanted.to, contents, record.made, job.journal.say)
-                _versions(wanted, moves, pools, found)
-            else:
-                _flat(wanted, contents, record.made, pools, found)
-        with job.journal.step("lock"):
-            lock(wanted.minio, record.bucket, record.made)
-            if not wanted.there and wanted.versioning == SUSPENDED:
-                quiet.set_part(wanted.minio, wanted.to, "versioning", wanted.saved["versioning"])
-            quiet.put_on(wanted.minio, wanted.to, record.held)
-    except BaseException as error:
-        swap.taken_back(job, record, error, committed="")
-        if isinstance(error, Failed):
-            raise error.coded(RESTORE_FAILED) from None
-        raise
-    record.held, record.phase = {}, "done"
-    record.save()
-    job.journal.say(f"{wanted.to}: {found.insert} versions were put back, {human(found.bytes)}, each read back")
-    return OK
-
-
-def make_bucket(wanted: Wanted) -> None:
-    """Where it is not there: as in the set, with versions and with locks."""
-    if wanted.there:
-        return
-    locks = {"x-amz-bucket-object-lock-enabled": "true"} if settings.locks(wanted.saved) else {}
-    wanted.minio.ask("PUT", path(wanted.to), headers=locks)
-    if wanted.versioned and not locks:
-        text = wanted.saved["versioning"].replace(f">{SUSPENDED}<", f">{ENABLED}<")
-        quiet.set_part(wanted.minio, wanted.to, "versioning", text)
-
-
-def _versions(wanted: Wanted, beneath: Beneath, pools: Pools, found: Survey) -> None:
-    job = wanted.job
-    with job.journal.step("insert"):
-        live = wanted.live()
-        pools.all(((rows, partial(beneath.insert, rows, live.of(key))) for key, rows in wanted.groups()), found.bytes)
-    with job.journal.step("current"):
-        live = wanted.live()
-        pools.all(((), partial(beneath.make_current, rows, live.of(key))) for key, rows in wanted.groups())
-        if job.request.exact:
-            for some in _born(wanted):
-                beneath.hide(some)
-
-
-def _flat(wanted: Wanted, contents: Contents, made: Made, pools: Pools, found: Survey) -> None:
-    job, minio, to = wanted.job, wanted.minio, wanted.to
-    with job.journal.step("current"):
-        live, do = wanted.live(), partial(flat.replace, minio, contents, made, job.run, to)
-        pools.all(((rows, partial(do, rows, live.of(key))) for key, rows in wanted.groups()), found.bytes)
-        if job.request.exact:
-            for some in _born(wanted):
-                flat.remove(minio, made, job.run, to, some[0])
-
-
-def _born(wanted: Wanted) -> Iterator[list[listing.Version]]:
-    """The keys that are there now, and not in the set."""
-    groups = wanted.groups()
-    key, rows = next(groups, ("", []))
-    for some in listing.by_key(listing.versions(wanted.minio, wanted.to, wanted.start)):
-        if wanted.job.request.key and some[0].key != wanted.job.request.key:
-            continue
-        while rows and key.encode() < some[0].key.encode():
-            key, rows = next(groups, ("", []))
-        gone = not rows or key != some[0].key or bool(rows[0].get("marker"))
-        if gone and not some[0].marker:
-            yield some
-
-
-def lock(minio: Client, bucket: str, made: Made) -> None:
-    """Retention and legal hold, last: after them a version may not be deleted any more."""
-    for line in made.lines():
-        if "lock" in line:
-            inserting.lock(minio, bucket, line["key"], line["id"], line["lock"])
+        record.set = manifest.id
+        objects = Objects(job, manifest, source, record)
+    return objects.alone()

@@ -11,6 +11,7 @@ from typing import Any
 
 from worker import sets
 from worker.buckets import COMPONENT, client, index, listing, settings, steady
+from worker.buckets.accounts import IAM
 from worker.buckets.before import Before, index_of
 from worker.buckets.blobs import LIST, Blobs
 from worker.buckets.counts import Counts
@@ -21,7 +22,6 @@ from worker.databases import Streams
 from worker.errors import Failed
 from worker.job import Job
 
-IAM = "buckets/iam.zip"
 ALL = "*"
 """What cannot be saved when it is of no one bucket."""
 READERS = 8

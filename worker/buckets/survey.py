@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from worker.buckets import expiry
 from worker.buckets.beneath import is_current, missing
 from worker.buckets.index import Row
 from worker.buckets.live import Live, same
@@ -22,11 +24,12 @@ class Survey:
     replaced: int = 0
     locked: int = 0
     unreadable: int = 0
+    expiring: int = 0
 
     def told(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
-    def warnings(self, now: dict[str, str]) -> list[str]:
+    def warnings(self, now: dict[str, str], hold: bool = False) -> list[str]:
         found = []
         if self.unreadable:
             found.append(f"{self.unreadable} objects could not be read when the set was made, and do not come back")
@@ -34,13 +37,17 @@ class Survey:
             found.append(
                 f"{self.locked} versions get their retention or legal hold back, which an undo takes off where MinIO lets it"
             )
-        if now.get("lifecycle"):
-            found.append("the lifecycle of the bucket is off meanwhile; after it, it may expire old versions again")
+        if now.get("lifecycle") and hold:
+            found.append("the lifecycle of the bucket stays off until inv restore.cleanup")
+        elif self.expiring:
+            found.append(f"the lifecycle of the bucket expires {self.expiring} of the versions again: --hold-lifecycle")
         return found
 
 
-def surveyed(groups: Iterator[tuple[str, list[Row]]], live: Live | None, versioned: bool) -> Survey:
-    found = Survey()
+def surveyed(
+    groups: Iterator[tuple[str, list[Row]]], live: Live | None, versioned: bool, lifecycle: str = ""
+) -> Survey:
+    found, rules, now = Survey(), expiry.rules(lifecycle), datetime.now(UTC)
     for key, rows in groups:
         there = live.of(key) if live else []
         found.keys += 1
@@ -50,6 +57,8 @@ def surveyed(groups: Iterator[tuple[str, list[Row]]], live: Live | None, version
             continue
         lacking = missing(rows, there)
         found.insert += len(lacking)
+        if rules:
+            found.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
         found.bytes += sum(row.get("size", 0) for row in lacking)
         found.locked += sum("lock" in row for row in lacking)
         # Where nothing is there, what is put back is current by itself.

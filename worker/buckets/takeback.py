@@ -1,4 +1,4 @@
-"""The way back of a restore of a bucket: exactly what it made is deleted, what it displaced is put back."""
+"""The way back of a restore of buckets: exactly what it made is deleted, what it displaced is put back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from worker.buckets import inserting, listing, quiet, settings
+from worker.buckets import accounts, configured, inserting, listing, quiet, settings
 from worker.buckets.client import Client, connect, path
-from worker.buckets.flat import kept_bucket, put_back
+from worker.buckets.flat import put_back
 from worker.buckets.live import at_once
 from worker.buckets.made import Line
-from worker.contract import OK, RESTORE_REFUSED
+from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED
 from worker.errors import Failed
 
 if TYPE_CHECKING:
@@ -22,80 +22,139 @@ if TYPE_CHECKING:
 THREADS = 8
 
 
-def settled(job: Job, record: Record) -> list[str]:
-    """Brings a restore that failed, or an undo, to its end; gives what is left for a person to do."""
-    minio, left = connect(job.config), list[str]()
-    undoing = record.phase == "undoing"
+def all_of(job: Job, record: Record) -> list[str]:
+    """Every bucket of a restore that failed, or of an undo; one that cannot be taken back keeps no other from it.
+
+    Gives what is left for a person to do.
+    """
+    left, failed = list[str](), dict[str, Failed]()
+    minio = connect(job.config)
+    if record.accounts:
+        accounts.remove(minio, record.accounts)
+    for name in record.buckets:
+        try:
+            left += of_bucket(job, minio, record, name)
+        except Failed as error:
+            failed[name] = error
+    if failed:
+        why = "\n".join(f"{error.what}: {error.why}" if error.why else error.what for error in failed.values())
+        what = f"what a restore has made in {', '.join(failed)} is not taken back"
+        raise Failed(RESTORE_FAILED, what, why, "inv status, then inv backup.settle")
+    return left
+
+
+def of_bucket(job: Job, minio: Client, record: Record, name: str) -> list[str]:
+    """One bucket; what could not be deleted is said, and stays in the list of what was made."""
+    told, made, left = record.buckets[name], record.made(name), list[str]()
+    if name not in listing.names(minio):
+        return []
+    if told.get("configured"):
+        configured.take_away(minio, name, told["configured"])
+    if record.phase == "undoing":
+        # What waits for the cleanup is put on by an undo as well, unless somebody has put on another.
+        told["held"] = told.get("waiting", {}) | quiet.acting(settings.read(minio, name)) | told["held"]
+        record.save()
+        quiet.take_off(minio, name, told["held"])
     with ThreadPoolExecutor(THREADS, "undo") as pool:
-        for line in at_once(pool, _tasks(minio, record)):
+        for line in at_once(pool, _tasks(minio, record, name)):
             if line:
                 left.append(line)
-    quiet.put_on(minio, record.bucket, record.held)
-    if record.made_bucket:
-        minio.ask("DELETE", path(record.bucket), may_fail=True)
+    quiet.put_on(minio, name, told["held"])
+    if told["made"]:
+        minio.ask("DELETE", path(name), may_fail=True)
     if not left:
-        drop_kept(minio, record)
-        record.made.remove()
-    record.held, record.phase = {}, "undone" if undoing else "failed"
+        drop_kept(minio, told["kept"])
+        made.remove()
+    told["held"] = told["waiting"] = told["configured"] = {}
     record.save()
     for line in left:
         job.journal.say(line)
     return left
 
 
-def _tasks(minio: Client, record: Record) -> Iterator[Callable[[], str]]:
-    for line in record.made.lines():
-        yield partial(_taken_back, minio, record, line)
+def _tasks(minio: Client, record: Record, bucket: str) -> Iterator[Callable[[], str]]:
+    for line in record.made(bucket).lines():
+        yield partial(_taken_back, minio, bucket, record.buckets[bucket]["kept"], line)
 
 
-def _taken_back(minio: Client, record: Record, line: Line) -> str:
+def _taken_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
     """One version; nothing when it is as it was, else why it is not."""
     try:
         if "etag" in line:
-            return put_back(minio, record, line)
+            return put_back(minio, bucket, kept, line)
         if line.get("lock", {}).get("hold") == "ON":
-            inserting.let_go(minio, record.bucket, line["key"], line["id"])
-        inserting.delete(minio, record.bucket, line["key"], line["id"])
+            inserting.let_go(minio, bucket, line["key"], line["id"])
+        inserting.delete(minio, bucket, line["key"], line["id"])
     except Failed as error:
         if not hasattr(error, "answer"):
             raise
-        return f"{record.bucket}/{line['key']}, version {line.get('id', 'null')}, stays: {error.why}"
+        return f"{bucket}/{line['key']}, version {line.get('id', 'null')}, stays: {error.why}"
     return ""
 
 
 def undo(job: Job, record: Record) -> int:
-    """The last restore backwards; what writers have added since stays on top."""
-    minio = connect(job.config)
+    """The last restore backwards, of objects alone; what writers have added since stays on top."""
+    gone = gone_since(job, record)
     with job.journal.step("undo"):
-        if record.bucket not in listing.names(minio):
-            raise Failed(RESTORE_REFUSED, f"the bucket {record.bucket} is not there any more", "", "inv backup.list")
-        record.held = quiet.acting(settings.read(minio, record.bucket))
+        if len(gone) == len(record.buckets):
+            raise Failed(RESTORE_REFUSED, f"the bucket {gone[0]} is not there any more", "", "inv backup.list")
         record.phase = "undoing"
         record.save()
-        quiet.take_off(minio, record.bucket, record.held)
-        settled(job, record)
-    job.journal.say(f"the bucket {record.bucket} has no version of the restore any more")
+        try:
+            all_of(job, record)
+        except Failed as error:
+            raise error.coded(SWAP_FAILED) from None
+        record.phase = "undone"
+        record.save()
+    told(job, record, gone)
     return OK
 
 
-def drop_kept(minio: Client, record: Record) -> None:
+def gone_since(job: Job, record: Record) -> list[str]:
+    """The buckets of a restore that somebody has removed since."""
+    there = listing.names(connect(job.config)) if record.buckets else []
+    return [name for name in record.buckets if name not in there]
+
+
+def told(job: Job, record: Record, gone: list[str]) -> None:
+    """What an undo did to each bucket."""
+    for name in record.buckets:
+        how = (
+            "is not there any more: there was nothing to undo"
+            if name in gone
+            else "has no version of the restore any more"
+        )
+        job.journal.say(f"the bucket {name} {how}")
+
+
+def drop_kept(minio: Client, kept: str) -> None:
     """Objects that were displaced, in a bucket of their own."""
-    kept = kept_bucket(record.run)
     if kept in listing.names(minio):
         for one in listing.versions(minio, kept):
             inserting.delete(minio, kept, one.key, "")
         minio.ask("DELETE", path(kept))
 
 
-def leftover(job: Job, record: Record) -> int | None:
-    """The bytes of what a restore of a bucket displaced; None where nothing is kept of it, not even what it made."""
-    if not record.made.path.exists() or record.phase not in ("done", "undone", "failed"):
-        return None
-    minio, kept = connect(job.config), kept_bucket(record.run)
-    return sum(one.size for one in listing.versions(minio, kept)) if kept in listing.names(minio) else 0
+def leftovers(job: Job, record: Record) -> dict[str, int]:
+    """The bytes of what a restore displaced, by bucket; a bucket of which nothing is kept, not even what was made, is not in it."""
+    names = [name for name, told in record.buckets.items() if told.get("waiting") or record.made(name).path.exists()]
+    if not names or record.phase not in ("done", "undone", "failed"):
+        return {}
+    minio, found = connect(job.config), dict[str, int]()
+    there = listing.names(minio)
+    for name in names:
+        kept = record.buckets[name]["kept"]
+        found[name] = sum(one.size for one in listing.versions(minio, kept)) if kept in there else 0
+    return found
 
 
-def forget(job: Job, record: Record) -> None:
-    """What it displaced goes, and the list of what it made: after that there is no undo."""
-    drop_kept(connect(job.config), record)
-    record.made.remove()
+def forget(job: Job, record: Record, bucket: str) -> None:
+    """What it displaced goes, and the list of what it made: after that there is no undo. What waits for it is put on."""
+    minio, told = connect(job.config), record.buckets[bucket]
+    if told.get("waiting") and bucket in listing.names(minio):
+        now = settings.read(minio, bucket)
+        quiet.put_on(minio, bucket, {part: text for part, text in told["waiting"].items() if part not in now})
+    drop_kept(minio, told["kept"])
+    record.made(bucket).remove()
+    told["waiting"] = {}
+    record.save()

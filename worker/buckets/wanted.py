@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import groupby
 
@@ -23,15 +23,21 @@ from worker.job import Job
 class Wanted:
     """What is asked for of a set. MinIO is asked only for what it has now: a set can be looked into while it is dead."""
 
-    def __init__(self, job: Job, manifest: sets.Manifest, source: str, minio: Client | None = None) -> None:
+    def __init__(
+        self, job: Job, manifest: sets.Manifest, source: str, bucket: str, minio: Client | None = None
+    ) -> None:
         self.job, self.manifest, self.source = job, manifest, source
-        self.bucket, self.to = job.request.bucket, job.request.new_name or job.request.bucket
+        self.bucket, self.to = bucket, job.request.new_name or bucket
         self.start = job.request.key or job.request.prefix
         if self.bucket not in manifest.buckets:
             near = difflib.get_close_matches(self.bucket, manifest.buckets, 1, 0)
             why = f"it has {', '.join(manifest.buckets)}" if manifest.buckets else "it has no bucket"
             hint = f"--bucket {near[0]}" if near else "inv backup.list"
             raise Failed(RESTORE_REFUSED, f"the set has no bucket {self.bucket}", why, hint)
+        self._minio = minio
+
+    def use(self, minio: Client) -> None:
+        """One connection is enough for all buckets."""
         self._minio = minio
 
     @cached_property
@@ -80,9 +86,12 @@ class Wanted:
         parts = self.manifest.components[COMPONENT][index_of(self.bucket)]
         reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
         key, prefix = self.job.request.key, self.job.request.prefix
-        for row in index.unpacked(reader.read(parts)) if parts else ():
-            if (row["key"] == key) if key else row["key"].startswith(prefix):
-                yield row
+        rows = (
+            row
+            for row in (index.unpacked(reader.read(parts)) if parts else ())
+            if ((row["key"] == key) if key else row["key"].startswith(prefix))
+        )
+        yield from as_at(rows, self.job.request.at) if self.job.request.at else rows
 
     def groups(self) -> Iterator[tuple[str, list[Row]]]:
         for key, rows in groupby(self.rows(), key=lambda row: str(row["key"])):
@@ -90,3 +99,12 @@ class Wanted:
 
     def live(self) -> Live:
         return Live(self.minio, self.to, self.start)
+
+
+def as_at(rows: Iterable[Row], at: str) -> Iterator[Row]:
+    """As the keys were at a moment: what came later is left out, and what was the newest then is current."""
+    last = None
+    for row in rows:
+        if row["at"] <= at:
+            yield {**row, "latest": row["key"] != last}
+            last = row["key"]

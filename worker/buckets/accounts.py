@@ -1,0 +1,122 @@
+"""Who may use the buckets: what a set has of it and MinIO has not is brought back, and read back. What is there stays as it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from worker import sets
+from worker.buckets import COMPONENT
+from worker.buckets.client import Client
+from worker.contract import RESTORE_FAILED, RESTORE_REFUSED
+from worker.errors import Failed
+from worker.job import Job
+
+IAM = "buckets/iam.zip"
+"""The stream of a set that knows them."""
+ASSETS = "iam-assets"
+POLICIES, USERS, GROUPS, KEYS = "policies", "users", "groups", "svcaccts"
+MAPPINGS = {"user_mappings": USERS, "group_mappings": GROUPS}
+"""Which policies somebody has. Of one who is there already none come back: somebody may have taken them from him."""
+WORDS = {POLICIES: "policies", USERS: "users", GROUPS: "groups", KEYS: "keys of services"}
+DATES = {"updatedAt", "updateDate", "createDate", "UpdateDate", "CreateDate"}
+Accounts = dict[str, dict[str, Any]]
+"""By kind and name."""
+
+
+def root(job: Job) -> str:
+    """The name of MinIO's root, who may own keys, and is no user."""
+    return Path(job.config[COMPONENT]["access_key_file"]).read_text().strip()
+
+
+def exported(minio: Client) -> Accounts:
+    return _unzipped(minio.ask("GET", "/minio/admin/v3/export-iam").body)
+
+
+def of_set(job: Job, manifest: sets.Manifest, source: str) -> Accounts:
+    """What a set knows; Failed when it has none."""
+    parts = manifest.components.get(COMPONENT, {}).get(IAM)
+    if not parts:
+        raise Failed(
+            RESTORE_REFUSED, "the set does not have who may use the buckets", "--with iam needs it", "inv backup.list"
+        )
+    return _unzipped(b"".join(sets.reader(job.targets[source], job.keys, manifest).read(parts)))
+
+
+def absent(saved: Accounts, there: Accounts, root: str, say: Callable[[str], None] = lambda text: None) -> Accounts:
+    """What is to be brought back; a key whose owner is not to be had is left out, and said."""
+    found = {
+        kind: {name: one for name, one in saved.get(kind, {}).items() if name not in there.get(kind, {})}
+        for kind in WORDS
+    }
+    for kind, whose in MAPPINGS.items():
+        found[kind] = {name: one for name, one in saved.get(kind, {}).items() if name in found[whose]}
+    owners = {root, *there.get(USERS, {}), *found[USERS]}
+    for name, key in list(found[KEYS].items()):
+        if (owner := str(key.get("parent", ""))) not in owners:
+            say(f"the key {name} stays away: its owner {owner} is no user here")
+            del found[KEYS][name]
+    return found
+
+
+def names(found: Accounts) -> dict[str, list[str]]:
+    return {kind: sorted(found[kind]) for kind in WORDS if found.get(kind)}
+
+
+def told(found: Mapping[str, list[str]]) -> list[str]:
+    """In words, a line for each kind."""
+    return [f"{WORDS[kind]}: {', '.join(some)}" for kind, some in found.items()]
+
+
+def bring(minio: Client, found: Accounts) -> None:
+    """Imports them, and reads them back: each is then what the set has."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for kind, some in found.items():
+            archive.writestr(f"{ASSETS}/{kind}.json", json.dumps(some))
+    minio.ask("PUT", "/minio/admin/v3/import-iam", body=made.getvalue())
+    here = exported(minio)
+    wrong = [
+        f"{kind}: {name}"
+        for kind, some in found.items()
+        for name, one in some.items()
+        if _plain(here.get(kind, {}).get(name)) != _plain(one)
+    ]
+    if wrong:
+        raise Failed(RESTORE_FAILED, "who may use the buckets does not read back as the set has it", "\n".join(wrong))
+
+
+def remove(minio: Client, brought: Mapping[str, list[str]]) -> None:
+    """Exactly those; one that is gone is no error. Keys first, policies last."""
+    for key in brought.get(KEYS, ()):
+        minio.ask("DELETE", "/minio/admin/v3/delete-service-account", {"accessKey": key}, may_fail=True)
+    for name in brought.get(GROUPS, ()):
+        answer = minio.ask("GET", "/minio/admin/v3/group", {"group": name}, may_fail=True)
+        members = json.loads(answer.body).get("members") or [] if answer.status < 300 else []
+        for some in (members, []):  # a group goes when it is empty
+            body = json.dumps({"group": name, "members": some, "isRemove": True}).encode()
+            minio.ask("PUT", "/minio/admin/v3/update-group-members", body=body, may_fail=True)
+    for name in brought.get(USERS, ()):
+        minio.ask("DELETE", "/minio/admin/v3/remove-user", {"accessKey": name}, may_fail=True)
+    for name in brought.get(POLICIES, ()):
+        minio.ask("DELETE", "/minio/admin/v3/remove-canned-policy", {"name": name}, may_fail=True)
+
+
+def _unzipped(data: bytes) -> Accounts:
+    found: Accounts = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for path in archive.namelist():
+            kind = path.rpartition("/")[2].removesuffix(".json")
+            found[kind] = json.loads(archive.read(path) or b"{}") or {}
+    return found
+
+
+def _plain(one: Any) -> Any:
+    """Without dates, and without an order of lists: a change of either is none."""
+    if isinstance(one, dict):
+        return {key: _plain(value) for key, value in one.items() if key not in DATES}
+    return sorted((_plain(value) for value in one), key=str) if isinstance(one, list) else one

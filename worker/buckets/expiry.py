@@ -1,0 +1,75 @@
+"""How many of the versions that come back the lifecycle of their bucket would expire again at once."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree
+
+from worker.buckets.index import Row
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Of a rule what expires objects: from when on the current one goes, and after how long an old one."""
+
+    prefix: str
+    before: datetime | None
+    days: timedelta | None
+    noncurrent: timedelta | None
+    kept: int
+
+    def takes(self, row: Row, since: datetime | None, place: int, now: datetime) -> bool:
+        """Whether a version goes; `since` is when it ceased to be current, and `place` how many old ones are newer."""
+        if not row["key"].startswith(self.prefix):
+            return False
+        if since is None:
+            at = _moment(row["at"])
+            return (self.before is not None and now >= self.before) or (self.days is not None and now - at > self.days)
+        return self.noncurrent is not None and place >= self.kept and now - since > self.noncurrent
+
+
+def rules(text: str) -> list[Rule]:
+    """The rules that are on. A filter by tags or sizes is taken for none: rather one too many is told."""
+    found = []
+    for one in ElementTree.fromstring(text).iter() if text else ():
+        if _tag(one) != "Rule":
+            continue
+        told = {_tag(part): part for part in one.iter()}
+        if (told["Status"].text if "Status" in told else "") != "Enabled":
+            continue
+        expiration = {_tag(part): part.text or "" for part in told.get("Expiration", ())}
+        old = {_tag(part): part.text or "" for part in told.get("NoncurrentVersionExpiration", ())}
+        found.append(
+            Rule(
+                (told["Prefix"].text or "") if "Prefix" in told else "",
+                _moment(expiration["Date"]) if expiration.get("Date") else None,
+                _days(expiration.get("Days")),
+                _days(old.get("NoncurrentDays")) or (timedelta(0) if old.get("NewerNoncurrentVersions") else None),
+                int(old.get("NewerNoncurrentVersions") or 0),
+            )
+        )
+    return found
+
+
+def count(found: Sequence[Rule], rows: Sequence[Row], back: Container[str], now: datetime) -> int:
+    """Of the versions of a key, the newest first, those of `back` that go again."""
+    number, newer = 0, None
+    for place, row in enumerate(rows):
+        if row["id"] in back and any(rule.takes(row, newer, place - 1, now) for rule in found):
+            number += 1
+        newer = _moment(row["at"])
+    return number
+
+
+def _days(text: str | None) -> timedelta | None:
+    return timedelta(days=int(text)) if text and int(text) else None
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]

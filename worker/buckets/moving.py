@@ -1,0 +1,127 @@
+"""One bucket on its way back: put beneath what is there, read back, and only then made current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from worker.buckets import configured, flat, inserting, listing, quiet, settings
+from worker.buckets.beneath import Beneath
+from worker.buckets.client import Client, path
+from worker.buckets.contents import Contents
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.buckets.made import Made
+from worker.buckets.pools import Pools
+from worker.buckets.survey import Survey
+from worker.buckets.wanted import Wanted
+from worker.job import Job
+from worker.records import Record
+
+ENABLED, SUSPENDED = "Enabled", "Suspended"
+
+
+class Move:
+    """The moves of one bucket; what they make stands in the record before it is made."""
+
+    def __init__(self, job: Job, record: Record, wanted: Wanted, found: Survey, contents: Contents) -> None:
+        self.wanted, self.found, self.name = wanted, found, wanted.to
+        self._job, self._minio, self._record, self._contents = job, wanted.minio, record, contents
+        self._made = record.made(self.name)
+        number = 0 if not record.buckets else len(record.buckets)
+        record.buckets[self.name] = {
+            "made": not wanted.there,
+            "held": quiet.acting(wanted.now),
+            "kept": flat.kept_bucket(job.run, number),
+        }
+        self._beneath = Beneath(self._minio, self.name, contents, self._made, job.journal.say)
+        self._was_there = wanted.there
+
+    def insert(self, pools: Pools, ahead: bool) -> None:
+        """What does not show yet: versions beneath. Where there are none, contents are read `ahead` of a swap, so that none fails after it."""
+        make_bucket(self.wanted)
+        quiet.take_off(self._minio, self.name, self._record.buckets[self.name]["held"])
+        live = self.wanted.live()
+        if self.wanted.versioned:
+            tasks = ((rows, partial(self._beneath.insert, rows, live.of(key))) for key, rows in self.wanted.groups())
+            pools.all(tasks, self.found.bytes)
+        elif ahead:
+            reads = ((rows, partial(self._read, rows, live.of(key))) for key, rows in self.wanted.groups())
+            pools.all(reads, self.found.bytes)
+
+    def _read(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
+        row = flat.replaces(rows, there)
+        return sum(len(piece) for piece in self._contents.pieces(row)) if row else 0
+
+    def current(self, pools: Pools) -> None:
+        """Now it shows."""
+        live, exact = self.wanted.live(), self._job.request.exact
+        if self.wanted.versioned:
+            pools.all(
+                ((), partial(self._beneath.make_current, rows, live.of(key))) for key, rows in self.wanted.groups()
+            )
+            for some in born(self.wanted) if exact else ():
+                self._beneath.hide(some)
+            return
+        kept = self._record.buckets[self.name]["kept"]
+        do = partial(flat.replace, self._minio, self._contents, self._made, kept, self.name)
+        pools.all(((rows, partial(do, rows, live.of(key))) for key, rows in self.wanted.groups()), self.found.bytes)
+        for some in born(self.wanted) if exact else ():
+            flat.remove(self._minio, self._made, kept, self.name, some[0])
+
+    def lock(self) -> None:
+        """Retention and legal hold last of all, then what had to be off."""
+        lock(self._minio, self.name, self._made)
+        if not self._was_there and self.wanted.versioning == SUSPENDED:
+            quiet.set_part(self._minio, self.name, "versioning", self.wanted.saved["versioning"])
+        told, request = self._record.buckets[self.name], self._job.request
+        if request.hold_lifecycle:
+            told["waiting"] = {part: text for part, text in told["held"].items() if part == "lifecycle"}
+            self._record.save()
+        quiet.put_on(
+            self._minio,
+            self.name,
+            {part: text for part, text in told["held"].items() if part not in told.get("waiting", ())},
+        )
+
+    def configure(self) -> list[str]:
+        """What the bucket has no configuration of is as in the set; gives what MinIO does not take of it."""
+        told = self._record.buckets[self.name]
+        parts = configured.absent(self.wanted.saved, self.wanted.now)
+        if self._job.request.hold_lifecycle and "lifecycle" in parts:
+            told["waiting"] = {"lifecycle": parts.pop("lifecycle")}
+        told["configured"] = parts
+        self._record.save()
+        return configured.put(self._minio, self.name, parts)
+
+
+def make_bucket(wanted: Wanted) -> None:
+    """Where it is not there: as in the set, with versions and with locks."""
+    if wanted.there:
+        return
+    locks = {"x-amz-bucket-object-lock-enabled": "true"} if settings.locks(wanted.saved) else {}
+    wanted.minio.ask("PUT", path(wanted.to), headers=locks)
+    if wanted.versioned and not locks:
+        text = wanted.saved["versioning"].replace(f">{SUSPENDED}<", f">{ENABLED}<")
+        quiet.set_part(wanted.minio, wanted.to, "versioning", text)
+
+
+def born(wanted: Wanted) -> Iterator[list[listing.Version]]:
+    """The keys that are there now, and not in the set."""
+    groups = wanted.groups()
+    key, rows = next(groups, ("", []))
+    for some in listing.by_key(listing.versions(wanted.minio, wanted.to, wanted.start)):
+        if wanted.job.request.key and some[0].key != wanted.job.request.key:
+            continue
+        while rows and key.encode() < some[0].key.encode():
+            key, rows = next(groups, ("", []))
+        gone = not rows or key != some[0].key or bool(rows[0].get("marker"))
+        if gone and not some[0].marker:
+            yield some
+
+
+def lock(minio: Client, bucket: str, made: Made) -> None:
+    """Retention and legal hold, last: after them a version may not be deleted any more."""
+    for line in made.lines():
+        if "lock" in line:
+            inserting.lock(minio, bucket, line["key"], line["id"], line["lock"])

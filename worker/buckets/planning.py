@@ -1,0 +1,153 @@
+"""What a restore of buckets would do, for the person who is asked, and what is refused; nothing is changed."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from worker import sets
+from worker.buckets import accounts, flat, quiet, settings, steady
+from worker.buckets.client import Client, connect
+from worker.buckets.moving import SUSPENDED
+from worker.buckets.room import must_fit
+from worker.buckets.survey import Survey, surveyed
+from worker.buckets.wanted import Wanted
+from worker.contract import RESTORE_REFUSED
+from worker.errors import Failed
+from worker.finding import find, introduced
+from worker.job import Job
+
+IAM, CONFIGURATION = "iam", "bucket-config"
+
+
+def chosen(job: Job, manifest: sets.Manifest) -> list[str]:
+    """The buckets that a restore is of: those that are named, or all, unless it is of something else."""
+    asked = job.request
+    if len(asked.buckets) > 1 and (asked.new_name or asked.prefix or asked.key):
+        raise Failed(
+            RESTORE_REFUSED,
+            "--as, --prefix and --key are for one bucket",
+            f"asked for are {', '.join(asked.buckets)}",
+            f"--bucket {asked.buckets[0]}",
+        )
+    if asked.buckets or asked.databases or asked.new_name or asked.local or asked.service:
+        return list(dict.fromkeys(asked.buckets))
+    return list(manifest.buckets)
+
+
+class Surveyed:
+    """What a restore would do to some buckets. Of those that are named each must be possible; of a whole set one that is not stays as it is."""
+
+    def __init__(self, job: Job, manifest: sets.Manifest, source: str) -> None:
+        self._job, names = job, chosen(job, manifest)
+        self.found, self.refused = list[tuple[Wanted, Survey]](), dict[str, Failed]()
+        self.accounts = list[str]()
+        if not names and job.request.more:
+            why = "it is for a restore with buckets, and the set has none"
+            raise Failed(RESTORE_REFUSED, f"--with {','.join(job.request.more)} does not fit", why, "inv backup.list")
+        if not names:
+            return
+        wanted = [Wanted(job, manifest, source, name) for name in names]
+        self.minio = connect(job.config)
+        steady.wait(self.minio)
+        for one in wanted:
+            one.use(self.minio)
+            try:
+                self.found.append((one, _checked(one)))
+            except Failed as error:
+                if job.request.buckets or error.code != RESTORE_REFUSED:
+                    raise
+                self.refused[one.to] = error
+        must_fit(self.minio, self.found)
+        self.accounts = who(job, manifest, source, self.minio)
+        if job.request.at > f"{manifest.created:%Y-%m-%dT%H:%M:%S}.000Z":
+            why = f"it was made at {manifest.created:%Y-%m-%d %H:%M:%S} UTC"
+            raise Failed(
+                RESTORE_REFUSED, f"the set does not know how buckets were at {job.request.at}", why, "inv backup.list"
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self.found or self.refused)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Each bucket, for the person who is asked."""
+        refused = [{"bucket": name, "refused": told(error)} for name, error in self.refused.items()]
+        return [_row(self._job, wanted, found) for wanted, found in self.found] + refused
+
+    def warnings(self) -> list[str]:
+        several = len(self.found) > 1
+        return [
+            f"{wanted.to}: {line}" if several else line
+            for wanted, found in self.found
+            for line in found.warnings(wanted.now, self._job.request.hold_lifecycle)
+        ]
+
+
+def who(job: Job, manifest: sets.Manifest, source: str, minio: Client) -> list[str]:
+    """Who would be brought back, in words."""
+    if IAM not in job.request.more:
+        return []
+    found = accounts.names(
+        accounts.absent(accounts.of_set(job, manifest, source), accounts.exported(minio), accounts.root(job))
+    )
+    return accounts.told(found) or ["none is absent"]
+
+
+def plan(job: Job) -> dict[str, Any]:
+    """What a restore of objects alone would do; nothing is changed."""
+    manifest, where, warnings = find(job)
+    found = Surveyed(job, manifest, where)
+    return {
+        **introduced(manifest, where),
+        "databases": [],
+        "objects": found.rows(),
+        "accounts": found.accounts,
+        "obstacles": [],
+        "warnings": warnings + found.warnings(),
+        "dependents": [],
+        "free": {},
+    }
+
+
+def _row(job: Job, wanted: Wanted, found: Survey) -> dict[str, Any]:
+    return {
+        "bucket": wanted.to,
+        "of": wanted.bucket,
+        "there": wanted.there,
+        "versioned": wanted.versioned,
+        "off": sorted(quiet.acting(wanted.now)),
+        "kept": flat.KEPT + "NUMBER",
+        "exact": job.request.exact,
+        **found.told(),
+    }
+
+
+def _checked(wanted: Wanted) -> Survey:
+    """What would be done, after all that can be refused was refused."""
+    what = f"the bucket {wanted.to}"
+    if wanted.there and wanted.versioning == SUSPENDED:
+        why = "an object that is put there has no id, and would replace the one without an id in place"
+        raise Failed(RESTORE_REFUSED, f"the versioning of {what} is suspended", why, "--as NAME, a bucket beside it")
+    if wanted.job.request.exact and wanted.prefixes and not wanted.start.startswith(tuple(wanted.prefixes)):
+        why = f"it has only the keys that begin with {', '.join(wanted.prefixes)}: all others would be hidden"
+        hint = f"--exact --prefix {shlex.quote(wanted.prefixes[0])}"
+        raise Failed(RESTORE_REFUSED, f"{wanted.manifest.id} does not have all keys of {wanted.bucket}", why, hint)
+    if wanted.job.request.at and not settings.versioning(wanted.saved):
+        why = "it has no versions, and the set only what was there when it was made"
+        raise Failed(RESTORE_REFUSED, f"how {wanted.bucket} was at another time is not known", why, "inv backup.list")
+    live = wanted.live() if wanted.there else None
+    found = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""))
+    if (wanted.start or wanted.job.request.at) and not found.keys:
+        asked = " ".join(
+            f"--{word} {text}" for word in ("key", "prefix", "at") if (text := getattr(wanted.job.request, word))
+        )
+        hint = f"inv backup.show {wanted.manifest.id} --bucket {wanted.bucket}"
+        raise Failed(RESTORE_REFUSED, f"nothing in {wanted.bucket} matches {asked}", f"in {wanted.manifest.id}", hint)
+    if found.locked and wanted.there and not settings.locks(wanted.now):
+        why = f"{found.locked} versions have retention or a legal hold, which a bucket gets only when it is made"
+        raise Failed(RESTORE_REFUSED, f"{what} was made without object lock", why, "--as NAME, which is made with it")
+    return found
+
+
+def told(error: Failed) -> str:
+    return f"{error.what}: {error.why}" if error.why else error.what
