@@ -11,11 +11,11 @@ import pytest
 
 from converge.errors import Trouble
 from roles.backup.objects import Objects, moment
-from worker.buckets import accounts, configured, expiry, room
+from worker.buckets import accounts, configured, expiry, planning, room
 from worker.buckets.client import Answer
 from worker.buckets.survey import Survey
 from worker.buckets.wanted import as_at
-from worker.contract import Request
+from worker.contract import RESTORE_REFUSED, VERIFY_FAILED, Request
 from worker.errors import Failed
 
 HOST: Any = SimpleNamespace(name="prod")
@@ -154,6 +154,29 @@ def test_accounts_that_do_not_read_back_are_an_error(monkeypatch: pytest.MonkeyP
     with pytest.raises(Failed) as failed:
         accounts.bring(client, SAVED)
     assert failed.value.why == "users: bob"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_bucket_whose_index_is_damaged_is_named_and_costs_a_whole_set_only_itself(
+    monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    def checked(wanted: Any) -> Survey:
+        if wanted.to == "bad":
+            raise Failed(VERIFY_FAILED, "buckets/bad.index.00000 is damaged")
+        return Survey(bytes=1)
+
+    monkeypatch.setattr(planning, "_checked", checked)
+    monkeypatch.setattr(planning, "connect", lambda config: server(100))
+    monkeypatch.setattr(planning.steady, "wait", lambda minio: None)
+    manifest: Any = SimpleNamespace(id="set", buckets={"bad": {}, "good": {}}, created=NOW)
+    job: Any = SimpleNamespace(request=Request(buckets=["bad", "good"] if named else []), config={})
+    if named:
+        with pytest.raises(Failed, match="is damaged") as refused:
+            planning.Surveyed(job, manifest, "own")
+        assert refused.value.code == RESTORE_REFUSED
+        return
+    found = planning.Surveyed(job, manifest, "own")
+    assert ([wanted.to for wanted, _ in found.found], list(found.refused)) == (["good"], ["bad"])
 
 
 def server(free: int, drives: int = 4, dead: int = 0) -> Any:

@@ -12,7 +12,7 @@ from worker.buckets.moving import SUSPENDED
 from worker.buckets.room import must_fit
 from worker.buckets.survey import Survey, surveyed
 from worker.buckets.wanted import Wanted
-from worker.contract import RESTORE_REFUSED
+from worker.contract import RESTORE_REFUSED, VERIFY_FAILED
 from worker.errors import Failed
 from worker.finding import find, introduced
 from worker.job import Job
@@ -55,8 +55,10 @@ class Surveyed:
             try:
                 self.found.append((one, _checked(one)))
             except Failed as error:
+                if error.code == VERIFY_FAILED:  # its index is damaged: the bucket cannot come back from here
+                    error = error.coded(RESTORE_REFUSED)
                 if job.request.buckets or error.code != RESTORE_REFUSED:
-                    raise
+                    raise error from None
                 self.refused[one.to] = error
         must_fit(self.minio, self.found)
         self.accounts = who(job, manifest, source, self.minio)

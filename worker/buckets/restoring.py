@@ -15,7 +15,7 @@ from worker.buckets.contents import Contents
 from worker.buckets.moving import Move
 from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, told
 from worker.buckets.pools import Pools
-from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED
+from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
 from worker.finding import find
 from worker.job import Job
@@ -39,7 +39,10 @@ class Objects:
         self._minio: Client = found.minio
         if any(wanted.versioned for wanted, _ in found.found):
             probing.must_take_ids(found.minio, job.run)
-        contents = Contents(job.targets[source], job.keys, manifest)
+        try:
+            contents = Contents(job.targets[source], job.keys, manifest)
+        except Failed as error:
+            raise error.coded(RESTORE_REFUSED) from None
         self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in found.found]
         record.save()
 
