@@ -283,10 +283,13 @@ def until(true: Callable[[], Any], seconds: float, what: str = "") -> Any:
 
 def over(there: Clone, run: str) -> dict[str, Any]:
     """The last event of a run that has ended."""
-    there.on_host(
-        f"while case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) ;; "
-        "*) false ;; esac; do sleep 0.2; done"
-    )
+    there.on_host(f"""n=0; while case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in
+active|*ing) ;; *) false ;; esac; do
+  # The end of its journal is looked at for little, the unit itself after it, and every few seconds: a killed run writes none.
+  n=0; until tail -qn 1 {STATE}/runs/{run}/journal.jsonl 2>/dev/null | grep -q '"event": "end", "code"' || [ $((n += 1)) -gt 20 ]
+  do sleep 0.2; done
+  sleep 0.05
+done""")
     events = journal(there, run)
     return events[-1] if events else {}
 
@@ -299,7 +302,7 @@ def paused(there: Clone, run: str) -> None:
     """Returns when a run stands still at the step that it was asked to; fails when it ended before."""
     there.on_host(f"""cd {STATE}/runs/{run}; until grep -qs '"event": "paused"' journal.jsonl; do
 case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) ;; *) cat journal.jsonl; exit 1 ;; esac
-sleep 0.1; done""")
+sleep 0.2; done""")
 
 
 def killed(there: Clone, run: str) -> None:

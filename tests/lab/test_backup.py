@@ -329,7 +329,7 @@ def test_every_step_of_the_worker_was_killed() -> None:
 
 
 def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
-    """Backups and restores in turns; each run begins with what the one before left behind. KILLS=100 for more of them."""
+    """Backups and restores in turns; each run begins with what the one before left behind. script/soak: KILLS=100."""
     half = """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0"""
     took = {}
     for do in ("backup", "restore"):
@@ -342,7 +342,7 @@ def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
     rows, seed = "1000", random.randrange(1 << 32)
     drawn = random.Random(seed)
     print("seed", seed)
-    for number in range(int(os.environ.get("KILLS", "20"))):
+    for number in range(int(os.environ.get("KILLS", "8"))):
         do = ("backup", "restore")[number % 2]
         run = begin(kept, do=do, set=wanted, databases=[ODD])
         time.sleep(drawn.uniform(0, took[do]))

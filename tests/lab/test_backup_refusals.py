@@ -199,7 +199,7 @@ def test_no_secret_is_seen_while_backups_run(unharmed: Story) -> None:
     look = """while [ ! -e /root/over ]; do
 cat /proc/[0-9]*/cmdline 2>/dev/null | grep -aoFf /root/words
 docker ps -q --filter name=stowage-backup- | xargs -r docker inspect 2>/dev/null | grep -oFf /root/words
-echo turn; done"""
+echo turn; sleep 0.1; done"""
     watcher = subprocess.Popen([*there.ssh(), "sh -s"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert watcher.stdin
     watcher.stdin.write(look)
