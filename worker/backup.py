@@ -20,6 +20,7 @@ from worker.folders import Folders, not_started
 from worker.job import Job
 from worker.postgres import Row
 from worker.preflight import preflight
+from worker.rate import Rate
 
 
 def run(job: Job) -> int:
@@ -29,7 +30,10 @@ def run(job: Job) -> int:
     only = job.request.only or list(job.config["components"])
     with job.journal.step("preflight"):
         previous, there = preflight(job, only)
-    writer = sets.PartWriter(job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"])
+    rate = Rate(job.request.limit_rate or job.config["limit_rate"])
+    writer = sets.PartWriter(
+        job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"], rate=rate
+    )
     components: dict[str, Streams] = {}
     found, services, buckets = Databases(), Folders(), Buckets()
     files: list[Row] = []

@@ -90,6 +90,8 @@ class Request:
     commit: str = ""
     only: list[str] = field(default_factory=list)
     """Components of a backup; none means all."""
+    limit_rate: int = 0
+    """Bytes a second that a backup may send to each target; 0 is what the configuration says."""
     accept_shrink: bool = False
     take_over: bool = False
     allow_many: bool = False

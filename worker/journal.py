@@ -74,8 +74,10 @@ class Journal:
             raise
         self.write("end", step=name, seconds=round(time.monotonic() - begun, 3))
 
-    def progress(self, done: int, total: int) -> None:
-        """How far the work is, at most once a second: bytes or pieces, with the rate and the seconds that remain."""
+    def progress(self, done: int, total: int, **more: Any) -> None:
+        """How far the work is, at most once a second: bytes or pieces, with the rate and the seconds that remain; `more` is
+        what besides belongs to it.
+        """
         now = time.monotonic()
         with self._lock:
             if now - self._said_at < PROGRESS_EVERY:
@@ -86,7 +88,7 @@ class Journal:
             took, made = now - self._began_at, done - self._began_with
         rate = made / took if took > 0 else 0.0
         remaining = round(max(total - done, 0) / rate) if rate > 0 else None
-        self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining)
+        self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining, **more)
 
     def close(self) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from worker.contract import FAILED, VERIFY_FAILED
 from worker.errors import Failed
 from worker.keys import Keys
+from worker.rate import Rate
 from worker.targets import LARGEST, Missing, Target
 
 # What age adds to it stays beneath the largest object.
@@ -44,9 +45,11 @@ class PartWriter:
         ahead: int = 2,
         plain_size: int = PLAIN,
         on_stored: Callable[[Part], None] = lambda part: None,
+        rate: Rate | None = None,
     ) -> None:
         self.alive, self.dropped = list(targets), dict[str, Failed]()
         self._keys, self._prefix, self._plain_size, self._on_stored = keys, prefix.rstrip("/"), plain_size, on_stored
+        self._rate = rate or Rate(0)
         self._lock, self._room = threading.Lock(), threading.BoundedSemaphore(ahead)
         self._makers = ThreadPoolExecutor(ahead, "part")
         self._senders = ThreadPoolExecutor(max(1, ahead * len(self.alive)), "put")
@@ -89,6 +92,7 @@ class PartWriter:
         """One object by its whole key, on every target that lives, but for those `having` it."""
         with self._lock:
             alive = [one for one in self.alive if one.name not in having]
+        self._rate.take(len(data))
         sent = [(one, self._senders.submit(one.put, key, data, if_absent=if_absent)) for one in alive]
         for target, future in sent:
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from roles.backup.configuration import has_buckets, settings_of, stack_of
 from roles.backup.objects import Objects, printable, show_versions
 from roles.backup.role import SCRIPT
 from roles.minio.kms_key import fingerprint
+from roles.settings.fields import size_in_bytes
 from worker.contract import ID, Request
 from worker.size import human
 
@@ -32,16 +35,30 @@ CHANGES = {"gone": "-", "new": "+"}
 FEW = 40
 
 
-def backup(host: Host[Settings], request: Request, said: str) -> None:
+def backup(host: Host[Settings], request: Request, said: str, as_json: bool = False) -> None:
     """One set now, followed to its end. A lost line does not end it."""
     for one in request.only:
         if one not in (known := stack_components(host.settings)):
             raise Trouble(
                 f"there is no component {one}", host.name, f"components are {', '.join(known)}", "nothing was begun"
             )
-    end(host, watch(host, runs.begin(host, request, said)))
-    if held := not_in_sets(host.settings):
+    end(host, watch(host, runs.begin(host, request, said), as_json), as_json)
+    if not as_json and (held := not_in_sets(host.settings)):
         say(f"{host.name}: no set holds {held}; copy them elsewhere yourself")
+
+
+def rate_of(text: str) -> int:
+    """A rate in bytes a second; 0 where none is given."""
+    if not text:
+        return 0
+    if not re.fullmatch(r"[1-9][0-9]{0,9}(B|KiB|MiB|GiB)", text):
+        raise Trouble(
+            f"--limit-rate is {text}",
+            why="it must be a size, which is sent each second",
+            untouched="nothing was begun",
+            hint="--limit-rate 20MiB",
+        )
+    return size_in_bytes(text)
 
 
 def not_in_sets(settings: Settings) -> str:
@@ -63,13 +80,16 @@ def not_in_sets(settings: Settings) -> str:
     return ", ".join(found)
 
 
-def attach(host: Host[Settings], run: str) -> None:
+def attach(host: Host[Settings], run: str, as_json: bool) -> None:
     """The journal of the run that is under way, or of the last one, from its beginning."""
     run = run or runs.current(host)
-    end(host, watch(host, run))
+    end(host, watch(host, run, as_json), as_json)
 
 
-def watch(host: Host[Settings], run: str) -> dict[str, Any]:
+def watch(host: Host[Settings], run: str, as_json: bool = False) -> dict[str, Any]:
+    if as_json:
+        print(json.dumps({"event": "run", "host": host.name, "run": run}), flush=True)
+        return runs.follow(host, run, lambda event: print(json.dumps(event), flush=True))
     say(f"{host.name}: run {run}")
     return runs.follow(host, run, lambda event: show_event(event, sys.stdout.isatty()))
 
@@ -86,19 +106,28 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
         print(wipe, end="")
         say(f"  {event['step']:10} {how}  {event['seconds']:.1f} s")
     elif kind == "progress" and terminal:
-        left = f", {event['remaining']} s left" if event.get("remaining") is not None else ""
-        print(
-            f"{wipe}  {human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{left}",
-            end="",
-            flush=True,
-        )
+        # Not wider than the terminal: of a line that was broken only its end could be wiped.
+        width = shutil.get_terminal_size().columns - 1
+        print(f"{wipe}{f'  {_how_far(event)}'[:width]}", end="", flush=True)
 
 
-def end(host: Host[Settings], told: dict[str, Any]) -> None:
+def _how_far(event: dict[str, Any]) -> str:
+    """Progress in words: the whole, and of buckets the one that is being saved."""
+    left = f", {spoken(event['remaining'])} left" if event.get("remaining") is not None else ""
+    whole = f"{human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{left}"
+    if not (bucket := event.get("bucket")):
+        return whole
+    its = f", {human(event['bucket_done'])} of {human(event['bucket_total'])}"
+    several = event["bucket_total"] != event["total"]
+    return f"{whole}; {bucket}: {event['objects']} of {event['of']} objects{its * several}"
+
+
+def end(host: Host[Settings], told: dict[str, Any], as_json: bool = False) -> None:
     trouble = runs.ended(host, told)
     if trouble:
         raise trouble
-    say(f"{host.name}: done")
+    if not as_json:
+        say(f"{host.name}: done")
 
 
 def listing(host: Host[Settings], source: str, as_json: bool) -> None:

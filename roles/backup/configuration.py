@@ -69,6 +69,7 @@ def text(host: Host[Settings], code: bytes) -> str:
         "paths": list(DEPLOYED),
         "memory": size_in_bytes(settings.memory),
         "uploads": settings.uploads,
+        "limit_rate": size_in_bytes(settings.limit_rate) if settings.limit_rate else 0,
         "dependents": settings.dependents,
         "retention": {"days": settings.keep_days},
         "textfile": settings.textfile,

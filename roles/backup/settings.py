@@ -129,6 +129,9 @@ class Backup(Section):
     memory: Annotated[Size, within("256MiB", "1TiB")] = "2GiB"
     jobs: int = Field(default=2, ge=1, le=64, description="sessions of pg_dump and pg_restore")
     uploads: int = Field(default=2, ge=1, le=32, description="parts of 64 MiB on their way at a time")
+    limit_rate: Size | None = Field(
+        default=None, description="bytes a second that a backup sends to each target, on average; not set, all it can"
+    )
     accept_single_copy: bool = Field(default=False, description="the stack's own bucket may be the only target")
     dependents: list[Name] = Field(default=[], description="containers that are stopped while a restore swaps")
     textfile: OwnFolder | None = Field(default=None, description="directory of the node exporter's textfiles")

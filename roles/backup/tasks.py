@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         "accept-shrink": "a dump may be half of the last one",
         "take-over": "the sets of this stack were another host's",
         "allow-many": "more than half of the sets are old and may go",
+        "limit-rate": "bytes a second to each target, such as 20MiB (default: backup.limit_rate)",
+        "json": "each event of the run as a line of JSON, the last one is its end",
     },
 )
 def backup(
@@ -30,21 +32,27 @@ def backup(
     accept_shrink: bool = False,
     take_over: bool = False,
     allow_many: bool = False,
+    limit_rate: str = "",
+    json: bool = False,
 ) -> None:
     """Make a set of the databases, buckets, folders of services and the configuration now, on every target, and follow it to its end."""
-    from roles.backup.commands import backup
+    from roles.backup.commands import backup, rate_of
     from worker.contract import Request
 
     allowed = Request(do="backup", accept_shrink=accept_shrink, take_over=take_over, allow_many=allow_many)
-    backup(one_host(c, host), replace(allowed, only=[one for one in only.split(",") if one]), command_line())
+    asked = replace(allowed, only=[one for one in only.split(",") if one], limit_rate=rate_of(limit_rate))
+    backup(one_host(c, host), asked, command_line(), json)
 
 
-@command(name="attach", help={"run": "its id (default: the one under way, else the last)"})
-def backup_attach(c: Context, host: str = "", run: str = "") -> None:
+@command(
+    name="attach",
+    help={"run": "its id (default: the one under way, else the last)", "json": "each event as a line of JSON"},
+)
+def backup_attach(c: Context, host: str = "", run: str = "", json: bool = False) -> None:
     """Show the journal of a backup or restore from its beginning, and follow it."""
     from roles.backup.commands import attach
 
-    attach(one_host(c, host), run)
+    attach(one_host(c, host), run, json)
 
 
 @command(name="list", help={"from": "one target (default: all)"})

@@ -121,6 +121,19 @@ EVENTS = [
 ]
 
 
+def test_progress_of_buckets_stays_on_one_line_of_a_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
+    event = {"event": "progress", "done": 3 << 20, "total": 9 << 20, "rate": 1 << 20, "remaining": 6}
+    event |= {"bucket": "odd", "objects": 7, "of": 20, "bucket_done": 1 << 20, "bucket_total": 2 << 20}
+    backup.show_event(event, terminal=True)
+    screen = capsys.readouterr().out
+    assert screen.startswith("\r\033[K  3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 ")
+    assert len(screen.removeprefix("\r\033[K")) == 59
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((120, 24)))
+    backup.show_event(event | {"bucket_total": 9 << 20}, terminal=True)
+    assert "3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 of 20 objects" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("event", "said"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
 def test_a_journal_is_shown_a_line_an_event(event, said, capsys) -> None:
     backup.show_event(event, terminal=False)
@@ -654,3 +667,14 @@ def test_what_no_set_holds_is_named(storage_host):
         "the data of cache (/srv/stowage/cache)"
     )
     assert backup.not_in_sets(storage_host(roles=["base", "docker", "images"]).settings) == ""
+
+
+@pytest.mark.parametrize("text", ["20", "fast", "0MiB", "-1MiB", "20mib", "1.5MiB"])
+def test_a_rate_that_is_none_is_told_before_anything_is_begun(text: str) -> None:
+    with pytest.raises(Trouble, match=f"--limit-rate is {re.escape(text)}") as caught:
+        backup.rate_of(text)
+    assert caught.value.untouched == "nothing was begun"
+
+
+def test_a_rate_is_in_bytes_a_second() -> None:
+    assert (backup.rate_of("20MiB"), backup.rate_of("")) == (20 << 20, 0)

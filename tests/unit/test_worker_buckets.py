@@ -366,3 +366,32 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
     assert list(streams) == [blobs.LIST]
     with pytest.raises(Failed, match="cannot be read"):
         list(listing.versions(Asked(answered(200, b"<ListVersionsResult><Key>\x01")), "b"))  # type: ignore[arg-type]
+
+
+def test_progress_counts_objects_and_bytes_of_each_bucket_and_a_guess_that_was_too_small_grows() -> None:
+    from worker.buckets.progress import Progress, expected
+
+    usage = {"bucketsUsageInfo": {"a": {"size": 30, "versionsCount": 3}, "old": {"size": 9, "versionsCount": 9}}}
+    minio: Any = Asked(Answer(200, {}, json.dumps(usage).encode()))
+    guess = expected(minio, ["a", "b", "c"], {"b": {"versions": 1, "markers": 1, "bytes": 5}})
+    events = list[dict[str, Any]]()
+    journal: Any = SimpleNamespace(progress=lambda done, total, **more: events.append({"d": done, "t": total, **more}))
+    progress = Progress(journal, guess)
+    progress.begin("a")
+    progress.add(10)
+    assert events[-1] == {
+        **{"d": 10, "t": 35, "bucket": "a", "objects": 1, "of": 3, "bucket_done": 10, "bucket_total": 30}
+    }
+    progress.end()
+    progress.begin("b")
+    for _ in range(4):
+        progress.add(2)
+    assert [events[-1][name] for name in ("d", "t", "objects", "of", "bucket_total")] == [18, 18, 4, 4, 8]
+
+
+@pytest.mark.parametrize("answer", [b"no json", b"[]", b'{"bucketsUsageInfo": null}'])
+def test_progress_goes_on_where_minio_has_counted_nothing(answer: bytes) -> None:
+    from worker.buckets.progress import Amount, expected
+
+    minio: Any = Asked(Answer(200, {}, answer))
+    assert expected(minio, ["a"], {}) == {"a": Amount(0, 0)}

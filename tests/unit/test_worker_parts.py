@@ -19,6 +19,7 @@ from worker.contract import FAILED, VERIFY_FAILED
 from worker.errors import Failed
 from worker.keys import Keys
 from worker.parts import PLAIN, Part, PartReader, PartWriter, cut
+from worker.rate import Rate
 from worker.targets import LARGEST, PathTarget
 
 PREFIX = "lab/sets/20261121T090000Z-a1b2c3"
@@ -230,3 +231,13 @@ def test_each_stored_part_is_told(keys: Keys, target: PathTarget) -> None:
     with PartWriter([target], keys, PREFIX, plain_size=SIZE, on_stored=lambda part: told.append(part.name)) as writer:
         writer.write("pg/app", [b"x" * 3 * SIZE])
     assert sorted(told) == ["pg/app.00000", "pg/app.00001", "pg/app.00002"]
+
+
+def test_no_more_is_sent_in_a_second_than_somebody_allows() -> None:
+    slept = list[float]()
+    rate = Rate(100, now=lambda: 7.0, sleep=slept.append)
+    for size in (50, 200, 10):
+        rate.take(size)
+    assert slept == [0.5, 2.5]
+    Rate(0, sleep=slept.append).take(1 << 40)
+    assert slept == [0.5, 2.5]

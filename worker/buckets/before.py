@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from worker import sets
 from worker.buckets import COMPONENT, index
@@ -31,13 +32,9 @@ class Before:
         self._readers = [sets.reader(one, job.keys, self._manifest) for one in job.alive] if self._manifest else []
 
     @property
-    def bytes(self) -> int:
-        """What it had, for a guess at how much there will be."""
-        return sum(one["bytes"] for one in self._manifest.buckets.values()) if self._manifest else 0
-
-    @property
-    def buckets(self) -> list[str]:
-        return list(self._manifest.buckets) if self._manifest else []
+    def buckets(self) -> Mapping[str, Mapping[str, Any]]:
+        """What it had of each bucket, in numbers."""
+        return self._manifest.buckets if self._manifest else {}
 
     def blobs(self) -> list[Blob]:
         """Its contents; where the list cannot be had, nothing is known, and everything is read."""

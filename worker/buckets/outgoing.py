@@ -15,6 +15,7 @@ from worker.buckets.blobs import Blobs
 from worker.buckets.counts import Counts
 from worker.buckets.index import Row
 from worker.buckets.listing import Version
+from worker.buckets.progress import Progress
 from worker.job import Job
 
 WINDOW = 64
@@ -40,20 +41,21 @@ class Outgoing:
         minio: client.Client,
         blobs: Blobs,
         before: Before,
+        progress: Progress,
         readers: ThreadPoolExecutor,
         makers: ThreadPoolExecutor,
     ) -> None:
-        self._job, self.minio, self._blobs, self._before = job, minio, blobs, before
+        self._job, self.minio, self._blobs, self._before, self._progress = job, minio, blobs, before, progress
         self._readers, self._makers = readers, makers
         self._room = BoundedSemaphore(job.config["uploads"])
         self._stored = list[Future[str]]()
         self._pack = packs.Pack(self._pack_name, self._store)
-        self._done = 0
 
     def rows(self, bucket: str, counts: Counts) -> Iterator[Row]:
         """The rows of a bucket's index, in the order of its listing."""
         told, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
         known = self._before.rows(bucket)
+        self._progress.begin(bucket)
         for prefix in _apart(told["prefixes"].get(bucket, [""])):
             for versions in listing.by_key(listing.versions(self.minio, bucket, prefix), told["versions"]):
                 for version, row in known.matched(versions):
@@ -62,6 +64,7 @@ class Outgoing:
                         yield from self._settled(bucket, *pending.popleft(), counts)
         while pending:
             yield from self._settled(bucket, *pending.popleft(), counts)
+        self._progress.end()
 
     def end(self) -> None:
         """The last pack, and every blob that is still on its way."""
@@ -107,8 +110,7 @@ class Outgoing:
         if "sha256" in found:
             counts.read += 1
             counts.read_bytes += row["size"]
-        self._done += row.get("size", 0)
-        self._job.journal.progress(self._done, max(self._done, self._before.bytes))
+        self._progress.add(row.get("size", 0))
         counts.versions += not row.get("marker")
         counts.markers += bool(row.get("marker"))
         counts.bytes += row.get("size", 0)

@@ -17,6 +17,7 @@ from worker.buckets.blobs import LIST, Blobs
 from worker.buckets.counts import Counts
 from worker.buckets.flat import KEPT
 from worker.buckets.outgoing import Outgoing
+from worker.buckets.progress import Progress, expected
 from worker.contract import FAILED
 from worker.databases import Streams
 from worker.errors import Failed
@@ -63,7 +64,8 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
     with by_itself(job, writer, found, ALL):
         names = _names(job, minio, found, before)
     with ThreadPoolExecutor(READERS, "read") as readers, ThreadPoolExecutor(job.config["uploads"], "blob") as makers:
-        saving = Outgoing(job, minio, blobs, before, readers, makers)
+        progress = Progress(job.journal, expected(minio, names, before.buckets) if names else {})
+        saving = Outgoing(job, minio, blobs, before, progress, readers, makers)
         for name in names:
             with by_itself(job, writer, found, name):
                 streams |= _saved(job, writer, saving, name, found)

@@ -1,0 +1,70 @@
+"""How far the buckets are: objects and bytes done, of how many by the last set and by MinIO's own count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from worker.buckets.client import Client
+from worker.errors import Failed
+from worker.journal import Journal
+
+
+@dataclass
+class Amount:
+    """Versions, and their bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+class Progress:
+    """What is expected of each bucket is a guess until it was listed to its end; a bucket that has more corrects it."""
+
+    def __init__(self, journal: Journal, expected: Mapping[str, Amount]) -> None:
+        self._journal, self._expected = journal, dict(expected)
+        self._done, self._bucket = dict[str, Amount](), ""
+
+    def begin(self, bucket: str) -> None:
+        self._bucket = bucket
+        self._done[bucket] = Amount()
+
+    def add(self, size: int) -> None:
+        """One more version is in the set; at most once a second the journal says how far it is."""
+        now = self._done[self._bucket]
+        now.objects, now.bytes = now.objects + 1, now.bytes + size
+        of = self._most(self._bucket)
+        self._journal.progress(
+            sum(one.bytes for one in self._done.values()),
+            sum(self._most(name).bytes for name in {*self._expected, *self._done}),
+            bucket=self._bucket,
+            objects=now.objects,
+            of=of.objects,
+            bucket_done=now.bytes,
+            bucket_total=of.bytes,
+        )
+
+    def end(self) -> None:
+        """Of this bucket it is known by now."""
+        self._expected[self._bucket] = self._done[self._bucket]
+
+    def _most(self, bucket: str) -> Amount:
+        guess, done = self._expected.get(bucket, Amount()), self._done.get(bucket, Amount())
+        return Amount(max(guess.objects, done.objects), max(guess.bytes, done.bytes))
+
+
+def expected(minio: Client, names: Sequence[str], before: Mapping[str, Mapping[str, Any]]) -> dict[str, Amount]:
+    """The larger of what the last set had and what MinIO's scanner has counted, which may be hours old or not there yet."""
+    counted = dict[str, Any]()
+    with suppress(Failed, ValueError, AttributeError):
+        answer = minio.ask("GET", "/minio/admin/v3/datausageinfo")
+        counted = dict(json.loads(answer.body).get("bucketsUsageInfo") or {})
+    found = {}
+    for name in names:
+        last, now = before.get(name, {}), counted.get(name) or {}
+        objects = max(last.get("versions", 0) + last.get("markers", 0), now.get("versionsCount", 0))
+        found[name] = Amount(objects, max(last.get("bytes", 0), now.get("size", 0)))
+    return found
