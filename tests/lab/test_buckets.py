@@ -490,3 +490,40 @@ for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do t
     finally:
         for key in ("harmed", "whole"):
             odd.minio.ask("DELETE", path("flat", key))
+
+
+def test_a_pack_that_is_mostly_dead_is_packed_anew_and_goes_when_no_set_needs_it(odd: Odd) -> None:
+    odd.minio.ask("PUT", path("packed"))
+    bodies = {f"k{number}": random.Random(number).randbytes(200_000) for number in range(10)}
+    for key, body in bodies.items():
+        odd.put("packed", key, body)
+
+    def saved() -> str:
+        run = begin(odd.there, do="backup", only=["buckets"])
+        assert over(odd.there, run)["code"] == 0
+        return next(one["text"] for one in journal(odd.there, run) if one.get("text", "").startswith("packed: "))
+
+    with configured(odd.there, "d['buckets']['names'] = ['packed']"):
+        before = blobs_on_disk(odd)
+        assert "; 10 were new" in saved()
+        dead = blobs_on_disk(odd) - before
+        assert len(dead) == 1
+        for key in [*bodies][3:]:
+            odd.minio.ask("DELETE", path("packed", key))
+        assert "3 versions" in (text := saved()) and "; 0 were new" in text
+        assert "3 versions" in (text := saved()) and "; 3 were new" in text
+        assert "; 0 were new" in saved()
+        # Two days are long over, and every set is old: the three newest stay, with what they need.
+        odd.there.on_host("find /mnt/backup/lab/blobs -type f -exec touch -d '5 days ago' {} +")
+        with configured(odd.there, "d['retention']['days'] = 0; d['buckets']['names'] = ['packed']"):
+            assert ran(odd.there, do="backup", only=["buckets"], allow_many=True)["code"] == 0
+        assert not dead & blobs_on_disk(odd)
+        kept = newest(odd.there)
+        assert ran(odd.there, do="verify", set=kept, source="disk")["code"] == 0
+        assert ran(odd.there, do="restore", set=kept, source="disk", bucket="packed", new_name="beside")["code"] == 0
+        assert {key: odd.body("beside", key) for key in [*bodies][:3]} == dict([*bodies.items()][:3])
+        odd.there.inv("restore.undo", "--yes")
+
+
+def blobs_on_disk(odd: Odd) -> set[str]:
+    return set(odd.there.on_host("find /mnt/backup/lab/blobs -type f").split())

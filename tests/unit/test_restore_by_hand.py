@@ -91,7 +91,9 @@ OBJECTS = {"a b/ü": b"small", "a b/empty": b"", "large": bytes(range(256)) * 50
 def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
     """The streams of a bucket with small objects in a pack and a large one in parts; an older version and a marker besides."""
     contents = Blobs("prod", keys, writer)
-    pack = packs.Pack(lambda number: "ab" * 32, lambda name, data: contents.put(packs.compressed(data), name) and None)
+    pack = packs.Pack(
+        lambda number: "ab" * 32, lambda name, data, held: contents.put(packs.compressed(data), name) and None
+    )
     rows: list[dict[str, object]] = [
         {"key": "a b", "id": "1", "latest": True, "unreadable": "SSE-C"},
         {"key": "dir/", "id": "1", "latest": True, "pack": "", "sha256": ""},

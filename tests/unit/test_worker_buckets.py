@@ -104,7 +104,7 @@ def test_what_feeds_an_index_fails_as_itself() -> None:
 
 def test_packs_hold_each_content_once_and_are_no_larger_than_a_part() -> None:
     stored = dict[str, bytes]()
-    pack = packs.Pack(lambda number: f"pack{number}", lambda name, data: stored.update({name: bytes(data)}))
+    pack = packs.Pack(lambda number: f"pack{number}", lambda name, data, held: stored.update({name: bytes(data)}))
     bodies = [b"", b"x", b"x", *(random.Random(seed).randbytes(packs.SMALL - 1) for seed in range(70))]
     where = [(pack.add(hashlib.sha256(one).hexdigest(), one), one) for one in bodies]
     pack.close()
@@ -395,3 +395,22 @@ def test_progress_goes_on_where_minio_has_counted_nothing(answer: bytes) -> None
 
     minio: Any = Asked(Answer(200, {}, answer))
     assert expected(minio, ["a"], {}) == {"a": Amount(0, 0)}
+
+
+def test_a_pack_that_is_mostly_dead_is_not_kept_and_one_that_was_written_before_this_was_counted_is(keys: Keys) -> None:
+    held = list[int]()
+    pack = packs.Pack(lambda number: "p", lambda name, data, size: held.append(size))
+    for body in (b"a" * 10, b"b" * 20, b"a" * 10, b""):
+        pack.add(hashlib.sha256(body).hexdigest(), body)
+    pack.close()
+    assert held == [30]
+    before = [Blob("full", 9, "", 30, 15), Blob("dead", 9, "", 30, 14), Blob("empty", 9, "", 0, 0), Blob("old", 9, "")]
+    shelf = Shelf("one")
+    for blob in before:
+        shelf.data[blobs.key("s", blob.name)] = b""
+    with PartWriter([shelf], keys, "s/sets/x") as writer:  # type: ignore[list-item]
+        found = Blobs("s", keys, writer, before)
+        assert [found.kept([one.name]) for one in before] == [True, False, True, True]
+        found.count("full", 7)
+        found.count("full", 6)
+        assert [(one.name, one.live) for one in found.list()] == [("empty", 0), ("full", 13), ("old", 0)]

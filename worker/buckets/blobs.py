@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.contract import VERIFY_FAILED
@@ -15,6 +15,7 @@ from worker.targets import Entry, Missing, Target
 
 LIST = "buckets/blobs.list"
 """The stream of a set that names all blobs that it needs."""
+ALIVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,18 @@ class Blob:
     name: str
     bytes: int
     sha256: str
+    held: int = 0
+    """Of a pack the bytes of all objects in it."""
+    live: int = 0
+    """Of a pack the bytes of the objects that the set has."""
 
     def told(self) -> dict[str, Any]:
         return self.__dict__
+
+    @property
+    def mostly_dead(self) -> bool:
+        """Whether a pack is kept for less than half of what is in it: what lives is packed anew, and the pack can go."""
+        return self.live < self.held * ALIVE
 
 
 def shelf(stack: str) -> str:
@@ -51,6 +61,7 @@ class Blobs:
         self._there = {one.name: {name for name, _ in on(one, stack)} for one in writer.alive}
         self._before = {one.name: one for one in before}
         self.used: dict[str, Blob] = {}
+        self._live = dict[str, int]()
 
     def kept(self, names: Iterable[str]) -> bool:
         """Whether an earlier set has these, and they are on every target that lives; then this set needs them as well."""
@@ -58,10 +69,21 @@ class Blobs:
         alive = [self._there[one.name] for one in self._writer.alive]
         if not all(name in self._before and all(name in there for there in alive) for name in wanted):
             return False
+        if any(self._before[name].mostly_dead for name in wanted):
+            return False
         self.used.update({name: self._before[name] for name in wanted})
         return True
 
-    def put(self, data: bytes | bytearray, name: str = "") -> str:
+    def count(self, pack: str, size: int) -> None:
+        """One more object of the set lies in this pack."""
+        self._live[pack] = self._live.get(pack, 0) + size
+
+    def list(self) -> Iterator[Blob]:
+        """All that the set needs, by name."""
+        for name in sorted(self.used):
+            yield replace(self.used[name], live=self._live.get(name, 0))
+
+    def put(self, data: bytes | bytearray, name: str = "", held: int = 0) -> str:
         """Stores a content, unless each target has it; gives its name, which is by its content unless it has one already."""
         sha256 = hashlib.sha256(data).hexdigest()
         name = name or self._keys.name(sha256)
@@ -69,7 +91,7 @@ class Blobs:
             having = [target for target, there in self._there.items() if name in there]
             if len(having) < len(self._there):
                 self._writer.send(key(self._stack, name), self._keys.encrypt(data), having=having)
-            self.used[name] = Blob(name, len(data), sha256)
+            self.used[name] = Blob(name, len(data), sha256, held)
         return name
 
 

@@ -107,6 +107,8 @@ class Outgoing:
         if (body := found.pop("body", None)) is not None:
             found["pack"] = self._pack.add(found["sha256"], body)
         row |= found
+        if "pack" in row:
+            self._blobs.count(row["pack"], row["size"])
         if "sha256" in found:
             counts.read += 1
             counts.read_bytes += row["size"]
@@ -136,17 +138,17 @@ class Outgoing:
     def _pack_name(self, number: int) -> str:
         return self._job.keys.name(hashlib.sha256(f"{self._job.run}/{number}".encode()).hexdigest())
 
-    def _store(self, name: str, data: bytearray) -> None:
+    def _store(self, name: str, data: bytearray, held: int) -> None:
         """A pack is made and sent while the next one is filled; no more of them wait than the setting allows."""
         for one in self._stored:
             if one.done():
                 one.result()
         self._room.acquire()
-        self._stored.append(self._makers.submit(self._stored_pack, name, [data]))
+        self._stored.append(self._makers.submit(self._stored_pack, name, [data], held))
 
-    def _stored_pack(self, name: str, box: list[bytearray]) -> str:
+    def _stored_pack(self, name: str, box: list[bytearray], held: int) -> str:
         try:
-            return self._blobs.put(packs.compressed(box.pop()), name)
+            return self._blobs.put(packs.compressed(box.pop()), name, held)
         finally:
             self._room.release()
 

@@ -15,11 +15,11 @@ END = bytes(2 * BLOCK)
 
 
 class Pack:
-    """The pack that is being filled; a full one is handed to `store`, by the name that it was given before."""
+    """The pack that is being filled; a full one is handed to `store`, by the name that it was given before, with the bytes of what is in it."""
 
-    def __init__(self, name: Callable[[int], str], store: Callable[[str, bytearray], None]) -> None:
+    def __init__(self, name: Callable[[int], str], store: Callable[[str, bytearray, int], None]) -> None:
         self._name, self._store = name, store
-        self._number, self._data, self._members = 0, bytearray(), set[str]()
+        self._number, self._data, self._members, self._held = 0, bytearray(), set[str](), 0
 
     def add(self, sha256: str, body: bytes) -> str:
         """The name of the pack that has this content."""
@@ -30,14 +30,15 @@ class Pack:
             entry.size = len(body)
             self._data += entry.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % BLOCK)
             self._members.add(sha256)
+            self._held += len(body)
         return self._name(self._number)
 
     def close(self) -> None:
         """Stores what there is."""
         if self._data:
             self._data += END
-            self._store(self._name(self._number), self._data)
-            self._number, self._data = self._number + 1, bytearray()
+            self._store(self._name(self._number), self._data, self._held)
+            self._number, self._data, self._held = self._number + 1, bytearray(), 0
             self._members.clear()
 
 

@@ -74,7 +74,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
         with by_itself(job, writer, found, ALL):
             data = minio.ask("GET", "/minio/admin/v3/export-iam").body
             streams[IAM] = tuple(writer.write(IAM, [data]))
-    listed = index.packed(one.told() for one in sorted(blobs.used.values(), key=lambda one: one.name))
+    listed = index.packed(one.told() for one in blobs.list())
     streams[LIST] = tuple(writer.write(LIST, listed))
     return found
 
