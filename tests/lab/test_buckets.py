@@ -527,3 +527,32 @@ def test_a_pack_that_is_mostly_dead_is_packed_anew_and_goes_when_no_set_needs_it
 
 def blobs_on_disk(odd: Odd) -> set[str]:
     return set(odd.there.on_host("find /mnt/backup/lab/blobs -type f").split())
+
+
+def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as_it_was(odd: Odd) -> None:
+    suspended = ENABLED.replace("Enabled", "Suspended")
+    odd.minio.ask("PUT", path("paused"))
+    odd.put("paused", "older", b"from before there were versions")
+    quiet.set_part(odd.minio, "paused", "versioning", ENABLED)
+    for body in (b"one", b"two"):
+        odd.put("paused", "older", body)
+        odd.put("paused", "both", body)
+    quiet.set_part(odd.minio, "paused", "versioning", suspended)
+    odd.put("paused", "both", b"without an id, on top")
+    odd.put("paused", "later", b"without an id")
+    odd.put("paused", "hidden", b"soon hidden")
+    odd.minio.ask("DELETE", path("paused", "hidden"))
+    before = odd.listed("paused")
+    with configured(odd.there, "d['buckets']['names'] = ['paused']"):
+        assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
+    made = newest(odd.there)
+    assert "the versioning of the bucket paused is suspended" in json.dumps(
+        look(odd.there, ask="plan", set=made, bucket="paused")
+    )
+    odd.there.inv("restore", made, "--bucket", "paused", "--as", "beside", "--yes")
+    try:
+        assert odd.listed("beside") == before
+        assert odd.body("beside", "both") == b"without an id, on top"
+    finally:
+        odd.there.inv("restore.undo", "--yes")
+    assert odd.listed("paused") == before

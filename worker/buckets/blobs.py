@@ -85,13 +85,16 @@ class Blobs:
 
     def put(self, data: bytes | bytearray, name: str = "", held: int = 0) -> str:
         """Stores a content, unless each target has it; gives its name, which is by its content unless it has one already."""
-        sha256 = hashlib.sha256(data).hexdigest()
+        sha256, size = hashlib.sha256(data).hexdigest(), len(data)
         name = name or self._keys.name(sha256)
         if name not in self.used:
             having = [target for target, there in self._there.items() if name in there]
             if len(having) < len(self._there):
-                self._writer.send(key(self._stack, name), self._keys.encrypt(data), having=having)
-            self.used[name] = Blob(name, len(data), sha256, held)
+                stored = self._keys.encrypt(data)
+                # A pack is nobody else's: while it is sent, what was encrypted must not be held as well.
+                del data
+                self._writer.send(key(self._stack, name), stored, having=having)
+            self.used[name] = Blob(name, size, sha256, held)
         return name
 
 
