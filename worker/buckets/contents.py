@@ -29,7 +29,7 @@ class Contents:
     def __init__(self, target: Target, keys: Keys, manifest: Manifest) -> None:
         self._target, self._keys, self._stack = target, keys, manifest.stack
         self._blobs = {one.name: one for one in needed(target, keys, manifest)}
-        self._lock, self._open = threading.Lock(), OrderedDict[str, dict[str, bytes]]()
+        self._lock, self._open = threading.Lock(), OrderedDict[str, dict[str, memoryview]]()
 
     def pieces(self, row: Row) -> Iterator[bytes]:
         """An object in the pieces in which it was saved; the whole is what was read then, or Failed is raised at its end."""
@@ -50,7 +50,7 @@ class Contents:
             found = self._open[name].get(row["sha256"])
         if found is None:
             raise Failed(VERIFY_FAILED, f"{row['key']} is not in its pack", f"{name} does not have it")
-        return found
+        return bytes(found)
 
     def _fetch(self, name: str) -> bytes:
         if name not in self._blobs:
