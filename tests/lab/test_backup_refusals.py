@@ -161,6 +161,8 @@ def test_a_host_that_is_rebooted_in_the_middle_has_lost_nothing(unharmed: Story,
     run = begin(there, do=do, pause=step, **more)
     paused(there, run)
     there.inv("lab.reboot")
+    end = journal(there, run)[-1]
+    assert (end["code"], "cut" in end) == (130, False), "it was stopped before what it needs was, and ended by itself"
     until(lambda: "accepting" in there.on_host("docker exec postgres pg_isready -U postgres", check=False), 300)
     writable = "curl -fsS -m 5 http://172.30.99.11:9000/minio/health/cluster && echo yes"
     until(lambda: "yes" in there.on_host(writable, check=False), 300, "a cluster that can be written to")
