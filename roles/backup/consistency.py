@@ -24,6 +24,7 @@ def inconsistencies(settings: Settings) -> Faults:
     yield from _differ(backup.targets)
     yield from _keys(backup.targets)
     yield from _dependents(settings, backup)
+    yield from _buckets(settings, backup)
     needed = (backup.uploads + 2) * 64
     if size_in_bytes(backup.memory) < needed << 20:
         yield ("backup", "memory"), f"with {backup.uploads} uploads of 64 MiB it needs {needed}MiB"
@@ -39,6 +40,21 @@ def inconsistencies(settings: Settings) -> Faults:
             yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
         if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
             yield ("backup", "targets", at), "the stack has one target of its own already"
+
+
+def _buckets(settings: Settings, backup: Backup) -> Faults:
+    """What is said of buckets and would have no effect."""
+    wanted, own = backup.buckets, [one.bucket for one in backup.targets if one.kind == "stack"]
+    for at, name in enumerate(wanted.names):
+        if name in own:
+            yield ("backup", "buckets", "names", at), "it holds the sets themselves, and no set has it"
+    for name in wanted.prefixes:
+        if name in own:
+            yield ("backup", "buckets", "prefixes", name), "it holds the sets themselves, and no set has it"
+        elif wanted.names and name not in wanted.names:
+            yield ("backup", "buckets", "prefixes", name), f"names has no {known(name, wanted.names)}"
+    if settings.minio is None and (wanted.names or wanted.prefixes or wanted.versions):
+        yield ("backup", "buckets"), "the stack has no minio"
 
 
 def _differ(targets: Sequence[Target]) -> Faults:

@@ -59,6 +59,9 @@ def settings(*targets, **more):
         ([OWN, {**ELSEWHERE, "name": "own"}], {}, "stands twice"),
         ([OWN, {**OWN, "name": "other"}, ELSEWHERE], {}, "one target of its own already"),
         ([ELSEWHERE], {"image": "wrker"}, "images has no wrker; worker is near"),
+        ([OWN, ELSEWHERE], {"buckets": {"names": ["backups-postgresql"]}}, "holds the sets themselves"),
+        ([OWN, ELSEWHERE], {"buckets": {"prefixes": {"backups-postgresql": ["a"]}}}, "holds the sets themselves"),
+        ([ELSEWHERE], {"buckets": {"names": ["models"], "prefixes": {"model": ["a"]}}}, "names has no model; models"),
     ],
 )
 def test_settings_that_would_lose_a_backup_are_refused(targets, more, said) -> None:
