@@ -126,12 +126,12 @@ class Odd:
 
 
 @pytest.fixture(scope="module")
-def odd(spare: Clone) -> Iterator[Odd]:
-    with connected(spare) as minio:
-        made = Odd(spare, minio)
+def odd(kept: Clone) -> Iterator[Odd]:
+    with connected(kept) as minio:
+        made = Odd(kept, minio)
         made.made()
-        spare.inv("backup")
-        made.set = newest(spare)
+        kept.inv("backup")
+        made.set = newest(kept)
         yield made
 
 
