@@ -387,7 +387,8 @@ def test_who_may_use_the_buckets_and_their_settings_come_back_where_they_are_abs
         for name in ("ana", "stays"):
             admin.user_add(name, f"secret-of-{name}")
             admin.policy_set("flat-all", user=name)
-        admin.group_add("team", "ana")
+        team = json.dumps({"group": "team", "members": ["ana"], "isRemove": False}).encode()
+        odd.minio.ask("PUT", "/minio/admin/v3/update-group-members", body=team)
         admin.policy_set("readonly", group="team")
         admin.add_service_account(access_key="roots-own-key", secret_key="secret-of-roots-key")
     with administrator(odd.there, "ana", "secret-of-ana") as admin:
