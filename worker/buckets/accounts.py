@@ -84,7 +84,7 @@ def bring(minio: Client, found: Accounts) -> None:
         f"{kind}: {name}"
         for kind, some in found.items()
         for name, one in some.items()
-        if _plain(here.get(kind, {}).get(name)) != _plain(one)
+        if plain(here.get(kind, {}).get(name)) != plain(one)
     ]
     if wrong:
         raise Failed(RESTORE_FAILED, "who may use the buckets does not read back as the set has it", "\n".join(wrong))
@@ -115,8 +115,8 @@ def _unzipped(data: bytes) -> Accounts:
     return found
 
 
-def _plain(one: Any) -> Any:
+def plain(one: Any) -> Any:
     """Without dates, and without an order of lists: a change of either is none."""
     if isinstance(one, dict):
-        return {key: _plain(value) for key, value in one.items() if key not in DATES}
-    return sorted((_plain(value) for value in one), key=str) if isinstance(one, list) else one
+        return {key: plain(value) for key, value in one.items() if key not in DATES}
+    return sorted((plain(value) for value in one), key=str) if isinstance(one, list) else one
