@@ -15,7 +15,9 @@ import pytest
 from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
+from converge.shell import quote
 from tests.lab.backup_host import (
+    CONFIG,
     ODD,
     begin,
     configured,
@@ -516,12 +518,14 @@ def test_a_pack_that_is_mostly_dead_is_packed_anew_and_goes_when_no_set_needs_it
         assert "; 0 were new" in saved()
         # Two days are long over, and every set is old: the three newest stay, with what they need.
         odd.there.on_host("find /mnt/backup/lab/blobs -type f -exec touch -d '5 days ago' {} +")
-        with configured(odd.there, "d['retention']['days'] = 0; d['buckets']['names'] = ['packed']"):
-            assert ran(odd.there, do="backup", only=["buckets"], allow_many=True)["code"] == 0
+        # In the configuration that is put back afterwards: `configured` keeps one, and not one within another.
+        old = f"import json; p = '{CONFIG}'; d = json.load(open(p)); d['retention']['days'] = 0; json.dump(d, open(p, 'w'))"
+        odd.there.on_host(f"python3 -c {quote(old)}")
+        assert ran(odd.there, do="backup", only=["buckets"], allow_many=True)["code"] == 0
         assert not dead & blobs_on_disk(odd)
         kept = newest(odd.there)
         assert ran(odd.there, do="verify", set=kept, source="disk")["code"] == 0
-        assert ran(odd.there, do="restore", set=kept, source="disk", bucket="packed", new_name="beside")["code"] == 0
+        assert ran(odd.there, do="restore", set=kept, source="disk", buckets=["packed"], new_name="beside")["code"] == 0
         assert {key: odd.body("beside", key) for key in [*bodies][:3]} == dict([*bodies.items()][:3])
         odd.there.inv("restore.undo", "--yes")
 
@@ -548,7 +552,7 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
         assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
     made = newest(odd.there)
     assert "the versioning of the bucket paused is suspended" in json.dumps(
-        look(odd.there, ask="plan", set=made, bucket="paused")
+        look(odd.there, ask="plan", set=made, buckets=["paused"])
     )
     odd.there.inv("restore", made, "--bucket", "paused", "--as", "beside", "--yes")
     try:
