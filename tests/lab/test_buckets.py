@@ -132,6 +132,7 @@ def odd(kept: Clone) -> Iterator[Odd]:
     with connected(kept) as minio:
         made = Odd(kept, minio)
         made.made()
+        sql(kept, ALL_ROWS, ODD)
         kept.inv("backup")
         made.set = newest(kept)
         yield made
@@ -245,6 +246,9 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: d
 
 
 ROWS = "SELECT count(*) FROM \"Käfer 'x'\""
+# The story of backups, whose host this is, has deleted some.
+ALL_ROWS = """INSERT INTO "Käfer 'x'" (id, said) SELECT n, 'größer \\ ' || n FROM generate_series(1, 2000) n
+WHERE n NOT IN (SELECT id FROM "Käfer 'x'")"""
 
 
 def rows(there: Clone) -> str:
