@@ -266,21 +266,26 @@ def test_of_many_objects_that_cannot_be_read_a_few_are_named_with_the_reason() -
     )
 
 
-@pytest.mark.parametrize(("listed", "vanished", "unreadable"), [(True, 0, 1), (False, 1, 0)])
-def test_what_is_said_not_to_be_there_and_is_still_listed_is_told_as_unreadable(
-    listed: bool, vanished: int, unreadable: int
+@pytest.mark.parametrize(
+    ("listed", "vanished", "unreadable"),
+    [([True] * 21, 0, 1), ([False], 1, 0), ([True, True, False], 1, 0)],
+    ids=["damaged", "deleted", "expired by a rule"],
+)
+def test_what_is_said_not_to_be_there_and_stays_listed_is_told_as_unreadable(
+    monkeypatch: pytest.MonkeyPatch, listed: list[bool], vanished: int, unreadable: int
 ) -> None:
     from concurrent.futures import Future
 
     from worker.buckets import outgoing
 
-    page = PAGE.format(more="false", rows=VERSION if listed else "").encode()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    pages = [PAGE.format(more="false", rows=VERSION if there else "").encode() for there in listed]
     one: Any = object.__new__(outgoing.Outgoing)
-    one.minio, counts, gone = Asked(Answer(200, {}, page)), Counts(), Future[Any]()
+    one.minio, counts, gone = Asked(*(Answer(200, {}, page) for page in pages)), Counts(), Future[Any]()
     gone.set_exception(reading.Vanished())
     rows = list(one._settled("b", {"key": "a b+c/ü", "id": "v1", "etag": "9dd4", "size": 7}, gone, counts))
     assert (counts.vanished, counts.unreadable, len(rows)) == (vanished, unreadable, unreadable)
-    assert ("a b+c/ü (MinIO lists it" in counts.lacking) is listed
+    assert ("a b+c/ü (MinIO lists it" in counts.lacking) is bool(unreadable)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,9 @@ def _apart(prefixes: Sequence[str]) -> list[str]:
 
 class Outgoing:
     """What becomes of each version of a bucket: a row of its index, and where its content lies."""
+
+    _patience = 20
+    """Seconds of a run that are waited for MinIO to remove what has expired."""
 
     def __init__(
         self,
@@ -92,9 +96,7 @@ class Outgoing:
         try:
             found = future.result() if future else {}
         except reading.Vanished:
-            if any(
-                (one.id, one.etag) == (row["id"], row["etag"]) for one in listing.of_key(self.minio, bucket, row["key"])
-            ):
+            if self._still_listed(bucket, row):
                 counts.not_read(row["key"], LOST)
                 yield row | {"unreadable": LOST}
                 return
@@ -117,6 +119,17 @@ class Outgoing:
         counts.markers += bool(row.get("marker"))
         counts.bytes += row.get("size", 0)
         yield row
+
+    def _still_listed(self, bucket: str, row: Row) -> bool:
+        """What a rule of the bucket's lifecycle has expired is gone for who asks for it, and listed until MinIO has removed it."""
+        while any(
+            (it.id, it.etag) == (row["id"], row["etag"]) for it in listing.of_key(self.minio, bucket, row["key"])
+        ):
+            if not self._patience:
+                return True
+            self._patience -= 1
+            time.sleep(1)
+        return False
 
     def _small(self, bucket: str, version: Version) -> Row:
         head, body = reading.small(self.minio, bucket, version)
