@@ -374,6 +374,7 @@ def test_a_lifecycle_that_would_expire_what_comes_back_is_told_and_waits_for_the
     odd.there.inv(*words, "--hold-lifecycle", "--yes")
     odd.there.inv("restore.cleanup", "--yes")
     assert "30</NoncurrentDays>" in settings.read(odd.minio, "odd")["lifecycle"]
+    quiet.set_part(odd.minio, "odd", "lifecycle", LIFECYCLE)
 
 
 @contextmanager
