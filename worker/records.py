@@ -18,7 +18,6 @@ from psycopg import sql
 
 from worker import containers, folder_swap, postgres
 from worker.buckets import takeback
-from worker.buckets.flat import KEPT
 from worker.buckets.made import Made
 from worker.comparison import Difference
 from worker.contract import OK, RESTORE_FAILED
@@ -102,21 +101,10 @@ class Record:
     @classmethod
     def all(cls) -> list[Record]:
         """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
-        found = [cls(**_as_now(path)) for path in RECORDS.glob("*.json")]
+        found = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
         for one in found:
             one.differs = {name: [Difference(*row) for row in rows] for name, rows in one.differs.items()}
         return sorted(found, key=lambda one: (datetime.fromisoformat(one.at), one.run))
-
-
-def _as_now(path: Path) -> Row:
-    """A record as it is written now; before, one was of one bucket at most."""
-    told: Row = json.loads(path.read_text())
-    bucket, made, held = (told.pop(name, None) for name in ("bucket", "made_bucket", "held"))
-    if bucket:
-        told["buckets"] = {bucket: {"made": made, "held": held, "kept": f"{KEPT}{told['run'][-6:]}"}}
-        with suppress(FileNotFoundError):
-            path.with_suffix(".made").rename(path.with_suffix(f".{bucket}.made"))
-    return told
 
 
 def sync(folder: Path) -> None:

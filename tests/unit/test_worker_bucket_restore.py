@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -277,24 +276,6 @@ def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
     assert minio.asked[-1][:3] == ("PUT", "/b", {"lifecycle": ""})
     (on_disk,) = Record.all()
     assert (on_disk.phase, on_disk.buckets["b"]["held"], record.made("b").path.exists()) == ("failed", {}, False)
-
-
-def test_a_record_that_was_of_one_bucket_is_read_as_one_of_several(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(records, "RECORDS", tmp_path)
-    told = {"run": "20261127T175330Z-abcdef", "set": "set", "at": "2026-11-27T17:53:30+00:00", "phase": "begun"}
-    old = {**told, "bucket": "a.b", "made_bucket": True, "held": {"quota": "{}"}}
-    (tmp_path / f"{told['run']}.json").write_text(json.dumps(old))
-    (tmp_path / f"{told['run']}.made").write_text('{"key": "k", "id": "1"}\n')
-    (tmp_path / "20261127T175331Z-abcdef.json").write_text(
-        json.dumps({**told, "run": "20261127T175331Z-abcdef", "bucket": "", "made_bucket": False, "held": {}})
-    )
-    for _ in range(2):  # as it was read, it may be read again
-        first, second = Record.all()
-        assert first.buckets == {"a.b": {"made": True, "held": {"quota": "{}"}, "kept": "stowage-kept-abcdef"}}
-        assert list(first.made("a.b").lines()) == [{"key": "k", "id": "1"}]
-        assert second.buckets == {}
 
 
 def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
