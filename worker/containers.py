@@ -55,6 +55,10 @@ class Tools:
         """Has the container of the tools started, and does not wait for it."""
         self.box.open(self._shared(), self.image, self.staging)
 
+    def close(self) -> None:
+        """No tool is started after this one: their container ends, which takes Docker a while, beside what is left to do."""
+        self.box.close()
+
     def _shared(self) -> list[str]:
         return self._container(f"stowage-backup-{self.run}-", f"container:{self.container}")
 
@@ -107,6 +111,9 @@ class Tools:
 def remove(run: str = "") -> None:
     """Ends the containers of one run, or those that any run left, and the networks that were theirs."""
     theirs = ("--filter", f"label={LABEL}={run}" if run else f"label={LABEL}")
+    networks = subprocess.Popen(
+        ["docker", "network", "ls", "-q", *theirs], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     ids = docker("ps", "-aq", *theirs).split()
     if not run:  # whoever was killed while Docker made its worker has left one that never ran
         unused = ("--filter", "status=created", "--filter", "status=exited")
@@ -114,7 +121,7 @@ def remove(run: str = "") -> None:
     if ids:
         docker("rm", "-f", *ids)
     # One that the worker itself is still in stays, and its run removes it.
-    if ids := docker("network", "ls", "-q", *theirs).split():
+    if ids := networks.communicate()[0].split():
         docker("network", "rm", *ids)
 
 

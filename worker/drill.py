@@ -106,7 +106,9 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
         lost = {}
         for number, name in enumerate(names):
             try:
-                lost[name] = load(job, session, manifest, name, name, number, tools, tablespaces=False)
+                loaded = load(job, session, manifest, name, name, number, tools, tablespaces=False)
+                loaded.gathered()
+                lost[name] = loaded.lost
             except Failed as error:
                 error.hint = ways_out(manifest.id, Request(), names, [name], error.why)
                 raise

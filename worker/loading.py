@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,15 @@ def failures(said: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]
     return list(found.values())
 
 
+class Loaded(NamedTuple):
+    """A database that was loaded, while PostgreSQL gathers the statistics of its tables."""
+
+    lost: list[Difference]
+    """What could not be made."""
+    gathered: Callable[[], None]
+    """Waits for the statistics. Until then a session is in the database, which cannot be renamed."""
+
+
 def load(
     job: Job,
     session: postgres.Connection,
@@ -77,8 +86,8 @@ def load(
     tools: containers.Tools,
     *,
     tablespaces: bool = True,
-) -> list[Difference]:
-    """A fetched dump into a new database, with what belongs to the database itself; gives what could not be made."""
+) -> Loaded:
+    """A fetched dump into a new database, with what belongs to the database itself."""
     job.journal.say(f"loading {name} as {scratch}")
     (dump,) = (job.staging / f"set-{number}").iterdir()
     like = {**manifest.databases[name], "name": name}
@@ -91,13 +100,17 @@ def load(
         _told(job, properties.dress(session, scratch, like))
     except psycopg.Error as error:
         raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
-    try:
-        jobs = str(job.postgres["jobs"])
-        tools.call("analyze", "vacuumdb", "--analyze-only", "-q", "-j", jobs, "-d", connection(scratch))
-    except Failed as error:
-        # The server gathers them by itself, later; no row depends on it.
-        job.journal.say(f"{name}: statistics could not be gathered: {error.why}")
-    return lost
+    called, jobs = f"analyze-{number}", str(job.postgres["jobs"])
+    gathering = tools.start(called, "vacuumdb", "--analyze-only", "-q", "-j", jobs, "-d", connection(scratch))
+
+    def gathered() -> None:
+        try:
+            tools.finish(called, gathering)
+        except Failed as error:
+            # The server gathers them by itself, later; no row depends on it.
+            job.journal.say(f"{name}: statistics could not be gathered: {error.why}")
+
+    return Loaded(lost, gathered)
 
 
 def _told(job: Job, lines: Sequence[str]) -> None:

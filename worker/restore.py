@@ -20,7 +20,7 @@ from worker.errors import Failed
 from worker.fetching import dump_bytes, fetch, loaded_bytes, read_the_rest, roles
 from worker.finding import find
 from worker.job import Job
-from worker.loading import load
+from worker.loading import Loaded, load
 from worker.plan import beside, chosen, counted, has_databases
 from worker.postgres import Row
 from worker.records import Record
@@ -66,13 +66,17 @@ def run(job: Job) -> int:
             record.roles = role_rows.missing(session, wanted)
             record.save()
             _merge_roles(job, session, wanted)
+        loaded = dict[str, Loaded]()
         for place, name in enumerate(names):
             with job.journal.step("load"):
-                record.differs[name] = _load(job, session, manifest, names, name, scratch[name], place)
+                loaded[name] = _load(job, session, manifest, names, name, scratch[name], place)
         with job.journal.step("compare"):
             for name in names:
-                record.differs[name] += _compared(job, manifest, name, scratch[name])
+                record.differs[name] = loaded[name].lost + _compared(job, manifest, name, scratch[name])
             record.save()
+            for one in loaded.values():
+                one.gathered()
+            job.tools(RESTORE_FAILED).close()
             acceptance.must_be_the_set(job, manifest, record)
         if not job.request.databases:
             configuration.lay_beside(job, manifest, source)
@@ -146,7 +150,7 @@ def _load(
     name: str,
     scratch: str,
     place: int,
-) -> list[Difference]:
+) -> Loaded:
     """A database beside; the failure says how to get the others."""
     tablespaces = not job.request.no_tablespaces
     try:

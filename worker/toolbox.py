@@ -72,6 +72,14 @@ class Toolbox:
             if self._process is None or self._process.poll() is not None:
                 self._open(run, image, staging)
 
+    def close(self) -> None:
+        """Lets the container end, where no tool runs in it; the next tool would open another."""
+        with self._lock:
+            if self._process and self._process.stdin and not self._waiting:
+                with suppress(OSError):
+                    self._process.stdin.close()
+                self._process = None
+
     def _open(self, run: Sequence[str], image: str, staging: Path) -> None:
         label = f"tools-{next(_number)}"
         words = [*run, "-i", "--entrypoint", "sh", image, "-c", LOOP, "sh", str(staging), self.programs]

@@ -109,7 +109,9 @@ new=$(mktemp /etc/fstab.stowage-XXXXXX); trap 'rm -f "$new"' EXIT
 printf '%s\\n' {quote(self.line)} >"$new"
 findmnt --verify --tab-file "$new" >"$new.said" 2>&1 || {{ cat "$new.said"; rm -f "$new.said"; exit 1; }}
 rm -f "$new.said"
-{others} /etc/fstab >"$new"; printf '%s\\n' {quote(self.line)} >>"$new"
+: >"$new"
+[ ! -e /etc/fstab ] || {others} /etc/fstab >"$new"
+printf '%s\\n' {quote(self.line)} >>"$new"
 chmod 0644 "$new"
 sync "$new"; mv -f "$new" /etc/fstab; sync /etc
 systemctl daemon-reload

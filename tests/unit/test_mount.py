@@ -433,6 +433,13 @@ def test_our_line_takes_the_place_of_others_for_that_path_and_the_rest_stays(mac
     assert "mount -- /mnt/drive1" in (machine.folder / "said").read_text()
 
 
+def test_a_host_without_an_fstab_gets_one_with_our_line(machine, mounts, mounting):
+    mounts()
+    (machine.folder / "fstab").unlink()
+    assert machine.deploy(DRIVE1).failed is None
+    assert (machine.folder / "fstab").read_text() == f"{DRIVE1.line}\n"
+
+
 def test_what_is_mounted_already_is_not_mounted_twice(machine, mounts, mounting):
     mounts(mountinfo=MOUNTINFO.format(line=MOUNTED))
     assert machine.deploy(DRIVE1).failed is None

@@ -200,5 +200,5 @@ def test_a_template_of_the_server_is_none_where_it_is_restored_beside(
     like = {"name": name, "settings": [], "encoding": "UTF8", "template": True}
     manifest: Any = SimpleNamespace(databases={name: like})
     tools: Any = Tools(loads.folder)
-    assert loading.load(loads.job(), None, manifest, name, "found", 0, tools) == []  # type: ignore[arg-type]
+    assert loading.load(loads.job(), None, manifest, name, "found", 0, tools).lost == []  # type: ignore[arg-type]
     assert dressed == [stays]

@@ -48,6 +48,23 @@ def test_a_container_that_was_opened_ahead_is_that_of_the_first_tool(box: Toolbo
     assert len((tmp_path / "pids").read_text().split()) == 1
 
 
+def test_a_closed_box_ends_and_the_next_tool_opens_another(box: Toolbox, tmp_path: Path) -> None:
+    run = [str(tmp_path / "run")]
+    running = box.start("running", ["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"], run, "image", tmp_path)
+    box.close()  # not while a tool runs
+    assert running.poll() is None
+    (tmp_path / "stop").touch()
+    assert running.wait() == 0
+    box.close()
+    (pid,) = (tmp_path / "pids").read_text().split()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{pid}/cmdline").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{pid}/cmdline").exists()
+    assert box.start("next", ["true"], run, "image", tmp_path).wait() == 0
+    assert len((tmp_path / "pids").read_text().split()) == 2
+
+
 def test_a_program_is_taken_from_the_folder_of_its_own_before_one_that_is_called_like_it(
     tmp_path: Path, box: Toolbox
 ) -> None:
