@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import string
 import subprocess
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from converge.inventory.groups import Inventory
+from converge.inventory.hosts import Host, own_files
+from converge.inventory.layers import Node, plain
 from lab.clone import INVENTORY
 from roles.backup.age import identity
 from runbook.host_file import docker_of
@@ -46,6 +51,12 @@ def secrets_of(name: str) -> None:
     secret(name, "kms_key", f"{name}:{b64encode(secrets.token_bytes(32)).decode()}")
 
 
+def own_secrets(host: Host[Any]) -> None:
+    """Whatever else its settings read from files of its own."""
+    for what in own_files(host):
+        secret(host.name, what)
+
+
 def ssh_key(name: str) -> tuple[Path, str]:
     """The key that root and operator accept: its file and its public line; generated once."""
     path = _secret_file(name, "ssh_key")
@@ -57,7 +68,17 @@ def ssh_key(name: str) -> tuple[Path, str]:
 
 def write_host(name: str, system: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> None:
     """The host_vars file: how to connect, which drives there are, and what the system needs to be told."""
-    _write(_host_file(name), host_vars(name, system, ports, key, drives))
+    hosts = Inventory(INVENTORY.parent, [])
+    layers = hosts.layers(name) if name in hosts.hosts else ()
+    _write(_host_file(name), host_vars(name, system, ports, key, drives) + edge_of(layers, ports))
+
+
+def edge_of(layers: Iterable[Node], ports: Mapping[int, int]) -> str:
+    """Where the settings of the lab say how the edge is reached, with the port that is published on this machine."""
+    edges = [plain(layer.value["edge"]) for layer in layers if "edge" in layer.value]
+    url = next((edge["url"] for edge in reversed(edges) if isinstance(edge, dict) and edge.get("url")), "")
+    own = re.fullmatch(r"(https?)://127\.0\.0\.1(:\d+)?", url)
+    return f"\nedge:\n  url: {own[1]}://127.0.0.1:{ports[443 if own[1] == 'https' else 80]}\n" if own else ""
 
 
 def host_vars(name: str, system: str, ports: Mapping[int, int], key: Path, drives: list[str]) -> str:

@@ -11,7 +11,9 @@ from lab.systems import DEFAULT, NAMES
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from converge.inventory.hosts import Host
     from lab.images import Recipe
+    from roles.settings.model import Settings
 
 HOST = {"host": "name of the lab host"}
 DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
@@ -27,24 +29,32 @@ DRIVE = HOST | {"drive": "number of the drive, 1 to 4"}
 def up(c: Context, host: str = "lab", system: str = "", cold: bool = False) -> None:
     """Make and start a throwaway host, with four blank drives, and build the images that it will run."""
     from converge.inventory.hosts import names
-    from lab import hosts, images, stock
+    from lab import hosts, images, records, stock
 
     if host not in names(ROOT)[0]:
         why = "the lab's hosts stand beside lab in inventory/hosts.yml"
         raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
     hosts.up(host, system, cold)
-    stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(host)])
+    found = _found(host)
+    records.own_secrets(found)
+    stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(found)])
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
 
-def _recipes(host: str) -> list[Recipe]:
-    """The recipes of the images that this host's settings let the lab build."""
+def _found(host: str) -> Host[Settings]:
+    """The host with its settings; its secrets may not be there yet."""
     from converge.inventory.hosts import load
-    from lab import images
     from roles.settings.model import Settings
 
     (found,) = load(ROOT, host, Settings, (), False)
+    return found
+
+
+def _recipes(found: Host[Settings]) -> list[Recipe]:
+    """The recipes of the images that this host's settings let the lab build."""
+    from lab import images
+
     return [
         images.recipe(row.lab) if isinstance(row.lab, str) else images.of_packages(row.reference, row.lab.packages)
         for row in found.settings.images.values()

@@ -19,6 +19,7 @@ from converge.inventory.layers import plain
 from converge.inventory.secret import resolve
 from converge.ssh.link import Link, Target, connect, known_keys
 from converge.ssh.root import SudoPassword
+from roles.backup.age import identity
 from roles.base import SUPPORTED
 from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
@@ -30,6 +31,12 @@ SECRETS = {
     "metrics": lambda name: random.token_urlsafe(30),
 }
 """What a host gets of its own where its groups have the key of that name under minio."""
+OF_A_FORM = {
+    "root_user": lambda name: f"admin-{random.token_hex(4)}",
+    "kms_key": SECRETS["kms_key"],
+    "backup_identity": lambda name: identity(),
+}
+"""Secrets that are no passwords: what makes them, by the name of their file."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +91,13 @@ def add(root: Path, new: Newcomer) -> None:
         raise Trouble(f"{new.name} is already there", where, "", NOTHING, hint, REFUSED)
     hosts = _with_newcomer(root, hosts_file.read_text() if hosts_file.exists() else "", new)
     found = _found(new)
-    texts = _fitting(root, new, found, hosts)
+    texts, secret_files = _fitting(root, new, found, hosts)
     written = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(texts[path])
-    wanted = [what for what in SECRETS if f"/{what}}}" in texts[file]]
-    secrets = _secrets(root, new.name, wanted)
-    if "kms_key" in wanted:
+    secrets = _secrets(root, new.name, secret_files)
+    if "kms_key" in secret_files:
         print(
             "warning: keep a copy of kms_key elsewhere, on paper as well: without it nothing that MinIO encrypts can be read"
         )
@@ -198,9 +204,12 @@ def _by_hand(group: str, name: str) -> Trouble:
     )
 
 
-def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, str]:
-    """The files to write, tried in a copy of the inventory. What does not load is shown instead, so that it is not lost."""
-    from converge.inventory.hosts import load
+def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
+    """The files to write, tried in a copy of the inventory, and the files of secrets that the host has for itself.
+
+    What does not load is shown instead, so that it is not lost.
+    """
+    from converge.inventory.hosts import load, own_files
     from roles.settings.model import Settings
 
     with tempfile.TemporaryDirectory() as folder:
@@ -215,14 +224,15 @@ def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> dict[Path, 
         (there / "inventory/host_vars").mkdir(exist_ok=True)
         (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
-            load(there, new.name, Settings, resolve_secrets=False)
+            (host,) = load(there, new.name, Settings, resolve_secrets=False)
         except Troubles as troubles:
             print(f"{text}\nThis was found, but does not fit to what the groups of {new.name} say:", flush=True)
             for one in troubles.troubles:
                 one.untouched, one.code = "", REFUSED
             troubles.troubles[-1].untouched = "nothing was written"
             raise
-    return {root / "inventory/hosts.yml": hosts, root / "inventory/host_vars" / f"{new.name}.yml": text}
+    texts = {root / "inventory/hosts.yml": hosts, root / "inventory/host_vars" / f"{new.name}.yml": text}
+    return texts, [name for name in own_files(host) if name != "sudo_password"]
 
 
 def _roles(inventory: Inventory, name: str) -> list[str]:
@@ -241,12 +251,13 @@ def _wanted(inventory: Inventory, name: str) -> list[str]:
 
 
 def _secrets(root: Path, name: str, wanted: Sequence[str]) -> list[Path]:
+    """Each made where it is not there yet, for the eyes of the operator only."""
     folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = {"root_user": f"admin-{random.token_hex(4)}", "root_password": random.token_urlsafe(30)}
-    files |= {what: SECRETS[what](name) for what in wanted}
-    for what, value in files.items():
+    for what in wanted:
         if not (folder / what).exists():
             (folder / what).touch(mode=0o600)
-            (folder / what).write_text(value + "\n")
-    return [folder / what for what in files]
+            (folder / what).write_text(
+                (OF_A_FORM[what](name) if what in OF_A_FORM else random.token_urlsafe(30)) + "\n"
+            )
+    return [folder / what for what in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from converge.ssh.connection import Connection as SshConnection
     from converge.ssh.link import Target
 
-__all__ = ["Host", "Value", "explain", "load", "names"]
+__all__ = ["Host", "Value", "explain", "load", "names", "own_files"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ class Vault:
         self.root = root
         self.known: dict[tuple[str, str], Secret] = {}
 
+    def of(self, host: str) -> Callable[[dict[str, str], str], Secret]:
+        """Reads the secrets of one host: in the path of a file `%h` is its name."""
+        return lambda reference, key: self(_own(reference, host), key)
+
     def __call__(self, reference: dict[str, str], key: str) -> Secret:
         ((how, what),) = reference.items()
         if (how, what) not in self.known:
@@ -145,18 +149,39 @@ class Vault:
         return self.known[how, what]
 
 
+def _own(reference: dict[str, str], host: str) -> dict[str, str]:
+    return {how: what.replace("%h", host) if how == "file" else what for how, what in reference.items()}
+
+
+def own_files(host: Host[Any]) -> list[str]:
+    """The files of secrets, `inventory/secrets/HOST/NAME`, that a host has for itself: their names, in the order of the inventory."""
+    folder = f"inventory/secrets/{host.name}/"
+
+    def of(node: Node) -> Iterator[str]:
+        below = node.value.values() if isinstance(node.value, dict) else node.value
+        if isinstance(node.value, dict) and list(node.value) == ["file"]:
+            yield _own(plain(node), host.name)["file"]
+        elif isinstance(node.value, (dict, list)):
+            for one in below:
+                yield from of(one)
+
+    named = (file.removeprefix(folder) for file in of(host.tree) if file.startswith(folder))
+    return list(dict.fromkeys(name for name in named if name and "/" not in name))
+
+
 def _host(
     inventory: Inventory, name: str, tree: Node, model: type[Settings], secrets: Vault | None, troubles: list[Trouble]
 ) -> Host[Settings] | None:
     before = len(troubles)
+    read = secrets.of(name) if secrets else None
     whose = inventory.hosts[name][0].origin
     wake = _wake(model, name, tree)
-    reached, down = connection(name, tree, inventory.root, whose, secrets, troubles, wake), _is_down(tree, wake)
+    reached, down = connection(name, tree, inventory.root, whose, read, troubles, wake), _is_down(tree, wake)
     tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
     if down:
         return None  # what its own file would say is missing, too
     context = {"ssh_port": (reached and reached.target.port) or 22}
-    settings = _validated(model, tree, whose, secrets, troubles, context)
+    settings = _validated(model, tree, whose, read, troubles, context)
     if reached is None or settings is None or len(troubles) > before:
         return None
     groups = tuple(group.name for group in inventory.groups_of(name))
@@ -177,7 +202,7 @@ def _validated(
     model: type[Settings],
     tree: Node,
     whose: str,
-    secrets: Vault | None,
+    secrets: Callable[[dict[str, str], str], Secret] | None,
     troubles: list[Trouble],
     context: dict[str, Any],
 ) -> Settings | None:

@@ -65,13 +65,13 @@ def _rows(settings: Settings, edge: Edge) -> Faults:
         if row.port in OWN_PORTS:
             yield (*path, "port"), "the edge asks itself there: take another"
         if row.to == CONSOLE and row.path and not _knows_its_path(settings, row.path):
-            why = f"under a path the console needs minio.environment.MINIO_BROWSER_REDIRECT_URL, which ends with {row.path}"
+            why = "under a path the console must know where it is: set edge.url"
             yield (*path, "path"), why
 
 
 def _knows_its_path(settings: Settings, path: str) -> bool:
-    said = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL", "") if settings.minio else ""
-    return said.rstrip("/").endswith(path)
+    said = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL") if settings.minio else None
+    return said.rstrip("/").endswith(path) if said else bool(settings.edge and settings.edge.url)
 
 
 def _astray(settings: Settings, row: Route) -> str:

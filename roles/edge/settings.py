@@ -11,6 +11,7 @@ from roles.settings.fields import (
     ListenAddress,
     LocalFile,
     Name,
+    Origin,
     PortNumber,
     RoutePath,
     RouteTarget,
@@ -64,6 +65,9 @@ class Edge(Section):
 
     kind: Literal["nginx"] = Field(default="nginx", description="the program that carries the routes")
     image: Name = "nginx"
+    url: Origin | None = Field(
+        default=None, description="how clients reach it, such as https://storage.example.org; others are told so"
+    )
     listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
     tls: Tls | None = Field(default=None, description="the certificate of all routes that say nothing else")
     users: dict[UserName, SecretValue] = Field(default={}, description="names and passwords, for routes with auth")

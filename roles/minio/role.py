@@ -14,6 +14,7 @@ from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
 from converge.shell import words
 from roles.edge.nginx import proven
+from roles.edge.routes import CONSOLE, leading_to
 from roles.images import image, image_identity
 from roles.minio import tls
 from roles.minio.api import Api
@@ -122,6 +123,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
         **({"MINIO_KMS_SECRET_KEY_FILE": f"{INSIDE}/kms_key"} if settings.kms_key else {}),
         # A token is what the server asks for by itself.
         **({"MINIO_PROMETHEUS_AUTH_TYPE": "public"} if settings.metrics.auth == "public" else {}),
+        **_console_url(host),
         **settings.environment,
     }
     if settings.root_drive_threshold:
@@ -160,6 +162,13 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
             f"{tls.scheme(settings)}://127.0.0.1:9000/minio/health/live",
         ),
     )
+
+
+def _console_url(host: Host[Settings]) -> dict[str, str]:
+    """Under a path the console must be told where it is; otherwise it takes what it is asked as."""
+    edge = host.settings.edge
+    path = next((row.path for row in leading_to(host.settings, CONSOLE) if row.path), None)
+    return {"MINIO_BROWSER_REDIRECT_URL": f"{edge.url}{path}"} if edge and edge.url and path else {}
 
 
 def endpoints(nodes: Sequence[Node], scheme: str = "http") -> list[str]:

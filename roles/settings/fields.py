@@ -135,6 +135,10 @@ WebUrl = Annotated[
     ),
     AfterValidator(checks.web),
 ]
+Origin = Annotated[
+    WebUrl,
+    matches(r"[^/]+//[^/]+", "an address without a path or a slash at its end, such as https://storage.example.org"),
+]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Command = list[Line]
 """The words of a command, as they are: no shell reads them."""

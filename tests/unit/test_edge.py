@@ -155,7 +155,11 @@ WRONG = {
     "two certificates": ([{**ROW, "path": "/a"}, {**ROW, "tls": OWN}], "edge.routes.1.tls", "another certificate"),
     "users without auth": ([{**ROW, "users": ["anne"]}], "edge.routes.0.users", "asked for nothing"),
     "nobody of that name": ([{**ROW, "auth": "basic", "users": ["ann"]}], "edge.routes.0.users.0", "anne is near"),
-    "a console that does not know": ([{"port": 80, "to": "minio-console", "path": "/c"}], "edge.routes.0.path", "/c"),
+    "a console that does not know": (
+        [{"port": 80, "to": "minio-console", "path": "/c"}],
+        "edge.routes.0.path",
+        "edge.url",
+    ),
 }
 
 

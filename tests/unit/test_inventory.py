@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from converge.errors import Trouble, Troubles
-from converge.inventory.hosts import Host, explain, load, names
+from converge.inventory.hosts import Host, explain, load, names, own_files
 from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -253,6 +253,17 @@ def test_a_secret_is_read_once_for_all_hosts(write: Write, tmp_path: Path) -> No
     asked = "ansible_become_password: {command: 'echo x >> asked; echo secret'}"
     load(write({"hosts.yml": HOSTS, "group_vars/inner.yml": asked}), "all", Free)
     assert (tmp_path / "asked").read_text() == "x\n"
+
+
+def test_in_the_path_of_a_secret_stands_the_name_of_the_host(write: Write) -> None:
+    password = "ansible_become_password: {file: inventory/secrets/%h/sudo}\n"
+    others = (
+        "map: {a: {file: inventory/secrets/two/a}, b: [{c: {file: inventory/secrets/%h/c}}], d: {file: elsewhere/%h}}\n"
+    )
+    root = write({"hosts.yml": HOSTS, "group_vars/inner.yml": password + others, "secrets/one/sudo": "hidden\n"})
+    found = one(root)
+    assert found.target.become_password and found.target.become_password.reveal() == "hidden"
+    assert own_files(found) == ["c"]
 
 
 def test_the_inventory_of_the_repository_loads_whole() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from converge.inventory.layers import lift
 from lab import containers, records, systems
 from lab.hosts import LabHost
 from roles.base import SUPPORTED
@@ -98,3 +99,16 @@ def test_status_names_pulled_drives_and_how_to_switch_on() -> None:
     running = LabHost("lab", True, PORTS, {1: "x.drive1.0", 2: "", 3: "x.drive3.0", 4: "x.drive4.0"})
     assert running.line().endswith("drive1 in  drive2 pulled  drive3 in  drive4 in")
     assert LabHost("lab", False, PORTS, {}).line() == "lab  off  inv lab.up --host lab"
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://127.0.0.1", 80), ("https://127.0.0.1", 443)])
+def test_where_the_settings_say_how_the_edge_is_reached_the_published_port_is_added(url: str, port: int) -> None:
+    text = records.edge_of(
+        [lift({"edge": {"url": "https://a.example.org"}}, ""), lift({"edge": {"url": url}}, "")], PORTS
+    )
+    assert yaml.safe_load(text) == {"edge": {"url": f"{url}:{PORTS[port]}"}}
+
+
+@pytest.mark.parametrize("edge", [{"listen": "0.0.0.0"}, {"url": "https://storage.example.org"}])
+def test_another_edge_is_reached_as_its_settings_say(edge: dict[str, str]) -> None:
+    assert records.edge_of([lift({"edge": edge}, ""), lift({"lab": True}, "")], PORTS) == ""

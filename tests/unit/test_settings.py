@@ -72,6 +72,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     ),
     "DataUserName": ("stowage", ["root", "daemon", "www-data", "nobody", "docker", "systemd-network", "sudo", "A"]),
     "NetworkName": ("stowage", ["bridge", "host", "none", "default", "a b"]),
+    "Origin": ("https://storage.example.org:8443", ["", "https://a/", "https://a/b", "storage.example.org", "ftp://a"]),
     "WebUrl": (
         "https://s3.example.org:9000/a",
         [
