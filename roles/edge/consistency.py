@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from roles.edge.routes import API, CONSOLE, POSTGRES_PORT, certificate, target
+from roles.edge.routes import API, CONSOLE, ELSEWHERE, HTTPS, POSTGRES_PORT, certificate, leads_on, target, target_port
 from roles.settings.faults import Faults, Path
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 
-OWN_PORTS = (65000, 65001)
+OWN_PORTS = (65000, 65001, 65002)
 """Where the edge asks itself: see templates/nginx/nginx.conf.j2."""
 LONGEST_PASSWORD = 72
 """Bytes. bcrypt reads no further, and would take another password that begins alike."""
+_SENT = "the edge answers by itself, and passes nothing on"
 _HTTP = "a row with tcp passes bytes as they are, and knows no "
 UNUSED: dict[str, dict[str, str]] = {
     "tcp": {
@@ -35,6 +36,16 @@ UNUSED: dict[str, dict[str, str]] = {
         "auth": "S3's clients sign each request, and have no other password",
     },
     CONSOLE: {"strip_path": "it is always asked without the path"},
+    HTTPS: {
+        **{
+            key: _SENT for key in ("strip_path", "sticky", "websocket", "body_limit", "auth", "users", "inside", "kept")
+        },
+        "path": "all of a port and name is sent on",
+        "tls": "it is for those who come without",
+    },
+    ELSEWHERE: {
+        key: _SENT for key in ("strip_path", "sticky", "websocket", "body_limit", "auth", "users", "inside", "kept")
+    },
     "service": {"sticky": "a service is one container"},
 }
 """What a row says to no effect, by what it leads to, and why."""
@@ -54,12 +65,15 @@ def _rows(settings: Settings, edge: Edge) -> Faults:
         path: Path = ("edge", "routes", at)
         if why := _astray(settings, row):
             yield (*path, "to"), why
-        kind = "tcp" if row.tcp else row.to if row.to in UNUSED else "service"
+        kind = "tcp" if row.tcp else leads_on(row) if leads_on(row) in UNUSED else "service"
         for key, why in UNUSED[kind].items():
             if getattr(row, key) not in (None, False, []):
                 yield (*path, key), why
-        if row.tcp and row.to in UNUSED:
+        if row.tcp and row.to in (API, CONSOLE):
             yield (*path, "tcp"), "MinIO has many nodes: they are reached over HTTP"
+        elif row.tcp and not target(row):
+            yield (*path, "tcp"), "it is told over HTTP"
+        yield from _inside(edge, row, path)
         if row.strip_path and not row.path:
             yield (*path, "strip_path"), "there is no path"
         if row.port in OWN_PORTS:
@@ -67,6 +81,23 @@ def _rows(settings: Settings, edge: Edge) -> Faults:
         if row.to == CONSOLE and row.path and not _knows_its_path(settings, row.path):
             why = "under a path the console must know where it is: set edge.url"
             yield (*path, "path"), why
+
+
+def _inside(edge: Edge, row: Route, path: Path) -> Faults:
+    """What containers alone reach, and what of that is kept."""
+    if row.inside and row.tls:
+        yield (*path, "tls"), "containers know the edge by a name that no certificate has"
+    if row.inside and any(other.port == row.port and not other.inside for other in edge.routes):
+        yield (*path, "inside"), "another row has this port, and is reached from outside"
+    if row.kept and not row.inside:
+        yield (*path, "kept"), "anybody outside could choose what is kept: it needs inside: true"
+    if row.kept and (row.auth or row.strip_path):
+        yield (*path, "kept"), "what is kept is the same for everybody, at the path at which the service has it"
+    for at, one in enumerate(row.kept):
+        if row.path and not one.startswith(f"{row.path}/"):
+            yield (*path, "kept", at), f"it does not lie in {row.path}"
+        elif any(one in other.kept for other in edge.routes if other is not row) or one in row.kept[:at]:
+            yield (*path, "kept", at), f"{one} stands twice"
 
 
 def _knows_its_path(settings: Settings, path: str) -> bool:
@@ -77,14 +108,21 @@ def _knows_its_path(settings: Settings, path: str) -> bool:
 def _astray(settings: Settings, row: Route) -> str:
     """Why a row leads nowhere."""
     name, _, port = row.to.partition(":")
+    if target_port(row):
+        rows = settings.edge.routes if settings.edge else []
+        leads = any(one.port == int(port) and certificate(settings.edge, one) for one in rows if settings.edge)
+        return "" if leads else f"no row of port {port} has TLS: set edge.tls"
+    if name == ELSEWHERE:
+        there = settings.edge and any(one.to == API for one in settings.edge.routes)
+        return "" if there else "no row leads to minio-api: there is nothing to tell"
     if "edge" in settings.roles and target(row) in ("minio", "postgres") and target(row) not in settings.roles:
         return f"roles has no {target(row)}"
-    if target(row) == "minio" and row.to in UNUSED:
+    if row.to in (API, CONSOLE):
         return "" if settings.minio else "the inventory has no minio section"
     if name == "postgres" and settings.postgres:
         return "" if int(port) == POSTGRES_PORT else f"its container listens at {POSTGRES_PORT}"
     if name not in settings.services:
-        names = [*(["postgres:5432"] if settings.postgres else []), *settings.services, API, CONSOLE]
+        names = [*(["postgres:5432"] if settings.postgres else []), *settings.services, API, CONSOLE, ELSEWHERE]
         return f"there is no service {known(name, names)}"
     return "" if settings.services[name].enabled else f"{name} is not enabled"
 

@@ -9,7 +9,7 @@ from converge.resources.compose import FOLDER
 from converge.shell import quote, words
 from converge.templates import render
 from roles.edge.consistency import OWN_PORTS
-from roles.edge.routes import API, CONSOLE, certificate, leading_to, url
+from roles.edge.routes import API, CONSOLE, ELSEWHERE, certificate, leading_to, target_port, url
 from roles.minio.tls import scheme
 from roles.settings.fields import size_in_bytes
 
@@ -31,7 +31,9 @@ MOST_ASKED = 4
 """Nodes whose 404 is wanted when all of them answer."""
 MOST_SILENT = 4
 """Nodes that may stay silent while others are asked: nginx leads a request on ten times at most."""
-ALIVE, AWAY = OWN_PORTS
+ALIVE, AWAY, RELAY = OWN_PORTS
+KEPT, KEPT_INSIDE = "/srv/stowage/nginx", "/var/cache/stowage"
+"""Where answers are kept for the time when a service has none; they outlive the container."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ class Location:
     def pattern(self) -> str:
         """Its path as a regular expression, which a path of its letters needs only for these two."""
         return self.path.replace(".", r"\.").replace("+", r"\+")
+
+    @property
+    def https(self) -> int:
+        """The port with TLS to which it sends; 0 where it does not."""
+        return target_port(self.row)
+
+    @property
+    def elsewhere(self) -> bool:
+        return self.row.to == ELSEWHERE
 
     @property
     def limit(self) -> int:
@@ -95,6 +106,11 @@ def config(host: Host[Settings], edge: Edge) -> str:
         nodes=nodes,
         minio_scheme=scheme(minio) if minio else "http",
         minio_authority=MINIO_AUTHORITY,
+        kept=[(row, path) for row in http for path in row.kept],
+        kept_in=KEPT_INSIDE,
+        itself=CONTAINER,
+        relay=RELAY,
+        endpoint=_endpoint(edge),
         opinions=min(len(nodes), MOST_ASKED),
         enough=enough(len(nodes)),
         missing=min(len(nodes) - enough(len(nodes)), MOST_SILENT),
@@ -104,6 +120,17 @@ def config(host: Host[Settings], edge: Edge) -> str:
         alive=ALIVE,
         away=AWAY,
     )
+
+
+def keeps(edge: Edge) -> bool:
+    """Whether answers are kept."""
+    return any(row.kept for row in edge.routes)
+
+
+def _endpoint(edge: Edge) -> str:
+    """Where S3 is, for the eyes of who asked elsewhere; what the row does not name is how they asked."""
+    row = next((row for row in edge.routes if row.to == API), None)
+    return url(edge, row, "$host", "") if row else ""
 
 
 def servers(edge: Edge) -> list[Server]:

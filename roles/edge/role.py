@@ -20,7 +20,7 @@ from converge.resources.serving import Question, Serving
 from converge.shell import quote
 from roles.edge import nginx
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
-from roles.edge.routes import API, certificate
+from roles.edge.routes import API, certificate, target_port
 from roles.images import image, image_identity
 from roles.minio.tls import authority
 from roles.services.configuration import Folder
@@ -52,6 +52,7 @@ def edge(host: Host[Settings]) -> Wanted:
         Directory(HERE, group=owner.name, mode="0750"),
         *files,
         helper,
+        *([Directory(nginx.KEPT, owner=owner.name, group=owner.name, mode="0700")] if nginx.keeps(settings) else []),
         File(CONFIG, nginx.config(host, settings), mode="0644", check=_check(host, settings), until_loaded=True),
         Project(
             "nginx",
@@ -92,11 +93,12 @@ def _check(host: Host[Settings], settings: Edge) -> str:
 
 
 def _exposed(settings: Edge) -> str:
-    clear = sorted({row.port for row in settings.routes if not row.tcp and not certificate(settings, row)})
+    rows = [row for row in settings.routes if not row.tcp and not row.inside and not target_port(row)]
+    clear = sorted({row.port for row in rows if not certificate(settings, row)})
     if not clear or ip_address(settings.listen).is_loopback:
         return ""
     ports = ", ".join(map(str, clear))
-    shown = "data and passwords are" if any(row.auth and row.port in clear for row in settings.routes) else "data is"
+    shown = "data and passwords are" if any(row.auth and row.port in clear for row in rows) else "data is"
     return f"{settings.listen}:{ports} without TLS: keys are signed, {shown} not hidden; and ports of Docker bypass ufw"
 
 
@@ -141,13 +143,13 @@ def service(host: Host[Settings]) -> dict[str, Any]:
     settings = settings_of(host)
     serves = f"exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
     helper = f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & " if _leads_to_api(settings) else ""
+    ports = sorted({row.port for row in settings.routes if not row.inside})
     page = Service(
         image=settings.image,
         entrypoint=["sh", "-c"],
         command=[f"{helper}{serves}"],
-        ports=[
-            Port(port=port, to=port, listen=settings.listen) for port in sorted({row.port for row in settings.routes})
-        ],
+        ports=[Port(port=port, to=port, listen=settings.listen) for port in ports],
+        data={nginx.KEPT_INSIDE: nginx.KEPT} if nginx.keeps(settings) else {},
         grace=60,
     )
     reference, uid = image(host, settings.image).reference, host.settings.data_user.uid

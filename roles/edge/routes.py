@@ -11,20 +11,36 @@ if TYPE_CHECKING:
 
 API = "minio-api"
 CONSOLE = "minio-console"
+ELSEWHERE = "s3-elsewhere"
+"""Tells S3's clients, in S3's words, where S3 is: for a path, beneath which no signature matches."""
+HTTPS = "https"
+"""Sends clients to the same place on a port with TLS: https:443."""
 POSTGRES_PORT = 5432
 """Where the container listens, whatever the host publishes."""
 
 
+def leads_on(row: Route) -> str:
+    """The word or the service to which a row leads, without a port."""
+    return row.to.partition(":")[0]
+
+
 def target(row: Route) -> str:
-    """The role or service to which a row leads."""
-    return "minio" if row.to in (API, CONSOLE) else row.to.partition(":")[0]
+    """The role or service to which a row leads; empty where the edge answers by itself."""
+    name = leads_on(row)
+    return "" if name in (ELSEWHERE, HTTPS) else "minio" if row.to in (API, CONSOLE) else name
 
 
 def certificate(edge: Edge, row: Route) -> Tls | None:
     """The certificate with which a row is served; None is in clear."""
-    if row.tcp or row.tls is False:
+    if row.tcp or row.tls is False or target_port(row):
         return None
-    return row.tls or edge.tls
+    return row.tls or (None if row.inside else edge.tls)
+
+
+def target_port(row: Route) -> int:
+    """The port with TLS to which a row sends; 0 for all other rows."""
+    name, _, port = row.to.partition(":")
+    return int(port) if name == HTTPS else 0
 
 
 def leading_to(settings: Settings, to: str) -> list[Route]:
@@ -44,7 +60,8 @@ def networks(settings: Settings) -> Iterator[str]:
     from roles.settings.networks import first
 
     for row in settings.edge.routes if settings.edge else ():
-        name = target(row)
+        if not (name := target(row)):
+            continue
         page = {"minio": settings.minio, "postgres": settings.postgres}.get(name) or settings.services.get(name)
         if page:
             yield first(settings, page.networks)

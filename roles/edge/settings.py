@@ -45,10 +45,16 @@ class Route(Section):
     """One place, a port with perhaps a name and a path, and where it leads."""
 
     port: PortNumber = Field(description="of the host")
-    to: RouteTarget = Field(description="a service and its port, such as grafana:3000; or minio-api, minio-console")
+    to: RouteTarget = Field(
+        description="a service and its port, such as grafana:3000; minio-api, minio-console; s3-elsewhere; https:443"
+    )
     host: HostName | None = Field(default=None, description="the name that clients ask for; not set: any other")
     path: RoutePath | None = Field(default=None, description="this path and all beneath it; not set: any other")
     strip_path: bool = Field(default=False, description="the service is asked without the path")
+    inside: bool = Field(default=False, description="for containers of the host alone: the port is not published")
+    kept: list[RoutePath] = Field(
+        default=[], description="of an inside row: paths whose last good answer is given while the service has none"
+    )
     tcp: bool = Field(default=False, description="passes bytes as they are, whatever they are")
     sticky: bool = Field(default=False, description="one client stays on one node")
     websocket: bool = Field(default=False, description="passes WebSockets on")

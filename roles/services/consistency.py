@@ -61,6 +61,8 @@ def _taken(name: str, settings: Settings, nodes: list[str]) -> str:
         return "a role"
     if name == "nginx":
         return "the container of the edge"
+    if name == "https":
+        return "what routes of the edge to a port with TLS are named"
     if name in nodes:
         return "a node of minio"
     if name.startswith("stowage-"):

@@ -180,8 +180,8 @@ RoutePath = Annotated[
 RouteTarget = Annotated[
     str,
     matches(
-        r"minio-api|minio-console|[a-z][a-z0-9_-]{0,30}:[0-9]{1,5}",
-        "a service and its port, such as grafana:3000; or minio-api, minio-console",
+        r"minio-api|minio-console|s3-elsewhere|[a-z][a-z0-9_-]{0,30}:[0-9]{1,5}",
+        "a service and its port, such as grafana:3000; minio-api, minio-console; s3-elsewhere; https:443",
     ),
     AfterValidator(checks.leads_to_port),
 ]

@@ -76,7 +76,9 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
     """Ports of the host that SSH has: a service there would not start, or nobody would get in any more."""
     wanted: list[tuple[Path, int]] = []
     if settings.edge:
-        wanted += [(("edge", "routes", at, "port"), row.port) for at, row in enumerate(settings.edge.routes)]
+        wanted += [
+            (("edge", "routes", at, "port"), row.port) for at, row in enumerate(settings.edge.routes) if not row.inside
+        ]
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
     for name, one in settings.services.items():

@@ -33,6 +33,9 @@ TABLE = [
     {"port": 443, "to": "grafana:3000", "host": "one.example.org", "auth": "basic", "users": ["anne"]},
     {"port": 8443, "to": "minio-api", "host": "s3.example.org"},
     {"port": 80, "to": "grafana:3000", "host": "plain.example.org", "tls": False},
+    {"port": 80, "to": "https:443"},
+    {"port": 443, "to": "s3-elsewhere", "path": "/storage"},
+    {"port": 8090, "to": "grafana:3000", "path": "/auth", "inside": True, "kept": ["/auth/keys", "/auth/a/.known"]},
     {"port": 15432, "to": "postgres:5432", "tcp": True},
 ]
 
@@ -90,6 +93,14 @@ def test_the_edge_joins_the_networks_of_what_it_leads_to_and_publishes_each_port
     assert container["ports"] == [f"127.0.0.1:{port}:{port}" for port in (80, 443, 8443, 9000, 15432)]
     (alone,) = wanted(host({"port": 80, "to": "grafana:3000"}), Project)
     assert alone.services["nginx"]["networks"] == {"monitoring": {}}
+
+
+def test_what_containers_alone_reach_is_not_published_and_what_is_kept_outlives_the_container(host):
+    (project,) = wanted(host(), Project)
+    assert "8090" not in str(project.services["nginx"]["ports"])
+    assert any(one["source"] == "/srv/stowage/nginx" for one in project.services["nginx"]["volumes"])
+    (alone,) = wanted(host(ROW), Project)
+    assert "/srv/stowage/nginx" not in str(alone.services["nginx"])
 
 
 def test_who_gets_in_stands_there_hashed_the_same_in_each_run_and_only_nginx_reads_it(host):
@@ -150,6 +161,27 @@ WRONG = {
     "a sticky service": ([{**ROW, "sticky": True}], "edge.routes.0.sticky", "one container"),
     "bytes with a path": ([{**ROW, "tcp": True, "path": "/a"}], "edge.routes.0.path", "knows no path"),
     "bytes with TLS": ([{**ROW, "tcp": True, "tls": OWN}], "edge.routes.0.tls", "the service itself speaks TLS"),
+    "https that is not there": (
+        [{"port": 80, "to": "https:8443", "tls": False}],
+        "edge.routes.0.to",
+        "no row of port 8443",
+    ),
+    "https with a path": ([{"port": 80, "to": "https:443", "path": "/a"}], "edge.routes.0.path", "all of a port"),
+    "no S3 to tell of": ([{**ROW, "to": "s3-elsewhere", "path": "/a"}], "edge.routes.0.to", "nothing to tell"),
+    "S3 told with a password": (
+        [S3, {**ROW, "to": "s3-elsewhere", "path": "/a", "auth": "basic"}],
+        "edge.routes.1.auth",
+        "answers by itself",
+    ),
+    "inside and out": ([ROW, {**ROW, "path": "/a", "inside": True}], "edge.routes.1.inside", "reached from outside"),
+    "inside with TLS": ([{**ROW, "inside": True, "tls": OWN}], "edge.routes.0.tls", "no certificate has"),
+    "kept for outside": ([{**ROW, "kept": ["/a"]}], "edge.routes.0.kept", "anybody outside"),
+    "kept elsewhere": (
+        [{**ROW, "path": "/a", "inside": True, "kept": ["/b"]}],
+        "edge.routes.0.kept.0",
+        "not lie in /a",
+    ),
+    "kept twice": ([{**ROW, "inside": True, "kept": ["/b", "/b"]}], "edge.routes.0.kept.1", "stands twice"),
     "nothing to strip": ([{**ROW, "strip_path": True}], "edge.routes.0.strip_path", "there is no path"),
     "TLS and none": ([{**ROW, "path": "/a"}, {**ROW, "tls": False}], "edge.routes.1.tls", "one of them has no TLS"),
     "two certificates": ([{**ROW, "path": "/a"}, {**ROW, "tls": OWN}], "edge.routes.1.tls", "another certificate"),
