@@ -32,7 +32,10 @@ from worker.targets.sftp_session import Session, broken, private_key, public_key
 
 # What one answer of an SFTP server may hold, and what is on its way to us at once.
 PIECE, AHEAD = 1 << 15, 2 << 20
-FAILURE = "the server says no more than Failure"
+
+
+class Unexplained(Failed):
+    """The server said `Failure`, which is all that SFTP says of a full disk, of a quota, and of much else."""
 
 
 class SftpTarget:
@@ -57,9 +60,8 @@ class SftpTarget:
                 lambda session: session.write(self._root, key, data, if_absent),
                 _transient_write,
             )
-        except Failed as error:
-            # SFTP has no word for a disk that is full.
-            if error.why.startswith(FAILURE) and (room := self.room()) and room.free < len(data):
+        except Unexplained:
+            if (room := self.room()) and room.free < len(data):
                 raise full(self.name, len(data), room) from None
             raise
 
@@ -174,7 +176,9 @@ class SftpTarget:
             raise Exists(FAILED, f"{self.name}: {what}", why="it is there already") from None
         except (OSError, EOFError, paramiko.SSHException) as error:
             why = str(error) or type(error).__name__
-            why = f"{FAILURE}: is its disk full, or a quota?" if why == "Failure" else why
+            if why == "Failure":
+                why = "the server says no more than Failure: is its disk full, or a quota?"
+                raise Unexplained(FAILED, f"{self.name}: {what}", why=why) from None
             raise Failed(FAILED, f"{self.name}: {what}", why=why) from None
 
     def _session(self) -> Session:
