@@ -35,12 +35,12 @@ class Troubles(Exception):
     """Several errors at once, so that one wrong key or dead host never hides the others."""
 
     def __init__(self, troubles: list[Trouble]) -> None:
-        super().__init__("\n".join(str(one) for one in troubles))
+        super().__init__("\n".join(str(trouble) for trouble in troubles))
         self.troubles = troubles
 
     @property
     def code(self) -> int:
-        return max(one.code for one in self.troubles)
+        return max(trouble.code for trouble in self.troubles)
 
 
 def for_host(hint: str, host: str) -> str:

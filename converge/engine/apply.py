@@ -24,7 +24,7 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
     if not run.plan or not (run.plan.todo or run.plan.later):
         return
     assert run.shell
-    shown = {one.address: one for one in run.plan.changes}
+    shown = {change.address: change for change in run.plan.changes}
     audit.write(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
     try:
         for role in run.roles:
@@ -129,10 +129,10 @@ def _was_shown(change: Change, shown: dict[str, Change]) -> bool:
 def _replan(run: Run, role: Role) -> None:
     """Read a role's resources again, now that roles before it have changed the host."""
     assert run.plan
-    wants = [one for one in run.wants if one.of(role.name)]
+    wants = [want for want in run.wants if want.of(role.name)]
     readings, _ = gather(run, wants)
     run.readings |= readings
-    old = {one.address: one for one in run.plan.changes}
+    old = {change.address: change for change in run.plan.changes}
     fresh = planned(run).changes
     # Of other roles' resources nothing is new but where another role has come to want them first.
     run.plan.changes = [
@@ -145,7 +145,7 @@ def _replan(run: Run, role: Role) -> None:
 def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     """Read again what was changed: a change that did not take is an error."""
     assert run.plan
-    addresses = {one.address for one in done}
+    addresses = {change.address for change in done}
     wants = [one for one in run.wants if one.resource.address in addresses]
     readings, _ = gather(run, wants)
     run.readings |= readings
@@ -153,7 +153,7 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
         want.resource.address: planning.compare(want, readings[want.resource.address], {}, role.name) for want in wants
     }
     wrong = [one for one in after.values() if one.action is not Action.NONE]
-    run.plan.changes = [after.get(one.address, one) for one in run.plan.changes]
+    run.plan.changes = [after.get(change.address, change) for change in run.plan.changes]
     run.not_taken |= {one.address for one in wrong}
     if wrong:
         told = {one.address: one.why or "; ".join(one.resource.diff(one.before)) or _still(one) for one in wrong}

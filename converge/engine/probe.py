@@ -28,9 +28,9 @@ def forgetting(address: str) -> str:
 def kinds(resources: Sequence[Resource]) -> dict[type[Resource], list[Resource]]:
     """The resources that a shell can read, by kind, in the order in which the kinds first occur."""
     found: dict[type[Resource], list[Resource]] = {}
-    for one in resources:
-        if not one.is_api():
-            found.setdefault(type(one), []).append(one)
+    for resource in resources:
+        if not resource.is_api():
+            found.setdefault(type(resource), []).append(resource)
     return found
 
 

@@ -221,6 +221,6 @@ class Chain:
 def in_order(*resources: Resource | Iterable[Resource]) -> Chain:
     """Chain resources: one that is refused or unknown holds back those after it, and nothing else."""
     flat: list[Resource] = []
-    for one in resources:
-        flat.extend([one] if isinstance(one, Resource) else one)
+    for resource in resources:
+        flat.extend([resource] if isinstance(resource, Resource) else resource)
     return Chain(tuple(flat))

@@ -70,7 +70,7 @@ class Run:
     def code(self) -> int:
         """The exit code of this host."""
         if self.troubles:
-            return max(one.code for one in self.troubles)
+            return max(trouble.code for trouble in self.troubles)
         if self.plan is None:
             return ERROR
         if self.plan.refused:
@@ -177,7 +177,7 @@ def look(
     """
     run.link = (run.line or dial([run.host])[run.name]).result()
     meanwhile()
-    asked = Probe([one.resource for one in run.wants])
+    asked = Probe([want.resource for want in run.wants])
     run.shell = RootShell(
         run.link, holder(command) if lock else None, tell, lambda marker: asked.script("probe-" + marker)
     )
@@ -188,7 +188,7 @@ def look(
 
 def _what_is_gone(run: Run) -> dict[str, Reading]:
     """Read what the host remembers and no role wants any more; seldom anything, and then one more round trip."""
-    known = {one.resource.address for one in run.wants}
+    known = {want.resource.address for want in run.wants}
     if not set(run.memory) - known:
         return {}
     from converge.engine.gone import no_longer_wanted
@@ -206,12 +206,12 @@ def gather(
 ) -> tuple[dict[str, Reading], dict[str, str]]:
     """Read resources: those of the shell in one script (`asked`: it is on its way already), those of APIs at the same moment."""
     assert run.shell
-    resources, marker = [one.resource for one in wants], "probe-" + run.shell.marker
+    resources, marker = [want.resource for want in wants], "probe-" + run.shell.marker
     asked = asked or Probe(resources)
     run.shell.start(asked.script(marker))
     api = _ask_all(run.link, resources, run.patience)
-    for one in resources:
-        one.desired()  # what is costly to work out is worked out while the host reads
+    for resource in resources:
+        resource.desired()  # what is costly to work out is worked out while the host reads
     _, answer = run.shell.finish()
     if run.shell.waited:
         run.shell.waited, api = False, _ask_all(run.link, resources, run.patience)  # those were asked too early

@@ -19,7 +19,7 @@ def fields(kind: Any) -> dict[str, Any]:
 def bare(kind: Any) -> Any:
     """The type itself: of `Annotated[X, ...]` and of `X | None`, X."""
     while typing.get_origin(kind) in (typing.Annotated, *UNIONS):
-        kind = next(one for one in typing.get_args(kind) if one is not type(None))
+        kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
     return kind
 
 
@@ -27,7 +27,7 @@ def members(kind: Any) -> dict[str, Any]:
     """The types of a tagged union by their tags; of anything else, none."""
     while typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
-    several = [one for one in typing.get_args(kind) if one is not type(None)]
+    several = [arg for arg in typing.get_args(kind) if arg is not type(None)]
     if typing.get_origin(kind) not in UNIONS:
         return {}
     return members(several[0]) if len(several) == 1 else {tag: one for one in several for tag in _tags(one)}
@@ -36,9 +36,11 @@ def members(kind: Any) -> dict[str, Any]:
 def _tags(member: Any) -> list[str]:
     """A tag stands in a remark (`Tag`), or is the one value that a field of the model takes (`kind`)."""
     remarks = typing.get_args(member)[1:] if typing.get_origin(member) is typing.Annotated else ()
-    literals = [one.annotation for one in fields(bare(member)).values() if one.is_required()]
-    values = [typing.get_args(one) for one in literals if typing.get_origin(one) is typing.Literal]
-    return [one.tag for one in remarks if hasattr(one, "tag")] or [one[0] for one in values if len(one) == 1]
+    literals = [field.annotation for field in fields(bare(member)).values() if field.is_required()]
+    values = [typing.get_args(literal) for literal in literals if typing.get_origin(literal) is typing.Literal]
+    return [remark.tag for remark in remarks if hasattr(remark, "tag")] or [
+        value[0] for value in values if len(value) == 1
+    ]
 
 
 def annotation(kind: Any, path: Sequence[str | int]) -> Any:
@@ -74,5 +76,5 @@ def every_key(model: Any, above: Path = ()) -> Iterator[Path]:
             path, kind = (*path, 0), typing.get_args(bare(kind))[0]
         elif typing.get_origin(bare(kind)) is dict:
             path, kind = (*path, "NAME"), typing.get_args(bare(kind))[-1]
-        for one in members(kind).values() or [kind]:
-            yield from every_key(bare(one), path)
+        for member in members(kind).values() or [kind]:
+            yield from every_key(bare(member), path)

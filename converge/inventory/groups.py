@@ -156,7 +156,7 @@ class Inventory:
 
     def _namesakes(self) -> None:
         """A host may be named like a group that it is in (`lab` of lab); elsewhere nobody could tell which is meant."""
-        for name in [one for one in self.hosts if one in self.groups]:
+        for name in [host for host in self.hosts if host in self.groups]:
             if name in ALWAYS or name not in self.members(name):
                 self._refuse(
                     self.hosts[name][0],
@@ -207,7 +207,7 @@ class Inventory:
                 why="nothing stands under its hosts or children",
                 hint=f"add a host under {name}.hosts",
             )
-        known = [*self.hosts, *(one for one in self.groups if one not in self.hosts)]
+        known = [*self.hosts, *(group for group in self.groups if group not in self.hosts)]
         near = difflib.get_close_matches(name, known, 1, 0.5)
         hosts, groups = pattern.listed(list(self.hosts)), pattern.listed(list(self.groups))
         return Trouble(

@@ -89,7 +89,7 @@ def names(root: Path) -> tuple[list[str], list[str]]:
 def _stop(troubles: list[Trouble]) -> None:
     """Raise what has gathered, each trouble once: hosts of one group share their files."""
     if troubles:
-        unique = list({str(one): one for one in troubles}.values())
+        unique = list({str(trouble): trouble for trouble in troubles}.values())
         unique[-1].untouched = UNTOUCHED
         raise Troubles(unique)
 

@@ -37,7 +37,7 @@ class Sources:
     def settings_files(self, kind: str, name: str) -> list[Path]:
         """The files of `group_vars` or `host_vars` that hold the settings of a group or host."""
         here = {path.name: path for path in self._entries(kind)}
-        first = next((here[f"{name}{one}"] for one in SUFFIXES if f"{name}{one}" in here), None)
+        first = next((here[f"{name}{suffix}"] for suffix in SUFFIXES if f"{name}{suffix}" in here), None)
         return list(self._within(first)) if first else []
 
     def _within(self, path: Path) -> Iterator[Path]:

@@ -49,9 +49,9 @@ class Problems(ValueError):
     """Several faults that a model found in itself, each with its path, and which one is to blame if it has no value."""
 
     def __init__(self, problems: Sequence[tuple[Path, str] | tuple[Path, str, Path]]) -> None:
-        super().__init__("; ".join(one[1] for one in problems))
-        self.problems = [(one[0], one[1]) for one in problems]
-        self.to_blame = {one[:2]: one[2] for one in problems if len(one) == 3}
+        super().__init__("; ".join(problem[1] for problem in problems))
+        self.problems = [(problem[0], problem[1]) for problem in problems]
+        self.to_blame = {problem[:2]: problem[2] for problem in problems if len(problem) == 3}
 
 
 def validate(

@@ -75,7 +75,7 @@ class Group(Resource):
         users = [f"user {one[0]}" for one in rows["passwd"] if one[3] == number and one[0] != self.group]
         if row is None:
             return _taken("group", number, groups) if groups else None
-        members = ",".join(sorted(one for one in row[3].split(",") if one not in ("", self.group)))
+        members = ",".join(sorted(word for word in row[3].split(",") if word not in ("", self.group)))
         return {"gid": row[2], "members": members, "same number": ", ".join(groups + users)}
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -146,7 +146,7 @@ class User(Resource):
             return _taken("user", number, others) if others else None
         groups = [one[0] for one in rows["group"] if self.user in one[3].split(",") and one[0] != self.user]
         hashes = [one[1] for one in rows["shadow"] if one[0] == self.user]
-        locked = row[1] in ("x", "*", "!") and all(one.startswith(("!", "*")) for one in hashes)
+        locked = row[1] in ("x", "*", "!") and all(hash_.startswith(("!", "*")) for hash_ in hashes)
         return {
             "uid": row[2],
             "gid": row[3],

@@ -37,7 +37,7 @@ class Boot(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Boot], answer: str, *shared: str) -> list[Reading]:
         disks, found = disks_of(shared[0]), read(shared[1])
-        return [one._state(found, disks) for one in wanted]
+        return [boot._state(found, disks) for boot in wanted]
 
     def _state(self, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
         there = {mount.path for mount in found.mounts}

@@ -104,8 +104,8 @@ class Project(Resource):
     @property
     def _grace(self) -> int:
         """Seconds that its services may take to stop, by their own definitions."""
-        periods = [str(one.get("stop_grace_period", f"{GRACE}s")) for one in self.services.values()]
-        return max((int(one.removesuffix("s")) for one in periods), default=GRACE)
+        periods = [str(service.get("stop_grace_period", f"{GRACE}s")) for service in self.services.values()]
+        return max((int(period.removesuffix("s")) for period in periods), default=GRACE)
 
     @property
     def binds(self) -> Iterator[tuple[str, str, str]]:
@@ -116,7 +116,7 @@ class Project(Resource):
                     yield definition["container_name"], volume["source"], volume["target"]
 
     def gives(self) -> tuple[str, ...]:
-        return tuple(f"container:{one['container_name']}" for one in self.services.values())
+        return tuple(f"container:{service['container_name']}" for service in self.services.values())
 
     def stands_on(self) -> Iterator[str]:
         """Its file, Docker, and for each service its image, its networks, its user and all that it has bound."""
@@ -184,7 +184,7 @@ exit 0"""
         """What Docker says, or that it runs with something else bound, or with older secrets, than there is now."""
         if there.status != "running":
             return there.status
-        mine = [one for one in self.binds if one[0] == definition["container_name"]]
+        mine = [bind for bind in self.binds if bind[0] == definition["container_name"]]
         if any(
             source in inodes
             and inodes.get(f"/proc/{there.pid}/root{target}", "").split("@")[0] != inodes[source].split("@")[0]
@@ -257,7 +257,7 @@ exit 0"""
         if older and self.together:  # which of them has read what, nobody can see
             older = [self._container(name) for name in self.services if status[name] in ("running", OLDER)]
         mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
-        folder, names = self.path.rpartition("/")[0], [one["container_name"] for one in self.services.values()]
+        folder, names = self.path.rpartition("/")[0], [service["container_name"] for service in self.services.values()]
         compose = f"docker compose --env-file /dev/null -p {self.project} -f {self.path}"
         up = f"{compose} up -d --no-build --pull never --timeout {self._grace} --quiet-pull -- {words(services)}"
         return [
@@ -362,7 +362,7 @@ class NoProject(Resource, removes="project"):
 
     @classmethod
     def probe(cls, wanted: Sequence[NoProject]) -> str:
-        names = words(one.project for one in wanted)
+        names = words(no_project.project for no_project in wanted)
         ask = 'ids=$(docker ps -aq --filter "label=com.docker.compose.project=$name") || exit 1'
         return GUARD + f"for name in {names}; do {ask}; set -- $ids; echo $#; done"
 
@@ -414,17 +414,17 @@ class Answers(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Answers]) -> str:
-        urls = " ".join(f"-o /dev/null {quote(url)}" for one in wanted for url in one.urls)
-        marks = f"for mark in {words(f'{UNPROVEN}/{one.of}' for one in wanted)}; do [ ! -e $mark ] || echo $mark; done"
+        urls = " ".join(f"-o /dev/null {quote(url)}" for answers in wanted for url in answers.urls)
+        marks = f"for mark in {words(f'{UNPROVEN}/{answers.of}' for answers in wanted)}; do [ ! -e $mark ] || echo $mark; done"
         return f"{marks}\ncommand -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
 
     @classmethod
     def read(cls, wanted: Sequence[Answers], answer: str) -> list[Reading]:
         codes = dict(line.split(" ", 1)[::-1] for line in answer.splitlines() if " " in line)
         found: list[Reading] = []
-        for one in wanted:
-            state = {url: codes.get(url, "000") for url in one.urls}
-            proven = {"proven": "no" if f"{UNPROVEN}/{one.of}" in answer.splitlines() else "yes"}
+        for answers in wanted:
+            state = {url: codes.get(url, "000") for url in answers.urls}
+            proven = {"proven": "no" if f"{UNPROVEN}/{answers.of}" in answer.splitlines() else "yes"}
             found.append(state | proven if any(code != "000" for code in state.values()) else None)
         return found
 

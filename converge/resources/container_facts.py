@@ -295,7 +295,7 @@ def _environment(
     given = {one.partition("=")[0] for one in image_env} | hidden
     for key in sorted(hidden - set(have)):
         yield Difference(f"variable {key}", "not set", "as defined")
-    for key in sorted(one for one in secrets if one in have and have[one] != secrets[one].reveal()):
+    for key in sorted(secret for secret in secrets if secret in have and have[secret] != secrets[secret].reveal()):
         yield Difference(f"variable {key}", "another value", "as defined")
     for key in sorted(set(have) | set(wanted)):
         if key not in wanted and key not in given:

@@ -36,14 +36,14 @@ class Contents(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Contents]) -> str:
         # Names may hold anything, a line break as well.
-        return f"find {words(one.path for one in wanted)} -mindepth 1 -printf '%H\\0%P\\0' 2>/dev/null | base64 -w0; exit 0"
+        return f"find {words(contents.path for contents in wanted)} -mindepth 1 -printf '%H\\0%P\\0' 2>/dev/null | base64 -w0; exit 0"
 
     @classmethod
     def read(cls, wanted: Sequence[Contents], answer: str) -> list[Reading]:
         told = base64.b64decode(answer.strip()).decode(errors="surrogateescape").split("\0")
         return [
-            one._state([name for at, name in zip(told[::2], told[1::2], strict=False) if at == one.path])
-            for one in wanted
+            contents._state([name for at, name in zip(told[::2], told[1::2], strict=False) if at == contents.path])
+            for contents in wanted
         ]
 
     def _state(self, there: Sequence[str]) -> Reading:
@@ -53,7 +53,7 @@ class Contents(Resource):
         return {"others": "\n".join(map(_plain, tops))}
 
     def _others(self, before: State | None) -> list[str]:
-        return [one for one in (before or {}).get("others", "").split("\n") if one]
+        return [word for word in (before or {}).get("others", "").split("\n") if word]
 
     def diff(self, before: State | None) -> list[str]:
         others = self._others(before)

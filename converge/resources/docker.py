@@ -23,7 +23,7 @@ LABELS = ("org.stowage.hash", "com.docker.compose.project")
 _WHAT = (
     '{{if index . "State"}}{{slice (index . "Name") 1}}'
     + "".join(f'|{{{{index . "State" "{one}"}}}}' for one in ("Status", "StartedAt", "Pid"))
-    + "".join(f'|{{{{with index . "Config" "Labels"}}}}{{{{index . "{one}"}}}}{{{{end}}}}' for one in LABELS)
+    + "".join(f'|{{{{with index . "Config" "Labels"}}}}{{{{index . "{label}"}}}}{{{{end}}}}' for label in LABELS)
     + "|"
     + container_facts.FORMAT
     + "{{else}}{{json .}}{{end}}"
@@ -207,7 +207,7 @@ class Image(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Image]) -> CommonQuestions:
-        return {inspect: [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]}
+        return {inspect: [image.reference.partition("@")[0] if image.shipped else image.reference for image in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Image], answer: str, *shared: str) -> list[Reading]:
@@ -217,7 +217,7 @@ class Image(Resource):
             state = {"present": "yes", "platform": content.platform, "layers": content.layers, "config": content.config}
             for name in [*(inspected.get("RepoTags") or []), *(inspected.get("RepoDigests") or [])]:
                 have[plain(name)] = state
-        named = [one.reference.partition("@")[0] if one.shipped else one.reference for one in wanted]
+        named = [image.reference.partition("@")[0] if image.shipped else image.reference for image in wanted]
         return [have.get(plain(name)) for name in named]
 
     def refusal(self, before: State | None) -> Refusal | None:

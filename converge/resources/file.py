@@ -103,13 +103,13 @@ class File(Resource):
             '[ -L "$path" ] || [ ! -f "$path" ] || set -- "$@" "$path"; done',
             'sums=; [ $# = 0 ] || sums=$(sha256sum -- "$@"); printf \'%s\\n\\n\' "$sums"',
         ]
-        for one in wanted:
-            if isinstance(one.content, str):
+        for file in wanted:
+            if isinstance(file.content, str):
                 # The content comes only where it differs: a check of a thousand files stays small.
-                same = quote(f"{one.sha256}  {one.path}")
+                same = quote(f"{file.sha256}  {file.path}")
                 lines.append(
-                    f'case "$sums" in *{same}*) ;; *) [ -L {quote(one.path)} ] || [ ! -f {quote(one.path)} ] || '
-                    f"{{ printf '%s\\n' {quote(one.path)}; head -c {SHOWN} -- {quote(one.path)} | base64 -w0; echo; }};; esac"
+                    f'case "$sums" in *{same}*) ;; *) [ -L {quote(file.path)} ] || [ ! -f {quote(file.path)} ] || '
+                    f"{{ printf '%s\\n' {quote(file.path)}; head -c {SHOWN} -- {quote(file.path)} | base64 -w0; echo; }};; esac"
                 )
         return "\n".join([*lines, "exit 0"])
 
@@ -121,7 +121,8 @@ class File(Resource):
         lines = contents[0].split("\n") if contents else []
         texts = dict(zip(lines[::2], lines[1::2], strict=False))
         return [
-            _reading(one, there, digests, texts.get(one.path), entries.locked(one.path, shared[1])) for one in wanted
+            _reading(file, there, digests, texts.get(file.path), entries.locked(file.path, shared[1]))
+            for file in wanted
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -230,7 +231,7 @@ class Directory(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Directory], answer: str, *shared: str) -> list[Reading]:
         there = entries.read(shared[0])
-        return [entries.state(one.path, one.owner, there) for one in wanted]
+        return [entries.state(directory.path, directory.owner, there) for directory in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] != "directory":
@@ -285,7 +286,7 @@ class Absent(Resource, removes="file"):
     @classmethod
     def read(cls, wanted: Sequence[Absent], answer: str, *shared: str) -> list[Reading]:
         there = entries.read(shared[0])
-        return [entries.state(one.path, "root", there) for one in wanted]
+        return [entries.state(absent.path, "root", there) for absent in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":

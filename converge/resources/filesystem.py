@@ -67,8 +67,8 @@ class Filesystem(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Filesystem]) -> str:
         """Mounted drives are read from the kernel and udev; unmounted ones are looked at, all at once, with a deadline."""
-        devices = " ".join(quote(one.device) for one in wanted)
-        labels = " ".join(quote(one.label) for one in wanted)
+        devices = " ".join(quote(filesystem.device) for filesystem in wanted)
+        labels = " ".join(quote(filesystem.label) for filesystem in wanted)
         return f"""
 newline='
 '

@@ -53,14 +53,21 @@ class Forwarding(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Forwarding]) -> CommonQuestions:
-        names = [one.network for one in wanted]
-        return {inspect: [*names, *(name for one in wanted for name in one.publishes)], routes: names, rules: names}
+        names = [forwarding.network for forwarding in wanted]
+        return {
+            inspect: [*names, *(name for forwarding in wanted for name in forwarding.publishes)],
+            routes: names,
+            rules: names,
+        }
 
     @classmethod
     def read(cls, wanted: Sequence[Forwarding], answer: str, *shared: str) -> list[Reading]:
         inspected, routed, ruled = shared
         addresses = _addresses(inspected)
-        return [one._state(network_called(inspected, one.network), routed, ruled, addresses) for one in wanted]
+        return [
+            forwarding._state(network_called(inspected, forwarding.network), routed, ruled, addresses)
+            for forwarding in wanted
+        ]
 
     def _state(
         self, network: Mapping[str, Any] | None, routed: str, ruled: str, addresses: Mapping[str, list[str]]
@@ -149,15 +156,15 @@ class Passage(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Passage]) -> CommonQuestions:
-        names = [one.network for one in wanted]
+        names = [passage.network for passage in wanted]
         return {inspect: names, rules: names}
 
     @classmethod
     def read(cls, wanted: Sequence[Passage], answer: str, *shared: str) -> list[Reading]:
         saved, _, others = shared[1].partition(_OTHERS)
         found: list[Reading] = []
-        for one in wanted:
-            bridge = bridge_of(network_called(shared[0], one.network) or {})
+        for passage in wanted:
+            bridge = bridge_of(network_called(shared[0], passage.network) or {})
             found.append({"drops": _dropped(saved, "FORWARD", bridge) or _other_table(others, bridge)})
         return found
 

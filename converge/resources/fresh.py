@@ -86,22 +86,28 @@ class FreshUnit(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshUnit]) -> str:
-        facts = _facts([one.unit for one in wanted], [one.files for one in wanted], [()] * len(wanted))
+        facts = _facts(
+            [fresh_unit.unit for fresh_unit in wanted], [fresh_unit.files for fresh_unit in wanted], [()] * len(wanted)
+        )
         watched = [
-            f"stat --printf '%Z ' -- {words(one.watches)} || :; echo" if one.watches else "echo" for one in wanted
+            f"stat --printf '%Z ' -- {words(fresh_unit.watches)} || :; echo" if fresh_unit.watches else "echo"
+            for fresh_unit in wanted
         ]
         return "\n".join([facts, *watched])
 
     @classmethod
     def common_questions(cls, wanted: Sequence[FreshUnit]) -> CommonQuestions:
-        return {show: [one.unit for one in wanted]}
+        return {show: [fresh_unit.unit for fresh_unit in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[FreshUnit], answer: str, *shared: str) -> list[Reading]:
         have, lines = units(shared[0]), answer.split("\n")
         # The start of its process, not the moment at which it was ready: it reads its files in between. Who started within the
         # second in which a file changed may have read the older one.
-        started = [int(have.get(one.unit, {}).get("ExecMainStartTimestamp", "").lstrip("@") or 0) for one in wanted]
+        started = [
+            int(have.get(fresh_unit.unit, {}).get("ExecMainStartTimestamp", "").lstrip("@") or 0)
+            for fresh_unit in wanted
+        ]
         return [
             {"runs with": "an older unit file"}
             if start and start < max(map(int, lines[2 * len(wanted) + at].split()), default=0)
@@ -159,17 +165,23 @@ class FreshContainer(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[FreshContainer]) -> str:
-        names, files = [one.container for one in wanted], [one.files for one in wanted]
-        return _facts(names, files, [one.folders for one in wanted])
+        names, files = (
+            [fresh_container.container for fresh_container in wanted],
+            [fresh_container.files for fresh_container in wanted],
+        )
+        return _facts(names, files, [fresh_container.folders for fresh_container in wanted])
 
     @classmethod
     def common_questions(cls, wanted: Sequence[FreshContainer]) -> CommonQuestions:
-        return {inspect: [one.container for one in wanted]}
+        return {inspect: [fresh_container.container for fresh_container in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[FreshContainer], answer: str, *shared: str) -> list[Reading]:
         have, lines = containers(shared[0]), answer.split("\n")
-        started = [have[one.container].started if one.container in have else "" for one in wanted]
+        started = [
+            have[fresh_container.container].started if fresh_container.container in have else ""
+            for fresh_container in wanted
+        ]
         return [_read(moment(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
 
     def undone_by(self, other: Resource, made: bool) -> bool:

@@ -58,15 +58,15 @@ class JsonKeys(Resource):
         """A line for each file, and one for what is written down of it; of hosts from before that, whether we made it."""
         return "\n".join(
             # A pipe in its place would never end.
-            sh("[ ! -e {0} ] || {{ [ -f {0} ] && base64 -w0 -- {0}; }} || printf '?'; echo\n", one.path)
-            + f"if [ -e {quote(KEYS + one.path)} ]; then base64 -w0 -- {quote(KEYS + one.path)}\n"
-            f"else ! grep -qs -- {quote(f' {one.address}$')} {MEMORY} || printf made; fi; echo"
-            for one in wanted
+            sh("[ ! -e {0} ] || {{ [ -f {0} ] && base64 -w0 -- {0}; }} || printf '?'; echo\n", json_keys.path)
+            + f"if [ -e {quote(KEYS + json_keys.path)} ]; then base64 -w0 -- {quote(KEYS + json_keys.path)}\n"
+            f"else ! grep -qs -- {quote(f' {json_keys.address}$')} {MEMORY} || printf made; fi; echo"
+            for json_keys in wanted
         )
 
     @classmethod
     def common_questions(cls, wanted: Sequence[JsonKeys]) -> CommonQuestions:
-        return {attributes: [one.path for one in wanted]}
+        return {attributes: [json_keys.path for json_keys in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[JsonKeys], answer: str, *shared: str) -> list[Reading]:

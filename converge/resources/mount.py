@@ -57,12 +57,12 @@ class Mount(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Mount]) -> CommonQuestions:
-        return {blocks: (), mounts: [one.path for one in wanted]}
+        return {blocks: (), mounts: [mount.path for mount in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Mount], answer: str, *shared: str) -> list[Reading]:
         disks, found = disks_of(shared[0]), read(shared[1])
-        return [_state(one, found, disks) for one in wanted]
+        return [_state(mount, found, disks) for mount in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["mounted"] not in ("", self.label):
@@ -142,5 +142,5 @@ def _spelt(ours: Sequence[FstabLine]) -> str:
 
 def _elsewhere(label: str, found: Mounts, labels: Mapping[str, str]) -> str:
     """Where the whole filesystem with a label is mounted."""
-    places = (one.path for one in found.mounts if one.root == "/" and labels.get(one.device) == label)
+    places = (mount.path for mount in found.mounts if mount.root == "/" and labels.get(mount.device) == label)
     return next(places, "")

@@ -49,7 +49,7 @@ for path do
     flag=${flags%% "$path$newline"*}; printf 'directory %s %s\\n' "${flag##*[!a-zA-Z-]}" "$count"
   elif [ -e "$path" ]; then echo other; else echo absent; fi
 done"""
-        return f"unshare -m sh -c {quote(look)} look {words(one.path for one in wanted)}"
+        return f"unshare -m sh -c {quote(look)} look {words(mount_point.path for mount_point in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[MountPoint], answer: str) -> list[Reading]:

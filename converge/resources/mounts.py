@@ -91,7 +91,7 @@ def _unit_files(paths: Sequence[str]) -> str:
         upper = [f"{folder}/system*/{_glob(name)}.*mount" for folder in ("/etc/systemd", "/run/systemd")]
         upper += [f"/run/systemd/{folder}/{_glob(name)}.*mount" for folder in ("transient", "generator.early")]
         needed = [f"{folder}/system*/*.requires/{_glob(name)}.mount" for folder in ("/etc/systemd", "/run/systemd")]
-        drop = [f"{folder}/{_glob(one)}mount.d" for one in _drop_ins(name) for folder in _FOLDERS]
+        drop = [f"{folder}/{_glob(drop_in)}mount.d" for drop_in in _drop_ins(name) for folder in _FOLDERS]
         tests.append(
             f"for file in {' '.join([*upper, *needed, *drop])}; do\n"
             f'  if [ -e "$file" ] || [ -L "$file" ]; then printf \'unit %s %s\\n\' {words([name])} "$file"; fi\ndone'

@@ -34,7 +34,7 @@ class NoFolder(Resource):
     @classmethod
     def read(cls, wanted: Sequence[NoFolder], answer: str, *shared: str) -> list[Reading]:
         there = entries.read(shared[0])
-        found = [entries.state(one.path, "root", there) for one in wanted]
+        found = [entries.state(no_folder.path, "root", there) for no_folder in wanted]
         return [one if isinstance(one, dict) and one["type"] == "directory" else None for one in found]
 
     def fix(self, before: State | None) -> list[Step]:

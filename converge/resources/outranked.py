@@ -38,7 +38,7 @@ class Outranked(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Outranked]) -> str:
         """The files that there are, a line each, and after a mark what they say of our settings; any of it may be nothing."""
-        return f"\necho {_MARK}\n".join(one._question() for one in wanted)
+        return f"\necho {_MARK}\n".join(outranked._question() for outranked in wanted)
 
     def _question(self) -> str:
         files = " ".join(f"{folder}/*.conf" for folder in self.folders)

@@ -47,7 +47,7 @@ class Packages(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Packages]) -> str:
-        names = sorted({name for one in wanted for name in one.names})
+        names = sorted({name for packages in wanted for name in packages.names})
         told = "${Package} ${db:Status-Status} ${db:Status-Want} ${Provides}\\n"
         return f"dpkg-query -W -f '{told}' -- {words(names)}"
 
@@ -55,8 +55,8 @@ class Packages(Resource):
     def read(cls, wanted: Sequence[Packages], answer: str) -> list[Reading]:
         rows = {line.split(" ")[0]: [*line.split(" "), ""] for line in answer.splitlines() if line.count(" ")}
         found: list[Reading] = []
-        for one in wanted:
-            state = {name: rows[name][1] if name in rows else "not-installed" for name in one.names}
+        for packages in wanted:
+            state = {name: rows[name][1] if name in rows else "not-installed" for name in packages.names}
             held = [
                 name
                 for name, status in state.items()

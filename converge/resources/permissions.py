@@ -34,12 +34,12 @@ class Permissions(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Permissions]) -> CommonQuestions:
-        return {entries.entries: [_bare(path) for one in wanted for path, _ in one.modes]}
+        return {entries.entries: [_bare(path) for permissions in wanted for path, _ in permissions.modes]}
 
     @classmethod
     def read(cls, wanted: Sequence[Permissions], answer: str, *shared: str) -> list[Reading]:
         there = entries.read(shared[0])
-        return [one._reading(there) for one in wanted]
+        return [permissions._reading(there) for permissions in wanted]
 
     def _reading(self, there: entries.Entries) -> Reading:
         found = {path: there.get(_bare(path)) for path, _ in self.modes}

@@ -30,7 +30,7 @@ class Room(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Room]) -> str:
         """A line for each folder that the kernel lets nobody write to, and `df` of all; root may write to any other."""
-        paths = words(path for one in wanted for path in one.paths)
+        paths = words(path for room in wanted for path in room.paths)
         return f"""for path in {paths}; do [ ! -d "$path" ] || [ -w "$path" ] || echo "read-only $path"; done
 for path in {paths}; do [ ! -d "$path" ] || set -- "$@" "$path"; done
 timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
@@ -46,7 +46,7 @@ timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
                 faults.setdefault(more[-1], f"full: {left} KiB are left")
             elif left.isdigit() and more[0] == "0" and more[1] not in ("0", "-"):
                 faults.setdefault(more[-1], "full: no inode is left for a new file")
-        return [{path: faults.get(path, "") for path in one.paths} for one in wanted]
+        return [{path: faults.get(path, "") for path in room.paths} for room in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if not before:

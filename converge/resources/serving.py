@@ -96,12 +96,12 @@ class Serving(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Serving]) -> str:
-        marks = words(f"{UNPROVEN}/{one.container}" for one in wanted)
+        marks = words(f"{UNPROVEN}/{serving.container}" for serving in wanted)
         return f"for mark in {marks}; do [ ! -e $mark ] || echo $mark; done"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Serving]) -> CommonQuestions:
-        return {inspect: [one.container for one in wanted], asked: [one._asks() for one in wanted]}
+        return {inspect: [serving.container for serving in wanted], asked: [serving._asks() for serving in wanted]}
 
     def _asks(self) -> str:
         said = f"said=$({self.question.ask(self.container)})"
@@ -110,7 +110,9 @@ class Serving(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Serving], answer: str, *shared: str) -> list[Reading]:
         lines, told = answer.splitlines(), _answers(shared[1])
-        return [one._state(told.get(one.address), f"{UNPROVEN}/{one.container}" in lines) for one in wanted]
+        return [
+            serving._state(told.get(serving.address), f"{UNPROVEN}/{serving.container}" in lines) for serving in wanted
+        ]
 
     def _state(self, status: str | None, unproven: bool) -> Reading:
         if status is None:
@@ -178,7 +180,7 @@ class Once(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Once]) -> CommonQuestions:
-        return {inspect: [one.container for one in wanted], asked: [one._asks() for one in wanted]}
+        return {inspect: [once.container for once in wanted], asked: [once._asks() for once in wanted]}
 
     def _asks(self) -> str:
         done = f"ended=0; {run_inside(self.container, self.unless)} || ended=$?"
@@ -187,7 +189,7 @@ class Once(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Once], answer: str, *shared: str) -> list[Reading]:
         told = _answers(shared[1])
-        return [one._state(told.get(one.address)) for one in wanted]
+        return [once._state(told.get(once.address)) for once in wanted]
 
     def _state(self, ended: str | None) -> Reading:
         """Only what its check refuses is run: one that hangs or is not there has said nothing."""

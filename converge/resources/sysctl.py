@@ -36,14 +36,14 @@ class Sysctl(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Sysctl]) -> str:
         # Not the shell's own `read`: it reads byte by byte, and these files give one byte to such a reader.
-        return f"grep -H -m 1 '' -- {words(one.path for one in wanted)}"
+        return f"grep -H -m 1 '' -- {words(sysctl.path for sysctl in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Sysctl], answer: str) -> list[Reading]:
         have = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
         return [
-            {"value": " ".join(have[one.path].split())} if one.path in have else {"value": "", "missing": "yes"}
-            for one in wanted
+            {"value": " ".join(have[sysctl.path].split())} if sysctl.path in have else {"value": "", "missing": "yes"}
+            for sysctl in wanted
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:

@@ -179,7 +179,7 @@ class BootTarget(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[BootTarget]) -> CommonQuestions:
-        return {show: [one.name for one in wanted]}
+        return {show: [boot_target.name for boot_target in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[BootTarget], answer: str, *shared: str) -> list[Reading]:
@@ -211,8 +211,10 @@ class NoUnit(Unit, removes="unit"):
     def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
         readings = super().read(wanted, answer, *shared)
         return [
-            one if isinstance(one, dict) and (one["enabled"] == "enabled" or one["active"] == "active") else None
-            for one in readings
+            reading
+            if isinstance(reading, dict) and (reading["enabled"] == "enabled" or reading["active"] == "active")
+            else None
+            for reading in readings
         ]
 
     def fix(self, before: State | None) -> list[Step]:
@@ -231,6 +233,6 @@ def _state(block: dict[str, str], ours: bool) -> Reading:
         "active": block.get("ActiveState", ""),
         "reload": block.get("NeedDaemonReload", "no"),
         # Those for all units of a system are no word on this one.
-        "drop-ins": " ".join(one for one in block.get("DropInPaths", "").split() if ours and "/stowage" in one),
+        "drop-ins": " ".join(word for word in block.get("DropInPaths", "").split() if ours and "/stowage" in word),
         "beside": block.get("DropInPaths", ""),
     }

@@ -107,9 +107,9 @@ class RouteQuery:
             certificates=tuple(map(path, _some(settings.get("certificatefile", [])))),
             only_these_identities=_first(settings, "identitiesonly") == "yes",
             agent=_agent(settings.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
-            jumps=tuple(one for one in (_first(settings, "proxyjump") or "").split(",") if one),
+            jumps=tuple(word for word in (_first(settings, "proxyjump") or "").split(",") if word),
             proxy_command=_expand(proxy, tokens) if proxy else None,
-            known_files=tuple(Path(path(one)) for one in _known_files(settings)),
+            known_files=tuple(Path(path(file)) for file in _known_files(settings)),
             timeout=_seconds(_first(settings, "connecttimeout")),
             alive_interval=_seconds(_first(settings, "serveraliveinterval")) or 0.0,
             alive_count=int(_first(settings, "serveralivecountmax") or 3),
@@ -161,7 +161,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _some(paths: list[str]) -> list[str]:
-    return [one for one in paths if one.lower() != "none"]
+    return [path for path in paths if path.lower() != "none"]
 
 
 def _expand(text: str, tokens: dict[str, str]) -> str:

@@ -62,13 +62,15 @@ class Known:
     @property
     def keys(self) -> list[KnownHostsLine]:
         """The lines that say: this is its key."""
-        return [one for one in self.lines if not one.mark]
+        return [line for line in self.lines if not line.mark]
 
     def algorithms(self) -> tuple[str, ...]:
         """The signatures to ask for: only those of known keys, so that the host shows a key that can be checked."""
         kinds = {one.key.kind for one in (*self.keys, *self._borrowed())}
         plain = tuple(one for kind in _SIGNS_WITH if kind in kinds for one in _SIGNS_WITH[kind]) or ALGORITHMS
-        return (tuple(f"{one}-cert-v01@openssh.com" for one in ALGORITHMS) if self._authorities() else ()) + plain
+        return (
+            tuple(f"{algorithm}-cert-v01@openssh.com" for algorithm in ALGORITHMS) if self._authorities() else ()
+        ) + plain
 
     def revoked(self, key: HostKey, certificate: Certificate | None) -> KnownHostsLine | None:
         """The line that forbids this key, or the authority that vouches for it."""
@@ -82,10 +84,14 @@ class Known:
     def vouch(self, certificate: Certificate, host: str) -> bool:
         """Whether a known authority says that this is the key of that host."""
         named = any(_pattern(name.lower()).fullmatch(host.lower()) for name in certificate.names)
-        return certificate.sound and named and any(one.key == certificate.authority for one in self._authorities())
+        return (
+            certificate.sound
+            and named
+            and any(authority.key == certificate.authority for authority in self._authorities())
+        )
 
     def _authorities(self) -> list[KnownHostsLine]:
-        return [one for one in (*self.lines, *self.without_port) if one.mark == "@cert-authority"]
+        return [line for line in (*self.lines, *self.without_port) if line.mark == "@cert-authority"]
 
     def _borrowed(self) -> list[KnownHostsLine]:
         # OpenSSH: where nothing names host and port, a key of the host alone will do, but never count as changed.

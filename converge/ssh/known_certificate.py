@@ -39,7 +39,7 @@ class Certificate:
 
 
 def _names(held: SSHCertificate) -> tuple[str, ...]:
-    return tuple(one.decode() for one in held.valid_principals)
+    return tuple(valid_principal.decode() for valid_principal in held.valid_principals)
 
 
 def _sound(held: SSHCertificate) -> bool:

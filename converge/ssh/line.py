@@ -186,7 +186,7 @@ def _reach(target: Target, route: Route, hops: list[str], depth: int) -> tuple[L
 
 def _own_hops(hop: Route) -> list[str]:
     """The hops before a hop; one that is itself (a `Host *` that names it) is none, as in OpenSSH."""
-    itself = [split_hop(one)[0] for one in hop.jumps] in ([hop.host], [hop.address])
+    itself = [split_hop(jump)[0] for jump in hop.jumps] in ([hop.host], [hop.address])
     return [] if itself else list(hop.jumps)
 
 
@@ -236,8 +236,8 @@ def _stranger(route: Route, keys: Known, shown: HostKey, target: str) -> Trouble
 
 
 def _changed(route: Route, keys: Known, shown: HostKey, target: str) -> Trouble:
-    was = [f"known:    {one.key} ({one.place})" for one in keys.keys]
-    files = {one.place.rpartition(":")[0] for one in keys.keys}
+    was = [f"known:    {key.key} ({key.place})" for key in keys.keys]
+    files = {key.place.rpartition(":")[0] for key in keys.keys}
     forget = " && ".join(f"ssh-keygen -R '{route.known_names[0]}' -f {file}" for file in sorted(files))
     untouched = f"{_NOTHING_SENT}: someone may stand between; ask who keeps the host whether it was installed anew"
     why = "\n".join([*was, f"it shows: {shown}"])

@@ -80,7 +80,7 @@ def _keys(route: Route, key_file: str | None, tried: _Tried) -> Iterator[tuple[s
             yield from _of_agent(key, file, route)
     done = {key.asbytes() for key in agent}
     tried.locked = [one for one in tried.locked if public_half(one) not in done]
-    rest = [one for one in dict.fromkeys((*own, *route.identities)) if public_half(one) not in done]
+    rest = [fromkey for fromkey in dict.fromkeys((*own, *route.identities)) if public_half(fromkey) not in done]
     tried.away += [one for one in rest if _only_public(one)]
     yield from _from_file([one for one in rest if one not in (*own, *tried.away)], route, tried)
 

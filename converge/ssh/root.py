@@ -108,7 +108,7 @@ def refused(access: RootAccess, where: str, said: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
     said = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", said, flags=re.DOTALL)
     for words, what, hint in _REFUSALS:
-        if any(one in said for one in words):
+        if any(word in said for word in words):
             trouble = SudoPassword if what is _WANTS_PASSWORD else Trouble
             return trouble(
                 what.format(user=access.user), where, said.strip(), hint=hint.format(user=access.user, host=where)

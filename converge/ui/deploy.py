@@ -139,9 +139,9 @@ def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
     asking = threading.Lock()
 
     def agree(run: Run, new: list[Change]) -> bool:
-        names = ", ".join(f"{one.action.value} {one.address}" for one in new)
+        names = ", ".join(f"{change.action.value} {change.address}" for change in new)
         if options.yes:
-            return all(one.action is Action.CREATE and not one.disrupts for one in new)
+            return all(change.action is Action.CREATE and not change.disrupts for change in new)
         with asking:
             return says_yes(f"{run.name}: the plan has grown: {names}. Go on? [y/N] ")
 
@@ -191,7 +191,7 @@ def _end(found: list[Run], options: Options) -> None:
                 }
             )
         )
-    troubles = [one for run in found for one in _troubles(run)]
+    troubles = [trouble for run in found for trouble in _troubles(run)]
     code = max((run.code for run in found), default=0)
     if code:
         raise Exit(tell(Troubles(troubles)) if troubles else None, code=code)
@@ -200,7 +200,8 @@ def _end(found: list[Run], options: Options) -> None:
 def _as_json(run: Run) -> dict[str, object]:
     """What failed on a host: the first of it, and more where services have failed that stop no other."""
     first, *more = [
-        {"what": one.what, "why": one.why, "untouched": one.untouched, "try": one.hint} for one in run.troubles
+        {"what": trouble.what, "why": trouble.why, "untouched": trouble.untouched, "try": trouble.hint}
+        for trouble in run.troubles
     ]
     return {**first, "exit_code": run.code, **({"more": more} if more else {})}
 

@@ -116,10 +116,10 @@ class _Page:
             return self._one(many[0])
         first = many[0]
         if first.action is not Action.WAITING:
-            return [*self._head(first, ", ".join(one.address for one in many), first.why), *self._hint(first)]
+            return [*self._head(first, ", ".join(change.address for change in many), first.why), *self._hint(first)]
         if len(many) > MOST_WAITING:
             return self._head(first, few(many), f"each {first.why}")
-        return [line for one in many for line in self._one(one)]
+        return [line for change in many for line in self._one(change)]
 
     def _one(self, change: Change) -> list[str]:
         notes = [change.resource.note(change.before)] if change.action in TODO else []
@@ -145,7 +145,7 @@ class _Page:
 
     def _painted(self, line: str, code: str) -> list[str]:
         pieces = fitted(f"        {line}", self.columns)
-        return [f"        {paint(one[8:], code, self.colour) if code else one[8:]}" for one in pieces]
+        return [f"        {paint(piece[8:], code, self.colour) if code else piece[8:]}" for piece in pieces]
 
     def _hint(self, change: Change) -> list[str]:
         return pasted(f"        try: {for_host(change.hint, self.host)}", self.columns) if change.hint else []
