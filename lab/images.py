@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from converge.errors import Trouble
-from lab import clone, programs, rootfs, systems
+from converge.shell import words
+from lab import archives, clone, programs, rootfs, systems
+from lab.archives import Archive
 from lab.engine import ensure_engine, plainly
 from lab.programs import Program
 from lab.progress import long_work
 from roles.settings.model import Base, DockerSettings
+from roles.settings.model import Image as ImageRow
 
 HERE = Path(__file__).parent
 DEFINITION = "stowage.definition"
@@ -40,6 +43,8 @@ class Recipe:
     base: str = ""  # a recipe; the bare Debian 13 where none is named
     system: str = ""  # a row of lab/systems.py
     packages: tuple[str, ...] = ()
+    archive: Archive | None = None
+    run: tuple[str, ...] = ()
 
     @property
     def mirrors(self) -> str:
@@ -50,7 +55,9 @@ class Recipe:
     @property
     def arguments(self) -> dict[str, str]:
         packages = {"PACKAGES": " ".join(self.packages)} if self.packages else {}
-        return packages | (systems.SYSTEMS[self.system].build_arguments if self.system else {})
+        into = {"INTO": self.archive.into} if self.archive else {}
+        run = {"RUN": words(self.run)} if self.run else {}
+        return packages | into | run | (systems.SYSTEMS[self.system].build_arguments if self.system else {})
 
 
 # The last commit of upstream's server; the last release with the whole console; the client.
@@ -113,8 +120,20 @@ def recipe(service: str) -> Recipe:
     return RECIPES[service]
 
 
-def of_packages(reference: str, packages: Sequence[str]) -> Recipe:
-    """The recipe of an image that is Debian packages on the base, as a row of `images` names them."""
+def of_row(row: ImageRow) -> Recipe:
+    """The recipe of an image that a row of `images` lets the lab build."""
+    assert row.lab
+    if isinstance(row.lab, str):
+        return recipe(row.lab)
+    told = row.lab.archive
+    archive = Archive(told.url, told.sha256, told.into) if told else None
+    return of_packages(row.reference, row.lab.packages, archive, row.lab.run)
+
+
+def of_packages(
+    reference: str, packages: Sequence[str], archive: Archive | None = None, run: Sequence[str] = ()
+) -> Recipe:
+    """The recipe of an image that is Debian packages on the base, and perhaps a zip, as a row of `images` names them."""
     if any(reference in (rootfs.TAG, one.image) or reference.startswith(f"{one.image}:") for one in RECIPES.values()):
         raise Trouble(
             f"the lab does not build {reference} from packages",
@@ -122,7 +141,9 @@ def of_packages(reference: str, packages: Sequence[str]) -> Recipe:
             untouched="the image was left as it is",
             hint=f"another reference in the row of images, such as {reference}-own",
         )
-    return Recipe(reference, reference, "services/packages", packages=tuple(sorted(set(packages))))
+    folder, takes = ("services/archive", "1-2 minutes") if archive else ("services/packages", "under a minute")
+    names = tuple(sorted(set(packages)))
+    return Recipe(reference, reference, folder, takes, packages=names, archive=archive, run=tuple(run))
 
 
 def build(service: str, cold: bool = False) -> str:
@@ -147,7 +168,8 @@ def make(recipe: Recipe, cold: bool = False) -> str:
 
 def _definition(recipe: Recipe, base: str) -> str:
     """A hash of all that an image is made from."""
-    digest = hashlib.sha256(f"{base} {recipe.programs}{''.join(recipe.arguments.values())}".encode())
+    archive = recipe.archive.sha256 if recipe.archive else ""
+    digest = hashlib.sha256(f"{base} {recipe.programs}{''.join(recipe.arguments.values())}{archive}".encode())
     for path in sorted((HERE / recipe.folder).iterdir()):
         digest.update(f"{path.name} {path.stat().st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
@@ -163,6 +185,8 @@ def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
                 tar.add(path, path.name)
             for name, path in more.items():
                 tar.add(path, name)
+            if recipe.archive:
+                archives.put_into(tar, recipe.archive)
         packed.seek(0)
         yield packed
 

@@ -55,11 +55,7 @@ def _recipes(found: Host[Settings]) -> list[Recipe]:
     """The recipes of the images that this host's settings let the lab build."""
     from lab import images
 
-    return [
-        images.recipe(row.lab) if isinstance(row.lab, str) else images.of_packages(row.reference, row.lab.packages)
-        for row in found.settings.images.values()
-        if row.lab
-    ]
+    return [images.of_row(row) for row in found.settings.images.values() if row.lab]
 
 
 @command(help=HOST)

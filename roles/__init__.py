@@ -22,6 +22,7 @@ MODULES = {
     "buckets": "roles.minio.buckets",
     "databases": "roles.postgres.databases",
     "backup": "roles.backup.role",
+    "sso": "roles.sso.role",
 }
 """Where each role stands: a function of its name in that module."""
 
@@ -30,7 +31,7 @@ def named(name: str, host: Host[Settings] | None = None) -> Role | None:
     """The role of this name, loaded now: most commands need none. A host's services are roles as well; None is no role."""
     if name in MODULES:
         found: Role = getattr(importlib.import_module(MODULES[name]), name)
-        return found
+        return found.on(host) if host else found
     if host is not None and name in host.settings.services:
         from roles.services.role import role_of
 

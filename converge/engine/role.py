@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from converge.engine.resource import Chain, Resource
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Wanted = Iterable[Resource | Chain]
 Wants = Callable[["Host[Any]"], Wanted]
+Needs = Callable[["Host[Any]"], tuple[str, ...]]
 Gone = Callable[["Host[Any]", str, str], Resource | None]
 
 
@@ -20,8 +21,8 @@ Gone = Callable[["Host[Any]", str, str], Resource | None]
 class Role:
     """What a kind of host must have.
 
-    `needs` names the roles without which it makes no sense: its changes wait while one of them is held back. `after` names
-    those that it follows where the host has them. When a change of one that stands `alone` fails, the roles that do not need
+    `needs` names the roles without which it makes no sense: its changes wait while one of them is held back; `needs_of` adds
+    those that the settings of a host name. `after` names those that it follows where the host has them. When a change of one that stands `alone` fails, the roles that do not need
     it go on; otherwise nothing behind it is begun. `gone(host, kind, name)` is the resource that takes away what
     the role once made and no longer wants; without one it is left where it is.
     """
@@ -32,12 +33,19 @@ class Role:
     after: tuple[str, ...] = ()
     gone: Gone = lambda host, kind, name: None
     alone: bool = False
+    needs_of: Needs = lambda host: ()
+
+    def on(self, host: Host[Any]) -> Role:
+        """The role as it is for a host."""
+        return replace(self, needs=tuple(dict.fromkeys((*self.needs, *self.needs_of(host)))))
 
 
 @overload
 def role(function: Wants) -> Role: ...
 @overload
-def role(*, needs: tuple[str, ...] = (), after: tuple[str, ...] = (), gone: Gone = ...) -> Callable[[Wants], Role]: ...
+def role(
+    *, needs: tuple[str, ...] = (), after: tuple[str, ...] = (), gone: Gone = ..., needs_of: Needs = ...
+) -> Callable[[Wants], Role]: ...
 def role(function: Wants | None = None, **more: Any) -> Role | Callable[[Wants], Role]:
     """Make a role of a generator: `@role` or `@role(needs=("docker",))`."""
 

@@ -17,6 +17,7 @@ OURS = {
     **dict.fromkeys(
         ("MINIO_KMS_SECRET_KEY", "MINIO_KMS_SECRET_KEY_FILE"), "minio.kms_key says it, as a reference to a secret"
     ),
+    "MINIO_IDENTITY_OPENID_CLIENT_SECRET": "a secret never stands in the inventory: minio.openid takes a reference",
     "MINIO_PROMETHEUS_AUTH_TYPE": "minio.metrics says it, as auth",
     "MINIO_CONFIG_ENV_FILE": "a second place for settings, which nobody would see: write them here",
     "MINIO_ROOTDRIVE_THRESHOLD_SIZE": "minio.root_drive_threshold says it",

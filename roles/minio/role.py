@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from converge.engine.resource import Call, Shell, in_order
 from converge.engine.role import Wanted, role
+from converge.inventory.secret import Secret
 from converge.resources.compose import FOLDER, GRACE, Answers, Project
 from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
@@ -26,20 +27,24 @@ from roles.settings.sections import needed
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
-    from roles.minio.settings import Minio, Node
+    from roles.minio.settings import Minio, Node, OpenId
     from roles.settings.model import Settings
 
 SECRETS = f"{FOLDER}/minio/secrets"
 INSIDE = "/run/secrets/minio"
+OPENID = "openid.env"
 
 
-@role(needs=("drives", "docker", "images"))
+# Without its identity provider MinIO knows nobody but root, so what it must find of that is there first.
+@role(needs=("drives", "docker", "images"), after=("sso",))
 def minio(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     names = [node.name for node in settings.nodes]
     secret = {"root_user": settings.root_user, "root_password": settings.root_password}
     if settings.kms_key:
         secret["kms_key"] = settings.kms_key
+    if settings.openid:
+        secret[OPENID] = _openid(settings.openid)
     files = [
         File(f"{SECRETS}/{name}", value, owner=owner.name, group=owner.name, mode="0400")
         for name, value in secret.items()
@@ -121,6 +126,8 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
         "MINIO_ROOT_USER_FILE": f"{INSIDE}/root_user",
         "MINIO_ROOT_PASSWORD_FILE": f"{INSIDE}/root_password",
         **({"MINIO_KMS_SECRET_KEY_FILE": f"{INSIDE}/kms_key"} if settings.kms_key else {}),
+        # The one way for a secret that has no file of its own: a file of variables.
+        **({"MINIO_CONFIG_ENV_FILE": f"{INSIDE}/{OPENID}"} if settings.openid else {}),
         # A token is what the server asks for by itself.
         **({"MINIO_PROMETHEUS_AUTH_TYPE": "public"} if settings.metrics.auth == "public" else {}),
         **_console_url(host),
@@ -162,6 +169,19 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
             f"{tls.scheme(settings)}://127.0.0.1:9000/minio/health/live",
         ),
     )
+
+
+def _openid(settings: OpenId) -> Secret:
+    """Who people are is asked of an identity provider; its name and the secret are in one file."""
+    told = {
+        "CONFIG_URL": settings.config_url,
+        "CLIENT_ID": settings.client,
+        "CLIENT_SECRET": settings.secret.reveal(),
+        "CLAIM_NAME": settings.claim,
+        "SCOPES": ",".join(settings.scopes),
+        "DISPLAY_NAME": settings.label,
+    }
+    return Secret("".join(f'MINIO_IDENTITY_OPENID_{key}="{value}"\n' for key, value in told.items()))
 
 
 def _console_url(host: Host[Settings]) -> dict[str, str]:

@@ -91,6 +91,19 @@ class MinioTls(Section):
     authority: LocalFile = Field(description="PEM file of the certificate of the authority that signed it")
 
 
+class OpenId(Section):
+    """Who people are is asked of an identity provider, which also says by which policies they are judged."""
+
+    config_url: WebUrl = Field(description="its discovery document, as the nodes reach it")
+    client: Name
+    secret: SecretValue
+    claim: Name = Field(default="policy", description="names the policies of a person")
+    scopes: list[Name] = Field(default=["openid", "profile", "email"], description="what it is asked for")
+    label: Annotated[Line, matches(r'[^"\\$]{1,64}', 'at most 64 letters, without ", $ and a backslash')] = Field(
+        default="Single sign-on", description="what the console's button says"
+    )
+
+
 class Minio(Section):
     image: Name = "minio"
     nodes: list[Node] = Field(min_length=1)
@@ -103,6 +116,7 @@ class Minio(Section):
         default=None, description="NAME:BASE64 of 32 bytes, with which it encrypts at rest; the same for ever"
     )
     metrics: Metrics = Metrics()
+    openid: OpenId | None = Field(default=None, description="single sign-on of the console, and keys for its people")
     tls: MinioTls | None = Field(default=None, description="TLS among the nodes, and between them and the edge")
     tiers: list[Tier] = Field(default=[], description="other object stores, for the transitions of buckets")
     root_drive_threshold: Annotated[Size, within("1GiB", "1PiB")] | None = Field(

@@ -18,6 +18,7 @@ from roles.settings import kernel, network_consistency, places
 from roles.settings.faults import Faults, Path
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
+from roles.sso import consistency as sso_consistency
 
 if TYPE_CHECKING:
     from roles.settings.model import Settings
@@ -74,6 +75,7 @@ def inconsistencies(settings: Settings, ssh_port: int = 22) -> Faults:
         backup_consistency.inconsistencies,
         service_consistency.inconsistencies,
         edge_consistency.inconsistencies,
+        sso_consistency.inconsistencies,
         places.folders,
     ):
         yield from check(settings)
@@ -203,6 +205,7 @@ def _vendor_defaults(settings: Settings) -> Faults:
         *_passwords(settings),
         *database_consistency.passwords(settings),
         *edge_consistency.passwords(settings),
+        *sso_consistency.passwords(settings),
     ):
         if password.reveal().lower() in VENDOR_DEFAULTS:
             yield path, "it is a vendor's default, which the whole world knows"

@@ -226,6 +226,7 @@ ImageReference = Annotated[
         "an image with its version, such as docker.io/library/nginx:1.30 or one with @sha256:...",
     ),
 ]
+Checksum = Annotated[str, matches(r"[0-9a-f]{64}", "a SHA-256, which has 64 of 0-9 and a-f")]
 Prefix = Annotated[
     Line, matches(r"(?!/).{0,1024}", "a prefix of at most 1024 letters; names of objects do not begin with /")
 ]
@@ -247,6 +248,7 @@ PolicyName = Annotated[
 UserName = Annotated[
     str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
 ]
+Mail = Annotated[str, matches(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}", "an address such as anne@example.org")]
 GroupName = Annotated[
     str,
     matches(

@@ -19,7 +19,9 @@ from roles.settings.consistency import inconsistencies
 from roles.settings.field_checks import PRIVATE, is_private
 from roles.settings.fields import (
     AbsolutePath,
+    Checksum,
     CodeName,
+    Command,
     DataUserName,
     Device,
     ImageReference,
@@ -38,6 +40,7 @@ from roles.settings.fields import (
     size_in_bytes,
     text_or_mapping,
 )
+from roles.sso.settings import Sso
 
 __all__ = ["AbsolutePath", "Section", "Settings", "size_in_bytes"]
 
@@ -87,8 +90,24 @@ class DockerSettings(Section):
     )
 
 
+class LabArchive(Section):
+    """A program that comes as a zip."""
+
+    url: Url
+    sha256: Checksum = Field(description="of the zip; any other content is refused")
+    into: AbsolutePath = Field(description="where it is unpacked, without its outermost folder")
+
+
 class LabPackages(Section):
     packages: list[Package] = Field(min_length=1, description="Debian packages, installed on the lab's bare Debian 13")
+    archive: LabArchive | None = None
+    run: Command = Field(default=[], description="with an archive: what it must do once, while the image is built")
+
+    @model_validator(mode="after")
+    def _runs_what_it_has(self) -> LabPackages:
+        if self.run and not self.archive:
+            raise Problems([(("run",), "it goes with an archive")])
+        return self
 
 
 LabImage = Annotated[
@@ -158,6 +177,7 @@ class Settings(Section):
     edge: Edge | None = None
     postgres: Postgres | None = None
     backup: Backup | None = None
+    sso: Sso | None = None
     services: dict[Name, Service] = Field(default={}, description="containers that need no code of their own, by name")
     database_users: list[DatabaseUser] = Field(default=[], description="users of PostgreSQL")
     databases: list[Database] = Field(default=[], description="databases of PostgreSQL")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from converge.errors import Trouble
-from lab import clone, containers, engine, images, programs, progress, shell, tasks
+from lab import archives, clone, containers, engine, images, programs, progress, shell, tasks
+from lab.archives import Archive
 
 
 def test_a_build_from_source_says_its_version_in_upstreams_form() -> None:
@@ -103,6 +107,42 @@ def test_another_failure_of_a_build_is_told_with_its_last_words() -> None:
     told = images._failed(redis, redis.image, ["E: Failed to fetch http://deb.debian.org/debian/dists/trixie"])
     assert "Failed to fetch" in told.why
     assert "http://deb.debian.org/debian" in told.hint
+
+
+@pytest.fixture
+def zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """A zip as its maker publishes it, which is at an address of this machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = tmp_path / "made.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, mode in (
+            ("made-1/bin/run", 0o755),
+            ("made-1/conf/a", 0o664),
+            ("made-1/../../b", 0o644),
+            ("c", 0o644),
+        ):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            packed.writestr(info, name)
+    return Archive(path.as_uri(), hashlib.sha256(path.read_bytes()).hexdigest(), "/opt/made")
+
+
+def test_a_zip_is_fetched_once_and_unpacked_without_its_outermost_folder(zipped: Archive, tmp_path: Path) -> None:
+    recipe = images.of_packages("stowage-lab/made:1", ["tini"], zipped, ["/opt/made/bin/run", "a b"])
+    assert recipe.arguments == {"PACKAGES": "tini", "INTO": "/opt/made", "RUN": "/opt/made/bin/run 'a b'"}
+    for _ in range(2):
+        with images._context(recipe, {}) as context, tarfile.open(fileobj=context) as tar:
+            modes = {one.name: one.mode for one in tar if one.name.startswith("archive/")}
+        assert modes == {"archive/bin/run": 0o755, "archive/conf/a": 0o644}
+        (tmp_path / "made.zip").unlink(missing_ok=True)
+
+
+def test_a_zip_with_another_content_is_refused_and_its_definition_is_another(zipped: Archive) -> None:
+    other = replace(zipped, sha256="0" * 64)
+    with pytest.raises(Trouble, match="is not what the inventory names"):
+        archives.file(other)
+    recipes = [images.of_packages("stowage-lab/made:1", ["tini"], one) for one in (zipped, other)]
+    assert len({images._definition(one, "base") for one in recipes}) == 2
 
 
 def test_the_images_of_a_host_are_built_by_recipe_or_from_packages(

@@ -72,6 +72,8 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     ),
     "DataUserName": ("stowage", ["root", "daemon", "www-data", "nobody", "docker", "systemd-network", "sudo", "A"]),
     "NetworkName": ("stowage", ["bridge", "host", "none", "default", "a b"]),
+    "Mail": ("anne.b@example.org", ["", "anne", "@example.org", "a@b c", "a b@c"]),
+    "Checksum": ("0" * 64, ["", "0" * 63, "A" * 64]),
     "Origin": ("https://storage.example.org:8443", ["", "https://a/", "https://a/b", "storage.example.org", "ftp://a"]),
     "WebUrl": (
         "https://s3.example.org:9000/a",

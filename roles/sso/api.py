@@ -1,0 +1,119 @@
+"""Keycloak's admin API, spoken through the host's SSH connection to the port that its container has on the host's loopback."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+from weakref import WeakKeyDictionary
+
+from converge.errors import Trouble
+from converge.inventory.secret import Secret
+from converge.libraries import import_whole
+from roles.minio.nodes import pool
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+CLIENT = "stowage"
+"""The client by which a deploy speaks; Keycloak makes it when it makes its database."""
+PATIENCE = 20.0
+FRESH = 30.0
+"""Seconds for which a token is used; Keycloak's own are good for a minute."""
+MOST = 1000
+"""Things that are listed at once."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where Keycloak answers on the host, and as whom it is asked."""
+
+    port: int
+    path: str
+    realm: str
+    secret: Secret = field(repr=False)
+
+    def session(self, link: Link) -> Session:
+        """A session that is logged in, shared by all who ask at the same time."""
+        with _LOCK:
+            session, since = _SESSIONS.get(link, (None, 0.0))
+            if session is None or session.api != self or time.monotonic() - since > FRESH:
+                session = Session(self, link)
+                session.log_in()
+                _SESSIONS[link] = (session, time.monotonic())
+            return session
+
+
+class Session:
+    """Requests to the admin API of one realm."""
+
+    def __init__(self, api: Api, link: Link) -> None:
+        import_whole("urllib3.connection", "urllib3.exceptions", "urllib3")
+        self.api, self._link = api, link
+        self._pool = pool(link, PATIENCE, again=0)
+        self._token = Secret("")
+
+    def log_in(self) -> None:
+        form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": self.api.secret.reveal()}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = self._send("POST", "/realms/master/protocol/openid-connect/token", urlencode(form), headers)
+        if answer.status in (400, 401):
+            raise Trouble(
+                "Keycloak does not know the secret of the client stowage",
+                where=self._link.target.name,
+                why=f"{_said(answer)}; sso.secret counts when Keycloak makes its database, later changes of it do not",
+                hint="put the secret back that it was first deployed with",
+            )
+        self._token = Secret(str(self._well(answer, "log in")["access_token"]))
+
+    def get(self, path: str, **query: object) -> Any:
+        """What is at a path of the realm; None where there is nothing."""
+        answer = self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
+        return None if answer.status == 404 else self._well(answer, f"GET {path}")
+
+    def change(self, method: str, path: str, body: Any = None) -> None:
+        self._well(self._ask(method, path, body), f"{method} {path}")
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """`path` is one of the realm; one that begins with two slashes is one of the admin API itself."""
+        whole = path[1:] if path.startswith("//") else f"/realms/{quote(self.api.realm)}{path}"
+        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"}
+        return self._send(method, f"/admin{whole}", None if body is None else json.dumps(body), headers)
+
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Any:
+        from urllib3.exceptions import HTTPError
+
+        url = f"http://127.0.0.1:{self.api.port}{self.api.path}{path}"
+        # It comes through SSH: Keycloak, which cannot see that, would ask for TLS.
+        headers = {**headers, "X-Forwarded-Proto": "https"}
+        try:
+            return self._pool.request(method, url, body=body, headers=headers, redirect=False)
+        except HTTPError as error:
+            name = self._link.target.name
+            raise Trouble("Keycloak does not answer", name, _reason(error), hint=f"inv status --host {name}") from None
+
+    def _well(self, answer: Any, what: str) -> Any:
+        if answer.status >= 400:
+            raise Trouble("Keycloak refused", self._link.target.name, f"{what}: {_said(answer)}")
+        return json.loads(answer.data) if answer.data else None
+
+
+_SESSIONS: WeakKeyDictionary[Any, tuple[Session, float]] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
+def _said(answer: Any) -> str:
+    """Keycloak's own words; the request, which may hold secrets, is not among them."""
+    try:
+        told = json.loads(answer.data)
+        words = [told.get(key) for key in ("errorMessage", "error_description", "error", "field")]
+    except (ValueError, AttributeError):
+        words = []
+    return " ".join([str(answer.status), *(str(word) for word in words if word)])
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error)[:200]

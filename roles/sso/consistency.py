@@ -1,0 +1,100 @@
+"""Whether single sign-on agrees with the other settings: a service that is there, groups and policies that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from roles.minio.policy_language import BUILT_IN
+from roles.settings.faults import Faults, Path
+from roles.settings.field_checks import known
+from roles.settings.fields import UNREAD
+
+if TYPE_CHECKING:
+    from converge.inventory.secret import Secret
+    from roles.settings.model import Settings
+    from roles.sso.settings import Claims, Sso
+
+PORT = 8080
+"""Where Keycloak listens in its container."""
+
+
+def inconsistencies(settings: Settings) -> Faults:
+    """Every place where single sign-on contradicts another setting, with the reason."""
+    if minio := settings.minio:
+        yield from _openid(minio.openid.secret if minio.openid else UNREAD)
+    if sso := settings.sso:
+        yield from _service(settings, sso)
+        yield from _names(sso)
+        yield from _clients(settings, sso)
+        for path, claims in _claims(sso):
+            yield from _known_claims(settings, sso, path, claims)
+        for at, user in enumerate(sso.users):
+            groups = [group.name for group in sso.groups]
+            for number, name in enumerate(user.groups):
+                if name not in groups:
+                    yield ("sso", "users", at, "groups", number), f"sso.groups has no {known(name, groups)}"
+
+
+def _openid(secret: Secret) -> Faults:
+    if secret is not UNREAD and any(letter in "'\"\\$" for letter in secret.reveal()):
+        yield (
+            ("minio", "openid", "secret"),
+            "it has none of ' \" $ and backslash: MinIO reads it from a file of variables",
+        )
+
+
+def _service(settings: Settings, sso: Sso) -> Faults:
+    page = settings.services.get(sso.service)
+    if page is None or not page.enabled:
+        yield ("sso", "service"), f"there is no service {known(sso.service, settings.services)}"
+    elif not any(one.to == PORT and one.listen.startswith("127.") for one in page.ports):
+        why = f"services.{sso.service}.ports has no row to {PORT} that listens on 127.0.0.1: it is managed through that"
+        yield ("sso", "service"), why
+
+
+def _names(sso: Sso) -> Faults:
+    for section in ("clients", "groups", "users"):
+        names = [one.name.lower() for one in getattr(sso, section)]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                yield ("sso", section, at, "name"), f"{name} stands twice; it must differ from the other"
+
+
+def _clients(settings: Settings, sso: Sso) -> Faults:
+    url = settings.edge.url if settings.edge else None
+    for at, client in enumerate(sso.clients):
+        for number, redirect in enumerate(client.redirects):
+            if redirect.startswith("/") and not url:
+                yield ("sso", "clients", at, "redirects", number), "set edge.url, or give the whole address"
+        for number, claim in enumerate(client.claims):
+            if claim not in sso.claims:
+                yield ("sso", "clients", at, "claims", number), f"sso.claims has no {known(claim, sso.claims)}"
+
+
+def _claims(sso: Sso) -> Iterator[tuple[Path, Claims]]:
+    for section in ("groups", "users"):
+        for at, one in enumerate(getattr(sso, section)):
+            yield ("sso", section, at, "claims"), one.claims
+
+
+def _known_claims(settings: Settings, sso: Sso, path: Path, claims: Claims) -> Faults:
+    openid = settings.minio.openid if settings.minio else None
+    policies = [*(policy.name for policy in settings.policies), *BUILT_IN]
+    for claim, values in claims.items():
+        if claim not in sso.claims:
+            yield (*path, claim), f"sso.claims has no {known(claim, sso.claims)}"
+        for at, value in enumerate(values):
+            if openid and claim == openid.claim and value not in policies:
+                yield (*path, claim, at), f"MinIO would turn them away: policies has no {known(value, policies)}"
+
+
+def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
+    """Each password that has been read, with the name that it belongs to."""
+    sso = settings.sso
+    found: list[tuple[Path, str, Secret]] = []
+    if sso:
+        found.append((("sso", "secret"), "stowage", sso.secret))
+        found += [(("sso", "clients", at, "secret"), one.name, one.secret) for at, one in enumerate(sso.clients)]
+        found += [(("sso", "users", at, "password"), one.name, one.password) for at, one in enumerate(sso.users)]
+    return (one for one in found if one[2] is not UNREAD)

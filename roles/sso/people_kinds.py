@@ -1,0 +1,153 @@
+"""Groups of the realm, and the people in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from converge.engine.resource import Call, Reading, Resource, State, Step
+from roles.sso.api import MOST, Api, Session
+from roles.sso.realm_kinds import Claim, Realm, word
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+    from roles.sso import settings as model
+
+
+def _claims(values: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in sorted(values.items()) if found)
+
+
+@dataclass(frozen=True)
+class Group(Resource):
+    """A group with exactly these claims."""
+
+    kind: ClassVar[str] = "sso-group"
+    api: Api = field(repr=False)
+    settings: model.SsoGroup
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.name)
+
+    def desired(self) -> State:
+        return {"claims": _claims(self.settings.claims)}
+
+    def stands_on(self) -> list[str]:
+        return [f"{Realm.kind}:{self.api.realm}", *(f"{Claim.kind}:{claim}" for claim in self.settings.claims)]
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Group]) -> list[Reading]:
+        known = groups(wanted[0].api.session(link))
+        return [
+            None if (found := known.get(one.name)) is None else {"claims": _claims(found.get("attributes") or {})}
+            for one in wanted
+        ]
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Call(partial(_make_group, self))]
+
+
+def groups(session: Session) -> dict[str, dict[str, Any]]:
+    """The groups of the realm by their names, but for those within others."""
+    told = session.get("/groups", briefRepresentation="false", max=MOST) or []
+    return {one["name"]: one for one in told}
+
+
+def _make_group(group: Group, link: Link) -> None:
+    session = group.api.session(link)
+    body = {"name": group.name, "attributes": {name: list(values) for name, values in group.settings.claims.items()}}
+    found = groups(session).get(group.name)
+    if found is None:
+        session.change("POST", "/groups", body)
+    else:
+        session.change("PUT", f"/groups/{found['id']}", body)
+
+
+@dataclass(frozen=True)
+class User(Resource):
+    """Somebody who logs in, with exactly these groups and claims. Their password is only given when they are made."""
+
+    kind: ClassVar[str] = "sso-user"
+    api: Api = field(repr=False)
+    settings: model.SsoUser
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.name)
+
+    def desired(self) -> State:
+        return {
+            "enabled": "yes",
+            "email": self.settings.email,
+            "first name": self.settings.first_name,
+            "last name": self.settings.last_name,
+            "groups": ", ".join(sorted(self.settings.groups)),
+            "claims": _claims(self.settings.claims),
+        }
+
+    def stands_on(self) -> list[str]:
+        realm = f"{Realm.kind}:{self.api.realm}"
+        above = [f"{Group.kind}:{group}" for group in self.settings.groups]
+        return [realm, *above, *(f"{Claim.kind}:{claim}" for claim in self.settings.claims)]
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
+        session = wanted[0].api.session(link)
+        return [one._state(session) for one in wanted]
+
+    def _state(self, session: Session) -> Reading:
+        found = _somebody(session, self.name)
+        if found is None:
+            return None
+        within = session.get(f"/users/{found['id']}/groups", max=MOST) or []
+        return {
+            "enabled": word(found.get("enabled", False)),
+            "email": found.get("email") or "",
+            "first name": found.get("firstName") or "",
+            "last name": found.get("lastName") or "",
+            # One that lies within another is known by its whole path.
+            "groups": ", ".join(sorted(one["path"].removeprefix("/") for one in within)),
+            "claims": _claims(found.get("attributes") or {}),
+        }
+
+    def note(self, before: State | None) -> str:
+        said = "" if self.settings.keep_password else ", and must choose another at the first login"
+        return f"gets the first password{said}" if before is None else ""
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Call(partial(_make_user, self))]
+
+
+def _somebody(session: Session, name: str) -> dict[str, Any] | None:
+    told = session.get("/users", username=name, exact="true", briefRepresentation="false") or []
+    return next((one for one in told if one["username"] == name.lower()), None)
+
+
+def _make_user(user: User, link: Link) -> None:
+    session, said = user.api.session(link), user.settings
+    body = {
+        "username": user.name,
+        "enabled": True,
+        "email": said.email,
+        "emailVerified": True,
+        "firstName": said.first_name,
+        "lastName": said.last_name,
+        "attributes": {name: list(values) for name, values in said.claims.items()},
+    }
+    found = _somebody(session, user.name)
+    if found is None:
+        first = {"type": "password", "value": said.password.reveal(), "temporary": not said.keep_password}
+        session.change("POST", "/users", {**body, "credentials": [first]})
+        found = _somebody(session, user.name)
+    else:
+        session.change("PUT", f"/users/{found['id']}", body)
+    assert found
+    place, known = f"/users/{found['id']}/groups", groups(session)
+    have = {one["path"].removeprefix("/"): one["id"] for one in session.get(place, max=MOST) or []}
+    for name in sorted(set(said.groups) - set(have)):
+        session.change("PUT", f"{place}/{known[name]['id']}")
+    for name in sorted(set(have) - set(said.groups)):
+        session.change("DELETE", f"{place}/{have[name]}")

@@ -1,0 +1,115 @@
+"""The realm itself, and the claims that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from converge.engine.resource import Call, Reading, Resource, State, Step
+from roles.sso.api import Api, Session
+
+if TYPE_CHECKING:
+    from converge.ssh.link import Link
+
+RULES: dict[str, Any] = {
+    "enabled": True,
+    # People are put in by an administrator, and who guesses passwords is locked out for a while.
+    "registrationAllowed": False,
+    "bruteForceProtected": True,
+    "accessTokenLifespan": 900,
+    # What is reached without TLS is the edge's business: an address of a container may look to Keycloak like one of the internet.
+    "sslRequired": "none",
+}
+
+
+def word(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Realm(Resource):
+    """A realm of Keycloak, with the rules that hold for all who log in."""
+
+    kind: ClassVar[str] = "realm"
+    api: Api = field(repr=False)
+    title: str
+
+    @property
+    def name(self) -> str:
+        return self.api.realm
+
+    @property
+    def _rules(self) -> dict[str, Any]:
+        return {**RULES, "displayName": self.title or self.name}
+
+    def desired(self) -> State:
+        return {key: word(value) for key, value in self._rules.items()}
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Realm]) -> list[Reading]:
+        return [one._state(one.api.session(link).get("")) for one in wanted]
+
+    def _state(self, found: Any) -> Reading:
+        return None if found is None else {key: word(found.get(key, "")) for key in self._rules}
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Call(lambda link: self._make(self.api.session(link)))]
+
+    def _make(self, session: Session) -> None:
+        if session.get("") is None:
+            session.change("POST", "//realms", {"realm": self.name, **self._rules})
+        else:
+            session.change("PUT", "", self._rules)
+
+
+@dataclass(frozen=True)
+class Claim(Resource):
+    """An attribute of people that only administrators see and change. Without its declaration Keycloak drops its values in silence."""
+
+    kind: ClassVar[str] = "claim"
+    api: Api = field(repr=False)
+    claim: str
+
+    @property
+    def name(self) -> str:
+        return self.claim
+
+    def desired(self) -> State:
+        return {"values": "many", "seen by": "admin", "changed by": "admin"}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"{Realm.kind}:{self.api.realm}",)
+
+    @classmethod
+    def ask(cls, link: Link, wanted: Sequence[Claim]) -> list[Reading]:
+        told = wanted[0].api.session(link).get("/users/profile") or {}
+        known = {one["name"]: one for one in told.get("attributes") or []}
+        return [one._state(known.get(one.name)) for one in wanted]
+
+    def _state(self, found: Any) -> Reading:
+        if found is None:
+            return None
+        may = found.get("permissions") or {}
+        return {
+            "values": "many" if found.get("multivalued") else "one",
+            "seen by": ", ".join(sorted(may.get("view") or [])),
+            "changed by": ", ".join(sorted(may.get("edit") or [])),
+        }
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Call(partial(_declare, self))]
+
+
+def _declare(claim: Claim, link: Link) -> None:
+    session = claim.api.session(link)
+    profile = session.get("/users/profile")
+    ours = {
+        "name": claim.name,
+        "displayName": claim.name,
+        "multivalued": True,
+        "permissions": {"view": ["admin"], "edit": ["admin"]},
+    }
+    others = [one for one in profile.get("attributes") or [] if one["name"] != claim.name]
+    session.change("PUT", "/users/profile", {**profile, "attributes": [*others, ours]})

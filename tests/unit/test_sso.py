@@ -1,0 +1,289 @@
+"""Single sign-on: what Keycloak tells, what is compared, what is never shown, and in which order hosts get it."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from converge.engine import run as runs
+from converge.engine.order import chosen
+from converge.inventory.secret import Secret
+from converge.resources.compose import Project
+from converge.resources.file import File
+from converge.resources.serving import Question
+from converge.ui import render
+from roles import named, names_of
+from roles.sso.api import Api
+from roles.sso.client_kind import FLOWS, Client, mapper
+from roles.sso.kept import Kept
+from roles.sso.people_kinds import Group, User
+from roles.sso.realm_kinds import RULES, Claim, Realm
+from roles.sso.settings import SsoGroup, SsoUser
+
+API = Api(8085, "/auth", "storage", Secret("SENTINEL-admin"))
+CLIENT = Client(API, "console", Secret("SENTINEL-client"), ("https://a/c",), ("email", "profile"), ("policy",))
+FOUND = {
+    **{key: value for key, value in CLIENT.body.items()},
+    "id": "1",
+    "defaultClientScopes": ["web-origins", "acr", "roles", "profile", "basic", "email"],
+    "protocolMappers": [{"id": "2", **mapper("policy")}],
+}
+ANNE = {"name": "anne", "email": "anne@example.org", "first_name": "Anne", "last_name": "Example"}
+
+
+def differences(resource, found) -> list[str]:
+    reading = resource._state(found)
+    wanted = resource.desired()
+    assert reading is not None
+    return [key for key in wanted if reading.get(key) != wanted[key]]
+
+
+def test_a_client_as_keycloak_tells_it_is_as_it_should_be():
+    assert differences(CLIENT, FOUND) == []
+    assert CLIENT._state(None) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"redirectUris": ["https://a/*"]}, "redirects"),
+        ({"redirectUris": ["https://a/c", "https://evil/"]}, "redirects"),
+        ({"webOrigins": ["+"]}, "origins"),
+        ({"publicClient": True}, "confidential"),
+        ({"enabled": False}, "enabled"),
+        ({"secret": "another"}, "secret"),
+        ({"defaultClientScopes": ["acr", "basic", "roles", "web-origins", "profile"]}, "scopes"),
+        ({"protocolMappers": []}, "claims"),
+        (
+            {"protocolMappers": [{**mapper("policy"), "config": {**mapper("policy")["config"], "claim.name": "p"}}]},
+            "claims",
+        ),
+        ({"protocolMappers": [*FOUND["protocolMappers"], {"name": "more", "protocolMapper": "x"}]}, "claims"),
+        *(({flow: not on}, flow) for flow, on in FLOWS.items()),
+    ],
+)
+def test_whatever_somebody_changes_by_hand_is_seen(changed, key):
+    assert differences(CLIENT, {**FOUND, **changed}) == [key]
+
+
+def test_the_secret_of_a_client_is_in_no_plan():
+    before = CLIENT._state({**FOUND, "secret": "SENTINEL-other"})
+    assert CLIENT.diff(before) == ["secret: changed, hidden"]
+    assert "SENTINEL" not in f"{CLIENT} {API} {before} {CLIENT.desired()} {CLIENT.remembered()}"
+
+
+def test_a_realm_has_its_rules_whoever_changed_them():
+    realm = Realm(API, "Storage")
+    told = {**RULES, "displayName": "Storage", "id": "x"}
+    assert differences(realm, told) == []
+    assert differences(realm, {**told, "registrationAllowed": True, "bruteForceProtected": False}) == [
+        "registrationAllowed",
+        "bruteForceProtected",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "differ"),
+    [
+        ({"multivalued": True, "permissions": {"view": ["admin"], "edit": ["admin"]}}, []),
+        (
+            {"multivalued": True, "permissions": {"view": ["admin", "user"], "edit": ["admin", "user"]}},
+            ["seen by", "changed by"],
+        ),
+        ({"permissions": {"view": ["admin"], "edit": ["admin"]}}, ["values"]),
+    ],
+)
+def test_nobody_but_an_administrator_may_change_by_what_they_are_judged(found, differ):
+    assert differences(Claim(API, "policy"), {"name": "policy", **found}) == differ
+
+
+class Told:
+    """What a session would be told, by path."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers = answers
+
+    def get(self, path: str, **query: object) -> object:
+        return self.answers.get(path.strip("/").split("/")[-1])
+
+
+def test_somebody_has_exactly_these_groups_and_claims():
+    anne = User(
+        API, SsoUser(**ANNE, password=Secret("SENTINEL-anne"), groups=["readers"], claims={"policy": ["b", "a"]})
+    )
+    somebody = {"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org", "firstName": "Anne"}
+    somebody |= {"lastName": "Example", "attributes": {"policy": ["a", "b"]}}
+    told = Told(users=[somebody], groups=[{"path": "/readers", "id": "2"}])
+    assert anne._state(told) == anne.desired()
+    more = Told(users=[{**somebody, "enabled": False}], groups=[{"path": "/readers"}, {"path": "/admins"}])
+    assert anne.diff(anne._state(more)) == ["enabled: no -> yes", "groups: admins, readers -> readers"]
+    assert anne._state(Told(users=[])) is None
+    assert "SENTINEL" not in f"{anne} {anne.desired()}"
+    assert "must choose another" in anne.note(None)
+
+
+def test_a_group_stands_on_the_claims_that_it_has():
+    group = Group(API, SsoGroup(name="readers", claims={"policy": ["reader"]}))
+    assert group.stands_on() == ["realm:storage", "claim:policy"]
+    assert group.desired() == {"claims": "policy: reader"}
+
+
+@pytest.fixture
+def host(storage_host):
+    """A storage server with Keycloak."""
+
+    def make(**changes) -> SimpleNamespace:
+        base = storage_host().settings
+        keycloak = {"image": "keycloak", "ports": [{"port": 8085, "to": 8080}], "needs": ["databases"]}
+        kept = "/auth/realms/storage/certs"
+        given = {
+            "roles": [*base.roles, "sso"],
+            "images__keycloak": {"reference": "example.org/keycloak:26"},
+            "services": {"keycloak": {**keycloak, "answers": {"http": ":9000/auth/health/ready"}}},
+            "edge": {
+                "url": "https://storage.example.org",
+                "routes": [
+                    {"port": 9000, "to": "minio-api"},
+                    {"port": 80, "path": "/minio-console", "to": "minio-console"},
+                    {"port": 8090, "inside": True, "to": "keycloak:8080", "kept": [kept]},
+                ],
+            },
+            "minio__openid": {
+                "config_url": "http://nginx:8090/auth/realms/storage/.well-known/openid-configuration",
+                "client": "minio-console",
+                "secret": Secret("SENTINEL-client"),
+            },
+            "sso": {
+                "realm": "storage",
+                "secret": Secret("SENTINEL-admin"),
+                "claims": ["policy"],
+                "clients": [
+                    {
+                        "name": "minio-console",
+                        "secret": Secret("SENTINEL-client"),
+                        "redirects": ["/minio-console/oauth_callback", "https://other.example.org/back"],
+                        "claims": ["policy"],
+                    }
+                ],
+                "groups": [{"name": "readers", "claims": {"policy": ["reader"]}}],
+                "users": [{**ANNE, "password": Secret("SENTINEL-anne"), "groups": ["readers"]}],
+            },
+        }
+        for path, value in changes.items():
+            section, _, key = path.partition("__")
+            if key and isinstance(given.get(section), dict):
+                given[section] = {**given[section], key: value}
+            else:
+                given[path] = value
+        return storage_host(**given)
+
+    return make
+
+
+def roles_of(made) -> list:
+    return chosen("prod", names_of(made.settings), lambda name: named(name, made)).roles
+
+
+def test_minio_comes_behind_all_that_it_must_find_of_its_identity_provider(host, storage_host):
+    order = [one.name for one in roles_of(host())]
+    for earlier, later in (("databases", "keycloak"), ("keycloak", "sso"), ("edge", "sso"), ("sso", "minio")):
+        assert order.index(earlier) < order.index(later)
+    plain = [one.name for one in roles_of(storage_host())]
+    assert plain.index("minio") < plain.index("edge"), "without single sign-on all stays as it was"
+
+
+def test_while_keycloak_is_away_minio_is_not_held_back(host):
+    (minio,) = [one for one in roles_of(host()) if one.name == "minio"]
+    assert not {"sso", "keycloak", "edge"} & set(minio.needs)
+
+
+def wants(made, name: str, kind: type) -> list:
+    return [one.resource for one in runs.prepare(made, [named(name, made)]).wants if isinstance(one.resource, kind)]
+
+
+def test_a_path_to_return_to_lies_beneath_the_address_of_the_edge(host):
+    (client,) = wants(host(), "sso", Client)
+    assert client.redirects == (
+        "https://storage.example.org/minio-console/oauth_callback",
+        "https://other.example.org/back",
+    )
+
+
+def test_what_minio_must_find_is_asked_for_at_the_edge_once_there_is_a_realm(host):
+    (kept,) = wants(host(), "sso", Kept)
+    assert kept.address == "kept::8090/auth/realms/storage/certs"
+    assert set(kept.stands_on()) == {"container:nginx", "realm:storage"}
+    assert kept.desired() == {str(Question(http=kept.name)): "well"}
+    assert kept.desired().items() <= kept._state("200", unproven=True).items()
+    assert not kept.desired().items() <= kept._state("404", unproven=False).items()
+
+
+def test_the_nodes_have_the_secret_in_a_file_and_nowhere_else(host):
+    (project,) = wants(host(), "minio", Project)
+    environment = project.services["minio1"]["environment"]
+    assert environment["MINIO_CONFIG_ENV_FILE"] == "/run/secrets/minio/openid.env"
+    assert environment["MINIO_BROWSER_REDIRECT_URL"] == "https://storage.example.org/minio-console"
+    assert "SENTINEL" not in str(project.services)
+    (file,) = [one for one in wants(host(), "minio", File) if one.path.endswith("openid.env")]
+    assert file.mode == "0400" and "SENTINEL" not in str(file)
+    assert 'MINIO_IDENTITY_OPENID_CLIENT_SECRET="SENTINEL-client"\n' in file.text
+    assert 'MINIO_IDENTITY_OPENID_SCOPES="openid,profile,email"\n' in file.text
+    assert file.path in project.read_at_start
+
+
+WRONG = {
+    "no such page": ({"sso__service": "keycloack"}, "sso.service", "no service keycloack; keycloak is near"),
+    "no way in": ({"services__keycloak": {"image": "nginx"}}, "sso.service", "no row to 8080"),
+    "no address": ({"edge__url": None}, "sso.clients.0.redirects.0", "set edge.url"),
+    "no such claim": ({"sso__claims": []}, "sso.clients.0.claims.0", "sso.claims has no policy"),
+    "no such policy": (
+        {"sso__groups": [{"name": "readers", "claims": {"policy": ["redaer"]}}]},
+        "sso.groups.0.claims.policy.0",
+        "policies has no redaer; reader is near",
+    ),
+    "no such group": ({"sso__groups": []}, "sso.users.0.groups.0", "sso.groups has no readers"),
+    "a secret that a file of variables cannot hold": (
+        {"minio__openid": {"config_url": "http://a/b", "client": "x", "secret": Secret('a"b')}},
+        "minio.openid.secret",
+        "none of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_fit_is_refused_at_its_place_with_the_reason(host, case):
+    changes, where, why = WRONG[case]
+    with pytest.raises(ValidationError) as caught:
+        host(**copy.copy(changes))
+    found = {".".join(map(str, path)): text for path, text in caught.value.errors()[0]["ctx"]["error"].problems}
+    assert why in found[where]
+
+
+def test_two_of_one_name_are_refused(host):
+    twice = [{**ANNE, "name": name, "password": Secret("SENTINEL-x")} for name in ("anne", "Anne")]
+    with pytest.raises(ValidationError) as caught:
+        host(sso__users=twice)
+    (problem,) = caught.value.errors()[0]["ctx"]["error"].problems
+    assert problem[0] == ("sso", "users", 1, "name")
+
+
+def test_a_secret_in_a_variable_is_refused(storage_host):
+    with pytest.raises(ValidationError, match=r"minio\.openid takes a reference"):
+        storage_host(minio__environment={"MINIO_IDENTITY_OPENID_CLIENT_SECRET": "x"})
+
+
+def test_a_plan_shows_what_was_changed_by_hand_and_no_secret(host):
+    from converge.engine import plan as planning
+
+    made = host()
+    role = named("sso", made)
+    want = planning.wanted(role, made)
+    well = {one.resource.address: one.resource.desired() for one in want}
+    client = next(one.resource for one in want if isinstance(one.resource, Client))
+    drifted = {**client.desired(), "redirects": "https://evil/*", "secret": "secret 0"}
+    lines = "\n".join(render.plan(planning.make("prod", [role], want, {**well, client.address: drifted}, {})))
+    assert "~ sso-client:minio-console" in lines and "https://evil/*" in lines and "secret: changed, hidden" in lines
+    assert "SENTINEL" not in lines
