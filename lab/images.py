@@ -156,14 +156,29 @@ def make(recipe: Recipe, cold: bool = False) -> str:
     """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
     client = ensure_engine()
     base = build(recipe.base, cold) if recipe.base else rootfs.TAG
+    # Who finds it need not wait for what others build.
+    if not cold and client.images.list(base) and (tag := _made(client, recipe, client.images.get(base).id)):
+        return tag
     with clone.locked("build"):
-        definition = _definition(recipe, client.images.get(base).id if recipe.base else rootfs.ensure(client, cold))
-        tag = recipe.image if ":" in recipe.image else f"{recipe.image}:{definition}"
-        if cold or not client.images.list(tag, filters={"label": f"{DEFINITION}={definition}"}):
-            architecture = client.version()["Arch"]
-            with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
-                _docker_build(client, recipe, base, tag, definition, context, cold)
+        under = client.images.get(base).id if recipe.base else rootfs.ensure(client, cold)
+        if not cold and (tag := _made(client, recipe, under)):
+            return tag
+        definition = _definition(recipe, under)
+        tag, architecture = _tag(recipe, definition), client.version()["Arch"]
+        with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
+            _docker_build(client, recipe, base, tag, definition, context, cold)
     return tag
+
+
+def _made(client: Any, recipe: Recipe, base: str) -> str:
+    """Its tag where it is there, made of what it would be made of now."""
+    definition = _definition(recipe, base)
+    tag = _tag(recipe, definition)
+    return tag if client.images.list(tag, filters={"label": f"{DEFINITION}={definition}"}) else ""
+
+
+def _tag(recipe: Recipe, definition: str) -> str:
+    return recipe.image if ":" in recipe.image else f"{recipe.image}:{definition}"
 
 
 def _definition(recipe: Recipe, base: str) -> str:

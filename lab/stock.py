@@ -12,7 +12,7 @@ from lab import clone, containers, systems
 from lab.engine import ensure_engine, plainly
 from lab.progress import long_work
 
-STOCK, HAS = "stowage-lab-stock", "stowage.images"
+STOCK, HAS, MADE_BY = "stowage-lab-stock", "stowage.images", "stowage.machine"
 
 
 @plainly
@@ -24,7 +24,7 @@ def put_into(name: str, tags: Sequence[str]) -> None:
         return
     machine = host.attrs["Image"]
     docker = next(volume for volume, place in containers.volumes(name).items() if place == "/var/lib/docker")
-    with clone.locked("build"):
+    with clone.locked("stock"):
         stock = _stock(client, machine, sorted(set(tags)))
         with long_work(f"copying images into {name}"):
             more = {"name": containers.copier(name), "volumes_from": [f"{stock}:ro"], "binds": [f"{docker}:/host"]}
@@ -34,21 +34,24 @@ def put_into(name: str, tags: Sequence[str]) -> None:
 
 
 def _stock(client: Any, machine: str, tags: list[str]) -> str:
-    """The container whose volume is the stock; only one that has ended well is whole."""
-    wanted = json.dumps(sorted(client.images.get(tag).id for tag in tags))
-    name = f"{STOCK}-{hashlib.sha256(f'{machine} {wanted}'.encode()).hexdigest()[:16]}"
-    whole = {"name": f"^/?{name}$", "status": "exited", "exited": 0}
-    if not client.containers.list(all=True, filters=whole):
-        _remove_old(client, wanted)
-        more = {"name": name, "labels": {HAS: wanted}, "volumes": ["/var/lib/docker"]}
-        stock = _create(client, machine, ["load", *tags], **more)
-        try:
-            with long_work("loading the images of prepared lab hosts", "under a minute"):
-                stock.put_archive("/images", _saved(client, tags))
-                _run(stock)
-        except BaseException:
-            stock.remove(force=True, v=True)
-            raise
+    """The container whose volume is the stock; one that has more serves as well, and only one that has ended well is whole."""
+    wanted = {client.images.get(tag).id for tag in tags}
+    whole = {"label": [HAS, f"{MADE_BY}={machine}"], "status": "exited", "exited": 0}
+    for stock in client.containers.list(all=True, filters=whole):
+        if wanted.issubset(json.loads(stock.labels[HAS])):
+            return str(stock.name)
+    _remove_old(client, wanted)
+    has = json.dumps(sorted(wanted))
+    name = f"{STOCK}-{hashlib.sha256(f'{machine} {has}'.encode()).hexdigest()[:16]}"
+    more = {"name": name, "labels": {HAS: has, MADE_BY: machine}, "volumes": ["/var/lib/docker"]}
+    stock = _create(client, machine, ["load", *tags], **more)
+    try:
+        with long_work("loading the images of prepared lab hosts", "under a minute"):
+            stock.put_archive("/images", _saved(client, tags))
+            _run(stock)
+    except BaseException:
+        stock.remove(force=True, v=True)
+        raise
     return name
 
 
@@ -80,9 +83,10 @@ def _run(container: Any) -> None:
         )
 
 
-def _remove_old(client: Any, wanted: str) -> None:
-    """What was cut off or is for another machine, and stocks of images that this Engine has no more."""
+def _remove_old(client: Any, wanted: set[str]) -> None:
+    """What was cut off, is for another machine or holds less, and stocks of images that this Engine has no more."""
     there = {image.id for image in client.images.list(all=True)}
     for stock in client.containers.list(all=True, filters={"label": HAS}):
-        if stock.labels[HAS] == wanted or not there.issuperset(json.loads(stock.labels[HAS])):
+        has = set(json.loads(stock.labels[HAS]))
+        if has <= wanted or not has <= there:
             stock.remove(force=True, v=True)

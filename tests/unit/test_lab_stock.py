@@ -35,13 +35,13 @@ class Stock:
         self.removed.append(how)
 
 
-def test_a_stock_goes_when_it_is_made_anew_or_an_image_of_it_is_gone_and_others_stay() -> None:
-    same, other, stale = (Stock({stock.HAS: json.dumps(ids)}) for ids in (["a", "b"], ["a"], ["a", "gone"]))
+def test_a_stock_goes_when_one_with_all_of_it_is_made_or_an_image_of_it_is_gone_and_others_stay() -> None:
+    same, other, stale = (Stock({stock.HAS: json.dumps(ids)}) for ids in (["a"], ["a", "c"], ["a", "gone"]))
     client: Any = SimpleNamespace(
-        images=SimpleNamespace(list=lambda all: [SimpleNamespace(id="a"), SimpleNamespace(id="b")]),
+        images=SimpleNamespace(list=lambda all: [SimpleNamespace(id=one) for one in "abc"]),
         containers=SimpleNamespace(list=lambda all, filters: [same, other, stale]),
     )
-    stock._remove_old(client, json.dumps(["a", "b"]))
+    stock._remove_old(client, {"a", "b"})
     assert [same.removed, other.removed, stale.removed] == [
         [{"force": True, "v": True}],
         [],
