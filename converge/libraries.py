@@ -27,7 +27,7 @@ def import_whole(*names: str, later: Sequence[str] = ()) -> None:
 @contextmanager
 def _put_off(later: Sequence[str]) -> Iterator[None]:
     stand_ins: dict[str, ModuleType] = {}
-    for module, _, name in (one.rpartition(".") for one in later):
+    for module, _, name in (dotted.rpartition(".") for dotted in later):
         if module.rpartition(".")[0] not in sys.modules:
             setattr(stand_ins.setdefault(module, ModuleType(module)), name, _Later(module, name))
     sys.modules.update(stand_ins)
@@ -54,5 +54,5 @@ class _Later:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loaded(), name)
 
-    def __instancecheck__(self, one: object) -> bool:
-        return isinstance(one, self._loaded())
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self._loaded())

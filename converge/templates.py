@@ -35,8 +35,8 @@ def render(host: Host[Any], name: str, **values: Any) -> str:
         ) from None
     except Exception as error:
         where = _place(error, folder) or f"templates/{name}"
-        said = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
-        raise _broken(host, where, said) from None
+        problem = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
+        raise _broken(host, where, problem) from None
     if str(Secret("")) in text:
         # The program would read those very letters, and nobody would know why it fails.
         why = "a secret stands in it, but the text of a template is shown in plans: give it as a file or a variable"
@@ -72,8 +72,8 @@ def _compiled() -> jinja2.BytecodeCache | None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stowage/templates"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # What lies there is run as code: nobody else may write it.
-        told = folder.stat()
-        return Cache(str(folder)) if told.st_uid == os.getuid() and not told.st_mode & 0o022 else None
+        status = folder.stat()
+        return Cache(str(folder)) if status.st_uid == os.getuid() and not status.st_mode & 0o022 else None
     except (OSError, RuntimeError):
         return None
 

@@ -25,7 +25,7 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
         return
     assert run.shell
     shown = {change.address: change for change in run.plan.changes}
-    audit.write(run, "begin", [f"{one.action.value} {one.address}" for one in run.plan.todo])
+    audit.write(run, "begin", [f"{change.action.value} {change.address}" for change in run.plan.todo])
     try:
         for role in run.roles:
             gc.collect()
@@ -80,11 +80,11 @@ def _apply_role(
 ) -> None:
     assert run.plan
     if (
-        run.changed_roles and any(one.action is not Action.NONE for one in run.plan.of_role(role.name))
+        run.changed_roles and any(change.action is not Action.NONE for change in run.plan.of_role(role.name))
     ) or run.changed_roles & {*role.needs, *role.after}:
         _replan(run, role)
     _carry_out_role(run, role, shown, report, agree)
-    if not run.failure and any(one.later for one in run.plan.of_role(role.name)):
+    if not run.failure and any(change.later for change in run.plan.of_role(role.name)):
         _replan(run, role)
         _carry_out_role(run, role, shown, report, agree)
 
@@ -136,9 +136,9 @@ def _replan(run: Run, role: Role) -> None:
     fresh = planned(run).changes
     # Of other roles' resources nothing is new but where another role has come to want them first.
     run.plan.changes = [
-        one if role.name in (one.role, old[one.address].role) else old[one.address]
-        for one in fresh
-        if one.address in old
+        change if role.name in (change.role, old[change.address].role) else old[change.address]
+        for change in fresh
+        if change.address in old
     ]
 
 
@@ -146,25 +146,28 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     """Read again what was changed: a change that did not take is an error."""
     assert run.plan
     addresses = {change.address for change in done}
-    wants = [one for one in run.wants if one.resource.address in addresses]
+    wants = [want for want in run.wants if want.resource.address in addresses]
     readings, _ = gather(run, wants)
     run.readings |= readings
     after = {
         want.resource.address: planning.compare(want, readings[want.resource.address], {}, role.name) for want in wants
     }
-    wrong = [one for one in after.values() if one.action is not Action.NONE]
+    wrong = [change for change in after.values() if change.action is not Action.NONE]
     run.plan.changes = [after.get(change.address, change) for change in run.plan.changes]
-    run.not_taken |= {one.address for one in wrong}
+    run.not_taken |= {change.address for change in wrong}
     if wrong:
-        told = {one.address: one.why or "; ".join(one.resource.diff(one.before)) or _still(one) for one in wrong}
-        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _alike(told).items()]
+        reasons = {
+            change.address: change.why or "; ".join(change.resource.diff(change.before)) or _still(change)
+            for change in wrong
+        }
+        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _alike(reasons).items()]
         first = wrong[0]
         raise Trouble(
             "a change did not take: the host still differs after it was made",
             where=run.name,
             why="\n".join(lines),
             untouched=f"{_behind(run, role)} were not begun" if _behind(run, role) else "",
-            hint=way_out(first.resource, told[first.address], run.name, first.hint),
+            hint=way_out(first.resource, reasons[first.address], run.name, first.hint),
         )
 
 
@@ -175,24 +178,24 @@ def _still(change: Change) -> str:
 
 def _alike(reasons: dict[str, str]) -> dict[str, list[str]]:
     """The addresses of each message."""
-    found: dict[str, list[str]] = {}
+    addresses: dict[str, list[str]] = {}
     for address, why in reasons.items():
-        found.setdefault(why, []).append(address)
-    return found
+        addresses.setdefault(why, []).append(address)
+    return addresses
 
 
 def _behind(run: Run, role: Role) -> str:
     """The roles that are not begun when this one fails."""
     if not role.alone:
         return f"the roles after {role.name}"
-    names = [one.name for one in run.roles if _stands_on(run, one, {role.name})]
+    names = [other.name for other in run.roles if _stands_on(run, other, {role.name})]
     return f"what needs {role.name} ({', '.join(names)})" if names else ""
 
 
 def _failure(run: Run, role: Role, result: Done) -> Trouble:
-    left = ", ".join(one.address for one in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
+    rest = ", ".join(change.address for change in result.left[:6]) + (" ..." if len(result.left) > 6 else "")
     behind = "the roles after it" if result.failed is None else _behind(run, role)
-    not_begun = ", and ".join(filter(None, (left or f"nothing else of {role.name}", behind)))
+    not_begun = ", and ".join(filter(None, (rest or f"nothing else of {role.name}", behind)))
     untouched = f"{run.changes_done}; not begun: {not_begun}"
     if result.failed is None:
         return Trouble(

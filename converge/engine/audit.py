@@ -34,13 +34,15 @@ def write(run: Run, what: str, changes: list[str]) -> None:
         line["result"] = "stopped" if run.stopped else "failed" if run.troubles else "done"
     folder = AUDIT.rsplit("/", 1)[0]
     kept = _memory(run, what == "end")
-    memory = "".join(f"{told} {address}\n" for address, told in sorted(kept.items()))
-    told = f"printf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n" if what else ""
-    status, said = run.shell.run(
-        f"set -e\nmkdir -p -m 0750 {folder}\n{told}" + write_record(probe.MEMORY, f"printf %s {quote(memory)}")
+    memory = "".join(f"{role_and_hash} {address}\n" for address, role_and_hash in sorted(kept.items()))
+    append = f"printf '%s\\n' {quote(json.dumps(line))} >>{AUDIT}\n" if what else ""
+    status, output = run.shell.run(
+        f"set -e\nmkdir -p -m 0750 {folder}\n{append}" + write_record(probe.MEMORY, f"printf %s {quote(memory)}")
     )
     if status:
-        raise Trouble("the audit line could not be written", where=run.name, why=said, untouched="nothing was changed")
+        raise Trouble(
+            "the audit line could not be written", where=run.name, why=output, untouched="nothing was changed"
+        )
     run.written = {*kept}
 
 

@@ -17,23 +17,23 @@ def links(resources: Iterable[Resource]) -> dict[str, tuple[str, ...]]:
     """
     all_of_them = list(resources)
     givers: dict[str, list[str]] = {}
-    for one in all_of_them:
-        for fact in _given(one):
-            givers.setdefault(fact, []).append(one.address)
-    return {one.address: tuple(_stands_on(one, givers)) for one in all_of_them}
+    for resource in all_of_them:
+        for fact in _given(resource):
+            givers.setdefault(fact, []).append(resource.address)
+    return {resource.address: tuple(_stands_on(resource, givers)) for resource in all_of_them}
 
 
-def _given(one: Resource) -> Iterator[str]:
-    yield one.address
-    for fact in one.gives():
+def _given(resource: Resource) -> Iterator[str]:
+    yield resource.address
+    for fact in resource.gives():
         yield fact
         if fact.startswith(PATH):
             yield from (WITHIN + above for above in _above(fact.removeprefix(PATH)))
 
 
-def _stands_on(one: Resource, givers: dict[str, list[str]]) -> dict[str, None]:
-    facts = (fact for told in one.stands_on() for fact in _meant(told))
-    return dict.fromkeys(giver for fact in facts for giver in givers.get(fact, ()) if giver != one.address)
+def _stands_on(resource: Resource, givers: dict[str, list[str]]) -> dict[str, None]:
+    facts = (fact for needed in resource.stands_on() for fact in _meant(needed))
+    return dict.fromkeys(giver for fact in facts for giver in givers.get(fact, ()) if giver != resource.address)
 
 
 def _meant(fact: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ def no_longer_wanted(
     host: Host[Any], memory: Mapping[str, str], wanted: set[str], roles: Mapping[str, Role]
 ) -> list[WantedResource]:
     """What the host remembers of these roles and they no longer want. The memory maps an address to `role hash`."""
-    found: list[WantedResource] = []
+    removals: list[WantedResource] = []
     for address, remembered in sorted(memory.items(), reverse=True):
         role = roles.get(remembered.split(" ")[0])
         if role is None or address in wanted:
@@ -26,5 +26,5 @@ def no_longer_wanted(
         # Packages, users, drives, mounts, networks and images stay: others may have come to need them, or they hold data.
         removal = Resource.removals[kind](name) if kind in Resource.removals else role.gone(host, kind, name)
         if removal:
-            found.append(WantedResource(role.name, removal))
-    return sorted(found, key=lambda one: one.resource.removed_last)
+            removals.append(WantedResource(role.name, removal))
+    return sorted(removals, key=lambda want: want.resource.removed_last)

@@ -23,12 +23,12 @@ def chosen(where: str, names: Sequence[str], find: Callable[[str], Role], only: 
     roles = ordered(named, names, find)
     if missing := [role.name for role in roles if role.name not in names]:
         raise _missing(where, named, missing, names, [role.name for role in ordered(names, (), find)])
-    return Chosen([one for one in roles if one.name in named], [one for one in roles if one.name not in named])
+    return Chosen([role for role in roles if role.name in named], [role for role in roles if role.name not in named])
 
 
 def ordered(names: Sequence[str], known: Collection[str], find: Callable[[str], Role]) -> list[Role]:
     """These roles and all that they need, each behind what it needs; `after` counts among what is named or known."""
-    found: dict[str, Role] = {}
+    roles: dict[str, Role] = {}
     begun: set[str] = set()
 
     def add(name: str) -> None:
@@ -36,26 +36,26 @@ def ordered(names: Sequence[str], known: Collection[str], find: Callable[[str], 
             return
         begun.add(name)
         role = find(name)
-        for beneath in (*role.needs, *(one for one in role.after if one in names or one in known)):
+        for beneath in (*role.needs, *(other for other in role.after if other in names or other in known)):
             add(beneath)
-        found[name] = role
+        roles[name] = role
 
     for name in names:
         add(name)
-    return list(found.values())
+    return list(roles.values())
 
 
 def _missing(
-    where: str, named: Sequence[str], missing: Sequence[str], names: Sequence[str], whole: Sequence[str]
+    where: str, named: Sequence[str], missing: Sequence[str], names: Sequence[str], mended: Sequence[str]
 ) -> Trouble:
-    one = len(missing) == 1
+    single = len(missing) == 1
     return Trouble(
-        f"the role{'' if one else 's'} {_listed(missing)} {'is' if one else 'are'} missing",
+        f"the role{'' if single else 's'} {_listed(missing)} {'is' if single else 'are'} missing",
         where=where,
-        why=f"{_listed(named)} {'needs' if len(named) == 1 else 'need'} {'it' if one else 'them'}, "
+        why=f"{_listed(named)} {'needs' if len(named) == 1 else 'need'} {'it' if single else 'them'}, "
         f"and roles of the inventory names only {_listed(names)}",
         untouched=UNTOUCHED,
-        hint=f"roles: [{', '.join(whole)}]; inv inventory --host {where} says where roles are written",
+        hint=f"roles: [{', '.join(mended)}]; inv inventory --host {where} says where roles are written",
     )
 
 

@@ -110,24 +110,24 @@ class Plan:
 
 def wanted(role: Role, host: Host[Any]) -> list[WantedResource]:
     """What a role yields for a host, each with its position in its chain."""
-    found: list[WantedResource] = []
+    wants: list[WantedResource] = []
     for item in role.wants(host):
         before: tuple[str, ...] = ()
         for resource in item if isinstance(item, Chain) else [item]:
-            found.append(WantedResource(role.name, resource, before))
+            wants.append(WantedResource(role.name, resource, before))
             before = (*before, resource.address)
-    return merged(found)
+    return merged(wants)
 
 
 def merged(wants: Iterable[WantedResource]) -> list[WantedResource]:
     """Each resource once, with all its positions."""
-    found: dict[str, WantedResource] = {}
+    by_address: dict[str, WantedResource] = {}
     for want in wants:
-        first = found.setdefault(want.resource.address, want)
+        first = by_address.setdefault(want.resource.address, want)
         if first is not want:
             others = [position for position in want.positions if position not in first.positions]
-            found[want.resource.address] = replace(first, others=(*first.others, *others))
-    return list(found.values())
+            by_address[want.resource.address] = replace(first, others=(*first.others, *others))
+    return list(by_address.values())
 
 
 def compare(want: WantedResource, reading: Reading, memory: dict[str, str], role: str = "") -> Change:
@@ -148,9 +148,9 @@ def compare(want: WantedResource, reading: Reading, memory: dict[str, str], role
     return Change(role, resource, reading, action, drift=drift, disrupts=resource.disrupts(reading))
 
 
-def _was_made(told: str) -> bool:
+def _was_made(remembered: str) -> bool:
     """Whether a deploy made it, or saw it as it should be: more than that it was begun."""
-    return bool(told) and not told.endswith(f" {BEGUN}")
+    return bool(remembered) and not remembered.endswith(f" {BEGUN}")
 
 
 def _same(before: State | None, after: State | None) -> bool:
@@ -308,11 +308,11 @@ class _Making:
 def beneath_of(role: Role, roles: Sequence[Role]) -> list[str]:
     """The roles that a role stands on, its own needs first."""
     known = {each.name: each for each in roles}
-    found = [*role.needs, *role.after]
-    for name in found:
+    names = [*role.needs, *role.after]
+    for name in names:
         if each := known.get(name):
-            found += [need for need in (*each.needs, *each.after) if need not in found]
-    return found
+            names += [need for need in (*each.needs, *each.after) if need not in names]
+    return names
 
 
 def _until_it_is_read(change: Change, earlier: Sequence[Change]) -> Change:

@@ -27,11 +27,11 @@ def forgetting(address: str) -> str:
 
 def kinds(resources: Sequence[Resource]) -> dict[type[Resource], list[Resource]]:
     """The resources that a shell can read, by kind, in the order in which the kinds first occur."""
-    found: dict[type[Resource], list[Resource]] = {}
+    by_kind: dict[type[Resource], list[Resource]] = {}
     for resource in resources:
         if not resource.is_api():
-            found.setdefault(type(resource), []).append(resource)
-    return found
+            by_kind.setdefault(type(resource), []).append(resource)
+    return by_kind
 
 
 class Probe:
@@ -47,7 +47,7 @@ class Probe:
         self.first = {
             ask: text
             for ask, text in texts.items()
-            if any(_needs(other, [ask]) for one, other in every.items() if one is not ask)
+            if any(_needs(other, [ask]) for asking, other in every.items() if asking is not ask)
         }
         """Questions that kinds share, whose answer a probe or another question takes from a shell variable of that name; they need none."""
         others = {ask: text for ask, text in texts.items() if ask not in self.first}
@@ -69,23 +69,23 @@ class Probe:
         bound = "\n".join([*(_part(text, marker) for text in self.bound.values()), memory])
         heard = [_heard(ask.__name__, at, marker) for at, ask in enumerate(self.first, 3)]
         free = [_part(text, marker) for text in self.free.values()]
-        whole = "\n".join([*free, *heard, _beside(bound, [*self.behind.values()], marker)])
+        everything = "\n".join([*free, *heard, _beside(bound, [*self.behind.values()], marker)])
         for at, text in enumerate(self.first.values(), 3):
-            whole = f"{{ {_section(text, marker)}\n}} | {{ exec {at}<&0\n{whole}\n}}"
-        return _beside(whole, [*self.at_once.values()], marker)
+            everything = f"{{ {_section(text, marker)}\n}} | {{ exec {at}<&0\n{everything}\n}}"
+        return _beside(everything, [*self.at_once.values()], marker)
 
     def read(self, answer: str, marker: str) -> tuple[dict[str, Reading], dict[str, str]]:
         """The reading of every resource by address, and what the host remembers of earlier deploys."""
         answers, cut = _split(answer, marker), ("", None)
-        said: dict[Any, tuple[str, int | None]] = {
-            one: next(answers, cut) for one in (*self.free, *self.first, *self.bound)
+        answered: dict[Any, tuple[str, int | None]] = {
+            question: next(answers, cut) for question in (*self.free, *self.first, *self.bound)
         }
         memory, _ = next(answers, cut)
-        said |= {ask: next(answers, cut) for ask in (*self.behind, *self.at_once)}
+        answered |= {ask: next(answers, cut) for ask in (*self.behind, *self.at_once)}
         readings: dict[str, Reading] = {}
         for kind, many in self.kinds.items():
-            texts = [said[kind], *(said[ask] for ask in kind.common_questions(many))]
-            readings.update(zip((one.address for one in many), _read_kind(kind, many, texts), strict=True))
+            texts = [answered[kind], *(answered[ask] for ask in kind.common_questions(many))]
+            readings.update(zip((resource.address for resource in many), _read_kind(kind, many, texts), strict=True))
         return readings, _memory(memory)
 
 
@@ -107,13 +107,13 @@ def _heard(name: str, pipe: int, marker: str) -> str:
     )
 
 
-def _beside(whole: str, texts: Sequence[str], marker: str) -> str:
+def _beside(rest: str, texts: Sequence[str], marker: str) -> str:
     """Questions that are asked while the rest is read, in a few lines. Their answers wait in pipes until all before has been said."""
-    long = -(-len(texts) // LINES)
-    for at in range(0, len(texts), long or 1):
-        line = "\n".join(_section(text, marker) for text in texts[at : at + long])
-        whole = f"{{ {line}\n}} | {{ {whole}\ncat; }}"
-    return whole
+    per_line = -(-len(texts) // LINES)
+    for at in range(0, len(texts), per_line or 1):
+        line = "\n".join(_section(text, marker) for text in texts[at : at + per_line])
+        rest = f"{{ {line}\n}} | {{ {rest}\ncat; }}"
+    return rest
 
 
 def _needs(text: str, questions: Iterable[Callable[[Sequence[str]], str]]) -> bool:
@@ -130,9 +130,9 @@ def _section(text: str, marker: str) -> str:
     return f"( {text}\n) </dev/null 2>/dev/null\nprintf '\\n{marker} %s\\n' $?"
 
 
-def _shared(found: dict[type[Resource], list[Resource]]) -> Questions:
+def _shared(by_kind: dict[type[Resource], list[Resource]]) -> Questions:
     questions: Questions = {}
-    for kind, many in found.items():
+    for kind, many in by_kind.items():
         for ask, names in kind.common_questions(many).items():
             questions.setdefault(ask, []).extend(name for name in names if name not in questions[ask])
     return questions
@@ -160,9 +160,9 @@ def _read_kind(kind: type[Resource], many: list[Resource], texts: list[tuple[str
     if status := next((status for (_, status), any_of in zip(texts, fine, strict=True) if status not in any_of), 0):
         return [Unknown(f"reading {kind.kind} ended with status {status}")] * len(many)
     try:
-        found = kind.read(many, *(text for text, _ in texts))
-        if len(found) != len(many):
-            raise ValueError(f"{len(found)} answers for {len(many)}")
+        readings = kind.read(many, *(text for text, _ in texts))
+        if len(readings) != len(many):
+            raise ValueError(f"{len(readings)} answers for {len(many)}")
     except Exception as error:  # whatever it is: unread is unknown, never absent
         return [Unknown(f"the host's answer for {kind.kind} was not understood: {error!r}")] * len(many)
-    return found
+    return readings

@@ -101,15 +101,15 @@ def prepare(
     beneath: Sequence[Role] = (),
 ) -> Run:
     """What the roles want of a host. Two may want the same thing, but not in two ways."""
-    found = [want for role in (*beneath, *roles) for want in planning.wanted(role, host)]
+    wants = [want for role in (*beneath, *roles) for want in planning.wanted(role, host)]
     first: dict[str, WantedResource] = {}
-    for want in found:
+    for want in wants:
         other = first.setdefault(want.resource.address, want)
         if other.resource != want.resource:
             raise Trouble(
                 f"{want.resource.address} is wanted differently by {other.role} and by {want.role}", where=host.name
             )
-    return Run(host, roles, planning.merged(found), beneath=beneath, find_role=find_role)
+    return Run(host, roles, planning.merged(wants), beneath=beneath, find_role=find_role)
 
 
 def planned(run: Run) -> Plan:
@@ -155,7 +155,7 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
 
 def fault(run: Run, error: Exception) -> Trouble:
     """What no resource and no library foresaw: of this host alone, the others go on."""
-    under_way = [one.address for one in run.begun.values() if one not in run.done]
+    under_way = [change.address for change in run.begun.values() if change not in run.done]
     return Trouble(
         f"{under_way[-1]} failed" if under_way else "a fault of Stowage itself",
         where=run.name,
@@ -194,7 +194,9 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
     from converge.engine.gone import no_longer_wanted
 
     if run.find_role:
-        past = {told.split(" ")[0] for told in run.memory.values()} - {one.name for one in run.roles}
+        past = {role_and_hash.split(" ")[0] for role_and_hash in run.memory.values()} - {
+            role.name for role in run.roles
+        }
         run.roles = [*run.roles, *(role for name in sorted(past) if (role := run.find_role(name)))]
     gone = list(no_longer_wanted(run.host, run.memory, known, {role.name: role for role in run.roles}))
     run.wants += gone
@@ -226,7 +228,9 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
         if resource.is_api():
             kinds.setdefault(type(resource), []).append(resource)
     late = f"the API did not answer within {patience:.0f} s"
-    found: dict[str, Reading] = {resource.address: Unknown(late) for of_kind in kinds.values() for resource in of_kind}
+    read_so_far: dict[str, Reading] = {
+        resource.address: Unknown(late) for of_kind in kinds.values() for resource in of_kind
+    }
 
     def ask(kind: type[Resource], of_kind: list[Resource]) -> None:
         try:
@@ -238,7 +242,7 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
             )
         except Exception as error:  # a thread that ends with it would leave them as late, and print a traceback
             readings = [Unknown(f"a fault of Stowage itself: {type(error).__name__}: {error}")] * len(of_kind)
-        found.update(zip((resource.address for resource in of_kind), readings, strict=True))
+        read_so_far.update(zip((resource.address for resource in of_kind), readings, strict=True))
 
     threads = [Thread(target=ask, args=pair, daemon=True) for pair in kinds.items()]
     for thread in threads:
@@ -248,6 +252,6 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
     def answers() -> dict[str, Reading]:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return dict(found)
+        return dict(read_so_far)
 
     return answers

@@ -189,5 +189,5 @@ class _Progress:
             return
         self.last = now
         rate = sent / max(now - self.begun, 0.001)
-        left = f", {(self.size - sent) / rate:.0f} s left" if self.size and rate else ""
-        self.say(f"{sent / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{left}")
+        remaining = f", {(self.size - sent) / rate:.0f} s left" if self.size and rate else ""
+        self.say(f"{sent / 1e6:.0f} of {self.size / 1e6:.0f} MB, {rate / 1e6:.0f} MB/s{remaining}")

@@ -32,8 +32,10 @@ def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
     if hint:
         return for_host(hint, host)
     name, path = resource.name, str(getattr(resource, "path", resource.name))
-    said = [told for words, told in _WORDS if re.search(words, why, re.IGNORECASE)]
-    known = [one for one in (*said, resource.way_out) if one and (path[:1] == "/" or "{path}" not in one)]
+    matching = [advice for pattern, advice in _WORDS if re.search(pattern, why, re.IGNORECASE)]
+    known = [
+        advice for advice in (*matching, resource.way_out) if advice and (path[:1] == "/" or "{path}" not in advice)
+    ]
     container = getattr(resource, "container", "")
     first = (
         known[0].format(path=quote(path), name=quote(name), container=container) if known else "mend what it says above"

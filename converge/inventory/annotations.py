@@ -30,7 +30,7 @@ def members(kind: Any) -> dict[str, Any]:
     several = [arg for arg in typing.get_args(kind) if arg is not type(None)]
     if typing.get_origin(kind) not in UNIONS:
         return {}
-    return members(several[0]) if len(several) == 1 else {tag: one for one in several for tag in _tags(one)}
+    return members(several[0]) if len(several) == 1 else {tag: member for member in several for tag in _tags(member)}
 
 
 def _tags(member: Any) -> list[str]:
@@ -52,11 +52,11 @@ def annotation(kind: Any, path: Sequence[str | int]) -> Any:
 
 def without_tags(kind: Any, path: Sequence[str | int]) -> Path:
     """The path in the files: without the tags that pydantic puts in, which nobody wrote."""
-    found: Path = ()
+    written: Path = ()
     for step in path:
-        found = found if step in members(kind) else (*found, step)
+        written = written if step in members(kind) else (*written, step)
         kind = _below(kind, step)
-    return found
+    return written
 
 
 def _below(kind: Any, step: str | int) -> Any:

@@ -115,16 +115,16 @@ def connection(
         return None
     from converge.ssh.link import Target
 
-    said = {key: plain(node) for key, node in nodes.items()}
+    values = {key: plain(node) for key, node in nodes.items()}
     try:
         target = Target(
             name=name,
-            address=said["ansible_host"],
+            address=values["ansible_host"],
             known_hosts=root / "inventory" / "known_hosts",
-            port=said.get("ansible_port"),
-            user=said.get("ansible_user"),
+            port=values.get("ansible_port"),
+            user=values.get("ansible_user"),
             key_file=_key_file(nodes.get("ansible_ssh_private_key_file"), root, check=bool(secrets)),
-            become=said.get("ansible_become", True),
+            become=values.get("ansible_become", True),
             become_password=_password(nodes.get("ansible_become_password"), secrets),
             wake=wake,
         )

@@ -67,9 +67,9 @@ def read_file(path: Path, root: Path, troubles: list[Trouble]) -> Node:
 
 def read_text(text: str, name: str, troubles: list[Trouble], *, lines: bool = True) -> Node:
     """One YAML document as nodes; what is wrong with it goes to `troubles`."""
-    if found := UNPRINTABLE.search(text):
-        where = f"{name}:{text.count(chr(10), 0, found.start()) + 1}" if lines else name
-        why = f"it holds {found[0]!r}, a character that cannot be printed"
+    if unprintable := UNPRINTABLE.search(text):
+        where = f"{name}:{text.count(chr(10), 0, unprintable.start()) + 1}" if lines else name
+        why = f"it holds {unprintable[0]!r}, a character that cannot be printed"
         troubles.append(Trouble("not readable as YAML", where=where, why=why, hint="remove it"))
         return Node(None, name)
     try:
@@ -107,7 +107,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, name: str, lines: bool) -> T
     problem = error.problem or "it cannot be read"
     line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
     hint = next(
-        (said for part, said in HINTS if part in f"{problem} {error.context}"), "look at the line and the one before it"
+        (advice for part, advice in HINTS if part in f"{problem} {error.context}"),
+        "look at the line and the one before it",
     )
     if "\t" in line[: len(line) - len(line.lstrip())]:
         hint = "indent with spaces: YAML takes no tabs"

@@ -28,27 +28,27 @@ def inner_first(groups: Mapping[str, Group]) -> tuple[list[tuple[list[str], str]
     order: dict[str, None] = {}
     for first in groups:
         way = [first] if first not in order else []
-        left = {first: list(groups[first].children)}
+        to_visit = {first: list(groups[first].children)}
         while way:
             name = way[-1]
-            child = left[name].pop(0) if left[name] else None
+            child = to_visit[name].pop(0) if to_visit[name] else None
             if child is None:
                 order[way.pop()] = None
             elif child in way:
                 circles.append(([*way[way.index(child) :], child], name))
             elif child not in order:
                 way.append(child)
-                left[child] = list(groups[child].children)
+                to_visit[child] = list(groups[child].children)
     return circles, list(order)
 
 
 def members(groups: Mapping[str, Group], order: list[str]) -> dict[str, list[str]]:
     """The hosts of each group and of the groups in it."""
-    found: dict[str, list[str]] = {}
+    hosts: dict[str, list[str]] = {}
     for name in order:
-        inner = (host for child in groups[name].children for host in found.get(child, []))
-        found[name] = list(dict.fromkeys([*groups[name].hosts, *inner]))
-    return found
+        inner = (host for child in groups[name].children for host in hosts.get(child, []))
+        hosts[name] = list(dict.fromkeys([*groups[name].hosts, *inner]))
+    return hosts
 
 
 def deepen(groups: Mapping[str, Group], order: list[str]) -> None:

@@ -79,12 +79,12 @@ class Inventory:
     def _hosts(self, group: Group, node: Node) -> None:
         for written, part in self._mapping(node, f"{group.name}.hosts").items():
             names, port = self._names(written, part)
-            said = Node(self._mapping(part, f"the host {written}"), part.origin)
+            own = Node(self._mapping(part, f"the host {written}"), part.origin)
             for name in names:
                 settings = self.hosts.setdefault(name, [])
                 if port:
                     settings.append(Node({"ansible_port": Node(port, part.origin)}, part.origin))
-                settings.append(said)
+                settings.append(own)
                 if name not in group.hosts:
                     group.hosts.append(name)
 
@@ -96,7 +96,7 @@ class Inventory:
         except Misnamed as reason:
             self._refuse(part, f"{written!r} names no hosts", str(reason), "correct the range, or write each host")
             return [], None
-        if wrong := next((one for one in names if not HOST.fullmatch(one) and not is_address(one)), None):
+        if wrong := next((host for host in names if not HOST.fullmatch(host) and not is_address(host)), None):
             known = "a name has letters, digits, ., - and _, begins with a letter or digit, and has at most 253"
             self._refuse(part, f"{wrong!r} cannot be a host's name", known, "write each host by its own name")
             return [], None
@@ -108,13 +108,13 @@ class Inventory:
             self._child(group.name, name)
 
     def _vars(self, group: Group, node: Node) -> None:
-        said = dict(self._mapping(node, f"{group.name}.vars"))
-        if priority := said.pop(PRIORITY, None):
+        variables = dict(self._mapping(node, f"{group.name}.vars"))
+        if priority := variables.pop(PRIORITY, None):
             if not re.fullmatch("-?[0-9]{1,6}", str(priority.value)):
                 self._refuse(priority, f"{PRIORITY} is {priority.value!r}", "expected a whole number", "write a number")
             else:
                 group.priority = int(priority.value)
-        group.settings.append(Node(said, node.origin))
+        group.settings.append(Node(variables, node.origin))
 
     def _child(self, parent: str, name: str) -> None:
         if name not in self.groups[parent].children:

@@ -73,9 +73,9 @@ def load(
     } or trees
     trees = {name: _with_sets(tree, sets, troubles, model) for name, tree in trees.items()}
     secrets = Vault(root) if resolve_secrets else None
-    found = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
+    hosts = [_host(inventory, name, tree, model, secrets, troubles) for name, tree in trees.items()]
     _stop(troubles)
-    return [host for host in found if host]
+    return [host for host in hosts if host]
 
 
 def names(root: Path) -> tuple[list[str], list[str]]:
@@ -114,21 +114,21 @@ def _over_defaults(defaults: Node, tree: Node) -> Node:
 
 
 def _with_sets(tree: Node, sets: Sequence[str], troubles: list[Trouble], model: type) -> Node:
-    for one in sets:
-        tree = override(tree, one, troubles, model)
+    for setting in sets:
+        tree = override(tree, setting, troubles, model)
     return tree
 
 
 def default_mappings(model: type) -> dict[str, Any]:
     """The defaults that are mappings: what the inventory says is merged into them by key, as into any layer."""
-    found = {}
-    for name, one in fields(model).items():
-        value = one.default
+    defaults = {}
+    for name, definition in fields(model).items():
+        value = definition.default
         if fields(type(value)):
             value = default_mappings(type(value))
         if isinstance(value, dict) and value:
-            found[name] = value
-    return found
+            defaults[name] = value
+    return defaults
 
 
 class Vault:
@@ -162,8 +162,8 @@ def own_files(host: Host[Any]) -> list[str]:
         if isinstance(node.value, dict) and list(node.value) == ["file"]:
             yield _own(plain(node), host.name)["file"]
         elif isinstance(node.value, (dict, list)):
-            for one in below:
-                yield from of(one)
+            for child in below:
+                yield from of(child)
 
     named = (file.removeprefix(folder) for file in of(host.tree) if file.startswith(folder))
     return list(dict.fromkeys(name for name in named if name and "/" not in name))
@@ -177,7 +177,7 @@ def _host(
     whose = inventory.hosts[name][0].origin
     wake = _wake(model, name, tree)
     reached, down = connection(name, tree, inventory.root, whose, read, troubles, wake), _is_down(tree, wake)
-    tree = Node({key: one for key, one in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
+    tree = Node({key: node for key, node in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
     if down:
         return None  # what its own file would say is missing, too
     context = {"ssh_port": (reached and reached.target.port) or 22}
@@ -212,7 +212,7 @@ def _validated(
     if isinstance(settings, list):
         troubles.extend(settings)
         return None
-    places = [keys for keys, found in _leaves(settings, ()) if isinstance(found, Secret)]
+    places = [keys for keys, leaf in _leaves(settings, ()) if isinstance(leaf, Secret)]
     if secrets is None or not places:
         return settings
     failed = len(troubles)
@@ -241,13 +241,13 @@ def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
         below: list[tuple[str | int, Any]] = [(name, getattr(value, name)) for name in fields(type(value))]
     elif isinstance(value, dict) and value:
         below = list(value.items())
-    elif isinstance(value, list) and any(isinstance(one, dict) or fields(type(one)) for one in value):
+    elif isinstance(value, list) and any(isinstance(item, dict) or fields(type(item)) for item in value):
         below = list(enumerate(value))
     else:
         below = []
         yield keys, value
-    for step, one in below:
-        yield from _leaves(one, (*keys, step))
+    for step, child in below:
+        yield from _leaves(child, (*keys, step))
 
 
 def _short(node: Node) -> bool:
@@ -257,8 +257,8 @@ def _short(node: Node) -> bool:
 
 def _values(settings: Any, tree: Node, above: Keys) -> Iterator[tuple[Keys, Value]]:
     for keys, value in _leaves(settings, above):
-        found = list(descend(tree, keys))
-        node = found[-1] if found[-1].value is not None and (len(found) == len(keys) + 1 or _short(found[-1])) else None
+        way = list(descend(tree, keys))
+        node = way[-1] if way[-1].value is not None and (len(way) == len(keys) + 1 or _short(way[-1])) else None
         shown = hidden(node) if isinstance(value, Secret) else value
         if isinstance(value, str) and private(keys[-1:]) and not value.startswith(("/", ".")):
             shown = REDACTED
@@ -267,7 +267,7 @@ def _values(settings: Any, tree: Node, above: Keys) -> Iterator[tuple[Keys, Valu
 
 def explain(host: Host[Any]) -> list[tuple[str, str, str]]:
     """Each setting of a host: its dotted key, its value as text, and where that came from."""
-    return [(key, _shown(one.value), one.origin) for key, one in host.origins.items()]
+    return [(key, _shown(setting.value), setting.origin) for key, setting in host.origins.items()]
 
 
 def _shown(value: Any) -> str:

@@ -39,25 +39,25 @@ def merge(lower: Node, upper: Node) -> Node:
 
 def _is_reference(node: Node) -> bool:
     return len(node.value) == 1 and all(
-        key in REFERENCE and isinstance(one.value, str) for key, one in node.value.items()
+        key in REFERENCE and isinstance(child.value, str) for key, child in node.value.items()
     )
 
 
 def plain(node: Node) -> Any:
     """The value without its origins. A key without a value counts as not set."""
     if isinstance(node.value, dict):
-        return {key: plain(one) for key, one in node.value.items() if one.value is not None}
+        return {key: plain(child) for key, child in node.value.items() if child.value is not None}
     if isinstance(node.value, list):
-        return [plain(one) for one in node.value]
+        return [plain(child) for child in node.value]
     return node.value
 
 
 def lift(value: Any, origin: str) -> Node:
     """A plain value as nodes of one origin."""
     if isinstance(value, dict):
-        return Node({key: lift(one, origin) for key, one in value.items()}, origin)
+        return Node({key: lift(item, origin) for key, item in value.items()}, origin)
     if isinstance(value, list):
-        return Node([lift(one, origin) for one in value], origin)
+        return Node([lift(item, origin) for item in value], origin)
     return Node(value, origin)
 
 

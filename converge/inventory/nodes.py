@@ -78,11 +78,11 @@ class Reader:
         return self.count >= MOST
 
     def mapping(self, node: Any, depth: int) -> dict[str, Node]:
-        found: dict[str, Node] = {}
+        entries: dict[str, Node] = {}
         first: dict[str, Any] = {}
         for key, value in node.value:
             if key.tag == MERGE:
-                found = {**self.merged(value, depth + 1), **found}
+                entries = {**self.merged(value, depth + 1), **entries}
                 continue
             if len(key.value) > LONGEST_KEY:
                 self.refuse(
@@ -101,20 +101,20 @@ class Reader:
                     "keep one",
                 )
             first[key.value] = key
-            found[key.value] = self.node(value, depth + 1, key)
-        return found
+            entries[key.value] = self.node(value, depth + 1, key)
+        return entries
 
     def merged(self, value: Any, depth: int) -> dict[str, Node]:
         """What `<<` brings into a mapping: of one mapping, or of several of which the first is the strongest."""
-        found: dict[str, Node] = {}
-        for one in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
-            if not isinstance(one, yaml.MappingNode):
-                self.refuse(one, "<< takes a mapping, or a list of mappings", "this is none", "write <<: *NAME")
+        entries: dict[str, Node] = {}
+        for part in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(part, yaml.MappingNode):
+                self.refuse(part, "<< takes a mapping, or a list of mappings", "this is none", "write <<: *NAME")
             elif depth > DEEPEST:
-                self.refuse(one, "too deep", f"more than {DEEPEST} levels of <<", "write it out")
-            elif not self.too_many(one):
-                found |= self.mapping(one, depth)
-        return found
+                self.refuse(part, "too deep", f"more than {DEEPEST} levels of <<", "write it out")
+            elif not self.too_many(part):
+                entries |= self.mapping(part, depth)
+        return entries
 
     def key_trap(self, key: Any) -> None:
         if isinstance(key, yaml.ScalarNode):

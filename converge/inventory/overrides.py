@@ -47,9 +47,9 @@ def _steps(key: str) -> list[str]:
 def _of_set(node: Node) -> Node:
     value = node.value
     if isinstance(value, dict):
-        value = {key: _of_set(one) for key, one in value.items()}
+        value = {key: _of_set(item) for key, item in value.items()}
     elif isinstance(value, list):
-        value = [_of_set(one) for one in value]
+        value = [_of_set(item) for item in value]
     return Node(value, ORIGIN, node.written)
 
 
@@ -60,10 +60,10 @@ def _put(node: Node, steps: list[str], value: Node, above: tuple[str, ...], mode
         return _put_in_list(node, steps, value, above, model)
     below = node.value if isinstance(node.value, dict) else {}
     step, *rest = steps
-    whole = ".".join(steps)
+    joined = ".".join(steps)
     # A key that has dots itself, such as a kernel setting.
-    if rest and (whole in below or _of_plain_values(annotation(model, above))):
-        step, rest = whole, []
+    if rest and (joined in below or _of_plain_values(annotation(model, above))):
+        step, rest = joined, []
     under = below.get(step, Node({} if rest else None, ORIGIN))
     origin = node.origin if isinstance(node.value, dict) else ORIGIN
     return Node({**below, step: _put(under, rest, value, (*above, step), model)}, origin)

@@ -103,9 +103,9 @@ def _has_stars(part: str) -> bool:
 
 def _odd(part: str, names: Names) -> Trouble | None:
     """What people type and mean something by, with how it is written here."""
-    words = part.split()
-    if len(words) > 1:
-        return Trouble(f"no host is named {part!r}", why="names have no blanks", hint=f"--host {','.join(words)}")
+    pieces = part.split()
+    if len(pieces) > 1:
+        return Trouble(f"no host is named {part!r}", why="names have no blanks", hint=f"--host {','.join(pieces)}")
     if part.startswith("~"):
         return Trouble(
             f"{part}: regular expressions are not taken",

@@ -17,12 +17,12 @@ class Misnamed(ValueError):
 
 def without_port(name: str) -> tuple[str, int | None]:
     """A name, or an address of IPv6 in brackets, and the port behind it."""
-    if not (found := ":" in name and re.fullmatch(PORT, name)):
+    if not (parts := ":" in name and re.fullmatch(PORT, name)):
         return name, None
-    port = int(found["port"])
+    port = int(parts["port"])
     if not 0 < port < 65536:
         raise Misnamed(f"{port} is no port: a port is a number from 1 to 65535")
-    return found["bracketed"] or found["name"], port
+    return parts["bracketed"] or parts["name"], port
 
 
 def is_address(name: str) -> bool:
@@ -39,16 +39,16 @@ def is_address(name: str) -> bool:
 
 def expanded(name: str) -> list[str]:
     """The names that a name with ranges stands for, in order; without a range it is itself."""
-    found = re.search(RANGE, name)
-    if not found:
+    match = re.search(RANGE, name)
+    if not match:
         if "[" in name or "]" in name:
             raise Misnamed("a bracket is open: a range is [01:04], [a:d] or [1:9:2]")
         return [name]
-    steps = _steps(found[1])
-    rest = expanded(name[found.end() :])
+    steps = _steps(match[1])
+    rest = expanded(name[match.end() :])
     if len(steps) * len(rest) > MOST:
         raise Misnamed(f"it comes to {len(steps) * len(rest)} hosts, more than {MOST}")
-    return [f"{name[: found.start()]}{step}{tail}" for step in steps for tail in rest]
+    return [f"{name[: match.start()]}{step}{tail}" for step in steps for tail in rest]
 
 
 def _steps(text: str) -> list[str]:

@@ -45,17 +45,17 @@ def printed(line: str, folder: Path, size: int, limit: float = LIMIT, word: floa
 
 def _read(process: subprocess.Popen[bytes], line: str, size: int, limit: float, word: float) -> Printed:
     begun = time.monotonic()
-    said, text, complaint = begun, b"", b""
+    spoke_at, text, complaint = begun, b"", b""
     with selectors.DefaultSelector() as waiting:
         for pipe in (process.stdout, process.stderr):
             waiting.register(pipe, selectors.EVENT_READ)  # type: ignore[arg-type]
         while waiting.get_map() or process.poll() is None:
             ready = waiting.select(0.1) if waiting.get_map() else []
-            for one, _ in ready:
-                piece = os.read(one.fd, 1 << 16)
+            for key, _ in ready:
+                piece = os.read(key.fd, 1 << 16)
                 if not piece:
-                    waiting.unregister(one.fileobj)
-                elif one.fileobj is process.stdout:
+                    waiting.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
                     text += piece
                 else:
                     complaint = (complaint + piece)[-2000:]
@@ -64,8 +64,8 @@ def _read(process: subprocess.Popen[bytes], line: str, size: int, limit: float, 
                 raise Endless(f"it prints more than {size >> 10} KiB")
             if now - begun > limit:
                 raise Endless(f"it had not ended after {limit:.0f} s, and was stopped")
-            if now - said > word:
-                said = now
+            if now - spoke_at > word:
+                spoke_at = now
                 print(f"waiting for `{line}`, {now - begun:.0f} s", file=sys.stderr, flush=True)
             if not ready and process.poll() is not None:
                 break  # what it left behind in the background holds its output open

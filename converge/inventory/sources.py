@@ -44,9 +44,9 @@ class Sources:
         if not path.is_dir():
             yield path
             return
-        for one in _listed(path):
-            if _is_folder_to_read(one) or (one.suffix in SUFFIXES and not one.is_dir()):
-                yield from self._within(one)
+        for entry in _listed(path):
+            if _is_folder_to_read(entry) or (entry.suffix in SUFFIXES and not entry.is_dir()):
+                yield from self._within(entry)
 
     def _entries(self, folder: str) -> list[Path]:
         if folder not in self.listed:
@@ -69,7 +69,7 @@ class Sources:
     def _foreign_hosts(self, path: Path) -> Iterator[Trouble]:
         name = self.name(path)
         if path.is_dir():
-            if path.name not in OURS and any(_is_inventory(one) for one in _listed(path)):
+            if path.name not in OURS and any(_is_inventory(entry) for entry in _listed(path)):
                 hint = f"move what is in {name} into inventory/"
                 yield _unread(f"{name}/", "the inventory is the folder inventory/ alone, not what is below it", hint)
         elif path.suffix not in SUFFIXES[1:] and _is_program(path):
@@ -100,7 +100,7 @@ class Sources:
     def _twice(self, kind: str, what: str) -> Iterator[Trouble]:
         """Ansible takes the first of several, and says nothing of the others."""
         first: dict[str, Path] = {}
-        for path in sorted(self._entries(kind), key=lambda one: SUFFIXES.index(_suffix(one))):
+        for path in sorted(self._entries(kind), key=lambda file: SUFFIXES.index(_suffix(file))):
             name = path.name.removesuffix(_suffix(path))
             if name in first:
                 yield Trouble(

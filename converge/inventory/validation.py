@@ -67,7 +67,7 @@ def validate(
         return model.model_validate(value, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        troubles = [trouble for one in errors[:MOST_TOLD] for trouble in _told(one, model, tree, whose)]
+        troubles = [trouble for fault in errors[:MOST_TOLD] for trouble in _told(fault, model, tree, whose)]
         if len(errors) > MOST_TOLD:
             more = f"there are {len(errors) - MOST_TOLD} more mistakes of this kind"
             troubles.append(
@@ -100,7 +100,7 @@ def _unknown(path: Path, model: Any, loc: Path, tree: Node, whose: str) -> Troub
     *above, key = path
     known = list(fields(annotation(model, loc[:-1])))
     near = difflib.get_close_matches(str(key), known, 1, 0.6)
-    elsewhere = [dotted(one) for one in every_key(model) if one[-1] == key]
+    elsewhere = [dotted(place) for place in every_key(model) if place[-1] == key]
     what = f"{dotted(above)} has" if above else "the settings have"
     if near:
         hint = f"write {near[0]} instead of {key}"
@@ -118,23 +118,23 @@ def _unknown(path: Path, model: Any, loc: Path, tree: Node, whose: str) -> Troub
 
 def _missing(path: Path, section: Any, tree: Node, whose: str) -> Trouble:
     field = fields(section).get(str(path[-1]))
-    said = getattr(field, "description", None)
-    found = list(descend(tree, path))
-    empty = len(found) == len(path) + 1
+    description = getattr(field, "description", None)
+    nodes = list(descend(tree, path))
+    empty = len(nodes) == len(path) + 1
     what = f"{dotted(path)} has no value" if empty else f"{dotted(path)} is missing"
     return Trouble(
-        what, where=_where(path, tree, whose), why=said or "it has no default", hint=f"add `{path[-1]}: ...`"
+        what, where=_where(path, tree, whose), why=description or "it has no default", hint=f"add `{path[-1]}: ...`"
     )
 
 
-def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) -> Trouble:
+def _fault(path: Path, tree: Node, whose: str, reason: str, unseen: bool = False) -> Trouble:
     node = list(descend(tree, path))[-1] if _stands(path, tree) else None
     if node and node.value is None:
         what, hint = (
             f"{dotted(path)} has no value, which counts as not set",
             f"give it one in {node.origin}, or remove it",
         )
-        return Trouble(what, where=_where(path, tree, whose), why=said, hint=hint)
+        return Trouble(what, where=_where(path, tree, whose), why=reason, hint=hint)
     shown = (
         ""
         if unseen or node is None or isinstance(node.value, (dict, list)) or private(path)
@@ -143,7 +143,7 @@ def _fault(path: Path, tree: Node, whose: str, said: str, unseen: bool = False) 
     return Trouble(
         f"{dotted(path) or 'the settings'}{shown}",
         where=_where(path, tree, whose),
-        why=said,
+        why=reason,
         hint=_edit(path, tree, whose),
     )
 

@@ -21,13 +21,13 @@ class Owned(Protocol):
     def mode(self) -> str: ...
 
 
-def access(one: Owned, kind: str) -> dict[str, str]:
+def access(owned: Owned, kind: str) -> dict[str, str]:
     """Who may do what with a path, and that nobody else can put something in its place from above."""
     return {
         "type": kind,
-        "mode": one.mode,
-        "owner": one.owner,
-        "group": one.group,
+        "mode": owned.mode,
+        "owner": owned.owner,
+        "group": owned.group,
         "access list": "none",
         "written by all": "",
         "strange": "",

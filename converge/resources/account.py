@@ -17,22 +17,22 @@ _NOWHERE, _NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
 def accounts(names: Sequence[str]) -> str:
     """One `grep` for all that the host's own files say of accounts, each asked for as `NAME:NUMBER`."""
     patterns = []
-    for name, _, number in (one.partition(":") for one in names):
-        told = (f"^{name}:", f"^[^:]*:[^:]*:({number}|[^:]*:{number}):", f"^([^:]*:){{3}}([^:]*,)?{name}(,|$)")
-        patterns += [f"-e {quote(one)}" for one in told]
+    for name, _, number in (pair.partition(":") for pair in names):
+        expressions = (f"^{name}:", f"^[^:]*:[^:]*:({number}|[^:]*:{number}):", f"^([^:]*:){{3}}([^:]*,)?{name}(,|$)")
+        patterns += [f"-e {quote(expression)}" for expression in expressions]
     return f"grep -HsE {' '.join(patterns)} /etc/passwd /etc/group /etc/shadow || [ $? = 1 ]"
 
 
 def _rows(answer: str) -> dict[str, list[list[str]]]:
     """The fields of each line, by the file that it stands in."""
-    found: dict[str, list[list[str]]] = {"passwd": [], "group": [], "shadow": []}
+    rows: dict[str, list[list[str]]] = {"passwd": [], "group": [], "shadow": []}
     for line in answer.splitlines():
         file, _, text = line.partition(":")
-        found.setdefault(file.rpartition("/")[2], []).append(text.split(":"))
+        rows.setdefault(file.rpartition("/")[2], []).append(text.split(":"))
     return {
-        "passwd": [row for row in found["passwd"] if len(row) == 7],
-        "group": [row for row in found["group"] if len(row) == 4],
-        "shadow": [row for row in found["shadow"] if len(row) > 1],
+        "passwd": [row for row in rows["passwd"] if len(row) == 7],
+        "group": [row for row in rows["group"] if len(row) == 4],
+        "shadow": [row for row in rows["shadow"] if len(row) > 1],
     }
 
 
@@ -57,22 +57,22 @@ class Group(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Group]) -> str:
-        return f"getent group {words(one.group for one in wanted)}"
+        return f"getent group {words(group.group for group in wanted)}"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Group]) -> CommonQuestions:
-        return {accounts: [f"{one.group}:{one.gid}" for one in wanted]}
+        return {accounts: [f"{group.group}:{group.gid}" for group in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Group], answer: str, *shared: str) -> list[Reading]:
         have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 4}
         rows = _rows(shared[0])
-        return [one._state(have.get(one.group), rows) for one in wanted]
+        return [group._state(have.get(group.group), rows) for group in wanted]
 
     def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
         number = str(self.gid)
-        groups = [f"group {one[0]}" for one in rows["group"] if one[2] == number and one[0] != self.group]
-        users = [f"user {one[0]}" for one in rows["passwd"] if one[3] == number and one[0] != self.group]
+        groups = [f"group {fields[0]}" for fields in rows["group"] if fields[2] == number and fields[0] != self.group]
+        users = [f"user {fields[0]}" for fields in rows["passwd"] if fields[3] == number and fields[0] != self.group]
         if row is None:
             return _taken("group", number, groups) if groups else None
         members = ",".join(sorted(word for word in row[3].split(",") if word not in ("", self.group)))
@@ -127,25 +127,25 @@ class User(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[User]) -> str:
-        return f"getent passwd {words(one.user for one in wanted)}"
+        return f"getent passwd {words(user.user for user in wanted)}"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[User]) -> CommonQuestions:
-        return {accounts: [f"{one.user}:{one.uid}" for one in wanted]}
+        return {accounts: [f"{user.user}:{user.uid}" for user in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
         have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 7}
         rows = _rows(shared[0])
-        return [one._state(have.get(one.user), rows) for one in wanted]
+        return [user._state(have.get(user.user), rows) for user in wanted]
 
     def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
         number = str(self.uid)
-        others = [one[0] for one in rows["passwd"] if one[2] == number and one[0] != self.user]
+        others = [fields[0] for fields in rows["passwd"] if fields[2] == number and fields[0] != self.user]
         if row is None:
             return _taken("user", number, others) if others else None
-        groups = [one[0] for one in rows["group"] if self.user in one[3].split(",") and one[0] != self.user]
-        hashes = [one[1] for one in rows["shadow"] if one[0] == self.user]
+        groups = [fields[0] for fields in rows["group"] if self.user in fields[3].split(",") and fields[0] != self.user]
+        hashes = [fields[1] for fields in rows["shadow"] if fields[0] == self.user]
         locked = row[1] in ("x", "*", "!") and all(hash_.startswith(("!", "*")) for hash_ in hashes)
         return {
             "uid": row[2],

@@ -13,11 +13,11 @@ def blocks(names: Sequence[str]) -> str:
     return "lsblk -Pno NAME,MAJ:MIN,TYPE,SIZE,RO,SERIAL,FSTYPE,LABEL,UUID,PTTYPE,PARTLABEL,PARTUUID,MOUNTPOINT"
 
 
-def table(said: str) -> list[dict[str, str]]:
+def table(output: str) -> list[dict[str, str]]:
     """A row for each device; column names are those of `lsblk`, some versions of which write `MAJ_MIN`."""
     # Not by shlex, which takes 0.3 ms for each device.
     return [
         {key.replace("_", ":"): _ESCAPED.sub(r"\1", value) for key, value in _PAIR.findall(line)}
-        for line in said.splitlines()
+        for line in output.splitlines()
         if line
     ]

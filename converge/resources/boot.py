@@ -36,13 +36,13 @@ class Boot(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Boot], answer: str, *shared: str) -> list[Reading]:
-        disks, found = disks_of(shared[0]), read(shared[1])
-        return [boot._state(found, disks) for boot in wanted]
+        disks, table = disks_of(shared[0]), read(shared[1])
+        return [boot._state(table, disks) for boot in wanted]
 
-    def _state(self, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
-        there = {mount.path for mount in found.mounts}
-        for line in found.lines:
-            if line.required and line.path not in there and not self._concerns(line) and _is_gone(line, found, disks):
+    def _state(self, table: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
+        there = {mount.path for mount in table.mounts}
+        for line in table.lines:
+            if line.required and line.path not in there and not self._concerns(line) and _is_gone(line, table, disks):
                 return {"waits for": line.told, "way out": edit(line)}
         return self.desired()
 
@@ -59,8 +59,8 @@ class Boot(Resource):
         return []
 
 
-def _is_gone(line: FstabLine, found: Mounts, disks: Sequence[Mapping[str, str]]) -> bool:
+def _is_gone(line: FstabLine, table: Mounts, disks: Sequence[Mapping[str, str]]) -> bool:
     name = device(line.source, disks)
     if name is None:
-        return line.source.startswith("/dev/") and line.source not in found.devices
-    return name == "" and line.source not in found.devices
+        return line.source.startswith("/dev/") and line.source not in table.devices
+    return name == "" and line.source not in table.devices

@@ -72,8 +72,8 @@ class Project(Resource):
         return f"{FOLDER}/{self.project}/compose.yaml"
 
     def hash_of(self, service: str) -> str:
-        told = [self.services[service], self.networks, self.also_hashed.get(service, "")]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        hashed = [self.services[service], self.networks, self.also_hashed.get(service, "")]
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
 
     def text(self) -> str:
         """The compose file. JSON is YAML, and needs no quoting rules; `$` is doubled, as compose would fill it in."""
@@ -81,10 +81,10 @@ class Project(Resource):
             name: {**definition, "labels": {**definition.get("labels", {}), LABEL: self.hash_of(name)}}
             for name, definition in self.services.items()
         }
-        whole = {"name": self.project, "services": services, "networks": self.networks}
+        file = {"name": self.project, "services": services, "networks": self.networks}
         return (
             _UNPRINTABLE.sub(
-                lambda one: f"\\u{ord(one[0]):04x}", json.dumps(_dollars(whole), indent=2, ensure_ascii=False)
+                lambda match: f"\\u{ord(match[0]):04x}", json.dumps(_dollars(file), indent=2, ensure_ascii=False)
             )
             + "\n"
         )
@@ -131,28 +131,28 @@ class Project(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
-        return f"""sha256sum -- {words(one.path for one in wanted)}; echo
+        return f"""sha256sum -- {words(project.path for project in wanted)}; echo
 set --
 {_running(wanted, f"${inspect.__name__}", '"$@"')}
 done
-set -- "$@" {words(path for one in wanted for path in one.read_at_start)}
+set -- "$@" {words(path for project in wanted for path in project.read_at_start)}
 [ $# = 0 ] || timeout 5 stat -L -c '%d:%i@%Y %n' -- "$@"
 exit 0"""
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Project]) -> CommonQuestions:
-        told = [definition for one in wanted for definition in one.services.values()]
+        services = [definition for project in wanted for definition in project.services.values()]
         # An image says which variables of a container are its own.
-        return {inspect: [definition[key] for key in ("container_name", "image") for definition in told]}
+        return {inspect: [definition[key] for key in ("container_name", "image") for definition in services]}
 
     @classmethod
     def read(cls, wanted: Sequence[Project], answer: str, *shared: str) -> list[Reading]:
         sums, inodes = [*(part.splitlines() for part in answer.split("\n\n", 1)), []][:2]
         have, env = containers(shared[0]), _environments(shared[0])
-        networks = [one["Id"] for one in others(shared[0], "IPAM") if "Id" in one]
+        networks = [network["Id"] for network in others(shared[0], "IPAM") if "Id" in network]
         files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
         where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
-        return [one._state(files, have, where, env, networks) for one in wanted]
+        return [project._state(files, have, where, env, networks) for project in wanted]
 
     def _state(
         self,
@@ -173,11 +173,13 @@ exit 0"""
             elif there.hash == self.hash_of(name):
                 image_env = env.get(plain(definition["image"]), ())
                 facts, hidden = json.loads(there.facts or "{}"), self.hidden.get(name, {})
-                told = differences(definition, facts, image_env, networks, hidden)
-                if told:
-                    state[name] = f"{there.hash} {'tuned' if all(one.in_place for one in told) else ALTERED}"
-                    state[f"{name} differs"] = "\n".join(map(str, told))
-                    state[f"{name} mend"] = "\n".join(one.in_place for one in told)
+                differing = differences(definition, facts, image_env, networks, hidden)
+                if differing:
+                    state[name] = (
+                        f"{there.hash} {'tuned' if all(difference.in_place for difference in differing) else ALTERED}"
+                    )
+                    state[f"{name} differs"] = "\n".join(map(str, differing))
+                    state[f"{name} mend"] = "\n".join(difference.in_place for difference in differing)
         return state or None
 
     def _status(self, definition: Mapping[str, Any], there: Container, inodes: Mapping[str, str]) -> str:
@@ -295,12 +297,12 @@ for name in {words(names)}; do
 done"""
 
 
-def _environments(said: str) -> dict[str, Sequence[str]]:
+def _environments(inspected: str) -> dict[str, Sequence[str]]:
     """What each image puts into the environment of its containers, by all its references."""
     return {
-        plain(reference): (one.get("Config") or {}).get("Env") or ()
-        for one in others(said, "RootFS")
-        for reference in (*(one.get("RepoTags") or ()), *(one.get("RepoDigests") or ()))
+        plain(reference): (image.get("Config") or {}).get("Env") or ()
+        for image in others(inspected, "RootFS")
+        for reference in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
     }
 
 
@@ -332,13 +334,13 @@ up || {{
 }}"""
 
 
-def _running(projects: Sequence[Project], said: str, *before: str) -> str:
+def _running(projects: Sequence[Project], inspected: str, *before: str) -> str:
     """The head of a loop over what `inspect` said: for a container that runs, $1 is what it has bound, $2 how it sees that, ..."""
     places: dict[str, list[str]] = {}
-    for one in projects:
-        for container, source, target in one.binds:
+    for project in projects:
+        for container, source, target in project.binds:
             places.setdefault(container, []).append(f"{quote(source)} /proc/$pid/root{quote(target)}")
-    return each_running(said, {name: f"set -- {' '.join([*before, *paths])}" for name, paths in places.items()})
+    return each_running(inspected, {name: f"set -- {' '.join([*before, *paths])}" for name, paths in places.items()})
 
 
 @dataclass(frozen=True)
@@ -385,8 +387,8 @@ def _dollars(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, Mapping):
-        return {key: _dollars(one) for key, one in value.items()}
-    return [_dollars(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _dollars(item) for key, item in value.items()}
+    return [_dollars(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -421,12 +423,12 @@ class Answers(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Answers], answer: str) -> list[Reading]:
         codes = dict(line.split(" ", 1)[::-1] for line in answer.splitlines() if " " in line)
-        found: list[Reading] = []
+        readings: list[Reading] = []
         for answers in wanted:
             state = {url: codes.get(url, "000") for url in answers.urls}
             proven = {"proven": "no" if f"{UNPROVEN}/{answers.of}" in answer.splitlines() else "yes"}
-            found.append(state | proven if any(code != "000" for code in state.values()) else None)
-        return found
+            readings.append(state | proven if any(code != "000" for code in state.values()) else None)
+        return readings
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return isinstance(other, Project) or other.kind == "forwarding"

@@ -47,8 +47,8 @@ _CONFIG = ["User", "Entrypoint", "Cmd", "Env", "Hostname", "Image", "StopSignal"
 
 
 def _json(section: str, keys: Sequence[str]) -> str:
-    told = ",".join(f'"{key}":{{{{json (index . "{section}" "{key}")}}}}' for key in keys)
-    return f'"{section}":{{{told}}}'
+    fields = ",".join(f'"{key}":{{{{json (index . "{section}" "{key}")}}}}' for key in keys)
+    return f'"{section}":{{{fields}}}'
 
 
 FORMAT = (
@@ -86,7 +86,7 @@ def differences(
     variables of the `env_file` have to hold: that one differs is told, and neither value.
     """
     name, host, config = definition["container_name"], facts.get("HostConfig") or {}, facts.get("Config") or {}
-    found = [
+    differing = [
         Difference(field, _shown(have), _shown(want))
         for field, read, wanted in FIELDS
         if (want := wanted(definition)) is not None and (have := read(host, config)) != want
@@ -94,10 +94,10 @@ def differences(
     restart = (host.get("RestartPolicy") or {}).get("Name") or "no"
     if restart != definition.get("restart", "no"):
         mend = sh("docker update --restart={} -- {}", definition.get("restart", "no"), name)
-        found.append(Difference("restart", restart, definition.get("restart", "no"), mend))
+        differing.append(Difference("restart", restart, definition.get("restart", "no"), mend))
     if (have := _mounted(facts)) != (want := _bound(definition)):
-        found.append(Difference("mounts", *_of_two(have, want)))
-    return [*found, *_networks(definition, facts, networks), *_environment(definition, config, image_env, hidden)]
+        differing.append(Difference("mounts", *_of_two(have, want)))
+    return [*differing, *_networks(definition, facts, networks), *_environment(definition, config, image_env, hidden)]
 
 
 def _listed(value: Any) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 def _capabilities(value: Any) -> tuple[str, ...]:
     """Docker may tell CAP_CHOWN of what was given as CHOWN."""
-    return _listed(str(one).upper().removeprefix("CAP_") for one in value or ())
+    return _listed(str(capability).upper().removeprefix("CAP_") for capability in value or ())
 
 
 def _given(key: str, default: Any = None) -> Callable[[Mapping[str, Any]], Any]:
@@ -125,7 +125,7 @@ def _namespaces(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str
 
 
 def _devices(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
-    devices = [one.get("PathOnHost", "?") for one in host.get("Devices") or ()]
+    devices = [device.get("PathOnHost", "?") for device in host.get("Devices") or ()]
     return tuple(
         sorted([*devices, *(host.get("DeviceCgroupRules") or ()), *map(str, host.get("DeviceRequests") or ())])
     )
@@ -135,20 +135,20 @@ def _ports(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...
     bindings = (host.get("PortBindings") or {}).items()
     return tuple(
         sorted(
-            f"{one.get('HostIp') or '0.0.0.0'}:{one.get('HostPort')} to {inside.removesuffix('/tcp')}"
+            f"{binding.get('HostIp') or '0.0.0.0'}:{binding.get('HostPort')} to {inside.removesuffix('/tcp')}"
             for inside, where in bindings
-            for one in where or ()
+            for binding in where or ()
         )
     )
 
 
 def _published(definition: Mapping[str, Any]) -> tuple[str, ...]:
-    told = [str(one).rsplit(":", 2) for one in definition.get("ports", ())]
-    return tuple(sorted(f"{ip.strip('[]')}:{outside} to {inside}" for ip, outside, inside in told))
+    ports = [str(port).rsplit(":", 2) for port in definition.get("ports", ())]
+    return tuple(sorted(f"{ip.strip('[]')}:{outside} to {inside}" for ip, outside, inside in ports))
 
 
 def _hosts(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
-    return _listed(str(one).replace("=", ":", 1) for one in host.get("ExtraHosts") or ())
+    return _listed(str(entry).replace("=", ":", 1) for entry in host.get("ExtraHosts") or ())
 
 
 def _limits(host: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -162,48 +162,64 @@ def _limited(definition: Mapping[str, Any]) -> tuple[str, ...]:
 
 Read = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 FIELDS: tuple[tuple[str, Read, Callable[[Mapping[str, Any]], Any]], ...] = (
-    ("privileged", lambda host, config: bool(host.get("Privileged")), lambda one: bool(one.get("privileged", False))),
+    (
+        "privileged",
+        lambda host, config: bool(host.get("Privileged")),
+        lambda definition: bool(definition.get("privileged", False)),
+    ),
     (
         "capabilities added",
         lambda host, config: _capabilities(host.get("CapAdd")),
-        lambda one: _capabilities(one.get("cap_add")),
+        lambda definition: _capabilities(definition.get("cap_add")),
     ),
     (
         "capabilities dropped",
         lambda host, config: _capabilities(host.get("CapDrop")),
-        lambda one: _capabilities(one.get("cap_drop")),
+        lambda definition: _capabilities(definition.get("cap_drop")),
     ),
     (
         "security options",
         lambda host, config: _listed(host.get("SecurityOpt")),
-        lambda one: _listed(one.get("security_opt")),
+        lambda definition: _listed(definition.get("security_opt")),
     ),
-    ("shared namespaces", _namespaces, lambda one: ()),
-    ("devices", _devices, lambda one: _listed(one.get("devices"))),
-    ("volumes of others", lambda host, config: _listed(host.get("VolumesFrom")), lambda one: ()),
+    ("shared namespaces", _namespaces, lambda definition: ()),
+    ("devices", _devices, lambda definition: _listed(definition.get("devices"))),
+    ("volumes of others", lambda host, config: _listed(host.get("VolumesFrom")), lambda definition: ()),
     (
         "read-only root",
         lambda host, config: bool(host.get("ReadonlyRootfs")),
-        lambda one: bool(one.get("read_only", False)),
+        lambda definition: bool(definition.get("read_only", False)),
     ),
     ("user", lambda host, config: config.get("User") or "", _given("user")),
-    ("groups", lambda host, config: _listed(host.get("GroupAdd")), lambda one: _listed(one.get("group_add"))),
-    ("kernel settings", lambda host, config: host.get("Sysctls") or {}, lambda one: one.get("sysctls", {})),
+    (
+        "groups",
+        lambda host, config: _listed(host.get("GroupAdd")),
+        lambda definition: _listed(definition.get("group_add")),
+    ),
+    (
+        "kernel settings",
+        lambda host, config: host.get("Sysctls") or {},
+        lambda definition: definition.get("sysctls", {}),
+    ),
     ("limits", _limits, _limited),
     ("ports", _ports, _published),
     ("image", lambda host, config: config.get("Image"), _given("image")),
     ("entrypoint", lambda host, config: config.get("Entrypoint"), _given("entrypoint")),
     ("command", lambda host, config: config.get("Cmd"), _given("command")),
     ("hostname", lambda host, config: config.get("Hostname"), _given("hostname")),
-    ("name servers", lambda host, config: _listed(host.get("Dns")), lambda one: _listed(one.get("dns"))),
-    ("fixed names", _hosts, lambda one: _listed(one.get("extra_hosts"))),
-    ("folders in memory", lambda host, config: _listed(host.get("Tmpfs")), lambda one: _listed(one.get("tmpfs"))),
+    ("name servers", lambda host, config: _listed(host.get("Dns")), lambda definition: _listed(definition.get("dns"))),
+    ("fixed names", _hosts, lambda definition: _listed(definition.get("extra_hosts"))),
+    (
+        "folders in memory",
+        lambda host, config: _listed(host.get("Tmpfs")),
+        lambda definition: _listed(definition.get("tmpfs")),
+    ),
     ("shared memory", lambda host, config: str(host.get("ShmSize")), _given("shm_size")),
     ("stop signal", lambda host, config: config.get("StopSignal"), _given("stop_signal")),
     (
         "health check",
         lambda host, config: (config.get("Healthcheck") or {}).get("Test"),
-        lambda one: one.get("healthcheck", {}).get("test"),
+        lambda definition: definition.get("healthcheck", {}).get("test"),
     ),
 )
 """A field in plain words, how it is read from `docker inspect`, and what a definition says of it; None is not compared."""
@@ -244,17 +260,17 @@ KEYS = [
 def _mounted(facts: Mapping[str, Any]) -> set[str]:
     """What it has of the host. Volumes without a name come from its image, and hold nothing of anybody."""
     return {
-        f"{one.get('Name') or one.get('Source')} at {one.get('Destination')}{'' if one.get('RW') else ', read-only'}"
-        for one in facts.get("Mounts") or ()
-        if one.get("Type") != "tmpfs" and len(one.get("Name") or "") != 64
+        f"{mount.get('Name') or mount.get('Source')} at {mount.get('Destination')}{'' if mount.get('RW') else ', read-only'}"
+        for mount in facts.get("Mounts") or ()
+        if mount.get("Type") != "tmpfs" and len(mount.get("Name") or "") != 64
     }
 
 
 def _bound(definition: Mapping[str, Any]) -> set[str]:
     return {
-        f"{one['source']} at {one['target']}{', read-only' if one.get('read_only') else ''}"
-        for one in definition.get("volumes", ())
-        if one["type"] != "tmpfs"
+        f"{volume['source']} at {volume['target']}{', read-only' if volume.get('read_only') else ''}"
+        for volume in definition.get("volumes", ())
+        if volume["type"] != "tmpfs"
     }
 
 
@@ -271,8 +287,8 @@ def _networks(
     for network in sorted(set(have) - set(wanted)):
         mend = sh("docker network disconnect -f {} {}", network, name)
         yield Difference(f"network {network}", "connected", "not connected", mend)
-    for network, told in wanted.items():
-        address = (told or {}).get("ipv4_address", "")
+    for network, settings in wanted.items():
+        address = (settings or {}).get("ipv4_address", "")
         mend = f"docker network connect {words([*(['--ip', address] if address else []), network, name])}"
         if network not in have:
             # One whose first network was made anew under it stands on an id that is gone, and can be connected to nothing.
@@ -290,9 +306,9 @@ def _environment(
 ) -> Iterator[Difference]:
     """Told by name only: a value may be a secret."""
     wanted = {str(key): str(value) for key, value in definition.get("environment", {}).items()}
-    have = dict(one.partition("=")[::2] for one in config.get("Env") or ())
+    have = dict(variable.partition("=")[::2] for variable in config.get("Env") or ())
     hidden = set(definition.get(SECRET_VARIABLES, ()))
-    given = {one.partition("=")[0] for one in image_env} | hidden
+    given = {variable.partition("=")[0] for variable in image_env} | hidden
     for key in sorted(hidden - set(have)):
         yield Difference(f"variable {key}", "not set", "as defined")
     for key in sorted(secret for secret in secrets if secret in have and have[secret] != secrets[secret].reveal()):

@@ -40,9 +40,9 @@ class Contents(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Contents], answer: str) -> list[Reading]:
-        told = base64.b64decode(answer.strip()).decode(errors="surrogateescape").split("\0")
+        parts = base64.b64decode(answer.strip()).decode(errors="surrogateescape").split("\0")
         return [
-            contents._state([name for at, name in zip(told[::2], told[1::2], strict=False) if at == contents.path])
+            contents._state([name for at, name in zip(parts[::2], parts[1::2], strict=False) if at == contents.path])
             for contents in wanted
         ]
 
@@ -58,7 +58,7 @@ class Contents(Resource):
     def diff(self, before: State | None) -> list[str]:
         others = self._others(before)
         more = [f"and {len(others) - SHOWN} more"] if len(others) > SHOWN else []
-        return [f"{one}: not in the inventory, moved aside" for one in others[:SHOWN]] + more
+        return [f"{name}: not in the inventory, moved aside" for name in others[:SHOWN]] + more
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell(kept_aside(self.path, self.names))]

@@ -22,8 +22,8 @@ def hardened(name: str, image: str, uid: int, **more: Any) -> dict[str, Any]:
 
 def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
     """A folder of the host in a container; never made by Docker."""
-    found = {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
-    return found | ({"read_only": True} if read_only else {})
+    volume = {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
+    return volume | ({"read_only": True} if read_only else {})
 
 
 def published(listen: str, port: int, inside: int) -> str:

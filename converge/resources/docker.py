@@ -22,7 +22,7 @@ LABELS = ("org.stowage.hash", "com.docker.compose.project")
 # Of a container a line: words that the shell reads as well, then what is compared, as JSON; of networks and images all, as JSON.
 _WHAT = (
     '{{if index . "State"}}{{slice (index . "Name") 1}}'
-    + "".join(f'|{{{{index . "State" "{one}"}}}}' for one in ("Status", "StartedAt", "Pid"))
+    + "".join(f'|{{{{index . "State" "{key}"}}}}' for key in ("Status", "StartedAt", "Pid"))
     + "".join(f'|{{{{with index . "Config" "Labels"}}}}{{{{index . "{label}"}}}}{{{{end}}}}' for label in LABELS)
     + "|"
     + container_facts.FORMAT
@@ -39,7 +39,7 @@ def inspect(names: Sequence[str]) -> str:
     )
 
 
-def each_running(said: str, cases: Mapping[str, str]) -> str:
+def each_running(inspected: str, cases: Mapping[str, str]) -> str:
     """The head of a loop over what `inspect` said: for each of these containers that runs, `$name` and `$pid`, and its case.
 
     The caller ends the loop with `done`.
@@ -47,7 +47,7 @@ def each_running(said: str, cases: Mapping[str, str]) -> str:
     # No `read`, which asks the kernel for each byte: images are told in thousands of them.
     lines = "\n".join(f"  {quote(name)}) {case}\n  ;;" for name, case in cases.items())
     return f"""set -f; IFS='
-'; for line in {said}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac
+'; for line in {inspected}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac
 name=${{line%%|*}} pid=${{line#*|*|*|}}; pid=${{pid%%|*}}
 case $name in
 {lines}
@@ -68,9 +68,9 @@ class Container:
     """JSON, as `container_facts` reads it."""
 
 
-def containers(said: str) -> dict[str, Container]:
+def containers(inspected: str) -> dict[str, Container]:
     """The containers that `inspect` tells of, by name."""
-    lines = (line.replace("<no value>", "").split("|", 6) for line in said.splitlines() if line and line[0] != "{")
+    lines = (line.replace("<no value>", "").split("|", 6) for line in inspected.splitlines() if line and line[0] != "{")
     return {name: Container(*rest) for name, *rest in lines}
 
 
@@ -83,14 +83,14 @@ def moment(text: str) -> int:
     return int(datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp())
 
 
-def others(said: str, mark: str) -> list[dict[str, Any]]:
+def others(inspected: str, mark: str) -> list[dict[str, Any]]:
     """The networks (`IPAM`) or images (`RootFS`) that `inspect` tells of."""
-    return [one for line in said.splitlines() if line.startswith("{") if mark in (one := json.loads(line))]
+    return [item for line in inspected.splitlines() if line.startswith("{") if mark in (item := json.loads(line))]
 
 
-def network_called(said: str, name: str) -> dict[str, Any] | None:
+def network_called(inspected: str, name: str) -> dict[str, Any] | None:
     """What `inspect` tells of the network of this name."""
-    return next((one for one in others(said, "IPAM") if one["Name"] == name), None)
+    return next((network for network in others(inspected, "IPAM") if network["Name"] == name), None)
 
 
 def routes(names: Sequence[str]) -> str:
@@ -98,14 +98,14 @@ def routes(names: Sequence[str]) -> str:
     return "ip -4 -o route show"
 
 
-def inspected_image(said: str, reference: str) -> dict[str, Any] | None:
+def inspected_image(inspected: str, reference: str) -> dict[str, Any] | None:
     """What `inspect` tells of the image that goes by this reference."""
     name = plain(reference)
     return next(
         (
-            one
-            for one in others(said, "RootFS")
-            if name in map(plain, [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])])
+            image
+            for image in others(inspected, "RootFS")
+            if name in map(plain, [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])])
         ),
         None,
     )

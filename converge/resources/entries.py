@@ -62,8 +62,8 @@ def entries(names: Sequence[str]) -> str:
         for path in above(name):
             if path not in names:
                 first.setdefault(path, name)
-    told = "".join(sh("printf 'above %s|%s\\n' {} {}\n", path, name) for path, name in first.items())
-    return f"{told}LC_ALL=C ls -ldU --time-style=+ -- {words([*names, *first])} 2>&1 || :"
+    headings = "".join(sh("printf 'above %s|%s\\n' {} {}\n", path, name) for path, name in first.items())
+    return f"{headings}LC_ALL=C ls -ldU --time-style=+ -- {words([*names, *first])} 2>&1 || :"
 
 
 def attributes(names: Sequence[str]) -> str:
@@ -74,11 +74,11 @@ def attributes(names: Sequence[str]) -> str:
 
 def above(path: str) -> list[str]:
     """The directories above a path, the nearest first."""
-    found = []
+    folders = []
     while path != "/":
         path = _folder(path)
-        found.append(path)
-    return found
+        folders.append(path)
+    return folders
 
 
 def _folder(path: str) -> str:
@@ -87,49 +87,51 @@ def _folder(path: str) -> str:
 
 def read(answer: str) -> Entries:
     """The answer to `entries`."""
-    found: dict[str, Entry | Unknown] = {}
+    by_path: dict[str, Entry | Unknown] = {}
     answers_for: dict[str, list[str]] = {}
     for line in answer.splitlines():
         if match := _LINE.fullmatch(line):
             kind, bits, extra, links, owner, group, path = match.groups()
             path, _, to = path.partition(" -> ") if kind == "l" else (path, "", "")
-            found[path] = Entry(_TYPES.get(kind, "other"), _mode(bits), extra == "+", int(links), owner, group, to)
+            by_path[path] = Entry(_TYPES.get(kind, "other"), _mode(bits), extra == "+", int(links), owner, group, to)
         elif line.startswith("above "):
             folder, _, path = line.removeprefix("above ").partition("|")
             answers_for.setdefault(path, []).append(folder)
         elif (error := _ERROR.fullmatch(line)) and error[2] != "No such file or directory":
             why = f"it cannot be looked at: {error[2].lower()}"
-            found[shlex.split(error[1])[0]] = Unknown(why, "on the host: dmesg | tail -n 30; then: inv check")
-    return Entries(found, answers_for)
+            by_path[shlex.split(error[1])[0]] = Unknown(why, "on the host: dmesg | tail -n 30; then: inv check")
+    return Entries(by_path, answers_for)
 
 
-def unsafe(path: str, owner: str, found: Entries) -> tuple[list[str], list[str]]:
+def unsafe(path: str, owner: str, there: Entries) -> tuple[list[str], list[str]]:
     """Directories above a path in which somebody else may put another thing in its place: those that everybody may
     write, and those that belong to somebody else.
 
     What a directory with the sticky bit holds only its owner may move away.
     """
-    known = [(one, entry) for one in found.answers_for.get(path, ()) if isinstance(entry := found.get(one), Entry)]
-    open_to_all = [one for one, entry in known if entry.mode & 0o1002 == 0o002]
-    return open_to_all, [one for one, entry in known if entry.owner not in ("root", owner)]
+    known = [
+        (folder, entry) for folder in there.answers_for.get(path, ()) if isinstance(entry := there.get(folder), Entry)
+    ]
+    open_to_all = [folder for folder, entry in known if entry.mode & 0o1002 == 0o002]
+    return open_to_all, [folder for folder, entry in known if entry.owner not in ("root", owner)]
 
 
 def locked(path: str, answer: str) -> str:
     """The path that keeps this one from being replaced, of the answer to `attributes`: immutable, or open to more only."""
     flags = {name: flag for flag, _, name in (line.partition(" ") for line in answer.splitlines())}
-    return next((one for one in (path, _folder(path)) if {"i", "a"} & set(flags.get(one, ""))), "")
+    return next((place for place in (path, _folder(path)) if {"i", "a"} & set(flags.get(place, ""))), "")
 
 
 def unlock(path: str) -> str:
     return f"on the host: chattr -i -a {words([path])}; then: inv deploy"
 
 
-def state(path: str, owner: str, found: Entries) -> State | Unknown | None:
+def state(path: str, owner: str, there: Entries) -> State | Unknown | None:
     """What lies at a path, and whether what lies above it is safe."""
-    entry = found.get(path)
+    entry = there.get(path)
     if not isinstance(entry, Entry):
         return entry
-    open_to_all, strange = unsafe(path, owner, found)
+    open_to_all, strange = unsafe(path, owner, there)
     return entry.state | {"written by all": "|".join(open_to_all), "strange": "|".join(strange)}
 
 
@@ -148,4 +150,4 @@ def _mode(bits: str) -> int:
 
 def paths(many: Iterable[object]) -> list[str]:
     """The paths of resources, each once."""
-    return list(dict.fromkeys(str(getattr(one, "path", "")) for one in many))
+    return list(dict.fromkeys(str(getattr(resource, "path", "")) for resource in many))

@@ -184,15 +184,15 @@ sync "$new"; mv -fT -- "$new" {quote(self.path)}; sync {quote(folder or "/")}
         ]
 
 
-def _reading(one: File, there: entries.Entries, digests: dict[str, str], text: str | None, locked: str) -> Reading:
-    state = entries.state(one.path, one.owner, there)
-    entry = there.get(one.path)
+def _reading(file: File, there: entries.Entries, digests: dict[str, str], text: str | None, locked: str) -> Reading:
+    state = entries.state(file.path, file.owner, there)
+    entry = there.get(file.path)
     if state is None and locked:
         return Unknown(f"{locked} is immutable (chattr): the file cannot be made", entries.unlock(locked))
     if state is None or isinstance(state, Unknown) or not isinstance(entry, entries.Entry):
         return state
     content = {} if text is None else {"content": base64.b64decode(text).decode(errors="replace")}
-    known = {"links": str(entry.links), "locked": locked, "sha256": digests.get(one.path, "")}
+    known = {"links": str(entry.links), "locked": locked, "sha256": digests.get(file.path, "")}
     return {**state, **known, **content}
 
 

@@ -111,9 +111,13 @@ done
         kept = [line.split("|", 3) for line in records.split("\n")[: len(wanted)]]
         return [
             _reading(
-                one, disks, name, look, _Kept(record, intent == now and intent, replacement == now and replacement)
+                filesystem,
+                disks,
+                name,
+                look,
+                _Kept(record, intent == now and intent, replacement == now and replacement),
             )
-            for one, (name, look), (record, intent, replacement, now) in zip(wanted, looked, kept, strict=True)
+            for filesystem, (name, look), (record, intent, replacement, now) in zip(wanted, looked, kept, strict=True)
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -136,8 +140,8 @@ done
 
     def _way_out(self, holds: str) -> str:
         """What a person may type; which data may be lost is nobody else's business."""
-        for words, command in _WAYS_OUT.items():
-            if words in holds:
+        for phrase, command in _WAYS_OUT.items():
+            if phrase in holds:
                 return command.format(device=quote(self.device))
         return _WIPE.format(device=quote(self.device))
 
@@ -222,8 +226,8 @@ class _Kept:
     replacement: str | bool
 
 
-def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str, kept: _Kept) -> Reading:
-    twice = sorted({disk["NAME"] for disk in disks if disk.get("LABEL") == one.label})
+def _reading(filesystem: Filesystem, disks: list[dict[str, str]], name: str, look: str, kept: _Kept) -> Reading:
+    twice = sorted({disk["NAME"] for disk in disks if disk.get("LABEL") == filesystem.label})
     if len(twice) > 1:
         return {"type": "other", "holds": "", "twice": " and ".join(twice)}
     if look == "mounted":
@@ -242,8 +246,8 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
             if not any(disk.get(held) for held in ("FSTYPE", "PTTYPE", "MOUNTPOINT"))
         )
         return Unknown(
-            f"there is no drive at {one.device}; drives without a filesystem: {blank or 'none'}",
-            f"reseat it, or name the drive as inv drives.list shows it (drives: device); a blank one in its place: inv drives.replace {one.label}",
+            f"there is no drive at {filesystem.device}; drives without a filesystem: {blank or 'none'}",
+            f"reseat it, or name the drive as inv drives.list shows it (drives: device); a blank one in its place: inv drives.replace {filesystem.label}",
         )
     if look == "blank" and kept.record:
         allowed = {"allowed": str(kept.replacement)} if kept.replacement else {}
@@ -251,20 +255,24 @@ def _reading(one: Filesystem, disks: list[dict[str, str]], name: str, look: str,
     if look == "blank":
         return None
     if look.startswith("holds "):
-        return _signature(one, look.removeprefix("holds ").strip(), str(kept.intent or ""))
+        return _signature(filesystem, look.removeprefix("holds ").strip(), str(kept.intent or ""))
     if look.startswith(f"held {_UNSIGNED}") and kept.intent:
         return {"type": "unfinished", "unfinished": str(kept.intent)}
     if look.startswith("held "):
         return {"type": "other", "holds": look.removeprefix("held ")}
-    why = f"{one.device} did not answer within {DEADLINE} s"
+    why = f"{filesystem.device} did not answer within {DEADLINE} s"
     look_at = "on the host, whether it reports errors: dmesg | tail -n 30"
-    return Unknown(why, f"{look_at}; if it does: pull it, put in a blank one, inv drives.replace {one.label}")
+    return Unknown(why, f"{look_at}; if it does: pull it, put in a blank one, inv drives.replace {filesystem.label}")
 
 
-def _signature(one: Filesystem, text: str, intent: str) -> State:
-    found = dict(pair.split("=", 1) for pair in text.split(" ") if "=" in pair)
-    state = {"type": found.get("TYPE", "other"), "label": found.get("LABEL", ""), "holds": text.replace("\\ ", " ")}
+def _signature(filesystem: Filesystem, text: str, intent: str) -> State:
+    signature = dict(pair.split("=", 1) for pair in text.split(" ") if "=" in pair)
+    state = {
+        "type": signature.get("TYPE", "other"),
+        "label": signature.get("LABEL", ""),
+        "holds": text.replace("\\ ", " "),
+    }
     # A cut mkfs leaves our own label, and that on the very drive which was written down before it; all else is somebody's.
-    if intent and (state["type"], state["label"]) == (one.fstype, one.label):
+    if intent and (state["type"], state["label"]) == (filesystem.fstype, filesystem.label):
         return state | {"type": "unfinished", "unfinished": intent}
     return state

@@ -94,9 +94,9 @@ class Forwarding(Resource):
         bridge, running = bridge_of(network), network.get("Containers") or {}
         # A container of several networks has its ports in one of them, which Docker chooses.
         published = [
-            addresses.get(one["Name"]) or [one["IPv4Address"].partition("/")[0]]
-            for one in running.values()
-            if one["Name"] in self.publishes
+            addresses.get(container["Name"]) or [container["IPv4Address"].partition("/")[0]]
+            for container in running.values()
+            if container["Name"] in self.publishes
         ]
         parts = {
             "the masquerading of what containers send": f"-A POSTROUTING -s {self.subnet} .*MASQUERADE",
@@ -107,10 +107,9 @@ class Forwarding(Resource):
         if re.search("(?m)^:DOCKER-USER ", saved):
             parts["the way into DOCKER-USER, where your own rules are"] = "-A FORWARD -j DOCKER-USER"
         parts |= {
-            f"the published port of {some[0]}": f"-A DOCKER .*--to-destination ({'|'.join(some)}):.*"
-            for some in published
+            f"the published port of {ips[0]}": f"-A DOCKER .*--to-destination ({'|'.join(ips)}):.*" for ips in published
         }
-        return next((told for told, rule in parts.items() if not re.search(f"(?m)^{rule}", saved)), "")
+        return next((part for part, rule in parts.items() if not re.search(f"(?m)^{rule}", saved)), "")
 
     def diff(self, before: State | None) -> list[str]:
         return [line.partition(" -> ")[0] for line in super().diff(before)]
@@ -162,11 +161,11 @@ class Passage(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Passage], answer: str, *shared: str) -> list[Reading]:
         saved, _, others = shared[1].partition(_OTHERS)
-        found: list[Reading] = []
+        readings: list[Reading] = []
         for passage in wanted:
             bridge = bridge_of(network_called(shared[0], passage.network) or {})
-            found.append({"drops": _dropped(saved, "FORWARD", bridge) or _other_table(others, bridge)})
-        return found
+            readings.append({"drops": _dropped(saved, "FORWARD", bridge) or _other_table(others, bridge)})
+        return readings
 
     def refusal(self, before: State | None) -> Refusal | None:
         if not before:
@@ -188,10 +187,10 @@ class Passage(Resource):
 
 def _addresses(inspected: str) -> dict[str, list[str]]:
     """The addresses of each container, in whatever networks it is."""
-    facts = {name: json.loads(one.facts) for name, one in containers(inspected).items()}
+    facts = {name: json.loads(container.facts) for name, container in containers(inspected).items()}
     return {
-        name: [str(at["IPAddress"]) for at in (told.get("Networks") or {}).values() if at and at.get("IPAddress")]
-        for name, told in facts.items()
+        name: [str(at["IPAddress"]) for at in (details.get("Networks") or {}).values() if at and at.get("IPAddress")]
+        for name, details in facts.items()
     }
 
 

@@ -29,15 +29,15 @@ def _facts(names: Sequence[str], files: Sequence[Sequence[str]], folders: Sequen
 
     Behind the reload stands `same` where files were changed since, but not in what they say: only in their mode, say.
     """
-    told = zip(names, files, folders, strict=True)
+    programs = zip(names, files, folders, strict=True)
     lines = [
         f"""times=$(stat --printf '%Z ' -- {words([*many, *within])}); printf '%s\\n' "$times"
-stamp=; sum=; [ ! -e {STAMPS}/{quote(one)} ] || read -r stamp sum <{STAMPS}/{quote(one)}
+stamp=; sum=; [ ! -e {STAMPS}/{quote(name)} ] || read -r stamp sum <{STAMPS}/{quote(name)}
 for time in $times; do
   [ "$time" -gt "${{stamp:-$time}}" ] || continue
   [ "$({_sum(many)})" != "$sum" ] || stamp="$stamp same"; break
 done; printf '%s\\n' "$stamp\""""
-        for one, many, within in told
+        for name, many, within in programs
     ]
     return "\n".join(lines)
 

@@ -59,7 +59,7 @@ class FstabLine:
 
 def lines(text: str, links: Mapping[str, str] | None = None) -> list[FstabLine]:
     """The lines that mount something, in their order. `links` gives the real path of those that lead over a link."""
-    found = []
+    entries = []
     for number, line in enumerate(text.split("\n"), 1):
         fields = line.split()
         if len(fields) < 2 or fields[0].startswith("#"):
@@ -67,12 +67,12 @@ def lines(text: str, links: Mapping[str, str] | None = None) -> list[FstabLine]:
         source, spelt, fstype, options = [*fields, "", ""][:4]
         if "/" in spelt and fstype not in ("swap", "autofs"):
             path = normal((links or {}).get(spelt) or unescaped(spelt))
-            found.append(
+            entries.append(
                 FstabLine(
                     number, " ".join(fields), unescaped(source), spelt, path, fstype, frozenset(options.split(","))
                 )
             )
-    return found
+    return entries
 
 
 def normal(path: str) -> str:

@@ -72,20 +72,21 @@ class JsonKeys(Resource):
     def read(cls, wanted: Sequence[JsonKeys], answer: str, *shared: str) -> list[Reading]:
         lines = [*answer.split("\n"), *[""] * 2 * len(wanted)]
         return [
-            one._reading(lines[2 * at], lines[2 * at + 1], locked(one.path, shared[0])) for at, one in enumerate(wanted)
+            resource._reading(lines[2 * at], lines[2 * at + 1], locked(resource.path, shared[0]))
+            for at, resource in enumerate(wanted)
         ]
 
     def _reading(self, file: str, record: str, by: str) -> Reading:
-        found = _keys(file)
-        if found is None or isinstance(found, Unknown | _Broken):
-            return found
+        keys = _keys(file)
+        if keys is None or isinstance(keys, Unknown | _Broken):
+            return keys
         if record == "made":
-            ours = [key for key, value in self.desired().items() if found.get(key) == value]
+            ours = [key for key, value in self.desired().items() if keys.get(key) == value]
         else:
             written = _record(record)
-            ours = [key for key in written if key in found and _hash(found[key]) == written[key]]
-        left = [key for key in ours if key not in self.keys]
-        return {**found, LEFT: ", ".join(left) or "none", OURS: json.dumps(ours), LOCKED: by}
+            ours = [key for key in written if key in keys and _hash(keys[key]) == written[key]]
+        leftover = [key for key in ours if key not in self.keys]
+        return {**keys, LEFT: ", ".join(leftover) or "none", OURS: json.dumps(ours), LOCKED: by}
 
     def diff(self, before: State | None) -> list[str]:
         gone = self._left(before)
@@ -114,8 +115,8 @@ class JsonKeys(Resource):
         content = json.dumps({**theirs, **self.keys}, indent=2) + "\n"
         ours = json.loads(was.get(OURS, "[]"))
         kept = {key: _hash(was[key]) for key in ours if key in was}
-        told = {key: _hash(_text(value)) for key, value in self.keys.items()}
-        written = {key: told[key] for key in told if key in ours or was.get(key) != _text(self.keys[key])}
+        hashes = {key: _hash(_text(value)) for key, value in self.keys.items()}
+        written = {key: hashes[key] for key in hashes if key in ours or was.get(key) != _text(self.keys[key])}
         folder = sh("( umask 022; mkdir -p -m 0755 {} )\n", parent(self.path))
         # Others may keep it to themselves: it keeps the mode and the owner that it has.
         mode = sh("kept=$(stat -c '%a %u:%g' -- {} 2>/dev/null || echo 644 0:0)\n", self.path)
@@ -160,10 +161,10 @@ def _keys(line: str) -> State | Unknown | None:
 def _record(line: str) -> dict[str, str]:
     """What is written down; nothing where that cannot be read, for then no key is surely ours."""
     try:
-        found = json.loads(base64.b64decode(line) or b"{}")
+        record = json.loads(base64.b64decode(line) or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _hash(text: str) -> str:

@@ -61,8 +61,8 @@ class Mount(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Mount], answer: str, *shared: str) -> list[Reading]:
-        disks, found = disks_of(shared[0]), read(shared[1])
-        return [_state(mount, found, disks) for mount in wanted]
+        disks, table = disks_of(shared[0]), read(shared[1])
+        return [_state(mount, table, disks) for mount in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["mounted"] not in ("", self.label):
@@ -118,17 +118,17 @@ systemctl daemon-reload
 """
 
 
-def _state(one: Mount, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
-    path = normal(one.path)
-    ours = [line for line in found.lines if line.path == path]
-    mount = next((mount for mount in reversed(found.mounts) if mount.path == path), None)
+def _state(wanted: Mount, table: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
+    path = normal(wanted.path)
+    ours = [line for line in table.lines if line.path == path]
+    mount = next((mount for mount in reversed(table.mounts) if mount.path == path), None)
     labels = {disk["MAJ:MIN"]: disk["LABEL"] for disk in disks}
-    elsewhere = "" if mount else _elsewhere(one.label, found, labels)
-    why, way_out = fault(path, one.label, mount, found, disks)
+    elsewhere = "" if mount else _elsewhere(wanted.label, table, labels)
+    why, way_out = fault(path, wanted.label, mount, table, disks)
     if not (ours or mount or elsewhere or why):
         return None
     state = {"fstab": "\n".join(line.text for line in ours), "spelt": _spelt(ours), "mounted": "", "fault": why}
-    state |= {"in force": one.flags, "way out": way_out} | ({"elsewhere": elsewhere} if elsewhere else {})
+    state |= {"in force": wanted.flags, "way out": way_out} | ({"elsewhere": elsewhere} if elsewhere else {})
     if mount:
         label = labels.get(mount.device, "")
         holds = f"{mount.fstype} labelled {label}" if label else mount.fstype
@@ -140,7 +140,7 @@ def _spelt(ours: Sequence[FstabLine]) -> str:
     return " ".join(line.spelt for line in ours)
 
 
-def _elsewhere(label: str, found: Mounts, labels: Mapping[str, str]) -> str:
+def _elsewhere(label: str, table: Mounts, labels: Mapping[str, str]) -> str:
     """Where the whole filesystem with a label is mounted."""
-    places = (mount.path for mount in found.mounts if mount.root == "/" and labels.get(mount.device) == label)
+    places = (mount.path for mount in table.mounts if mount.root == "/" and labels.get(mount.device) == label)
     return next(places, "")

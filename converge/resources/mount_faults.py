@@ -28,21 +28,21 @@ class _Case:
         return f"{self.path}/{self.label}"
 
     def is_mounted(self, path: str) -> bool:
-        return any(one.path == path for one in self.found.mounts)
+        return any(mount.path == path for mount in self.found.mounts)
 
 
-def fault(path: str, label: str, mount: Mounted | None, found: Mounts, disks: Sequence[Mapping[str, str]]) -> Fault:
+def fault(path: str, label: str, mount: Mounted | None, mounts: Mounts, disks: Sequence[Mapping[str, str]]) -> Fault:
     """The first fault of a mount, and the way out of it."""
-    case = _Case(path, label, mount, found, disks)
-    return next((one for look in _LOOKS if (one := look(case))[0]), ("", ""))
+    case = _Case(path, label, mount, mounts, disks)
+    return next((result for look in _LOOKS if (result := look(case))[0]), ("", ""))
 
 
 def _twice(case: _Case) -> Fault:
     """A second mount on top of ours."""
-    at = [one for one in case.found.mounts if one.path == case.path]
+    at = [mount for mount in case.found.mounts if mount.path == case.path]
     if len(at) < 2:
         return "", ""
-    why = f"{len(at)} mounts lie on top of each other there: {' and '.join(one.source for one in at)}"
+    why = f"{len(at)} mounts lie on top of each other there: {' and '.join(mount.source for mount in at)}"
     return why, f"on the host, which takes the upper one away: {sh('umount {}', case.path)}; {THEN}"
 
 
@@ -65,7 +65,9 @@ def _hidden(case: _Case) -> Fault:
 
 def _over_the_data(case: _Case) -> Fault:
     """Something mounted within the directory that holds the data: containers would write to that."""
-    inner = next((one for one in case.found.mounts if one.path == case.drive or is_above(case.drive, one.path)), None)
+    inner = next(
+        (mount for mount in case.found.mounts if mount.path == case.drive or is_above(case.drive, mount.path)), None
+    )
     if not inner:
         return "", ""
     why = f"{inner.source} ({inner.fstype}) is mounted at {inner.path}, within the data"

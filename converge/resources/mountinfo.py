@@ -43,13 +43,13 @@ class Mounted:
     @property
     def in_force(self) -> str:
         """The flags that a mount may have, one spelling for each state."""
-        found = (self.flags & set(OPPOSITE)) | ({"ro"} if self.read_only else set())
-        return _spelt(found)
+        flags = (self.flags & set(OPPOSITE)) | ({"ro"} if self.read_only else set())
+        return _spelt(flags)
 
 
 def table(text: str) -> list[Mounted]:
     """The mounts, in the order in which they were made."""
-    found = []
+    mounts = []
     for line in text.splitlines():
         fields = line.split(" ")
         if "-" not in fields[6:]:
@@ -57,7 +57,7 @@ def table(text: str) -> list[Mounted]:
         fstype, source, *more = fields[fields.index("-", 6) + 1 :]
         number, parent, device, root, path, flags = fields[:6]
         read_only = bool(more) and "ro" in more[0].split(",")
-        found.append(
+        mounts.append(
             Mounted(
                 number,
                 parent,
@@ -70,41 +70,43 @@ def table(text: str) -> list[Mounted]:
                 read_only,
             )
         )
-    return found
+    return mounts
 
 
 def wanted_flags(options: str) -> str:
     """The flags in force after a mount with these options, spelt as `in_force` does."""
-    found = {"relatime"}
+    flags = {"relatime"}
     back = {word: flag for flag, word in OPPOSITE.items()}
     for option in options.split(","):
-        found |= set(_IMPLIED.get(option, "").split())
+        flags |= set(_IMPLIED.get(option, "").split())
         if option in OPPOSITE:
-            found.add(option)
-        found.discard(back.get(option, ""))
+            flags.add(option)
+        flags.discard(back.get(option, ""))
         if option in ("noatime", "strictatime"):
-            found.discard("relatime")
+            flags.discard("relatime")
         if option in ("relatime", "strictatime"):
-            found.discard("noatime")
-    return _spelt(found)
+            flags.discard("noatime")
+    return _spelt(flags)
 
 
 def remount_options(flags: str) -> str:
     """Every flag said aloud, those that are not wanted by their opposite, so that a remount leaves none as it was."""
     wanted = set(flags.split(","))
-    said = [flag if flag in wanted else word for flag, word in OPPOSITE.items() if flag not in ("noatime", "relatime")]
+    options = [
+        flag if flag in wanted else word for flag, word in OPPOSITE.items() if flag not in ("noatime", "relatime")
+    ]
     times = [flag for flag in sorted({"noatime", "relatime"}) if flag in wanted] or ["strictatime"]
-    return ",".join(said + times)
+    return ",".join(options + times)
 
 
 def hidden_by(mount: Mounted, mounts: list[Mounted]) -> Mounted | None:
     """What was mounted later over a directory above this mount, so that its path leads elsewhere."""
-    by_number, number, standing_on = {one.number: one for one in mounts}, mount.parent, set[str]()
+    by_number, number, standing_on = {other.number: other for other in mounts}, mount.parent, set[str]()
     while number in by_number and number not in standing_on:
         standing_on.add(number)
         number = by_number[number].parent
-    above = (one for one in mounts if is_above(one.path, mount.path))
-    return next((one for one in above if one.number not in standing_on), None)
+    above = (other for other in mounts if is_above(other.path, mount.path))
+    return next((other for other in above if other.number not in standing_on), None)
 
 
 def _spelt(flags: Set[str]) -> str:

@@ -75,9 +75,9 @@ done"""
     @property
     def _moved(self) -> str:
         """Shell that moves aside what lies beneath: on the drive there may be something else of that name."""
-        found = sh("find {} -mindepth 1 -maxdepth 1 -exec mv -nt {} {{}} +", self.path, self._aside)
+        move = sh("find {} -mindepth 1 -maxdepth 1 -exec mv -nt {} {{}} +", self.path, self._aside)
         look = sh("umount -l {} || :; chattr -i {}; mkdir -p {}", self.path, self.path, self._aside)
-        return f"{look}; {found}"
+        return f"{look}; {move}"
 
     def fix(self, before: State | None) -> list[Step]:
         beneath = sh("mkdir -p -m 0755 -- {}\nchattr +i -- {}", self.path, self.path)

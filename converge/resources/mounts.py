@@ -62,20 +62,20 @@ def read(answer: str) -> Mounts:
     mounted = mountinfo.table(kernel)
     if not mounted:
         raise ValueError("the kernel tells of no mounts")
-    found: dict[str, list[str]] = {}
+    by_word: dict[str, list[str]] = {}
     for line in facts.splitlines():
         word, _, rest = line.partition(" ")
-        found.setdefault(word, []).append(rest)
-    links = dict(line.split(" ", 1) for line in found.get("link", []))
+        by_word.setdefault(word, []).append(rest)
+    links = dict(line.split(" ", 1) for line in by_word.get("link", []))
     units: dict[str, list[str]] = {}
-    for line in found.get("unit", []):
+    for line in by_word.get("unit", []):
         name, _, file = line.partition(" ")
         units.setdefault(name, []).append(file)
     return Mounts(
         fstab.lines(table, links),
         mounted,
-        frozenset(found.get("device", [])),
-        frozenset(found.get("broken", [])),
+        frozenset(by_word.get("device", [])),
+        frozenset(by_word.get("broken", [])),
         units,
     )
 

@@ -65,26 +65,30 @@ class Network(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Network]) -> CommonQuestions:
-        names = [one.network for one in wanted]
+        names = [network.network for network in wanted]
         return {inspect: names, routes: names}
 
     @classmethod
     def read(cls, wanted: Sequence[Network], answer: str, *shared: str) -> list[Reading]:
         inspected, routed = shared
         usual = _usual_options(answer)
-        return [one._state(network_called(inspected, one.network), usual, routed) for one in wanted]
+        return [network._state(network_called(inspected, network.network), usual, routed) for network in wanted]
 
     def _state(self, there: Mapping[str, Any] | None, usual: Mapping[str, str], routed: str) -> Reading:
         if there is None:
             return {"clash": clash} if (clash := self._clash(routed)) else None
         options = {key: value for key, value in (there.get("Options") or {}).items() if usual.get(key) != value}
-        addresses = [one.get("Subnet", "") for one in there["IPAM"].get("Config") or []]
-        others = sorted(one["Name"] for one in (there.get("Containers") or {}).values() if one["Name"] not in self.ours)
+        addresses = [pool.get("Subnet", "") for pool in there["IPAM"].get("Config") or []]
+        others = sorted(
+            container["Name"]
+            for container in (there.get("Containers") or {}).values()
+            if container["Name"] not in self.ours
+        )
         return {
             "driver": there.get("Driver", "bridge"),
             "subnet": " ".join(addresses),
-            "range": " ".join(one.get("IPRange", "") for one in there["IPAM"].get("Config") or []),
-            "gateway": " ".join(one.get("Gateway", "") for one in there["IPAM"].get("Config") or []),
+            "range": " ".join(pool.get("IPRange", "") for pool in there["IPAM"].get("Config") or []),
+            "gateway": " ".join(pool.get("Gateway", "") for pool in there["IPAM"].get("Config") or []),
             "internal": "yes" if there.get("Internal") else "no",
             "IPv6": "yes" if there.get("EnableIPv6") else "no",
             "options": _pairs(options),
@@ -112,10 +116,10 @@ class Network(Resource):
                 "with, on the host: docker network rm NAME",
             )
         if before and before.get("others"):
-            told = "; ".join(self.diff(before))
+            differing = "; ".join(self.diff(before))
             away = sh("docker network disconnect {} {}", self.network, before["others"].split(" ")[0])
             return Refusal(
-                f"it differs ({told}) and must be made anew, and containers that are not ours hang on it: {before['others']}",
+                f"it differs ({differing}) and must be made anew, and containers that are not ours hang on it: {before['others']}",
                 f"on the host, for each of them: {away}; then: inv deploy",
             )
         return None
@@ -159,5 +163,5 @@ def _usual_options(daemon: str) -> Mapping[str, str]:
         return {}
 
 
-def _pairs(told: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(told.items()))
+def _pairs(mapping: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(mapping.items()))

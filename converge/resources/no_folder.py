@@ -34,8 +34,8 @@ class NoFolder(Resource):
     @classmethod
     def read(cls, wanted: Sequence[NoFolder], answer: str, *shared: str) -> list[Reading]:
         there = entries.read(shared[0])
-        found = [entries.state(no_folder.path, "root", there) for no_folder in wanted]
-        return [one if isinstance(one, dict) and one["type"] == "directory" else None for one in found]
+        states = [entries.state(no_folder.path, "root", there) for no_folder in wanted]
+        return [state if isinstance(state, dict) and state["type"] == "directory" else None for state in states]
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell(f"{kept_aside(self.path, ())}\n{sh('rmdir -- {}', self.path)}")]

@@ -53,25 +53,27 @@ class Outranked(Resource):
         parts = [""]
         for line in answer.splitlines():
             parts = [*parts, ""] if line == _MARK else [*parts[:-1], f"{parts[-1]}{line}\n"]
-        return [one._reading(*parts[2 * at : 2 * at + 2]) for at, one in enumerate(wanted)]
+        return [outranked._reading(*parts[2 * at : 2 * at + 2]) for at, outranked in enumerate(wanted)]
 
     def _reading(self, files: str, lines: str) -> Reading:
         read = {file.rpartition("/")[2]: file for file in files.splitlines()}
-        found: dict[str, str] = dict.fromkeys(self.desired() or (), "")
-        said = [
+        overriding: dict[str, str] = dict.fromkeys(self.desired() or (), "")
+        settings = [
             match.groups()
             for line in lines.splitlines()
             if (match := re.fullmatch(r"(/[^:]*):(\d+):([^=]*)=(.*)", line))
         ]
-        for file, number, before, value in sorted(said, key=lambda one: (one[0].rpartition("/")[2], int(one[1]))):
+        for file, number, before, value in sorted(
+            settings, key=lambda setting: (setting[0].rpartition("/")[2], int(setting[1]))
+        ):
             base = file.rpartition("/")[2]
             if read.get(base) != file or base < self.ours.rpartition("/")[2]:
                 continue
             for name, pattern, wanted in self.settings:
                 if re.fullmatch(pattern, before.strip().removeprefix("-").strip()):
                     same = _plain(value) == _plain(wanted) or file == self.ours
-                    found[name] = "" if same else f"{file}:{number} ({before.strip()} ={value.rstrip()})"
-        return found
+                    overriding[name] = "" if same else f"{file}:{number} ({before.strip()} ={value.rstrip()})"
+        return overriding
 
     def refusal(self, before: State | None) -> Refusal | None:
         later = [where for where in (before or {}).values() if where]

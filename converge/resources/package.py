@@ -48,13 +48,13 @@ class Packages(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Packages]) -> str:
         names = sorted({name for packages in wanted for name in packages.names})
-        told = "${Package} ${db:Status-Status} ${db:Status-Want} ${Provides}\\n"
-        return f"dpkg-query -W -f '{told}' -- {words(names)}"
+        fields = "${Package} ${db:Status-Status} ${db:Status-Want} ${Provides}\\n"
+        return f"dpkg-query -W -f '{fields}' -- {words(names)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Packages], answer: str) -> list[Reading]:
         rows = {line.split(" ")[0]: [*line.split(" "), ""] for line in answer.splitlines() if line.count(" ")}
-        found: list[Reading] = []
+        readings: list[Reading] = []
         for packages in wanted:
             state = {name: rows[name][1] if name in rows else "not-installed" for name in packages.names}
             held = [
@@ -62,8 +62,8 @@ class Packages(Resource):
                 for name, status in state.items()
                 if status != "installed" and rows.get(name, [""] * 3)[2] == "hold"
             ]
-            found.append(state | {_HELD: " ".join(held)} if held or "installed" in state.values() else None)
-        return found
+            readings.append(state | {_HELD: " ".join(held)} if held or "installed" in state.values() else None)
+        return readings
 
     def refusal(self, before: State | None) -> Refusal | None:
         held = (before or {}).get(_HELD, "")

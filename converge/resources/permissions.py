@@ -42,12 +42,12 @@ class Permissions(Resource):
         return [permissions._reading(there) for permissions in wanted]
 
     def _reading(self, there: entries.Entries) -> Reading:
-        found = {path: there.get(_bare(path)) for path, _ in self.modes}
-        for path, entry in found.items():
+        by_path = {path: there.get(_bare(path)) for path, _ in self.modes}
+        for path, entry in by_path.items():
             if isinstance(entry, Unknown):
                 return Unknown(f"{path}: {entry.why}", entry.hint)
-        open_to_all = [one for path, _ in self.modes for one in entries.unsafe(_bare(path), "root", there)[0]]
-        judged = {path: _judged(path, mode, found[path]) for path, mode in self.modes}
+        open_to_all = [folder for path, _ in self.modes for folder in entries.unsafe(_bare(path), "root", there)[0]]
+        judged = {path: _judged(path, mode, by_path[path]) for path, mode in self.modes}
         return judged | {"written by all": "|".join(open_to_all)}
 
     def refusal(self, before: State | None) -> Refusal | None:

@@ -52,7 +52,7 @@ put_back() {{
 
 
 def _with_keys(paths: Sequence[str]) -> list[str]:
-    return [one for path in paths for one in (path, KEYS + path)]
+    return [place for path in paths for place in (path, KEYS + path)]
 
 
 def _folder(quoted: str) -> str:

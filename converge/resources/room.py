@@ -39,12 +39,12 @@ timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
     def read(cls, wanted: Sequence[Room], answer: str) -> list[Reading]:
         faults: dict[str, str] = {}
         for line in answer.splitlines():
-            left, *more = line.split()
-            if left == "read-only":
+            free, *more = line.split()
+            if free == "read-only":
                 faults[more[0]] = "read-only"
-            elif left.isdigit() and int(left) < LEAST:
-                faults.setdefault(more[-1], f"full: {left} KiB are left")
-            elif left.isdigit() and more[0] == "0" and more[1] not in ("0", "-"):
+            elif free.isdigit() and int(free) < LEAST:
+                faults.setdefault(more[-1], f"full: {free} KiB are left")
+            elif free.isdigit() and more[0] == "0" and more[1] not in ("0", "-"):
                 faults.setdefault(more[-1], "full: no inode is left for a new file")
         return [{path: faults.get(path, "") for path in room.paths} for room in wanted]
 

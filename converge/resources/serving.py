@@ -29,9 +29,9 @@ def run_inside(container: str, command: Sequence[str]) -> str:
     variable that is its alone.
     """
     run = f"timeout -k 1 {PATIENCE} docker exec -e STOWAGE_ASKED=$asked {quote(container)} {words(command)}"
-    left = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
+    kill = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
     return f"""( read -r asked </proc/sys/kernel/random/uuid; {run} >/dev/null 2>&1 </dev/null && exit; ended=$?
-case $ended in 124|137) set +f; {left}; exit 124;; esac; exit $ended )"""
+case $ended in 124|137) set +f; {kill}; exit 124;; esac; exit $ended )"""
 
 
 def asked(asks: Sequence[str]) -> str:
@@ -40,14 +40,14 @@ def asked(asks: Sequence[str]) -> str:
     Each is `CONTAINER SHELL`, whose output is its answer.
     """
     cases: dict[str, str] = {}
-    for container, _, ask in (one.partition(" ") for one in asks):
+    for container, _, ask in (line.partition(" ") for line in asks):
         cases[container] = "\n".join(filter(None, (cases.get(container), f"( {ask} ) &")))
     return f"{each_running(f'${inspect.__name__}', cases)}\ndone; wait; exit 0"
 
 
-def _answers(said: str) -> dict[str, str]:
+def _answers(output: str) -> dict[str, str]:
     """The answers by the address of what asked."""
-    return dict(line.split("\t", 1) for line in said.splitlines() if "\t" in line)
+    return dict(line.split("\t", 1) for line in output.splitlines() if "\t" in line)
 
 
 @dataclass(frozen=True)
@@ -104,28 +104,29 @@ class Serving(Resource):
         return {inspect: [serving.container for serving in wanted], asked: [serving._asks() for serving in wanted]}
 
     def _asks(self) -> str:
-        said = f"said=$({self.question.ask(self.container)})"
-        return f"{self.container} {said}; printf '%s\\t%s\\n' {quote(self.address)} \"$said\""
+        command = f"said=$({self.question.ask(self.container)})"
+        return f"{self.container} {command}; printf '%s\\t%s\\n' {quote(self.address)} \"$said\""
 
     @classmethod
     def read(cls, wanted: Sequence[Serving], answer: str, *shared: str) -> list[Reading]:
-        lines, told = answer.splitlines(), _answers(shared[1])
+        lines, answers = answer.splitlines(), _answers(shared[1])
         return [
-            serving._state(told.get(serving.address), f"{UNPROVEN}/{serving.container}" in lines) for serving in wanted
+            serving._state(answers.get(serving.address), f"{UNPROVEN}/{serving.container}" in lines)
+            for serving in wanted
         ]
 
     def _state(self, status: str | None, unproven: bool) -> Reading:
         if status is None:
             return None
-        said = "well" if status.startswith(_WELL) else _SILENT if status.strip("0") == "" else status
-        return {str(self.question): said, "proven": "no" if unproven else "yes"}
+        verdict = "well" if status.startswith(_WELL) else _SILENT if status.strip("0") == "" else status
+        return {str(self.question): verdict, "proven": "no" if unproven else "yes"}
 
     def silence(self, before: State | None) -> str:
         """What is wrong with its answer, in words; nothing where it is well or was not asked."""
-        said = (before or {}).get(str(self.question), "well")
-        if said == "well":
+        verdict = (before or {}).get(str(self.question), "well")
+        if verdict == "well":
             return ""
-        return f"does not answer to {self.question}" if said == _SILENT else f"answers {said} to {self.question}"
+        return f"does not answer to {self.question}" if verdict == _SILENT else f"answers {verdict} to {self.question}"
 
     def undone_by(self, other: Resource, made: bool) -> bool:
         return isinstance(other, Project) or other.address == f"loaded:{self.container}"
@@ -143,7 +144,7 @@ n=0 until=$(($(date +%s) + {self.within}))
 while :; do
   pid=$({sh("docker inspect -f {} -- {}", "{{.State.Pid}}", self.container)}) || exit 1
   said=000; [ "$pid" = 0 ] || said=$({self.question.ask(self.container)})
-  case $said in {"|".join(f"{one}*" for one in _WELL)}) break;; esac
+  case $said in {"|".join(f"{prefix}*" for prefix in _WELL)}) break;; esac
   n=$((n + 1)); [ "$(date +%s)" -lt $until ] || {{
     echo "no answer to {self.question} after {self.within} s ($said); its last words:"
     {sh("docker logs --tail {} -- {} 2>&1", LAST_WORDS, self.container)}
@@ -188,8 +189,8 @@ class Once(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Once], answer: str, *shared: str) -> list[Reading]:
-        told = _answers(shared[1])
-        return [once._state(told.get(once.address)) for once in wanted]
+        answers = _answers(shared[1])
+        return [once._state(answers.get(once.address)) for once in wanted]
 
     def _state(self, ended: str | None) -> Reading:
         """Only what its check refuses is run: one that hangs or is not there has said nothing."""

@@ -36,15 +36,15 @@ class System(Resource):
     @classmethod
     def read(cls, wanted: Sequence[System], answer: str) -> list[Reading]:
         system = answer.strip()
-        return [{"system": system, "supported": "yes" if system in one.supported else "no"} for one in wanted]
+        return [{"system": system, "supported": "yes" if system in resource.supported else "no"} for resource in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
-        found = (before or {}).get("system") or "a system that does not say in /etc/os-release what it is"
+        system = (before or {}).get("system") or "a system that does not say in /etc/os-release what it is"
         why = self.why or f"is not supported; supported are {', '.join(self.supported)}"
         return Refusal(
-            f"{found} {why}",
+            f"{system} {why}",
             self.instead.get(
-                found, "install one of these on the machine, or name another machine in its host file (ansible_host)"
+                system, "install one of these on the machine, or name another machine in its host file (ansible_host)"
             ),
         )
 

@@ -30,9 +30,9 @@ def show(names: Sequence[str]) -> str:
     return f"printf '%s ' {words(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {words(names)}"
 
 
-def units(said: str) -> dict[str, dict[str, str]]:
+def units(output: str) -> dict[str, dict[str, str]]:
     """The properties of each unit, by the name that was asked for."""
-    names, _, blocks = said.partition("\n")
+    names, _, blocks = output.partition("\n")
     read = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks.strip().split("\n\n")]
     return dict(zip(names.split(), read, strict=True))
 
@@ -44,7 +44,7 @@ def forgiven(unit: str) -> str:
 
 def comes_back(unit: str, act: str, files: Sequence[str], then: str = ":") -> str:
     """Shell that starts a unit by `act`. When that fails the previous files are put back, and it is started as it was (`then`)."""
-    told = {
+    messages = {
         "none": f"{unit} does not come back, and no previous files are kept that could be put back. It says:",
         "back": f"{unit} did not come back: the previous files are put back, and it runs with them. It had said:",
         "dead": f"{unit} did not come back, and not with the previous files either, which are put back. It had said:",
@@ -55,9 +55,9 @@ since=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp -- {quote(unit)}
 act() {{ {act}; }}
 act || {{
   said=$(journalctl -u {quote(unit)} -n 6 -o cat 2>/dev/null || :)
-  if ! put_back "${{since:-0}}"; then echo {quote(told["none"])}
-  elif systemctl daemon-reload && act; then {then}; echo {quote(told["back"])}
-  else echo {quote(told["dead"])}; fi
+  if ! put_back "${{since:-0}}"; then echo {quote(messages["none"])}
+  elif systemctl daemon-reload && act; then {then}; echo {quote(messages["back"])}
+  else echo {quote(messages["dead"])}; fi
   printf '%s\\n' "$said"
   exit 1
 }}
@@ -95,12 +95,12 @@ class Unit(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Unit]) -> CommonQuestions:
-        return {show: [one.unit for one in wanted]}
+        return {show: [unit.unit for unit in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
         have = units(shared[0])
-        return [None if one.is_new(have[one.unit]) else _state(have[one.unit], one.ours) for one in wanted]
+        return [None if unit.is_new(have[unit.unit]) else _state(have[unit.unit], unit.ours) for unit in wanted]
 
     def is_new(self, block: Mapping[str, str]) -> bool:
         """systemd knows every instance of a template as soon as there is the template: it is there once it is enabled or runs."""
@@ -113,17 +113,17 @@ class Unit(Resource):
         return self.unit.startswith("stowage")
 
     def refusal(self, before: State | None) -> Refusal | None:
-        told = before or {}
-        if told.get("masked") == "yes":
-            how = "unmask --runtime" if told["enabled"] == "masked-runtime" else "unmask"
+        state = before or {}
+        if state.get("masked") == "yes":
+            how = "unmask --runtime" if state["enabled"] == "masked-runtime" else "unmask"
             return Refusal(
                 "somebody has masked it, so that nothing starts it",
                 sh(f"on the host, once you know why: systemctl {how} -- {{}}", self.unit) + "; then: inv deploy",
             )
-        if told.get("drop-ins"):
-            paths = told["drop-ins"].split(" ")
+        if state.get("drop-ins"):
+            paths = state["drop-ins"].split(" ")
             return Refusal(
-                f"{told['drop-ins']} changes what the unit does",
+                f"{state['drop-ins']} changes what the unit does",
                 f"on the host: cat {words(paths)}; when nobody needs it: rm {words(paths)}; then: inv deploy",
             )
         return None

@@ -135,11 +135,11 @@ _DEFAULT_IDENTITIES = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"]
 def split_hop(hop: str) -> tuple[str, int | None, str | None]:
     """Address, port and user of one hop of a ProxyJump: `[user@]host[:port]`, or `ssh://` before the same."""
     user, at, place = hop.removeprefix("ssh://").rstrip("/").rpartition("@")
-    found = re.fullmatch(r"\[(?P<six>[^]]+)\](?::(?P<port6>\d+))?|(?P<host>[^:]+)(?::(?P<port>\d+))?", place)
-    if not found:
+    parts = re.fullmatch(r"\[(?P<six>[^]]+)\](?::(?P<port6>\d+))?|(?P<host>[^:]+)(?::(?P<port>\d+))?", place)
+    if not parts:
         return place, None, user if at else None
-    port = found["port6"] or found["port"]
-    return found["six"] or found["host"], int(port) if port else None, user if at else None
+    port = parts["port6"] or parts["port"]
+    return parts["six"] or parts["host"], int(port) if port else None, user if at else None
 
 
 def _parse(text: str) -> dict[str, list[str]]:
@@ -169,17 +169,17 @@ def _expand(text: str, tokens: dict[str, str]) -> str:
     here = socket.gethostname()
     own = {"%": "%", "d": str(Path.home()), "u": getpass.getuser(), "i": str(os.getuid())}
     table = {**own, "l": here, "L": here.partition(".")[0], **tokens}
-    return re.sub(r"%(.)", lambda found: table.get(found[1], found[0]), text)
+    return re.sub(r"%(.)", lambda token: table.get(token[1], token[0]), text)
 
 
 def _path(text: str, tokens: dict[str, str], name: str) -> str:
     """A path with its tokens and `${VARIABLES}` filled in; ssh, too, refuses one that is not set."""
 
-    def variable(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
             why = f"{text} in your ssh configuration needs it, and ssh ends there as well"
-            raise Trouble(f"the variable {found[1]} is not set", name, why, hint=f"export {found[1]}=...")
-        return os.environ[found[1]]
+            raise Trouble(f"the variable {match[1]} is not set", name, why, hint=f"export {match[1]}=...")
+        return os.environ[match[1]]
 
     return str(Path(_expand(re.sub(r"\$\{(\w+)\}", variable, text), tokens)).expanduser())
 
@@ -194,4 +194,4 @@ def _agent(text: str, path: Callable[[str], str]) -> str | None:
 def _known_files(settings: dict[str, list[str]]) -> list[str]:
     home = ["~/.ssh/known_hosts ~/.ssh/known_hosts2"]
     lines = settings.get("userknownhostsfile", home) + settings.get("globalknownhostsfile", [])
-    return [one for line in lines for one in _some(_PATH_BEGINS.split(line))]
+    return [path for line in lines for path in _some(_PATH_BEGINS.split(line))]

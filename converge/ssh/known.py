@@ -24,7 +24,7 @@ _SIGNS_WITH = {
     "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
     "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
 }
-ALGORITHMS = tuple(one for kind in _SIGNS_WITH.values() for one in kind)
+ALGORITHMS = tuple(algorithm for kind in _SIGNS_WITH.values() for algorithm in kind)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,10 @@ class Known:
 
     def algorithms(self) -> tuple[str, ...]:
         """The signatures to ask for: only those of known keys, so that the host shows a key that can be checked."""
-        kinds = {one.key.kind for one in (*self.keys, *self._borrowed())}
-        plain = tuple(one for kind in _SIGNS_WITH if kind in kinds for one in _SIGNS_WITH[kind]) or ALGORITHMS
+        kinds = {line.key.kind for line in (*self.keys, *self._borrowed())}
+        plain = (
+            tuple(algorithm for kind in _SIGNS_WITH if kind in kinds for algorithm in _SIGNS_WITH[kind]) or ALGORITHMS
+        )
         return (
             tuple(f"{algorithm}-cert-v01@openssh.com" for algorithm in ALGORITHMS) if self._authorities() else ()
         ) + plain
@@ -76,10 +78,10 @@ class Known:
         """The line that forbids this key, or the authority that vouches for it."""
         shown = (key, certificate.authority) if certificate else (key,)
         every = (*self.lines, *self.without_port)
-        return next((one for one in every if one.mark == "@revoked" and one.key in shown), None)
+        return next((line for line in every if line.mark == "@revoked" and line.key in shown), None)
 
     def accepts(self, key: HostKey) -> bool:
-        return any(one.key == key for one in (*self.keys, *self._borrowed()))
+        return any(line.key == key for line in (*self.keys, *self._borrowed()))
 
     def vouch(self, certificate: Certificate, host: str) -> bool:
         """Whether a known authority says that this is the key of that host."""
@@ -95,7 +97,7 @@ class Known:
 
     def _borrowed(self) -> list[KnownHostsLine]:
         # OpenSSH: where nothing names host and port, a key of the host alone will do, but never count as changed.
-        return [] if self.keys else [one for one in self.without_port if not one.mark]
+        return [] if self.keys else [line for line in self.without_port if not line.mark]
 
 
 def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
@@ -107,20 +109,20 @@ def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
                 if names_it(names_of, name):
                     lines[name].append(line)
     first, *rest = (tuple(lines[name]) for name in names)
-    return Known(first, tuple(one for group in rest for one in group))
+    return Known(first, tuple(known_line for group in rest for known_line in group))
 
 
 def names_it(names: str, name: str) -> bool:
     """Whether the first field of a line, hashed or a list of patterns, means this host name."""
     if names.startswith("|1|"):
         return _hashed(names, name)
-    found = False
+    named = False
     for pattern in names.lower().split(","):
         if _pattern(pattern.removeprefix("!")).fullmatch(name):
             if pattern.startswith("!"):
                 return False
-            found = True
-    return found
+            named = True
+    return named
 
 
 def _hashed(names: str, name: str) -> bool:

@@ -58,10 +58,12 @@ def log_in(wire: Wire, route: Route, key_file: str | None) -> None:
 
 def _farewell(wire: Wire, refused: int) -> str:
     """Why a host hangs up in the middle of a login: in its own words, such as those of /etc/nologin, where it has any."""
-    said = (wire.auth_handler.banner or b"").decode(errors="replace").strip()
-    told = "the host ended the connection"
+    banner = (wire.auth_handler.banner or b"").decode(errors="replace").strip()
+    what = "the host ended the connection"
     return (
-        f"{told}: {said}" if said else f"{told}: {'too many keys?' if refused else 'is the account locked or expired?'}"
+        f"{what}: {banner}"
+        if banner
+        else f"{what}: {'too many keys?' if refused else 'is the account locked or expired?'}"
     )
 
 
@@ -73,16 +75,16 @@ def _keys(route: Route, key_file: str | None, tried: _Tried) -> Iterator[tuple[s
     if own and not _only_public(own[0]):
         yield from _from_file(own, route, tried)
     agent = _agent_keys(route.agent)
-    named = {public_half(one): one for one in own + list(route.identities)}
-    for key in sorted(agent, key=lambda one: _rank(one, list(named))):
+    named = {public_half(path): path for path in own + list(route.identities)}
+    for key in sorted(agent, key=lambda candidate: _rank(candidate, list(named))):
         file = named.get(key.asbytes())
         if file or not route.only_these_identities:
             yield from _of_agent(key, file, route)
     done = {key.asbytes() for key in agent}
-    tried.locked = [one for one in tried.locked if public_half(one) not in done]
+    tried.locked = [path for path in tried.locked if public_half(path) not in done]
     rest = [fromkey for fromkey in dict.fromkeys((*own, *route.identities)) if public_half(fromkey) not in done]
-    tried.away += [one for one in rest if _only_public(one)]
-    yield from _from_file([one for one in rest if one not in (*own, *tried.away)], route, tried)
+    tried.away += [path for path in rest if _only_public(path)]
+    yield from _from_file([path for path in rest if path not in (*own, *tried.away)], route, tried)
 
 
 def _of_agent(key: AgentKey, file: str | None, route: Route) -> Iterator[tuple[str, paramiko.PKey]]:
@@ -192,10 +194,10 @@ def _agent_keys(path: str | None) -> tuple[AgentKey, ...]:
 def _denied(route: Route, tried: _Tried, why: str) -> Trouble:
     lines = [why] if why else []
     lines += [f"refused: {', '.join(tried.refused)}"] if tried.refused else []
-    lines += [f"no agent holds it, and it needs a passphrase: {one}" for one in tried.locked]
-    lines += [f"no agent holds the other half of {one}" for one in tried.away]
-    lines += [f"cannot be read: {one}" for one in tried.unreadable]
-    add = [*tried.locked, *(one.removesuffix(".pub") for one in tried.away)]
+    lines += [f"no agent holds it, and it needs a passphrase: {path}" for path in tried.locked]
+    lines += [f"no agent holds the other half of {path}" for path in tried.away]
+    lines += [f"cannot be read: {path}" for path in tried.unreadable]
+    add = [*tried.locked, *(path.removesuffix(".pub") for path in tried.away)]
     hint = f"ssh-add {shlex.quote(add[0])}" if add else f"{route.command} true"
     lines = lines or ["there is no key: neither a file that ssh would use, nor one in an agent"]
     return Trouble(f"it does not let {route.user} in", route.name, "\n".join(lines), hint=hint, code=UNREACHABLE)

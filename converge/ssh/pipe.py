@@ -123,8 +123,8 @@ class Pipe:
                     if time.monotonic() < limit:
                         raise
                     self.close()
-                    said = self.stderr_tail() + self._noise.decode(errors="replace")
-                    raise ssh_root.silent(self._access, self._where, said) from None
+                    output = self.stderr_tail() + self._noise.decode(errors="replace")
+                    raise ssh_root.silent(self._access, self._where, output) from None
                 if not line:
                     raise self._refusal()
                 self._ready = line.rstrip(b"\r\n") == self._start.ready.encode()
@@ -134,8 +134,8 @@ class Pipe:
         status = self.exit_status()
         if self._asked > 1:
             return ssh_root.wrong_password(self._access, self._where)
-        said = self.stderr_tail() + self._noise.decode(errors="replace")
-        return ssh_root.refused(self._access, self._where, said, status)
+        output = self.stderr_tail() + self._noise.decode(errors="replace")
+        return ssh_root.refused(self._access, self._where, output, status)
 
     def _line(self, deadline: float | None) -> bytes:
         seen = 0

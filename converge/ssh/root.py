@@ -104,26 +104,26 @@ def _shell(lines: list[str], script: str) -> str:
     return f"/usr/bin/env -i {settings} /bin/sh -c 'eval \"$(printf %s {word} | base64 -d)\"'"
 
 
-def refused(access: RootAccess, where: str, said: str, status: int) -> Trouble:
+def refused(access: RootAccess, where: str, output: str, status: int) -> Trouble:
     """Why there is no root shell, from what was said on stderr."""
-    said = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", said, flags=re.DOTALL)
-    for words, what, hint in _REFUSALS:
-        if any(word in said for word in words):
+    output = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", output, flags=re.DOTALL)
+    for phrases, what, hint in _REFUSALS:
+        if any(word in output for word in phrases):
             trouble = SudoPassword if what is _WANTS_PASSWORD else Trouble
             return trouble(
-                what.format(user=access.user), where, said.strip(), hint=hint.format(user=access.user, host=where)
+                what.format(user=access.user), where, output.strip(), hint=hint.format(user=access.user, host=where)
             )
     what = f"sudo gave {access.user} no root shell" if access.sudo else f"{access.user} gets no shell there"
     look = "on the host, as this user: sudo -v; sudo id" if access.sudo else f"ssh {where} echo works"
-    return Trouble(what, where, said.strip() or f"it ended with {status} and said nothing", hint=look, code=ERROR)
+    return Trouble(what, where, output.strip() or f"it ended with {status} and said nothing", hint=look, code=ERROR)
 
 
-def silent(access: RootAccess, where: str, said: str) -> Trouble:
+def silent(access: RootAccess, where: str, output: str) -> Trouble:
     """A login after which nothing runs: its shell, or a line that it reads at its start, waits for something."""
     return Trouble(
         f"{access.user} logs in, but no command runs",
         where,
-        (said.strip() + "\n").lstrip()
+        (output.strip() + "\n").lstrip()
         + "its login shell, or a line of its start-up files (`exec tcsh`, say), waits for something",
         "no command was sent",
         f"see what `ssh {where} echo works` prints here; on the host: getent passwd {access.user}, and look at .bashrc and .profile",

@@ -120,8 +120,8 @@ class RootShell:
         script = _SETTINGS + begin + _LOOP.format(silence=SILENCE, marker=self.marker)
         if locked_by:
             who = quote(json.dumps(locked_by))
-            words = {"lock": LOCK, "stop": STOP, "marker": self.marker, "code": LOCKED, "holder": who}
-            script = _TAKE_LOCK.format(**words, wait=WAIT_FOR_OTHERS) + script
+            values = {"lock": LOCK, "stop": STOP, "marker": self.marker, "code": LOCKED, "holder": who}
+            script = _TAKE_LOCK.format(**values, wait=WAIT_FOR_OTHERS) + script
         self._pipe: Pipe = link.shell(script)
         self._writing = threading.Lock()
         self._closed = threading.Event()
@@ -196,9 +196,9 @@ class RootShell:
         why = {"nolock": f"{LOCK} cannot be written", "cut": "a script did not arrive whole"}.get(word, word)
         return Trouble("the run could not go on", where=self.host, why=why, hint=f"inv status --host {self.host}")
 
-    def _ended(self, said: str) -> Trouble:
+    def _ended(self, output: str) -> Trouble:
         status = self._pipe.exit_status()
-        tail = self._pipe.stderr_tail().strip() or said.strip()[-300:]
+        tail = self._pipe.stderr_tail().strip() or output.strip()[-300:]
         return self.lost(
             "the connection was lost" if status in (-1, None) else f"the shell ended with {status}: {tail}"
         )

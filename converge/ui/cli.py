@@ -53,7 +53,9 @@ def command(
 
     def make(body: Callable[Flags, None]) -> Task[Callable[Flags, None]]:
         names = inspect.signature(body).parameters
-        required = [name for name, one in names.items() if name != "c" and one.default is inspect.Parameter.empty]
+        required = [
+            name for name, parameter in names.items() if name != "c" and parameter.default is inspect.Parameter.empty
+        ]
 
         @functools.wraps(body)
         def guarded(*args: Flags.args, **kwargs: Flags.kwargs) -> None:
@@ -91,8 +93,8 @@ def boundary(body: Callable[[], None]) -> None:
     except Failure as failure:
         from converge.ui.own import failed
 
-        told = failed(failure)
-        raise Exit(tell(told), code=told.code) from None
+        shown = failed(failure)
+        raise Exit(tell(shown), code=shown.code) from None
     except Exception as error:
         if output.nobody_reads(error):
             raise Exit(code=ERROR) from None
@@ -127,7 +129,9 @@ def words_of(commands: Collection) -> None:
 def tell(trouble: Trouble | Troubles) -> str:
     """The message of an error, in red where there is a terminal."""
     text = (
-        f"error: {trouble}" if isinstance(trouble, Trouble) else "\n".join(f"error: {one}" for one in trouble.troubles)
+        f"error: {trouble}"
+        if isinstance(trouble, Trouble)
+        else "\n".join(f"error: {part}" for part in trouble.troubles)
     )
     return paint(lines.error(text), "31", coloured(sys.stderr))
 

@@ -53,26 +53,26 @@ def deploy(
     """
     screen = Screen((host.name for host in hosts), quiet=options.json)
     lines = runs.dial(hosts)
-    found = _prepared(hosts, roles, find_role, beneath or {})
-    for run in found:
+    all_runs = _prepared(hosts, roles, find_role, beneath or {})
+    for run in all_runs:
         run.line = lines[run.name]
-    over = screen.watch_reading(lambda: _still_reading(found))
+    over = screen.watch_reading(lambda: _still_reading(all_runs))
     try:
-        runs.each(found, lambda run: _look(run, options, screen))
+        runs.each(all_runs, lambda run: _look(run, options, screen))
         over.set()
-        for run in found:
+        for run in all_runs:
             _untouched(run, "nothing was changed")
             if run.plan:
                 screen.lines(_shown(run.plan, options, screen))
-        todo = [run for run in found if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
+        todo = [run for run in all_runs if run.plan and not run.failure and (run.plan.todo or run.plan.later)]
         if not options.check and todo and _agreed(todo, options, screen):
             _apply(todo, options, screen)
             _conclude(todo, screen)
     finally:
         over.set()
-        for run in found:
+        for run in all_runs:
             run.close()
-    _end(found, options)
+    _end(all_runs, options)
     if screen.lost:
         raise screen.lost
 
@@ -88,23 +88,23 @@ def _prepared(
     beneath: Mapping[str, Sequence[Role]],
 ) -> list[Run]:
     """What every host should be, or all that is wrong with what was written for them: then none of them is touched."""
-    found: list[Run] = []
+    all_runs: list[Run] = []
     troubles: list[Trouble] = []
     for host in hosts:
         try:
-            found.append(runs.prepare(host, roles[host.name], find_role, beneath.get(host.name, ())))
+            all_runs.append(runs.prepare(host, roles[host.name], find_role, beneath.get(host.name, ())))
         except Trouble as trouble:
             troubles.append(trouble)
     if troubles:
         raise Troubles(troubles)
-    return found
+    return all_runs
 
 
-def _still_reading(found: list[Run]) -> list[str]:
+def _still_reading(all_runs: list[Run]) -> list[str]:
     """What has not been read yet of each host. MinIO, say, may wait for a node that has just died."""
-    left = [run for run in found if not run.plan and not run.failure]
+    unread = [run for run in all_runs if not run.plan and not run.failure]
     patience = "reading; a service that does not answer is given {:.0f} s"
-    return [f"{run.name}: still {patience.format(run.patience) if run.link else 'connecting'}" for run in left]
+    return [f"{run.name}: still {patience.format(run.patience) if run.link else 'connecting'}" for run in unread]
 
 
 def _untouched(run: Run, what: str) -> None:
@@ -177,22 +177,22 @@ def _number(run: Run) -> str:
     return "1 change" if len(run.done) == 1 else f"{len(run.done)} changes"
 
 
-def _end(found: list[Run], options: Options) -> None:
+def _end(all_runs: list[Run], options: Options) -> None:
     """What failed or was refused once more, each with its next step, and the highest exit code."""
     if options.json:
-        failures = {run.name: _as_json(run) for run in found if run.troubles}
-        answer = render.as_json([run.plan for run in found if run.plan], {run.name: run.code for run in found})
+        failures = {run.name: _as_json(run) for run in all_runs if run.troubles}
+        answer = render.as_json([run.plan for run in all_runs if run.plan], {run.name: run.code for run in all_runs})
         print(
             json.dumps(
                 {
                     **answer,
                     "failures": failures,
-                    "changed": {run.name: [one.address for one in run.done] for run in found},
+                    "changed": {run.name: [change.address for change in run.done] for run in all_runs},
                 }
             )
         )
-    troubles = [trouble for run in found for trouble in _troubles(run)]
-    code = max((run.code for run in found), default=0)
+    troubles = [trouble for run in all_runs for trouble in _troubles(run)]
+    code = max((run.code for run in all_runs), default=0)
     if code:
         raise Exit(tell(Troubles(troubles)) if troubles else None, code=code)
 

@@ -62,14 +62,14 @@ def told(hear: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, one in before.items():
-            signal.signal(number, one)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def leave(line: str, number: int) -> None:
     """End this program and what it started: one line, 128 and the signal. Nothing is waited for, so nothing can hang."""
-    for one in _SIGNALS:
-        signal.signal(one, signal.SIG_IGN)
+    for caught in _SIGNALS:
+        signal.signal(caught, signal.SIG_IGN)
     for process in _children:
         with suppress(OSError):
             if process.returncode is None:

@@ -48,12 +48,12 @@ def say(text: str, more: int = 6) -> None:
 
 def error(text: str) -> str:
     """The text of an error on lines that fit: what is to be typed is broken between its commands only."""
-    found, typed, columns = list[str](), False, width()
+    lines, typed, columns = list[str](), False, width()
     for line in text.splitlines():
         typed = line.startswith("     ") and (typed or line.startswith("     try: "))
         # What has no flags is prose.
-        found += pasted(line, columns) if typed and " -" in line else fitted(line, columns, 2)
-    return "\n".join(found)
+        lines += pasted(line, columns) if typed and " -" in line else fitted(line, columns, 2)
+    return "\n".join(lines)
 
 
 def pasted(line: str, columns: int) -> list[str]:

@@ -16,11 +16,11 @@ from converge.errors import UNTOUCHED, Trouble
 
 def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
     """The error for words that Invoke's parser refuses; what it says is known only by its text (Invoke 3.0)."""
-    said, task = str(error.args[0]), error.context
+    message, task = str(error.args[0]), error.context
     name = _typed(task)
     flags = task.flags if task else {}
     look_up = f"inv --help {name}" if name else "inv --list"
-    if unknown := re.fullmatch(r"No idea what '(.*)' is!", said):
+    if unknown := re.fullmatch(r"No idea what '(.*)' is!", message):
         word = unknown[1]
         if word.startswith("-"):
             near = _nearest(word, [*flags, *(task.inverse_flags if task else ())])
@@ -40,12 +40,12 @@ def misread(error: ParseError, commands: Iterable[str]) -> Trouble:
             )
         near = _nearest(word, commands)
         return Trouble(f"there is no command {word}", why=near, untouched=UNTOUCHED, hint="inv --list")
-    if lacking := re.search(r"did not receive required positional arguments: (.*)", said):
-        words = " ".join(re.findall(r"'([^']+)'", lacking[1])).upper()
-        return Trouble(f"{name} needs {words}", untouched=UNTOUCHED, hint=look_up)
-    if empty := re.match(r"Flag <Argument: ([\w-]+)", said):
+    if lacking := re.search(r"did not receive required positional arguments: (.*)", message):
+        arguments = " ".join(re.findall(r"'([^']+)'", lacking[1])).upper()
+        return Trouble(f"{name} needs {arguments}", untouched=UNTOUCHED, hint=look_up)
+    if empty := re.match(r"Flag <Argument: ([\w-]+)", message):
         return Trouble(f"--{empty[1].replace('_', '-')} needs a value", untouched=UNTOUCHED, hint=look_up)
-    return Trouble(said, untouched=UNTOUCHED, hint=look_up)
+    return Trouble(message, untouched=UNTOUCHED, hint=look_up)
 
 
 def no_number(error: BaseException) -> Trouble | None:
@@ -53,10 +53,10 @@ def no_number(error: BaseException) -> Trouble | None:
 
     Only for what no command has caught: there, nothing but the words that were typed has been looked at.
     """
-    found = re.fullmatch(r"invalid literal for int\(\) with base 10: (.*)", str(error))
-    if not found:
+    match = re.fullmatch(r"invalid literal for int\(\) with base 10: (.*)", str(error))
+    if not match:
         return None
-    return Trouble(f"{found[1]} is not a number", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
+    return Trouble(f"{match[1]} is not a number", untouched=UNTOUCHED, hint=f"inv --help {_command()}")
 
 
 def no_flags_for_words(given: dict[str, Any]) -> None:
@@ -84,9 +84,9 @@ def no_empty_host() -> None:
 
 def _hosts() -> list[str]:
     """What was typed behind each --host."""
-    words = [*sys.argv[1:], ""]
-    after = [value for word, value in pairwise(words) if word == "--host"]
-    return [*after, *(word.partition("=")[2] for word in words if word.startswith("--host="))]
+    typed = [*sys.argv[1:], ""]
+    after = [value for word, value in pairwise(typed) if word == "--host"]
+    return [*after, *(word.partition("=")[2] for word in typed if word.startswith("--host="))]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

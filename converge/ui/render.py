@@ -63,11 +63,11 @@ def _beneath(of: Plan) -> list[str]:
     """What differs in the roles beneath, which this run only reads, in one line."""
     if not of.beneath:
         return []
-    parts = [f"{sum(one.action is action for one in of.beneath)} {word}" for action, word in WORDS]
-    told = ", ".join(part for part in parts if not part.startswith("0 "))
-    roles = ", ".join(dict.fromkeys(one.role for one in of.beneath))
-    verb = "deploy" if any(one.action in TODO for one in of.beneath) else "check"
-    return [f"  beneath, only read: {told} in {roles}; try: inv {verb} --host {of.host}"]
+    parts = [f"{sum(change.action is action for change in of.beneath)} {word}" for action, word in WORDS]
+    numbers = ", ".join(part for part in parts if not part.startswith("0 "))
+    roles = ", ".join(dict.fromkeys(change.role for change in of.beneath))
+    verb = "deploy" if any(change.action in TODO for change in of.beneath) else "check"
+    return [f"  beneath, only read: {numbers} in {roles}; try: inv {verb} --host {of.host}"]
 
 
 def few(changes: Sequence[Change], most: int = 1) -> str:
@@ -78,20 +78,20 @@ def few(changes: Sequence[Change], most: int = 1) -> str:
 
 def troubles(of: Plan) -> list[Trouble]:
     """What is refused or could not be read, for the end of the screen: one error each cause, with what waits for it."""
-    found: dict[tuple[Action, str, str], list[Change]] = {}
+    causes: dict[tuple[Action, str, str], list[Change]] = {}
     awaited = {change.waits_for for change in of.held}
-    for change in (*of.held, *(one for one in of.beneath if one.address in awaited)):
+    for change in (*of.held, *(below for below in of.beneath if below.address in awaited)):
         if change.action in REASONS:
-            found.setdefault((change.action, change.why, change.hint), []).append(change)
-    return [_trouble(of, many) for many in found.values()]
+            causes.setdefault((change.action, change.why, change.hint), []).append(change)
+    return [_trouble(of, many) for many in causes.values()]
 
 
 def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
     causes = {change.address for change in many}
     waiting = [change for change in of.changes if change.action is Action.WAITING and change.waits_for in causes]
-    one, several = REASONS[many[0].action]
+    singular, plural = REASONS[many[0].action]
     return Trouble(
-        f"{few(many, 3)} {one if len(many) == 1 else several}",
+        f"{few(many, 3)} {singular if len(many) == 1 else plural}",
         where=of.host,
         why=many[0].why,
         untouched=f"not touched: {few([*many, *waiting], 3)}",
@@ -162,9 +162,9 @@ def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:
     return {
         "hosts": [
             {
-                "host": one.host,
-                "exit_code": codes.get(one.host, 0),
-                "counts": {action.name.lower(): one.count(action) for action in Action},
+                "host": host_plan.host,
+                "exit_code": codes.get(host_plan.host, 0),
+                "counts": {action.name.lower(): host_plan.count(action) for action in Action},
                 "changes": [
                     {
                         "role": change.role,
@@ -172,14 +172,14 @@ def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:
                         "action": change.action.name.lower(),
                         "why": change.why,
                         "waits_for": change.waits_for,
-                        "try": for_host(change.hint, one.host),
+                        "try": for_host(change.hint, host_plan.host),
                         "drift": change.drift,
                         "diff": change.resource.diff(change.before) if change.action is Action.UPDATE else [],
                     }
-                    for change in one.changes
+                    for change in host_plan.changes
                     if change.action is not Action.NONE
                 ],
             }
-            for one in plans
+            for host_plan in plans
         ]
     }

@@ -82,7 +82,7 @@ class Screen:
         def tick() -> None:
             while not over.wait(1):
                 if time.monotonic() - self._last >= SILENCE:
-                    self._still([f"{one}, {time.monotonic() - begun:.0f} s so far" for one in still()])
+                    self._still([f"{waiting}, {time.monotonic() - begun:.0f} s so far" for waiting in still()])
                     self._last = time.monotonic()
 
         self._last = begun
@@ -98,8 +98,8 @@ class Screen:
                 if time.monotonic() - self._last >= SILENCE:
                     still = [f"{host}: {change.address}" for host, (change, _) in list(self._begun.items())]
                     since = [f"{time.monotonic() - begun:.0f} s" for _, begun in list(self._begun.values())]
-                    said = [self._said.get(host, "")[:80] for host in list(self._begun)]
-                    for what, how_long, last in zip(still, since, said, strict=False):
+                    last_words = [self._said.get(host, "")[:80] for host in list(self._begun)]
+                    for what, how_long, last in zip(still, since, last_words, strict=False):
                         self._still([f"  still {what}, {how_long}{': ' + last if last else ''}"])
                     self._last = time.monotonic()
 
