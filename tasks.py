@@ -13,7 +13,7 @@ from converge.ui.own import own_commands
 from roles import MODULES
 from roles.backup.tasks import BACKUP, RESTORE, backup, restore
 from roles.minio.tasks import BUCKETS, MINIO
-from runbook.tasks import COMMANDS, DRIVES, HOSTS
+from runbook.tasks import COMMANDS, DRIVES, HOSTS, LOGS, logs
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -89,6 +89,7 @@ sys.excepthook = last_words
 namespace = Collection(deploy, check, *COMMANDS)
 namespace.add_collection(HOSTS)
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
+namespace.add_collection(_collection("logs", *LOGS, default=logs))
 namespace.add_collection(_collection("backup", *BACKUP, default=backup))
 namespace.add_collection(_collection("restore", *RESTORE, default=restore))
 BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": BUCKETS}

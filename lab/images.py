@@ -64,6 +64,18 @@ class Recipe:
 MINIO = Program("minio", "github.com/minio/minio", "v0.0.0-20260212201848-7aac2a2c5b7c", "3-6 minutes")
 MINIO_CONSOLE = Program("minio", "github.com/minio/minio", "v0.0.0-20250422221226-0d7408fc9969", "3-6 minutes")
 MC = Program("mc", "github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9", "1-2 minutes")
+_VICTORIA = "github.com/VictoriaMetrics/VictoriaLogs"
+LOGS = tuple(
+    Program(
+        name,
+        _VICTORIA,
+        "v1.52.1",
+        "1-2 minutes",
+        package=f"./app/{name}",
+        calls_itself="github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version",
+    )
+    for name in ("victoria-logs", "vlagent")
+)
 
 
 def _machines() -> Iterator[Recipe]:
@@ -98,6 +110,7 @@ RECIPES = {
         ),
         Recipe("nginx", "stowage-lab/nginx:1.26.3", "services/nginx"),
         Recipe("postgres", "stowage-lab/postgres:17-3.5", "services/postgres", "1-2 minutes"),
+        Recipe("victorialogs", "stowage-lab/victorialogs:1.52.1", "services/logs", "1-3 minutes", programs=LOGS),
         Recipe("worker", "stowage-lab/worker:1", "services/worker", takes="1-2 minutes"),
     )
 }

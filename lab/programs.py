@@ -24,6 +24,10 @@ class Program:
     module: str
     version: str
     takes: str
+    package: str = "."
+    """Where it stands in its module."""
+    calls_itself: str = ""
+    """The variable of its name, where the version is one that upstream has tagged. A commit is told as MinIO's releases are."""
 
     @property
     def time(self) -> str:
@@ -33,12 +37,16 @@ class Program:
 
     @property
     def release(self) -> str:
-        """The name in upstream's form of a release; upstream itself tagged none at this commit."""
+        """The name of a tagged version; of a commit, which has none, that in the form of MinIO's releases."""
+        if self.calls_itself:
+            return self.version
         return "RELEASE." + self.time.replace(":", "-")
 
     @property
     def ldflags(self) -> str:
         """Without these a build calls itself DEVELOPMENT.GOGET, and clients do not know how old it is."""
+        if self.calls_itself:
+            return f"-s -w -X {self.calls_itself}={self.name}-{self.version}"
         commit = self.version.rpartition("-")[2]
         told = {
             "Version": self.time,
@@ -69,7 +77,18 @@ def _build(program: Program, architecture: str, path: Path) -> None:
     source = _source(go, program)
     shell.run(
         f"building {program.name} {program.release}",
-        *(go, "build", "-C", source, "-buildvcs=false", "-ldflags", program.ldflags, "-o", str(unfinished), "."),
+        *(
+            go,
+            "build",
+            "-C",
+            source,
+            "-buildvcs=false",
+            "-ldflags",
+            program.ldflags,
+            "-o",
+            str(unfinished),
+            program.package,
+        ),
         takes=program.takes,
         env={"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": architecture, "GOTOOLCHAIN": "auto"},
         hint=HINT,

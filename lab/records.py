@@ -16,8 +16,10 @@ from typing import Any
 from converge.inventory.groups import Inventory
 from converge.inventory.hosts import Host, own_files
 from converge.inventory.layers import Node, plain
+from converge.inventory.secret import Secret
 from lab.clone import INVENTORY
 from roles.backup.age import identity
+from roles.minio.metrics_token import token
 from runbook.host_file import docker_of
 
 ALPHABET = string.ascii_letters + string.digits
@@ -54,7 +56,12 @@ def secrets_of(name: str) -> None:
 def own_secrets(host: Host[Any]) -> None:
     """Whatever else its settings read from files of its own."""
     for what in own_files(host):
-        secret(host.name, what)
+        secret(host.name, what, _derived(host.name, what))
+
+
+def _derived(name: str, what: str) -> str:
+    """Of a secret that follows from another its value."""
+    return token(Secret(secret(name, "metrics"))).reveal() if what == "metrics_token" else ""
 
 
 def ssh_key(name: str) -> tuple[Path, str]:

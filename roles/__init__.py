@@ -23,6 +23,7 @@ MODULES = {
     "databases": "roles.postgres.databases",
     "backup": "roles.backup.role",
     "sso": "roles.sso.role",
+    "facts": "roles.facts",
 }
 """Where each role stands: a function of its name in that module."""
 

@@ -128,9 +128,9 @@ def images(host: Host[Settings]) -> Wanted:
 
 
 def of_services(settings: Settings) -> set[str]:
-    """The images that services have and nothing else."""
+    """The images that services have and nothing else; those of a service that is off are not wanted at all."""
     ours = (settings.minio, settings.edge, settings.postgres, settings.backup)
-    theirs = {one.image for one in settings.services.values() if one.enabled}
+    theirs = {one.image for one in settings.services.values()}
     return theirs - {one.image for one in ours if one}
 
 

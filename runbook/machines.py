@@ -16,11 +16,12 @@ from converge.errors import REFUSED, Trouble, Troubles
 from converge.inventory.connection import ADDRESS, USER
 from converge.inventory.groups import NAME, Inventory
 from converge.inventory.layers import plain
-from converge.inventory.secret import resolve
+from converge.inventory.secret import Secret, resolve
 from converge.ssh.link import Link, Target, connect, known_keys
 from converge.ssh.root import SudoPassword
 from roles.backup.age import identity
 from roles.base import SUPPORTED
+from roles.minio.metrics_token import token
 from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
 from runbook.trust import trust
@@ -37,6 +38,8 @@ OF_A_FORM = {
     "backup_identity": lambda name: identity(),
 }
 """Secrets that are no passwords: what makes them, by the name of their file."""
+TOKEN = "metrics_token"
+"""With which Prometheus reads the metrics of MinIO; it follows from the secret metrics."""
 
 
 @dataclass(frozen=True)
@@ -254,10 +257,15 @@ def _secrets(root: Path, name: str, wanted: Sequence[str]) -> list[Path]:
     """Each made where it is not there yet, for the eyes of the operator only."""
     folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for what in wanted:
+    # What follows from another comes last.
+    for what in sorted(wanted, key=TOKEN.__eq__):
         if not (folder / what).exists():
             (folder / what).touch(mode=0o600)
-            (folder / what).write_text(
-                (OF_A_FORM[what](name) if what in OF_A_FORM else random.token_urlsafe(30)) + "\n"
-            )
+            (folder / what).write_text(_value(folder, name, what) + "\n")
     return [folder / what for what in wanted]
+
+
+def _value(folder: Path, name: str, what: str) -> str:
+    if what == TOKEN and (folder / "metrics").exists():
+        return token(Secret((folder / "metrics").read_text().strip())).reveal()
+    return OF_A_FORM[what](name) if what in OF_A_FORM else random.token_urlsafe(30)

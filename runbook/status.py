@@ -185,9 +185,13 @@ class _Part:
         return not self._thread.is_alive()
 
 
-def show(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]], as_json: bool) -> int:
-    """Print the status of hosts; the highest exit code of them."""
+def show(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]], as_json: bool, html: str = "") -> int:
+    """Print the status of hosts, and write it as a page into a file that is named; the highest exit code of them."""
     found = of_hosts(hosts, roles)
+    if html:
+        from runbook import status_page
+
+        status_page.write(hosts, found, html)
     if as_json:
         print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
     else:

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 
-@command(at_once=True)
-def status(c: Context, host: str = "", json: bool = False) -> None:
+@command(at_once=True, help={"html": "write it into this file as well, as a page with charts of the last day"})
+def status(c: Context, host: str = "", json: bool = False, html: str = "") -> None:
     """The screen to open first: drives, nodes, quorum, endpoints, buckets, databases, drift, and what to do next."""
     from roles.deploying import roles_of
     from runbook.status import show
 
     chosen = hosts(c, host)
-    end(show(chosen, {each.name: roles_of(each, ()).roles for each in chosen}, json))
+    end(show(chosen, {each.name: roles_of(each, ()).roles for each in chosen}, json, html))
 
 
 @command(
@@ -34,6 +34,24 @@ def logs(
     from runbook.logs import logs
 
     logs(one_host(c, host), service, lines, follow, since)
+
+
+@command(
+    name="search",
+    at_once=True,
+    help={
+        "query": "in the language of the store, such as '{source=\"minio\"} api.statusCode:403'",
+        "since": "such as 42m, 1h or 7d",
+        "limit": "at most so many lines, the newest",
+    },
+)
+def logs_search(
+    c: Context, query: str, host: str = "", since: str = "1h", limit: int = 200, json: bool = False
+) -> None:
+    """Search the logs of all containers, of MinIO's requests and of the host, in the store that keeps them."""
+    from runbook.log_search import search
+
+    search(one_host(c, host), query, since, limit, json)
 
 
 @command(help={"service": "minio (all nodes together), nginx, postgres, or a service of the inventory"})
@@ -139,6 +157,7 @@ def host_add(
     add(ROOT, newcomer(ROOT, name, address, user, port, key, group, sudo_password))
 
 
-COMMANDS = (status, logs, restart, history, unlock, inventory)
+COMMANDS = (status, restart, history, unlock, inventory)
+LOGS = (logs_search,)
 DRIVES = (drives_list, drives_replace)
 HOSTS = Collection("host", host_add, host_trust)

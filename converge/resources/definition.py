@@ -26,6 +26,12 @@ def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
     return volume | ({"read_only": True} if read_only else {})
 
 
+def seen(source: str, target: str) -> dict[str, Any]:
+    """A folder of the host with all that is mounted beneath it, now and later, to be read."""
+    found = bind(source, target, read_only=True)
+    return {**found, "bind": {**found["bind"], "propagation": "rslave"}}
+
+
 def published(listen: str, port: int, inside: int) -> str:
     """A port of the host at one of its addresses that leads to one of a container."""
     return f"{f'[{listen}]' if ':' in listen else listen}:{port}:{inside}"

@@ -1,11 +1,7 @@
-"""The metrics of MinIO: a user who may read them and nothing else, and the token that is made of its secret key."""
+"""The metrics of MinIO: a user who may read them and nothing else, and the token with which that is done."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from converge.engine.resource import Chain, in_order
 from converge.errors import UNTOUCHED, Trouble
-from converge.inventory.secret import Secret
 from converge.ui.lines import say
 from roles.minio.account_kinds import User
+from roles.minio.metrics_token import token
 from roles.minio.policy_kinds import Policy
 from roles.minio.role import settings_of
 from roles.minio.settings import METRICS
@@ -38,18 +34,6 @@ def reader(host: Host[Settings], api: Api) -> Iterator[Chain]:
         Policy(api, PolicySettings(name=METRICS, statements=statements)),
         User(api, UserSettings(name=METRICS, password=secret, policies=[METRICS])),
     )
-
-
-def token(secret: Secret) -> Secret:
-    """The bearer token that MinIO takes, a JWT. It has no end and no date: the same secret gives the same token."""
-    claims = {"iss": "prometheus", "sub": METRICS}
-    text = b".".join(_encoded(json.dumps(one).encode()) for one in ({"alg": "HS512", "typ": "JWT"}, claims))
-    signature = hmac.new(secret.reveal().encode(), text, hashlib.sha512).digest()
-    return Secret(b".".join((text, _encoded(signature))).decode())
-
-
-def _encoded(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def hand_out(host: Host[Settings], file: str) -> None:

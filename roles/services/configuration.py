@@ -12,6 +12,7 @@ from converge.resources.contents import Contents
 from converge.resources.file import Directory, File
 from converge.shell import quote, words
 from converge.templates import render
+from roles.services.definition import uid_of
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -160,7 +161,7 @@ def _checked(
     check = checks.get(f"{inside}/{path}")
     if not check:
         return ""
-    uid = 0 if host.settings.services[name].root else host.settings.data_user.uid
+    uid = uid_of(host.settings.services[name], host.settings.data_user.uid)
     # By name, so that what a cut run has left of it goes with the next one.
     container = f"stowage-check-{name}"
     folder = f"{inside}/{path}".rpartition("/")[0]

@@ -48,6 +48,7 @@ def inconsistencies(settings: Settings) -> Faults:
             elif need in settings.services and one.enabled and not settings.services[need].enabled:
                 yield (*at, "needs", number), f"{need} is not enabled"
         yield from _paths(at, one)
+        yield from _user(at, one)
         yield from _variables(at, one)
         yield from _once(at, one)
         yield from _backup(at, one, settings)
@@ -87,6 +88,15 @@ def _paths(at: Path, one: Service) -> Faults:
         if path in taken:
             yield (*at, "data", path), "files of the inventory lie there"
         taken.setdefault(path, ("data", path))
+    for path in one.reads:
+        if path in NEEDED or path in taken:
+            why = (
+                f"{'.'.join(map(str, taken[path]))} lies there"
+                if path in taken
+                else "the programs of the image lie there"
+            )
+            yield (*at, "reads", path), f"{why}: take a folder of its own"
+        taken.setdefault(path, ("reads", path))
     for number, path in enumerate(one.temporary):
         if path in taken:
             yield (*at, "temporary", number), f"{'.'.join(map(str, taken[path]))} lies there"
@@ -94,6 +104,14 @@ def _paths(at: Path, one: Service) -> Faults:
         for deeper, beside in taken.items():
             if place[0] == beside[0] == "files" and deeper.startswith(f"{path}/"):
                 yield (*at, *beside), f"it lies in {path}, which is bound read-only: put its file there"
+
+
+def _user(at: Path, one: Service) -> Faults:
+    """As whom it runs is said once, and nobody owns nothing."""
+    if one.nobody and one.root:
+        yield (*at, "nobody"), "root: true says otherwise"
+    if one.nobody and (one.data or one.secrets):
+        yield (*at, "nobody"), f"nobody owns no {'data' if one.data else 'secrets'}: leave it out"
 
 
 def _variables(at: Path, one: Service) -> Faults:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from converge.resources.container_facts import SECRET_VARIABLES
-from converge.resources.definition import bind, hardened, published
+from converge.resources.definition import bind, hardened, published, seen
 from roles.settings.fields import size_in_bytes
 
 if TYPE_CHECKING:
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from roles.settings.networks import Networks
 
 SECRETS_INSIDE = "/run/secrets"
+NOBODY = 65534
+"""Its number on every system that Docker runs on."""
+
+
+def uid_of(settings: Service, owner: int) -> int:
+    """As whom the container runs; `owner` is the number of data_user."""
+    return 0 if settings.root else NOBODY if settings.nobody else owner
 
 
 def definition(
@@ -25,6 +32,7 @@ def definition(
     binds = [
         *(bind(folder.here, folder.inside, read_only=True) for folder in bound),
         *(bind(here, inside) for inside, here in settings.data.items()),
+        *(seen(here, inside) for inside, here in settings.reads.items()),
         *([bind(f"{place}/secrets", SECRETS_INSIDE, read_only=True)] if settings.secrets else []),
     ]
     optional = {
@@ -39,7 +47,7 @@ def definition(
     return hardened(
         name,
         reference,
-        0 if settings.root else uid,
+        uid_of(settings, uid),
         hostname=name,
         stop_grace_period=f"{settings.grace}s",
         read_only=not settings.writable,

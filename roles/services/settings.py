@@ -10,6 +10,7 @@ from converge.inventory.validation import Problems
 from roles.settings.fields import (
     Capability,
     Command,
+    HostFolder,
     InsidePath,
     Line,
     ListenAddress,
@@ -139,6 +140,10 @@ class Service(Section):
     data: dict[InsidePath, OwnFolder] = Field(
         default={}, description="folders of the host that hold its data, by their path in the container"
     )
+    reads: dict[InsidePath, HostFolder] = Field(
+        default={},
+        description="other folders of the host that it may read and not write, by their path in the container",
+    )
     backup: Annotated[ServiceBackup, BeforeValidator(_as_folders)] | None = Field(
         default=None, description="folders of `data` that every set holds; not set: no set holds them"
     )
@@ -153,6 +158,9 @@ class Service(Section):
     reload: Reload | None = Field(default=None, description="how it takes up new files; not set: by a restart")
     once: list[Once] = Field(default=[], description="commands after its first start")
     root: bool = Field(default=False, description="runs as root of the container, not as data_user")
+    nobody: bool = Field(
+        default=False, description="runs as nobody, not as data_user: it can read neither data nor secrets of others"
+    )
     writable: bool = Field(default=False, description="may write in its own image's folders; gone when it is made anew")
     capabilities: list[Capability] = Field(default=[], description="of the kernel, such as NET_BIND_SERVICE")
     new_privileges: bool = Field(default=False, description="programs in it may gain rights (setuid)")

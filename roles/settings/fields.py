@@ -98,6 +98,14 @@ AbsolutePath = Annotated[
     matches(r"(/[A-Za-z0-9_.+@:=,#-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end"),
     AfterValidator(checks.no_dots),
 ]
+HostFolder = Annotated[
+    str,
+    matches(
+        r"/|(/[A-Za-z0-9_.+@:=,#-]+)+",
+        "a folder of the host: / or a path of A-Z, a-z, 0-9 and _.+@:=,#- without a slash at the end",
+    ),
+    AfterValidator(lambda value: value if value == "/" else checks.no_dots(value)),
+]
 MountPath = Annotated[
     str,
     matches(r"(/[A-Za-z0-9_.+@-]+)+", "an absolute path of A-Z, a-z, 0-9 and _.+@- without a slash at the end"),

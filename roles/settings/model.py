@@ -33,6 +33,7 @@ from roles.settings.fields import (
     Name,
     NetworkName,
     Options,
+    OwnFolder,
     Package,
     Section,
     Subnet,
@@ -142,6 +143,14 @@ class DataUser(Section):
     uid: int = Field(default=9000, ge=100, le=60000)
 
 
+class Facts(Section):
+    """What the host writes about itself for the node exporter."""
+
+    textfile: OwnFolder = Field(
+        default="/var/lib/prometheus/node-exporter", description="directory of the node exporter's textfiles"
+    )
+
+
 class Network(Section):
     """A private network of a host, over which its containers reach one another."""
 
@@ -178,6 +187,7 @@ class Settings(Section):
     postgres: Postgres | None = None
     backup: Backup | None = None
     sso: Sso | None = None
+    facts: Facts = Facts()
     services: dict[Name, Service] = Field(default={}, description="containers that need no code of their own, by name")
     database_users: list[DatabaseUser] = Field(default=[], description="users of PostgreSQL")
     databases: list[Database] = Field(default=[], description="databases of PostgreSQL")

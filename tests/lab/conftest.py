@@ -193,6 +193,15 @@ def clone() -> Iterator[Clone]:
 
 
 @pytest.fixture(scope="session")
+def ai() -> Iterator[Clone]:
+    """A host with the AI infrastructure, deployed once for all of its tests."""
+    there = fresh("test-ai", host="ai-lab")
+    there.inv("deploy", "--host", "ai-lab", "--yes")
+    yield there
+    there.inv("lab.down", "--host", "ai-lab", code=None)
+
+
+@pytest.fixture(scope="session")
 def kept() -> Iterator[Clone]:
     """A host whose databases are backed up, for the story about that."""
     yield from _kept("test-backup")

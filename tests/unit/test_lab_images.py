@@ -27,6 +27,12 @@ def test_a_build_from_source_says_its_version_in_upstreams_form() -> None:
     assert images.RECIPES["minio"].image == "stowage-lab/minio:RELEASE.2026-02-12T20-18-48Z"
 
 
+def test_a_tagged_version_is_stamped_as_its_upstream_does() -> None:
+    (store, agent) = images.LOGS
+    assert (store.release, agent.package) == ("v1.52.1", "./app/vlagent")
+    assert agent.ldflags.endswith("/lib/buildinfo.Version=vlagent-v1.52.1")
+
+
 def test_every_recipe_has_a_dockerfile_on_the_common_base() -> None:
     for recipe in images.RECIPES.values():
         lines = (images.HERE / recipe.folder / "Dockerfile").read_text().splitlines()

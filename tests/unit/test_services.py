@@ -67,6 +67,10 @@ WRONG = {
         "environment has it already",
     ),
     "a quote in a variable": ({"a": {"secret_environment": {"A": Secret("it's")}}}, "use secrets"),
+    "nobody and root": ({"a": {"nobody": True, "root": True}}, "root: true says otherwise"),
+    "nobody with data": ({"a": {"nobody": True, "data": {"/d": "/srv/x"}}}, "nobody owns no data"),
+    "reading over its own data": ({"a": {"data": {"/d": "/srv/x"}, "reads": {"/d": "/srv/y"}}}, "data./d lies there"),
+    "reading over its programs": ({"a": {"reads": {"/usr": "/srv/y"}}}, "the programs of the image lie there"),
     "a port that is none": ({"a": {"answers": {"http": ":70000/"}}}, "a port is a number from 1 to 65535"),
     "outside of the project": (
         {"a": {"files": {"/x/y": "files/../inventory/hosts.yml"}}},
@@ -259,7 +263,16 @@ def test_an_image_that_only_a_service_has_comes_with_it_and_costs_no_other(stora
     assert one_of(host, "one", Image).reference == "docker.io/own:1"
     assert "images" not in named("one", host).needs and "images" in named("two", host).needs
     off = storage_host(services={"one": {"image": "own", "enabled": False}}, **own)
-    assert "docker.io/own:1" in [one.reference for one in named("images").wants(off)]
+    assert "docker.io/own:1" not in [one.reference for one in named("images").wants(off)], "nobody wants it"
+
+
+def test_what_it_may_read_of_the_host_it_cannot_write_and_sees_what_is_mounted_later(storage_host):
+    host = storage_host(services={"eye": {"image": "nginx", "reads": {"/host": "/"}, "nobody": True}})
+    (eye,) = one_of(host, "eye", Project).services.values()
+    assert eye["user"] == "65534:65534"
+    (bound,) = eye["volumes"]
+    assert (bound["source"], bound["target"], bound["read_only"]) == ("/", "/host", True)
+    assert bound["bind"] == {"create_host_path": False, "propagation": "rslave"}
 
 
 def test_of_a_service_that_is_taken_out_only_its_data_stays(machine):

@@ -47,6 +47,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
             "/a*",
         ],
     ),
+    "HostFolder": ("/", ["", "//", "/a/", "a", "/a/../b", "/a b", "/a\n", "/."]),
     "MountPath": (
         "/mnt/drive1",
         [

@@ -1,0 +1,237 @@
+"""The AI infrastructure watched: metrics, alerts that reach somebody, logs with their labels, and the panels of its dashboards."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab.conftest import Clone
+from tests.unit import alert_cases
+
+NAME = "ai-lab"
+TEXTFILES = "/var/lib/prometheus/node-exporter"
+GATEWAY = "172.31.0.1"
+RECEIVER = f"""
+import http.server, json
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with open("/run/alerts", "a") as file:
+            file.writelines(json.dumps(one) + "\\n" for one in told["alerts"])
+        self.send_response(200); self.end_headers()
+    def log_message(self, *words): pass
+http.server.HTTPServer(("{GATEWAY}", 8099), Receiver).serve_forever()
+"""
+
+
+def until(ask: Callable[[], Any], what: str, within: float = 150) -> Any:
+    """What a question gives, once it gives something."""
+    end = time.monotonic() + within
+    while not (found := ask()):
+        assert time.monotonic() < end, f"not within {within:.0f} s: {what}"
+        time.sleep(1)
+    return found
+
+
+def client(host: Clone, key: str = "", secret: str = "") -> Any:
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{host.port(9000)}",
+        aws_access_key_id=key or host.secret("root_user"),
+        aws_secret_access_key=secret or host.secret("root_password"),
+        region_name="us-east-1",
+    )
+
+
+def asked(host: Clone, query: str) -> list[dict[str, Any]]:
+    """Prometheus's answer to a question."""
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False
+        where = f"http://127.0.0.1:{host.port(9090)}/api/v1/query"
+        told = session.get(where, params={"query": query}, timeout=30).json()
+    assert told["status"] == "success", f"{query}: {told}"
+    return list(told["data"]["result"])
+
+
+@pytest.fixture(scope="module")
+def host(ai: Clone) -> Clone:
+    """The host with an alarm that waits for nothing, and somebody who hears it."""
+    quick(ai.root / "templates/prometheus/prometheus.yml.j2", r"(_interval|timeout): \d+s", r"\1: 4s")
+    quick(ai.root / "files/prometheus/alerts.yml", r"for: \w+", "for: 4s")
+    quick(ai.root / "templates/alertmanager/alertmanager.yml.j2", r"(group_wait|group_interval): \w+", r"\1: 2s")
+    (ai.root / f"inventory/secrets/{NAME}/alert_webhook").write_text(f"http://{GATEWAY}:8099/\n")
+    file = ai.root / "inventory/group_vars/ai_infrastructure_lab.yml"
+    told = yaml.safe_load(file.read_text())
+    page = told["services"]["alertmanager"]
+    page["secrets"] = {"WEBHOOK_URL": {"file": f"inventory/secrets/{NAME}/alert_webhook"}}
+    file.write_text(yaml.safe_dump(told))
+    ai.on_host(
+        f"cat >/run/receiver.py <<'END'\n{RECEIVER}\nEND\n"
+        "systemctl stop receiver 2>/dev/null; systemd-run -q --unit receiver python3 /run/receiver.py"
+    )
+    ai.inv("deploy", "--host", NAME, "--role", "prometheus,alertmanager", "--yes")
+    ai.inv("backup", "--host", NAME)
+    return ai
+
+
+def quick(file: Path, pattern: str, instead: str) -> None:
+    file.write_text(re.sub(pattern, instead, file.read_text()))
+
+
+def test_prometheus_itself_says_that_each_alert_fires_when_it_must_and_only_then(host: Clone, tmp_path: Path) -> None:
+    rules = Path(__file__).resolve().parents[2] / "files/prometheus/alerts.yml"
+    (tmp_path / "alerts.yml").write_text(rules.read_text())
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump(alert_cases.tests("alerts.yml")))
+    words = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-v",
+        f"{tmp_path}:/cases:ro",
+        "stowage-lab/prometheus:trixie",
+    ]
+    done = subprocess.run([*words, "promtool", "test", "rules", "/cases/cases.yml"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_all_that_is_to_be_asked_answers(host: Clone) -> None:
+    until(lambda: len(asked(host, "up")) >= 13, "all targets are known")
+    until(lambda: not asked(host, "up == 0"), "all targets answer")
+    until(lambda: asked(host, "probe_success") and not asked(host, "probe_success == 0"), "all probes pass")
+    (drives,) = until(lambda: asked(host, "sum(stowage_drive_mounted)"), "the host tells of its drives")
+    assert drives["value"][1] == "4"
+    assert not asked(host, "stowage_container_running == 0")
+    (used,) = asked(host, 'node_filesystem_size_bytes{mountpoint="/mnt/drive1"}')
+    assert float(used["value"][1]) > 1e12, "the host's own drives are seen from within the container"
+
+
+def test_each_question_of_each_panel_has_an_answer(host: Clone) -> None:
+    s3 = client(host)
+    for at in range(5):
+        s3.put_object(Bucket="application-files", Key=f"{at}", Body=b"x" * 1000)
+        s3.get_object(Bucket="application-files", Key=f"{at}")
+    queries = {
+        target["expr"]
+        for file in (host.root / "files/grafana/dashboards").glob("*.json")
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel["targets"]
+    }
+    assert len(queries) > 50
+    left = set(queries)
+
+    def answered() -> bool:
+        left.difference_update([one for one in left if asked(host, one)])
+        return not left
+
+    try:
+        until(answered, "every panel has data", within=240)
+    except AssertionError:
+        raise AssertionError(f"no data: {sorted(left)}") from None
+
+
+def told(host: Clone) -> dict[str, dict[str, Any]]:
+    """What the receiver has heard, by name."""
+    lines = host.on_host("cat /run/alerts 2>/dev/null || :").splitlines()
+    return {one["labels"]["alertname"]: one for one in map(json.loads, lines)}
+
+
+def test_what_goes_wrong_is_heard_by_whoever_is_to_be_told(host: Clone) -> None:
+    until(lambda: "Watchdog" in told(host), "the watchdog comes")
+    host.inv("lab.pull-drive", "4", "--host", NAME)
+    host.on_host(
+        # Drives of 1 TiB with room for little more; the host's own record of its backups, made old; a program that is away.
+        "for one in 1 2 3; do fallocate -l 950G /mnt/drive$one/drive$one-full; done\n"
+        f"sed -i 's/^\\(stowage_backup_last_success_timestamp_seconds.*\\) [0-9]*$/\\1 1/' {TEXTFILES}/stowage_backup.prom\n"
+        "docker stop -t 5 blackbox minio3 >/dev/null; /usr/local/lib/stowage/facts"
+    )
+    wanted = {"DriveNotMounted", "MinIONodeDown", "MinIOWritesStopped", "BackupTooOld", "MinIOHighStorageUsage"}
+    wanted |= {"TargetDown", "ContainerDown", "MinIODriveDown"}
+    until(lambda: wanted <= set(told(host)), f"of {wanted} all arrive", within=240)
+    heard = told(host)["BackupTooOld"]
+    assert heard["annotations"]["command"] == f"inv backup --host {NAME}" and heard["labels"]["host"] == NAME
+    host.on_host("rm /mnt/drive[123]/drive?-full; docker start blackbox minio3 >/dev/null")
+    host.inv("lab.insert-drive", "4", "--host", NAME)
+    host.inv("lab.reboot", "--host", NAME)
+    host.inv("drives.replace", "drive4", "--host", NAME, "--yes")
+    host.inv("backup", "--host", NAME)
+    host.on_host("/usr/local/lib/stowage/facts")
+
+
+def found(host: Clone, query: str) -> list[dict[str, Any]]:
+    said = host.inv("logs.search", query, "--since", "1h", "--json", "--host", NAME)
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+
+def test_requests_are_found_by_their_labels_and_neither_keys_nor_signatures_are_kept(host: Clone) -> None:
+    from botocore.exceptions import ClientError
+
+    s3 = client(host)
+    s3.put_object(Bucket="application-files", Key="gone", Body=b"x")
+    s3.delete_object(Bucket="application-files", Key="gone")
+    link = s3.generate_presigned_url("get_object", {"Bucket": "application-files", "Key": "by-link"})
+    signature = re.search(r"Signature=([^&]+)", link)[1]  # type: ignore[index]
+    subprocess.run(["curl", "-s", "-o", "/dev/null", "--noproxy", "*", link], check=True)
+    with pytest.raises(ClientError):
+        client(host, "nobody-at-all", "x" * 20).list_buckets()
+    deleted = '{source="minio",operation_type="delete"} "application-files"'
+    until(lambda: found(host, deleted), "the deletion is found")
+    until(lambda: found(host, '{source="minio",security_event="access_denied"}'), "the refusal is found")
+    (line, *_) = found(host, deleted)
+    assert line["api.object"] == "gone" and line["level"] == "info" and re.fullmatch(r"key-[0-9a-f]{12}", line["who"])
+    until(lambda: found(host, '{source="minio"} "by-link"'), "the request by a link is found")
+    for secret in (host.secret("root_user"), host.secret("root_password"), signature, "nobody-at-all", "Credential"):
+        assert not found(host, f'"{secret}"'), secret
+    assert "DeleteObject" in host.inv("logs.search", deleted, "--host", NAME)
+
+
+def test_containers_and_the_host_with_its_kernel_are_found(host: Clone) -> None:
+    host.on_host(
+        # A lab host has no kernel of its own, and does not listen to that of the machine: here it does.
+        "[ -e /dev/kmsg ] || { mknod /dev/kmsg c 1 11 && systemctl restart systemd-journald; }\n"
+        "logger -p user.err 'a line of the host'; echo '<3>XFS (nowhere): a line of the kernel' >/dev/kmsg\n"
+        "docker restart -t 5 blackbox >/dev/null"
+    )
+    until(lambda: found(host, '{source="host",level="error"} "a line of the host"'), "the line of the host is found")
+    until(lambda: found(host, '{source="host",stream="kernel",level="error"} "XFS"'), "the kernel's line is found")
+    until(lambda: found(host, '{source="blackbox",stream="console"}'), "the lines of a container are found")
+    until(lambda: found(host, '{source="minio",container="minio1"}'), "the lines of a node are found")
+    assert host.inv("logs.search", "{broken", "--host", NAME, code=1).count("error:") == 1
+
+
+def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
+    """Also when the agent itself is killed meanwhile: what waits is on its disk."""
+    s3 = client(host)
+    host.on_host("docker stop -t 10 victorialogs >/dev/null")
+    for at in range(50):
+        s3.put_object(Bucket="application-files", Key=f"while-away-{at}", Body=b"x")
+    host.on_host(
+        "docker logs --since 60s log-labels 2>&1 | grep -q 'does not take' || sleep 5; docker restart -t 20 vlagent >/dev/null"
+    )
+    s3.put_object(Bucket="application-files", Key="while-away-last", Body=b"x")
+    host.on_host("docker start victorialogs >/dev/null")
+
+    def all_there() -> bool:
+        names = {one["api.object"] for one in found(host, '{source="minio",operation_type="write"} "while-away"')}
+        return names == {*(f"while-away-{at}" for at in range(50)), "while-away-last"}
+
+    until(all_there, "every write is found", within=180)
+
+
+def test_the_page_of_the_status_has_its_facts_and_its_charts(host: Clone, tmp_path: Path) -> None:
+    host.inv("status", "--html", str(tmp_path / "status.html"), "--host", NAME, code=None)
+    text = (tmp_path / "status.html").read_text()
+    assert text.count("<svg") == 4 and "minio1" in text and "application-files" in text

@@ -1,0 +1,192 @@
+"""For each alert: what Prometheus reads when it must fire, after how many minutes, and what of that is as it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+HOUR, DAY = 60, 1440
+CLUSTER, NODES = '{job="minio-cluster"}', '{job="minio-nodes",server="172.40.0.12:9000",drive="/data"}'
+STARTED = "minio_cluster_health_status" + CLUSTER
+FACTS = 'node_textfile_mtime_seconds{file="/host/x/stowage_host.prom"}'
+
+
+@dataclass(frozen=True)
+class Case:
+    """Series as promtool writes them. It fires at `minutes`, and not at `quiet`, when its time has not come."""
+
+    series: dict[str, str]
+    minutes: int
+    quiet: int = 0
+    well: dict[str, str] | None = None
+    """The same when all is as it should be: it never fires."""
+    interval: str = "1m"
+
+
+def steady(value: float, minutes: int) -> str:
+    return f"{value:g}x{minutes}"
+
+
+def _level(series: str, bad: float, good: float, minutes: int, quiet: int = 0) -> Case:
+    return Case({series: steady(bad, minutes)}, minutes, quiet, {series: steady(good, minutes)})
+
+
+SET = '{job="minio-cluster",pool="0",set="0"}'
+FRESH, DRILL = 'stowage_backup_fresh_seconds{instance="n"}', 'stowage_backup_drill_seconds{instance="n"}'
+MADE = 'stowage_backup_last_success_timestamp_seconds{instance="n",component="buckets"}'
+DRILLED = 'stowage_backup_last_drill_timestamp_seconds{instance="n"}'
+FREE, ALL = (f"minio_cluster_capacity_usable_{what}_bytes{CLUSTER}" for what in ("free", "total"))
+BAD, REQUESTS = (f"minio_s3_requests_{what}_total{CLUSTER}" for what in ("5xx_errors", ""))
+REQUESTS = REQUESTS.replace("__", "_")
+QUEUE, ONLINE = (f'minio_cluster_webhook_{what}{{server="a",name="n"}}' for what in ("queue_length", "online"))
+DISK = '{fstype="ext4",mountpoint="/"}'
+TWO = '{job="minio-cluster",pool="0",set="0"}'
+CASES: dict[str, Case] = {
+    "MinIONodeDown": _level(f"minio_cluster_nodes_offline_total{CLUSTER}", 1, 0, 8, 3),
+    "MinIODriveDown": _level(f"minio_cluster_drive_offline_total{CLUSTER}", 1, 0, 8, 3),
+    "MinIOWritesStopped": _level(STARTED, 0, 1, 4),
+    "MinIONoToleranceLeft": Case(
+        {
+            f"minio_cluster_health_erasure_set_online_drives{TWO}": steady(3, 8),
+            f"minio_cluster_health_erasure_set_write_quorum{TWO}": steady(3, 8),
+        },
+        8,
+        3,
+        {
+            f"minio_cluster_health_erasure_set_online_drives{TWO}": steady(4, 8),
+            f"minio_cluster_health_erasure_set_write_quorum{TWO}": steady(3, 8),
+        },
+    ),
+    "MinIOMetricsGone": Case({"up": steady(1, 15)}, 15, 8, {STARTED: steady(1, 15)}),
+    "MinIOHighStorageUsage": Case(
+        {FREE: steady(1, 15), ALL: steady(10, 15)}, 15, 8, {FREE: steady(2, 15), ALL: steady(10, 15)}
+    ),
+    "MinIOStorageFillsUp": Case(
+        # Of 900 GB, a gigabyte a minute: full in less than a day.
+        {FREE: f"900e9-1e9x{8 * HOUR}"},
+        8 * HOUR,
+        30,
+        {FREE: f"900e9-1e6x{8 * HOUR}"},
+    ),
+    "MinIOHighErrorRate": Case(
+        # A counter of errors is not there before the first of them.
+        {BAD: "_x3 10+60x17", REQUESTS: "0+600x20"},
+        20,
+        3,
+        {BAD: "_x3 1+6x17", REQUESTS: "0+600x20"},
+    ),
+    "MinIOBadKeysTried": Case(
+        {f"minio_s3_requests_rejected_auth_total{CLUSTER}": "0+120x20"},
+        20,
+        5,
+        {f"minio_s3_requests_rejected_auth_total{CLUSTER}": "0+6x20"},
+    ),
+    "MinIODriveErrors": Case(
+        {f"minio_node_drive_errors_ioerror{NODES}": "0x3 5x3"}, 6, 2, {f"minio_node_drive_errors_ioerror{NODES}": "5x6"}
+    ),
+    "MinIODriveInodesLow": _level(f"minio_node_drive_free_inodes{NODES}", 9e4, 9e6, 15, 5),
+    "MinIOHealingTakesLong": _level(
+        f"minio_cluster_health_erasure_set_healing_drives{SET}", 1, 0, 6 * HOUR + 10, 5 * HOUR
+    ),
+    "MinIOAuditStuck": Case(
+        {QUEUE: steady(9, 15), ONLINE: steady(0, 15)}, 15, 5, {QUEUE: steady(9, 15), ONLINE: steady(1, 15)}
+    ),
+    "BackupTooOld": Case(
+        {FRESH: f"93600x{27 * HOUR}", MADE: f"1x{27 * HOUR}"},
+        27 * HOUR,
+        25 * HOUR,
+        {FRESH: f"93600x{27 * HOUR}", MADE: f"0+60x{27 * HOUR}"},
+    ),
+    "BackupNeverMade": Case({FRESH: "93600x70"}, 70, 30, {FRESH: "93600x70", MADE: "1x70"}),
+    "BackupFailed": _level('stowage_backup_last_exit_code{instance="n"}', 1, 0, 8, 3),
+    "BackupTargetDown": _level('stowage_backup_target_up{target="cloud"}', 0, 1, 8, 3),
+    "BackupNeverVerified": Case(
+        {DRILL: f"604800x{DAY + 10}"},
+        DAY + 5,
+        DAY - 60,
+        {DRILL: f"604800x{DAY + 10}", DRILLED: f"1x{DAY + 10}"},
+    ),
+    "BackupCheckFailed": _level('stowage_backup_check_passed{target="own"}', 0, 1, 8, 3),
+    "DriveNotMounted": _level('stowage_drive_mounted{drive="drive1",path="/mnt/drive1"}', 0, 1, 5, 1),
+    "DriveReadOnly": _level('node_filesystem_readonly{mountpoint="/mnt/drive1"}', 1, 0, 5, 1),
+    "DiskFull": Case(
+        {f"node_filesystem_avail_bytes{DISK}": steady(5, 8), f"node_filesystem_size_bytes{DISK}": steady(100, 8)},
+        8,
+        3,
+        {f"node_filesystem_avail_bytes{DISK}": steady(20, 8), f"node_filesystem_size_bytes{DISK}": steady(100, 8)},
+    ),
+    "MemoryLow": Case(
+        {"node_memory_MemAvailable_bytes": steady(1, 15), "node_memory_MemTotal_bytes": steady(100, 15)},
+        15,
+        5,
+        {"node_memory_MemAvailable_bytes": steady(30, 15), "node_memory_MemTotal_bytes": steady(100, 15)},
+    ),
+    "DockerDown": _level("stowage_docker_up", 0, 1, 5, 1),
+    "ContainerDown": _level('stowage_container_running{container="minio1"}', 0, 1, 5, 1),
+    "ContainerUnhealthy": _level('stowage_container_healthy{container="minio1"}', 0, 1, 8, 3),
+    "ContainerRestarts": Case(
+        {'stowage_container_restarts_total{container="a"}': "0+1x30"},
+        30,
+        1,
+        {'stowage_container_restarts_total{container="a"}': "7x30"},
+    ),
+    "ContainerOutOfMemory": _level('stowage_container_oom_killed{container="a"}', 1, 0, 2),
+    "UnitsFailed": _level("stowage_units_failed", 1, 0, 15, 5),
+    "ClockNotSynchronised": Case(
+        {"node_timex_sync_status": steady(0, 20), "node_timex_maxerror_seconds": steady(16, 20)},
+        20,
+        5,
+        {"node_timex_sync_status": steady(0, 20), "node_timex_maxerror_seconds": steady(1, 20)},
+    ),
+    "ClockOff": _level("node_timex_offset_seconds", -0.5, -0.01, 15, 5),
+    "FactsStale": Case({FACTS: "0x30"}, 30, 10, {FACTS: "0+60x30"}),
+    "CertificateEnds": Case(
+        {'probe_ssl_earliest_cert_expiry{instance="a"}': f"{10 * 86400}x70"},
+        70,
+        30,
+        {'probe_ssl_earliest_cert_expiry{instance="a"}': f"{30 * 86400}x70"},
+    ),
+    "ProbeFailed": _level('probe_success{instance="a"}', 0, 1, 6, 1),
+    "PostgresDown": _level("pg_up", 0, 1, 5, 1),
+    "PostgresConnectionsLow": Case(
+        {
+            'pg_stat_activity_count{instance="n",state="active"}': steady(60, 15),
+            'pg_stat_activity_count{instance="n",state="idle"}': steady(30, 15),
+            'pg_settings_max_connections{instance="n"}': steady(100, 15),
+        },
+        15,
+        5,
+        {
+            'pg_stat_activity_count{instance="n",state="active"}': steady(9, 15),
+            'pg_settings_max_connections{instance="n"}': steady(100, 15),
+        },
+    ),
+    "Watchdog": Case({"up": "1x2"}, 1),
+    "TargetDown": _level('up{job="node-exporter"}', 0, 1, 6, 1),
+    "AlertsNotDelivered": Case(
+        {'alertmanager_notifications_failed_total{integration="webhook"}': "0+1x10"},
+        10,
+        2,
+        {'alertmanager_notifications_failed_total{integration="webhook"}': "3x10"},
+    ),
+    "RulesFail": _level("prometheus_config_last_reload_successful", 0, 1, 8, 3),
+    "LogsNotDelivered": _level("vlagent_remotewrite_pending_data_bytes", 5e8, 10, 20, 10),
+}
+
+
+def tests(rules: str) -> dict[str, Any]:
+    """What `promtool test rules` reads: each case as it must fire, before its time, and when all is well."""
+    found: list[dict[str, Any]] = []
+    for name, case in CASES.items():
+        expression = f'count(ALERTS{{alertname="{name}",alertstate="firing"}})'
+        fires = {"expr": expression, "eval_time": f"{case.minutes}m", "exp_samples": [{"labels": "{}", "value": 1}]}
+        before = {"expr": expression, "eval_time": f"{case.quiet}m", "exp_samples": []}
+        found.append(_group(case.series, [fires, *([before] if case.quiet else [])]))
+        if case.well is not None:
+            found.append(_group(case.well, [{"expr": expression, "eval_time": f"{case.minutes}m", "exp_samples": []}]))
+    return {"rule_files": [rules], "evaluation_interval": "1m", "tests": found}
+
+
+def _group(series: dict[str, str], asks: list[dict[str, Any]]) -> dict[str, Any]:
+    rows = [{"series": one, "values": values} for one, values in series.items()]
+    return {"interval": "1m", "input_series": rows, "promql_expr_test": asks, "external_labels": {"host": "prod"}}
