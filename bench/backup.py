@@ -34,7 +34,7 @@ def main() -> None:
     owner = f"{settings.data_user.uid}:{settings.data_user.uid}"
     tool = TOOL.format(owner=owner, folder=FOLDER)
     image = settings.images[settings.postgres.image].reference
-    target = next(one for one in settings.backup.targets if one.kind == "stack")
+    target = next(candidate for candidate in settings.backup.targets if candidate.kind == "stack")
     keys = f'user = "{settings.minio.root_user.reveal()}:{settings.minio.root_password.reveal()}"\n'
     node = f"http://{settings.minio.nodes[0].address}:9000/{target.bucket}"
     curl = f'curl -q -sS --fail --noproxy "*" --aws-sigv4 aws:amz:us-east-1:s3 -K {FOLDER}/keys'
@@ -55,7 +55,7 @@ for file in {FOLDER}/hand/*; do {curl} -o /dev/null -T "$file" {node}/hand/"${{f
 rm -rf {FOLDER}/hand
 """
     try:
-        found = turns({"Stowage": _backup(here), "by hand": _timed(here, by_hand)}, ROUNDS)
+        times = turns({"Stowage": _backup(here), "by hand": _timed(here, by_hand)}, ROUNDS)
         loads = turns({"Stowage": _restore(here), "pg_restore": _load(here, tool, image, jobs)}, ROUNDS)
         wholes = turns(
             {"Stowage": _whole(here), "by hand": _whole_by_hand(here, tool, image, jobs, curl, node)}, ROUNDS
@@ -64,17 +64,17 @@ rm -rf {FOLDER}/hand
         empty = turns({"Stowage": _backup(here)}, ROUNDS)
     finally:
         drop = "; ".join(
-            f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {one} WITH (FORCE)'" for one in (DATABASE, SCRATCH)
+            f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {database} WITH (FORCE)'" for database in (DATABASE, SCRATCH)
         )
         run(here.ssh(f"{drop}; rm -rf {FOLDER}; true"))
     lines = [
         f"A database of {GIB:g} GiB of {KIND} in {TABLES} tables, to the stack's own bucket. By hand: `pg_dump -Fd -j {jobs}` to disk,",
         "`pg_restore -f /dev/null`, `sha256sum`, and curl to the same bucket; not encrypted, nothing counted, no manifest.",
         "",
-        *table(found),
+        *table(times),
         "",
         verdict(
-            "rate of a backup to the best by hand", found["by hand"].median / found["Stowage"].median, 0.9, most=False
+            "rate of a backup to the best by hand", times["by hand"].median / times["Stowage"].median, 0.9, most=False
         ),
         "",
         "### the load phase of a restore",
@@ -127,10 +127,10 @@ def _timed(here: Lab, script: str) -> Callable[[], object]:
     return once
 
 
-def _nanoseconds(said: str) -> float:
-    last = said.strip().splitlines()[-1:]
+def _nanoseconds(output: str) -> float:
+    last = output.strip().splitlines()[-1:]
     if not last or not last[0].isdigit():
-        raise Failed(f"it said {said[-200:]}")
+        raise Failed(f"it said {output[-200:]}")
     return int(last[0]) / 1e9
 
 
@@ -158,9 +158,9 @@ def _restore(here: Lab) -> Callable[[], object]:
 
     def once() -> float:
         run(here.ssh("sh"), stdin=None, input=_unit(_request(here)))
-        said = run(here.ssh(f"cat /var/lib/stowage/backup/runs/$({newest})/journal.jsonl"))
-        words = next(json.loads(line)["text"] for line in said.splitlines() if f"loaded {DATABASE} in" in line)
-        return float(words.split(" in ")[1].split(" ")[0])
+        journal = run(here.ssh(f"cat /var/lib/stowage/backup/runs/$({newest})/journal.jsonl"))
+        loaded = next(json.loads(line)["text"] for line in journal.splitlines() if f"loaded {DATABASE} in" in line)
+        return float(loaded.split(" in ")[1].split(" ")[0])
 
     return _dropping(here, once)
 

@@ -43,8 +43,8 @@ class Lab:
     @property
     def options(self) -> list[str]:
         """Nothing of the user's own configuration, and no question ever."""
-        words = ["-F", "none", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"]
-        return [*words, "-o", "GlobalKnownHostsFile=none", "-i", str(self.key)]
+        options = ["-F", "none", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"]
+        return [*options, "-o", "GlobalKnownHostsFile=none", "-i", str(self.key)]
 
 
 def lab(root: Path = ROOT, name: str = "lab") -> Lab:
@@ -90,14 +90,14 @@ def resources(root: Path, name: str = "lab") -> list[Any]:
     from converge.engine.resource import Chain
     from roles import named
 
-    one = host(root, name)
-    wanted = (named(role).wants(one) for role in one.settings.roles)
-    return [one for role in wanted for link in role for one in (link if isinstance(link, Chain) else [link])]
+    machine = host(root, name)
+    wanted = (named(role).wants(machine) for role in machine.settings.roles)
+    return [resource for role in wanted for link in role for resource in (link if isinstance(link, Chain) else [link])]
 
 
 def by_kind(root: Path, name: str = "lab") -> dict[str, list[Any]]:
     """The resources by the name of their class."""
-    found: dict[str, list[Any]] = {}
-    for one in resources(root, name):
-        found.setdefault(type(one).__name__, []).append(one)
-    return found
+    kinds: dict[str, list[Any]] = {}
+    for resource in resources(root, name):
+        kinds.setdefault(type(resource).__name__, []).append(resource)
+    return kinds

@@ -81,8 +81,8 @@ async def _serve(listen: socket.socket, host: str, port: int, delay: float) -> N
         try:
             await asyncio.gather(coming, there.give_out(), back.take_in(), back.give_out())
         finally:
-            for one in (writer, there.writer):
-                one.close()
+            for end in (writer, there.writer):
+                end.close()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(join(reader, writer))
@@ -136,15 +136,15 @@ def round_trip(milliseconds: float) -> float:
     threading.Thread(target=answer, daemon=True).start()
     with (
         distance("127.0.0.1", echo.getsockname()[1], milliseconds) as near,
-        socket.create_connection(("127.0.0.1", near)) as one,
+        socket.create_connection(("127.0.0.1", near)) as connection,
     ):
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        one.sendall(b"x")
-        one.recv(1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(b"x")
+        connection.recv(1)
         begun = time.monotonic()
         for _ in range(5):
-            one.sendall(b"x")
-            one.recv(1)
+            connection.sendall(b"x")
+            connection.recv(1)
         return (time.monotonic() - begun) / 5
 
 

@@ -30,15 +30,15 @@ SETTINGS = "LC_ALL=C; export LC_ALL; umask 077\nPATH=/usr/local/sbin:/usr/local/
 
 
 def main() -> None:
-    found = {"Stowage: `inv deploy --yes`": Times(), "the same commands as a script": Times()}
-    ours, script = found.values()
-    left: list[str] = []
+    times = {"Stowage: `inv deploy --yes`": Times(), "the same commands as a script": Times()}
+    ours, script = times.values()
+    differences: list[str] = []
     with copy() as place:
         hosts_of(place, HOSTS, (OURS, THEIRS))
         try:
             for number in range(ROUNDS + 1):
                 print(f"\r{number}/{ROUNDS}", end="", file=sys.stderr, flush=True)
-                left.append(_round(place, ours, script, turned=bool(number % 2)))
+                differences.append(_round(place, ours, script, turned=bool(number % 2)))
                 if not number:  # it warmed what lies between us and the packages
                     ours.seconds.clear(), script.seconds.clear()
         except Failed as error:
@@ -47,14 +47,18 @@ def main() -> None:
             print(file=sys.stderr)
             for name in (OURS, THEIRS):
                 subprocess.run([INV, "lab.down", "--host", name], cwd=place, check=False, capture_output=True)
-    said = [
+    lines = [
         "A blank lab host each, all roles but buckets; the packages come from the network both times.",
         "",
-        *table(found, decimals=1),
+        *table(times, decimals=1),
         "",
     ]
-    said += [f"- afterwards `inv check` of the host of the script says: {'; '.join(sorted(set(left)))}"] if left else []
-    write("first", "A first deploy", [*said, verdict("to the script", ours.median / script.median, 1.2)])
+    lines += (
+        [f"- afterwards `inv check` of the host of the script says: {'; '.join(sorted(set(differences)))}"]
+        if differences
+        else []
+    )
+    write("first", "A first deploy", [*lines, verdict("to the script", ours.median / script.median, 1.2)])
 
 
 def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
@@ -62,7 +66,7 @@ def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
     for name in (OURS, THEIRS):
         run([INV, "lab.down", "--host", name], cwd=place)
         run([INV, "lab.up", "--host", name], cwd=place)
-    roles = [one for one in host(place, OURS).settings.roles if one != "buckets"]
+    roles = [role for role in host(place, OURS).settings.roles if role != "buckets"]
     steps = _steps(place, roles)
     deploy = [INV, "deploy", "--yes", "--host", OURS, "--role", ",".join(roles)]
     both = [
@@ -85,23 +89,23 @@ def _steps(place: Path, roles: list[str]) -> list[Any]:
     from roles import named
 
     blank = host(place, THEIRS)
-    one = runs.prepare(blank, [named(role) for role in roles])
+    plan_run = runs.prepare(blank, [named(role) for role in roles])
     try:
-        runs.look(one, "bench", lock=False)
-        assert one.plan
-        found: list[Any] = []
-        for change in one.plan.todo + one.plan.later:
+        runs.look(plan_run, "bench", lock=False)
+        assert plan_run.plan
+        steps: list[Any] = []
+        for change in plan_run.plan.todo + plan_run.plan.later:
             for step in change.resource.fix(change.before):
                 if isinstance(step, Send):
-                    found.append(step)
+                    steps.append(step)
                 elif isinstance(step, Shell):
                     text = f"( set -e\n{step.script}\n) || exit\n"
-                    found[-1:] = (
-                        [found[-1] + text] if found and isinstance(found[-1], str) else [*found[-1:], SETTINGS + text]
+                    steps[-1:] = (
+                        [steps[-1] + text] if steps and isinstance(steps[-1], str) else [*steps[-1:], SETTINGS + text]
                     )
-        return found
+        return steps
     finally:
-        one.close()
+        plan_run.close()
 
 
 def _carry_out(there: Lab, steps: list[Any]) -> None:

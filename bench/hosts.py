@@ -27,10 +27,10 @@ DROP_IN = "/etc/ssh/sshd_config.d/stowage-bench.conf"
 def main() -> None:
     here = lab()
     script = raw_script(by_kind(ROOT))
-    without = ",".join(one for one in host().settings.roles if one != "buckets")
+    without = ",".join(role for role in host().settings.roles if role != "buckets")
     with copy() as place, _as_many_logins_as_come(here):
         names = _named(place)
-        found = turns(
+        times = turns(
             {
                 f"Stowage: `inv check` of {MANY}": lambda: _checked(place, names),
                 "Stowage, without the API": lambda: _checked(place, names, "--role", without),
@@ -39,14 +39,14 @@ def main() -> None:
             },
             min(ROUNDS, 7),
         )
-    ours, inside, raw, nothing = found.values()
-    said = "All names lead to one lab host on this machine, which is the bottleneck of all three; hosts of their own would leave the operator's side."
+    ours, inside, raw, nothing = times.values()
+    remark = "All names lead to one lab host on this machine, which is the bottleneck of all three; hosts of their own would leave the operator's side."
     ratios = [
         verdict(f"to {MANY} raw reads", ours.median / raw.median, 1.0),
         verdict(f"without the API to {MANY} raw reads, which have none", inside.median / raw.median, 1.0),
         f"- to {MANY} `ssh host true`: {ours.median / nothing.median:.2f}",
     ]
-    write("hosts", f"{MANY} hosts", [said, "", *table(found), "", *ratios])
+    write("hosts", f"{MANY} hosts", [remark, "", *table(times), "", *ratios])
 
 
 def _named(place: Path) -> list[str]:
@@ -63,8 +63,8 @@ def _named(place: Path) -> list[str]:
     return names
 
 
-def _checked(place: Path, names: list[str], *words: str) -> None:
-    run([INV, "check", "--host", ",".join(names), *words], f"{names[-1]}: nothing to do", cwd=place)
+def _checked(place: Path, names: list[str], *flags: str) -> None:
+    run([INV, "check", "--host", ",".join(names), *flags], f"{names[-1]}: nothing to do", cwd=place)
 
 
 @contextmanager
@@ -81,17 +81,17 @@ def _as_many_logins_as_come(here: Lab) -> Iterator[None]:
 def _all_at_once(here: Lab, script: str) -> None:
     started = []
     for _ in range(MANY):
-        one = subprocess.Popen(
+        process = subprocess.Popen(
             here.ssh("sh"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        assert one.stdin
-        one.stdin.write(script)
-        one.stdin.close()
-        started.append(one)
-    for one in started:
-        assert one.stdout
-        one.stdout.read()
-    bad = [one.wait() for one in started if one.wait()]
+        assert process.stdin
+        process.stdin.write(script)
+        process.stdin.close()
+        started.append(process)
+    for process in started:
+        assert process.stdout
+        process.stdout.read()
+    bad = [process.wait() for process in started if process.wait()]
     if bad:
         raise Failed(f"{len(bad)} of {MANY} ssh ended with {bad[0]}")
 

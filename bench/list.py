@@ -8,7 +8,7 @@ from measure import INV, ROOT, run, table, turns, verdict, write
 
 
 def main() -> None:
-    found = turns(
+    times = turns(
         {
             "`inv --list`": lambda: run([INV, "--list"], "deploy", cwd=ROOT),
             '`python -c "import fabric"`': lambda: run([sys.executable, "-c", "import fabric"], cwd=ROOT),
@@ -17,11 +17,11 @@ def main() -> None:
         },
         rounds=21,
     )
-    ours, fabric, *_ = found.values()
+    ours, fabric, *_ = times.values()
     write(
         "list",
         "The list of commands",
-        [*table(found, 1000, 0, "ms"), "", verdict("to `import fabric`", ours.median / fabric.median, 1.3)],
+        [*table(times, 1000, 0, "ms"), "", verdict("to `import fabric`", ours.median / fabric.median, 1.3)],
     )
 
 

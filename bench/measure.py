@@ -51,50 +51,52 @@ class Failed(Exception):
 
 def turns(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, Times]:
     """Let contenders take turns, one round to warm up, then `rounds` that count. One that gives a number timed itself."""
-    found = {name: Times() for name in contenders}
+    times_of = {name: Times() for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
-            if found[name].failure:
+            if times_of[name].failure:
                 continue
             begun = time.perf_counter()
             try:
                 given = run()
             except (Failed, OSError, subprocess.SubprocessError) as error:
-                found[name].failure = f"round {number}: {error}"
+                times_of[name].failure = f"round {number}: {error}"
                 continue
             took = given if isinstance(given, float) else time.perf_counter() - begun
             if number:
-                found[name].seconds.append(took)
+                times_of[name].seconds.append(took)
         print(f"\r{number}/{rounds} ", end="", file=sys.stderr, flush=True)
     print(
-        ", ".join(f"{name} {times.failure or f'{times.median:.2f} s'}" for name, times in found.items()),
+        ", ".join(f"{name} {times.failure or f'{times.median:.2f} s'}" for name, times in times_of.items()),
         file=sys.stderr,
     )
-    return found
+    return times_of
 
 
 def run(argv: Sequence[object], expect: str = "", **options: object) -> str:
     """Run a command; its output must match `expect`, and its exit status be 0."""
     done = subprocess.run(
-        [str(one) for one in argv], capture_output=True, text=True, **{"stdin": subprocess.DEVNULL} | options
+        [str(word) for word in argv], capture_output=True, text=True, **{"stdin": subprocess.DEVNULL} | options
     )  # type: ignore[call-overload]
-    said = done.stdout + done.stderr
-    if done.returncode or not re.search(expect, said):
-        raise Failed(f"{Path(str(argv[0])).name} ended with {done.returncode}: {said.strip()[-400:]}")
+    output = done.stdout + done.stderr
+    if done.returncode or not re.search(expect, output):
+        raise Failed(f"{Path(str(argv[0])).name} ended with {done.returncode}: {output.strip()[-400:]}")
     return str(done.stdout)
 
 
-def table(found: Mapping[str, Times], unit: float = 1.0, decimals: int = 2, what: str = "seconds") -> list[str]:
+def table(contenders: Mapping[str, Times], unit: float = 1.0, decimals: int = 2, what: str = "seconds") -> list[str]:
     """One line a contender: median, fastest, slowest, rounds."""
     lines = [f"| contender | median, {what} | fastest | slowest | rounds |", "| --- | ---: | ---: | ---: | ---: |"]
-    for name, times in found.items():
+    for name, times in contenders.items():
         if times.failure:
             lines.append(f"| {name} | failed | | | {len(times.seconds)} |")
             continue
-        values = [f"{one * unit:.{decimals}f}" for one in (times.median, min(times.seconds), max(times.seconds))]
+        values = [
+            f"{seconds * unit:.{decimals}f}" for seconds in (times.median, min(times.seconds), max(times.seconds))
+        ]
         lines.append(f"| {name} | {' | '.join(values)} | {len(times.seconds)} |")
     return lines + [
-        f"\n{name} failed: `{' '.join(times.failure.split())}`" for name, times in found.items() if times.failure
+        f"\n{name} failed: `{' '.join(times.failure.split())}`" for name, times in contenders.items() if times.failure
     ]
 
 
@@ -118,8 +120,8 @@ def write(name: str, title: str, lines: Sequence[str]) -> None:
 
 
 def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    def git(*argv: str) -> str:
+        return subprocess.run(["git", *argv], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
     changed = git(
         "status", "--porcelain", "--", "converge", "roles", "runbook", "templates", "files", "tasks.py", "inv"
@@ -133,6 +135,6 @@ def machine() -> str:
         re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else None
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     cpu = model[1] if model else platform.processor()
     return f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}, load {load}"

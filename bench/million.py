@@ -82,9 +82,9 @@ def serve(number: int, queue: Queue[int]) -> None:
 
 
 def known(number: int) -> Iterator[index.Row]:
-    for one in range(number):
-        if one % NEW:
-            row = {"key": key(one), "id": f"{one:032x}", "at": AT, "latest": True, "etag": ETAG, "size": 100}
+    for position in range(number):
+        if position % NEW:
+            row = {"key": key(position), "id": f"{position:032x}", "at": AT, "latest": True, "etag": ETAG, "size": 100}
             yield row | {"sha256": hashlib.sha256(BODY).hexdigest(), "headers": {}, "pack": "ab" * 32}
 
 
@@ -101,8 +101,8 @@ def main(number: int) -> None:
             file.writelines(index.packed(known(number)))
         before: Any = SimpleNamespace(rows=lambda bucket: Rows(index.unpacked(iter_file(index_file))))
         journal: Any = SimpleNamespace(progress=lambda *_, **more: None)
-        told = {"uploads": 2, "buckets": {"prefixes": {}, "versions": 0}}
-        job: Any = SimpleNamespace(config=told, journal=journal, keys=keys, run="r")
+        config = {"uploads": 2, "buckets": {"prefixes": {}, "versions": 0}}
+        job: Any = SimpleNamespace(config=config, journal=journal, keys=keys, run="r")
         at_first, begun, counts = memory(), time.monotonic(), Counts()
         with (
             PartWriter([target], keys, "s/sets/x") as writer,
@@ -115,7 +115,7 @@ def main(number: int) -> None:
             saving.end()
         seconds = time.monotonic() - begun
     server.terminate()
-    size = sum(one.plain_bytes for one in parts)
+    size = sum(part.plain_bytes for part in parts)
     print(
         f"{counts.words}; the index is {size >> 20} MiB; {seconds:.0f} s; {at_first} MiB before, {memory()} MiB at most"
     )

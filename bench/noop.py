@@ -61,8 +61,8 @@ def main() -> None:
 def against_raw(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
     """against raw"""
     script = (peers / "raw.sh").read_text()
-    without = ",".join(one for one in host().settings.roles if one != "buckets")
-    found = turns(
+    without = ",".join(role for role in host().settings.roles if role != "buckets")
+    times = turns(
         {
             "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
             "raw": lambda: run(there.ssh("sh"), "Pid", stdin=None, input=script),
@@ -71,19 +71,19 @@ def against_raw(milliseconds: int, place: Path, peers: Path, there: Lab) -> list
         }
     )
     really = f"The round trip of a connection that stands is {round_trip(milliseconds) * 1000:.1f} ms."
-    ours, raw, inside, _ = found.values()
+    ours, raw, inside, _ = times.values()
     limit = 1.5 if milliseconds else 2.0
     ratios = [
         verdict("Stowage to raw", ours.median / raw.median, limit),
         verdict("Stowage without the API to raw", inside.median / raw.median, limit),
     ]
-    return [*([really, ""] if milliseconds else []), *measure.table(found), "", *ratios]
+    return [*([really, ""] if milliseconds else []), *measure.table(times), "", *ratios]
 
 
 def against_peers(milliseconds: int, place: Path, peers: Path, there: Lab) -> list[str]:
     """against pyinfra and Ansible"""
     programs = environment.peers()
-    found = turns(
+    times = turns(
         {
             "Stowage": lambda: run([INV, "deploy"], "nothing to do", cwd=place),
             "pyinfra": _pyinfra(programs, peers, there),
@@ -92,60 +92,66 @@ def against_peers(milliseconds: int, place: Path, peers: Path, there: Lab) -> li
         },
         FEWER,
     )
-    ours, *others = found.items()
+    ours, *others = times.items()
     wanted = {"pyinfra": 8}
     ratios = [
-        verdict(f"{name} to Stowage", one.median / ours[1].median, wanted.get(name, 20), most=False)
-        for name, one in others
+        verdict(f"{name} to Stowage", peer.median / ours[1].median, wanted.get(name, 20), most=False)
+        for name, peer in others
     ]
-    return [*measure.table(found), "", *ratios]
+    return [*measure.table(times), "", *ratios]
 
 
 def raw_script(kinds: dict[str, list[Any]]) -> str:
     """raw.sh, with the names of what it reads."""
     projects = kinds["Project"]
-    services = [one for project in projects for one in project.services.values()]
-    paths = [one.path for one in kinds["File"]] + [one.path for one in projects]
+    services = [service for project in projects for service in project.services.values()]
+    paths = [resource.path for resource in kinds["File"]] + [resource.path for resource in projects]
     names = {
-        "packages": sorted({name for one in kinds["Packages"] for name in one.names}),
-        "units": [one.unit for one in kinds["Unit"]],
+        "packages": sorted({name for package in kinds["Packages"] for name in package.names}),
+        "units": [resource.unit for resource in kinds["Unit"]],
         "files": paths,
-        "directories": [one.path for one in kinds["Directory"]] + [one.path for one in kinds["JsonKeys"]],
-        "read": [one.path for one in kinds["JsonKeys"] + kinds["Sysctl"]],
-        "user": [one.name for one in kinds["User"]],
-        "mounts": [one.path for one in kinds["Mount"]],
-        "objects": [one["container_name"] for one in services]
-        + [one.network for one in kinds["Network"]]
-        + [one.reference for one in kinds["Image"]],
-        "bound": sorted({volume["target"] for one in services for volume in one["volumes"]}),
-        "urls": [url for one in kinds["Answers"] for url in one.urls],
+        "directories": [resource.path for resource in kinds["Directory"]]
+        + [resource.path for resource in kinds["JsonKeys"]],
+        "read": [resource.path for resource in kinds["JsonKeys"] + kinds["Sysctl"]],
+        "user": [resource.name for resource in kinds["User"]],
+        "mounts": [resource.path for resource in kinds["Mount"]],
+        "objects": [service["container_name"] for service in services]
+        + [resource.network for resource in kinds["Network"]]
+        + [resource.reference for resource in kinds["Image"]],
+        "bound": sorted({volume["target"] for service in services for volume in service["volumes"]}),
+        "urls": [url for answer in kinds["Answers"] for url in answer.urls],
     }
     return "".join(f"{key}='{' '.join(values)}'\n" for key, values in names.items()) + (PEERS / "raw.sh").read_text()
 
 
 def _wanted(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
     """The same for pyinfra and Ansible, whose files lie in a folder."""
-    texts = [(one.path, one.text, one.owner, one.group, one.mode) for one in kinds["File"]]
-    texts += [(one.path, one.text(), "root", "root", "0644") for one in kinds["Project"]]
-    texts += [(one.path, _there(one.path), "root", "root", "0644") for one in kinds["JsonKeys"]]
+    texts = [
+        (resource.path, resource.text, resource.owner, resource.group, resource.mode) for resource in kinds["File"]
+    ]
+    texts += [(resource.path, resource.text(), "root", "root", "0644") for resource in kinds["Project"]]
+    texts += [(resource.path, _there(resource.path), "root", "root", "0644") for resource in kinds["JsonKeys"]]
     files = []
     for number, (path, text, owner, group, mode) in enumerate(texts):
         source = folder / f"file{number}"
         source.write_text(text)
         files.append({"path": path, "source": str(source), "owner": owner, "group": group, "mode": mode})
     return {
-        "packages": sorted({name for one in kinds["Packages"] for name in one.names}),
-        "units": [one.unit for one in kinds["Unit"]],
+        "packages": sorted({name for package in kinds["Packages"] for name in package.names}),
+        "units": [resource.unit for resource in kinds["Unit"]],
         "files": files,
         "directories": [
-            {key: getattr(one, key) for key in ("path", "owner", "group", "mode")} for one in kinds["Directory"]
+            {key: getattr(resource, key) for key in ("path", "owner", "group", "mode")}
+            for resource in kinds["Directory"]
         ],
-        "sysctl": [{"key": one.key, "value": one.value} for one in kinds["Sysctl"]],
+        "sysctl": [{"key": resource.key, "value": resource.value} for resource in kinds["Sysctl"]],
         "user": kinds["User"][0].name,
-        "mounts": [{"path": one.path, "device": f"LABEL={one.label}"} for one in kinds["Mount"]],
-        "networks": [one.network for one in kinds["Network"]],
-        "containers": [one["container_name"] for project in kinds["Project"] for one in project.services.values()],
-        "urls": [url for one in kinds["Answers"] for url in one.urls],
+        "mounts": [{"path": resource.path, "device": f"LABEL={resource.label}"} for resource in kinds["Mount"]],
+        "networks": [resource.network for resource in kinds["Network"]],
+        "containers": [
+            service["container_name"] for project in kinds["Project"] for service in project.services.values()
+        ],
+        "urls": [url for answer in kinds["Answers"] for url in answer.urls],
     }
 
 
@@ -168,19 +174,19 @@ def _pyinfra(programs: Path, peers: Path, there: Lab) -> Callable[[], object]:
     command = [programs / "pyinfra", "-y", inventory, PEERS / "deploy_pyinfra.py"]
 
     def once() -> None:
-        said = subprocess.run(
-            [str(one) for one in command], env=surroundings, cwd=peers, capture_output=True, text=True, check=False
+        process = subprocess.run(
+            [str(word) for word in command], env=surroundings, cwd=peers, capture_output=True, text=True, check=False
         )
-        total = [line for line in said.stderr.splitlines() + said.stdout.splitlines() if "Grand total" in line]
+        total = [line for line in process.stderr.splitlines() + process.stdout.splitlines() if "Grand total" in line]
         counts = [word for word in (total or [""])[-1].split() if word.isdigit() or word == "-"]
-        if said.returncode or len(counts) < 3 or counts[1] not in ("0", "-"):
-            raise Failed(f"pyinfra ended with {said.returncode}: {(said.stderr + said.stdout).strip()[-400:]}")
+        if process.returncode or len(counts) < 3 or counts[1] not in ("0", "-"):
+            raise Failed(f"pyinfra ended with {process.returncode}: {(process.stderr + process.stdout).strip()[-400:]}")
 
     return once
 
 
 def _ansible(programs: Path, peers: Path, there: Lab, mitogen: bool) -> Callable[[], object]:
-    words = [one for one in there.options if one not in ("-i", str(there.key))]
+    options = [option for option in there.options if option not in ("-i", str(there.key))]
     inventory = peers / f"inventory{there.port}.ini"
     inventory.write_text(
         f"lab ansible_host=127.0.0.1 ansible_port={there.port} ansible_user=root ansible_ssh_private_key_file={there.key}\n"
@@ -188,7 +194,7 @@ def _ansible(programs: Path, peers: Path, there: Lab, mitogen: bool) -> Callable
     (peers / "ansible.cfg").touch()
     settings = {
         "ANSIBLE_PIPELINING": "True",
-        "ANSIBLE_SSH_ARGS": " ".join([*words, "-o ControlMaster=auto -o ControlPersist=5s"]),
+        "ANSIBLE_SSH_ARGS": " ".join([*options, "-o ControlMaster=auto -o ControlPersist=5s"]),
         "ANSIBLE_CONFIG": str(peers / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_LOCALHOST_WARNING": "False",

@@ -47,9 +47,9 @@ def main() -> None:
         f"Rates are ratios of medians, the other way round than times. Objects of {MIB} MiB; {SMALL} objects of 4 KiB on one connection.",
         "",
     ]
-    for what, found in (("upload", up), ("download", down), ("small uploads", small)):
-        straight, nginx, out = found.values()
-        lines += [f"### {what}", "", *table(found), "", *_rates(found, what)]
+    for what, contenders in (("upload", up), ("download", down), ("small uploads", small)):
+        straight, nginx, out = contenders.values()
+        lines += [f"### {what}", "", *table(contenders), "", *_rates(contenders, what)]
         lines += [verdict("rate through nginx", straight.median / nginx.median, 0.9, most=False)]
         lines += [
             f"- rate through the port that Docker publishes, from the host itself: {straight.median / out.median:.2f}",
@@ -58,10 +58,10 @@ def main() -> None:
     write("s3", "S3 through nginx", lines)
 
 
-def _rates(found: dict[str, Times], what: str) -> list[str]:
+def _rates(contenders: dict[str, Times], what: str) -> list[str]:
     if what == "small uploads":
-        return [f"- {name}: {SMALL / times.median:.0f} objects/s" for name, times in found.items()]
-    return [f"- {name}: {MIB * 1.048576 / times.median:.0f} MB/s" for name, times in found.items()]
+        return [f"- {name}: {SMALL / times.median:.0f} objects/s" for name, times in contenders.items()]
+    return [f"- {name}: {MIB * 1.048576 / times.median:.0f} MB/s" for name, times in contenders.items()]
 
 
 def _curl() -> str:
@@ -72,18 +72,18 @@ def _many(url: str) -> str:
     return " ".join(f"-o /dev/null -T {FOLDER}/small {url}/small{number}" for number in range(SMALL))
 
 
-def _timed(here: Lab, words: str) -> Callable[[], object]:
+def _timed(here: Lab, arguments: str) -> Callable[[], object]:
     """Timed on the host, so that SSH is no part of it."""
 
     def once() -> float:
-        said = run(
+        output = run(
             here.ssh("sh"),
             stdin=None,
-            input=f"a=$(date +%s%N); {_curl()} {words} || exit 1; b=$(date +%s%N); echo $((b - a))\n",
+            input=f"a=$(date +%s%N); {_curl()} {arguments} || exit 1; b=$(date +%s%N); echo $((b - a))\n",
         )
-        if not said.strip().isdigit():
-            raise Failed(f"curl said {said[-200:]}")
-        return int(said) / 1e9
+        if not output.strip().isdigit():
+            raise Failed(f"curl said {output[-200:]}")
+        return int(output) / 1e9
 
     return once
 

@@ -18,7 +18,7 @@ PORTS = range(20000, 32000)
 
 def ports(client: Any, guests: tuple[int, ...]) -> dict[int, int]:
     """A free loopback port for each guest port; stopped hosts keep theirs."""
-    taken = {port for one in containers.everyones(client) for port in published(one).values()}
+    taken = {port for container in containers.everyones(client) for port in published(container).values()}
     free = (port for port in PORTS if port not in taken and _is_free(port))
     return dict(zip(guests, free, strict=False))
 
@@ -41,7 +41,11 @@ def _is_free(port: int) -> bool:
 
 def loops(client: Any, attached: dict[int, str]) -> list[int]:
     """Loop numbers that neither the kernel uses nor another host claims."""
-    claimed = {number for one in containers.everyones(client) for number in json.loads(one.labels[containers.LOOPS])}
+    claimed = {
+        number
+        for container in containers.everyones(client)
+        for number in json.loads(container.labels[containers.LOOPS])
+    }
     return free_loops(claimed | set(attached))
 
 
@@ -76,7 +80,7 @@ def _is_lost(file: str, living: set[str], family: str) -> bool:
 def sweep(client: Any, image: str) -> dict[int, str]:
     """Detach the loop devices that hosts left behind; gives those that stay."""
     attached = attached_loops(client, image)
-    living = {one.name for one in containers.ours(client)}
+    living = {host.name for host in containers.ours(client)}
     gone = lost(attached, living, clone.family())
     if not gone:
         return attached

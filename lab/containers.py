@@ -63,7 +63,7 @@ def need(client: Any, name: str, running: bool = True) -> Any:
 def ours(client: Any) -> list[Any]:
     """All hosts of this clone."""
     mine = clone.family() + "-"
-    return [one for one in everyones(client) if one.name.startswith(mine)]
+    return [container for container in everyones(client) if container.name.startswith(mine)]
 
 
 def everyones(client: Any) -> list[Any]:
@@ -87,9 +87,9 @@ def copier(name: str) -> str:
 
 def remove_copier(client: Any, name: str) -> None:
     """Also one that was left by a command that was killed: it holds a volume of the host."""
-    for left in client.containers.list(all=True, filters={"name": copier(name)}):
-        if left.name == copier(name):
-            left.remove(force=True)
+    for container in client.containers.list(all=True, filters={"name": copier(name)}):
+        if container.name == copier(name):
+            container.remove(force=True)
 
 
 def system(container: Any) -> str:
@@ -116,11 +116,11 @@ def create(client: Any, name: str, system: str, image: str, ports: Mapping[int, 
     return client.containers.get(made["Id"])
 
 
-def firmware(client: Any, image: str, *words: str, **more: Any) -> str:
+def firmware(client: Any, image: str, *argv: str, **more: Any) -> str:
     """Run a word of the firmware beside the hosts: loop devices belong to the kernel, not to a container."""
     made = client.api.create_container(
         image,
-        command=list(words),
+        command=list(argv),
         environment=_environment(clone.EVERY_FAMILY, []),
         host_config=machine(client, network_mode="none", **more),
     )
@@ -128,20 +128,20 @@ def firmware(client: Any, image: str, *words: str, **more: Any) -> str:
     try:
         container.start()
         code = container.wait()["StatusCode"]
-        said = container.logs().decode(errors="replace")
+        output = container.logs().decode(errors="replace")
     finally:
         container.remove(force=True)
     if code:
-        raise Trouble(f"the lab's `{' '.join(words)}` failed", why=said.strip(), hint="losetup -a")
-    return str(said)
+        raise Trouble(f"the lab's `{' '.join(argv)}` failed", why=output.strip(), hint="losetup -a")
+    return str(output)
 
 
 def inside(container: Any, *argv: str) -> str:
     """Run a program inside a host; its stderr is the reason when it fails."""
     code, (out, err) = container.exec_run(list(argv), demux=True)
     if code:
-        said = (err or out or b"").decode(errors="replace").strip()
-        what = said or f"`{' '.join(argv)}` ended with {code}"
+        output = (err or out or b"").decode(errors="replace").strip()
+        what = output or f"`{' '.join(argv)}` ended with {code}"
         raise Trouble(what, where=container.labels[HOST], hint="inv lab.status")
     return (out or b"").decode(errors="replace").strip()
 

@@ -40,6 +40,6 @@ def swap_drives(name: str, one: int, other: int) -> None:
 @plainly
 def _by_hand(name: str, word: str, *numbers: int) -> str:
     container = containers.need(ensure_engine(), name)
-    device = containers.inside(container, "/sbin/firmware", word, *(str(number(str(one))) for one in numbers))
+    device = containers.inside(container, "/sbin/firmware", word, *(str(number(str(bay))) for bay in numbers))
     hosts.record(name, container)
     return device

@@ -141,14 +141,14 @@ def down(name: str = "lab") -> bool:
 
 def _any_machine(client: Any) -> str:
     """An image with the firmware, where the lab ever made one."""
-    found = client.images.list(filters={"reference": [images.MACHINE, f"{images.MACHINE}-*"]})
-    return str(found[0].id) if found else ""
+    machines = client.images.list(filters={"reference": [images.MACHINE, f"{images.MACHINE}-*"]})
+    return str(machines[0].id) if machines else ""
 
 
 @plainly
 def status() -> list[LabHost]:
     """The hosts of this clone."""
-    return [_as_it_is(one) for one in sorted(containers.ours(ensure_engine()), key=lambda one: str(one.name))]
+    return [_as_it_is(host) for host in sorted(containers.ours(ensure_engine()), key=lambda host: str(host.name))]
 
 
 @plainly

@@ -97,8 +97,8 @@ def _machines() -> Iterator[Recipe]:
 
 
 RECIPES = {
-    one.name: one
-    for one in (
+    image_recipe.name: image_recipe
+    for image_recipe in (
         *_machines(),
         Recipe("minio", f"stowage-lab/minio:{MINIO.release}", "services/minio", programs=(MINIO, MC)),
         # For tests of upgrades and of single sign-on only: it has known holes.
@@ -124,7 +124,7 @@ def machine(system: str, cold: bool = False) -> str:
 def recipe(service: str) -> Recipe:
     """The recipe of a service."""
     if service not in RECIPES:
-        known = ", ".join(one.name for one in RECIPES.values() if not one.system)
+        known = ", ".join(known_recipe.name for known_recipe in RECIPES.values() if not known_recipe.system)
         raise Trouble(
             f"the lab cannot build {service!r}",
             why=f"it knows {known}",
@@ -138,8 +138,8 @@ def of_row(row: ImageRow) -> Recipe:
     assert row.lab
     if isinstance(row.lab, str):
         return recipe(row.lab)
-    told = row.lab.archive
-    archive = Archive(told.url, told.sha256, told.into) if told else None
+    archive_row = row.lab.archive
+    archive = Archive(archive_row.url, archive_row.sha256, archive_row.into) if archive_row else None
     return of_packages(row.reference, row.lab.packages, archive, row.lab.run)
 
 
@@ -147,7 +147,9 @@ def of_packages(
     reference: str, packages: Sequence[str], archive: Archive | None = None, run: Sequence[str] = ()
 ) -> Recipe:
     """The recipe of an image that is Debian packages on the base, and perhaps a zip, as a row of `images` names them."""
-    if any(reference in (rootfs.TAG, one.image) or reference.startswith(f"{one.image}:") for one in RECIPES.values()):
+    if any(
+        reference in (rootfs.TAG, built.image) or reference.startswith(f"{built.image}:") for built in RECIPES.values()
+    ):
         raise Trouble(
             f"the lab does not build {reference} from packages",
             why="it has a recipe for an image of this name",
@@ -178,7 +180,9 @@ def make(recipe: Recipe, cold: bool = False) -> str:
             return tag
         definition = _definition(recipe, under)
         tag, architecture = _tag(recipe, definition), client.version()["Arch"]
-        with _context(recipe, {one.name: programs.binary(one, architecture) for one in recipe.programs}) as context:
+        with _context(
+            recipe, {program.name: programs.binary(program, architecture) for program in recipe.programs}
+        ) as context:
             _docker_build(client, recipe, base, tag, definition, context, cold)
     return tag
 
@@ -222,7 +226,7 @@ def _context(recipe: Recipe, more: Mapping[str, Path]) -> Iterator[IO[bytes]]:
 def _docker_build(
     client: Any, recipe: Recipe, base: str, tag: str, definition: str, context: IO[bytes], cold: bool
 ) -> None:
-    said: list[str] = []
+    output: list[str] = []
     before = client.images.list(recipe.image)
     with long_work(f"building {tag}", recipe.takes) as work:
         for event in client.api.build(
@@ -237,16 +241,16 @@ def _docker_build(
             decode=True,
         ):
             line = event.get("stream") or event.get("error") or ""
-            said.append(line)
+            output.append(line)
             work.note(line)
             if "error" in event:
-                raise _failed(recipe, tag, said)
+                raise _failed(recipe, tag, output)
     _forget(client, before, tag)
 
 
-def _failed(recipe: Recipe, tag: str, said: Sequence[str]) -> Trouble:
+def _failed(recipe: Recipe, tag: str, output: Sequence[str]) -> Trouble:
     """Why a build failed. A package that Debian does not have is the inventory's mistake, and told as one."""
-    absent = dict.fromkeys(one or other for one, other in NO_PACKAGE.findall("".join(said)))
+    absent = dict.fromkeys(unknown or unavailable for unknown, unavailable in NO_PACKAGE.findall("".join(output)))
     if recipe.packages and absent:
         return Trouble(
             f"the image {tag} cannot be built",
@@ -254,7 +258,7 @@ def _failed(recipe: Recipe, tag: str, said: Sequence[str]) -> Trouble:
             untouched="an older image of this name is still there, if there was one",
             hint=f"correct the packages of {tag} in the inventory's images, then inv lab.up again",
         )
-    why = "".join(said[-12:]).strip()
+    why = "".join(output[-12:]).strip()
     return Trouble(f"building {tag} failed", why=why, hint=f"the Engine needs {recipe.mirrors}")
 
 

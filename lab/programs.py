@@ -48,20 +48,20 @@ class Program:
         if self.calls_itself:
             return f"-s -w -X {self.calls_itself}={self.name}-{self.version}"
         commit = self.version.rpartition("-")[2]
-        told = {
+        stamps = {
             "Version": self.time,
             "ReleaseTag": self.release,
             "CommitID": commit,
             "ShortCommitID": commit,
             "CopyrightYear": self.time[:4],
         }
-        return " ".join(["-s -w", *(f"-X {self.module}/cmd.{key}={value}" for key, value in told.items())])
+        return " ".join(["-s -w", *(f"-X {self.module}/cmd.{key}={value}" for key, value in stamps.items())])
 
     @property
     def _stamp(self) -> tuple[str, ...]:
-        found = re.search(r"-(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)-", self.version)
-        assert found, f"{self.version} is no version of a commit"
-        return found.groups()
+        commit = re.search(r"-(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)-", self.version)
+        assert commit, f"{self.version} is no version of a commit"
+        return commit.groups()
 
 
 def binary(program: Program, architecture: str) -> Path:
@@ -99,8 +99,8 @@ def _build(program: Program, architecture: str, path: Path) -> None:
 def _source(go: str, program: Program) -> str:
     """Go's own copy of the module, checked against its checksum database."""
     at = f"{program.module}@{program.version}"
-    said = shell.run(f"fetching {at}", go, "mod", "download", "-json", at, hint=HINT)
-    return str(json.loads(said[said.index("{") :])["Dir"])
+    answer = shell.run(f"fetching {at}", go, "mod", "download", "-json", at, hint=HINT)
+    return str(json.loads(answer[answer.index("{") :])["Dir"])
 
 
 def _go() -> str:

@@ -13,7 +13,7 @@ from lab.progress import long_work
 
 def run(what: str, *argv: str, takes: str = "", env: Mapping[str, str] | None = None, hint: str = "") -> str:
     """Run a program and give its output; what it says last is the reason when it fails."""
-    said: deque[str] = deque(maxlen=2000)
+    output: deque[str] = deque(maxlen=2000)
     with long_work(what, takes) as work:
         try:
             child = subprocess.Popen(
@@ -29,13 +29,13 @@ def run(what: str, *argv: str, takes: str = "", env: Mapping[str, str] | None = 
             raise Trouble(f"{what} failed", why=f"{argv[0]}: {error.strerror}", hint=hint) from None
         assert child.stdout is not None
         for line in child.stdout:
-            said.append(line)
+            output.append(line)
             work.note(line)
         code = child.wait()
         if code:
-            why = f"`{' '.join(argv)}` ended with {code}:\n{''.join(list(said)[-8:]).strip()}"
+            why = f"`{' '.join(argv)}` ended with {code}:\n{''.join(list(output)[-8:]).strip()}"
             raise Trouble(f"{what} failed", why=why, hint=hint)
-    return "".join(said)
+    return "".join(output)
 
 
 def apt_install(*packages: str) -> None:

@@ -36,8 +36,8 @@ def put_into(name: str, tags: Sequence[str]) -> None:
 def _stock(client: Any, machine: str, tags: list[str]) -> str:
     """The container whose volume is the stock; one that has more serves as well, and only one that has ended well is whole."""
     wanted = {client.images.get(tag).id for tag in tags}
-    whole = {"label": [HAS, f"{MADE_BY}={machine}"], "status": "exited", "exited": 0}
-    for stock in client.containers.list(all=True, filters=whole):
+    complete = {"label": [HAS, f"{MADE_BY}={machine}"], "status": "exited", "exited": 0}
+    for stock in client.containers.list(all=True, filters=complete):
         if wanted.issubset(json.loads(stock.labels[HAS])):
             return str(stock.name)
     _remove_old(client, wanted)
@@ -62,11 +62,11 @@ def _saved(client: Any, tags: list[str]) -> Any:
     return api._stream_raw_result(answer, 1 << 20, False)
 
 
-def _create(client: Any, machine: str, words: list[str], **more: Any) -> Any:
+def _create(client: Any, machine: str, command: list[str], **more: Any) -> Any:
     host = {key: more.pop(key) for key in ("volumes_from", "binds") if key in more}
     config = containers.machine(client, network_mode="none", **host)
     made = client.api.create_container(
-        machine, entrypoint=["/usr/local/lib/lab-loader"], command=words, host_config=config, **more
+        machine, entrypoint=["/usr/local/lib/lab-loader"], command=command, host_config=config, **more
     )
     return client.containers.get(made["Id"])
 
@@ -74,10 +74,10 @@ def _create(client: Any, machine: str, words: list[str], **more: Any) -> Any:
 def _run(container: Any) -> None:
     container.start()
     if container.wait()["StatusCode"]:
-        said = container.logs(tail=5).decode(errors="replace").strip()
+        output = container.logs(tail=5).decode(errors="replace").strip()
         raise Trouble(
             "images cannot be put into lab hosts",
-            why=said,
+            why=output,
             untouched="the host is up, without them: a deploy sends them",
             hint="docker system df; df -h",
         )

@@ -35,9 +35,9 @@ def up(c: Context, host: str = "lab", system: str = "", cold: bool = False) -> N
         why = "the lab's hosts stand beside lab in inventory/hosts.yml"
         raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
     hosts.up(host, system, cold)
-    found = _found(host)
-    records.own_secrets(found)
-    stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(found)])
+    lab_host = _found(host)
+    records.own_secrets(lab_host)
+    stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(lab_host)])
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
@@ -47,15 +47,15 @@ def _found(host: str) -> Host[Settings]:
     from converge.inventory.hosts import load
     from roles.settings.model import Settings
 
-    (found,) = load(ROOT, host, Settings, (), False)
-    return found
+    (lab_host,) = load(ROOT, host, Settings, (), False)
+    return lab_host
 
 
-def _recipes(found: Host[Settings]) -> list[Recipe]:
+def _recipes(lab_host: Host[Settings]) -> list[Recipe]:
     """The recipes of the images that this host's settings let the lab build."""
     from lab import images
 
-    return [images.of_row(row) for row in found.settings.images.values() if row.lab]
+    return [images.of_row(row) for row in lab_host.settings.images.values() if row.lab]
 
 
 @command(help=HOST)
@@ -71,10 +71,10 @@ def status(c: Context) -> None:
     """List this clone's lab hosts, their ports and drives."""
     from lab import hosts
 
-    found = hosts.status()
-    for one in found:
-        print(one.line())
-    if not found:
+    lab_hosts = hosts.status()
+    for lab_host in lab_hosts:
+        print(lab_host.line())
+    if not lab_hosts:
         print("no lab host; make one: inv lab.up")
 
 

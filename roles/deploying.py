@@ -50,14 +50,14 @@ def deploy(c: Context, host: str, role: str, set: list[str] | None, **options: A
     """Bring hosts to what the inventory says, or show how far they are from it: what `inv deploy` and `inv check` do."""
     from converge.ui import deploy as screen
 
-    found = hosts(c, host, set)
-    services = [name for one in found for name in one.settings.services]
+    chosen_hosts = hosts(c, host, set)
+    services = [name for chosen_host in chosen_hosts for name in chosen_host.settings.services]
     names = tuple(only(role, tuple(dict.fromkeys([*MODULES, *services]))))
-    roles = {one.name: roles_of(one, names) for one in found}
+    roles = {chosen_host.name: roles_of(chosen_host, names) for chosen_host in chosen_hosts}
     screen.deploy(
-        found,
-        {name: one.roles for name, one in roles.items()},
+        chosen_hosts,
+        {name: host_roles.roles for name, host_roles in roles.items()},
         screen.Options(command=command_line(), **options),
         None if names else _past,
-        {name: one.beneath for name, one in roles.items()},
+        {name: host_roles.beneath for name, host_roles in roles.items()},
     )

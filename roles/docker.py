@@ -67,7 +67,7 @@ def docker(host: Host[Settings]) -> Wanted:
     on = containers(host.settings)
     for name, network in host.settings.networks.items():
         members = tuple(container for container in on if name in on[container])
-        published = tuple(one for one in _published(host) if one in members)
+        published = tuple(container for container in _published(host) if container in members)
         yield in_order(
             Network(name, network.subnet, members),
             Forwarding(name, network.subnet, published, bool(keeps_rules)),
@@ -80,8 +80,8 @@ def _published(host: Host[Settings]) -> Iterator[str]:
     for name, page in (("nginx", host.settings.edge), ("postgres", host.settings.postgres)):
         if page and page.listen and ":" not in page.listen:
             yield name
-    for name, one in host.settings.services.items():
-        if one.enabled and any(":" not in port.listen for port in one.ports):
+    for name, service in host.settings.services.items():
+        if service.enabled and any(":" not in port.listen for port in service.ports):
             yield name
 
 

@@ -39,14 +39,14 @@ class LocalImage:
     @cached_property
     def _inspected(self) -> dict[str, Any]:
         try:
-            found = _ask_engine(f"/images/{quote(self.reference, safe='/:@')}/json")
+            answer = _ask_engine(f"/images/{quote(self.reference, safe='/:@')}/json")
         except OSError as error:
             why = f"no Docker Engine answers on this machine, at {os.environ.get('DOCKER_HOST') or ENGINE}"
             why += f": {error.strerror}" if error.strerror else ""
             raise self._missing(why, "docker info; or ship: false, if the host can pull it") from None
-        if "RootFS" not in found:
+        if "RootFS" not in answer:
             raise self._missing("the Docker Engine of this machine does not have it", self._to_have_it)
-        return found
+        return answer
 
     @property
     def _to_have_it(self) -> str:
@@ -130,12 +130,12 @@ def images(host: Host[Settings]) -> Wanted:
 def of_services(settings: Settings) -> set[str]:
     """The images that services have and nothing else; those of a service that is off are not wanted at all."""
     ours = (settings.minio, settings.edge, settings.postgres, settings.backup)
-    theirs = {one.image for one in settings.services.values()}
-    return theirs - {one.image for one in ours if one}
+    theirs = {service.image for service in settings.services.values()}
+    return theirs - {row.image for row in ours if row}
 
 
 def image_identity(host: Host[Settings], name: str) -> str:
     """What of an image makes its containers new: its reference and, where we know it, its content."""
-    found = image(host, name)
-    content = found.shipped.content() if found.shipped else None
-    return f"{found.reference} {content.layers + content.config if content else ''}"
+    row = image(host, name)
+    content = row.shipped.content() if row.shipped else None
+    return f"{row.reference} {content.layers + content.config if content else ''}"

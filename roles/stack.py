@@ -33,7 +33,7 @@ def at_boot(host: Host[Settings], project: str) -> Chain:
     """The unit that starts and stops a compose project with the host, and what all such units share."""
     files = host.root / "files"
     # One file for all projects: the longest of them decides.
-    longest = max([GRACE, *(one.grace for one in host.settings.services.values())])
+    longest = max([GRACE, *(service.grace for service in host.settings.services.values())])
     unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER)
     unit = unit.replace("@LIMIT@", str(longest + MARGIN))
     return in_order(

@@ -20,16 +20,16 @@ NEARLY_FULL = 0.85
 def advice(status: Status, host: Host[Settings]) -> list[str]:
     """Each as a sentence with the commands to type. What only follows from something above it is not repeated."""
     name = host.name
-    found = [*_run(status, name), *_unread(status, name), *_docker(status, name), *_drives(status, name)]
+    sentences = [*_run(status, name), *_unread(status, name), *_docker(status, name), *_drives(status, name)]
     if not status.docker:
-        found += [*_containers(status, name), *_cluster(status, name, bool(found))]
+        sentences += [*_containers(status, name), *_cluster(status, name, bool(sentences))]
     if status.postgres and not status.docker:
-        found += database_status.advice(status.postgres, name)
+        sentences += database_status.advice(status.postgres, name)
     if status.backup:
-        found += backup_status.advice(status.backup, name)
-    if status.drift and not found:
-        found.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
-    return found
+        sentences += backup_status.advice(status.backup, name)
+    if status.drift and not sentences:
+        sentences.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
+    return sentences
 
 
 def _run(status: Status, name: str) -> Iterator[str]:
@@ -84,12 +84,12 @@ def _node_of(status: Status, label: str) -> str:
 def _containers(status: Status, name: str) -> Iterator[str]:
     """Containers that do not run; a node whose drive is away must not."""
     away = {drive.label for drive in status.drives if drive.away}
-    for one in [*status.nodes, *status.services]:
-        if one.well or one.drive in away:
+    for container in [*status.nodes, *status.services]:
+        if container.well or container.drive in away:
             continue
-        without = "; nothing of edge.routes is reached without it" if one.name == "nginx" else ""
-        mend = "" if one.state.startswith("running") else f", then {_deploy(status, name)}"
-        yield f"{one.name} is {one}{without}: inv logs --service {one.name} --host {name}{mend}"
+        without = "; nothing of edge.routes is reached without it" if container.name == "nginx" else ""
+        mend = "" if container.state.startswith("running") else f", then {_deploy(status, name)}"
+        yield f"{container.name} is {container}{without}: inv logs --service {container.name} --host {name}{mend}"
 
 
 def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:
@@ -97,11 +97,11 @@ def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:
     if "forwarding is forbidden" in status.quorum:
         yield "on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh"
         return
-    explained = explained or any(not one.well for one in status.nodes)
+    explained = explained or any(not node.well for node in status.nodes)
     if any(word in status.quorum for word in ("LOST", "READ ONLY", "does not tell")) and not explained:
         yield f"the cluster: {status.quorum}: inv logs --host {name}"
         explained = True
-    if explained or any(not one.well for one in status.services):
+    if explained or any(not service.well for service in status.services):
         return
     for url, code in status.endpoints.items():
         if code[:1] not in "23":

@@ -34,7 +34,9 @@ def disks(host: Host[Settings]) -> list[dict[str, str]]:
     """Every whole disk of a host: kernel name, by-id name, size, serial, what it holds, and which drive of the inventory it is."""
     import shlex
 
-    named = [sh('printf "%s %s\\n" "$(readlink -f -- {})" {}', one.device, one.label) for one in host.settings.drives]
+    named = [
+        sh('printf "%s %s\\n" "$(readlink -f -- {})" {}', drive.device, drive.label) for drive in host.settings.drives
+    ]
     link = connect(host.target)
     try:
         _, out, _ = link.send("\n".join([_LIST, "echo --", *named]), iter(()))
@@ -47,26 +49,26 @@ def disks(host: Host[Settings]) -> list[dict[str, str]]:
         device, _, name = line.partition(" ")
         if device not in names or "wwn-" in names[device]:
             names[device] = name
-    found = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines()]
+    disks_of_host = [dict(pair.split("=", 1) for pair in shlex.split(line)) for line in table.splitlines()]
     return [
-        {key.lower(): value for key, value in one.items()}
-        | {"by_id": names.get(f"/dev/{one['NAME']}", ""), "drive": drives.get(f"/dev/{one['NAME']}", "")}
-        for one in found
-        if one["TYPE"] in ("disk", "loop")
+        {key.lower(): value for key, value in disk.items()}
+        | {"by_id": names.get(f"/dev/{disk['NAME']}", ""), "drive": drives.get(f"/dev/{disk['NAME']}", "")}
+        for disk in disks_of_host
+        if disk["TYPE"] in ("disk", "loop")
     ]
 
 
 def show(host: Host[Settings], as_json: bool) -> None:
     """Print the disks of a host and which of them the inventory names."""
-    found = disks(host)
+    rows = disks(host)
     if as_json:
-        print(json.dumps({"host": host.name, "drives": found}))
+        print(json.dumps({"host": host.name, "drives": rows}))
         return
     print(f"{host.name}:")
-    for one in found:
-        holds = f"{one['fstype']} {one['label']}".strip() or "blank or unknown"
+    for row in rows:
+        holds = f"{row['fstype']} {row['label']}".strip() or "blank or unknown"
         print(
-            f"  {one['drive'] or '-':8} {one['name']:10} {one['size']:>8}  {one['serial'] or 'no serial':20} {holds:20} {one['mountpoint'] or 'not mounted'}  {one['by_id']}"
+            f"  {row['drive'] or '-':8} {row['name']:10} {row['size']:>8}  {row['serial'] or 'no serial':20} {holds:20} {row['mountpoint'] or 'not mounted'}  {row['by_id']}"
         )
 
 
@@ -77,9 +79,9 @@ def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iter
     Refused while another drive is away or heals: the cluster must be able to lose this one. The record of the drive
     before stays until the new one is made, and a deploy that does not make it takes the permission along.
     """
-    drive = next((one for one in host.settings.drives if one.label == label), None)
+    drive = next((known_drive for known_drive in host.settings.drives if known_drive.label == label), None)
     if drive is None:
-        known = ", ".join(one.label for one in host.settings.drives)
+        known = ", ".join(known_drive.label for known_drive in host.settings.drives)
         raise Trouble(
             f"there is no drive {label}",
             where=host.name,
@@ -95,7 +97,7 @@ def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iter
     confirm(f"Type {host.name} to go on: ", yes, word=host.name)
     new = Filesystem(drive.device, label)
     mounted = sh("! findmnt -nr --mountpoint {} >/dev/null", drive.path)
-    status, said = _on_host(
+    status, output = _on_host(
         host,
         command,
         f"{mounted} || {{ echo 'it is still mounted: pull the drive, or umount it'; exit 1; }}{new.replacement}",
@@ -104,7 +106,7 @@ def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iter
         raise Trouble(
             f"{label} was not replaced",
             where=host.name,
-            why=said,
+            why=output,
             untouched="nothing was changed",
             hint=f"inv drives.list --host {host.name}; put a blank drive where {drive.device} is, then the same again",
             code=REFUSED,
@@ -134,7 +136,7 @@ def _may_be_replaced(host: Host[Settings], label: str) -> None:
     from runbook.status import of_host
 
     status = of_host(host, [])
-    others = [one.label for one in status.drives if one.label != label and (one.healing or one.problem)]
+    others = [drive.label for drive in status.drives if drive.label != label and (drive.healing or drive.problem)]
     if others:
         raise Trouble(
             f"{label} cannot be replaced now",
@@ -156,26 +158,26 @@ def follow_healing(host: Host[Settings]) -> None:
         while calm < 3:
             info = json.loads(api.read(link, lambda client: admin(client, "GET", "info")))
             drives = [drive for server in info.get("servers") or [] for drive in server.get("drives") or []]
-            healing = [one for one in drives if one.get("healing")]
-            bad = [one for one in drives if one.get("state") not in ("ok", None)]
+            healing = [drive for drive in drives if drive.get("healing")]
+            bad = [drive for drive in drives if drive.get("state") not in ("ok", None)]
             calm = 0 if healing or bad else calm + 1
-            for one in healing:
-                told = one.get("heal_info") or {}
+            for drive in healing:
+                progress = drive.get("heal_info") or {}
                 print(
-                    f"  healing: {told.get('objects_healed', told.get('items_healed', 0))} objects, {told.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s",
+                    f"  healing: {progress.get('objects_healed', progress.get('items_healed', 0))} objects, {progress.get('bytes_done', 0)} bytes, {time.monotonic() - begun:.0f} s",
                     flush=True,
                 )
             if bad and time.monotonic() - begun > PATIENCE and not healing:
                 raise Trouble(
                     "the new drive is not taken up",
                     where=host.name,
-                    why=f"after {PATIENCE} s the cluster still says {', '.join(str(one.get('state')) for one in bad)}",
+                    why=f"after {PATIENCE} s the cluster still says {', '.join(str(drive.get('state')) for drive in bad)}",
                     untouched="the drive is formatted and mounted; no data was lost",
                     hint=f"inv logs --host {host.name}",
                 )
             if bad:
                 print(
-                    f"  waiting: {', '.join(str(one.get('state')) for one in bad)}, {time.monotonic() - begun:.0f} s",
+                    f"  waiting: {', '.join(str(drive.get('state')) for drive in bad)}, {time.monotonic() - begun:.0f} s",
                     flush=True,
                 )
             gc.collect()

@@ -46,7 +46,7 @@ class Found:
 
     @property
     def blank(self) -> list[Disk]:
-        return [one for one in self.disks if not one.holds]
+        return [disk for disk in self.disks if not disk.holds]
 
 
 def read(link: Link) -> Found:
@@ -61,26 +61,28 @@ def read(link: Link) -> Found:
 
 def parsed(text: str) -> Found:
     """What the machine said, each disk once and by its best name."""
-    found, disks = Found(), dict[str, Disk]()
+    machine, disks = Found(), dict[str, Disk]()
     for key, _, value in (line.partition("=") for line in text.splitlines()):
         if key == "disk":
-            link, told, holds = value.split("|", 2)
-            facts = dict(pair.split("=", 1) for pair in shlex.split(told))
+            link, attributes, holds = value.split("|", 2)
+            facts = dict(pair.split("=", 1) for pair in shlex.split(attributes))
             if facts.get("TYPE") in ("disk", "loop") and facts["SIZE"] != "0":
                 disks.setdefault(facts["NAME"], _disk(link, facts, holds.strip()))
         elif key == "root":
-            found.root = int(value or 0)
+            machine.root = int(value or 0)
         elif key in ("system", "machine", "address"):
-            setattr(found, key, value)
-    found.disks = sorted(disks.values(), key=lambda one: one.link)
-    return found
+            setattr(machine, key, value)
+    machine.disks = sorted(disks.values(), key=lambda disk: disk.link)
+    return machine
 
 
 def _disk(link: str, facts: dict[str, str], holds: str) -> Disk:
     size = int(facts["SIZE"])
     serial = f"serial {facts['SERIAL']}" if facts.get("SERIAL") else ""
-    told = (facts["NAME"], capacity(size), facts.get("MODEL", "").strip(), serial)
-    return Disk(link, size, ", ".join(filter(None, told)), holds or ("removable" if facts.get("RM") == "1" else ""))
+    description = (facts["NAME"], capacity(size), facts.get("MODEL", "").strip(), serial)
+    return Disk(
+        link, size, ", ".join(filter(None, description)), holds or ("removable" if facts.get("RM") == "1" else "")
+    )
 
 
 def capacity(size: int) -> str:

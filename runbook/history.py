@@ -42,24 +42,24 @@ def _number(changes: list[str]) -> str:
 
 def history(host: Host[Settings], lines: int, as_json: bool) -> None:
     """Print the host's audit lines, the newest last."""
-    told = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
-    events = list(_events(told))
+    recorded = [line for line in _root(host, f"tail -n {int(lines)} {AUDIT} 2>/dev/null || true").splitlines() if line]
+    events = list(_events(recorded))
     if as_json:
         print(json.dumps({"host": host.name, "history": events}))
         return
-    if not told:
+    if not recorded:
         say(f"{host.name}: nothing was deployed yet")
-    if len(events) < len(told):
-        say(f"{host.name}: {len(told) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
-    for one, after in zip(events, [*events[1:], None], strict=False):  # behind the last one nothing comes
-        ended = one.get("result")
+    if len(events) < len(recorded):
+        say(f"{host.name}: {len(recorded) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
+    for event, after in zip(events, [*events[1:], None], strict=False):  # behind the last one nothing comes
+        ended = event.get("result")
         if not ended and after and after.get("result"):
             continue  # its end says the same and more
-        shown = ", ".join(one["changes"][:4]) + (" ..." if len(one["changes"]) > 4 else "")
-        who = f"{one['who']}@{one['from']}"
+        shown = ", ".join(event["changes"][:4]) + (" ..." if len(event["changes"]) > 4 else "")
+        who = f"{event['who']}@{event['from']}"
         what = ended or "no end"
         say(
-            f"{host.name}  {one['at']}  {who}  {what:7}  {one.get('commit', ''):12}  {_number(one['changes'])}: {shown}"
+            f"{host.name}  {event['at']}  {who}  {what:7}  {event.get('commit', ''):12}  {_number(event['changes'])}: {shown}"
         )
 
 

@@ -15,31 +15,35 @@ from worker.size import human
 
 
 def host_file(
-    target: Target, sudo_password: dict[str, str], found: Found, roles: list[str], secrets: Collection[str] = ()
+    target: Target, sudo_password: dict[str, str], machine: Found, roles: list[str], secrets: Collection[str] = ()
 ) -> str:
     """The text: how the machine is reached, its blank drives, and what its roles need to know of it."""
     lines = [
-        f"# {target.name}, read from the machine by `inv host.add`: {found.system}, {found.machine}, root disk {human(found.root)}.",
+        f"# {target.name}, read from the machine by `inv host.add`: {machine.system}, {machine.machine}, root disk {human(machine.root)}.",
         f"ansible_host: {_value(target.address)}",
         *([f"ansible_port: {target.port}"] if target.port else []),
         *([f"ansible_user: {_value(target.user)}"] if target.user else []),
         *([f"ansible_ssh_private_key_file: {_value(target.key_file)}"] if target.key_file else []),
         *([f"ansible_become_password: {_mapping(sudo_password)}"] if sudo_password else []),
-        *_drives(found),
-        *(docker_of(found.system) if "docker" in roles else []),
-        *(_minio(target.name, found, secrets) if "minio" in roles else []),
-        *(_edge(found.address) if "edge" in roles else []),
+        *_drives(machine),
+        *(docker_of(machine.system) if "docker" in roles else []),
+        *(_minio(target.name, machine, secrets) if "minio" in roles else []),
+        *(_edge(machine.address) if "edge" in roles else []),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _drives(found: Found) -> list[str]:
+def _drives(machine: Found) -> list[str]:
     head = ["", "# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank."]
-    drives = ["drives:" if found.blank else "drives: []  # no blank drive was found"]
-    for number, one in enumerate(found.blank, 1):
-        drive = {"device": one.link, "label": f"drive{number}", "path": f"/mnt/drive{number}"}
-        drives.append(f"  - {_mapping(drive)}  # {one.facts}")
-    return head + drives + [f"# not offered: {one.link} ({one.facts}): {one.holds}" for one in found.disks if one.holds]
+    drives = ["drives:" if machine.blank else "drives: []  # no blank drive was found"]
+    for number, disk in enumerate(machine.blank, 1):
+        drive = {"device": disk.link, "label": f"drive{number}", "path": f"/mnt/drive{number}"}
+        drives.append(f"  - {_mapping(drive)}  # {disk.facts}")
+    return (
+        head
+        + drives
+        + [f"# not offered: {disk.link} ({disk.facts}): {disk.holds}" for disk in machine.disks if disk.holds]
+    )
 
 
 def docker_of(system: str) -> list[str]:
@@ -54,7 +58,7 @@ def docker_of(system: str) -> list[str]:
     return ["", *(comment if system == "debian 12" else []), "docker:", *settings]
 
 
-def _minio(name: str, found: Found, secrets: Collection[str]) -> list[str]:
+def _minio(name: str, machine: Found, secrets: Collection[str]) -> list[str]:
     def reference(what: str) -> dict[str, str]:
         return {"file": f"inventory/secrets/{name}/{what}"}
 
@@ -62,12 +66,12 @@ def _minio(name: str, found: Found, secrets: Collection[str]) -> list[str]:
     lines = ["", "minio:", *(f"  {what}: {_mapping(reference(what))}" for what in names)]
     if "metrics" in secrets:
         lines.append(f"  metrics: {{secret: {_mapping(reference('metrics'))}}}")
-    smallest = min((one.size for one in found.blank), default=0)
-    if smallest > 1.5 * found.root > 0:
+    smallest = min((disk.size for disk in machine.blank), default=0)
+    if smallest > 1.5 * machine.root > 0:
         lines.append(
             "  # Above the root disk, below the drives: what is no larger than this is never taken for a drive."
         )
-        lines.append(f"  root_drive_threshold: {round((found.root + smallest) / 2 / GIB)}GiB")
+        lines.append(f"  root_drive_threshold: {round((machine.root + smallest) / 2 / GIB)}GiB")
     return lines
 
 

@@ -69,11 +69,11 @@ def facts(host: Host[Settings]) -> str:
         database_status.facts(host),
         backup_status.facts(host),
     )
-    whole, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
+    script, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
     for part in others:
         # What a later part says waits in the pipe until all before it has been said.
-        whole = f"{{ {part}\n}} | {{ {whole}\ncat; }}"
-    return whole
+        script = f"{{ {part}\n}} | {{ {script}\ncat; }}"
+    return script
 
 
 def _space(host: Host[Settings]) -> str:
@@ -102,7 +102,7 @@ def _endpoints(host: Host[Settings]) -> str:
     listen = host.settings.edge.listen if host.settings.edge else ""
     address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
     ask = f"curl -q -s -k -o /dev/null --noproxy '*' --connect-to {quote(f'::{address}:')} -m 3 -w '%{{http_code}} %{{url}}\\n'"
-    return "\n".join([*(f"{ask} {quote(one)} &" for one in _urls(host, address)), "wait"])
+    return "\n".join([*(f"{ask} {quote(endpoint)} &" for endpoint in _urls(host, address)), "wait"])
 
 
 def _urls(host: Host[Settings], address: str) -> Iterator[str]:
@@ -125,8 +125,8 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
         status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
     if host.settings.edge and "edge" in host.settings.roles:
         status.services.append(Container("nginx", states.get("nginx", missing)))
-    for name, one in host.settings.services.items():
-        if one.enabled:
+    for name, settings in host.settings.services.items():
+        if settings.enabled:
             status.services.append(Container(name, states.get(name, missing)))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
@@ -164,18 +164,20 @@ def unread_drives(host: Host[Settings]) -> list[Drive]:
 
 def _docker(unit: list[str]) -> str:
     """What is wrong with Docker, in words; nothing where it runs."""
-    told = dict(line.split("=", 1) for line in unit if "=" in line)
-    active = told.get("ActiveState", "silent")
-    if told.get("UnitFileState") == "masked" and active != "active":
+    properties = dict(line.split("=", 1) for line in unit if "=" in line)
+    active = properties.get("ActiveState", "silent")
+    if properties.get("UnitFileState") == "masked" and active != "active":
         return "does not run: its unit is masked"
-    words = {"active": "", "absent": "is not installed", "silent": "does not answer"}
-    return words.get(active, f"does not run: its unit is {active}")
+    faults = {"active": "", "absent": "is not installed", "silent": "does not answer"}
+    return faults.get(active, f"does not run: its unit is {active}")
 
 
 def _last(line: str) -> str:
     try:
-        told = json.loads(line)
-        changes, result = len(told["changes"]), told.get("result", "under way, or cut off")
-        return f"{told['at']} by {told['who']}@{told['from']}, {changes} change{'' if changes == 1 else 's'}, {result}"
+        event = json.loads(line)
+        changes, result = len(event["changes"]), event.get("result", "under way, or cut off")
+        return (
+            f"{event['at']} by {event['who']}@{event['from']}, {changes} change{'' if changes == 1 else 's'}, {result}"
+        )
     except (ValueError, KeyError):
         return "its record cannot be read"

@@ -93,8 +93,8 @@ def add(root: Path, new: Newcomer) -> None:
         where, hint = str(file.relative_to(root)), f"edit it, or choose another name than {new.name}"
         raise Trouble(f"{new.name} is already there", where, "", NOTHING, hint, REFUSED)
     hosts = _with_newcomer(root, hosts_file.read_text() if hosts_file.exists() else "", new)
-    found = _found(new)
-    texts, secret_files = _fitting(root, new, found, hosts)
+    machine = _found(new)
+    texts, secret_files = _fitting(root, new, machine, hosts)
     written = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,16 +104,16 @@ def add(root: Path, new: Newcomer) -> None:
         print(
             "warning: keep a copy of kms_key elsewhere, on paper as well: without it nothing that MinIO encrypts can be read"
         )
-    print(f"{new.name} is {found.system}, {found.machine}; blank drives: {_named(found)}")
-    print(f"wrote {', '.join(str(one.relative_to(root)) for one in written)}")
-    print(f"wrote {', '.join(str(one.relative_to(root)) for one in secrets)} (0600, ignored by git)")
-    if found.system not in SUPPORTED:
-        print(f"warning: a deploy will refuse {found.system}; supported are {', '.join(SUPPORTED)}")
+    print(f"{new.name} is {machine.system}, {machine.machine}; blank drives: {_named(machine)}")
+    print(f"wrote {', '.join(str(file.relative_to(root)) for file in written)}")
+    print(f"wrote {', '.join(str(secret.relative_to(root)) for secret in secrets)} (0600, ignored by git)")
+    if machine.system not in SUPPORTED:
+        print(f"warning: a deploy will refuse {machine.system}; supported are {', '.join(SUPPORTED)}")
     print(f"next: read {file.relative_to(root)}, then: inv check --host {new.name}")
 
 
-def _named(found: Found) -> str:
-    return ", ".join(f"{one.link.rpartition('/')[2]} ({capacity(one.size)})" for one in found.blank) or "none"
+def _named(machine: Found) -> str:
+    return ", ".join(f"{disk.link.rpartition('/')[2]} ({capacity(disk.size)})" for disk in machine.blank) or "none"
 
 
 def _found(new: Newcomer) -> Found:
@@ -207,7 +207,7 @@ def _by_hand(group: str, name: str) -> Trouble:
     )
 
 
-def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
+def _fitting(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
     """The files to write, tried in a copy of the inventory, and the files of secrets that the host has for itself.
 
     What does not load is shown instead, so that it is not lost.
@@ -223,15 +223,15 @@ def _fitting(root: Path, new: Newcomer, found: Found, hosts: str) -> tuple[dict[
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
         target = replace(new.target, key_file=new.key or None)
-        text = host_file(target, new.sudo_password, found, _roles(inventory, new.name), _wanted(inventory, new.name))
+        text = host_file(target, new.sudo_password, machine, _roles(inventory, new.name), _wanted(inventory, new.name))
         (there / "inventory/host_vars").mkdir(exist_ok=True)
         (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
             (host,) = load(there, new.name, Settings, resolve_secrets=False)
         except Troubles as troubles:
             print(f"{text}\nThis was found, but does not fit to what the groups of {new.name} say:", flush=True)
-            for one in troubles.troubles:
-                one.untouched, one.code = "", REFUSED
+            for trouble in troubles.troubles:
+                trouble.untouched, trouble.code = "", REFUSED
             troubles.troubles[-1].untouched = "nothing was written"
             raise
     texts = {root / "inventory/hosts.yml": hosts, root / "inventory/host_vars" / f"{new.name}.yml": text}
@@ -250,7 +250,7 @@ def _roles(inventory: Inventory, name: str) -> list[str]:
 def _wanted(inventory: Inventory, name: str) -> list[str]:
     """Which secrets its groups want besides: then it gets some of its own."""
     minios = [layer.value["minio"].value for layer in inventory.layers(name) if "minio" in layer.value]
-    return [what for what in SECRETS if any(what in one for one in minios if isinstance(one, dict))]
+    return [what for what in SECRETS if any(what in minio for minio in minios if isinstance(minio, dict))]
 
 
 def _secrets(root: Path, name: str, wanted: Sequence[str]) -> list[Path]:

@@ -22,13 +22,13 @@ def containers_of(host: Host[Settings]) -> dict[str, list[str]]:
     """The containers of each service of a host, by its settings."""
     settings = host.settings
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
-    found = {
+    of_roles = {
         "minio": nodes if "minio" in settings.roles else [],
         "nginx": ["nginx"] if "edge" in settings.roles and settings.edge else [],
         "postgres": ["postgres"] if "postgres" in settings.roles and settings.postgres else [],
     }
-    own = {name: containers for name, containers in found.items() if containers}
-    return own | {name: [name] for name, one in settings.services.items() if one.enabled}
+    own = {name: containers for name, containers in of_roles.items() if containers}
+    return own | {name: [name] for name, service in settings.services.items() if service.enabled}
 
 
 def service_names(host: Host[Settings]) -> list[str]:
@@ -119,12 +119,12 @@ def _run(shell: RootShell, host: Host[Settings], service: str, script: str) -> N
         if line.strip():
             print(f"  {line}", flush=True)
 
-    status, said = shell.run(f"{_NEEDS_DOCKER}set -e\n{script}", show)
+    status, output = shell.run(f"{_NEEDS_DOCKER}set -e\n{script}", show)
     if status == _NO_DOCKER:
         raise _not_deployed(host)
     if status:
         hint = f"inv status --host {host.name}"
-        raise Trouble(f"{service} was not restarted", where=host.name, why=said[-600:], hint=hint)
+        raise Trouble(f"{service} was not restarted", where=host.name, why=output[-600:], hint=hint)
 
 
 def _all_must_be_well(host: Host[Settings]) -> None:
@@ -132,7 +132,9 @@ def _all_must_be_well(host: Host[Settings]) -> None:
     from runbook.status import of_host
 
     odd = [
-        f"{one.label} {one.problem or one.healing}" for one in of_host(host, []).drives if one.problem or one.healing
+        f"{drive.label} {drive.problem or drive.healing}"
+        for drive in of_host(host, []).drives
+        if drive.problem or drive.healing
     ]
     if odd:
         raise Trouble(
@@ -172,12 +174,14 @@ def _wait_for_edge(shell: RootShell, host: Host[Settings], after_proof: bool) ->
     from roles.edge.nginx import passes, proven
     from roles.edge.role import answers
 
-    status, said = shell.run(f"set -e\n{answers(host).waits()}\n{proven(host) if after_proof else ''}\n{passes(host)}")
+    status, output = shell.run(
+        f"set -e\n{answers(host).waits()}\n{proven(host) if after_proof else ''}\n{passes(host)}"
+    )
     if status:
         raise Trouble(
             "nginx does not pass requests on",
             where=host.name,
-            why=said[-600:],
+            why=output[-600:],
             untouched="the restart was made",
             hint=f"inv status --host {host.name}",
         )
@@ -189,10 +193,10 @@ def _wait_for_postgres(shell: RootShell, host: Host[Settings]) -> None:
 
     (step,) = Ready(server_of(host)).fix(None)
     assert isinstance(step, Shell)
-    status, said = shell.run(f"set -e\n{step.script}")
+    status, output = shell.run(f"set -e\n{step.script}")
     if status:
         hint = f"inv logs --service postgres --host {host.name}"
-        raise Trouble("postgres was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
+        raise Trouble("postgres was restarted and does not answer", where=host.name, why=output[-600:], hint=hint)
 
 
 def _wait_for_service(shell: RootShell, host: Host[Settings], service: str) -> None:
@@ -201,10 +205,10 @@ def _wait_for_service(shell: RootShell, host: Host[Settings], service: str) -> N
 
     settings = host.settings.services[service]
     if settings.answers and (asked := question(settings)):
-        status, said = shell.run(Serving(service, asked, settings.answers.within).waits())
+        status, output = shell.run(Serving(service, asked, settings.answers.within).waits())
         if status:
             hint = f"inv logs --service {service} --host {host.name}"
-            raise Trouble(f"{service} was restarted and does not answer", where=host.name, why=said[-600:], hint=hint)
+            raise Trouble(f"{service} was restarted and does not answer", where=host.name, why=output[-600:], hint=hint)
 
 
 def _prove(host: Host[Settings]) -> None:

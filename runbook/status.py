@@ -76,18 +76,20 @@ class Status:
 
 def of_hosts(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]]) -> list[Status]:
     """The status of every host, gathered at once; a host that is silent costs PATIENCE and no more."""
-    found: dict[str, Status] = {}
+    statuses: dict[str, Status] = {}
 
     def ask(host: Host[Settings]) -> None:
         try:
-            found[host.name] = of_host(host, roles[host.name])
+            statuses[host.name] = of_host(host, roles[host.name])
         except Trouble as trouble:
             joint = "\n" if "\n" in trouble.why else ": "
-            said = joint.join(filter(None, (trouble.what, trouble.why)))
-            found[host.name] = Status(host.name, said, trouble.code, next=[trouble.hint] if trouble.hint else [])
+            silence = joint.join(filter(None, (trouble.what, trouble.why)))
+            statuses[host.name] = Status(host.name, silence, trouble.code, next=[trouble.hint] if trouble.hint else [])
         except Exception as error:
-            said = f"a fault of Stowage itself: {type(error).__name__}: {error}"
-            found[host.name] = Status(host.name, said, ERROR, next=[f"STOWAGE_DEBUG=1 inv check --host {host.name}"])
+            silence = f"a fault of Stowage itself: {type(error).__name__}: {error}"
+            statuses[host.name] = Status(
+                host.name, silence, ERROR, next=[f"STOWAGE_DEBUG=1 inv check --host {host.name}"]
+            )
 
     threads = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
     for thread in threads:
@@ -95,7 +97,7 @@ def of_hosts(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]]) 
     until = time.monotonic() + PATIENCE
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
-    return [found.get(host.name) or _silent(host) for host in hosts]
+    return [statuses.get(host.name) or _silent(host) for host in hosts]
 
 
 def _silent(host: Host[Settings]) -> Status:
@@ -132,8 +134,8 @@ def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
         else:
             status.unread.append(MACHINE)
             status.drives = machine_status.unread_drives(host)
-        for one in status.services:
-            one.silence = _silence(run.plan.changes if run.plan else (), one.name)
+        for service in status.services:
+            service.silence = _silence(run.plan.changes if run.plan else (), service.name)
         if machine_status.has_cluster(host):
             read_cluster(status, host, cluster)
     finally:
@@ -144,16 +146,20 @@ def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
 
 def _differences(changes: Sequence[Change]) -> list[str]:
     """What differs, line by line; what only waits for one of those is counted."""
-    found = [one for one in changes if one.action not in (Action.NONE, Action.WAITING)]
-    waiting = sum(one.action is Action.WAITING for one in changes)
-    told = [f"{one.action.value} {one.address}{': ' + one.why if one.why else ''}" for one in found]
-    return [*told, f". {waiting} more wait for {'that' if len(told) == 1 else 'those'}"] if waiting else told
+    differing = [change for change in changes if change.action not in (Action.NONE, Action.WAITING)]
+    waiting = sum(change.action is Action.WAITING for change in changes)
+    listed = [
+        f"{change.action.value} {change.address}{': ' + change.why if change.why else ''}" for change in differing
+    ]
+    return [*listed, f". {waiting} more wait for {'that' if len(listed) == 1 else 'those'}"] if waiting else listed
 
 
 def _silence(changes: Sequence[Change], name: str) -> str:
     """What is wrong with the answer of a service, by what was read of how the host differs."""
     asked = (
-        (one.resource.silence(one.before), one.resource.name) for one in changes if isinstance(one.resource, Serving)
+        (change.resource.silence(change.before), change.resource.name)
+        for change in changes
+        if isinstance(change.resource, Serving)
     )
     return next((silence for silence, container in asked if container == name), "")
 
@@ -187,14 +193,14 @@ class _Part:
 
 def show(hosts: Sequence[Host[Settings]], roles: dict[str, Sequence[Role]], as_json: bool, html: str = "") -> int:
     """Print the status of hosts, and write it as a page into a file that is named; the highest exit code of them."""
-    found = of_hosts(hosts, roles)
+    statuses = of_hosts(hosts, roles)
     if html:
         from runbook import status_page
 
-        status_page.write(hosts, found, html)
+        status_page.write(hosts, statuses, html)
     if as_json:
-        print(json.dumps({"hosts": [{**asdict(one), "healthy": one.healthy} for one in found]}))
+        print(json.dumps({"hosts": [{**asdict(status), "healthy": status.healthy} for status in statuses]}))
     else:
         width = max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
-        print("\n".join(line for one in found for line in lines(one, coloured(sys.stdout), width)))
-    return max((one.exit_code for one in found), default=0)
+        print("\n".join(line for status in statuses for line in lines(status, coloured(sys.stdout), width)))
+    return max((status.exit_code for status in statuses), default=0)

@@ -30,7 +30,7 @@ def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]
     def wrong(text: str, is_wrong: bool = True) -> str:
         return paint(text, WRONG, colour and is_wrong)
 
-    following = [line for one in status.next for line in labelled("next", one, width, ADVICE if colour else "")]
+    following = [line for step in status.next for line in labelled("next", step, width, ADVICE if colour else "")]
     if status.error:
         what, *why = status.error.splitlines()
         state = "DOWN" if status.code == UNREACHABLE else "NOT READ"
@@ -38,40 +38,42 @@ def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]
         return [
             first.replace(state, wrong(state), 1),
             *(f"  {line}" for line in more),
-            *(line for one in why for line in labelled("why", one, width)),
+            *(line for part in why for line in labelled("why", part, width)),
             *following,
         ]
-    found = [f"{status.host}: {paint('all is well', WELL, colour) if status.healthy else wrong('needs you')}"]
+    screen = [f"{status.host}: {paint('all is well', WELL, colour) if status.healthy else wrong('needs you')}"]
     if status.docker:
-        found.append(f"  docker     {wrong(status.docker)}")
+        screen.append(f"  docker     {wrong(status.docker)}")
     for drive in status.drives:
         state = wrong(drive.problem.upper()) or f"{human(drive.used)} of {human(drive.size)} used"
-        found.append(
+        screen.append(
             f"  drive      {drive.label:8} {drive.path:14} {drive.mounted:12} {state} {drive.healing}".rstrip()
         )
-    found += [f"  node       {one.name:8} on {one.drive:8} {wrong(one.state, not one.well)}" for one in status.nodes]
-    found += [f"  service    {one.name:8} {wrong(str(one), not one.well)}" for one in status.services]
+    screen += [
+        f"  node       {node.name:8} on {node.drive:8} {wrong(node.state, not node.well)}" for node in status.nodes
+    ]
+    screen += [f"  service    {service.name:8} {wrong(str(service), not service.well)}" for service in status.services]
     if status.quorum:
-        found += labelled("quorum", status.quorum, width)
-    found += [
+        screen += labelled("quorum", status.quorum, width)
+    screen += [
         f"  endpoint   {url}  {'ok' if code[:1] in '23' else wrong(code)}" for url, code in status.endpoints.items()
     ]
-    found += [f"  bucket     {one.name:20} {_counted(one)}" for one in status.buckets]
+    screen += [f"  bucket     {bucket.name:20} {_counted(bucket)}" for bucket in status.buckets]
     if status.postgres:
-        found += database_status.lines(status.postgres, human)
+        screen += database_status.lines(status.postgres, human)
     if status.backup:
-        found += [
+        screen += [
             piece for line in backup_status.lines(status.backup) for piece in fitted(line, width, len(INDENT) - 2)
         ]
     if status.last_deploy:
-        found.append(f"  deployed   {status.last_deploy}")
+        screen.append(f"  deployed   {status.last_deploy}")
     if status.under_way:
-        found += labelled("under way", status.under_way, width)
-    found += [line for one in status.unread for line in labelled("?", f"not read in time: {one}", width)]
-    found += [line for one in status.drift[:12] for line in labelled("differs", one, width)]
+        screen += labelled("under way", status.under_way, width)
+    screen += [line for unread in status.unread for line in labelled("?", f"not read in time: {unread}", width)]
+    screen += [line for difference in status.drift[:12] for line in labelled("differs", difference, width)]
     if len(status.drift) > 12:
-        found.append(f"  differs    and {len(status.drift) - 12} more")
-    return found + (following or ["  next       nothing to do"])
+        screen.append(f"  differs    and {len(status.drift) - 12} more")
+    return screen + (following or ["  next       nothing to do"])
 
 
 def labelled(label: str, text: str, width: int, colour: str = "") -> list[str]:
@@ -83,13 +85,13 @@ def labelled(label: str, text: str, width: int, colour: str = "") -> list[str]:
 
 def wrapped(text: str, first: int, others: int) -> list[str]:
     """A text on lines of so many letters; neither a word nor a command to paste is broken."""
-    found, room = [""], first
+    rows, room = [""], first
     for word in _UNBROKEN.findall(text):
-        if found[-1] and len(found[-1]) + 1 + len(word) > room:
-            found.append("")
+        if rows[-1] and len(rows[-1]) + 1 + len(word) > room:
+            rows.append("")
             room = others
-        found[-1] += f" {word}" if found[-1] else word
-    return found
+        rows[-1] += f" {word}" if rows[-1] else word
+    return rows
 
 
 def _counted(bucket: Bucket) -> str:

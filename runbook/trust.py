@@ -31,7 +31,7 @@ def trust(target: Target, yes: bool) -> None:
     confirm("Trust it? [y/N] ", yes)
     _pin(target.known_hosts, known_name(target), f"{kind} {text}")
     print(f"pinned in inventory/{target.known_hosts.name}")
-    for place in {one.place.rpartition(":")[0] for one in known.keys} - {str(target.known_hosts)}:
+    for place in {key.place.rpartition(":")[0] for key in known.keys} - {str(target.known_hosts)}:
         print(f"the old one still stands in {place}; to remove it: ssh-keygen -R '{known_name(target)}' -f {place}")
 
 
@@ -41,8 +41,8 @@ def _must_be_trustworthy(target: Target, shown: HostKey, known: Known, yes: bool
     if not known.keys:
         return
     print("but known is")
-    for one in known.keys:
-        print(f"  {one.key}  ({one.place})")
+    for key in known.keys:
+        print(f"  {key.key}  ({key.place})")
     print("The key has CHANGED: somebody may stand between. Ask who keeps the machine whether it was installed anew.")
     if yes or not sys.stdin.isatty():
         why, hint = "a person must compare the two", f"inv host.trust {target.name}, on a terminal"

@@ -11,25 +11,31 @@ wanted = json.loads(Path(os.environ["WANTED"]).read_text())
 apt.packages(name="packages", packages=wanted["packages"])
 server.group(name="group", group=wanted["user"], system=True)
 server.user(name="user", user=wanted["user"], group=wanted["user"], ensure_home=False, system=True)
-for one in wanted["sysctl"]:
-    server.sysctl(name=f"sysctl {one['key']}", key=one["key"], value=one["value"])
-for one in wanted["directories"]:
-    files.directory(name=one["path"], path=one["path"], user=one["owner"], group=one["group"], mode=one["mode"])
-for one in wanted["files"]:
+for setting in wanted["sysctl"]:
+    server.sysctl(name=f"sysctl {setting['key']}", key=setting["key"], value=setting["value"])
+for directory in wanted["directories"]:
+    files.directory(
+        name=directory["path"],
+        path=directory["path"],
+        user=directory["owner"],
+        group=directory["group"],
+        mode=directory["mode"],
+    )
+for source in wanted["files"]:
     files.put(
-        name=one["path"],
-        src=one["source"],
-        dest=one["path"],
-        user=one["owner"],
-        group=one["group"],
-        mode=one["mode"],
+        name=source["path"],
+        src=source["source"],
+        dest=source["path"],
+        user=source["owner"],
+        group=source["group"],
+        mode=source["mode"],
         create_remote_dir=False,
     )
-for one in wanted["mounts"]:
-    server.mount(name=f"mount {one['path']}", path=one["path"], device=one["device"], fs_type="xfs")
+for mount in wanted["mounts"]:
+    server.mount(name=f"mount {mount['path']}", path=mount["path"], device=mount["device"], fs_type="xfs")
 for unit in wanted["units"]:
     systemd.service(name=unit, service=unit, running=True, enabled=True)
-for one in wanted["networks"]:
-    docker.network(name=f"network {one}", network=one, present=True)
-for one in wanted["containers"]:
-    docker.container(name=f"container {one}", container=one, present=True)
+for network in wanted["networks"]:
+    docker.network(name=f"network {network}", network=network, present=True)
+for name in wanted["containers"]:
+    docker.container(name=f"container {name}", container=name, present=True)
