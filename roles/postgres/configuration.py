@@ -59,18 +59,24 @@ class Configuration(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Configuration], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
+        facts = heard(shared, CLUSTER)
         # A server that is not there yet is made as it should be.
-        return [one._state(told) if isinstance(told, Told) else told or one.desired() for one in wanted]
+        return [
+            configuration._state(facts) if isinstance(facts, Told) else facts or configuration.desired()
+            for configuration in wanted
+        ]
 
-    def _state(self, told: Told) -> State:
-        server, rows = told.server, list(_by_hand(told.server))
-        own = {name: list(_differs(told.databases.get(name), *_OWN[name], self.server.superuser)) for name in _OWN}
+    def _state(self, facts: Told) -> State:
+        server, rows = facts.server, list(_by_hand(facts.server))
+        own = {name: list(_differs(facts.databases.get(name), *_OWN[name], self.server.superuser)) for name in _OWN}
         return {
             "by hand": settings_line(dict.fromkeys(_said(row) for row in rows)),
             "waits for a restart": ", ".join(server["pending"]) or "none",
             "of all roles": settings_line(server["of all roles"]),
-            "may be set by": "; ".join(f"{one['parameter']}: {one['role']}" for one in told.parameters) or "none",
+            "may be set by": "; ".join(
+                f"{parameter['parameter']}: {parameter['role']}" for parameter in facts.parameters
+            )
+            or "none",
             "its own databases": "; ".join(f"{name} {', '.join(odd)}" for name, odd in own.items() if odd)
             or "as they were made",
             _LINES: "\n".join(
@@ -79,17 +85,19 @@ class Configuration(Resource):
                 if row.get("line") and not row["file"].endswith(f"/{_AUTO}")
             ),
             _RESTART: "yes" if server["pending"] or any(row.get("restart") for row in rows) else "no",
-            _BASES: " ".join(name for name, odd in own.items() if odd and name in told.databases),
-            _ROLES: "\n".join(f"{one['role']} {one['parameter']}" for one in told.parameters),
+            _BASES: " ".join(name for name, odd in own.items() if odd and name in facts.databases),
+            _ROLES: "\n".join(f"{parameter['role']} {parameter['parameter']}" for parameter in facts.parameters),
             **{f"{key} {_BESIDE}": str(server[key]) for key in ("checksums", "ssl")},
             **{f"{key} {_BESIDE}": ", ".join(server[key]) for key in ("slots", "tablespaces") if server[key]},
             **({f"prepared {_BESIDE}": str(server["prepared"])} if server["prepared"] else {}),
-            **({f"foreign {_BESIDE}": names} if (names := ", ".join(sorted({*told.databases} - {*_OWN}))) else {}),
+            **({f"foreign {_BESIDE}": names} if (names := ", ".join(sorted({*facts.databases} - {*_OWN}))) else {}),
         }
 
     def left_alone(self, before: State) -> list[str]:
         return [
-            words.format(before[f"{key} {_BESIDE}"]) for key, words in _ALONE.items() if f"{key} {_BESIDE}" in before
+            sentence.format(before[f"{key} {_BESIDE}"])
+            for key, sentence in _ALONE.items()
+            if f"{key} {_BESIDE}" in before
         ]
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -104,7 +112,7 @@ class Configuration(Resource):
     def _lines(self, before: State | None) -> list[tuple[str, str]]:
         return [
             (number, path)
-            for number, _, path in (one.partition(" ") for one in (before or {}).get(_LINES, "").splitlines())
+            for number, _, path in (line.partition(" ") for line in (before or {}).get(_LINES, "").splitlines())
         ]
 
     def _on_host(self, path: str) -> str:
@@ -205,6 +213,6 @@ def _repaired(before: State, server: Server) -> Iterator[str]:
         yield f"REVOKE CREATE ON DATABASE {name} FROM PUBLIC"
     if "template1 is not there" in before["its own databases"]:
         yield "CREATE DATABASE template1 TEMPLATE template0 IS_TEMPLATE true"
-    for role, _, parameter in (one.partition(" ") for one in before[_ROLES].splitlines()):
+    for role, _, parameter in (line.partition(" ") for line in before[_ROLES].splitlines()):
         who = "PUBLIC" if role == "PUBLIC" else ident(role)
         yield f"REVOKE ALL ON PARAMETER {'.'.join(map(ident, parameter.split('.')))} FROM {who} CASCADE"

@@ -49,9 +49,9 @@ def _server(settings: Settings) -> Faults:
 
 
 def _names(settings: Settings) -> Faults:
-    for at, one in enumerate(settings.databases):
-        if one.name in TAKEN:
-            yield ("databases", at, "name"), f"{one.name} is PostgreSQL's own"
+    for at, database in enumerate(settings.databases):
+        if database.name in TAKEN:
+            yield ("databases", at, "name"), f"{database.name} is PostgreSQL's own"
     for at, user in enumerate(settings.database_users):
         if settings.postgres and user.name == settings.postgres.superuser:
             yield ("database_users", at, "name"), "postgres.superuser is named so"
@@ -62,11 +62,11 @@ def _names(settings: Settings) -> Faults:
 def _owners(settings: Settings) -> Faults:
     users = [user.name for user in settings.database_users]
     known = [*users, settings.postgres.superuser if settings.postgres else None, None]
-    for at, one in enumerate(settings.databases):
-        if one.owner not in known:
+    for at, database in enumerate(settings.databases):
+        if database.owner not in known:
             yield (
                 ("databases", at, "owner"),
-                f"database_users has no {one.owner}; it has {', '.join(users) or 'nothing'}",
+                f"database_users has no {database.owner}; it has {', '.join(users) or 'nothing'}",
             )
 
 
@@ -79,23 +79,24 @@ def _members(settings: Settings) -> Faults:
 
 
 def _extensions(settings: Settings) -> Faults:
-    for at, one in enumerate(settings.databases):
-        for number, name in enumerate(one.extensions):
-            if name in one.extensions[:number]:
+    for at, database in enumerate(settings.databases):
+        for number, name in enumerate(database.extensions):
+            if name in database.extensions[:number]:
                 yield ("databases", at, "extensions", number), f"{name} stands twice"
 
 
 def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
     """Each password that has been read, with the name that it belongs to."""
-    found: list[tuple[Path, str, Secret]] = []
+    with_names: list[tuple[Path, str, Secret]] = []
     if settings.postgres:
-        found.append(
+        with_names.append(
             (("postgres", "superuser_password"), settings.postgres.superuser, settings.postgres.superuser_password)
         )
-    found += [
-        (("database_users", at, "password"), one.name, one.password) for at, one in enumerate(settings.database_users)
+    with_names += [
+        (("database_users", at, "password"), user.name, user.password)
+        for at, user in enumerate(settings.database_users)
     ]
-    return (one for one in found if one[2] is not UNREAD)
+    return (entry for entry in with_names if entry[2] is not UNREAD)
 
 
 def _spelling(settings: Settings) -> Faults:

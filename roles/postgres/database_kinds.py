@@ -58,28 +58,33 @@ class Database(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
-        return [one._state(told.databases.get(one.database)) if isinstance(told, Told) else told for one in wanted]
+        facts = heard(shared, CLUSTER)
+        return [
+            database._state(facts.databases.get(database.database)) if isinstance(facts, Told) else facts
+            for database in wanted
+        ]
 
-    def _state(self, told: dict[str, Any] | None) -> Reading:
-        if told is None:
+    def _state(self, row: dict[str, Any] | None) -> Reading:
+        if row is None:
             return None
         return {
-            **{key: told[key] for key in ("owner", "encoding", "locale")},
-            "open to": _open_to(told["public"]),
-            "its owner may": "all" if told["its owner"] == _ALL_RIGHTS else "not all",
-            "connections": "cut" if told["limit"] == _CUT else "taken" if told["allows"] else "refused",
-            "connection limit": "none" if told["limit"] < 0 else str(told["limit"]),
-            "template": "yes" if told["template"] else "no",
-            "settings": settings_line(have := [one for one in told["settings"] if not self._of_an_extension(one)]),
-            _NAMES: " ".join(one.partition("=")[0] for one in have),
-            **({_OTHERS: ", ".join(told["others"])} if told["others"] else {}),
+            **{key: row[key] for key in ("owner", "encoding", "locale")},
+            "open to": _open_to(row["public"]),
+            "its owner may": "all" if row["its owner"] == _ALL_RIGHTS else "not all",
+            "connections": "cut" if row["limit"] == _CUT else "taken" if row["allows"] else "refused",
+            "connection limit": "none" if row["limit"] < 0 else str(row["limit"]),
+            "template": "yes" if row["template"] else "no",
+            "settings": settings_line(
+                have := [own_setting for own_setting in row["settings"] if not self._of_an_extension(own_setting)]
+            ),
+            _NAMES: " ".join(own_setting.partition("=")[0] for own_setting in have),
+            **({_OTHERS: ", ".join(row["others"])} if row["others"] else {}),
         }
 
     def _of_an_extension(self, setting: str) -> bool:
         """Whether it is the search_path that one of its extensions has written, where the settings name none."""
         name, _, value = setting.partition("=")
-        known = {"$user", "public", *(_SCHEMAS[one] for one in self.extensions if one in _SCHEMAS)}
+        known = {"$user", "public", *(_SCHEMAS[extension] for extension in self.extensions if extension in _SCHEMAS)}
         path = words_of(value)
         is_usual = path[:2] == ["$user", "public"] and known >= {*path}
         return name == "search_path" and name not in dict(self.settings) and is_usual
@@ -181,17 +186,19 @@ class Extension(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Extension]) -> CommonQuestions:
-        return wanted[0].server.common_questions(*dict.fromkeys(WITHIN + one.database for one in wanted))
+        return wanted[0].server.common_questions(*dict.fromkeys(WITHIN + extension.database for extension in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Extension], answer: str, *shared: str) -> list[Reading]:
-        found: list[Reading] = []
-        for one in wanted:
-            told = heard(shared, WITHIN + one.database)
-            found.append(
-                _extension(told.extensions.get((one.database, one.extension))) if isinstance(told, Told) else told
+        readings: list[Reading] = []
+        for extension in wanted:
+            facts = heard(shared, WITHIN + extension.database)
+            readings.append(
+                _extension(facts.extensions.get((extension.database, extension.extension)))
+                if isinstance(facts, Told)
+                else facts
             )
-        return found
+        return readings
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before.get("offered") == "":
@@ -210,8 +217,8 @@ class Extension(Resource):
         return [self.server.does(sql, database=self.database)]
 
 
-def _extension(told: dict[str, Any] | None) -> Reading:
-    if told is None:
+def _extension(row: dict[str, Any] | None) -> Reading:
+    if row is None:
         return None
-    same = told["version"] == told["offered"]
-    return {"version": OWN if same else told["version"], "offered": told["offered"]}
+    same = row["version"] == row["offered"]
+    return {"version": OWN if same else row["version"], "offered": row["offered"]}

@@ -32,19 +32,19 @@ def databases(host: Host[Settings]) -> Wanted:
     server, postgres, settings = server_of(host), settings_of(host), host.settings
     root = User(server, server.superuser, postgres.superuser_password, ATTRIBUTES)
     yield root
-    for one in settings.database_users:
+    for database_user in settings.database_users:
         yield User(
             server,
-            one.name,
-            one.password,
-            tuple(one.attributes),
-            tuple(one.member_of),
-            one.connection_limit,
-            tuple(one.settings.items()),
+            database_user.name,
+            database_user.password,
+            tuple(database_user.attributes),
+            tuple(database_user.member_of),
+            database_user.connection_limit,
+            tuple(database_user.settings.items()),
         )
     for base in settings.databases:
         yield in_order(_database(server, base), *_within(server, base, postgres.major))
-    ours = (server.superuser, *(one.name for one in settings.database_users))
+    ours = (server.superuser, *(database_user.name for database_user in settings.database_users))
     yield Powers(server, ours, tuple(postgres.known_roles))
     yield Collations(server)
 

@@ -40,17 +40,17 @@ class Gone(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Gone]) -> CommonQuestions:
-        return wanted[0].server.common_questions(*(f"user {one.called}" for one in wanted))
+        return wanted[0].server.common_questions(*(f"user {gone.called}" for gone in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Gone], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
-        return [one._state(told) if isinstance(told, Told) else told for one in wanted]
+        facts = heard(shared, CLUSTER)
+        return [gone._state(facts) if isinstance(facts, Told) else facts for gone in wanted]
 
-    def _state(self, told: Told) -> Reading:
+    def _state(self, facts: Told) -> Reading:
         if self.was == Database.kind:
-            return {"uses": "data"} if self.called in told.databases else None
-        return {"uses": str(told.users[self.called]["uses"])} if self.called in told.users else None
+            return {"uses": "data"} if self.called in facts.databases else None
+        return {"uses": str(facts.users[self.called]["uses"])} if self.called in facts.users else None
 
     def refusal(self, before: State | None) -> Refusal | None:
         uses = (before or {}).get("uses", "0")

@@ -48,14 +48,14 @@ class Powers(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Powers], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
+        facts = heard(shared, CLUSTER)
         # A server that is not there yet has no others in it.
-        return [one._state(told) if isinstance(told, Told) else told or one.desired() for one in wanted]
+        return [powers._state(facts) if isinstance(facts, Told) else facts or powers.desired() for powers in wanted]
 
-    def _state(self, told: Told) -> State:
-        found = {name: self._of(row) for name, row in told.powers.items() if name not in self.ours}
-        odd = {name: has for name, has in found.items() if has and name not in self.known}
-        plain = sorted({*found} - {*odd})
+    def _state(self, facts: Told) -> State:
+        powers_of = {name: self._of(row) for name, row in facts.powers.items() if name not in self.ours}
+        odd = {name: has for name, has in powers_of.items() if has and name not in self.known}
+        plain = sorted({*powers_of} - {*odd})
         return {
             "of others": "; ".join(f"{name}: {', '.join(has)}" for name, has in odd.items()) or "none",
             "names": "\n".join("\t".join([name, *has]) for name, has in odd.items()),
@@ -63,8 +63,8 @@ class Powers(Resource):
         }
 
     def _of(self, row: dict[str, Any]) -> list[str]:
-        groups = [one for one in row["of"] if one in POWERFUL or one in self.ours]
-        return [*row["has"], *(_MEMBER + one for one in groups)]
+        groups = [group for group in row["of"] if group in POWERFUL or group in self.ours]
+        return [*row["has"], *(_MEMBER + group for group in groups)]
 
     def left_alone(self, before: State) -> list[str]:
         return [f"roles: {before['plain']}"] if "plain" in before else []
@@ -75,8 +75,8 @@ class Powers(Resource):
             return None
         # More than one do not fit into a line: the next is named once the first is put right.
         name, *has = names[0].split("\t")
-        groups = [one.removeprefix(_MEMBER) for one in has if one.startswith(_MEMBER)]
-        without = [f"REVOKE {ident(one)} FROM {ident(name)}" for one in groups]
+        groups = [power.removeprefix(_MEMBER) for power in has if power.startswith(_MEMBER)]
+        without = [f"REVOKE {ident(group)} FROM {ident(name)}" for group in groups]
         if len(groups) < len(has):
             without += [f"ALTER ROLE {ident(name)} NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS"]
         return Refusal(
@@ -111,23 +111,23 @@ class Inside(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Inside]) -> CommonQuestions:
-        return wanted[0].server.common_questions(*(WITHIN + one.database for one in wanted))
+        return wanted[0].server.common_questions(*(WITHIN + inside.database for inside in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[Inside], answer: str, *shared: str) -> list[Reading]:
-        found: list[Reading] = []
-        for one in wanted:
-            told = heard(shared, WITHIN + one.database)
-            found.append(one._state(told) if isinstance(told, Told) else told or _NEW)
-        return found
+        readings: list[Reading] = []
+        for inside in wanted:
+            facts = heard(shared, WITHIN + inside.database)
+            readings.append(inside._state(facts) if isinstance(facts, Told) else facts or _NEW)
+        return readings
 
-    def _state(self, told: Told) -> State:
-        row = told.inside.get(self.database)
+    def _state(self, facts: Told) -> State:
+        row = facts.inside.get(self.database)
         if row is None:
             return _NEW
         others = [
             name
-            for base, name in told.extensions
+            for base, name in facts.extensions
             if base == self.database and name not in (*self.extensions, "plpgsql")
         ]
         lists = {key: ", ".join(row[key]) for key in ("event triggers", "publications", "subscriptions")}
@@ -176,8 +176,8 @@ class Collations(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Collations], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
-        return [_sorting(told) if isinstance(told, Told) else told or one.desired() for one in wanted]
+        facts = heard(shared, CLUSTER)
+        return [_sorting(facts) if isinstance(facts, Told) else facts or collations.desired() for collations in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         commands = [self._rebuilt(*line.split("\t")) for line in (before or {}).get("names", "").splitlines()]
@@ -201,19 +201,20 @@ class Collations(Resource):
             if version == _NO_MORE
             else []
         )
-        refresh += [f"ALTER COLLATION {one} REFRESH VERSION" for one in collations]
+        refresh += [f"ALTER COLLATION {collation} REFRESH VERSION" for collation in collations]
         return self.server.by_hand(f"REINDEX DATABASE {name}", *refresh, database=database)
 
 
 _SAME, _OTHER, _NO_MORE = "same", "other", "none"
 
 
-def _sorting(told: Told) -> State:
-    whole = {
-        name: f"{name} by {row['by']}, now {row['offered'] or 'without a version'}" for name, row in told.sorted.items()
+def _sorting(facts: Told) -> State:
+    databases = {
+        name: f"{name} by {row['by']}, now {row['offered'] or 'without a version'}"
+        for name, row in facts.sorted.items()
     }
-    parts = {name: row["sorted"] for name, row in told.inside.items() if row["sorted"]}
-    said = [*whole.values(), *(f"{name}: {', '.join(some)}" for name, some in parts.items())]
-    version = {name: _OTHER if row["offered"] else _NO_MORE for name, row in told.sorted.items()}
-    lines = ["\t".join([name, version.get(name, _SAME), *parts.get(name, [])]) for name in {**whole, **parts}]
-    return {"sorted otherwise": "; ".join(said) or "none", "names": "\n".join(lines)}
+    parts = {name: row["sorted"] for name, row in facts.inside.items() if row["sorted"]}
+    sentences = [*databases.values(), *(f"{name}: {', '.join(objects)}" for name, objects in parts.items())]
+    version = {name: _OTHER if row["offered"] else _NO_MORE for name, row in facts.sorted.items()}
+    lines = ["\t".join([name, version.get(name, _SAME), *parts.get(name, [])]) for name in {**databases, **parts}]
+    return {"sorted otherwise": "; ".join(sentences) or "none", "names": "\n".join(lines)}

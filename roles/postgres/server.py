@@ -67,7 +67,7 @@ class Server:
 
     def does(self, *statements: str, database: str = "postgres") -> Shell:
         """Statements, of which none is seen in the arguments of any process."""
-        text = "".join(f"{one};\n" for one in statements)
+        text = "".join(f"{statement};\n" for statement in statements)
         return Shell(f"printf %s {quote(text)} | {self.psql(database)} >/dev/null")
 
 
@@ -121,22 +121,22 @@ class Told:
 
 def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
     """The answers to `inspect` and to `ask` as far as they are about a part; None where there is neither a container nor data."""
-    inspected, said = shared
-    version, *lines = said.splitlines() or [""]
+    inspected, output = shared
+    version, *lines = output.splitlines() or [""]
     container = containers(inspected).get(CONTAINER)
     if container is None:
         return Unknown("there is data, and no container that serves it") if version.strip() else None
     if container.status != "running":
         return Unknown(f"{NOT_UP}: its container is {container.status}", _WAY_OUT.get(container.status, HINT))
-    told, other = Told(), ""
+    facts, other = Told(), ""
     for line in lines:
         if line.startswith("{"):
-            told.take(json.loads(line))
+            facts.take(json.loads(line))
         else:
             other = line.strip() or other
-    if part in told.read:
-        return told
-    if part.removeprefix(WITHIN) in told.shut:
+    if part in facts.read:
+        return facts
+    if part.removeprefix(WITHIN) in facts.shut:
         return Unknown(f"{part.removeprefix(WITHIN)} takes no connections")
-    hint = next((hint for words, hint in _ERRORS.items() if words in other), HINT)
+    hint = next((hint for phrase, hint in _ERRORS.items() if phrase in other), HINT)
     return Unknown(f"{NOT_UP}{': ' + other if other else ''}", hint)

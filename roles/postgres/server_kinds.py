@@ -40,16 +40,16 @@ class Data(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Data]) -> str:
-        (one,) = wanted
-        return f"""for file in {RECORD} {quote(one.path + "/PG_VERSION")}; do
+        (data,) = wanted
+        return f"""for file in {RECORD} {quote(data.path + "/PG_VERSION")}; do
   line=; [ ! -f "$file" ] || IFS= read -r line <"$file" || :; printf '%s\\n' "$line"
 done
-[ "$line" ] || {sh("ls -A -- {} 2>/dev/null | head -n 1", one.path)}"""
+[ "$line" ] || {sh("ls -A -- {} 2>/dev/null | head -n 1", data.path)}"""
 
     @classmethod
     def read(cls, wanted: Sequence[Data], answer: str) -> list[Reading]:
         recorded, version, first, *_ = [*answer.split("\n"), "", "", ""]
-        return [one._state(recorded.strip(), version.strip(), first.strip()) for one in wanted]
+        return [data._state(recorded.strip(), version.strip(), first.strip()) for data in wanted]
 
     def _state(self, recorded: str, version: str, first: str) -> State:
         if version:
@@ -61,12 +61,12 @@ done
         return {"fits": "no database", "first": first} if first else {"fits": "yes"}
 
     def refusal(self, before: State | None) -> Refusal | None:
-        told = before or {}
+        state = before or {}
         path = quote(self.path)
         return {
             "other version": Refusal(
-                f"PostgreSQL {told.get('version')} wrote it, and the settings name an image of {self.major}, which cannot read it",
-                f"set postgres.major and its image to {told.get('version')}; to move to {self.major}: dump with the old one, "
+                f"PostgreSQL {state.get('version')} wrote it, and the settings name an image of {self.major}, which cannot read it",
+                f"set postgres.major and its image to {state.get('version')}; to move to {self.major}: dump with the old one, "
                 "restore with the new one: docs/runbook.md",
             ),
             "lost": Refusal(
@@ -74,14 +74,14 @@ done
                 f"bring it back; or, to begin with an empty one, on the host: rm {RECORD}",
             ),
             "elsewhere": Refusal(
-                f"this host's database lies in {told.get('recorded')}, and a new one would be empty",
-                f"on the host: docker stop postgres; cp -a {quote(told.get('recorded', ''))} {path}; or set postgres.data back",
+                f"this host's database lies in {state.get('recorded')}, and a new one would be empty",
+                f"on the host: docker stop postgres; cp -a {quote(state.get('recorded', ''))} {path}; or set postgres.data back",
             ),
             "no database": Refusal(
-                f"files lie there that are no database, {told.get('first')} for one",
+                f"files lie there that are no database, {state.get('first')} for one",
                 f"name a folder that is empty or does not exist yet; on the host: ls -la {path}",
             ),
-        }.get(told.get("fits", ""))
+        }.get(state.get("fits", ""))
 
     def fix(self, before: State | None) -> list[Step]:
         return []
@@ -112,18 +112,18 @@ class Offer(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Offer]) -> CommonQuestions:
-        return {inspect: [one.reference for one in wanted]}
+        return {inspect: [offer.reference for offer in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Offer], answer: str, *shared: str) -> list[Reading]:
         known, major, names, *_ = [*answer.split("\n"), "", "", ""]
-        found: list[Reading] = []
-        for one in wanted:
-            image = inspected_image(shared[0], one.reference)
-            has = [name for name in one.extensions if name in names.split()]
+        readings: list[Reading] = []
+        for offer in wanted:
+            image = inspected_image(shared[0], offer.reference)
+            has = [name for name in offer.extensions if name in names.split()]
             is_known = image is not None and image.get("Id") == known
-            found.append({"major": major, "extensions": " ".join(has)} if is_known else None)
-        return found
+            readings.append({"major": major, "extensions": " ".join(has)} if is_known else None)
+        return readings
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before is None:
@@ -133,7 +133,7 @@ class Offer(Resource):
                 f"the image has PostgreSQL {before['major']}, and the settings say {self.major}",
                 f"postgres.major: {before['major']}, if the data is of that version; or another image",
             )
-        missing = [one for one in self.extensions if one not in before["extensions"].split()]
+        missing = [extension for extension in self.extensions if extension not in before["extensions"].split()]
         return Refusal(_lacks(missing), "take an image that has it, or remove it from databases")
 
     def note(self, before: State | None) -> str:
@@ -142,17 +142,17 @@ class Offer(Resource):
     def fix(self, before: State | None) -> list[Step]:
         look = "postgres --version; find / -xdev -path '*/extension/*.control' 2>/dev/null; :"
         run = "docker run --rm --pull never --network none --read-only --cap-drop ALL -u 65534:65534 --entrypoint sh"
-        found = """printf '%s\\n' "$id" "$major" "$names\""""
+        record = """printf '%s\\n' "$id" "$major" "$names\""""
         return [
             Shell(f"""
 said=$({run} {quote(self.reference)} -c {quote(look)})
 major=$(printf '%s\\n' "$said" | sed -n 's/^postgres (PostgreSQL) \\([0-9]*\\).*/\\1/p')
 names=$(printf '%s\\n' "$said" | sed -n 's|^/.*/\\(.*\\)\\.control$|\\1|p' | sort -u | tr '\\n' ' ')
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
-{write_record(LOOKED_INTO, found)}
+{write_record(LOOKED_INTO, record)}
 [ "$major" = {self.major} ] || {{ echo "the image has PostgreSQL $major, and the settings say {self.major}"; exit 1; }}
-for one in {words(self.extensions)}; do
-  case " $names" in *" $one "*) ;; *) echo "the image has no $one: take an image that has it"; exit 1;; esac
+for extension in {words(self.extensions)}; do
+  case " $names" in *" $extension "*) ;; *) echo "the image has no $extension: take an image that has it"; exit 1;; esac
 done""")
         ]
 
@@ -191,11 +191,11 @@ class Ready(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Ready], answer: str, *shared: str) -> list[Reading]:
         proven, recorded, *_ = [*answer.split("\n"), ""]
-        told = heard(shared, CLUSTER)
-        if told is None:
+        facts = heard(shared, CLUSTER)
+        if facts is None:
             return [None] * len(wanted)
         # One that does not answer is no riddle here, as it is for those who want to know what is in it.
-        answers = "no" if isinstance(told, Unknown) else "yes"
+        answers = "no" if isinstance(facts, Unknown) else "yes"
         return [{"answers": answers, "proven": proven, "recorded": recorded}] * len(wanted)
 
     def undone_by(self, other: Resource, made: bool) -> bool:

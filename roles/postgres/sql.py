@@ -36,12 +36,12 @@ def literal(text: str) -> str:
 def setting(name: str, value: str) -> str:
     """A setting as `ALTER ... SET` takes it."""
     target = ".".join(ident(part) for part in name.split("."))
-    return f"{target} TO {', '.join(literal(one) for one in (words_of(value) if name in _LISTS else [value]))}"
+    return f"{target} TO {', '.join(literal(item) for item in (words_of(value) if name in _LISTS else [value]))}"
 
 
 def settings_line(settings: Iterable[str]) -> str:
     """Settings `name=value` in one line, to be compared; a list is the same however its words are quoted."""
-    pairs = (one.partition("=") for one in settings)
+    pairs = (line.partition("=") for line in settings)
     plain = [name + equals + (", ".join(words_of(value)) if name in _LISTS else value) for name, equals, value in pairs]
     return "; ".join(sorted(plain)) or "none"
 
@@ -51,12 +51,12 @@ _LISTS = ("search_path", "temp_tablespaces", "local_preload_libraries", "session
 
 def words_of(value: str) -> list[str]:
     """The words of a list, without their quotes."""
-    return [one.strip().strip('"') for one in value.split(",")]
+    return [word.strip().strip('"') for word in value.split(",")]
 
 
 def literals(values: list[str]) -> str:
     """A list for `= ANY (...)`, also an empty one."""
-    return f"ARRAY[{', '.join(literal(one) for one in values)}]::text[]"
+    return f"ARRAY[{', '.join(literal(value) for value in values)}]::text[]"
 
 
 def verifier(password: Secret, salt: bytes = b"", iterations: int = ITERATIONS) -> str:
@@ -68,10 +68,10 @@ def verifier(password: Secret, salt: bytes = b"", iterations: int = ITERATIONS) 
 
 def is_password_of(stored: str, password: Secret) -> bool:
     """Whether a stored verifier is that of this password."""
-    found = _STORED.fullmatch(stored)
-    if found is None:
+    stored_parts = _STORED.fullmatch(stored)
+    if stored_parts is None:
         return False
-    return hmac.compare_digest(stored, verifier(password, base64.b64decode(found[2]), int(found[1])))
+    return hmac.compare_digest(stored, verifier(password, base64.b64decode(stored_parts[2]), int(stored_parts[1])))
 
 
 @lru_cache(maxsize=256)

@@ -62,10 +62,10 @@ def read(host: Host[Settings], state: str, answer: Sequence[str]) -> DatabaseSer
     """The server, from the state of its container and its own answer."""
     if not has_one(host):
         return None
-    told = json.loads(answer[0]) if answer and answer[0].startswith("{") else {}
-    told |= {key: told.get(key) or {} for key in ("databases", "slots")}
+    values = json.loads(answer[0]) if answer and answer[0].startswith("{") else {}
+    values |= {key: values.get(key) or {} for key in ("databases", "slots")}
     rules: list[str] = next((json.loads(line) for line in answer[1:] if line.startswith("[")), [])
-    return DatabaseServer(state, **told, sorted_otherwise=rules)
+    return DatabaseServer(state, **values, sorted_otherwise=rules)
 
 
 def lines(server: DatabaseServer, human: Any) -> Iterator[str]:

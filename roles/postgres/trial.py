@@ -42,8 +42,8 @@ class Trial(Resource):
 
     @property
     def arguments(self) -> list[str]:
-        told = {key: value for key, value in self.settings.items() if not key.startswith(_ELSEWHERE)}
-        return [word for key, value in told.items() for word in ("-c", f"{key}={value}")]
+        settings = {key: value for key, value in self.settings.items() if not key.startswith(_ELSEWHERE)}
+        return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
 
     @property
     def _hash(self) -> str:
@@ -61,18 +61,18 @@ class Trial(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Trial]) -> CommonQuestions:
-        return {inspect: [one.reference for one in wanted]}
+        return {inspect: [trial.reference for trial in wanted]}
 
     @classmethod
     def read(cls, wanted: Sequence[Trial], answer: str, *shared: str) -> list[Reading]:
         tried = answer.strip()
-        found: list[Reading] = []
-        for one in wanted:
-            image = inspected_image(shared[0], one.reference)
-            known = image is not None and f"{image.get('Id')} {one._hash}" == tried
+        readings: list[Reading] = []
+        for trial in wanted:
+            image = inspected_image(shared[0], trial.reference)
+            known = image is not None and f"{image.get('Id')} {trial._hash}" == tried
             # Absent until it was made: an image that comes with this very plan must not turn it into another change.
-            found.append({"tried": "yes"} if known else None)
-        return found
+            readings.append({"tried": "yes"} if known else None)
+        return readings
 
     def diff(self, before: State | None) -> list[str]:
         return []

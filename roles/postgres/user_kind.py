@@ -38,7 +38,7 @@ class User(Resource):
     def desired(self) -> State:
         return {
             "password": _fingerprint(self.password),
-            "attributes": " ".join(one for one in ATTRIBUTES if one in ("login", *self.attributes)),
+            "attributes": " ".join(attribute for attribute in ATTRIBUTES if attribute in ("login", *self.attributes)),
             "member of": ", ".join(sorted(self.member_of)) or "none",
             "expires": "never",
             "inherits": "yes",
@@ -51,34 +51,50 @@ class User(Resource):
 
     @classmethod
     def common_questions(cls, wanted: Sequence[User]) -> CommonQuestions:
-        return wanted[0].server.common_questions(*(f"user {one.user}" for one in wanted))
+        return wanted[0].server.common_questions(*(f"user {user.user}" for user in wanted))
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
-        told = heard(shared, CLUSTER)
-        return [one._state(told.users.get(one.user)) if isinstance(told, Told) else told for one in wanted]
+        facts = heard(shared, CLUSTER)
+        return [user._state(facts.users.get(user.user)) if isinstance(facts, Told) else facts for user in wanted]
 
-    def _state(self, told: dict[str, Any] | None) -> Reading:
-        if told is None:
+    def _state(self, row: dict[str, Any] | None) -> Reading:
+        if row is None:
             return None
-        same = is_password_of(told["stored"], self.password)
+        same = is_password_of(row["stored"], self.password)
         return {
-            "password": _fingerprint(self.password) if same else "another" if told["stored"] else "none",
-            "attributes": told["attributes"],
-            "member of": ", ".join(_membership(one) for one in told["member of"] if not self._made(one)) or "none",
-            "expires": "some day" if told["expires"] else "never",
-            "inherits": "yes" if told["inherit"] else "no",
-            "connection limit": "none" if told["limit"] == -1 else str(told["limit"]),
+            "password": _fingerprint(self.password) if same else "another" if row["stored"] else "none",
+            "attributes": row["attributes"],
+            "member of": ", ".join(
+                _membership(membership) for membership in row["member of"] if not self._made(membership)
+            )
+            or "none",
+            "expires": "some day" if row["expires"] else "never",
+            "inherits": "yes" if row["inherit"] else "no",
+            "connection limit": "none" if row["limit"] == -1 else str(row["limit"]),
             "settings": settings_line(
-                one["is"] if one["in"] is None else f"{one['is']} in {one['in']}" for one in told["settings"]
+                override["is"] if override["in"] is None else f"{override['is']} in {override['in']}"
+                for override in row["settings"]
             ),
-            **{f"{_GRANT}{at}": f"{one['by']} {one['of']}" for at, one in enumerate(told["member of"])},
-            **{f"{_IN}{at}": one["in"] for at, one in enumerate(told["settings"]) if one["in"] is not None},
+            **{
+                f"{_GRANT}{at}": f"{membership['by']} {membership['of']}"
+                for at, membership in enumerate(row["member of"])
+            },
+            **{
+                f"{_IN}{at}": override["in"]
+                for at, override in enumerate(row["settings"])
+                if override["in"] is not None
+            },
         }
 
-    def _made(self, one: Mapping[str, Any]) -> bool:
+    def _made(self, membership: Mapping[str, Any]) -> bool:
         """Whether it only is the maker of a role of its own: PostgreSQL 16 lets it grant that, and no more."""
-        return "createrole" in self.attributes and one["admin"] and not one["inherit"] and not one["set"]
+        return (
+            "createrole" in self.attributes
+            and membership["admin"]
+            and not membership["inherit"]
+            and not membership["set"]
+        )
 
     def diff(self, before: State | None) -> list[str]:
         return ["password: changed, hidden" if line.startswith("password:") else line for line in super().diff(before)]
@@ -86,7 +102,7 @@ class User(Resource):
     def fix(self, before: State | None) -> list[Step]:
         user, after = ident(self.user), self.desired()
         attributes = " ".join(
-            f"{'' if one in after['attributes'].split() else 'NO'}{one.upper()}" for one in ATTRIBUTES
+            f"{'' if attribute in after['attributes'].split() else 'NO'}{attribute.upper()}" for attribute in ATTRIBUTES
         )
         # A new verifier makes every running program log in anew at its next connection, so it stays where it is right.
         same = before and before["password"] == after["password"]
@@ -107,12 +123,12 @@ class User(Resource):
         """Exactly the memberships: one with an option that nobody asked for is taken back, and given without."""
         user = ident(self.user)
         have = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
-        wrong = {one.partition(" (")[0] for one in have - {*self.member_of}}
+        wrong = {membership.partition(" (")[0] for membership in have - {*self.member_of}}
         grants = [value.partition(" ")[::2] for key, value in (before or {}).items() if key.startswith(_GRANT)]
         # One that somebody else granted is taken back in his name only, with what was granted further by it.
         return [
             *(f"REVOKE {ident(of)} FROM {user} GRANTED BY {ident(by)} CASCADE" for by, of in grants if of in wrong),
-            *(f"GRANT {ident(one)} TO {user}" for one in sorted({*self.member_of} - (have - wrong))),
+            *(f"GRANT {ident(group)} TO {user}" for group in sorted({*self.member_of} - (have - wrong))),
         ]
 
     def _set(self, before: State | None) -> list[str]:
@@ -124,7 +140,7 @@ class User(Resource):
         reset = [f"ALTER ROLE {user} RESET ALL"] if before and before["settings"] != "none" else []
         return [
             *reset,
-            *(f"ALTER ROLE {user} IN DATABASE {ident(one)} RESET ALL" for one in within),
+            *(f"ALTER ROLE {user} IN DATABASE {ident(database)} RESET ALL" for database in within),
             *(f"ALTER ROLE {user} SET {setting(name, value)}" for name, value in self.settings),
         ]
 
@@ -133,9 +149,9 @@ _GRANT, _IN = "granted ", "set in "
 """Keys of a reading that no one compares: who granted what, and in which databases it has settings."""
 
 
-def _membership(one: Mapping[str, Any]) -> str:
-    odd = [f"{'' if one[key] else 'no '}{key}" for key, usual in _USUAL.items() if one[key] != usual]
-    return f"{one['of']} ({' '.join(odd)})" if odd else str(one["of"])
+def _membership(membership: Mapping[str, Any]) -> str:
+    odd = [f"{'' if membership[key] else 'no '}{key}" for key, usual in _USUAL.items() if membership[key] != usual]
+    return f"{membership['of']} ({' '.join(odd)})" if odd else str(membership["of"])
 
 
 _USUAL = {"admin": False, "inherit": True, "set": True}

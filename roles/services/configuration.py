@@ -34,7 +34,7 @@ class Folder:
     @property
     def contents(self) -> Contents:
         """Nothing else lies there: a program would take it up as well."""
-        paths = [*(one.path for one in self.directories), *(one.path for one in self.files)]
+        paths = [*(directory.path for directory in self.directories), *(file.path for file in self.files)]
         return Contents(self.here, tuple(path.removeprefix(f"{self.here}/") for path in paths if path != self.here))
 
 
@@ -51,20 +51,20 @@ def folders(host: Host[Settings], name: str, settings: Service, root: str, refer
     """The folders of a service's page. Files of one folder of the container lie in one of the host."""
     contents: dict[str, dict[str, Source]] = {}
     checks: dict[str, Sequence[str]] = {}
-    for inside, one in settings.files.items():
-        folder = inside if one.source.endswith("/") else inside.rpartition("/")[0]
-        for path, file in _read(host, name, settings, inside, one.source):
+    for inside, row in settings.files.items():
+        folder = inside if row.source.endswith("/") else inside.rpartition("/")[0]
+        for path, file in _read(host, name, settings, inside, row.source):
             other = contents.setdefault(folder, {}).setdefault(path, file)
             if other is not file:
-                told = f"services.{name}.files.{inside}"
-                raise _absent(host, told, file.place, f"{other.place} is {folder}/{path} already")
-        if one.check:
-            checks[f"{folder}/{one.main or inside.rpartition('/')[2]}"] = one.check
+                setting = f"services.{name}.files.{inside}"
+                raise _absent(host, setting, file.place, f"{other.place} is {folder}/{path} already")
+        if row.check:
+            checks[f"{folder}/{row.main or inside.rpartition('/')[2]}"] = row.check
     return [
         Folder(
             f"{root}{folder}",
             folder,
-            tuple(Directory(path) for path in _directories(f"{root}{folder}", found)),
+            tuple(Directory(path) for path in _directories(f"{root}{folder}", files)),
             tuple(
                 File(
                     f"{root}{folder}/{path}",
@@ -74,10 +74,10 @@ def folders(host: Host[Settings], name: str, settings: Service, root: str, refer
                     until_loaded=True,
                 )
                 # What a check is given comes last: it may name the others.
-                for path, file in sorted(found.items(), key=lambda item: (f"{folder}/{item[0]}" in checks, item[0]))
+                for path, file in sorted(files.items(), key=lambda item: (f"{folder}/{item[0]}" in checks, item[0]))
             ),
         )
-        for folder, found in contents.items()
+        for folder, files in contents.items()
     ]
 
 
@@ -89,34 +89,37 @@ def _directories(root: str, files: dict[str, Any]) -> list[str]:
 def _read(host: Host[Settings], name: str, settings: Service, inside: str, source: str) -> Iterator[tuple[str, Source]]:
     """The files of one source: paths beneath the folder that is bound, and what is in them."""
     place = host.root / source
-    told = f"services.{name}.files.{inside}"
+    setting = f"services.{name}.files.{inside}"
     if not source.endswith("/"):
-        yield inside.rpartition("/")[2], _source(host, settings, place, told)
+        yield inside.rpartition("/")[2], _source(host, settings, place, setting)
         return
     if not place.is_dir():
-        raise _absent(host, told, source, "there is no such folder")
+        raise _absent(host, setting, source, "there is no such folder")
     paths = [path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir()]
     if not paths:
-        raise _absent(host, told, source, "the folder has no file")
+        raise _absent(host, setting, source, "the folder has no file")
     for path in paths:
         relative = str(path.relative_to(place))
-        yield relative.removesuffix(_TEMPLATE if _is_template(host, path) else ""), _source(host, settings, path, told)
+        yield (
+            relative.removesuffix(_TEMPLATE if _is_template(host, path) else ""),
+            _source(host, settings, path, setting),
+        )
 
 
 def _is_template(host: Host[Settings], path: Path) -> bool:
     return path.relative_to(host.root).parts[0] == "templates"
 
 
-def _source(host: Host[Settings], settings: Service, path: Path, told: str) -> Source:
+def _source(host: Host[Settings], settings: Service, path: Path, setting: str) -> Source:
     """A file of the project; a script that may be run here may be run there."""
     relative = str(path.relative_to(host.root))
     if why := _unfit(host, path, relative):
-        raise _absent(host, told, ascii(relative)[1:-1], why)
+        raise _absent(host, setting, ascii(relative)[1:-1], why)
     try:
         mode = "0755" if path.stat().st_mode & 0o100 else "0644"
         return Source(relative, _content(host, settings, path, relative), mode)
     except OSError as error:
-        raise _absent(host, told, relative, str(error.strerror)) from None
+        raise _absent(host, setting, relative, str(error.strerror)) from None
 
 
 def _unfit(host: Host[Settings], path: Path, relative: str) -> str:
@@ -144,9 +147,9 @@ def _content(host: Host[Settings], settings: Service, path: Path, relative: str)
         return data
 
 
-def _absent(host: Host[Settings], told: str, source: str, why: str) -> Trouble:
+def _absent(host: Host[Settings], setting: str, source: str, why: str) -> Trouble:
     return Trouble(
-        f"{told} cannot be read",
+        f"{setting} cannot be read",
         where=host.name,
         why=f"{source}: {why}",
         untouched="nothing was changed",

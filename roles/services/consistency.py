@@ -33,25 +33,25 @@ NEEDED = (
 def inconsistencies(settings: Settings) -> Faults:
     """Every place where a service contradicts another setting, with the reason."""
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
-    for name, one in settings.services.items():
+    for name, service in settings.services.items():
         at: Path = ("services", name)
         if why := _taken(name, settings, nodes):
             yield at, f"{name} is {why}: give it another name"
-        if one.image not in settings.images:
-            yield (*at, "image"), f"images has no {known(one.image, settings.images)}"
-        for number, need in enumerate(one.needs):
+        if service.image not in settings.images:
+            yield (*at, "image"), f"images has no {known(service.image, settings.images)}"
+        for number, need in enumerate(service.needs):
             if need == name:
                 yield (*at, "needs", number), "it cannot wait for itself"
             elif need not in settings.services and need not in settings.roles:
                 names = [*settings.roles, *(other for other in settings.services if other != name)]
                 yield (*at, "needs", number), f"there is no role or service {known(need, names)}"
-            elif need in settings.services and one.enabled and not settings.services[need].enabled:
+            elif need in settings.services and service.enabled and not settings.services[need].enabled:
                 yield (*at, "needs", number), f"{need} is not enabled"
-        yield from _paths(at, one)
-        yield from _user(at, one)
-        yield from _variables(at, one)
-        yield from _once(at, one)
-        yield from _backup(at, one, settings)
+        yield from _paths(at, service)
+        yield from _user(at, service)
+        yield from _variables(at, service)
+        yield from _once(at, service)
+        yield from _backup(at, service, settings)
     yield from _circles(settings.services)
 
 
@@ -71,24 +71,24 @@ def _taken(name: str, settings: Settings, nodes: list[str]) -> str:
     return "localhost, which is each container itself" if name == "localhost" else ""
 
 
-def _paths(at: Path, one: Service) -> Faults:
+def _paths(at: Path, service: Service) -> Faults:
     """No folder of the container is two things, and none hides another."""
     folders: dict[str, Path] = {
         path if file.source.endswith("/") else path.rpartition("/")[0]: ("files", path)
-        for path, file in one.files.items()
+        for path, file in service.files.items()
     }
     for path, place in folders.items():
         if path in NEEDED:
             why = f"{path or '/'} would be bound whole, and what the image has there hidden: take a folder of its own"
             yield (*at, *place), why
     taken: dict[str, Path] = dict(folders)
-    for path in one.data:
+    for path in service.data:
         if path in NEEDED:
             yield (*at, "data", path), "the programs of the image lie there: take a folder of its own"
         if path in taken:
             yield (*at, "data", path), "files of the inventory lie there"
         taken.setdefault(path, ("data", path))
-    for path in one.reads:
+    for path in service.reads:
         if path in NEEDED or path in taken:
             why = (
                 f"{'.'.join(map(str, taken[path]))} lies there"
@@ -97,7 +97,7 @@ def _paths(at: Path, one: Service) -> Faults:
             )
             yield (*at, "reads", path), f"{why}: take a folder of its own"
         taken.setdefault(path, ("reads", path))
-    for number, path in enumerate(one.temporary):
+    for number, path in enumerate(service.temporary):
         if path in taken:
             yield (*at, "temporary", number), f"{'.'.join(map(str, taken[path]))} lies there"
     for path, place in taken.items():
@@ -106,22 +106,22 @@ def _paths(at: Path, one: Service) -> Faults:
                 yield (*at, *beside), f"it lies in {path}, which is bound read-only: put its file there"
 
 
-def _user(at: Path, one: Service) -> Faults:
+def _user(at: Path, service: Service) -> Faults:
     """As whom it runs is said once, and nobody owns nothing."""
-    if one.nobody and one.root:
+    if service.nobody and service.root:
         yield (*at, "nobody"), "root: true says otherwise"
-    if one.nobody and (one.data or one.secrets):
-        yield (*at, "nobody"), f"nobody owns no {'data' if one.data else 'secrets'}: leave it out"
+    if service.nobody and (service.data or service.secrets):
+        yield (*at, "nobody"), f"nobody owns no {'data' if service.data else 'secrets'}: leave it out"
 
 
-def _variables(at: Path, one: Service) -> Faults:
+def _variables(at: Path, service: Service) -> Faults:
     """Each variable says one thing, and what is written to a file for Docker can be read from it."""
     sections = ("environment", "secrets", "secret_environment")
     for number, section in enumerate(sections):
-        for name in getattr(one, section):
-            if other := next((before for before in sections[:number] if name in getattr(one, before)), ""):
+        for name in getattr(service, section):
+            if other := next((before for before in sections[:number] if name in getattr(service, before)), ""):
                 yield (*at, section, name), f"{other} has it already"
-    for name, secret in one.secret_environment.items():
+    for name, secret in service.secret_environment.items():
         if secret is not UNREAD and any(letter in "'\\" or not letter.isprintable() for letter in secret.reveal()):
             yield (
                 (*at, "secret_environment", name),
@@ -129,24 +129,24 @@ def _variables(at: Path, one: Service) -> Faults:
             )
 
 
-def _once(at: Path, one: Service) -> Faults:
-    names = [command.name for command in one.once]
+def _once(at: Path, service: Service) -> Faults:
+    names = [command.name for command in service.once]
     for number, name in enumerate(names):
         if name in names[:number]:
             yield (*at, "once", number, "name"), f"{name} stands twice; it must differ from the other"
 
 
-def _backup(at: Path, one: Service, settings: Settings) -> Faults:
+def _backup(at: Path, service: Service, settings: Settings) -> Faults:
     """What a page wants to be held can be held: it is data of the host, and the host makes backups."""
-    if one.backup is None:
+    if service.backup is None:
         return
     if settings.backup is None or "backup" not in settings.roles:
         yield (*at, "backup"), "the host makes no backups: add the role backup and its settings"
     place = (*at, "backup", "folders")
-    for number, folder in enumerate(one.backup.folders):
-        if folder not in one.data:
-            yield (*place, number), f"data has no {known(folder, one.data)}"
-        if folder in one.backup.folders[:number]:
+    for number, folder in enumerate(service.backup.folders):
+        if folder not in service.data:
+            yield (*place, number), f"data has no {known(folder, service.data)}"
+        if folder in service.backup.folders[:number]:
             yield (*place, number), f"{folder} stands twice"
 
 
@@ -157,8 +157,8 @@ def _circles(services: dict[str, Service]) -> Faults:
         for need in services[name].needs if name in services else ():
             if need == seen[0]:
                 return (*seen, need)
-            if need not in seen and (found := waits_for(need, (*seen, need))):
-                return found
+            if need not in seen and (closed := waits_for(need, (*seen, need))):
+                return closed
         return ()
 
     for name in services:

@@ -60,9 +60,9 @@ def resources(host: Host[Settings], name: str) -> Wanted:
     bound = configuration.folders(host, name, settings, f"{place}/files", reference)
     secrets = list(_secrets(settings, place, user))
     files = tuple(file.path for folder in bound for file in folder.files)
-    folders = tuple(one.path for folder in bound for one in folder.directories)
+    folders = tuple(directory.path for folder in bound for directory in folder.directories)
     identity = " ".join(
-        [image_identity(host, settings.image), *(one.sha256[:12] for one in secrets if isinstance(one, File))]
+        [image_identity(host, settings.image), *(secret.sha256[:12] for secret in secrets if isinstance(secret, File))]
     )
     yield in_order(
         Group(owner.name, owner.uid),
@@ -72,7 +72,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
         *(Mount(drive.path, label=drive.label, options=drive.options) for drive in _drives(host, settings)),
         Directory(place),
         *secrets,
-        *(one for folder in bound for one in (*folder.directories, *folder.files, folder.contents)),
+        *(directory for folder in bound for directory in (*folder.directories, *folder.files, folder.contents)),
         *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
         Project(
             name,
@@ -86,7 +86,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
         ),
         *([_loaded(name, settings, files, folders)] if files else []),
         *answers(name, settings),
-        *(Once(name, one.name, tuple(one.command), tuple(one.unless)) for one in settings.once),
+        *(Once(name, command.name, tuple(command.command), tuple(command.unless)) for command in settings.once),
     )
     yield at_boot(host, name)
     yield Permissions(f"compose file of {name}", ((f"{place}/compose.yaml", "0644"),))
@@ -106,7 +106,9 @@ def answers(name: str, settings: Service) -> list[Serving]:
 def _drives(host: Host[Settings], settings: Service) -> list[Drive]:
     """The drives on which it keeps data: they come first, and nothing is written in their place."""
     return [
-        one for one in host.settings.drives if any(path.startswith(f"{one.path}/") for path in settings.data.values())
+        drive
+        for drive in host.settings.drives
+        if any(path.startswith(f"{drive.path}/") for path in settings.data.values())
     ]
 
 
@@ -124,7 +126,7 @@ def _loaded(name: str, settings: Service, files: tuple[str, ...], folders: tuple
     """How it takes up files that have changed, come or gone: as its page says, otherwise by a restart."""
     reload = settings.reload
     if reload is None:
-        waits = "".join(one.waits() for one in answers(name, settings))
+        waits = "".join(answer.waits() for answer in answers(name, settings))
         restart = f"docker restart -t {settings.grace} -- {quote(name)} >/dev/null"
         return FreshContainer(name, files, f"{restart}\n{waits}", f"restarts {name}", restarts=True, folders=folders)
     if reload.command:
@@ -138,8 +140,8 @@ def _loaded(name: str, settings: Service, files: tuple[str, ...], folders: tuple
 
 
 def _exposed(settings: Service) -> str:
-    open_to_all = [one for one in settings.ports if not ip_address(one.listen).is_loopback]
+    open_to_all = [port for port in settings.ports if not ip_address(port.listen).is_loopback]
     if not open_to_all:
         return ""
-    ports = ", ".join(f"{one.listen}:{one.port}" for one in open_to_all)
+    ports = ", ".join(f"{port.listen}:{port.port}" for port in open_to_all)
     return f"{ports} without TLS: data is not hidden; and ports of Docker bypass ufw"

@@ -92,10 +92,10 @@ def _twice(settings: Settings) -> Faults:
         for step in path:
             items = getattr(items, step, None) or []
         for key in keys:
-            yield from _repeated([getattr(one, key) for one in items], _at(*path, None, key))
+            yield from _repeated([getattr(item, key) for item in items], _at(*path, None, key))
     for at, bucket in enumerate(settings.buckets):
-        yield from _repeated([one.id for one in bucket.lifecycle], _at("buckets", at, "lifecycle", None, "id"))
-    accounts = [(user, key) for user, one in enumerate(settings.users) for key in range(len(one.service_accounts))]
+        yield from _repeated([rule.id for rule in bucket.lifecycle], _at("buckets", at, "lifecycle", None, "id"))
+    accounts = [(user, key) for user, owner in enumerate(settings.users) for key in range(len(owner.service_accounts))]
     names = [settings.users[user].service_accounts[key].access_key for user, key in accounts]
     yield from _repeated(
         names, lambda at: ("users", accounts[at][0], "service_accounts", accounts[at][1], "access_key")
@@ -186,18 +186,18 @@ def _drives_by_lasting_names(settings: Settings) -> Faults:
 
 def _passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
     """Each password that has been read, with the name that it belongs to."""
-    found: list[tuple[Path, str, Secret]] = []
+    with_names: list[tuple[Path, str, Secret]] = []
     if settings.minio:
-        found.append((("minio", "root_password"), settings.minio.root_user.reveal(), settings.minio.root_password))
+        with_names.append((("minio", "root_password"), settings.minio.root_user.reveal(), settings.minio.root_password))
         if settings.minio.metrics.secret:
-            found.append((("minio", "metrics", "secret"), METRICS, settings.minio.metrics.secret))
+            with_names.append((("minio", "metrics", "secret"), METRICS, settings.minio.metrics.secret))
     for at, user in enumerate(settings.users):
-        found.append((("users", at, "password"), user.name, user.password))
+        with_names.append((("users", at, "password"), user.name, user.password))
         for number, account in enumerate(user.service_accounts):
-            found.append(
+            with_names.append(
                 (("users", at, "service_accounts", number, "secret_key"), account.access_key, account.secret_key)
             )
-    return (one for one in found if one[2] is not UNREAD)
+    return (entry for entry in with_names if entry[2] is not UNREAD)
 
 
 def _vendor_defaults(settings: Settings) -> Faults:

@@ -141,7 +141,7 @@ def subnet(value: str) -> str:
 
 def is_private(subnet: str) -> bool:
     """Whether nobody on the internet has these addresses."""
-    return any(ipaddress.IPv4Network(subnet).subnet_of(ipaddress.IPv4Network(one)) for one in PRIVATE)
+    return any(ipaddress.IPv4Network(subnet).subnet_of(ipaddress.IPv4Network(private)) for private in PRIVATE)
 
 
 def listening(value: str) -> str:
@@ -205,7 +205,7 @@ def no_dots(value: str) -> str:
 
 
 def mountable(value: str) -> str:
-    if value in BUSY or any(value == one or value.startswith(f"{one}/") for one in SYSTEM):
+    if value in BUSY or any(value == folder or value.startswith(f"{folder}/") for folder in SYSTEM):
         raise ValueError("the system lives there: take a folder beneath /mnt or /srv, or one of its own")
     return value
 

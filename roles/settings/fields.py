@@ -20,27 +20,27 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, defer_build=True)
 
 
-def matches(pattern: str, said: str) -> AfterValidator:
-    """The whole text must match; otherwise `said` is the reason."""
+def matches(pattern: str, reason: str) -> AfterValidator:
+    """The whole text must match; otherwise `reason` is the message."""
 
     # Compiled when a value is there to be looked at: most hosts have few of all the settings there are.
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(said)
+            raise ValueError(reason)
         return value
 
     return AfterValidator(check)
 
 
-def text_or_mapping(said: str) -> Discriminator:
-    """Tells a union's text (`Tag("text")`) from its mapping (`Tag("mapping")`); for anything else, `said` was expected."""
+def text_or_mapping(expected: str) -> Discriminator:
+    """Tells a union's text (`Tag("text")`) from its mapping (`Tag("mapping")`); for anything else, `expected` is the message."""
 
     def tag(value: Any) -> str | None:
         if isinstance(value, str):
             return "text"
         return "mapping" if isinstance(value, (dict, BaseModel)) else None
 
-    return Discriminator(tag, custom_error_type="text_or_mapping", custom_error_message=said)
+    return Discriminator(tag, custom_error_type="text_or_mapping", custom_error_message=expected)
 
 
 def _secret(value: Any) -> Any:

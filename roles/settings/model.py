@@ -196,14 +196,14 @@ class Settings(Section):
     users: list[User] = Field(default=[], description="IAM users")
 
     @classmethod
-    def wake(cls, name: str, told: dict[str, Any]) -> str:
+    def wake(cls, name: str, settings: dict[str, Any]) -> str:
         """The command that makes or starts a throwaway host and writes its address; other hosts have none."""
         up = "inv lab.up" if name == "lab" else f"inv lab.up --host {name}"
-        return up if told.get("lab") is True else ""
+        return up if settings.get("lab") is True else ""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self, info: ValidationInfo) -> Settings:
-        found = list(inconsistencies(self, (info.context or {}).get("ssh_port", 22)))
-        if found:
-            raise Problems(found)
+        faults = list(inconsistencies(self, (info.context or {}).get("ssh_port", 22)))
+        if faults:
+            raise Problems(faults)
         return self

@@ -38,7 +38,7 @@ def _names(settings: Settings) -> Faults:
 
 
 def _subnets(settings: Settings) -> Faults:
-    subnets = {name: ipaddress.IPv4Network(one.subnet) for name, one in settings.networks.items()}
+    subnets = {name: ipaddress.IPv4Network(network.subnet) for name, network in settings.networks.items()}
     bridge = settings.docker.daemon.get("bip") or settings.docker.daemon.get("default-address-pools")
     for at, (name, subnet) in enumerate(subnets.items()):
         path = ("networks", name, "subnet")

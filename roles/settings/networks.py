@@ -14,14 +14,14 @@ Networks = dict[str, dict[str, str]]
 """The networks of a container, as compose takes them."""
 
 
-def joined(settings: Settings, said: Sequence[str]) -> list[str]:
+def joined(settings: Settings, names: Sequence[str]) -> list[str]:
     """The networks that a page names; the only one where it names none."""
-    return list(said) or list(settings.networks)[:1]
+    return list(names) or list(settings.networks)[:1]
 
 
-def first(settings: Settings, said: Sequence[str]) -> str:
+def first(settings: Settings, names: Sequence[str]) -> str:
     """The network that holds the fixed addresses of a page; empty where there is none at all."""
-    return next(iter(joined(settings, said)), "")
+    return next(iter(joined(settings, names)), "")
 
 
 def containers(settings: Settings) -> dict[str, list[str]]:
@@ -36,8 +36,8 @@ def _containers(settings: Settings) -> Iterator[tuple[str, list[str]]]:
         yield "nginx", list(dict.fromkeys(routes.networks(settings))) or joined(settings, [])
     if settings.postgres:
         yield "postgres", joined(settings, settings.postgres.networks)
-    for name, one in settings.services.items():
-        yield name, joined(settings, one.networks)
+    for name, service in settings.services.items():
+        yield name, joined(settings, service.networks)
 
 
 def joins(names: Sequence[str], address: str = "") -> Networks:

@@ -48,8 +48,8 @@ def _ours(settings: Settings) -> Iterator[tuple[Path, str]]:
     """The folders that the inventory names for something to be written to."""
     if settings.postgres:
         yield ("postgres", "data"), settings.postgres.data
-    for name, one in settings.services.items():
-        for inside, folder in one.data.items():
+    for name, service in settings.services.items():
+        for inside, folder in service.data.items():
             yield ("services", name, "data", inside), folder
     if settings.backup:
         yield ("backup", "staging"), settings.backup.staging
@@ -64,8 +64,8 @@ def _within(folder: str, other: str) -> bool:
     return folder == other or folder.startswith(f"{other}/")
 
 
-def _meet(one: str, other: str) -> bool:
-    return _within(one, other) or _within(other, one)
+def _meet(path: str, other: str) -> bool:
+    return _within(path, other) or _within(other, path)
 
 
 def _dotted(path: Path) -> str:
@@ -81,8 +81,8 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
         ]
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
-    for name, one in settings.services.items():
-        wanted += [(("services", name, "ports", at, "port"), row.port) for at, row in enumerate(one.ports)]
+    for name, service in settings.services.items():
+        wanted += [(("services", name, "ports", at, "port"), row.port) for at, row in enumerate(service.ports)]
     taken: dict[int, Path] = {}
     for path, port in wanted:
         if port in (22, ssh_port):
