@@ -73,23 +73,23 @@ def has_metrics(host: Host[Settings]) -> bool:
 
 def drawn(host: Host[Settings], link: Link, span: int = DAY, step: int = STEP) -> list[Chart]:
     """The charts of a host; a line of which Prometheus knows nothing is not drawn."""
-    found = []
+    charts = []
     for title, unit, asks in CHARTS:
         lines = [Line(name, _asked(host, link, query, span, step)) for name, query in asks.items()]
-        found.append(scaled(Chart(title, unit, [one for one in lines if one.points]), span))
-    return found
+        charts.append(scaled(Chart(title, unit, [series for series in lines if series.points]), span))
+    return charts
 
 
 def _asked(host: Host[Settings], link: Link, query: str, span: int, step: int) -> Points:
     now = "$(($(date +%s)))"
-    words = {"query": query, "start": f"$(($(date +%s) - {span}))", "end": now, "step": str(step)}
-    told = "".join(within.lines(host, link, PROMETHEUS, ":9090/api/v1/query_range", words))
-    return points(json.loads(told))
+    parameters = {"query": query, "start": f"$(($(date +%s) - {span}))", "end": now, "step": str(step)}
+    answer = "".join(within.lines(host, link, PROMETHEUS, ":9090/api/v1/query_range", parameters))
+    return points(json.loads(answer))
 
 
-def points(told: Mapping[str, Any]) -> Points:
+def points(answer: Mapping[str, Any]) -> Points:
     """Of an answer to a question for one series its numbers."""
-    rows = told["data"]["result"]
+    rows = answer["data"]["result"]
     values = ((float(at), float(value)) for at, value in (rows[0]["values"] if rows else ()))
     return [(at, value) for at, value in values if math.isfinite(value)]
 

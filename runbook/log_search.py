@@ -46,9 +46,9 @@ LOKI = Store("loki", ":3100/loki/api/v1/query_range", True, "https://grafana.com
 
 def store_of(host: Host[Settings]) -> Store:
     """The store that a host has."""
-    for one in (VICTORIA, LOKI):
-        if one.container in host.settings.services and host.settings.services[one.container].enabled:
-            return one
+    for store in (VICTORIA, LOKI):
+        if store.container in host.settings.services and host.settings.services[store.container].enabled:
+            return store
     names = f"{VICTORIA.container} nor {LOKI.container}"
     raise Trouble(
         "there is no store of logs",
@@ -61,10 +61,10 @@ def store_of(host: Host[Settings]) -> Store:
 
 def seconds(since: str) -> int:
     """A duration such as 42m, 1h or 7d."""
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", since)
-    if not found:
+    duration = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", since)
+    if not duration:
         raise Trouble(f"--since {since!r} is no duration", "", "such as 42m, 1h or 7d", UNTOUCHED, "--since 1h")
-    return int(found[1]) * UNITS[found[2]]
+    return int(duration[1]) * UNITS[duration[2]]
 
 
 def search(host: Host[Settings], query: str, since: str, limit: int, as_json: bool) -> None:
@@ -72,26 +72,28 @@ def search(host: Host[Settings], query: str, since: str, limit: int, as_json: bo
     store, span = store_of(host), seconds(since)
     link = connect(host.target)
     try:
-        told = within.lines(host, link, store.container, store.url, store.words(query, span, limit))
-        found = sorted(of_loki(told) if store is LOKI else of_victoria(told), key=lambda one: str(one.get("_time")))
+        answer = within.lines(host, link, store.container, store.url, store.words(query, span, limit))
+        records = sorted(
+            of_loki(answer) if store is LOKI else of_victoria(answer), key=lambda record: str(record.get("_time"))
+        )
     except Trouble as trouble:
         trouble.hint = f"the language of queries: {store.manual}" if trouble.why else trouble.hint
         raise
     finally:
         link.close()
-    for one in found[-limit:]:
-        print(json.dumps(one) if as_json else line(one))
-    if not found and not as_json:
+    for record in records[-limit:]:
+        print(json.dumps(record) if as_json else line(record))
+    if not records and not as_json:
         print(f"{host.name}: nothing was found in the last {since}")
 
 
-def of_victoria(told: Iterable[str]) -> list[dict[str, Any]]:
-    return [json.loads(one) for one in told if one.startswith("{")]
+def of_victoria(answer: Iterable[str]) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in answer if text.startswith("{")]
 
 
-def of_loki(told: Iterable[str]) -> list[dict[str, Any]]:
+def of_loki(answer: Iterable[str]) -> list[dict[str, Any]]:
     """Its labels and the line; where that is JSON, as an audit line is, its fields as well."""
-    return list(_of_streams(json.loads("\n".join(told))["data"]["result"]))
+    return list(_of_streams(json.loads("\n".join(answer))["data"]["result"]))
 
 
 def _of_streams(streams: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -101,13 +103,13 @@ def _of_streams(streams: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]
             yield {**stream["stream"], "_time": when, "_msg": text}
 
 
-def line(told: Mapping[str, Any]) -> str:
+def line(record: Mapping[str, Any]) -> str:
     """One line for people: when, from where, how bad, what; then the fields that one looks for, and those that are left."""
-    where = told.get("container") or told.get("source") or "?"
-    stream = told.get("stream", "")
+    where = record.get("container") or record.get("source") or "?"
+    stream = record.get("stream", "")
     place = f"{where}/{stream}" if stream not in ("", "console") else where
-    rest = [*(name for name in FIRST if told.get(name)), *(one for one in told if one not in (*FIRST, *SHOWN))]
-    fields = " ".join(f"{name.removeprefix('api.')}={told[name]}" for name in rest[:12] if told.get(name))
-    head = f"{str(told.get('_time', ''))[:19]}  {place:18} {told.get('level', ''):7} {told.get('_msg', '')}"
+    rest = [*(name for name in FIRST if record.get(name)), *(name for name in record if name not in (*FIRST, *SHOWN))]
+    fields = " ".join(f"{name.removeprefix('api.')}={record[name]}" for name in rest[:12] if record.get(name))
+    head = f"{str(record.get('_time', ''))[:19]}  {place:18} {record.get('level', ''):7} {record.get('_msg', '')}"
     text = f"{head}  {fields}" if fields else head
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -38,14 +38,14 @@ class Page:
     def tables(self) -> list[tuple[str, list[Row]]]:
         it = self.status
         return [
-            ("Drives", [_drive(one) for one in it.drives]),
-            ("Nodes", [((one.name, one.drive, str(one)), one.well) for one in it.nodes]),
+            ("Drives", [_drive(drive) for drive in it.drives]),
+            ("Nodes", [((node.name, node.drive, str(node)), node.well) for node in it.nodes]),
             ("Quorum", [((it.quorum,), True)] if it.quorum else []),
-            ("Services", [((one.name, str(one)), one.well) for one in it.services]),
+            ("Services", [((service.name, str(service)), service.well) for service in it.services]),
             ("Endpoints", [((url, code), code[:1] in "23") for url, code in it.endpoints.items()]),
-            ("Buckets", [((one.name, *_counted(one)), True) for one in it.buckets]),
-            ("Not read in time", [((one,), False) for one in it.unread]),
-            ("Differs from the inventory", [((one,), False) for one in it.drift]),
+            ("Buckets", [((bucket.name, *_counted(bucket)), True) for bucket in it.buckets]),
+            ("Not read in time", [((unread,), False) for unread in it.unread]),
+            ("Differs from the inventory", [((difference,), False) for difference in it.drift]),
         ]
 
     @property
@@ -57,28 +57,28 @@ class Page:
         return "\n".join(backup_status.lines(self.status.backup)) if self.status.backup else ""
 
 
-def _drive(one: object) -> Row:
+def _drive(drive: object) -> Row:
     from runbook.machine_status import Drive
 
-    assert isinstance(one, Drive)
-    used = one.problem or f"{human(one.used)} of {human(one.size)} used"
-    return (one.label, one.path, one.mounted, f"{used} {one.healing}".strip()), not one.problem
+    assert isinstance(drive, Drive)
+    used = drive.problem or f"{human(drive.used)} of {human(drive.size)} used"
+    return (drive.label, drive.path, drive.mounted, f"{used} {drive.healing}".strip()), not drive.problem
 
 
-def _counted(one: object) -> tuple[str, ...]:
+def _counted(bucket: object) -> tuple[str, ...]:
     from roles.minio.status import Bucket
 
-    assert isinstance(one, Bucket)
-    if one.objects is None or one.size is None:
+    assert isinstance(bucket, Bucket)
+    if bucket.objects is None or bucket.size is None:
         return ("not counted yet",)
-    return (f"{one.objects} objects", human(one.size))
+    return (f"{bucket.objects} objects", human(bucket.size))
 
 
-def write(hosts: Sequence[Host[Settings]], found: Sequence[Status], file: str) -> None:
+def write(hosts: Sequence[Host[Settings]], statuses: Sequence[Status], file: str) -> None:
     """Write the page; a host whose metrics cannot be read has its facts, and the reason."""
     path = Path(file).expanduser()
     try:
-        path.write_text(page([_with_charts(host, one) for host, one in zip(hosts, found, strict=True)]))
+        path.write_text(page([_with_charts(host, status) for host, status in zip(hosts, statuses, strict=True)]))
     except OSError as error:
         why = f"{path}: {error.strerror}"
         raise Trouble("the page cannot be written", "", why, UNTOUCHED, "another file behind --html") from None

@@ -18,7 +18,7 @@ PATIENCE = 60
 """Seconds for one answer."""
 
 
-def ask(container: str, url: str, words: Mapping[str, str]) -> str:
+def ask(container: str, url: str, parameters: Mapping[str, str]) -> str:
     """Shell that prints the answer to a GET of a path of the container's own, such as `:9090/api/v1/query`.
 
     A word with `$` is the shell's own: all others are given as they are.
@@ -27,15 +27,15 @@ def ask(container: str, url: str, words: Mapping[str, str]) -> str:
         f'--data-urlencode {quote(f"{name}=")}"{value}"'
         if value.startswith("$((")
         else f"--data-urlencode {quote(f'{name}={value}')}"
-        for name, value in words.items()
+        for name, value in parameters.items()
     )
     return f"""pid=$(docker inspect -f '{{{{.State.Pid}}}}' -- {quote(container)} 2>/dev/null) && [ "$pid" != 0 ] || exit {_ABSENT}
 nsenter -t $pid -n curl -q -sS --fail-with-body --noproxy '*' -m {PATIENCE} -G {given} {quote(f"http://127.0.0.1{url}")} 2>&1"""
 
 
-def lines(host: Host[Settings], link: Link, container: str, url: str, words: Mapping[str, str]) -> Iterator[str]:
+def lines(host: Host[Settings], link: Link, container: str, url: str, parameters: Mapping[str, str]) -> Iterator[str]:
     """The lines of an answer as they come; an answer that is an error is a Trouble with its words."""
-    pipe = link.shell(ask(container, url, words))
+    pipe = link.shell(ask(container, url, parameters))
     pipe.close_stdin()
     last = ""
     while raw := pipe.readline(None):

@@ -28,8 +28,8 @@ def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
 
 def seen(source: str, target: str) -> dict[str, Any]:
     """A folder of the host with all that is mounted beneath it, now and later, to be read."""
-    found = bind(source, target, read_only=True)
-    return {**found, "bind": {**found["bind"], "propagation": "rslave"}}
+    volume = bind(source, target, read_only=True)
+    return {**volume, "bind": {**volume["bind"], "propagation": "rslave"}}
 
 
 def published(listen: str, port: int, inside: int) -> str:
