@@ -44,12 +44,12 @@ class Troubles(Exception):
 
 
 def for_host(hint: str, host: str) -> str:
-    """A hint whose commands can be pasted: who wrote it may not know which host it is on."""
+    """A hint with `--host` in its commands, so that they can be pasted: the code that wrote it may not know the host."""
     return hint if "--host" in hint else _OF_A_HOST.sub(rf"inv \1 --host {host}", hint)
 
 
 def folded(text: str) -> str:
     """A long reason, such as a list of names, in lines that fit a terminal."""
-    import textwrap  # only who has an error pays for it
+    import textwrap  # loaded only for an error
 
     return textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False)

@@ -16,8 +16,8 @@ _IMPORTING = Lock()
 def import_whole(*names: str, later: Sequence[str] = ()) -> None:
     """Import modules to their end. Threads that import parts of one library at once find each other's half made.
 
-    What `later` names, such as `package.module.Name`, is loaded when something is done with it: a library imports many
-    a part of its own that nobody has asked for.
+    What `later` names, such as `package.module.Name`, is loaded when it is first used: a library imports many
+    parts of its own that nobody uses.
     """
     with _IMPORTING, _put_off(later):
         for name in names:

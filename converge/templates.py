@@ -38,7 +38,7 @@ def render(host: Host[Any], name: str, **values: Any) -> str:
         problem = str(error) if isinstance(error, jinja2.UndefinedError) else f"{type(error).__name__}: {error}"
         raise _broken(host, where, problem) from None
     if str(Secret("")) in text:
-        # The program would read those very letters, and nobody would know why it fails.
+        # The program would read "[redacted]", and nobody would know why it fails.
         why = "a secret stands in it, but the text of a template is shown in plans: give it as a file or a variable"
         raise _broken(host, f"templates/{name}", why)
     return text

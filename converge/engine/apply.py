@@ -43,7 +43,7 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
 
 
 def _stands_on(run: Run, role: Role, names: Collection[str]) -> bool:
-    """Whether a role needs one of these, itself or by what it needs."""
+    """Whether a role needs one of these roles, directly or through another."""
     beneath = [needed for needed in run.roles if needed.name in (*role.needs, *role.after)]
     return any(needed.name in names or _stands_on(run, needed, names) for needed in beneath)
 
@@ -51,7 +51,7 @@ def _stands_on(run: Run, role: Role, names: Collection[str]) -> bool:
 def _apply_or_set_aside(
     run: Run, role: Role, shown: dict[str, Change], report: Report, agree: Callable[[Run, list[Change]], bool]
 ) -> None:
-    """Apply a role. What fails of one that stands alone is told at the end, and the run goes on."""
+    """Apply a role. If a role that stands alone fails, the run goes on and reports the failure at its end."""
     try:
         _apply_role(run, role, shown, report, agree)
     except Trouble as trouble:
@@ -63,7 +63,7 @@ def _apply_or_set_aside(
 
 
 def _noting(run: Run, report: Report) -> Report:
-    """Keep what begins and what ends as it does so: an error may come at any moment."""
+    """Record each change when it begins and when it ends: an error may come at any moment."""
 
     def note(event: str, change: Change, text: str) -> None:
         if event == "begin":
@@ -134,7 +134,7 @@ def _replan(run: Run, role: Role) -> None:
     run.readings |= readings
     old = {change.address: change for change in run.plan.changes}
     fresh = planned(run).changes
-    # Of other roles' resources nothing is new but where another role has come to want them first.
+    # Changes of other roles stay as they were planned, unless the role that wants them first is now another.
     run.plan.changes = [
         change if role.name in (change.role, old[change.address].role) else old[change.address]
         for change in fresh
@@ -172,7 +172,7 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
 
 
 def _still(change: Change) -> str:
-    """What is read of a change that did not take, where its difference has no words."""
+    """What was read after a change that did not take, where `diff` gives no lines."""
     return {Action.CREATE: "it is still not there", Action.REMOVE: "it is still there"}.get(change.action, "it differs")
 
 

@@ -19,7 +19,7 @@ AUDIT = "/var/lib/stowage/audit.jsonl"
 
 
 def write(run: Run, what: str, changes: list[str]) -> None:
-    """What the host is to remember and, for an event, a line of JSON: who did what, from which commit. No values, so no secrets."""
+    """Write the host's memory and, for an event, a line of JSON: who did what, from which commit. No values, so no secrets."""
     assert run.shell
     line = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -53,7 +53,7 @@ def _memory(run: Run, ends: bool) -> dict[str, str]:
     kept = {change.address: f"{change.role} {probe.BEGUN}" for change in begun} | run.memory
     as_they_should_be = [change for change in run.plan.changes if change.action is Action.NONE]
     finished = [change for change in as_they_should_be if kept.get(change.address, "").endswith(f" {probe.BEGUN}")]
-    # What holds data is remembered as well where it was there already: once it is gone, it must not be made anew, empty.
+    # What holds data is remembered even if no deploy made it: when it disappears, it must not be made anew, empty.
     finished += [change for change in as_they_should_be if change.address not in kept and change.resource.lost()]
     made = [change for change in (*finished, *run.done) if change.address not in run.not_taken]
     kept |= {change.address: f"{change.role} {change.resource.remembered()}" for change in made}

@@ -20,7 +20,7 @@ TODO = {Action.CREATE, Action.UPDATE, Action.REMOVE}
 
 @dataclass(frozen=True)
 class Change:
-    """One resource, what is, and what is to be done about it; `why` says it for all that is not simply done."""
+    """One resource, its present state and the action on it; `why` is the reason for an action that is not simply carried out."""
 
     role: str
     resource: Resource
@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def refused(self) -> list[Change]:
-        """What is held, but for what only waits until the roles beneath are deployed."""
+        """The held changes, without those that only wait until the roles beneath are deployed."""
         pending = {change.address for change in self.beneath if change.action in TODO}
         return [change for change in self.held if change.waits_for not in pending]
 
@@ -149,7 +149,7 @@ def compare(want: WantedResource, reading: Reading, memory: dict[str, str], role
 
 
 def _was_made(remembered: str) -> bool:
-    """Whether a deploy made it, or saw it as it should be: more than that it was begun."""
+    """Whether a deploy made it or saw it as it should be, and did not only begin it."""
     return bool(remembered) and not remembered.endswith(f" {BEGUN}")
 
 
@@ -204,9 +204,9 @@ class _Making:
             for name in dict.fromkeys(position.role for position in want.positions):
                 self.of_role.setdefault(name, []).append(want)
         self.roots: dict[str, str] = {}
-        """What is held, or well and stands on what is held, with the address at the root of that."""
+        """For each address that is held, or is well and stands on a held one: the address at the root of that."""
         self.left: set[str] = set()
-        """What is not there yet and is of a role that is not to be changed."""
+        """Addresses of what is not there yet and belongs to a role that is not to be changed."""
 
     def walk(self) -> list[Change]:
         """Plan role by role; what an earlier walk has found to be held is held from the beginning."""
@@ -272,7 +272,7 @@ class _Making:
         return change
 
     def _note(self, change: Change, root: str) -> None:
-        """Keep for those that stand on it whether it is held."""
+        """Record whether it is held, for those that stand on it."""
         address = change.address
         if change.later:
             return

@@ -16,11 +16,11 @@ LINES = 3
 """Questions that wait for no other are asked in so many lines at once: more would be more pipes than a host has processors for."""
 
 Questions = dict[Callable[[Sequence[str]], str], list[str]]
-"""What kinds ask together, with the names that it is about."""
+"""Questions that several kinds share, each with the names that it asks about."""
 
 
 def forgetting(address: str) -> str:
-    """The command, on the host, after which a thing that is gone may be made anew: the host forgets that it was there."""
+    """The command, on the host, that makes it forget a thing that has disappeared, so that a deploy may make it anew."""
     line = address.replace(".", "[.]")
     return sh("sed -i {} {}", f"\\| {line}$|d", MEMORY)
 
@@ -52,11 +52,11 @@ class Probe:
         """Questions that kinds share, whose answer a probe or another question takes from a shell variable of that name; they need none."""
         others = {ask: text for ask, text in texts.items() if ask not in self.first}
         self.behind = {ask: text for ask, text in others.items() if _needs(text, self.first)}
-        """Those that need such an answer."""
+        """Shared questions that need such an answer."""
         self.at_once = {ask: text for ask, text in reversed(others.items()) if ask not in self.behind}
-        """The others, begun from the last: who stands on most asks a service, which takes longest."""
+        """The other shared questions, the last one begun first: it asks a service, which takes longest."""
         self.free = {kind: text for kind, text in asks.items() if not _needs(text, self.first)}
-        """What kinds ask by themselves, and need nothing for."""
+        """Probes of kinds that need no shared answer."""
         self.bound = {kind: text for kind, text in asks.items() if kind not in self.free}
 
     def script(self, marker: str) -> str:
@@ -100,7 +100,7 @@ def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[
 
 
 def _heard(name: str, pipe: int, marker: str) -> str:
-    """Wait for an answer: tell it as it is, and keep it in the variable of its name. One that was cut has no status."""
+    """Shell that waits for an answer, prints it and keeps it in the variable of its name. An answer that was cut off has no status."""
     return (
         f"{name}=$(cat <&{pipe})\ncase ${name} in *'{marker} '*) ;; *) {name}='\n{marker} cut';; esac\n"
         f"printf '%s\\n' \"${name}\"; {name}=${{{name}%'\n{marker} '*}}"
@@ -108,7 +108,7 @@ def _heard(name: str, pipe: int, marker: str) -> str:
 
 
 def _beside(rest: str, texts: Sequence[str], marker: str) -> str:
-    """Questions that are asked while the rest is read, in a few lines. Their answers wait in pipes until all before has been said."""
+    """The script that asks these questions while the rest is read. Their answers wait in pipes until all before them is printed."""
     per_line = -(-len(texts) // LINES)
     for at in range(0, len(texts), per_line or 1):
         line = "\n".join(_section(text, marker) for text in texts[at : at + per_line])
@@ -122,7 +122,7 @@ def _needs(text: str, questions: Iterable[Callable[[Sequence[str]], str]]) -> bo
 
 
 def _part(text: str, marker: str) -> str:
-    """Processes are what a probe costs: a kind that asks nothing itself has none."""
+    """The part of one kind. Processes are what a probe costs, so a kind without a probe of its own starts none."""
     return _section(text, marker) if text else f"printf '\\n{marker} 0\\n'"
 
 

@@ -23,7 +23,7 @@ class Unknown:
     why: str
     hint: str = ""
     lasting: bool = False
-    """Whether no deploy can change that: it is not only a service that is not up yet."""
+    """Whether no deploy can change that; False where only a service is not up yet."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Resource:
     way_out: ClassVar[str] = ""
     """What to type after a change of it has failed with words that nobody knows: `{name}`, `{path}` and `{container}` are filled in."""
     when_gone: ClassVar[str] = "gone from the host"
-    """What the plan says of one that a deploy made, and that is not there any more."""
+    """What the plan says when one that a deploy made has disappeared."""
 
     removals: ClassVar[dict[str, Callable[[str], Resource]]] = {}
-    """By kind, what takes away a thing that an earlier deploy made. What is of no kind in here stays, unless its role removes it."""
+    """By kind, the class that removes what an earlier deploy made. Other kinds stay, unless their role removes them."""
 
     def __init_subclass__(cls, removes: str = "", **more: Any) -> None:
         """`removes` names the kind whose things this one takes away, by their name."""
@@ -111,7 +111,7 @@ class Resource:
 
     @property
     def removed_last(self) -> int:
-        """Among what nobody wants any more, a higher number is taken away later: the others use it."""
+        """Of what nobody wants any more, a higher number is removed later, as the others use it."""
         return 0
 
     @property
@@ -159,11 +159,11 @@ class Resource:
         return None
 
     def lost(self) -> Refusal | None:
-        """Why it must not be made anew by us where a deploy made it and it is gone: for what holds data."""
+        """Why it must not be made anew after it has disappeared: for what holds data."""
         return None
 
     def left_alone(self, before: State) -> list[str]:
-        """What stands beside it on the host, is nobody's fault, and is told by `--full`: as lines for a person."""
+        """What a deploy leaves alone beside it on the host, in lines for a person; `--full` shows them."""
         return []
 
     def fix(self, before: State | None) -> list[Step]:

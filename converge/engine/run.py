@@ -41,10 +41,10 @@ class Run:
     plan: Plan | None = None
     memory: dict[str, str] = field(default_factory=dict)
     begun: dict[str, Change] = field(default_factory=dict)
-    """What was begun, by address: it may be there, whatever became of it."""
+    """Changes that were begun, by address: what they make may be there, however they ended."""
     done: list[Change] = field(default_factory=list)
     not_taken: set[str] = field(default_factory=set)
-    """Of what was done, what did not read as it should afterwards."""
+    """Addresses of changes that were made and did not read as they should afterwards."""
     written: set[str] = field(default_factory=set)
     """What the host's memory names."""
     stopped: bool = False
@@ -113,7 +113,7 @@ def prepare(
 
 
 def planned(run: Run) -> Plan:
-    """The plan of what was read last of everything."""
+    """The plan, made from the last reading of everything."""
     only = {role.name for role in run.roles} if run.beneath else None
     return planning.make(run.name, [*run.beneath, *run.roles], run.wants, run.readings, run.memory, only)
 
@@ -125,13 +125,13 @@ def dial(hosts: Sequence[Host[Any]]) -> dict[str, Future[Link]]:
     pool = ThreadPoolExecutor(min(len(hosts), MOST_HOSTS_AT_ONCE))
     lines = {host.name: pool.submit(connect, host.target) for host in hosts}
     pool.shutdown(wait=False)
-    # Now, and not beside what the roles want: of two threads that compute, each gets half, and hosts would be greeted last.
+    # Now, and not while the roles are asked what they want: two busy threads slow each other down, and the greeting would come last.
     importlib.import_module("converge.ssh.connection")
     return lines
 
 
 def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
-    """Do something with every host at once; what goes wrong on one stays with that one."""
+    """Do something with every host at once; an error on one host leaves the others alone."""
 
     def guarded(run: Run) -> None:
         try:
@@ -154,7 +154,7 @@ def each(runs: Sequence[Run], do: Callable[[Run], None]) -> None:
 
 
 def fault(run: Run, error: Exception) -> Trouble:
-    """What no resource and no library foresaw: of this host alone, the others go on."""
+    """The error for an exception that nobody foresaw. It ends the run of this host, the others go on."""
     under_way = [change.address for change in run.begun.values() if change not in run.done]
     return Trouble(
         f"{under_way[-1]} failed" if under_way else "a fault of Stowage itself",
@@ -206,23 +206,26 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
 def gather(
     run: Run, wants: Sequence[WantedResource], asked: Probe | None = None
 ) -> tuple[dict[str, Reading], dict[str, str]]:
-    """Read resources: those of the shell in one script (`asked`: it is on its way already), those of APIs at the same moment."""
+    """Read resources: by one script (`asked`, when it has been sent already) and, at the same moment, through APIs."""
     assert run.shell
     resources, marker = [want.resource for want in wants], "probe-" + run.shell.marker
     asked = asked or Probe(resources)
     run.shell.start(asked.script(marker))
     api = _ask_all(run.link, resources, run.patience)
     for resource in resources:
-        resource.desired()  # what is costly to work out is worked out while the host reads
+        resource.desired()  # a costly one is worked out while the host reads
     _, answer = run.shell.finish()
     if run.shell.waited:
-        run.shell.waited, api = False, _ask_all(run.link, resources, run.patience)  # those were asked too early
+        run.shell.waited, api = (
+            False,
+            _ask_all(run.link, resources, run.patience),
+        )  # the APIs were asked before the earlier run had ended
     readings, memory = asked.read(answer, marker)
     return readings | api(), memory
 
 
 def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) -> Callable[[], dict[str, Reading]]:
-    """Begin all API reads at once, one thread a kind; what is given waits for them. What has not answered in time is unknown."""
+    """Begin all API reads at once, one thread a kind, and return a function that waits for them. What is late is unknown."""
     kinds: dict[type[Resource], list[Resource]] = {}
     for resource in resources:
         if resource.is_api():
@@ -240,7 +243,9 @@ def _ask_all(link: Link | None, resources: Iterable[Resource], patience: float) 
             readings = [Unknown(f"{trouble.what}{': ' + trouble.why if trouble.why else ''}", trouble.hint)] * len(
                 of_kind
             )
-        except Exception as error:  # a thread that ends with it would leave them as late, and print a traceback
+        except (
+            Exception
+        ) as error:  # otherwise the thread would print a traceback, and its resources would be called late
             readings = [Unknown(f"a fault of Stowage itself: {type(error).__name__}: {error}")] * len(of_kind)
         read_so_far.update(zip((resource.address for resource in of_kind), readings, strict=True))
 

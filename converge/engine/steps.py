@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TAIL = 12
 """Lines of a failed step's output that are shown."""
 FORESEEN = 16 << 20
-"""Bytes from which on the rest can be foreseen: a large image is slow to begin, and thousands of seconds would be said."""
+"""Bytes sent before the time left is shown: a large image starts slowly, and the first estimate would be thousands of seconds."""
 
 
 @dataclass
@@ -105,7 +105,7 @@ def carry_out(shell: RootShell, link: Link, changes: Sequence[Change], report: R
 
 
 def _must_be_there(shell: RootShell, link: Link, why: str) -> None:
-    """A library speaks of what it felt; when the line is gone, that is the reason."""
+    """When the line is gone, raise that: a library reports only what followed from it."""
     if not link.alive():
         raise shell.lost(why)
     shell.run(":")  # a line that broke a moment ago still looks alive: nothing comes back through it

@@ -8,7 +8,7 @@ from converge.engine.resource import Resource
 from converge.errors import for_host
 from converge.shell import quote
 
-# What a failed command said, and what helps against just that.
+# A pattern of what a failed command prints, and what helps against that error.
 _WORDS = (
     ("previous files are put back", "mend in the inventory what its own words above are about"),
     ("refused by its check", "mend the file of templates/ or files/, or the setting, that its own words above are about"),

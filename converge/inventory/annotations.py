@@ -34,7 +34,7 @@ def members(kind: Any) -> dict[str, Any]:
 
 
 def _tags(member: Any) -> list[str]:
-    """A tag stands in a remark (`Tag`), or is the one value that a field of the model takes (`kind`)."""
+    """The tags of a type: in its annotation (`Tag`), or the one value that a field of the model takes (`kind`)."""
     remarks = typing.get_args(member)[1:] if typing.get_origin(member) is typing.Annotated else ()
     literals = [field.annotation for field in fields(bare(member)).values() if field.is_required()]
     values = [typing.get_args(literal) for literal in literals if typing.get_origin(literal) is typing.Literal]

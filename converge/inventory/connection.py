@@ -50,7 +50,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a reference: {env: NAME}, {file: PATH} or {command: TEXT}; a password never stands in the inventory",
     ),
 }
-# What Ansible needs to be told and Stowage does not: taken where it says what holds anyhow.
+# Keys that Ansible needs and Stowage does not: accepted where they say what Stowage does anyway.
 SAME = {
     "ansible_connection": (("ssh", "smart", "paramiko", "ssh.paramiko"), "hosts are always reached by SSH"),
     "ansible_become_method": (("sudo", "ansible.builtin.sudo"), "root is always reached by sudo"),

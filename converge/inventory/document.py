@@ -1,4 +1,4 @@
-"""One YAML document as nodes with their lines; every slip in it is told in plain words."""
+"""One YAML document as nodes with their lines; every mistake in it is reported in plain words."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def read_text(text: str, name: str, troubles: list[Trouble], *, lines: bool = Tr
 
 
 def _beyond(text: str) -> Any:
-    """Where a document goes deeper, or has more, than it may; composing such a one would end the process."""
+    """Where a document is deeper or larger than it may be; composing it would end the process."""
     signs = sum(text.count(sign) for sign in ("[", "{", "- ", "? "))
     if signs < SAFE and " " * SAFE not in text:
-        return None  # it has not what it takes to be that deep
+        return None  # it has too few signs to be that deep
     depth = 0
     for count, event in enumerate(yaml.parse(text, LOADER)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

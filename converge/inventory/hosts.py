@@ -48,7 +48,7 @@ class Host(Generic[Settings]):
 
     @cached_property
     def origins(self) -> dict[str, Value]:
-        """Each value by its dotted key, with the place that it came from; only who shows them pays for it."""
+        """Each value by its dotted key, with the place that it came from; worked out when it is first asked for."""
         settings = {dotted(keys): value for keys, value in _values(self.settings, self.tree, ())}
         return {**self.reached.origins(), **settings}
 
@@ -67,7 +67,7 @@ def load(
     trees = {name: _tree(inventory, name, model) for name in chosen}
     _stop(troubles)
     named = terms(names, chosen)
-    # A group is its hosts that are there: a throwaway host that is down keeps nobody from the others.
+    # A group stands for its hosts that are up: a throwaway host that is down must not block the others.
     trees = {
         name: tree for name, tree in trees.items() if name in named or not _is_down(tree, _wake(model, name, tree))
     } or trees
@@ -179,7 +179,7 @@ def _host(
     reached, down = connection(name, tree, inventory.root, whose, read, troubles, wake), _is_down(tree, wake)
     tree = Node({key: node for key, node in tree.value.items() if not key.startswith("ansible_")}, tree.origin)
     if down:
-        return None  # what its own file would say is missing, too
+        return None  # its own file, with the rest of its settings, is missing too
     context = {"ssh_port": (reached and reached.target.port) or 22}
     settings = _validated(model, tree, whose, read, troubles, context)
     if reached is None or settings is None or len(troubles) > before:
@@ -251,7 +251,7 @@ def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
 
 
 def _short(node: Node) -> bool:
-    """A text or a list where a mapping could stand: all that it means was said there."""
+    """Whether a text or a list stands where a mapping could: then all that it means is written in that place."""
     return not isinstance(node.value, dict)
 
 

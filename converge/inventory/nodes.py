@@ -1,4 +1,4 @@
-"""YAML's own nodes as settings that know their lines; what no setting can be is told in plain words."""
+"""YAML's own nodes as settings that know their lines; what cannot be a setting is refused in plain words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNSAFE = "!unsafe"
 """Ansible's mark of a text in which braces are no template."""
 DEEPEST = 40
 MOST = 50_000
-"""Values that one file may come to. A few hundred bytes of aliases of aliases would come to billions."""
+"""Most values that one file may expand to. A few hundred bytes of aliases of aliases would expand to billions."""
 LONGEST_KEY = 200
 OWN_NAME = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
 """The one template that is filled in, in ansible_host alone: with a range of hosts it says where each of them is."""

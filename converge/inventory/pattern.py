@@ -102,7 +102,7 @@ def _has_stars(part: str) -> bool:
 
 
 def _odd(part: str, names: Names) -> Trouble | None:
-    """What people type and mean something by, with how it is written here."""
+    """The error for a pattern that other tools understand, with how it is written here."""
     pieces = part.split()
     if len(pieces) > 1:
         return Trouble(f"no host is named {part!r}", why="names have no blanks", hint=f"--host {','.join(pieces)}")

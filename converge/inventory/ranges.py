@@ -8,11 +8,11 @@ from string import ascii_letters
 RANGE = r"\[([^\]]*)\]"
 PORT = r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<name>(?:[^:\[\]]|\[[^\]]*\])*)):(?P<port>[0-9]+)"
 MOST = 1000
-"""Hosts that one name may come to."""
+"""Most hosts that one name may stand for."""
 
 
 class Misnamed(ValueError):
-    """Why a range is none."""
+    """Why a range is not valid."""
 
 
 def without_port(name: str) -> tuple[str, int | None]:

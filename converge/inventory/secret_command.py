@@ -1,4 +1,4 @@
-"""The command that prints a secret: its output and its time have limits, and a long wait is told."""
+"""The command that prints a secret: its output and its time have limits, and a long wait is reported."""
 
 from __future__ import annotations
 

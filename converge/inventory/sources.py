@@ -112,7 +112,7 @@ class Sources:
             first.setdefault(name, path)
 
     def _odd(self, folder: Path) -> Iterator[Trouble]:
-        """Files in the folder of a group or host whose names nobody reads."""
+        """Files in the folder of a group or host that are not read, because of their names."""
         for path in _listed(folder) if folder.is_dir() else ():
             if path.is_dir() and not _is_folder_to_read(path):
                 hint = f"put what is in {self.name(path)} into {self.name(folder)}"

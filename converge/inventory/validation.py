@@ -1,4 +1,4 @@
-"""Settings against their model: what does not fit is told in plain words, all of it, with the place to mend it."""
+"""Settings checked against their model: all mistakes at once, in plain words, each with the place to mend it."""
 
 from __future__ import annotations
 

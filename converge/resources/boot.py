@@ -17,7 +17,7 @@ from converge.resources.mounts import Mounts, mounts, read
 
 @dataclass(frozen=True)
 class Boot(Resource):
-    """No line of fstab makes the boot wait for a drive that is not there; those that concern `ours` are told by their mounts."""
+    """No line of fstab makes the boot wait for a drive that is not there; lines that concern `ours` are reported by their mounts."""
 
     kind: ClassVar[str] = "boot"
     holds_back: ClassVar[bool] = False

@@ -34,7 +34,7 @@ FILE = "compose.yaml"
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 FOLDER = "/etc/stowage"
 UNPROVEN = "/var/lib/stowage/unproven"
-"""One empty file for each project that was changed and whose `Answers` has not come to its end since."""
+"""One empty file for each project that was changed and whose `Answers` has not succeeded since."""
 ALTERED, OLDER = "altered", "older"
 """States of a container that runs, but not as its definition says, or with other secrets than there are now."""
 GRACE = 90
@@ -183,7 +183,7 @@ exit 0"""
         return state or None
 
     def _status(self, definition: Mapping[str, Any], there: Container, inodes: Mapping[str, str]) -> str:
-        """What Docker says, or that it runs with something else bound, or with older secrets, than there is now."""
+        """Docker's status, or that the container runs with other binds, or with older secrets, than there are now."""
         if there.status != "running":
             return there.status
         mine = [bind for bind in self.binds if bind[0] == definition["container_name"]]
@@ -256,7 +256,7 @@ exit 0"""
         every_one = self.together and stale
         anew = [self._container(name) for name in services if status[name] in (ALTERED, "dead") and not every_one]
         older = [self._container(name) for name in services if status[name] == OLDER and not every_one]
-        if older and self.together:  # which of them has read what, nobody can see
+        if older and self.together:  # nobody can see which service has read which file
             older = [self._container(name) for name in self.services if status[name] in ("running", OLDER)]
         mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
         folder, names = self.path.rpartition("/")[0], [service["container_name"] for service in self.services.values()]
@@ -285,7 +285,7 @@ done; done
         ]
 
     def _older_by_now(self, names: Sequence[str]) -> str:
-        """Who runs since before its secrets were written, a moment ago perhaps, reads them anew; of a cluster all nodes do."""
+        """Shell that collects in `late` the services that started before their secrets were written; of a cluster, all nodes."""
         if not self.read_at_start:
             return ""
         who = quote(" ".join(names)) if self.together else '"$name"'
@@ -307,9 +307,9 @@ def _environments(inspected: str) -> dict[str, Sequence[str]]:
 
 
 def _strays(project: str, names: Sequence[str], grace: int) -> str:
-    """Containers of this project under other names go: compose takes one that was renamed for ours, and makes no other.
+    """Shell that removes containers of this project under other names: compose would take a renamed one for ours.
 
-    One that stands still in a pause goes on, or a start does nothing.
+    A paused container is continued, as otherwise a start does nothing.
     """
     mine = quote(f" {' '.join(names)} ")
     listed = f"docker ps -a --filter label={LABEL} --filter label=com.docker.compose.project={project}"
@@ -321,8 +321,8 @@ esac; done"""
 
 
 def _started(up: str, names: Sequence[str]) -> str:
-    """`up`, also after a power cut that met Docker in the middle of a start: it then holds the ports for nobody, until it is
-    started anew, beneath what runs (https://github.com/moby/moby/issues/20486, /36591).
+    """`up`, also after a power cut in the middle of a start: Docker then holds the ports for no container, until it is
+    restarted while containers run on (https://github.com/moby/moby/issues/20486, /36591).
     """
     return f"""up() {{ {up}; }}
 up || {{

@@ -105,7 +105,7 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _capabilities(value: Any) -> tuple[str, ...]:
-    """Docker may tell CAP_CHOWN of what was given as CHOWN."""
+    """Docker may report CAP_CHOWN where CHOWN was given."""
     return _listed(str(capability).upper().removeprefix("CAP_") for capability in value or ())
 
 
@@ -258,7 +258,7 @@ KEYS = [
 
 
 def _mounted(facts: Mapping[str, Any]) -> set[str]:
-    """What it has of the host. Volumes without a name come from its image, and hold nothing of anybody."""
+    """The mounts of a container. Volumes without a name come from its image, and hold nobody's data."""
     return {
         f"{mount.get('Name') or mount.get('Source')} at {mount.get('Destination')}{'' if mount.get('RW') else ', read-only'}"
         for mount in facts.get("Mounts") or ()
@@ -291,7 +291,7 @@ def _networks(
         address = (settings or {}).get("ipv4_address", "")
         mend = f"docker network connect {words([*(['--ip', address] if address else []), network, name])}"
         if network not in have:
-            # One whose first network was made anew under it stands on an id that is gone, and can be connected to nothing.
+            # A container whose first network was made anew refers to an id that is gone, and can be connected to nothing.
             mode = str((facts.get("HostConfig") or {}).get("NetworkMode"))
             stale = re.fullmatch("[0-9a-f]{64}", mode) and mode not in networks
             yield Difference(f"network {network}", "not connected", address or "connected", "" if stale else mend)

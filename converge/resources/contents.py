@@ -12,7 +12,7 @@ from converge.resources.previous import kept_aside
 from converge.shell import words
 
 SHOWN = 5
-"""Names that are told of one folder; the rest are counted."""
+"""Most names of one folder that are shown; the others are counted."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:
 
 
 def seen(source: str, target: str) -> dict[str, Any]:
-    """A folder of the host with all that is mounted beneath it, now and later, to be read."""
+    """A folder of the host, read-only, with all that is mounted beneath it, now and later."""
     volume = bind(source, target, read_only=True)
     return {**volume, "bind": {**volume["bind"], "propagation": "rslave"}}
 

@@ -19,7 +19,7 @@ GUARD = "command -v docker >/dev/null || exit 0\n"
 
 LABELS = ("org.stowage.hash", "com.docker.compose.project")
 
-# Of a container a line: words that the shell reads as well, then what is compared, as JSON; of networks and images all, as JSON.
+# A container is one line: fields that the shell reads as well, then what is compared, as JSON. Networks and images are all JSON.
 _WHAT = (
     '{{if index . "State"}}{{slice (index . "Name") 1}}'
     + "".join(f'|{{{{index . "State" "{key}"}}}}' for key in ("Status", "StartedAt", "Pid"))
@@ -113,7 +113,7 @@ def inspected_image(inspected: str, reference: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class NoSnap(Resource):
-    """Docker that does not come from snap, which sees only parts of the host: data drives not, nor files in /etc."""
+    """Docker is not from snap: that one sees only parts of the host, neither data drives nor files in /etc."""
 
     kind: ClassVar[str] = "engine"
 

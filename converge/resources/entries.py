@@ -45,18 +45,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Entries:
-    """What lies at paths: what is not there is not in it, what cannot be looked at is unknown."""
+    """What lies at paths. A path where nothing lies is not in it; one that cannot be looked at is Unknown."""
 
     at: dict[str, Entry | Unknown]
     answers_for: dict[str, list[str]]
-    """Directories above, which nobody asked about, by the path that tells of them: each is told once."""
+    """Directories above the asked paths, each under one path only: the first that lies beneath it."""
 
     def get(self, path: str) -> Entry | Unknown | None:
         return self.at.get(path)
 
 
 def entries(names: Sequence[str]) -> str:
-    """One `ls` for all paths and the directories above them. What it cannot look at it says between the lines."""
+    """One `ls` for all paths and the directories above them. Its errors stand between the lines."""
     first: dict[str, str] = {}
     for name in names:
         for path in above(name):

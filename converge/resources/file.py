@@ -151,7 +151,7 @@ class File(Resource):
         return [*lines, *(shown or ["content: only line ends differ"])]
 
     def _says_it(self, before: State | None) -> bool:
-        """Whether it is a file of its own that says what it should: then only its access is set."""
+        """Whether it is a regular file, without other links, and has this content: then only its access is set."""
         as_it_is = {"type": "file", "links": "1", "access list": "none", "sha256": self.sha256}
         return before is not None and all(before.get(key) == value for key, value in as_it_is.items())
 
@@ -198,7 +198,7 @@ def _reading(file: File, there: entries.Entries, digests: dict[str, str], text: 
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory with this owner and mode; what is in it is its own business."""
+    """A directory with this owner and mode; its content is not looked at."""
 
     kind: ClassVar[str] = "directory"
     way_out: ClassVar[str] = "on the host: stat {path}; lsattr -d {path}"

@@ -139,7 +139,7 @@ done
         )
 
     def _way_out(self, holds: str) -> str:
-        """What a person may type; which data may be lost is nobody else's business."""
+        """What a person may type: only a person may decide which data may be lost."""
         for phrase, command in _WAYS_OUT.items():
             if phrase in holds:
                 return command.format(device=quote(self.device))
@@ -205,7 +205,7 @@ mv {intent} {record}; rm -f {self._file("replacement")}; sync -f {record}
 
 
 _WIPE = "on the host, if that may be lost: wipefs --all {device} && dd if=/dev/zero of={device} bs=1M count=16; then: inv deploy"
-# What a drive holds, and what helps against just that; a signature can be wiped.
+# A phrase for what a drive holds, and the command that helps; a signature can be wiped.
 _WAYS_OUT = {
     "mounted at": "on the host: findmnt -S {device}; name another drive in the inventory, or umount this one; then: inv check",
     "swap in use": "on the host: swapoff {device}; then: inv check",
@@ -272,7 +272,7 @@ def _signature(filesystem: Filesystem, text: str, intent: str) -> State:
         "label": signature.get("LABEL", ""),
         "holds": text.replace("\\ ", " "),
     }
-    # A cut mkfs leaves our own label, and that on the very drive which was written down before it; all else is somebody's.
+    # A cut mkfs leaves our own label, on the drive that was written down before it; anything else is somebody's data.
     if intent and (state["type"], state["label"]) == (filesystem.fstype, filesystem.label):
         return state | {"type": "unfinished", "unfinished": intent}
     return state

@@ -19,7 +19,7 @@ from converge.resources.unit import comes_back, forgiven, show, units
 from converge.shell import quote, sh, words
 
 STAMPS = "/run/stowage-fresh"
-"""Empties itself at a reboot, as it should: every program has then started anew."""
+"""A reboot empties it, and starts every program anew."""
 
 _WANTED = {"runs with": "its files as they are"}
 
@@ -231,7 +231,7 @@ done
         ]
 
     def _started_since(self) -> str:
-        """Who was made anew by a change before this one has read them."""
+        """Whether a change before this one made the container anew: then it has read its files."""
         newest = f"$(stat -c %Z -- {words([*self.files, *self.folders])} | sort -n | tail -n 1)"
         done = f"{loaded(self.files)}\n{_stamp(self.container, self.files)}"
         return f'if [ "$(date -d "$started" +%s)" -gt "{newest}" ]; then\n{done}\nexit 0; fi'

@@ -118,13 +118,13 @@ class JsonKeys(Resource):
         hashes = {key: _hash(_text(value)) for key, value in self.keys.items()}
         written = {key: hashes[key] for key in hashes if key in ours or was.get(key) != _text(self.keys[key])}
         folder = sh("( umask 022; mkdir -p -m 0755 {} )\n", parent(self.path))
-        # Others may keep it to themselves: it keeps the mode and the owner that it has.
+        # The file keeps its mode and owner: others may have restricted it.
         mode = sh("kept=$(stat -c '%a %u:%g' -- {} 2>/dev/null || echo 644 0:0)\n", self.path)
         given = sh('\nchown "${{kept#* }}" {}; chmod "${{kept% *}}" {}\n', self.path, self.path)
         file = File(self.path, content, mode="0600", check=self.check, until_loaded=True)
         (write,) = file.fix(before and {"type": "file"})
         assert isinstance(write, Shell)
-        # A cut between the two leaves both: what is named and not there as it was written is nobody's.
+        # A cut between the two records too many keys: one whose value is not the recorded one does not count as ours.
         first = keep_until_loaded(KEYS + self.path) + self._written_down(kept | written)
         # In a shell of its own, which ends with the trap that removes what a check has refused.
         return [Shell(f"{folder}{mode}{first}( {write.script} ){given}{self._written_down(written)}")]

@@ -90,7 +90,7 @@ def wanted_flags(options: str) -> str:
 
 
 def remount_options(flags: str) -> str:
-    """Every flag said aloud, those that are not wanted by their opposite, so that a remount leaves none as it was."""
+    """Every flag by name, or its opposite where it is not wanted, so that a remount leaves none as it was."""
     wanted = set(flags.split(","))
     options = [
         flag if flag in wanted else word for flag, word in OPPOSITE.items() if flag not in ("noatime", "relatime")

@@ -6,11 +6,11 @@ from converge.shell import sh
 
 
 def mounting(path: str, label: str, fstype: str) -> str:
-    """Shell that mounts it; a drive that was pulled and put back is first taken from who saw it go.
+    """Shell that mounts it. After a drive was pulled and put back, its dead mount is first removed from every process that has it.
 
-    They have what was mounted before, which serves no more, and XFS does not mount a filesystem twice. A container that
-    uses the drive binds the directory with the name of the label: it is ended. Where all of the host is seen, as by a
-    monitor in a container, it is unmounted. Whoever has the drive as it is now is left alone.
+    The dead mount serves no more, and XFS does not mount a filesystem twice. A process that has only the folder with the
+    name of the label bound is a container that uses the drive: it is ended. In a process that sees all of the host, such as
+    a monitor in a container, the dead mount is unmounted. Processes that have the drive as it is now are left alone.
     """
     fields = (
         'for (i = 7; i < NF && $i != "-"; i++); whole = $4 == "/" && substr($5, length($5) - length(path) + 1) == path'

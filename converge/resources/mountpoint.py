@@ -33,7 +33,7 @@ class MountPoint(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[MountPoint]) -> str:
-        """Read beneath what is mounted, in a mount namespace of its own, where unmounting is nobody else's business."""
+        """Read beneath what is mounted, in a mount namespace of its own, where unmounting touches nobody else."""
         look = """
 mounted() { # the paths of $all on which something is mounted; `read` would ask the kernel for each byte
   awk 'index(ENVIRON["all"], " " $5 " ") { printf "%s ", $5 }' /proc/self/mountinfo

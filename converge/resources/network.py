@@ -146,7 +146,7 @@ class Network(Resource):
             self.gateway,
             self.network,
         )
-        # Whoever stood on a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
+        # A container of a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
         away = f"""
 have=
 for one in {words(self.ours)}; do ! docker container inspect -- "$one" >/dev/null 2>&1 || have="$have $one"; done

@@ -17,7 +17,7 @@ _SILENT = "no answer"
 PATIENCE = 5
 """Seconds for one answer: so long may a service that hangs hold up a check."""
 LAST_WORDS = 10
-"""Lines of a container's log that stand behind the reason, which must be seen above them."""
+"""Lines of a container's log shown below the reason; few, so that the reason stays on the screen."""
 _CANNOT_RUN = ("125", "126", "127")
 """What `docker exec` ends with when there is no such command in the container."""
 
@@ -25,8 +25,8 @@ _CANNOT_RUN = ("125", "126", "127")
 def run_inside(container: str, command: Sequence[str]) -> str:
     """Shell that runs a command in a container, silently; 124 where it did not end in time.
 
-    `timeout` ends only the client of Docker: what it had started in the container would stay for good. It is known by a
-    variable that is its alone.
+    `timeout` ends only the client of Docker: what it had started in the container would stay for good. It is
+    recognised by an environment variable of its own.
     """
     run = f"timeout -k 1 {PATIENCE} docker exec -e STOWAGE_ASKED=$asked {quote(container)} {words(command)}"
     kill = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
@@ -46,7 +46,7 @@ def asked(asks: Sequence[str]) -> str:
 
 
 def _answers(output: str) -> dict[str, str]:
-    """The answers by the address of what asked."""
+    """The answers by the address of the resource that asked."""
     return dict(line.split("\t", 1) for line in output.splitlines() if "\t" in line)
 
 
@@ -138,7 +138,7 @@ class Serving(Resource):
         return [Shell(self.waits()), *self.after, Shell(f"rm -f {UNPROVEN}/{quote(self.container)}")]
 
     def waits(self) -> str:
-        """Shell that waits until it answers; otherwise it says the last words of the container and ends with 1."""
+        """Shell that waits until it answers; otherwise it prints the last lines of the container's log and ends with 1."""
         return f"""
 n=0 until=$(($(date +%s) + {self.within}))
 while :; do
@@ -193,7 +193,7 @@ class Once(Resource):
         return [once._state(answers.get(once.address)) for once in wanted]
 
     def _state(self, ended: str | None) -> Reading:
-        """Only what its check refuses is run: one that hangs or is not there has said nothing."""
+        """It is run only when its check says no; a check that hangs or cannot be run says nothing."""
         if ended == "124" or ended in _CANNOT_RUN:
             why = f"it did not end within {PATIENCE} s" if ended == "124" else "the container cannot run it"
             hint = f"on the host: docker exec {quote(self.container)} {words(self.unless)}"

@@ -1,4 +1,4 @@
-"""The operating system, which is what it is: a host with another one is refused by name."""
+"""The operating system. A host with one that is not supported is refused, and the refusal names it."""
 
 from __future__ import annotations
 

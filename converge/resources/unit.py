@@ -109,7 +109,7 @@ class Unit(Resource):
 
     @property
     def ours(self) -> bool:
-        """Whether its file is Stowage's: a drop-in beside it is somebody else's word on what we promise."""
+        """Whether its file is Stowage's: then a drop-in beside it changes what we promise."""
         return self.unit.startswith("stowage")
 
     def refusal(self, before: State | None) -> Refusal | None:
@@ -165,7 +165,7 @@ class StaticUnit(Unit):
 
 @dataclass(frozen=True)
 class BootTarget(Resource):
-    """The host boots into a target with services, not into one that somebody had set for a repair. Only told: it may be meant."""
+    """The host boots into a target with services, not into one that somebody had set for a repair. Only reported: it may be intended."""
 
     kind: ClassVar[str] = "boots"
     holds_back: ClassVar[bool] = False
@@ -232,7 +232,7 @@ def _state(block: dict[str, str], ours: bool) -> Reading:
         "masked": "yes" if block.get("UnitFileState", "").startswith("masked") else "no",
         "active": block.get("ActiveState", ""),
         "reload": block.get("NeedDaemonReload", "no"),
-        # Those for all units of a system are no word on this one.
+        # Drop-ins for all units of a system do not count for this one.
         "drop-ins": " ".join(word for word in block.get("DropInPaths", "").split() if ours and "/stowage" in word),
         "beside": block.get("DropInPaths", ""),
     }

@@ -82,7 +82,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric ships no typ
 
     def close(self) -> None:
         super().close()
-        self.client.close()  # of a line that broke, Fabric leaves what lies beneath
+        self.client.close()  # after a line broke, Fabric does not close what lies beneath
 
     def lost(self) -> Trouble | None:
         """What to say when the connection has gone away: to Fabric, a command on it just failed."""

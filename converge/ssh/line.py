@@ -185,7 +185,7 @@ def _reach(target: Target, route: Route, hops: list[str], depth: int) -> tuple[L
 
 
 def _own_hops(hop: Route) -> list[str]:
-    """The hops before a hop; one that is itself (a `Host *` that names it) is none, as in OpenSSH."""
+    """The hops before a hop. A hop that names itself, by a `Host *`, has none, as in OpenSSH."""
     itself = [split_hop(jump)[0] for jump in hop.jumps] in ([hop.host], [hop.address])
     return [] if itself else list(hop.jumps)
 

@@ -29,7 +29,7 @@ class _Tried:
     refused: list[str] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
     away: list[str] = field(default_factory=list)
-    """Public halves alone: the other half would have to be in an agent."""
+    """Public halves of keys whose private half would have to be in an agent."""
     unreadable: list[str] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""Colours, where somebody looks."""
+"""ANSI colours, only on a terminal."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TextIO
 
 
 def coloured(stream: TextIO) -> bool:
-    """Whether what is written there is read on a terminal by somebody who wants colours (https://no-color.org)."""
+    """Whether a stream is a terminal of somebody who wants colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def paint(text: str, code: str, colour: bool) -> str:
-    """Text in a colour, where there is any."""
+    """A text in a colour, when `colour` is set and the text is not empty."""
     return f"\033[{code}m{text}\033[0m" if colour and text else text

@@ -135,7 +135,7 @@ def _agreed(todo: list[Run], options: Options, screen: Screen) -> bool:
 def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
     from converge.engine.apply import apply  # a check applies nothing
 
-    gc.freeze()  # the libraries: what is looked through between two roles is small
+    gc.freeze()  # the libraries are never garbage: without them a collection between two roles is fast
     asking = threading.Lock()
 
     def agree(run: Run, new: list[Change]) -> bool:
@@ -178,7 +178,7 @@ def _number(run: Run) -> str:
 
 
 def _end(all_runs: list[Run], options: Options) -> None:
-    """What failed or was refused once more, each with its next step, and the highest exit code."""
+    """Print again what failed or was refused, each with its next step, and end with the highest exit code."""
     if options.json:
         failures = {run.name: _as_json(run) for run in all_runs if run.troubles}
         answer = render.as_json([run.plan for run in all_runs if run.plan], {run.name: run.code for run in all_runs})

@@ -49,7 +49,7 @@ def in_order() -> None:
 
 @contextmanager
 def told(hear: Callable[[int], None]) -> Iterator[None]:
-    """Within, the first signal is only told, by its number; a second one ends the program at once."""
+    """Within, `hear` gets the number of the first signal, which ends nothing; a second one ends the program at once."""
     pressed: list[int] = []
 
     def handler(number: int, frame: object) -> None:

@@ -15,7 +15,7 @@ _ours = False
 
 
 class Unwritten(Trouble):
-    """What a command had to say cannot be written."""
+    """The output of a command cannot be written."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(
@@ -25,7 +25,7 @@ class Unwritten(Trouble):
             code=ERROR,
         )
         self.silent = error.errno in (errno.EPIPE, errno.EIO)
-        """Nobody reads any more: `| head` has seen enough, or the terminal was closed."""
+        """The reader is gone: `| head` has its lines, or the terminal was closed."""
 
 
 class _Out(io.FileIO):

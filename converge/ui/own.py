@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def own_commands(file: Path) -> list[Collection]:
-    """The tasks of this file. Where it cannot be loaded that is told, and costs no other command."""
+    """The tasks of this file. If it cannot be loaded, that is reported, and other commands still work."""
     spec = spec_from_file_location("own", file)
     if not file.exists() or not spec or not spec.loader:
         return []
@@ -45,7 +45,7 @@ def _not_loaded(file: Path, error: Exception) -> Trouble:
 
 
 def for_each(hosts: Iterable[Host[Settings]], do: Callable[[Host[Settings]], Any]) -> None:
-    """Do something with each host. One that fails keeps nobody from the others; it is told at the end."""
+    """Do something with each host. A host that fails does not block the others; it is reported at the end."""
     troubles: list[Trouble] = []
     for host in hosts:
         try:

@@ -35,7 +35,7 @@ REASONS = {
 }
 DIFF = {"+": "32", "-": "31", "@": "36"}
 MOST_WAITING = 3
-"""So many resources of a role that wait for the same are named; more are counted."""
+"""Most resources of a role that are named when they wait for the same thing; more are counted."""
 
 
 def plan(
@@ -55,7 +55,7 @@ def plan(
 
 
 def _alike(change: Change) -> object:
-    """What changes have in common that are told in one line: of what is held its reason, of all others nothing."""
+    """What changes must have in common to share a line: held ones their reason, all others nothing."""
     return (change.action, change.why, change.hint) if change.action in HELD else change.address
 
 

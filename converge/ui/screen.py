@@ -27,7 +27,7 @@ class Screen:
         self.colour = coloured(sys.stdout)
         self.quiet = quiet
         self.goes_on = False
-        """Whether work is under way that output which nobody takes must not stop."""
+        """Whether work is under way that must not stop when nobody reads the output."""
         self.lost: Unwritten | None = None
         names = list(hosts)
         self._width = max(map(len, names), default=0) if len(names) > 1 else 0
@@ -50,7 +50,7 @@ class Screen:
             self._last = time.monotonic()
 
     def _still(self, lines: Iterable[str]) -> None:
-        """Print lines from a thread of its own, which nobody waits for."""
+        """Print lines from a thread of its own that nothing waits for."""
         with suppress(Unwritten):
             self.lines(lines)
 
