@@ -42,7 +42,7 @@ class Lab:
 
     @property
     def options(self) -> list[str]:
-        """Nothing of the user's own configuration, and no question ever."""
+        """Options that ignore the user's own configuration and never ask."""
         options = ["-F", "none", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"]
         return [*options, "-o", "GlobalKnownHostsFile=none", "-i", str(self.key)]
 

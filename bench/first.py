@@ -39,7 +39,7 @@ def main() -> None:
             for number in range(ROUNDS + 1):
                 print(f"\r{number}/{ROUNDS}", end="", file=sys.stderr, flush=True)
                 differences.append(_round(place, ours, script, turned=bool(number % 2)))
-                if not number:  # it warmed what lies between us and the packages
+                if not number:  # the first round only fills the caches between this machine and the packages
                     ours.seconds.clear(), script.seconds.clear()
         except Failed as error:
             (script if "ssh" in str(error) else ours).failure = str(error)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
-    """Both once, each first in every other round: who comes second may find packages in a cache on the way."""
+    """Run both once. They take turns at being first, as the second may find packages in a cache on the way."""
     for name in (OURS, THEIRS):
         run([INV, "lab.down", "--host", name], cwd=place)
         run([INV, "lab.up", "--host", name], cwd=place)
@@ -83,7 +83,7 @@ def _round(place: Path, ours: Times, script: Times, turned: bool) -> str:
 
 
 def _steps(place: Path, roles: list[str]) -> list[Any]:
-    """What the plan of a blank host would do, neighbouring shell steps as one script."""
+    """The steps that a plan of a blank host would take, neighbouring shell steps as one script."""
     from converge.engine import run as runs
     from converge.engine.resource import Send, Shell
     from roles import named

@@ -58,7 +58,7 @@ def _named(place: Path) -> list[str]:
     hosts = "".join(f"            {name}:\n" for name in names)
     hosts_of(place, HOSTS + hosts, names)
     for template in (place / "templates").iterdir():
-        # What is on the host was written for `lab`, by name.
+        # Files on the host contain the name `lab`.
         template.write_text(template.read_text().replace("{{ host.name }}", "lab"))
     return names
 

@@ -46,7 +46,7 @@ class Times:
 
 
 class Failed(Exception):
-    """A contender that did not do what it was measured for."""
+    """A contender that did not do what was to be measured."""
 
 
 def turns(contenders: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, Times]:
@@ -101,7 +101,7 @@ def table(contenders: Mapping[str, Times], unit: float = 1.0, decimals: int = 2,
 
 
 def verdict(what: str, ratio: float, wanted: float, most: bool = True) -> str:
-    """A ratio against what was wanted of it."""
+    """A line that compares a ratio with its goal."""
     if ratio != ratio:
         return f"- {what}: not measured"
     held = ratio <= wanted if most else ratio >= wanted

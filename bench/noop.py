@@ -18,7 +18,7 @@ from measure import INV, ROOT, Failed, run, turns, verdict
 
 PEERS = Path(__file__).resolve().parent / "peers"
 FEWER = int(os.environ.get("FEWER", "3"))
-"""Rounds with Ansible, one of which takes as long as fifty of ours."""
+"""Rounds with Ansible: fewer, as one takes as long as fifty of ours."""
 
 EXPRESSED = """What each peer can say of the host's state, and so reads:
 

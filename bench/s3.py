@@ -13,7 +13,7 @@ SMALL = 50
 BUCKET = "stowage-bench"
 FOLDER = "/run/stowage-bench"
 
-# What curl is told on its stdin: the keys stand in no command.
+# curl reads these options on its stdin, so that the keys stand in no command.
 CURL = 'curl -q -sS --fail --noproxy "*" --aws-sigv4 aws:amz:us-east-1:s3 -K {folder}/keys'
 
 
@@ -73,7 +73,7 @@ def _many(url: str) -> str:
 
 
 def _timed(here: Lab, arguments: str) -> Callable[[], object]:
-    """Timed on the host, so that SSH is no part of it."""
+    """A contender that is timed on the host, so that SSH is not measured."""
 
     def once() -> float:
         output = run(

@@ -59,7 +59,7 @@ def _fetch(archive: Archive, path: Path) -> None:
 
 
 def put_into(tar: tarfile.TarFile, archive: Archive) -> None:
-    """Every file beneath FOLDER, with the modes that the zip says."""
+    """Copy every file of the zip beneath FOLDER, with the modes that the zip gives."""
     with zipfile.ZipFile(file(archive)) as packed:
         for inside, info in _files(packed):
             entry = tarfile.TarInfo(f"{FOLDER}/{inside}")

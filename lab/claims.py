@@ -65,7 +65,7 @@ def attached_loops(client: Any, image: str) -> dict[int, str]:
 
 
 def lost(attached: dict[int, str], living: set[str], family: str) -> list[int]:
-    """Loop devices that the kernel keeps attached for nobody: their host is gone, or, of any clone, their file is."""
+    """Loop devices that stay attached though their host is gone or, in any clone, their file is."""
     return [number for number, file in attached.items() if _is_lost(file, living, family)]
 
 
@@ -78,7 +78,7 @@ def _is_lost(file: str, living: set[str], family: str) -> bool:
 
 
 def sweep(client: Any, image: str) -> dict[int, str]:
-    """Detach the loop devices that hosts left behind; gives those that stay."""
+    """Detach the loop devices that hosts left behind; return those that stay attached."""
     attached = attached_loops(client, image)
     living = {host.name for host in containers.ours(client)}
     gone = lost(attached, living, clone.family())

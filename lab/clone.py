@@ -44,7 +44,7 @@ def cache(*parts: str) -> Path:
 
 @contextmanager
 def locked(what: str) -> Iterator[None]:
-    """One lab of this machine at a time does `what`: choosing ports and loop devices, building images."""
+    """Only one lab of this machine at a time does `what`, such as choosing ports and loop devices or building images."""
     with cache(f"{what}.lock").open("w") as lock:
         with long_work(f"waiting for another lab's {what}"):
             fcntl.flock(lock, fcntl.LOCK_EX)

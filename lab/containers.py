@@ -86,7 +86,7 @@ def copier(name: str) -> str:
 
 
 def remove_copier(client: Any, name: str) -> None:
-    """Also one that was left by a command that was killed: it holds a volume of the host."""
+    """Remove the copier, also one that a killed command left behind: it holds a volume of the host."""
     for container in client.containers.list(all=True, filters={"name": copier(name)}):
         if container.name == copier(name):
             container.remove(force=True)
@@ -117,7 +117,7 @@ def create(client: Any, name: str, system: str, image: str, ports: Mapping[int, 
 
 
 def firmware(client: Any, image: str, *argv: str, **more: Any) -> str:
-    """Run a word of the firmware beside the hosts: loop devices belong to the kernel, not to a container."""
+    """Run a command of the firmware beside the hosts: loop devices belong to the kernel, not to a container."""
     made = client.api.create_container(
         image,
         command=list(argv),
@@ -161,7 +161,7 @@ def put(container: Any, files: Mapping[str, tuple[str, int, int]]) -> None:
 
 
 def _environment(images: str, loops: list[int]) -> dict[str, str]:
-    """What the firmware may touch: drive images whose names start so, and these loop devices."""
+    """Limits of what the firmware may touch: drive images whose names start with the family, and these loop devices."""
     return {"STOWAGE_LAB": images, "STOWAGE_LOOPS": " ".join(map(str, loops))}
 
 

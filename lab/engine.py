@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 def plainly(function: Callable[P, R]) -> Callable[P, R]:
-    """What the Engine refuses reaches the user as one clear error, like everything else."""
+    """Turn a refusal of the Engine into one clear error."""
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,7 +73,7 @@ def _answering() -> Any | None:
 
 
 def _start_dockerd() -> Any:
-    """By hand: in a virtual machine or a container there may be no systemd to do it."""
+    """Start dockerd without systemd, which a virtual machine or a container may not have."""
     log = clone.cache("dockerd.log")
     with long_work("starting dockerd") as work, log.open("ab") as out:
         child = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)

@@ -14,7 +14,7 @@ from lab.engine import ensure_engine, plainly
 from lab.progress import long_work, say
 
 BOOT_PATIENCE, STOP_PATIENCE = 120, 60
-# It waits on the host: to ask from here takes much more of a machine that needs its cores to boot.
+# The host itself waits: asking from here again and again takes cores that the boot needs.
 SYSTEM_IS_UP = """n=0
 until systemctl is-system-running 2>/dev/null | grep -qxE 'running|degraded'; do
   [ $((n += 1)) -lt 15 ] || exit 1
@@ -67,7 +67,7 @@ def _make(client: Any, name: str, system: str, image: str) -> Any:
 
 
 def _hand_over_keys(name: str, container: Any) -> None:
-    """What an installer asks for: who may log in, and the administrator's password.
+    """Give a host what an installer asks for: the key that may log in, and the administrator's password.
 
     At every start: a clone that was deleted and made again has new keys, and its host is still there.
     """
@@ -169,7 +169,7 @@ def _drives(container: Any) -> dict[int, str]:
 
 
 def _remove_volumes(client: Any, name: str) -> None:
-    """Also what a host left behind whose container was removed by hand: a new host starts blank."""
+    """Remove the volumes of a host, also after its container was removed by hand: a new host starts blank."""
     mine = containers.volumes(name)
     containers.remove_copier(client, name)
     for volume in client.volumes.list(filters={"name": clone.identity(name)}):
@@ -197,7 +197,7 @@ def record(name: str, container: Any) -> None:
 
 
 def _said(container: Any, *command: str) -> str:
-    """What a command says that always says something: an old Engine under load may lose the output of an exec."""
+    """The output of a command that always prints something: an old Engine under load may lose the output of an exec."""
     for _ in range(20):
         if text := containers.inside(container, *command):
             return str(text)

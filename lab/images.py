@@ -171,7 +171,7 @@ def make(recipe: Recipe, cold: bool = False) -> str:
     """The tag of an image on the operator's Engine: made when missing or changed, reused when there."""
     client = ensure_engine()
     base = build(recipe.base, cold) if recipe.base else rootfs.TAG
-    # Who finds it need not wait for what others build.
+    # When the image is there, nothing waits for builds of other labs.
     if not cold and client.images.list(base) and (tag := _made(client, recipe, client.images.get(base).id)):
         return tag
     with clone.locked("build"):
@@ -188,7 +188,7 @@ def make(recipe: Recipe, cold: bool = False) -> str:
 
 
 def _made(client: Any, recipe: Recipe, base: str) -> str:
-    """Its tag where it is there, made of what it would be made of now."""
+    """Its tag when the image is there and was made from the present definition."""
     definition = _definition(recipe, base)
     tag = _tag(recipe, definition)
     return tag if client.images.list(tag, filters={"label": f"{DEFINITION}={definition}"}) else ""
@@ -249,7 +249,7 @@ def _docker_build(
 
 
 def _failed(recipe: Recipe, tag: str, output: Sequence[str]) -> Trouble:
-    """Why a build failed. A package that Debian does not have is the inventory's mistake, and told as one."""
+    """Why a build failed. A package that Debian does not have is the inventory's mistake, and reported as one."""
     absent = dict.fromkeys(unknown or unavailable for unknown, unavailable in NO_PACKAGE.findall("".join(output)))
     if recipe.packages and absent:
         return Trouble(
@@ -263,7 +263,7 @@ def _failed(recipe: Recipe, tag: str, output: Sequence[str]) -> Trouble:
 
 
 def _forget(client: Any, before: list[Any], tag: str) -> None:
-    """The image that had the tag, where nothing runs on it."""
+    """Remove the image that had the tag before, unless a container runs on it."""
     import docker
 
     now = client.images.get(tag).id

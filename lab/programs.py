@@ -44,7 +44,7 @@ class Program:
 
     @property
     def ldflags(self) -> str:
-        """Without these a build calls itself DEVELOPMENT.GOGET, and clients do not know how old it is."""
+        """The version for the linker. Without it a build calls itself DEVELOPMENT.GOGET, and clients do not know how old it is."""
         if self.calls_itself:
             return f"-s -w -X {self.calls_itself}={self.name}-{self.version}"
         commit = self.version.rpartition("-")[2]

@@ -54,13 +54,13 @@ def secrets_of(name: str) -> None:
 
 
 def own_secrets(host: Host[Any]) -> None:
-    """Whatever else its settings read from files of its own."""
+    """Make the other secrets that the settings of a host read from files of its own."""
     for what in own_files(host):
         secret(host.name, what, _derived(host.name, what))
 
 
 def _derived(name: str, what: str) -> str:
-    """Of a secret that follows from another its value."""
+    """The value of a secret that follows from another one."""
     return token(Secret(secret(name, "metrics"))).reveal() if what == "metrics_token" else ""
 
 
@@ -141,7 +141,7 @@ def _secret_file(name: str, what: str) -> Path:
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Whole or not at all: another command may be reading it."""
+    """Write a file whole or not at all: another command may be reading it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:

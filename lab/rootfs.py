@@ -14,13 +14,13 @@ from lab.progress import long_work, say
 TAG = "stowage-lab/base:trixie"
 REGISTRY = "debian:13"
 MIRROR = "http://deb.debian.org/debian"
-# What debootstrap fetched and images need no more: half of their size, and all of it would travel to hosts.
+# Files of debootstrap that images do not need: half of their size, and all of it would be sent to hosts.
 LEFT_OUT = (
     "--exclude=./var/cache/apt/*.bin",
     "--exclude=./var/cache/apt/archives/*.deb",
     "--exclude=./var/lib/apt/lists/*",
 )
-# Where no registry can be reached, waiting longer than this for one helps nobody.
+# Seconds to wait for a registry: where none can be reached, longer would not help.
 REGISTRY_PATIENCE = 15
 
 

@@ -56,7 +56,7 @@ def _stock(client: Any, machine: str, tags: list[str]) -> str:
 
 
 def _saved(client: Any, tags: list[str]) -> Any:
-    """As `docker save` gives them; the SDK asks for one image only, and each has the same base."""
+    """The images as `docker save` writes them: the SDK saves one image at a time, each with the same base again."""
     api = client.api
     answer = api._get(api._url("/images/get"), params={"names": tags}, stream=True)
     return api._stream_raw_result(answer, 1 << 20, False)
@@ -84,7 +84,7 @@ def _run(container: Any) -> None:
 
 
 def _remove_old(client: Any, wanted: set[str]) -> None:
-    """What was cut off, is for another machine or holds less, and stocks of images that this Engine has no more."""
+    """Remove stocks that were cut off, are for another machine, hold less, or hold images that this Engine no longer has."""
     there = {image.id for image in client.images.list(all=True)}
     for stock in client.containers.list(all=True, filters={"label": HAS}):
         has = set(json.loads(stock.labels[HAS]))

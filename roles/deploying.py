@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def roles_of(host: Host[Settings], names: tuple[str, ...]) -> Chosen:
-    """The roles of a host in their order; with names, those alone, and what they stand on."""
+    """The roles of a host in their order; with names, only those and the roles that they stand on."""
     if unknown := [name for name in host.settings.roles if named(name) is None]:
         raise Trouble(
             f"there is no role {unknown[0]}",
@@ -40,7 +40,7 @@ def roles_of(host: Host[Settings], names: tuple[str, ...]) -> Chosen:
 
 
 def _past(name: str) -> Role:
-    """A role that a host had: one of ours, or a service that its settings name no more."""
+    """A role that a host had: one of ours, or a service that its settings no longer name."""
     from roles.services.role import past_role
 
     return named(name) or past_role(name)

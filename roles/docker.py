@@ -35,7 +35,7 @@ UNIT_FILES = (
     "/etc/systemd/system/docker.service.d/override.conf",
 )
 """What Docker's process was started by; who writes a drop-in changes its folder, too."""
-# What the settings must say where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu calls it otherwise.
+# Packages that the settings must name where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu has another name for it.
 FITTING: dict[str, dict[str, Any]] = {
     "debian 12": {
         "source": "docker",
@@ -109,7 +109,7 @@ def _from_docker(host: Host[Settings]) -> Chain:
             untouched="nothing was changed",
             hint=f"curl -fsSL {settings.repository}/gpg -o {settings.repository_key}",
         ) from None
-    # Packages of another system may install, and break later. A suite of somebody's own is his own business.
+    # Packages of another system may install and break later. A suite that SUITES does not have is not checked.
     fits = tuple(name for name, suite in SUITES.items() if suite == settings.suite) or tuple(SUITES)
     sources = f"Types: deb\nURIs: {settings.repository}\nSuites: {settings.suite}\nComponents: stable\nSigned-By: /etc/apt/keyrings/docker.asc\n"
     instead = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "/usr/local/lib/stowage/facts"
 OF_ROLES = {"nginx": "edge", "postgres": "postgres"}
-"""Containers of which the settings may have a section though the host is not that."""
+"""Containers that do not run when the host lacks their role, though its settings may have their section."""
 
 
 @role(needs=("docker",))

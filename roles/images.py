@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 ENGINE = "/var/run/docker.sock"
-# Pulled from nowhere since September 2026; upstream is archived.
+# Cannot be pulled from anywhere since September 2026; upstream is archived.
 DEAD = ("minio/minio", "minio/mc", "quay.io/minio/minio", "quay.io/minio/mc")
 REPLACEMENT = "docker.io/pgsty/silo:RELEASE.2026-09-16T00-00-00Z"
 
 
 def is_dead(reference: str) -> bool:
-    """Whether an image can be pulled from nowhere; the same name at a mirror is another reference."""
+    """Whether no registry has an image any more; the same name at a mirror is another reference."""
     return reference.removeprefix("docker.io/").partition("@")[0].partition(":")[0] in DEAD
 
 
@@ -71,7 +71,7 @@ class LocalImage:
 
 
 def _ask_engine(path: str) -> dict[str, Any]:
-    """One question to the operator's Engine. Over its usual socket without the SDK, whose import costs more than a check."""
+    """One request to the operator's Engine, over its usual socket without the SDK, whose import takes longer than a check."""
     import http.client
     import json
     import socket
@@ -123,7 +123,7 @@ def image(host: Host[Settings], name: str) -> Image:
 
 @role(needs=("docker",))
 def images(host: Host[Settings]) -> Wanted:
-    """All but those that only services have: each of these comes with its service, and costs no other when it cannot be had."""
+    """All images that the roles need. Images of services alone come with their service, so that a missing one blocks no other."""
     return [image(host, name) for name in host.settings.images if name not in of_services(host.settings)]
 
 
@@ -135,7 +135,7 @@ def of_services(settings: Settings) -> set[str]:
 
 
 def image_identity(host: Host[Settings], name: str) -> str:
-    """What of an image makes its containers new: its reference and, where we know it, its content."""
+    """What recreates an image's containers when it changes: its reference and, where it is known, its content."""
     row = image(host, name)
     content = row.shipped.content() if row.shipped else None
     return f"{row.reference} {content.layers + content.config if content else ''}"

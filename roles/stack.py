@@ -32,7 +32,7 @@ def stack(host: Host[Settings]) -> Wanted:
 def at_boot(host: Host[Settings], project: str) -> Chain:
     """The unit that starts and stops a compose project with the host, and what all such units share."""
     files = host.root / "files"
-    # One file for all projects: the longest of them decides.
+    # One file for all projects, so the longest grace counts.
     longest = max([GRACE, *(service.grace for service in host.settings.services.values())])
     unit = (files / "stowage@.service").read_text().replace("@FOLDER@", FOLDER)
     unit = unit.replace("@LIMIT@", str(longest + MARGIN))

@@ -18,7 +18,7 @@ NEARLY_FULL = 0.85
 
 
 def advice(status: Status, host: Host[Settings]) -> list[str]:
-    """Each as a sentence with the commands to type. What only follows from something above it is not repeated."""
+    """Sentences with the commands to type. A consequence of something above is not repeated."""
     name = host.name
     sentences = [*_run(status, name), *_unread(status, name), *_docker(status, name), *_drives(status, name)]
     if not status.docker:
@@ -43,7 +43,7 @@ def _unread(status: Status, name: str) -> Iterator[str]:
 
 
 def _deploy(status: Status, name: str) -> str:
-    """Nobody can deploy while another run holds the lock."""
+    """The deploy command to type; while a run holds the lock, only after that has ended."""
     return f"{'once that run has ended: ' if status.under_way else ''}inv deploy --host {name}"
 
 
@@ -93,7 +93,7 @@ def _containers(status: Status, name: str) -> Iterator[str]:
 
 
 def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:
-    """What is wrong as a whole, where no single thing above explains it."""
+    """What is wrong with the cluster as a whole, unless something above explains it."""
     if "forwarding is forbidden" in status.quorum:
         yield "on the host, in sshd_config: AllowTcpForwarding yes, then: systemctl reload ssh"
         return

@@ -37,7 +37,7 @@ class Chart:
     unit: str
     lines: list[Line] = field(default_factory=list)
     top: str = ""
-    """What its upper edge stands for."""
+    """The value at the upper edge of the chart."""
 
 
 CHARTS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
@@ -72,7 +72,7 @@ def has_metrics(host: Host[Settings]) -> bool:
 
 
 def drawn(host: Host[Settings], link: Link, span: int = DAY, step: int = STEP) -> list[Chart]:
-    """The charts of a host; a line of which Prometheus knows nothing is not drawn."""
+    """The charts of a host, without lines for which Prometheus has no data."""
     charts = []
     for title, unit, asks in CHARTS:
         lines = [Line(name, _asked(host, link, query, span, step)) for name, query in asks.items()]
@@ -88,14 +88,14 @@ def _asked(host: Host[Settings], link: Link, query: str, span: int, step: int) -
 
 
 def points(answer: Mapping[str, Any]) -> Points:
-    """Of an answer to a question for one series its numbers."""
+    """The points of the one series in an answer."""
     rows = answer["data"]["result"]
     values = ((float(at), float(value)) for at, value in (rows[0]["values"] if rows else ()))
     return [(at, value) for at, value in values if math.isfinite(value)]
 
 
 def scaled(chart: Chart, span: int) -> Chart:
-    """With the paths of its lines, from zero up to a little more than the most."""
+    """A chart with the paths of its lines, scaled from zero to a little above the largest value."""
     everything = [point for line in chart.lines for point in line.points]
     if not everything:
         return chart

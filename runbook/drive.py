@@ -132,7 +132,7 @@ def _on_host(host: Host[Settings], command: str, script: str) -> tuple[int, str]
 
 
 def _may_be_replaced(host: Host[Settings], label: str) -> None:
-    """The cluster's own word that it can do without this drive's node, and no other is away."""
+    """Ask the cluster whether it can do without the node of this drive, and whether no other drive is away."""
     from runbook.status import of_host
 
     status = of_host(host, [])

@@ -51,10 +51,10 @@ def history(host: Host[Settings], lines: int, as_json: bool) -> None:
         say(f"{host.name}: nothing was deployed yet")
     if len(events) < len(recorded):
         say(f"{host.name}: {len(recorded) - len(events)} lines of {AUDIT} cannot be read; a power cut may tear one")
-    for event, after in zip(events, [*events[1:], None], strict=False):  # behind the last one nothing comes
+    for event, after in zip(events, [*events[1:], None], strict=False):  # no event follows the last one
         ended = event.get("result")
         if not ended and after and after.get("result"):
-            continue  # its end says the same and more
+            continue  # the line of its end says the same and more
         shown = ", ".join(event["changes"][:4]) + (" ..." if len(event["changes"]) > 4 else "")
         who = f"{event['who']}@{event['from']}"
         what = ended or "no end"

@@ -47,7 +47,7 @@ def _drives(machine: Found) -> list[str]:
 
 
 def docker_of(system: str) -> list[str]:
-    """The settings of Docker, where those of Debian 13 do not fit a system."""
+    """The `docker` section for a system on which the defaults, those of Debian 13, do not fit."""
     if system not in FITTING:
         return []
     comment = [

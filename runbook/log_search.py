@@ -1,4 +1,4 @@
-"""The store of logs asked: lines of all containers, of MinIO's audit and of the host itself, by a query of the store's own language."""
+"""Search the store of logs: lines of all containers, of MinIO's audit and of the host itself, by a query in the store's own language."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SHOWN = ("_time", "_msg", "_stream", "_stream_id", "source", "stream", "container", "level", "output")
-"""What of a line has a place of its own on the screen, or says nothing to a reader."""
+"""Fields of a line that are not shown as fields: they have a place of their own on the screen, or are of no use to a reader."""
 FIRST = ("api.statusCode", "api.bucket", "api.object", "who", "remotehost", "security_event", "operation_type")
-"""Of an audit line: what one looks for."""
+"""Fields of an audit line that are shown first."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def of_victoria(answer: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def of_loki(answer: Iterable[str]) -> list[dict[str, Any]]:
-    """Its labels and the line; where that is JSON, as an audit line is, its fields as well."""
+    """The records of an answer of Loki: labels and the line and, where the line is JSON, as audit lines are, its fields."""
     return list(_of_streams(json.loads("\n".join(answer))["data"]["result"]))
 
 
@@ -104,7 +104,7 @@ def _of_streams(streams: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]
 
 
 def line(record: Mapping[str, Any]) -> str:
-    """One line for people: when, from where, how bad, what; then the fields that one looks for, and those that are left."""
+    """One line for a person: time, source, level, text; then the fields of FIRST and the others."""
     where = record.get("container") or record.get("source") or "?"
     stream = record.get("stream", "")
     place = f"{where}/{stream}" if stream not in ("", "console") else where

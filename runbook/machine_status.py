@@ -47,7 +47,7 @@ class Container:
     state: str = "absent"
     drive: str = ""
     silence: str = ""
-    """What is wrong with the answer of one that runs."""
+    """What is wrong with the answer of a container that runs."""
 
     @property
     def well(self) -> bool:
@@ -62,7 +62,7 @@ def facts(host: Host[Settings]) -> str:
     parts = (
         _space(host),
         _DOCKER,
-        # What a restore was allowed to leave out stands there as well.
+        # The file also has lines of restores, which are no deploys.
         f'tail -n 20 {AUDIT} 2>/dev/null | grep -v \'"event": "restore"\' | tail -n 1',
         f"[ ! -e {LOCK} ] || flock -n -s {LOCK} true || cat {LOCK}",
         _endpoints(host),
@@ -71,7 +71,7 @@ def facts(host: Host[Settings]) -> str:
     )
     script, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
     for part in others:
-        # What a later part says waits in the pipe until all before it has been said.
+        # The output of a later part waits in the pipe until all before it is printed.
         script = f"{{ {part}\n}} | {{ {script}\ncat; }}"
     return script
 
@@ -88,7 +88,7 @@ def _space(host: Host[Settings]) -> str:
     return "\n".join([*asks, "wait"])
 
 
-# `docker ps` also starts a Docker that stands still, where systemd listens for it: its unit is looked at first.
+# `docker ps` would start a stopped Docker where systemd listens on its socket, so its unit is read first.
 _DOCKER = """
 command -v docker >/dev/null || { echo 'unit|ActiveState=absent'; exit; }
 unit=$(timeout 5 systemctl show -p ActiveState -p UnitFileState docker.service | sed 's/^/unit|/'); printf '%s\\n' "$unit"
@@ -98,7 +98,7 @@ timeout 5 docker ps -a --format '{{.Names}}|{{.State}}|{{.Status}}' || echo 'uni
 
 
 def _endpoints(host: Host[Settings]) -> str:
-    """Asks for what leads to MinIO, where the edge listens and by the names that its rows want."""
+    """Shell that requests each URL that leads to MinIO, at the address where the edge listens and by the names of its rows."""
     listen = host.settings.edge.listen if host.settings.edge else ""
     address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
     ask = f"curl -q -s -k -o /dev/null --noproxy '*' --connect-to {quote(f'::{address}:')} -m 3 -w '%{{http_code}} %{{url}}\\n'"
@@ -158,7 +158,7 @@ def _drive(drive: model.Drive, space: list[str]) -> Drive:
 
 
 def unread_drives(host: Host[Settings]) -> list[Drive]:
-    """The drives of a host that did not tell of them: nobody may take them for well."""
+    """The drives of a host that could not be read, marked so that nobody takes them for healthy."""
     return [Drive(drive.label, drive.path, problem=NOT_READ) for drive in _drives(host)]
 
 

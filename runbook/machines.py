@@ -31,7 +31,7 @@ SECRETS = {
     "kms_key": lambda name: f"{name}:{b64encode(random.token_bytes(32)).decode()}",
     "metrics": lambda name: random.token_urlsafe(30),
 }
-"""What a host gets of its own where its groups have the key of that name under minio."""
+"""Secrets that a host gets of its own where its groups have a key of that name under minio."""
 OF_A_FORM = {
     "root_user": lambda name: f"admin-{random.token_hex(4)}",
     "kms_key": SECRETS["kms_key"],
@@ -39,7 +39,7 @@ OF_A_FORM = {
 }
 """Secrets that are no passwords: what makes them, by the name of their file."""
 TOKEN = "metrics_token"
-"""With which Prometheus reads the metrics of MinIO; it follows from the secret metrics."""
+"""The token with which Prometheus reads MinIO's metrics; it follows from the secret `metrics`."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Newcomer:
     target: Target
     group: str = ""
     key: str = ""
-    """The key file as it was typed: relative to the checkout it is true for colleagues, too."""
+    """The key file as it was typed: a path relative to the checkout also works for colleagues."""
     sudo_password: dict[str, str] = field(default_factory=dict)
 
 
 def newcomer(
     root: Path, name: str, address: str, user: str = "", port: int = 0, key: str = "", group: str = "", sudo: str = ""
 ) -> Newcomer:
-    """What was typed, checked: it becomes the name of a file and a part of commands."""
+    """A newcomer from what was typed, which is checked: it becomes the name of a file and a part of commands."""
     for what, value, pattern in (
         ("a host's name", name, NAME),
         ("an address", address, ADDRESS),
@@ -135,7 +135,7 @@ def _found(new: Newcomer) -> Found:
 
 
 def _link(new: Newcomer) -> Link:
-    """A connection. The key of a machine that nobody has met is shown and asked about."""
+    """A connection. The key of an unknown machine is shown, and a person is asked about it."""
     try:
         return connect(new.target)
     except Trouble as trouble:
@@ -239,7 +239,7 @@ def _fitting(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dic
 
 
 def _roles(inventory: Inventory, name: str) -> list[str]:
-    """What a host is by its groups."""
+    """The roles that a host has from its groups."""
     roles: list[str] = []
     for layer in inventory.layers(name):
         if "roles" in layer.value and layer.value["roles"].value is not None:
@@ -248,16 +248,16 @@ def _roles(inventory: Inventory, name: str) -> list[str]:
 
 
 def _wanted(inventory: Inventory, name: str) -> list[str]:
-    """Which secrets its groups want besides: then it gets some of its own."""
+    """The SECRETS that its groups have under `minio`: the host gets its own."""
     minios = [layer.value["minio"].value for layer in inventory.layers(name) if "minio" in layer.value]
     return [what for what in SECRETS if any(what in minio for minio in minios if isinstance(minio, dict))]
 
 
 def _secrets(root: Path, name: str, wanted: Sequence[str]) -> list[Path]:
-    """Each made where it is not there yet, for the eyes of the operator only."""
+    """Make each secret that is not there yet, readable by the operator only."""
     folder = root / "inventory/secrets" / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # What follows from another comes last.
+    # A secret that follows from another comes last.
     for what in sorted(wanted, key=TOKEN.__eq__):
         if not (folder / what).exists():
             (folder / what).touch(mode=0o600)

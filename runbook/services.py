@@ -93,15 +93,15 @@ def _again(project: str) -> str:
     return f"docker compose -p {project} -f {FOLDER}/{project}/compose.yaml restart --timeout 90 2>&1"
 
 
-# A container that is stopped cuts what it has, and refuses what comes until it is back. New worker processes do neither. One
-# that stands still, or does not take the signal, has nothing to lose.
+# A restart of the container cuts open requests and refuses new ones until it is back. New worker processes do neither. A
+# container that is stopped, or does not take the signal, has nothing to lose.
 _RELOAD = f"""reloaded() {{
   main=$(docker inspect -f '{{{{.State.Pid}}}}' nginx) && [ "$main" != 0 ] || return 1
   older=$(cat /proc/$main/task/$main/children) && docker exec nginx nginx -s reload -c {INSIDE}/nginx.conf || return 1
-  for one in $older; do
-    cmp -s /proc/$one/comm /proc/$main/comm || continue # a timer beside the workers serves nobody
+  for worker in $older; do
+    cmp -s /proc/$worker/comm /proc/$main/comm || continue # a timer beside the workers serves nobody
     tries=100
-    while [ -e /proc/$one ] && ! grep -qsF 'shutting down' /proc/$one/cmdline; do
+    while [ -e /proc/$worker ] && ! grep -qsF 'shutting down' /proc/$worker/cmdline; do
       tries=$((tries - 1)); [ $tries -gt 0 ] || return 1; sleep 0.1
     done
   done
@@ -128,7 +128,7 @@ def _run(shell: RootShell, host: Host[Settings], service: str, script: str) -> N
 
 
 def _all_must_be_well(host: Host[Settings]) -> None:
-    """All nodes restart together: one that is away would not come back, and one that heals would begin anew."""
+    """Refuse when a drive is away or heals. All nodes restart together: without its drive one would stay down, and healing begins anew."""
     from runbook.status import of_host
 
     odd = [

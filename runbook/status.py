@@ -110,7 +110,7 @@ def _silent(host: Host[Settings]) -> Status:
 
 
 def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
-    """Everything of one host, read without taking its lock. A part that is slow costs only itself."""
+    """Everything of one host, read without taking its lock. A slow part does not delay the others."""
     until = time.monotonic() + FOR_PARTS
     quick = _with_patience(host)
     run = runs.prepare(quick, roles)
@@ -155,7 +155,7 @@ def _differences(changes: Sequence[Change]) -> list[str]:
 
 
 def _silence(changes: Sequence[Change], name: str) -> str:
-    """What is wrong with the answer of a service, by what was read of how the host differs."""
+    """What is wrong with the answer of a service, from the changes that were planned for the host."""
     asked = (
         (change.resource.silence(change.before), change.resource.name)
         for change in changes

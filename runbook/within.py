@@ -21,7 +21,7 @@ PATIENCE = 60
 def ask(container: str, url: str, parameters: Mapping[str, str]) -> str:
     """Shell that prints the answer to a GET of a path of the container's own, such as `:9090/api/v1/query`.
 
-    A word with `$` is the shell's own: all others are given as they are.
+    A value that begins with `$((` is computed by the shell; all others are passed as they are.
     """
     given = " ".join(
         f'--data-urlencode {quote(f"{name}=")}"{value}"'
@@ -34,7 +34,7 @@ nsenter -t $pid -n curl -q -sS --fail-with-body --noproxy '*' -m {PATIENCE} -G {
 
 
 def lines(host: Host[Settings], link: Link, container: str, url: str, parameters: Mapping[str, str]) -> Iterator[str]:
-    """The lines of an answer as they come; an answer that is an error is a Trouble with its words."""
+    """The lines of an answer as they come; an answer that is an error becomes a Trouble with its text."""
     pipe = link.shell(ask(container, url, parameters))
     pipe.close_stdin()
     last = ""

@@ -15,7 +15,7 @@ from roles.postgres.question import CLUSTER, PENDING
 from roles.postgres.server import CONTAINER, Server, Told, heard
 from roles.postgres.sql import ident, settings_line
 
-# What initdb writes. Of those without a value it writes what fits the machine, and any is right.
+# Settings that initdb writes. One without a value is chosen to fit the machine, so any value is right.
 WRITTEN = {
     "max_connections": "100",
     "shared_buffers": "128MB",
@@ -30,7 +30,7 @@ _AUTO, _MAIN = "postgresql.auto.conf", "postgresql.conf"
 # What initdb makes. Programs look for `postgres`, new databases are made of the templates.
 _OWN = {"postgres": (True, False), "template1": (True, True), "template0": (False, True)}
 _LINES, _RESTART, _BASES, _ROLES = "lines", "restart", "bases", "roles"
-"""Keys of a reading that no one compares: they tell what a fix has to do."""
+"""Keys of a reading that are not compared: a fix reads them."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ _ALONE = {
 
 
 def _by_hand(server: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What files of the data set, or have set since the last reload, beyond what initdb writes there."""
+    """Settings in files of the data, or changed in them since the last reload, that initdb did not write."""
     force = {row["name"].lower(): row for row in server["in force"]}
     for row in server["files"]:
         name = row["name"].lower()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 
-# Said by the role itself, or chosen when the data is made.
+# Set by the role itself, or chosen when the data is made.
 OURS = {
     "listen_addresses": "postgres.listen says where the host listens",
     "port": "postgres.port says it",

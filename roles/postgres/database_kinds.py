@@ -30,7 +30,7 @@ class Database(Resource):
     limit: int | None = None
     settings: tuple[tuple[str, str], ...] = ()
     extensions: tuple[str, ...] = ()
-    """They may have put schemas of their own on its search_path."""
+    """Extensions of the database, which may have put schemas of their own on its search_path."""
 
     @property
     def name(self) -> str:
@@ -152,12 +152,12 @@ _ALL_RIGHTS = 3
 _CUT = -2
 """The connection limit that PostgreSQL gives to a database whose removal was cut."""
 _OTHERS, _NAMES = "others", "names of settings"
-"""Keys of a reading that no one compares."""
+"""Keys of a reading that are not compared."""
 _SCHEMAS = {"postgis_topology": "topology", "postgis_tiger_geocoder": "tiger"}
 
 
 def _open_to(rights: Sequence[str]) -> str:
-    """Whom the rights of PUBLIC let in; rights that nobody gives on purpose are named."""
+    """Who may connect by the rights of PUBLIC; rights that nobody gives on purpose are named."""
     usual = {(): "its owner", ("CONNECT", "TEMPORARY"): "every user"}
     return usual.get(tuple(rights), f"every user, for {', '.join(rights).lower()}")
 

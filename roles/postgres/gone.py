@@ -1,4 +1,4 @@
-"""What a PostgreSQL server still has and the settings no longer name: taken away where that is safe, otherwise said."""
+"""What a PostgreSQL server still has and the settings no longer name: removed where that is safe, otherwise reported."""
 
 from __future__ import annotations
 

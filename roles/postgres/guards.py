@@ -1,4 +1,4 @@
-"""What a PostgreSQL server must not have beside what the settings name: powers of others, doors left open, indexes sorted otherwise."""
+"""What a PostgreSQL server must not have beside what the settings name: powers of other users, schemas in which everybody may create, indexes sorted by older rules."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MEMBER = "member of "
 
 @dataclass(frozen=True)
 class Powers(Resource):
-    """Nobody but those whom the settings name has the powers of a superuser, or those of a user of ours."""
+    """No user outside the settings has the powers of a superuser or of a user of ours."""
 
     kind: ClassVar[str] = "pg-powers"
     server: Server
@@ -73,7 +73,7 @@ class Powers(Resource):
         names = (before or {}).get("names", "").splitlines()
         if not names:
             return None
-        # More than one do not fit into a line: the next is named once the first is put right.
+        # Only one fits into a line; the next is named once the first is put right.
         name, *has = names[0].split("\t")
         groups = [power.removeprefix(_MEMBER) for power in has if power.startswith(_MEMBER)]
         without = [f"REVOKE {ident(group)} FROM {ident(name)}" for group in groups]
@@ -90,13 +90,13 @@ class Powers(Resource):
 
 @dataclass(frozen=True)
 class Inside(Resource):
-    """A database in whose schema public only those make things who may."""
+    """A database in whose schema public everybody may create things only where the settings say so."""
 
     kind: ClassVar[str] = "pg-inside"
     server: Server
     database: str
     public_create: bool | None
-    """None: whatever it is, as before PostgreSQL 15."""
+    """None: it is not compared, as before PostgreSQL 15."""
     extensions: tuple[str, ...]
 
     @property
@@ -150,12 +150,12 @@ class Inside(Resource):
 
 
 _NEW = {"every user may create": "no"}
-"""A database that is yet to be made."""
+"""The reading for a database that does not exist yet."""
 
 
 @dataclass(frozen=True)
 class Collations(Resource):
-    """Indexes that were sorted by the rules which the image has now: others may miss what is there."""
+    """All indexes are sorted by the rules of the present image: an index sorted by others may miss rows."""
 
     kind: ClassVar[str] = "pg-sorting"
     server: Server

@@ -1,4 +1,4 @@
-"""The SQL of the one question: what a server says of itself, a line of JSON for each thing."""
+"""The SQL that reads everything about a server: a line of JSON for each thing."""
 
 from __future__ import annotations
 

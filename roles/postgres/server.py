@@ -31,15 +31,15 @@ _ERRORS = {
     "too many clients": "on the host: docker restart -t 90 postgres ends all sessions; postgres.settings.max_connections allows more",
 }
 """What psql says when it does not get in, and the way out where the server's log does not show one."""
-# Neither the server's log nor an error shows a statement: it may hold what a password is checked with. And whatever the
-# superuser or the database is set to by hand, our sessions are not.
+# Neither the server's log nor an error shows a statement: it may hold the verifier of a password. Settings that somebody gave
+# the superuser or the database by hand do not reach our sessions.
 _QUIET = (
     "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic -c client_min_messages=error"
     " -c role=none -c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
 )
 # Debian's psql is a Perl script that looks for the real one, 0.05 s of a core for each start.
 _PSQL = """sh -c 'PATH=/usr/lib/postgresql/$PG_MAJOR/bin:$PATH exec psql "$@"' psql"""
-# A function of somebody's schema must not answer in the place of PostgreSQL's.
+# A function in somebody's schema must not be called in place of PostgreSQL's.
 _ASKS = f"{_QUIET} -c statement_timeout=5s -c search_path=pg_catalog"
 
 
@@ -72,7 +72,7 @@ class Server:
 
 
 def ask(names: Sequence[str]) -> str:
-    """One psql for all that a server tells: the version of the data on the first line, then JSON."""
+    """One psql that reads everything about a server: the version of the data on the first line, then JSON."""
     about: dict[str, list[str]] = {}
     for name in names:
         what, _, which = name.partition(" ")
@@ -88,7 +88,7 @@ exit 0"""
 
 @dataclass
 class Told:
-    """What a server says of itself."""
+    """Everything read about a server."""
 
     server: dict[str, Any] = field(default_factory=dict)
     users: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Told:
     read: set[str] = field(default_factory=set)
 
     def take(self, row: dict[str, Any]) -> None:
-        """A line of the answer; its first key says what it is about."""
+        """Add a line of the answer; its first key says what it is about."""
         key, value = next(iter(row.items()))
         if key == "extension":
             self.extensions[row["in"], value] = row
@@ -120,7 +120,7 @@ class Told:
 
 
 def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
-    """The answers to `inspect` and to `ask` as far as they are about a part; None where there is neither a container nor data."""
+    """What the answers to `inspect` and `ask` hold about a part; None where there is neither a container nor data."""
     inspected, output = shared
     version, *lines = output.splitlines() or [""]
     container = containers(inspected).get(CONTAINER)

@@ -15,7 +15,7 @@ from roles.postgres.server import CONTAINER, Server, heard
 from roles.postgres.trial import BEFORE, COMPOSE
 
 RECORD = "/var/lib/stowage/postgres"
-"""Where the data lies that a deploy saw served: a folder that is empty one day is then not taken for a new one."""
+"""The record of where the data was when a deploy last saw it served, so that an emptied folder is not taken for a new one."""
 LOOKED_INTO = "/var/lib/stowage/postgres.image"
 """What the image was found to have: its id, PostgreSQL's major version, its extensions, in a line each."""
 
@@ -194,7 +194,7 @@ class Ready(Resource):
         facts = heard(shared, CLUSTER)
         if facts is None:
             return [None] * len(wanted)
-        # One that does not answer is no riddle here, as it is for those who want to know what is in it.
+        # A server that does not answer is a difference here, not unknown as for kinds that read what is in it.
         answers = "no" if isinstance(facts, Unknown) else "yes"
         return [{"answers": answers, "proven": proven, "recorded": recorded}] * len(wanted)
 
@@ -207,7 +207,7 @@ class Ready(Resource):
     def fix(self, before: State | None) -> list[Step]:
         # Over the network: while a new cluster is being made, a server answers on the socket alone.
         reachable = f"docker exec {CONTAINER} pg_isready -q -h 127.0.0.1 -t 3 -U {quote(self.server.superuser)}"
-        # A project that does not come up makes way for the one with which the server last answered.
+        # When the project does not come up, the one with which the server last answered is put back.
         back = f"""
   if [ -f {BEFORE} ] && ! cmp -s {BEFORE} {COMPOSE}; then
     cp -a {BEFORE} {COMPOSE}; docker compose --env-file /dev/null -p {CONTAINER} -f {COMPOSE} up -d --no-build --pull never --timeout {GRACE} >/dev/null 2>&1 || :

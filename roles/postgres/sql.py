@@ -13,7 +13,7 @@ from functools import lru_cache
 from converge.inventory.secret import Secret
 
 LONGEST_NAME = 63
-"""Bytes. PostgreSQL cuts a longer name off, and then it is another one."""
+"""Bytes. PostgreSQL shortens a longer name, which is then another name."""
 ITERATIONS = 4096
 _STORED = re.compile(r"SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
 

@@ -19,7 +19,7 @@ TRIED = "/var/lib/stowage/postgres.tried"
 COMPOSE = f"{FOLDER}/{CONTAINER}/compose.yaml"
 BEFORE = f"/var/lib/stowage/previous{COMPOSE}"
 """The project with which the server last answered: put back when the new one does not come up."""
-# Files that lie with the data are not there, and huge pages are with the running server.
+# A throwaway server does not have the files that lie with the data, and the running server has the huge pages.
 _ELSEWHERE = ("ssl", "ssl_", "huge_pages", "data_", "external_pid_file")
 
 
@@ -32,7 +32,7 @@ class Trial(Resource):
     group: int
     shm_size: int
     folder: str
-    """Our configuration, which settings may name."""
+    """The folder of our configuration, which settings may refer to."""
     inside: str
     settings: Mapping[str, str] = field(hash=False)
 
@@ -70,7 +70,7 @@ class Trial(Resource):
         for trial in wanted:
             image = inspected_image(shared[0], trial.reference)
             known = image is not None and f"{image.get('Id')} {trial._hash}" == tried
-            # Absent until it was made: an image that comes with this very plan must not turn it into another change.
+            # Absent until the trial was made: an image that arrives in this very plan must not make it a new change.
             readings.append({"tried": "yes"} if known else None)
         return readings
 
@@ -83,7 +83,7 @@ class Trial(Resource):
     def fix(self, before: State | None) -> list[Step]:
         run = "docker run --rm --pull never --network none --read-only --cap-drop ALL --security-opt no-new-privileges:true"
         room = f"--shm-size {self.shm_size} --tmpfs /tmp --tmpfs /run/postgresql -v {quote(f'{self.folder}:{self.inside}:ro')}"
-        # Nobody in the group that may read our configuration: initdb asks for a user whom the image knows.
+        # The image's user `nobody`, in the group that may read our configuration: initdb needs a user that the image knows.
         who = f"-u 65534:{self.group} --entrypoint sh"
         tried = f"""printf '%s %s\\n' "$id" {self._hash}"""
         return [
@@ -96,7 +96,7 @@ id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
         ]
 
 
-# All of a start: memory is asked for at no other moment.
+# A whole start: only then is all memory requested.
 _SCRIPT = """
 initdb -N -A trust -U postgres -D /tmp/data >/tmp/log 2>&1 || { tail -n 6 /tmp/log; exit 1; }
 ( n=0; until pg_isready -q -h /tmp && : >/tmp/up || [ $n = 300 ]; do n=$((n + 1)); sleep 0.2; done

@@ -1,4 +1,4 @@
-"""Users of a PostgreSQL server: what one may is exactly what the settings say."""
+"""Users of a PostgreSQL server: each may do exactly what the settings say."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class User(Resource):
         attributes = " ".join(
             f"{'' if attribute in after['attributes'].split() else 'NO'}{attribute.upper()}" for attribute in ATTRIBUTES
         )
-        # A new verifier makes every running program log in anew at its next connection, so it stays where it is right.
+        # A right verifier stays as it is: a new one would make every running program authenticate anew.
         same = before and before["password"] == after["password"]
         password = "" if same else f" PASSWORD {literal(verifier(self.password))}"
         limit = -1 if self.limit is None else self.limit
@@ -125,7 +125,7 @@ class User(Resource):
         have = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
         wrong = {membership.partition(" (")[0] for membership in have - {*self.member_of}}
         grants = [value.partition(" ")[::2] for key, value in (before or {}).items() if key.startswith(_GRANT)]
-        # One that somebody else granted is taken back in his name only, with what was granted further by it.
+        # A membership that somebody else granted is revoked in that grantor's name, with all that was granted on by it.
         return [
             *(f"REVOKE {ident(of)} FROM {user} GRANTED BY {ident(by)} CASCADE" for by, of in grants if of in wrong),
             *(f"GRANT {ident(group)} TO {user}" for group in sorted({*self.member_of} - (have - wrong))),
@@ -146,7 +146,7 @@ class User(Resource):
 
 
 _GRANT, _IN = "granted ", "set in "
-"""Keys of a reading that no one compares: who granted what, and in which databases it has settings."""
+"""Keys of a reading that are not compared: who granted what, and in which databases the user has settings."""
 
 
 def _membership(membership: Mapping[str, Any]) -> str:
@@ -158,5 +158,5 @@ _USUAL = {"admin": False, "inherit": True, "set": True}
 
 
 def _fingerprint(secret: Secret) -> str:
-    """Tells two passwords apart without holding either."""
+    """A fingerprint that tells two passwords apart and contains neither."""
     return "secret " + hashlib.sha256(b"stowage postgres" + secret.reveal().encode()).hexdigest()[:16]

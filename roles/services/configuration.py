@@ -73,7 +73,7 @@ def folders(host: Host[Settings], name: str, settings: Service, root: str, refer
                     check=_checked(host, name, reference, f"{root}{folder}", folder, path, checks),
                     until_loaded=True,
                 )
-                # What a check is given comes last: it may name the others.
+                # Files with a check come last: they may refer to the others.
                 for path, file in sorted(files.items(), key=lambda item: (f"{folder}/{item[0]}" in checks, item[0]))
             ),
         )
@@ -123,7 +123,7 @@ def _source(host: Host[Settings], settings: Service, path: Path, setting: str) -
 
 
 def _unfit(host: Host[Settings], path: Path, relative: str) -> str:
-    """Why it cannot be deployed: nothing of a folder is left out in silence, and nothing comes from elsewhere."""
+    """Why a file cannot be deployed: no file of a folder is skipped silently, and none comes from outside of the project."""
     if not relative.isprintable() or "\\" in relative or "|" in relative:
         return "its name has a \\, a | or a letter that cannot be shown: rename it"
     if path.is_symlink() and not path.exists():
@@ -165,7 +165,7 @@ def _checked(
     if not check:
         return ""
     uid = uid_of(host.settings.services[name], host.settings.data_user.uid)
-    # By name, so that what a cut run has left of it goes with the next one.
+    # Named, so that the next run removes what a cut one has left.
     container = f"stowage-check-{name}"
     folder = f"{inside}/{path}".rpartition("/")[0]
     given = " ".join(f"{quote(folder)}/$(basename {{}})" if word == "{}" else quote(word) for word in check[1:])

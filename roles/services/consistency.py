@@ -107,7 +107,7 @@ def _paths(at: Path, service: Service) -> Faults:
 
 
 def _user(at: Path, service: Service) -> Faults:
-    """As whom it runs is said once, and nobody owns nothing."""
+    """Its user is named once, and `nobody` owns no files."""
     if service.nobody and service.root:
         yield (*at, "nobody"), "root: true says otherwise"
     if service.nobody and (service.data or service.secrets):
@@ -137,7 +137,7 @@ def _once(at: Path, service: Service) -> Faults:
 
 
 def _backup(at: Path, service: Service, settings: Settings) -> Faults:
-    """What a page wants to be held can be held: it is data of the host, and the host makes backups."""
+    """What `backup` names can be held: it is data of the service, and the host makes backups."""
     if service.backup is None:
         return
     if settings.backup is None or "backup" not in settings.roles:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 SECRETS_INSIDE = "/run/secrets"
 NOBODY = 65534
-"""Its number on every system that Docker runs on."""
+"""The number of the user `nobody` on every system that Docker runs on."""
 
 
 def uid_of(settings: Service, owner: int) -> int:
-    """As whom the container runs; `owner` is the number of data_user."""
+    """The number of the container's user; `owner` is that of data_user."""
     return 0 if settings.root else NOBODY if settings.nobody else owner
 
 

@@ -42,12 +42,12 @@ def role_of(host: Host[Settings], name: str) -> Role:
 
 
 def gone(host: Host[Settings], kind: str, name: str) -> Resource | None:
-    """Of a service that is taken out its folders of configuration go as well; those of its data stay."""
+    """When a service is taken out, its folders of configuration are removed as well; its data stays."""
     return NoFolder(name) if kind == Directory.kind and name.startswith(f"{FOLDER}/") else None
 
 
 def past_role(name: str) -> Role:
-    """The role of a service that the settings name no more: it wants nothing, so what it made is taken away, its folders of configuration as well."""
+    """The role of a service that the settings no longer name: it wants nothing, so what it made is removed, with its folders of configuration."""
     return Role(name, lambda host: (), gone=gone)
 
 
@@ -79,7 +79,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
             {name: definition(name, settings, owner.uid, reference, joins(networks), place, bound)},
             external(networks),
             also_hashed={name: identity},
-            # A file that somebody changed is put right, but who was started in between has read it.
+            # A file that somebody changed is put right, but a container that was started in between has read it.
             read_at_start=tuple(f"{place}/secrets/{variable}" for variable in settings.secrets),
             hidden={name: settings.secret_environment},
             warning=_exposed(settings),
@@ -93,7 +93,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
 
 
 def question(settings: Service) -> Question | None:
-    """How one asks a service whether it is well; None where its page does not say."""
+    """The question whether a service is well; None where its page has none."""
     answers = settings.answers
     return Question(answers.http or "", answers.tcp or 0, tuple(answers.command)) if answers else None
 
@@ -123,7 +123,7 @@ def _secrets(settings: Service, place: str, user: str) -> Iterator[Resource]:
 
 
 def _loaded(name: str, settings: Service, files: tuple[str, ...], folders: tuple[str, ...]) -> FreshContainer:
-    """How it takes up files that have changed, come or gone: as its page says, otherwise by a restart."""
+    """How the container takes up files that were changed, added or removed: as its page says, otherwise by a restart."""
     reload = settings.reload
     if reload is None:
         waits = "".join(answer.waits() for answer in answers(name, settings))

@@ -57,7 +57,7 @@ def _as_section(value: object) -> object:
 
 
 class ServiceBackup(Section):
-    """What of its data every set holds, and whether it stands still while that is copied."""
+    """Which folders of its data every backup set holds, and whether it is stopped while they are copied."""
 
     folders: list[InsidePath] = Field(min_length=1, description="of `data`, by their path in the container")
     stop: bool = Field(
@@ -79,7 +79,7 @@ class Port(Section):
 
 
 class Answers(Section):
-    """How one knows that it is there: one of three questions, and how long it may take after a start."""
+    """How to see that it works: one of three questions, and how long it may take after a start."""
 
     http: PortAndPath | None = Field(
         default=None, description="port and path, such as :3000/api/health; any 2xx or 3xx will do"
@@ -96,7 +96,7 @@ class Answers(Section):
 
 
 class Reload(Section):
-    """How it takes up files that have changed, without a restart: one of three ways."""
+    """How it takes up changed files without a restart: one of three ways."""
 
     signal: Literal["HUP", "USR1", "USR2", "WINCH"] | None = Field(default=None, description="sent to its main process")
     command: Command = Field(default=[], description="run in the container")

@@ -1,4 +1,4 @@
-"""How a fault of settings is told: where it stands, what is wrong, and with a third word where it stands as well."""
+"""A fault of settings: where it stands, what is wrong and, as an optional third item, where else it stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a value must be besides its letters: an address, a folder that is free, a name that nobody has."""
+"""Checks of a value beyond its letters: an address, a folder that is free, a name that is not taken."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def subnet(value: str) -> str:
 
 
 def is_private(subnet: str) -> bool:
-    """Whether nobody on the internet has these addresses."""
+    """Whether these addresses are private, so that nobody on the internet has them."""
     return any(ipaddress.IPv4Network(subnet).subnet_of(ipaddress.IPv4Network(private)) for private in PRIVATE)
 
 
@@ -217,7 +217,7 @@ def bindable(value: str) -> str:
 
 
 def known(name: str, names: Iterable[str]) -> str:
-    """A name that is none, with the nearest that is, or all of them."""
+    """An unknown name, with the known name that is nearest to it, or with all of them."""
     names = list(names)
     near = difflib.get_close_matches(name, names, 1, 0.5)
     if near:

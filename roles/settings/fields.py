@@ -16,14 +16,14 @@ UNREAD = Secret("a secret that has not been read")
 class Section(BaseModel):
     """A part of the settings: an unknown key is an error, and nothing changes once it is read."""
 
-    # Only the whole is ever asked to validate: a validator for each part is built when somebody does.
+    # Only the model of all settings validates: the validator of a part is built when it is first used.
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, strict=True, defer_build=True)
 
 
 def matches(pattern: str, reason: str) -> AfterValidator:
     """The whole text must match; otherwise `reason` is the message."""
 
-    # Compiled when a value is there to be looked at: most hosts have few of all the settings there are.
+    # Compiled when there is a value to check: most hosts use few of the settings.
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(reason)

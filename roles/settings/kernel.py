@@ -30,7 +30,7 @@ RANGES = {
     "kernel.pid_max": (301, 4194304),
     "kernel.panic": (-(2**31), 2**31 - 1),
 }
-# Said against what Docker sets for its networks: the one who writes last would win.
+# These contradict what Docker sets for its networks: whichever writes last would win.
 DOCKERS = ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding", "net.bridge.bridge-nf-call-iptables")
 
 

@@ -18,7 +18,7 @@ BRIDGE = ipaddress.IPv4Network("172.17.0.0/16")
 
 
 def inconsistencies(settings: Settings) -> Faults:
-    """Every name, subnet and address that cannot be, with the reason."""
+    """Every name, subnet and address that is not possible, with the reason."""
     yield from _names(settings)
     yield from _subnets(settings)
     yield from _members(settings)

@@ -18,7 +18,7 @@ _FREE = {"edge": 9000, "postgres": 5432, "services": 8080}
 
 
 def folders(settings: Settings) -> Faults:
-    """Folders that are one another, or lie in one another, where that destroys or hides something."""
+    """Folders that are the same, or lie in one another, where that destroys or hides something."""
     drives: list[tuple[Path, str]] = [(("drives", at, "path"), drive.path) for at, drive in enumerate(settings.drives)]
     data = [(f"{drive.path}/{drive.label}", drive.label) for drive in settings.drives]
     docker = str(settings.docker.daemon.get("data-root") or DOCKERS)
@@ -73,7 +73,7 @@ def _dotted(path: Path) -> str:
 
 
 def ports(settings: Settings, ssh_port: int) -> Faults:
-    """Ports of the host that SSH has: a service there would not start, or nobody would get in any more."""
+    """Ports of the host that SSH uses: a service there would not start, or would lock everybody out."""
     wanted: list[tuple[Path, int]] = []
     if settings.edge:
         wanted += [

@@ -1,4 +1,4 @@
-"""Sections of the inventory without which a role cannot be."""
+"""Sections of the inventory that a role cannot do without."""
 
 from __future__ import annotations
 
