@@ -84,10 +84,11 @@ def settings_of(host: Host[Settings]) -> Edge:
 def _check(host: Host[Settings], settings: Edge) -> str:
     """nginx reads the new file, in its own image and beside the running one."""
     reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
+    kept = f" --tmpfs {nginx.KEPT_INSIDE}" if nginx.keeps(settings) else ""
     # By name, so that what a cut run has left of it goes with the next one.
     return (
         "docker rm -f stowage-nginx-check >/dev/null 2>&1 || :; "
-        f"docker run --rm --name stowage-nginx-check --network none --read-only --tmpfs /tmp -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
+        f"docker run --rm --name stowage-nginx-check --network none --read-only --tmpfs /tmp{kept} -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
         f" --entrypoint nginx {quote(reference)} -t -q -c {INSIDE}/$(basename {{}})"
     )
 

@@ -29,7 +29,9 @@ class Kept(Serving):
         return (*super().stands_on(), f"{Realm.kind}:{self.realm}")
 
     def _state(self, status: str | None, unproven: bool) -> Reading:
-        return super()._state(status, unproven=False)
+        """Any other answer than a good one is none: it is asked for once more, which disturbs nobody."""
+        state = super()._state(status, unproven=False)
+        return state if isinstance(state, dict) and not self.silence(state) else None
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell(self.waits())]

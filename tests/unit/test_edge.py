@@ -99,6 +99,8 @@ def test_what_containers_alone_reach_is_not_published_and_what_is_kept_outlives_
     (project,) = wanted(host(), Project)
     assert "8090" not in str(project.services["nginx"]["ports"])
     assert any(one["source"] == "/srv/stowage/nginx" for one in project.services["nginx"]["volumes"])
+    (config,) = [one for one in wanted(host(), File) if one.path.endswith("nginx.conf")]
+    assert "--tmpfs /var/cache/stowage" in config.check, "nginx makes this folder even when it only checks"
     (alone,) = wanted(host(ROW), Project)
     assert "/srv/stowage/nginx" not in str(alone.services["nginx"])
 

@@ -1,0 +1,157 @@
+"""The storage of the AI infrastructure, on a bare lab host: what its document names, as docs/systems.md has it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from roles.backup.settings import WRITER
+from tests.lab.browser import Browser, browser
+from tests.lab.conftest import Clone, fresh
+
+NAME = "ai-lab"
+REALM = "ai-infrastructure"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Clone]:
+    there = fresh("test-ai", host=NAME)
+    yield there
+    there.inv("lab.down", "--host", NAME, code=None)
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+def client(host: Clone, endpoint: str = "", key: str = "", secret: str = "") -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint or f"http://127.0.0.1:{host.port(9000)}",
+        aws_access_key_id=key or host.secret("root_user"),
+        aws_secret_access_key=secret or host.secret("root_password"),
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 1}, read_timeout=20),
+    )
+
+
+def url(host: Clone) -> str:
+    return f"http://127.0.0.1:{host.port(80)}"
+
+
+def test_a_bare_host_becomes_the_whole_system_and_a_second_deploy_changes_nothing(host: Clone) -> None:
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    subnets = "docker network inspect -f '{{.Name}} {{(index .IPAM.Config 0).Subnet}}' storage-net monitoring-net database-net"
+    assert host.on_host(subnets).split("\n")[:3] == [
+        "storage-net 172.40.0.0/24",
+        "monitoring-net 172.31.0.0/24",
+        "database-net 172.23.0.0/24",
+    ]
+    assert host.on_host("for one in 1 2 3 4; do docker port minio$one; done").strip() == ""
+
+
+def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone) -> None:
+    client(host).put_object(Bucket="application-files", Key="a/b", Body=b"words")
+    assert client(host).get_object(Bucket="application-files", Key="a/b")["Body"].read() == b"words"
+    astray = client(host, f"{url(host)}/storage")
+    for act in (astray.list_buckets, lambda: astray.put_object(Bucket="application-files", Key="a", Body=b"x")):
+        with pytest.raises(ClientError, match=r"S3 is at http://127\.0\.0\.1:9000, and not beneath a path") as told:
+            act()
+        assert told.value.response["Error"]["Code"] == "PermanentRedirect"
+    said = host.on_host(f"{mc('alias set astray http://127.0.0.1:80/storage anne not-a-secret')} 2>&1 || :")
+    assert "S3 is at http://127.0.0.1:9000" in said
+
+
+def mc(words: str) -> str:
+    return f"docker run --rm --network host -e HOME=/tmp --entrypoint mc $(docker inspect -f '{{{{.Image}}}}' minio1) {words}"
+
+
+def keycloak(host: Clone, method: str, path: str, body: Any = None) -> Any:
+    """Keycloak's admin API, as an administrator uses it who knows nothing of Stowage."""
+    form = f"grant_type=client_credentials&client_id=stowage&client_secret={host.secret('sso_admin')}"
+    base, send = "http://127.0.0.1:8085/auth", f"-X {method} -H 'Content-Type: application/json'"
+    data = f"--data-binary {shlex.quote(json.dumps(body))}" if body is not None else ""
+    said = host.on_host(f"""set -e
+token=$(curl -sf -d {shlex.quote(form)} {base}/realms/master/protocol/openid-connect/token | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
+curl -sf -H "Authorization: Bearer $token" {send} {data} {base}/admin/realms/{REALM}{path}""")
+    return json.loads(said) if said.strip() else None
+
+
+def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> None:
+    (console,) = keycloak(host, "GET", "/clients?clientId=minio-console")
+    keycloak(
+        host, "PUT", f"/clients/{console['id']}", {**console, "redirectUris": ["http://*"], "secret": "known-to-all"}
+    )
+    keycloak(host, "PUT", "", {"registrationAllowed": True})
+    (readers,) = keycloak(host, "GET", "/groups?search=storage-readers&briefRepresentation=false")
+    keycloak(host, "PUT", f"/groups/{readers['id']}", {**readers, "attributes": {"policy": ["admin-policy"]}})
+    (carol,) = keycloak(host, "GET", "/users?username=carol&exact=true")
+    (admins,) = keycloak(host, "GET", "/groups?search=storage-admins")
+    keycloak(host, "PUT", f"/users/{carol['id']}/groups/{admins['id']}")
+    profile = keycloak(host, "GET", "/users/profile")
+    profile["attributes"] = [one for one in profile["attributes"] if one["name"] != "policy"]
+    keycloak(host, "PUT", "/users/profile", profile)
+
+    plan = host.inv("check", "--host", NAME, code=2)
+    for line in (
+        "~ realm:ai-infrastructure changed on the host registrationAllowed: yes -> no",
+        "redirects: http://* -> http://127.0.0.1",
+        "secret: changed, hidden",
+        "claims: policy: admin-policy -> policy: readonly-policy",
+        "groups: storage-admins -> ",
+        "+ claim:policy",
+    ):
+        assert line in plan
+    assert "known-to-all" not in plan and host.secret("sso_minio_console") not in plan
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    assert keycloak(host, "GET", f"/users/{carol['id']}/groups") == []
+
+
+def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Clone, chromium: Browser) -> None:
+    client(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
+    client(host).create_bucket(Bucket="secret-things")
+    with chromium.console(url(host), "alice", host.secret("sso_alice")) as alice:
+        seen = alice.text("/browser")
+        assert "application-files" in seen and "secret-things" in seen
+        assert "Policies" in alice.text("/policies") and "readonly-policy" in alice.text("/policies")
+        (cookie,) = [one for one in alice.cookies() if one["name"] == "token"]
+        assert cookie["path"] == "/minio-console/", "whatever else is on this name does not get it"
+        assert alice.websockets, "the object browser lists over a WebSocket"
+    with chromium.console(url(host), "bob", host.secret("sso_bob")) as bob:
+        seen = bob.text("/browser")
+        assert "application-files" in seen and "secret-things" not in seen
+        assert "report.txt" in bob.text("/browser/application-files")
+        assert bob.status("PUT", "/api/v1/buckets/application-files/tags", {"tags": {}}) == 403
+        assert bob.status("GET", "/api/v1/policies") == 403
+    with chromium.console(url(host), "carol", host.secret("sso_carol")) as carol:
+        assert "policy" in carol.refused().lower()
+
+
+def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
+    host.on_host("docker stop keycloak")
+    client(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
+    # As after a power cut: none of them has anything in memory.
+    host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
+    host.inv("restart", "minio", "--host", NAME)
+    assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
+    assert client(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
+    reader = client(host, key=WRITER, secret=host.secret("backup_writer"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        reader.get_object(Bucket="application-files", Key="while")
+    assert "keycloak" in host.inv("status", "--host", NAME, code=None)
+    plan = host.inv("check", "--host", NAME, code=None)
+    assert "project:keycloak" in plan and "minio" not in plan
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
