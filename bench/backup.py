@@ -106,7 +106,7 @@ rm -rf {FOLDER}/hand
 
 def _fill(here: Lab) -> None:
     rows = int(GIB * (1 << 30) / 1000 / TABLES)
-    many = "\n".join(
+    tables = "\n".join(
         f"CREATE TABLE t{number} (id serial PRIMARY KEY, data bytea); ALTER TABLE t{number} ALTER data SET STORAGE EXTERNAL;"
         f" INSERT INTO t{number} (data) SELECT * FROM fill({rows});"
         for number in range(TABLES)
@@ -116,7 +116,7 @@ def _fill(here: Lab) -> None:
             f"{PSQL} postgres -c 'DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)' -c 'CREATE DATABASE {DATABASE}'"
         )
     )
-    run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL.format(row=ROW) + many)
+    run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL.format(row=ROW) + tables)
 
 
 def _timed(here: Lab, script: str) -> Callable[[], object]:

@@ -62,8 +62,8 @@ def need(client: Any, name: str, running: bool = True) -> Any:
 
 def ours(client: Any) -> list[Any]:
     """All hosts of this clone."""
-    mine = clone.family() + "-"
-    return [container for container in everyones(client) if container.name.startswith(mine)]
+    prefix = clone.family() + "-"
+    return [container for container in everyones(client) if container.name.startswith(prefix)]
 
 
 def everyones(client: Any) -> list[Any]:

@@ -45,11 +45,11 @@ def up(name: str = "lab", system: str = "", cold: bool = False) -> None:
     clone.identity(name)
     client = ensure_engine()
     container = containers.find(client, name)
-    has = containers.system(container) if container else systems.DEFAULT
-    wanted = systems.known(system or has)
-    if container and wanted != has:
+    present = containers.system(container) if container else systems.DEFAULT
+    wanted = systems.known(system or present)
+    if container and wanted != present:
         raise Trouble(
-            f"{name} has {has}", hint=f"inv lab.down --host {name} (its drives are lost), then the same again"
+            f"{name} has {present}", hint=f"inv lab.down --host {name} (its drives are lost), then the same again"
         )
     image = images.machine(wanted, cold)
     container = container or _make(client, name, wanted, image)
@@ -170,10 +170,10 @@ def _drives(container: Any) -> dict[int, str]:
 
 def _remove_volumes(client: Any, name: str) -> None:
     """Remove the volumes of a host, also after its container was removed by hand: a new host starts blank."""
-    mine = containers.volumes(name)
+    own = containers.volumes(name)
     containers.remove_copier(client, name)
     for volume in client.volumes.list(filters={"name": clone.identity(name)}):
-        if volume.name in mine:
+        if volume.name in own:
             volume.remove(force=True)
 
 

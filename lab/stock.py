@@ -41,9 +41,9 @@ def _stock(client: Any, machine: str, tags: list[str]) -> str:
         if wanted.issubset(json.loads(stock.labels[HAS])):
             return str(stock.name)
     _remove_old(client, wanted)
-    has = json.dumps(sorted(wanted))
-    name = f"{STOCK}-{hashlib.sha256(f'{machine} {has}'.encode()).hexdigest()[:16]}"
-    more = {"name": name, "labels": {HAS: has, MADE_BY: machine}, "volumes": ["/var/lib/docker"]}
+    held = json.dumps(sorted(wanted))
+    name = f"{STOCK}-{hashlib.sha256(f'{machine} {held}'.encode()).hexdigest()[:16]}"
+    more = {"name": name, "labels": {HAS: held, MADE_BY: machine}, "volumes": ["/var/lib/docker"]}
     stock = _create(client, machine, ["load", *tags], **more)
     try:
         with long_work("loading the images of prepared lab hosts", "under a minute"):
@@ -85,8 +85,8 @@ def _run(container: Any) -> None:
 
 def _remove_old(client: Any, wanted: set[str]) -> None:
     """Remove stocks that were cut off, are for another machine, hold less, or hold images that this Engine no longer has."""
-    there = {image.id for image in client.images.list(all=True)}
+    image_ids = {image.id for image in client.images.list(all=True)}
     for stock in client.containers.list(all=True, filters={"label": HAS}):
-        has = set(json.loads(stock.labels[HAS]))
-        if has <= wanted or not has <= there:
+        held = set(json.loads(stock.labels[HAS]))
+        if held <= wanted or not held <= image_ids:
             stock.remove(force=True, v=True)

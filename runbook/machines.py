@@ -181,13 +181,13 @@ def with_host(text: str, group: str, name: str) -> str:
         raise _by_hand(group, name)
     depth = _depth(lines[at])
     inside = [n for n in range(at + 1, len(lines)) if lines[n].strip() and lines[n].strip()[0] != "#"]
-    below = _depth(lines[inside[0]]) if inside and _depth(lines[inside[0]]) > depth else depth + 2
+    indent = _depth(lines[inside[0]]) if inside and _depth(lines[inside[0]]) > depth else depth + 2
     for n in inside:
         if _depth(lines[n]) <= depth:
             break
-        if _depth(lines[n]) == below and re.match(r" *hosts:\s*(#.*)?$", lines[n]):
-            return "\n".join([*lines[: n + 1], f"{' ' * (below + 2)}{name}:", *lines[n + 1 :]]) + "\n"
-    new = [f"{' ' * below}hosts:", f"{' ' * (below + 2)}{name}:"]
+        if _depth(lines[n]) == indent and re.match(r" *hosts:\s*(#.*)?$", lines[n]):
+            return "\n".join([*lines[: n + 1], f"{' ' * (indent + 2)}{name}:", *lines[n + 1 :]]) + "\n"
+    new = [f"{' ' * indent}hosts:", f"{' ' * (indent + 2)}{name}:"]
     return "\n".join([*lines[: at + 1], *new, *lines[at + 1 :]]) + "\n"
 
 
@@ -216,18 +216,18 @@ def _fitting(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dic
     from roles.settings.model import Settings
 
     with tempfile.TemporaryDirectory() as folder:
-        there = Path(folder)
-        shutil.copytree(root / "inventory", there / "inventory", ignore=shutil.ignore_patterns("secrets"))
-        (there / "inventory/hosts.yml").write_text(hosts)
-        inventory = Inventory(there, [])
+        copy = Path(folder)
+        shutil.copytree(root / "inventory", copy / "inventory", ignore=shutil.ignore_patterns("secrets"))
+        (copy / "inventory/hosts.yml").write_text(hosts)
+        inventory = Inventory(copy, [])
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
         target = replace(new.target, key_file=new.key or None)
         text = host_file(target, new.sudo_password, machine, _roles(inventory, new.name), _wanted(inventory, new.name))
-        (there / "inventory/host_vars").mkdir(exist_ok=True)
-        (there / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
+        (copy / "inventory/host_vars").mkdir(exist_ok=True)
+        (copy / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
-            (host,) = load(there, new.name, Settings, resolve_secrets=False)
+            (host,) = load(copy, new.name, Settings, resolve_secrets=False)
         except Troubles as troubles:
             print(f"{text}\nThis was found, but does not fit to what the groups of {new.name} say:", flush=True)
             for trouble in troubles.troubles:

@@ -131,16 +131,16 @@ def _all_must_be_well(host: Host[Settings]) -> None:
     """Refuse when a drive is away or heals. All nodes restart together: without its drive one would stay down, and healing begins anew."""
     from runbook.status import of_host
 
-    odd = [
+    unwell = [
         f"{drive.label} {drive.problem or drive.healing}"
         for drive in of_host(host, []).drives
         if drive.problem or drive.healing
     ]
-    if odd:
+    if unwell:
         raise Trouble(
             "minio is not restarted now",
             where=host.name,
-            why=", ".join(odd),
+            why=", ".join(unwell),
             untouched="nothing was changed",
             hint=f"inv status --host {host.name}; a single container: docker start NAME on the host",
             code=REFUSED,

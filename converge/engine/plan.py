@@ -217,13 +217,13 @@ class _Making:
         for role in self.roles:
             coming.remove(role.name)
             beneath = beneath_of(role, self.roles)
-            there = [change for change in self.todo.values() if change.role in beneath]
+            planned_beneath = [change for change in self.todo.values() if change.role in beneath]
             for want in self.of_role.get(role.name, ()):
                 if want.resource.address in self.planned:
                     continue
                 root = self._root(want, role)
                 if not self._is_left_to(want, role, root, coming):
-                    change = self._change(want, role, root, there)
+                    change = self._change(want, role, root, planned_beneath)
                     self.planned[change.address] = change
                     if change.action in TODO and role.name in self.chosen:
                         self.todo[change.address] = change
@@ -293,11 +293,11 @@ class _Making:
         changes = self.planned.values()
         direct = [other for other in changes if other.role in (*role.needs, *role.after)]
         made = {other.role for other in changes if other.action is Action.CREATE}
-        there = {other.role for other in changes}
+        present = {other.role for other in changes}
         if (
             direct
             and all(other.action is Action.CREATE for other in direct)
-            and all(name in made for name in beneath_of(role, self.roles) if name in there)
+            and all(name in made for name in beneath_of(role, self.roles) if name in present)
         ):
             return replace(change, action=Action.CREATE, why="")
         if any(other.action in TODO for other in direct):

@@ -40,14 +40,14 @@ class Probe:
     def __init__(self, resources: Sequence[Resource]) -> None:
         self.resources = resources
         self.kinds = kinds(resources)
-        asks = {kind: kind.probe(many) for kind, many in self.kinds.items()}
+        asks = {kind: kind.probe(of_kind) for kind, of_kind in self.kinds.items()}
         shared = _shared(self.kinds)
         texts = {ask: ask(names) for ask, names in shared.items()}
-        every: dict[Any, str] = {**asks, **texts}
+        all_shell: dict[Any, str] = {**asks, **texts}
         self.first = {
             ask: text
             for ask, text in texts.items()
-            if any(_needs(other, [ask]) for asking, other in every.items() if asking is not ask)
+            if any(_needs(other, [ask]) for asking, other in all_shell.items() if asking is not ask)
         }
         """Questions that kinds share, whose answer a probe or another question takes from a shell variable of that name; they need none."""
         others = {ask: text for ask, text in texts.items() if ask not in self.first}
@@ -83,9 +83,11 @@ class Probe:
         memory, _ = next(answers, cut)
         answered |= {ask: next(answers, cut) for ask in (*self.behind, *self.at_once)}
         readings: dict[str, Reading] = {}
-        for kind, many in self.kinds.items():
-            texts = [answered[kind], *(answered[ask] for ask in kind.common_questions(many))]
-            readings.update(zip((resource.address for resource in many), _read_kind(kind, many, texts), strict=True))
+        for kind, of_kind in self.kinds.items():
+            texts = [answered[kind], *(answered[ask] for ask in kind.common_questions(of_kind))]
+            readings.update(
+                zip((resource.address for resource in of_kind), _read_kind(kind, of_kind, texts), strict=True)
+            )
         return readings, _memory(memory)
 
 
@@ -132,8 +134,8 @@ def _section(text: str, marker: str) -> str:
 
 def _shared(by_kind: dict[type[Resource], list[Resource]]) -> Questions:
     questions: Questions = {}
-    for kind, many in by_kind.items():
-        for ask, names in kind.common_questions(many).items():
+    for kind, of_kind in by_kind.items():
+        for ask, names in kind.common_questions(of_kind).items():
             questions.setdefault(ask, []).extend(name for name in names if name not in questions[ask])
     return questions
 
@@ -153,16 +155,16 @@ def _split(answer: str, marker: str) -> Iterator[tuple[str, int | None]]:
         text = rest
 
 
-def _read_kind(kind: type[Resource], many: list[Resource], texts: list[tuple[str, int | None]]) -> list[Reading]:
+def _read_kind(kind: type[Resource], of_kind: list[Resource], texts: list[tuple[str, int | None]]) -> list[Reading]:
     if any(status is None for _, status in texts):
-        return [Unknown("the host's answer was cut short")] * len(many)
+        return [Unknown("the host's answer was cut short")] * len(of_kind)
     fine = [kind.statuses, *((0,) for _ in texts[1:])]
     if status := next((status for (_, status), any_of in zip(texts, fine, strict=True) if status not in any_of), 0):
-        return [Unknown(f"reading {kind.kind} ended with status {status}")] * len(many)
+        return [Unknown(f"reading {kind.kind} ended with status {status}")] * len(of_kind)
     try:
-        readings = kind.read(many, *(text for text, _ in texts))
-        if len(readings) != len(many):
-            raise ValueError(f"{len(readings)} answers for {len(many)}")
+        readings = kind.read(of_kind, *(text for text, _ in texts))
+        if len(readings) != len(of_kind):
+            raise ValueError(f"{len(readings)} answers for {len(of_kind)}")
     except Exception as error:  # whatever it is: unread is unknown, never absent
-        return [Unknown(f"the host's answer for {kind.kind} was not understood: {error!r}")] * len(many)
+        return [Unknown(f"the host's answer for {kind.kind} was not understood: {error!r}")] * len(of_kind)
     return readings

@@ -27,10 +27,14 @@ def members(kind: Any) -> dict[str, Any]:
     """The types of a tagged union by their tags; of anything else, none."""
     while typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
-    several = [arg for arg in typing.get_args(kind) if arg is not type(None)]
+    alternatives = [arg for arg in typing.get_args(kind) if arg is not type(None)]
     if typing.get_origin(kind) not in UNIONS:
         return {}
-    return members(several[0]) if len(several) == 1 else {tag: member for member in several for tag in _tags(member)}
+    return (
+        members(alternatives[0])
+        if len(alternatives) == 1
+        else {tag: member for member in alternatives for tag in _tags(member)}
+    )
 
 
 def _tags(member: Any) -> list[str]:

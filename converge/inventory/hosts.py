@@ -158,11 +158,11 @@ def own_files(host: Host[Any]) -> list[str]:
     folder = f"inventory/secrets/{host.name}/"
 
     def of(node: Node) -> Iterator[str]:
-        below = node.value.values() if isinstance(node.value, dict) else node.value
+        children = node.value.values() if isinstance(node.value, dict) else node.value
         if isinstance(node.value, dict) and list(node.value) == ["file"]:
             yield _own(plain(node), host.name)["file"]
         elif isinstance(node.value, (dict, list)):
-            for child in below:
+            for child in children:
                 yield from of(child)
 
     named = (file.removeprefix(folder) for file in of(host.tree) if file.startswith(folder))
@@ -238,15 +238,15 @@ def _validated(
 def _leaves(value: Any, keys: Keys) -> Iterator[tuple[Keys, Any]]:
     """The values below a model that hold no others; a list of plain values is one."""
     if fields(type(value)):
-        below: list[tuple[str | int, Any]] = [(name, getattr(value, name)) for name in fields(type(value))]
+        children: list[tuple[str | int, Any]] = [(name, getattr(value, name)) for name in fields(type(value))]
     elif isinstance(value, dict) and value:
-        below = list(value.items())
+        children = list(value.items())
     elif isinstance(value, list) and any(isinstance(item, dict) or fields(type(item)) for item in value):
-        below = list(enumerate(value))
+        children = list(enumerate(value))
     else:
-        below = []
+        children = []
         yield keys, value
-    for step, child in below:
+    for step, child in children:
         yield from _leaves(child, (*keys, step))
 
 

@@ -65,10 +65,10 @@ def descend(node: Node, path: Sequence[str | int]) -> Iterator[Node]:
     """The nodes on the way along a path, as far as there are any; the node itself first."""
     yield node
     for step in path:
-        below = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
-        if not isinstance(below, dict) or step not in below:
+        children = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
+        if not isinstance(children, dict) or step not in children:
             return
-        node = below[step]
+        node = children[step]
         yield node
 
 

@@ -58,15 +58,15 @@ def _put(node: Node, steps: list[str], value: Node, above: tuple[str, ...], mode
         return merge(node, value)
     if isinstance(node.value, list):
         return _put_in_list(node, steps, value, above, model)
-    below = node.value if isinstance(node.value, dict) else {}
+    children = node.value if isinstance(node.value, dict) else {}
     step, *rest = steps
     joined = ".".join(steps)
     # A key that has dots itself, such as a kernel setting.
-    if rest and (joined in below or _of_plain_values(annotation(model, above))):
+    if rest and (joined in children or _of_plain_values(annotation(model, above))):
         step, rest = joined, []
-    under = below.get(step, Node({} if rest else None, ORIGIN))
+    under = children.get(step, Node({} if rest else None, ORIGIN))
     origin = node.origin if isinstance(node.value, dict) else ORIGIN
-    return Node({**below, step: _put(under, rest, value, (*above, step), model)}, origin)
+    return Node({**children, step: _put(under, rest, value, (*above, step), model)}, origin)
 
 
 def _of_plain_values(kind: Any) -> bool:

@@ -88,13 +88,13 @@ def _of_range(part: str, names: Names, nobody: Nobody) -> list[str]:
             hint=f"--host {names.groups[before][0] if names.groups[before] else 'NAME'}",
         )
     try:
-        every = expanded(part)
+        hosts = expanded(part)
     except Misnamed as reason:
         raise Trouble(f"{part} names no host", why=str(reason), hint="inv inventory --host all") from None
-    for name in every:
+    for name in hosts:
         if name not in names.hosts:
             raise nobody(name)
-    return every
+    return hosts
 
 
 def _has_stars(part: str) -> bool:

@@ -88,12 +88,12 @@ def _from_file(name: str, key: str, base: Path) -> str:
         path = place(base, name)
         return text_of(path, LIMIT)
     except Unreadable as reason:
-        there = path.exists()
+        exists = path.exists()
         raise Trouble(
-            f"the secret {key} {'cannot be read' if there else 'is missing'}",
+            f"the secret {key} {'cannot be read' if exists else 'is missing'}",
             why=f"{path}: {reason}",
             hint=f"name a file of one line that you may read: ls -ld {shlex.quote(str(path))}"
-            if there
+            if exists
             else f"write it to {path} (mode 0600)",
         ) from None
 

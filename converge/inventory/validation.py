@@ -81,10 +81,10 @@ def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     path = without_tags(model, loc)
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Problems):
-        for below, text in inner.problems:
-            place = (*path, *inner.to_blame.get((below, text), below))
+        for inner_path, text in inner.problems:
+            place = (*path, *inner.to_blame.get((inner_path, text), inner_path))
             empty = _stands(place, tree) and not list(descend(tree, place))[-1].value
-            yield _fault(place if empty else (*path, *below), tree, whose, text)
+            yield _fault(place if empty else (*path, *inner_path), tree, whose, text)
     elif error["type"] == "extra_forbidden":
         yield _unknown(path, model, loc, tree, whose)
     elif error["type"] == "missing":

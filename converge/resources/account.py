@@ -65,9 +65,9 @@ class Group(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Group], answer: str, *shared: str) -> list[Reading]:
-        have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 4}
+        own_rows = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 4}
         rows = _rows(shared[0])
-        return [group._state(have.get(group.group), rows) for group in wanted]
+        return [group._state(own_rows.get(group.group), rows) for group in wanted]
 
     def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
         number = str(self.gid)
@@ -135,9 +135,9 @@ class User(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
-        have = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 7}
+        own_rows = {row[0]: row for row in (line.split(":") for line in answer.splitlines()) if len(row) == 7}
         rows = _rows(shared[0])
-        return [user._state(have.get(user.user), rows) for user in wanted]
+        return [user._state(own_rows.get(user.user), rows) for user in wanted]
 
     def _state(self, row: list[str] | None, rows: dict[str, list[list[str]]]) -> Reading:
         number = str(self.uid)
@@ -192,11 +192,11 @@ def _taken(kind: str, number: str, others: Sequence[str]) -> Unknown:
     )
 
 
-def _other_number(kind: str, name: str, have: str, wanted: int) -> Refusal:
+def _other_number(kind: str, name: str, actual: str, wanted: int) -> Refusal:
     command = sh("usermod -u {} {}" if kind == "user" else "groupmod -g {} {}", wanted, name)
     return Refusal(
-        f"{name} has the number {have}, and files may carry it",
-        f"if its files carry {wanted}, on the host: {command}; if they carry {have}, in the inventory: data_user: {{uid: {have}}};"
+        f"{name} has the number {actual}, and files may carry it",
+        f"if its files carry {wanted}, on the host: {command}; if they carry {actual}, in the inventory: data_user: {{uid: {actual}}};"
         " then: inv deploy",
     )
 

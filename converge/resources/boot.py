@@ -40,9 +40,9 @@ class Boot(Resource):
         return [boot._state(table, disks) for boot in wanted]
 
     def _state(self, table: Mounts, disks: Sequence[Mapping[str, str]]) -> Reading:
-        there = {mount.path for mount in table.mounts}
+        mounted = {mount.path for mount in table.mounts}
         for line in table.lines:
-            if line.required and line.path not in there and not self._concerns(line) and _is_gone(line, table, disks):
+            if line.required and line.path not in mounted and not self._concerns(line) and _is_gone(line, table, disks):
                 return {"waits for": line.told, "way out": edit(line)}
         return self.desired()
 

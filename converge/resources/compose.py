@@ -148,53 +148,53 @@ exit 0"""
     @classmethod
     def read(cls, wanted: Sequence[Project], answer: str, *shared: str) -> list[Reading]:
         sums, inodes = [*(part.splitlines() for part in answer.split("\n\n", 1)), []][:2]
-        have, env = containers(shared[0]), _environments(shared[0])
+        by_name, env = containers(shared[0]), _environments(shared[0])
         networks = [network["Id"] for network in others(shared[0], "IPAM") if "Id" in network]
         files = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in sums if "  " in line}
         where = {line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in inodes if " " in line}
-        return [project._state(files, have, where, env, networks) for project in wanted]
+        return [project._state(files, by_name, where, env, networks) for project in wanted]
 
     def _state(
         self,
         sums: Mapping[str, str],
-        have: Mapping[str, Container],
+        by_name: Mapping[str, Container],
         inodes: Mapping[str, str],
         env: Mapping[str, Sequence[str]],
         networks: Sequence[str],
     ) -> Reading:
         state = {FILE: sums[self.path]} if self.path in sums else {}
         for name, definition in self.services.items():
-            there = have.get(definition["container_name"])
-            if not there:
+            container = by_name.get(definition["container_name"])
+            if not container:
                 continue
-            state[name] = f"{there.hash or 'foreign'} {self._status(definition, there, inodes)}"
-            if there.hash == "" or there.project != self.project:
+            state[name] = f"{container.hash or 'foreign'} {self._status(definition, container, inodes)}"
+            if container.hash == "" or container.project != self.project:
                 state["foreign"] = definition["container_name"]
-            elif there.hash == self.hash_of(name):
+            elif container.hash == self.hash_of(name):
                 image_env = env.get(plain(definition["image"]), ())
-                facts, hidden = json.loads(there.facts or "{}"), self.hidden.get(name, {})
+                facts, hidden = json.loads(container.facts or "{}"), self.hidden.get(name, {})
                 differing = differences(definition, facts, image_env, networks, hidden)
                 if differing:
                     state[name] = (
-                        f"{there.hash} {'tuned' if all(difference.in_place for difference in differing) else ALTERED}"
+                        f"{container.hash} {'tuned' if all(difference.in_place for difference in differing) else ALTERED}"
                     )
                     state[f"{name} differs"] = "\n".join(map(str, differing))
                     state[f"{name} mend"] = "\n".join(difference.in_place for difference in differing)
         return state or None
 
-    def _status(self, definition: Mapping[str, Any], there: Container, inodes: Mapping[str, str]) -> str:
+    def _status(self, definition: Mapping[str, Any], container: Container, inodes: Mapping[str, str]) -> str:
         """Docker's status, or that the container runs with other binds, or with older secrets, than there are now."""
-        if there.status != "running":
-            return there.status
-        mine = [bind for bind in self.binds if bind[0] == definition["container_name"]]
+        if container.status != "running":
+            return container.status
+        own_binds = [bind for bind in self.binds if bind[0] == definition["container_name"]]
         if any(
             source in inodes
-            and inodes.get(f"/proc/{there.pid}/root{target}", "").split("@")[0] != inodes[source].split("@")[0]
-            for _, source, target in mine
+            and inodes.get(f"/proc/{container.pid}/root{target}", "").split("@")[0] != inodes[source].split("@")[0]
+            for _, source, target in own_binds
         ):
             return "late"
         written = max((int(inodes[path].split("@")[1]) for path in self.read_at_start if path in inodes), default=0)
-        return OLDER if written > moment(there.started) else "running"
+        return OLDER if written > moment(container.started) else "running"
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and "foreign" in before:
@@ -311,10 +311,10 @@ def _strays(project: str, names: Sequence[str], grace: int) -> str:
 
     A paused container is continued, as otherwise a start does nothing.
     """
-    mine = quote(f" {' '.join(names)} ")
+    own_names = quote(f" {' '.join(names)} ")
     listed = f"docker ps -a --filter label={LABEL} --filter label=com.docker.compose.project={project}"
     return f"""{listed} --format '{{{{.Names}}}}|{{{{.State}}}}' | while IFS='|' read -r stray state; do
-case {mine} in
+case {own_names} in
   *" $stray "*) [ "$state" != paused ] || docker unpause -- "$stray";;
   *) echo "$stray is a container of {project} under another name: removed"; docker stop -t {grace} -- "$stray"; docker rm -- "$stray";;
 esac; done"""

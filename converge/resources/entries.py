@@ -103,14 +103,16 @@ def read(answer: str) -> Entries:
     return Entries(by_path, answers_for)
 
 
-def unsafe(path: str, owner: str, there: Entries) -> tuple[list[str], list[str]]:
+def unsafe(path: str, owner: str, listing: Entries) -> tuple[list[str], list[str]]:
     """Directories above a path in which somebody else may put another thing in its place: those that everybody may
     write, and those that belong to somebody else.
 
     What a directory with the sticky bit holds only its owner may move away.
     """
     known = [
-        (folder, entry) for folder in there.answers_for.get(path, ()) if isinstance(entry := there.get(folder), Entry)
+        (folder, entry)
+        for folder in listing.answers_for.get(path, ())
+        if isinstance(entry := listing.get(folder), Entry)
     ]
     open_to_all = [folder for folder, entry in known if entry.mode & 0o1002 == 0o002]
     return open_to_all, [folder for folder, entry in known if entry.owner not in ("root", owner)]
@@ -126,12 +128,12 @@ def unlock(path: str) -> str:
     return f"on the host: chattr -i -a {words([path])}; then: inv deploy"
 
 
-def state(path: str, owner: str, there: Entries) -> State | Unknown | None:
+def state(path: str, owner: str, listing: Entries) -> State | Unknown | None:
     """What lies at a path, and whether what lies above it is safe."""
-    entry = there.get(path)
+    entry = listing.get(path)
     if not isinstance(entry, Entry):
         return entry
-    open_to_all, strange = unsafe(path, owner, there)
+    open_to_all, strange = unsafe(path, owner, listing)
     return entry.state | {"written by all": "|".join(open_to_all), "strange": "|".join(strange)}
 
 
@@ -148,6 +150,6 @@ def _mode(bits: str) -> int:
     return mode | sum(value for at, value in special if bits[at] in "sStT")
 
 
-def paths(many: Iterable[object]) -> list[str]:
+def paths(resources: Iterable[object]) -> list[str]:
     """The paths of resources, each once."""
-    return list(dict.fromkeys(str(getattr(resource, "path", "")) for resource in many))
+    return list(dict.fromkeys(str(getattr(resource, "path", "")) for resource in resources))

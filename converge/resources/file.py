@@ -116,12 +116,12 @@ class File(Resource):
     @classmethod
     def read(cls, wanted: Sequence[File], answer: str, *shared: str) -> list[Reading]:
         sums, *contents = answer.split("\n\n", 1)
-        there = entries.read(shared[0])
+        listing = entries.read(shared[0])
         digests = {path: digest for digest, _, path in (line.partition("  ") for line in sums.splitlines())}
         lines = contents[0].split("\n") if contents else []
         texts = dict(zip(lines[::2], lines[1::2], strict=False))
         return [
-            _reading(file, there, digests, texts.get(file.path), entries.locked(file.path, shared[1]))
+            _reading(file, listing, digests, texts.get(file.path), entries.locked(file.path, shared[1]))
             for file in wanted
         ]
 
@@ -184,9 +184,9 @@ sync "$new"; mv -fT -- "$new" {quote(self.path)}; sync {quote(folder or "/")}
         ]
 
 
-def _reading(file: File, there: entries.Entries, digests: dict[str, str], text: str | None, locked: str) -> Reading:
-    state = entries.state(file.path, file.owner, there)
-    entry = there.get(file.path)
+def _reading(file: File, listing: entries.Entries, digests: dict[str, str], text: str | None, locked: str) -> Reading:
+    state = entries.state(file.path, file.owner, listing)
+    entry = listing.get(file.path)
     if state is None and locked:
         return Unknown(f"{locked} is immutable (chattr): the file cannot be made", entries.unlock(locked))
     if state is None or isinstance(state, Unknown) or not isinstance(entry, entries.Entry):
@@ -230,8 +230,8 @@ class Directory(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Directory], answer: str, *shared: str) -> list[Reading]:
-        there = entries.read(shared[0])
-        return [entries.state(directory.path, directory.owner, there) for directory in wanted]
+        listing = entries.read(shared[0])
+        return [entries.state(directory.path, directory.owner, listing) for directory in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] != "directory":
@@ -285,8 +285,8 @@ class Absent(Resource, removes="file"):
 
     @classmethod
     def read(cls, wanted: Sequence[Absent], answer: str, *shared: str) -> list[Reading]:
-        there = entries.read(shared[0])
-        return [entries.state(absent.path, "root", there) for absent in wanted]
+        listing = entries.read(shared[0])
+        return [entries.state(absent.path, "root", listing) for absent in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before and before["type"] == "directory":

@@ -31,13 +31,13 @@ def _facts(names: Sequence[str], files: Sequence[Sequence[str]], folders: Sequen
     """
     programs = zip(names, files, folders, strict=True)
     lines = [
-        f"""times=$(stat --printf '%Z ' -- {words([*many, *within])}); printf '%s\\n' "$times"
+        f"""times=$(stat --printf '%Z ' -- {words([*paths, *within])}); printf '%s\\n' "$times"
 stamp=; sum=; [ ! -e {STAMPS}/{quote(name)} ] || read -r stamp sum <{STAMPS}/{quote(name)}
 for time in $times; do
   [ "$time" -gt "${{stamp:-$time}}" ] || continue
-  [ "$({_sum(many)})" != "$sum" ] || stamp="$stamp same"; break
+  [ "$({_sum(paths)})" != "$sum" ] || stamp="$stamp same"; break
 done; printf '%s\\n' "$stamp\""""
-        for name, many, within in programs
+        for name, paths, within in programs
     ]
     return "\n".join(lines)
 
@@ -101,11 +101,11 @@ class FreshUnit(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[FreshUnit], answer: str, *shared: str) -> list[Reading]:
-        have, lines = units(shared[0]), answer.split("\n")
+        properties, lines = units(shared[0]), answer.split("\n")
         # The start of its process, not the moment at which it was ready: it reads its files in between. Who started within the
         # second in which a file changed may have read the older one.
         started = [
-            int(have.get(fresh_unit.unit, {}).get("ExecMainStartTimestamp", "").lstrip("@") or 0)
+            int(properties.get(fresh_unit.unit, {}).get("ExecMainStartTimestamp", "").lstrip("@") or 0)
             for fresh_unit in wanted
         ]
         return [
@@ -177,9 +177,9 @@ class FreshContainer(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[FreshContainer], answer: str, *shared: str) -> list[Reading]:
-        have, lines = containers(shared[0]), answer.split("\n")
+        by_name, lines = containers(shared[0]), answer.split("\n")
         started = [
-            have[fresh_container.container].started if fresh_container.container in have else ""
+            by_name[fresh_container.container].started if fresh_container.container in by_name else ""
             for fresh_container in wanted
         ]
         return [_read(moment(start), *lines[2 * at : 2 * at + 2]) for at, start in enumerate(started)]
@@ -195,8 +195,8 @@ class FreshContainer(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         if before is None:
-            there = sh("docker container inspect -- {} >/dev/null", self.container)
-            return [Shell(f"{there}\n{loaded(self.files)}")]
+            exists = sh("docker container inspect -- {} >/dev/null", self.container)
+            return [Shell(f"{exists}\n{loaded(self.files)}")]
         # What was started a moment ago, by a change before this one, may not take a reload yet.
         return [
             Shell(f"""

@@ -104,9 +104,9 @@ def device(source: str, disks: Sequence[Mapping[str, str]]) -> str | None:
     """
     tag, _, value = source.partition("=")
     column = _TAGS.get(tag.upper())
-    for folder, by in _LINKS.items():
+    for folder, column_of_folder in _LINKS.items():
         if source.startswith(folder):
-            column, value = by, source.removeprefix(folder).replace("\\x20", " ")
+            column, value = column_of_folder, source.removeprefix(folder).replace("\\x20", " ")
     if column is None and source.startswith("/dev/") and source.count("/") == 2:
         column, value = "NAME", source.removeprefix("/dev/")
     if column is None:
@@ -115,8 +115,8 @@ def device(source: str, disks: Sequence[Mapping[str, str]]) -> str | None:
     return next((disk["NAME"] for disk in disks if _same(disk.get(column, ""), value, column)), "")
 
 
-def _same(have: str, wanted: str, column: str) -> bool:
-    return have.lower() == wanted.lower() if column.endswith("UUID") else have == wanted
+def _same(actual: str, wanted: str, column: str) -> bool:
+    return actual.lower() == wanted.lower() if column.endswith("UUID") else actual == wanted
 
 
 def is_above(path: str, other: str) -> bool:

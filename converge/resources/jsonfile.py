@@ -76,7 +76,7 @@ class JsonKeys(Resource):
             for at, resource in enumerate(wanted)
         ]
 
-    def _reading(self, file: str, record: str, by: str) -> Reading:
+    def _reading(self, file: str, record: str, locked_path: str) -> Reading:
         keys = _keys(file)
         if keys is None or isinstance(keys, Unknown | _Broken):
             return keys
@@ -86,7 +86,7 @@ class JsonKeys(Resource):
             written = _record(record)
             ours = [key for key in written if key in keys and _hash(keys[key]) == written[key]]
         leftover = [key for key in ours if key not in self.keys]
-        return {**keys, LEFT: ", ".join(leftover) or "none", OURS: json.dumps(ours), LOCKED: by}
+        return {**keys, LEFT: ", ".join(leftover) or "none", OURS: json.dumps(ours), LOCKED: locked_path}
 
     def diff(self, before: State | None) -> list[str]:
         gone = self._left(before)
@@ -105,8 +105,8 @@ class JsonKeys(Resource):
             return Refusal(
                 f"it is not a JSON object: {before['why']}", f"{look}; mend it, or: {away}; then: inv deploy"
             )
-        if before and (by := before.get(LOCKED)):
-            return Refusal(f"{by} is immutable or takes only more (chattr)", unlock(by))
+        if before and (locked_path := before.get(LOCKED)):
+            return Refusal(f"{locked_path} is immutable or takes only more (chattr)", unlock(locked_path))
         return None
 
     def fix(self, before: State | None) -> list[Step]:

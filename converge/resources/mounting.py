@@ -15,8 +15,8 @@ def mounting(path: str, label: str, fstype: str) -> str:
     fields = (
         'for (i = 7; i < NF && $i != "-"; i++); whole = $4 == "/" && substr($5, length($5) - length(path) + 1) == path'
     )
-    those = f"{{ {fields}; if ((whole || $4 == root) && $3 != now && $(i + 1) == fstype) print $3, $4, $5 }}"
-    table = sh('awk -v root={} -v path={} -v fstype={} -v now="$now" {}', f"/{label}", path, fstype, those)
+    dead = f"{{ {fields}; if ((whole || $4 == root) && $3 != now && $(i + 1) == fstype) print $3, $4, $5 }}"
+    table = sh('awk -v root={} -v path={} -v fstype={} -v now="$now" {}', f"/{label}", path, fstype, dead)
     maybe = sh("grep -lF -e {} -e {} /proc/[0-9]*/mountinfo", f" /{label} ", f"{path} ")
     return f"""stale() {{ # of each process: its number, what of the filesystem it has, and where
 now=$(mountpoint -x "$({sh("findfs LABEL={}", label)})") || return 0

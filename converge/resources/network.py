@@ -74,25 +74,25 @@ class Network(Resource):
         usual = _usual_options(answer)
         return [network._state(network_called(inspected, network.network), usual, routed) for network in wanted]
 
-    def _state(self, there: Mapping[str, Any] | None, usual: Mapping[str, str], routed: str) -> Reading:
-        if there is None:
+    def _state(self, existing: Mapping[str, Any] | None, usual: Mapping[str, str], routed: str) -> Reading:
+        if existing is None:
             return {"clash": clash} if (clash := self._clash(routed)) else None
-        options = {key: value for key, value in (there.get("Options") or {}).items() if usual.get(key) != value}
-        addresses = [pool.get("Subnet", "") for pool in there["IPAM"].get("Config") or []]
+        options = {key: value for key, value in (existing.get("Options") or {}).items() if usual.get(key) != value}
+        addresses = [pool.get("Subnet", "") for pool in existing["IPAM"].get("Config") or []]
         others = sorted(
             container["Name"]
-            for container in (there.get("Containers") or {}).values()
+            for container in (existing.get("Containers") or {}).values()
             if container["Name"] not in self.ours
         )
         return {
-            "driver": there.get("Driver", "bridge"),
+            "driver": existing.get("Driver", "bridge"),
             "subnet": " ".join(addresses),
-            "range": " ".join(pool.get("IPRange", "") for pool in there["IPAM"].get("Config") or []),
-            "gateway": " ".join(pool.get("Gateway", "") for pool in there["IPAM"].get("Config") or []),
-            "internal": "yes" if there.get("Internal") else "no",
-            "IPv6": "yes" if there.get("EnableIPv6") else "no",
+            "range": " ".join(pool.get("IPRange", "") for pool in existing["IPAM"].get("Config") or []),
+            "gateway": " ".join(pool.get("Gateway", "") for pool in existing["IPAM"].get("Config") or []),
+            "internal": "yes" if existing.get("Internal") else "no",
+            "IPv6": "yes" if existing.get("EnableIPv6") else "no",
             "options": _pairs(options),
-            "labels": _pairs(there.get("Labels") or {}),
+            "labels": _pairs(existing.get("Labels") or {}),
             "others": " ".join(others),
         }
 

@@ -33,8 +33,8 @@ class NoFolder(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[NoFolder], answer: str, *shared: str) -> list[Reading]:
-        there = entries.read(shared[0])
-        states = [entries.state(no_folder.path, "root", there) for no_folder in wanted]
+        listing = entries.read(shared[0])
+        states = [entries.state(no_folder.path, "root", listing) for no_folder in wanted]
         return [state if isinstance(state, dict) and state["type"] == "directory" else None for state in states]
 
     def fix(self, before: State | None) -> list[Step]:

@@ -38,15 +38,15 @@ class Permissions(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Permissions], answer: str, *shared: str) -> list[Reading]:
-        there = entries.read(shared[0])
-        return [permissions._reading(there) for permissions in wanted]
+        listing = entries.read(shared[0])
+        return [permissions._reading(listing) for permissions in wanted]
 
-    def _reading(self, there: entries.Entries) -> Reading:
-        by_path = {path: there.get(_bare(path)) for path, _ in self.modes}
+    def _reading(self, listing: entries.Entries) -> Reading:
+        by_path = {path: listing.get(_bare(path)) for path, _ in self.modes}
         for path, entry in by_path.items():
             if isinstance(entry, Unknown):
                 return Unknown(f"{path}: {entry.why}", entry.hint)
-        open_to_all = [folder for path, _ in self.modes for folder in entries.unsafe(_bare(path), "root", there)[0]]
+        open_to_all = [folder for path, _ in self.modes for folder in entries.unsafe(_bare(path), "root", listing)[0]]
         judged = {path: _judged(path, mode, by_path[path]) for path, mode in self.modes}
         return judged | {"written by all": "|".join(open_to_all)}
 
@@ -57,12 +57,12 @@ class Permissions(Resource):
         return None
 
     def diff(self, before: State | None) -> list[str]:
-        wrong = {path: have for path, have in (before or {}).items() if have != "safe"}
+        unsafe = {path: state for path, state in (before or {}).items() if state != "safe"}
         above = differences({"written by all": ""}, before or {"written by all": ""})
         return above + [
-            f"{_bare(path)}: {wrong[path]} -> {mode} {'root' if path.endswith('.sock') else 'root:root'}"
+            f"{_bare(path)}: {unsafe[path]} -> {mode} {'root' if path.endswith('.sock') else 'root:root'}"
             for path, mode in self.modes
-            if path in wrong
+            if path in unsafe
         ]
 
     def fix(self, before: State | None) -> list[Step]:

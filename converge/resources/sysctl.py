@@ -40,9 +40,11 @@ class Sysctl(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Sysctl], answer: str) -> list[Reading]:
-        have = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
+        values = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
         return [
-            {"value": " ".join(have[sysctl.path].split())} if sysctl.path in have else {"value": "", "missing": "yes"}
+            {"value": " ".join(values[sysctl.path].split())}
+            if sysctl.path in values
+            else {"value": "", "missing": "yes"}
             for sysctl in wanted
         ]
 

@@ -99,8 +99,10 @@ class Unit(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Unit], answer: str, *shared: str) -> list[Reading]:
-        have = units(shared[0])
-        return [None if unit.is_new(have[unit.unit]) else _state(have[unit.unit], unit.ours) for unit in wanted]
+        properties = units(shared[0])
+        return [
+            None if unit.is_new(properties[unit.unit]) else _state(properties[unit.unit], unit.ours) for unit in wanted
+        ]
 
     def is_new(self, block: Mapping[str, str]) -> bool:
         """systemd knows every instance of a template as soon as there is the template: it is there once it is enabled or runs."""

@@ -77,8 +77,8 @@ class Known:
     def revoked(self, key: HostKey, certificate: Certificate | None) -> KnownHostsLine | None:
         """The line that forbids this key, or the authority that vouches for it."""
         shown = (key, certificate.authority) if certificate else (key,)
-        every = (*self.lines, *self.without_port)
-        return next((line for line in every if line.mark == "@revoked" and line.key in shown), None)
+        lines = (*self.lines, *self.without_port)
+        return next((line for line in lines if line.mark == "@revoked" and line.key in shown), None)
 
     def accepts(self, key: HostKey) -> bool:
         return any(line.key == key for line in (*self.keys, *self._borrowed()))

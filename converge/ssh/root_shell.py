@@ -85,8 +85,8 @@ def holder(command: str) -> dict[str, str]:
 def describe(text: str) -> str:
     """The holder of a lock in words."""
     try:
-        by = json.loads(text)
-        return f"{by['who']}@{by['from']} since {by['since']}: {by['doing']}"
+        holding = json.loads(text)
+        return f"{holding['who']}@{holding['from']} since {holding['since']}: {holding['doing']}"
     except (ValueError, KeyError, TypeError):
         return "somebody, whose name could not be read"
 

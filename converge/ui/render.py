@@ -39,19 +39,22 @@ MOST_WAITING = 3
 
 
 def plan(
-    of: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False, columns: int = IN_A_PIPE
+    host_plan: Plan, *, full: bool = False, diffs: bool = True, colour: bool = False, columns: int = IN_A_PIPE
 ) -> list[str]:
     """A plan: what differs, with its diff; what does not is counted, unless all of it is asked for."""
-    if of.in_sync and not full:
-        return [f"{of.host}: nothing to do, {len(of.changes)} resources are as they should be.", *_beneath(of)]
-    page = _Page(of.host, diffs, colour, columns, full)
-    lines = [of.host]
-    shown = [change for change in of.changes if full or change.action is not Action.NONE]
+    if host_plan.in_sync and not full:
+        return [
+            f"{host_plan.host}: nothing to do, {len(host_plan.changes)} resources are as they should be.",
+            *_beneath(host_plan),
+        ]
+    page = _Page(host_plan.host, diffs, colour, columns, full)
+    lines = [host_plan.host]
+    shown = [change for change in host_plan.changes if full or change.action is not Action.NONE]
     for role, changes in groupby(shown, lambda change: change.role):
         lines.append(f"  {role}")
         for _, group in groupby(changes, lambda change: change.address if full else _alike(change)):
             lines.extend(page.changes(list(group)))
-    return [*lines, *fitted(f"  {counts(of)}", columns), *_beneath(of)]
+    return [*lines, *fitted(f"  {counts(host_plan)}", columns), *_beneath(host_plan)]
 
 
 def _alike(change: Change) -> object:
@@ -59,15 +62,15 @@ def _alike(change: Change) -> object:
     return (change.action, change.why, change.hint) if change.action in HELD else change.address
 
 
-def _beneath(of: Plan) -> list[str]:
+def _beneath(host_plan: Plan) -> list[str]:
     """What differs in the roles beneath, which this run only reads, in one line."""
-    if not of.beneath:
+    if not host_plan.beneath:
         return []
-    parts = [f"{sum(change.action is action for change in of.beneath)} {word}" for action, word in WORDS]
+    parts = [f"{sum(change.action is action for change in host_plan.beneath)} {word}" for action, word in WORDS]
     numbers = ", ".join(part for part in parts if not part.startswith("0 "))
-    roles = ", ".join(dict.fromkeys(change.role for change in of.beneath))
-    verb = "deploy" if any(change.action in TODO for change in of.beneath) else "check"
-    return [f"  beneath, only read: {numbers} in {roles}; try: inv {verb} --host {of.host}"]
+    roles = ", ".join(dict.fromkeys(change.role for change in host_plan.beneath))
+    verb = "deploy" if any(change.action in TODO for change in host_plan.beneath) else "check"
+    return [f"  beneath, only read: {numbers} in {roles}; try: inv {verb} --host {host_plan.host}"]
 
 
 def few(changes: Sequence[Change], most: int = 1) -> str:
@@ -76,26 +79,26 @@ def few(changes: Sequence[Change], most: int = 1) -> str:
     return ", ".join(names) if len(names) <= most + 1 else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def troubles(of: Plan) -> list[Trouble]:
+def troubles(host_plan: Plan) -> list[Trouble]:
     """What is refused or could not be read, for the end of the screen: one error each cause, with what waits for it."""
     causes: dict[tuple[Action, str, str], list[Change]] = {}
-    awaited = {change.waits_for for change in of.held}
-    for change in (*of.held, *(below for below in of.beneath if below.address in awaited)):
+    awaited = {change.waits_for for change in host_plan.held}
+    for change in (*host_plan.held, *(below for below in host_plan.beneath if below.address in awaited)):
         if change.action in REASONS:
             causes.setdefault((change.action, change.why, change.hint), []).append(change)
-    return [_trouble(of, many) for many in causes.values()]
+    return [_trouble(host_plan, alike) for alike in causes.values()]
 
 
-def _trouble(of: Plan, many: Sequence[Change]) -> Trouble:
-    causes = {change.address for change in many}
-    waiting = [change for change in of.changes if change.action is Action.WAITING and change.waits_for in causes]
-    singular, plural = REASONS[many[0].action]
+def _trouble(host_plan: Plan, alike: Sequence[Change]) -> Trouble:
+    causes = {change.address for change in alike}
+    waiting = [change for change in host_plan.changes if change.action is Action.WAITING and change.waits_for in causes]
+    singular, plural = REASONS[alike[0].action]
     return Trouble(
-        f"{few(many, 3)} {singular if len(many) == 1 else plural}",
-        where=of.host,
-        why=many[0].why,
-        untouched=f"not touched: {few([*many, *waiting], 3)}",
-        hint=for_host(many[0].hint, of.host) or f"inv status --host {of.host}",
+        f"{few(alike, 3)} {singular if len(alike) == 1 else plural}",
+        where=host_plan.host,
+        why=alike[0].why,
+        untouched=f"not touched: {few([*alike, *waiting], 3)}",
+        hint=for_host(alike[0].hint, host_plan.host) or f"inv status --host {host_plan.host}",
         code=REFUSED,
     )
 
@@ -110,16 +113,16 @@ class _Page:
     columns: int
     full: bool
 
-    def changes(self, many: list[Change]) -> list[str]:
+    def changes(self, alike: list[Change]) -> list[str]:
         """One change, or several for which the same holds: one line for all of them."""
-        if len(many) == 1:
-            return self._one(many[0])
-        first = many[0]
+        if len(alike) == 1:
+            return self._one(alike[0])
+        first = alike[0]
         if first.action is not Action.WAITING:
-            return [*self._head(first, ", ".join(change.address for change in many), first.why), *self._hint(first)]
-        if len(many) > MOST_WAITING:
-            return self._head(first, few(many), f"each {first.why}")
-        return [line for change in many for line in self._one(change)]
+            return [*self._head(first, ", ".join(change.address for change in alike), first.why), *self._hint(first)]
+        if len(alike) > MOST_WAITING:
+            return self._head(first, few(alike), f"each {first.why}")
+        return [line for change in alike for line in self._one(change)]
 
     def _one(self, change: Change) -> list[str]:
         notes = [change.resource.note(change.before)] if change.action in TODO else []
@@ -151,10 +154,10 @@ class _Page:
         return pasted(f"        try: {for_host(change.hint, self.host)}", self.columns) if change.hint else []
 
 
-def counts(of: Plan, done: int = 0) -> str:
+def counts(host_plan: Plan, done: int = 0) -> str:
     """What a plan comes to, in one line; zeros are left out. What was `done` is as it should be by now."""
-    parts = [f"{of.count(action)} {word}" for action, word in WORDS if of.count(action)]
-    return ", ".join([*parts, f"{of.count(Action.NONE) - done} unchanged"])
+    parts = [f"{host_plan.count(action)} {word}" for action, word in WORDS if host_plan.count(action)]
+    return ", ".join([*parts, f"{host_plan.count(Action.NONE) - done} unchanged"])
 
 
 def as_json(plans: Sequence[Plan], codes: dict[str, int]) -> dict[str, Any]:

@@ -117,9 +117,9 @@ class Configuration(Resource):
 
     def _on_host(self, path: str) -> str:
         """A file of the data as the host sees it; empty for one that is elsewhere."""
-        there = PurePosixPath(path)
-        is_within = there.is_relative_to(self.inside) and ".." not in there.parts
-        return f"{self.server.data}/{there.relative_to(self.inside)}" if is_within else ""
+        inside_path = PurePosixPath(path)
+        is_within = inside_path.is_relative_to(self.inside) and ".." not in inside_path.parts
+        return f"{self.server.data}/{inside_path.relative_to(self.inside)}" if is_within else ""
 
     def disrupts(self, before: State | None) -> bool:
         return (before or {}).get(_RESTART) == "yes"
@@ -173,9 +173,9 @@ def _by_hand(server: dict[str, Any]) -> Iterator[dict[str, Any]]:
         is_written = row["file"].endswith(f"/{_MAIN}") and name in WRITTEN and WRITTEN[name] in (None, row["value"])
         if not is_written:
             yield row | {"restart": force.get(name, {}).get("restart", False)}
-    there = {(row["name"].lower(), row["file"]) for row in server["files"]}
+    written = {(row["name"].lower(), row["file"]) for row in server["files"]}
     for row in server["in force"]:
-        if (row["name"].lower(), row["file"]) not in there and row["name"].lower() not in WRITTEN:
+        if (row["name"].lower(), row["file"]) not in written and row["name"].lower() not in WRITTEN:
             yield row
 
 

@@ -75,9 +75,9 @@ class Database(Resource):
             "connection limit": "none" if row["limit"] < 0 else str(row["limit"]),
             "template": "yes" if row["template"] else "no",
             "settings": settings_line(
-                have := [own_setting for own_setting in row["settings"] if not self._of_an_extension(own_setting)]
+                kept := [own_setting for own_setting in row["settings"] if not self._of_an_extension(own_setting)]
             ),
-            _NAMES: " ".join(own_setting.partition("=")[0] for own_setting in have),
+            _NAMES: " ".join(own_setting.partition("=")[0] for own_setting in kept),
             **({_OTHERS: ", ".join(row["others"])} if row["others"] else {}),
         }
 
@@ -140,9 +140,9 @@ class Database(Resource):
         if before and before["settings"] == self.desired()["settings"]:
             return []
         wanted, begin = dict(self.settings), f"ALTER DATABASE {ident(self.database)}"
-        have = before[_NAMES].split() if before else []
+        present = before[_NAMES].split() if before else []
         return [
-            *(f"{begin} RESET {'.'.join(map(ident, name.split('.')))}" for name in have if name not in wanted),
+            *(f"{begin} RESET {'.'.join(map(ident, name.split('.')))}" for name in present if name not in wanted),
             *(f"{begin} SET {setting(name, value)}" for name, value in wanted.items()),
         ]
 

@@ -75,8 +75,8 @@ def ask(names: Sequence[str]) -> str:
     """One psql that reads everything about a server: the version of the data on the first line, then JSON."""
     about: dict[str, list[str]] = {}
     for name in names:
-        what, _, which = name.partition(" ")
-        about.setdefault(what, []).append(which)
+        what, _, subject = name.partition(" ")
+        about.setdefault(what, []).append(subject)
     (superuser,), (data,) = about["superuser"], about["data"]
     sql = "\n".join(questions(about.get("user", []), about.get("within", [])))
     psql = Server(superuser, data).psql(options=_ASKS)

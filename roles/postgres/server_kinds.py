@@ -120,9 +120,9 @@ class Offer(Resource):
         readings: list[Reading] = []
         for offer in wanted:
             image = inspected_image(shared[0], offer.reference)
-            has = [name for name in offer.extensions if name in names.split()]
+            present = [name for name in offer.extensions if name in names.split()]
             is_known = image is not None and image.get("Id") == known
-            readings.append({"major": major, "extensions": " ".join(has)} if is_known else None)
+            readings.append({"major": major, "extensions": " ".join(present)} if is_known else None)
         return readings
 
     def refusal(self, before: State | None) -> Refusal | None:

@@ -122,13 +122,13 @@ class User(Resource):
     def _granted(self, before: State | None) -> list[str]:
         """Exactly the memberships: one with an option that nobody asked for is taken back, and given without."""
         user = ident(self.user)
-        have = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
-        wrong = {membership.partition(" (")[0] for membership in have - {*self.member_of}}
+        present = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
+        wrong = {membership.partition(" (")[0] for membership in present - {*self.member_of}}
         grants = [value.partition(" ")[::2] for key, value in (before or {}).items() if key.startswith(_GRANT)]
         # A membership that somebody else granted is revoked in that grantor's name, with all that was granted on by it.
         return [
             *(f"REVOKE {ident(of)} FROM {user} GRANTED BY {ident(by)} CASCADE" for by, of in grants if of in wrong),
-            *(f"GRANT {ident(group)} TO {user}" for group in sorted({*self.member_of} - (have - wrong))),
+            *(f"GRANT {ident(group)} TO {user}" for group in sorted({*self.member_of} - (present - wrong))),
         ]
 
     def _set(self, before: State | None) -> list[str]:
