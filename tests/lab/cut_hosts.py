@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from converge.shell import quote
-from tests.lab import lines
+from tests.lab import lines, warm
 from tests.lab.conftest import COPIED_ANEW, HERE, Clone, storage_server
 from tests.lab.places import place
+
+Operator = subprocess.Popen[str] | warm.Started
 
 
 @dataclass
@@ -36,10 +38,11 @@ class Host(Clone):
         )
         assert done.returncode == 0, f"{calls}\n{done.stdout}{done.stderr}"
 
-    def operator(self, **orders: Any) -> subprocess.Popen[str]:
+    def operator(self, **orders: Any) -> Operator:
         """Somebody who deploys to this host, see cutter.py."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.lab.cutter", json.dumps({"host": self.host, **orders})],
+        told = json.dumps({"host": self.host, **orders})
+        return warm.start(self.root, "tests.lab.cutter", [told]) or subprocess.Popen(
+            [sys.executable, "-m", "tests.lab.cutter", told],
             cwd=self.root,
             text=True,
             stdin=subprocess.PIPE,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,15 +25,13 @@ from itertools import groupby
 import pytest
 
 from converge.errors import LOCKED, REFUSED, UNREACHABLE
-from tests.lab.cut_hosts import Host, Relay, fresh_clone, likeness
+from tests.lab.cut_hosts import Host, Operator, Relay, fresh_clone, likeness
+from tests.lab.shares import DAY
 
 SHARES = (0.3, 0.6, 0.85)
 """How far into a step it is killed; the steps take turns, and in each pass another one begins."""
 PATIENCE = 240
 SILENT = ("the API did not answer within", "NotInitialized: ")
-
-
-DAY = int(time.time() / 86400)
 
 
 def share(asked: str, day: int) -> tuple[int, int]:
@@ -77,10 +74,10 @@ class Pass:
     host: Host
     whole: Whole
     turn: int
-    cut: Callable[[Pass, subprocess.Popen[str], int], None]
+    cut: Callable[[Pass, Operator, int], None]
     relay: Relay | None = None
     log: list[str] = field(default_factory=list)
-    left: list[subprocess.Popen[str]] = field(default_factory=list)
+    left: list[Operator] = field(default_factory=list)
     waited: int = 0
 
     def points(self) -> Iterator[tuple[int, str]]:
@@ -126,7 +123,7 @@ class Pass:
         )
         print(self.host.host, self.log[-1], flush=True)
 
-    def until_cut(self, at: int, where: str) -> tuple[subprocess.Popen[str], str, str]:
+    def until_cut(self, at: int, where: str) -> tuple[Operator, str, str]:
         orders = {
             "steps": self.whole.steps,
             "at": at,
@@ -145,19 +142,19 @@ class Pass:
         return operator, "", said
 
 
-def drop(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+def drop(self: Pass, operator: Operator, number: int) -> None:
     assert self.relay
     self.relay.cut()
     said, _ = operator.communicate("go on\n", timeout=300)
     assert operator.returncode == UNREACHABLE, said
 
 
-def kill(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+def kill(self: Pass, operator: Operator, number: int) -> None:
     operator.kill()
     operator.communicate()
 
 
-def reboot(self: Pass, operator: subprocess.Popen[str], number: int) -> None:
+def reboot(self: Pass, operator: Operator, number: int) -> None:
     self.host.hands(*(["reboot"] if number % 2 else ["power_cut", "power_on"]))
     with suppress(BrokenPipeError):
         assert operator.stdin

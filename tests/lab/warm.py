@@ -16,9 +16,11 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PACKAGES = ("converge", "roles", "runbook", "lab")
 LIBRARIES = ("invoke.main", "paramiko", "minio", "pydantic", "jinja2", "yaml", "docker")
@@ -30,6 +32,17 @@ _WARM: dict[Path, Warm | None] = {}
 
 def run(root: Path, words: Sequence[str]) -> tuple[int, str, float] | None:
     """Exit code, output and seconds of CPU; None where this command is to be started as people start it."""
+    warm = _warm(root)
+    return warm.run(words) if warm else None
+
+
+def start(root: Path, module: str, words: Sequence[str]) -> Started | None:
+    """`python -m module words` that goes on meanwhile; None where it is to be started as people start it."""
+    warm = _warm(root)
+    return warm.start(module, words) if warm else None
+
+
+def _warm(root: Path) -> Warm | None:
     if os.environ.get("STOWAGE_COLD"):
         return None
     if root not in _WARM:
@@ -38,7 +51,7 @@ def run(root: Path, words: Sequence[str]) -> tuple[int, str, float] | None:
     warm = _WARM[root]
     if warm is None or warm.sources != _sources(root):
         warm = _WARM[root] = Warm(root)
-    return warm.run(words)
+    return warm
 
 
 def _sources(root: Path) -> list[tuple[str, int]]:
@@ -57,16 +70,55 @@ class Warm:
             subprocess.Popen(argv, cwd=root, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
 
     def run(self, words: Sequence[str]) -> tuple[int, str, float]:
+        command = self.start("", words)
+        text, _ = command.communicate()
+        assert command.returncode is not None
+        return command.returncode, text, command.seconds
+
+    def start(self, module: str, words: Sequence[str]) -> Started:
+        """`inv`, or another module that has a `main`."""
+        heard, hears = os.pipe()
         said, says = os.pipe()
         ended, ends = os.pipe()
-        request = json.dumps({"words": words, "environment": dict(os.environ)}).encode()
-        socket.send_fds(self._near, [request], [says, ends])
-        os.close(says)
-        os.close(ends)
-        with open(said, encoding="utf-8", errors="replace") as screen, open(ended) as end:
-            text = screen.read()
-            code, seconds = json.load(end)
-        return code, text, seconds
+        request = json.dumps({"module": module, "words": words, "environment": dict(os.environ)}).encode()
+        socket.send_fds(self._near, [request], [heard, says, ends])
+        for theirs in (heard, says, ends):
+            os.close(theirs)
+        return Started(hears, said, ended)
+
+
+class Started:
+    """A command that goes on, with what the tests use of Popen."""
+
+    def __init__(self, hears: int, said: int, ended: int) -> None:
+        self.stdin: IO[str] = os.fdopen(hears, "w")
+        self.stdout: IO[str] = os.fdopen(said, encoding="utf-8", errors="replace")
+        self._end = os.fdopen(ended)
+        self._pid = int(self._end.readline())
+        self.returncode: int | None = None
+        self.seconds = 0.0
+        """Of CPU, once it has ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """A command ends by itself, after LIMIT at the latest."""
+        if self.returncode is None:
+            self.returncode, self.seconds = json.loads(self._end.readline())
+            self._end.close()
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+
+    def communicate(self, text: str = "", timeout: float | None = None) -> tuple[str, None]:
+        with suppress(BrokenPipeError):
+            self.stdin.write(text)
+            self.stdin.close()
+        said = self.stdout.read()
+        self.stdout.close()
+        self.wait()
+        return said, None
 
 
 def _serve(control: socket.socket) -> None:
@@ -78,14 +130,18 @@ def _serve(control: socket.socket) -> None:
     while True:
         ready, _, _ = select.select([control, ended], [], [])
         if control in ready:
-            request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
+            request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 3)
             if not request:
                 return
             pid = os.fork()
             if not pid:
+                for other in waiting.values():
+                    os.close(other)
                 _be(json.loads(request), *descriptors)
-            os.close(descriptors[0])
-            waiting[pid] = descriptors[1]
+            *streams, waiting[pid] = descriptors
+            os.write(waiting[pid], b"%d\n" % pid)
+            for stream in streams:
+                os.close(stream)
         if ended in ready:
             os.read(ended, 512)
             _reap(waiting)
@@ -100,24 +156,32 @@ def _reap(waiting: dict[int, int]) -> None:
             json.dump([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime], end)
 
 
-def _be(request: dict[str, Any], output: int, end: int) -> None:
-    """Becomes the command, as converge/entry.py would."""
-    from converge import entry
-
+def _be(request: dict[str, Any], entry: int, output: int, end: int) -> None:
+    """Becomes the command, as converge/entry.py would; or another module, as `python -m` would."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.alarm(LIMIT)
+    os.dup2(entry, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.close(output)
-    os.close(end)
+    for one in (entry, output, end):
+        os.close(one)
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["inv", *request["words"]]
+    code = 255
     try:
-        entry.main()
+        importlib.import_module(request["module"] or "converge.entry").main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     finally:
-        os._exit(255)
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
 
 
 def _load(root: Path) -> None:

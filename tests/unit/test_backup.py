@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +29,7 @@ from roles.backup import status as backup_status
 from roles.backup.settings import Objects
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
-from worker import comparison, databases, dumps, postgres
+from worker import comparison, compiled, databases, dumps, postgres
 from worker.contract import STEPS, Request
 from worker.errors import Failed
 from worker.quoting import connection
@@ -602,15 +605,26 @@ def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path
         os.utime(path, (0, 2_000_000_000))
     assert role.program(copy) == code
     (tmp_path / "worker.pyz").write_bytes(code)
+    assert imported(tmp_path / "worker.pyz") == str(tmp_path / "worker.pyz/worker/backup.py")
+
+
+def imported(code: Path) -> str:
+    """Where the worker's modules come from, with this code of it."""
     run = "from worker.targets import KINDS; import worker.targets.path, worker.backup; print(worker.backup.__file__)"
-    said = subprocess.run(
-        [sys.executable, "-c", run],
-        cwd="/",
-        env={"PYTHONPATH": str(tmp_path / "worker.pyz")},
-        capture_output=True,
-        text=True,
-    )
-    assert said.stdout.strip() == str(tmp_path / "worker.pyz/worker/backup.py"), said.stderr
+    environment = {"PYTHONPATH": str(code)}
+    said = subprocess.run([sys.executable, "-c", run], cwd="/", env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    return said.stdout.strip()
+
+
+def test_what_python_compiled_of_the_worker_is_used_and_the_sources_where_python_is_another(tmp_path) -> None:
+    code = compiled.compiled(role.program(ROOT / "worker"))
+    (tmp_path / "here.pyz").write_bytes(code)
+    with zipfile.ZipFile(tmp_path / "here.pyz") as made, zipfile.ZipFile(tmp_path / "elsewhere.pyz", "w") as other:
+        for name in made.namelist():
+            other.writestr(name, made.read(name).replace(importlib.util.MAGIC_NUMBER, b"\1\1\r\n"))
+    assert imported(tmp_path / "here.pyz") == str(tmp_path / "here.pyz/worker/backup.pyc")
+    assert imported(tmp_path / "elsewhere.pyz") == str(tmp_path / "elsewhere.pyz/worker/backup.py")
 
 
 def test_a_sequence_on_which_a_view_counted_while_it_was_made_goes_back_to_its_place(monkeypatch) -> None:
