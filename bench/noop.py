@@ -47,7 +47,7 @@ def main() -> None:
     with copy() as place, tempfile.TemporaryDirectory(prefix="stowage-peers-") as folder:
         peers = Path(folder)
         (peers / "raw.sh").write_text(raw_script(everything))
-        (peers / "wanted.json").write_text(json.dumps(_wanted(everything, peers)))
+        (peers / "wanted.json").write_text(json.dumps(_for_peers(everything, peers)))
         measure.write("noop", "A deploy with nothing to do", [EXPRESSED])
         for part in (against_raw, against_peers):
             for milliseconds in (0, 50):
@@ -124,13 +124,13 @@ def raw_script(kinds: dict[str, list[Any]]) -> str:
     return "".join(f"{key}='{' '.join(values)}'\n" for key, values in names.items()) + (PEERS / "raw.sh").read_text()
 
 
-def _wanted(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
+def _for_peers(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
     """The same for pyinfra and Ansible, whose files lie in a folder."""
     texts = [
         (resource.path, resource.text, resource.owner, resource.group, resource.mode) for resource in kinds["File"]
     ]
     texts += [(resource.path, resource.text(), "root", "root", "0644") for resource in kinds["Project"]]
-    texts += [(resource.path, _there(resource.path), "root", "root", "0644") for resource in kinds["JsonKeys"]]
+    texts += [(resource.path, _file_of_host(resource.path), "root", "root", "0644") for resource in kinds["JsonKeys"]]
     files = []
     for number, (path, text, owner, group, mode) in enumerate(texts):
         source = folder / f"file{number}"
@@ -155,7 +155,7 @@ def _wanted(kinds: dict[str, list[Any]], folder: Path) -> dict[str, Any]:
     }
 
 
-def _there(path: str) -> str:
+def _file_of_host(path: str) -> str:
     """A file of the host as it is: Stowage compares it by key, its peers as a whole."""
     return run(lab().ssh("cat", path))
 

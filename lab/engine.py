@@ -26,7 +26,7 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
     """Turn a refusal of the Engine into one clear error."""
 
     @wraps(function)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         import docker
         import requests
 
@@ -38,7 +38,7 @@ def plainly(function: Callable[P, R]) -> Callable[P, R]:
                 "the Docker Engine of this machine refuses", why=why, hint="docker info; docker ps -a"
             ) from None
 
-    return told
+    return guarded
 
 
 def ensure_engine() -> Any:

@@ -191,12 +191,12 @@ def _up_and_recorded(name: str, container: Any) -> None:
 def record(name: str, container: Any) -> None:
     """Write how to reach a host and which devices its drives have now."""
     ports = claims.published(container)
-    devices = [line.split(" ")[1] for line in _said(container, "/sbin/firmware", "drives").splitlines()]
+    devices = [line.split(" ")[1] for line in _output(container, "/sbin/firmware", "drives").splitlines()]
     records.write_host(name, containers.system(container), ports, records.ssh_key(name)[0], devices)
-    records.trust(ports[22], _said(container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
+    records.trust(ports[22], _output(container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"))
 
 
-def _said(container: Any, *command: str) -> str:
+def _output(container: Any, *command: str) -> str:
     """The output of a command that always prints something: an old Engine under load may lose the output of an exec."""
     for _ in range(20):
         if text := containers.inside(container, *command):

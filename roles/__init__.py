@@ -31,8 +31,8 @@ MODULES = {
 def named(name: str, host: Host[Settings] | None = None) -> Role | None:
     """The role of this name, loaded now: most commands need none. A host's services are roles as well; None is no role."""
     if name in MODULES:
-        found: Role = getattr(importlib.import_module(MODULES[name]), name)
-        return found.on(host) if host else found
+        by_name: Role = getattr(importlib.import_module(MODULES[name]), name)
+        return by_name.on(host) if host else by_name
     if host is not None and name in host.settings.services:
         from roles.services.role import role_of
 

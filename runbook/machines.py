@@ -94,7 +94,7 @@ def add(root: Path, new: Newcomer) -> None:
         raise Trouble(f"{new.name} is already there", where, "", NOTHING, hint, REFUSED)
     hosts = _with_newcomer(root, hosts_file.read_text() if hosts_file.exists() else "", new)
     machine = _found(new)
-    texts, secret_files = _fitting(root, new, machine, hosts)
+    texts, secret_files = _files_to_write(root, new, machine, hosts)
     written = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in written:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def add(root: Path, new: Newcomer) -> None:
         print(
             "warning: keep a copy of kms_key elsewhere, on paper as well: without it nothing that MinIO encrypts can be read"
         )
-    print(f"{new.name} is {machine.system}, {machine.machine}; blank drives: {_named(machine)}")
+    print(f"{new.name} is {machine.system}, {machine.machine}; blank drives: {_drive_names(machine)}")
     print(f"wrote {', '.join(str(file.relative_to(root)) for file in written)}")
     print(f"wrote {', '.join(str(secret.relative_to(root)) for secret in secrets)} (0600, ignored by git)")
     if machine.system not in SUPPORTED:
@@ -112,7 +112,7 @@ def add(root: Path, new: Newcomer) -> None:
     print(f"next: read {file.relative_to(root)}, then: inv check --host {new.name}")
 
 
-def _named(machine: Found) -> str:
+def _drive_names(machine: Found) -> str:
     return ", ".join(f"{disk.link.rpartition('/')[2]} ({capacity(disk.size)})" for disk in machine.blank) or "none"
 
 
@@ -207,7 +207,7 @@ def _by_hand(group: str, name: str) -> Trouble:
     )
 
 
-def _fitting(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
+def _files_to_write(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
     """The files to write, tried in a copy of the inventory, and the files of secrets that the host has for itself.
 
     What does not load is shown instead, so that it is not lost.
@@ -223,7 +223,9 @@ def _fitting(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dic
         if new.name not in inventory.hosts:
             raise _by_hand(new.group or "GROUP", new.name)
         target = replace(new.target, key_file=new.key or None)
-        text = host_file(target, new.sudo_password, machine, _roles(inventory, new.name), _wanted(inventory, new.name))
+        text = host_file(
+            target, new.sudo_password, machine, _roles(inventory, new.name), _secrets_wanted(inventory, new.name)
+        )
         (copy / "inventory/host_vars").mkdir(exist_ok=True)
         (copy / "inventory/host_vars" / f"{new.name}.yml").write_text(text)
         try:
@@ -247,7 +249,7 @@ def _roles(inventory: Inventory, name: str) -> list[str]:
     return roles
 
 
-def _wanted(inventory: Inventory, name: str) -> list[str]:
+def _secrets_wanted(inventory: Inventory, name: str) -> list[str]:
     """The SECRETS that its groups have under `minio`: the host gets its own."""
     minios = [layer.value["minio"].value for layer in inventory.layers(name) if "minio" in layer.value]
     return [what for what in SECRETS if any(what in minio for minio in minios if isinstance(minio, dict))]

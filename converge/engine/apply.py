@@ -157,10 +157,10 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
     run.not_taken |= {change.address for change in wrong}
     if wrong:
         reasons = {
-            change.address: change.why or "; ".join(change.resource.diff(change.before)) or _still(change)
+            change.address: change.why or "; ".join(change.resource.diff(change.before)) or _unlike_desired(change)
             for change in wrong
         }
-        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _alike(reasons).items()]
+        lines = [f"{', '.join(addresses)}: {why}" for why, addresses in _by_reason(reasons).items()]
         first = wrong[0]
         raise Trouble(
             "a change did not take: the host still differs after it was made",
@@ -171,12 +171,12 @@ def _verify(run: Run, role: Role, done: Sequence[Change]) -> None:
         )
 
 
-def _still(change: Change) -> str:
+def _unlike_desired(change: Change) -> str:
     """What was read after a change that did not take, where `diff` gives no lines."""
     return {Action.CREATE: "it is still not there", Action.REMOVE: "it is still there"}.get(change.action, "it differs")
 
 
-def _alike(reasons: dict[str, str]) -> dict[str, list[str]]:
+def _by_reason(reasons: dict[str, str]) -> dict[str, list[str]]:
     """The addresses of each message."""
     addresses: dict[str, list[str]] = {}
     for address, why in reasons.items():

@@ -18,12 +18,12 @@ def links(resources: Iterable[Resource]) -> dict[str, tuple[str, ...]]:
     all_of_them = list(resources)
     givers: dict[str, list[str]] = {}
     for resource in all_of_them:
-        for fact in _given(resource):
+        for fact in _facts_of(resource):
             givers.setdefault(fact, []).append(resource.address)
     return {resource.address: tuple(_stands_on(resource, givers)) for resource in all_of_them}
 
 
-def _given(resource: Resource) -> Iterator[str]:
+def _facts_of(resource: Resource) -> Iterator[str]:
     yield resource.address
     for fact in resource.gives():
         yield fact

@@ -67,9 +67,9 @@ class Probe:
         """
         memory = f"cat {MEMORY} 2>/dev/null\nprintf '\\n{marker} 0\\n'"
         bound = "\n".join([*(_part(text, marker) for text in self.bound.values()), memory])
-        heard = [_heard(ask.__name__, at, marker) for at, ask in enumerate(self.first, 3)]
+        waiting = [_waiting_for(ask.__name__, at, marker) for at, ask in enumerate(self.first, 3)]
         free = [_part(text, marker) for text in self.free.values()]
-        everything = "\n".join([*free, *heard, _beside(bound, [*self.behind.values()], marker)])
+        everything = "\n".join([*free, *waiting, _beside(bound, [*self.behind.values()], marker)])
         for at, text in enumerate(self.first.values(), 3):
             everything = f"{{ {_section(text, marker)}\n}} | {{ exec {at}<&0\n{everything}\n}}"
         return _beside(everything, [*self.at_once.values()], marker)
@@ -101,7 +101,7 @@ def read(resources: Sequence[Resource], answer: str, marker: str) -> tuple[dict[
     return Probe(resources).read(answer, marker)
 
 
-def _heard(name: str, pipe: int, marker: str) -> str:
+def _waiting_for(name: str, pipe: int, marker: str) -> str:
     """Shell that waits for an answer, prints it and keeps it in the variable of its name. An answer that was cut off has no status."""
     return (
         f"{name}=$(cat <&{pipe})\ncase ${name} in *'{marker} '*) ;; *) {name}='\n{marker} cut';; esac\n"

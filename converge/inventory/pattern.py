@@ -39,21 +39,21 @@ def choose(pattern: str, names: Names, nobody: Nobody) -> list[str]:
         raise _untouched(_nothing(names))
     troubles: list[Trouble] = []
 
-    def found(part: str) -> list[str]:
+    def hosts_of(part: str) -> list[str]:
         try:
-            return _found(part, names, nobody)
+            return _hosts_of(part, names, nobody)
         except Trouble as trouble:
             troubles.append(trouble)
             return []
 
-    chosen = dict.fromkeys(host for part in plain or ["all"] for host in found(part))
+    chosen = dict.fromkeys(host for part in plain or ["all"] for host in hosts_of(part))
     for part in parts:
         if part[0] == "&":
-            kept = found(part[1:].strip())
+            kept = hosts_of(part[1:].strip())
             chosen = {host: None for host in chosen if host in kept}
     for part in parts:
         if part[0] == "!":
-            for host in found(part[1:].strip()):
+            for host in hosts_of(part[1:].strip()):
                 chosen.pop(host, None)
     if troubles:
         raise Troubles([*troubles[:-1], _untouched(troubles[-1])])
@@ -63,7 +63,7 @@ def choose(pattern: str, names: Names, nobody: Nobody) -> list[str]:
     return list(chosen)
 
 
-def _found(part: str, names: Names, nobody: Nobody) -> list[str]:
+def _hosts_of(part: str, names: Names, nobody: Nobody) -> list[str]:
     if part in names.hosts:
         return [part]
     if names.groups.get(part):
@@ -74,7 +74,7 @@ def _found(part: str, names: Names, nobody: Nobody) -> list[str]:
             return list(both)
     if "[" in part:
         return _of_range(part, names, nobody)
-    raise _odd(part, names) or nobody(part)
+    raise _of_another_tool(part, names) or nobody(part)
 
 
 def _of_range(part: str, names: Names, nobody: Nobody) -> list[str]:
@@ -101,7 +101,7 @@ def _has_stars(part: str) -> bool:
     return "*" in part or "?" in part
 
 
-def _odd(part: str, names: Names) -> Trouble | None:
+def _of_another_tool(part: str, names: Names) -> Trouble | None:
     """The error for a pattern that other tools understand, with how it is written here."""
     pieces = part.split()
     if len(pieces) > 1:

@@ -61,7 +61,7 @@ class Sources:
             yield from self._of_nobody(kind, what, names)
             yield from self._twice(kind, what)
             for path in self._entries(kind):
-                yield from self._odd(path)
+                yield from self._misnamed(path)
             if (self.root / kind).exists():
                 hint = f"mv {kind}/* inventory/{kind}/"
                 yield _unread(f"{kind}/", f"settings of {what}s are read from inventory/{kind} alone", hint)
@@ -111,14 +111,14 @@ class Sources:
                 )
             first.setdefault(name, path)
 
-    def _odd(self, folder: Path) -> Iterator[Trouble]:
+    def _misnamed(self, folder: Path) -> Iterator[Trouble]:
         """Files in the folder of a group or host that are not read, because of their names."""
         for path in _listed(folder) if folder.is_dir() else ():
             if path.is_dir() and not _is_folder_to_read(path):
                 hint = f"put what is in {self.name(path)} into {self.name(folder)}"
                 yield _unread(self.name(path), "folders are read without a dot in their names, not through links", hint)
             elif path.is_dir():
-                yield from self._odd(path)
+                yield from self._misnamed(path)
             elif path.suffix not in SUFFIXES:
                 name = self.name(path)
                 hint = f"mv {name} {self.name(path.with_suffix('.yml'))}"

@@ -67,7 +67,7 @@ def validate(
         return model.model_validate(value, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        troubles = [trouble for fault in errors[:MOST_TOLD] for trouble in _told(fault, model, tree, whose)]
+        troubles = [trouble for fault in errors[:MOST_TOLD] for trouble in _troubles_of(fault, model, tree, whose)]
         if len(errors) > MOST_TOLD:
             more = f"there are {len(errors) - MOST_TOLD} more mistakes of this kind"
             troubles.append(
@@ -76,7 +76,7 @@ def validate(
         return troubles
 
 
-def _told(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
+def _troubles_of(error: Any, model: Any, tree: Node, whose: str) -> Iterator[Trouble]:
     loc = tuple(step for step in error["loc"] if step != "[key]")
     path = without_tags(model, loc)
     inner = error.get("ctx", {}).get("error")

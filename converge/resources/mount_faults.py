@@ -20,7 +20,7 @@ class _Case:
     path: str
     label: str
     mount: Mounted | None
-    found: Mounts
+    table: Mounts
     disks: Sequence[Mapping[str, str]]
 
     @property
@@ -28,18 +28,18 @@ class _Case:
         return f"{self.path}/{self.label}"
 
     def is_mounted(self, path: str) -> bool:
-        return any(mount.path == path for mount in self.found.mounts)
+        return any(mount.path == path for mount in self.table.mounts)
 
 
-def fault(path: str, label: str, mount: Mounted | None, mounts: Mounts, disks: Sequence[Mapping[str, str]]) -> Fault:
+def fault(path: str, label: str, mount: Mounted | None, table: Mounts, disks: Sequence[Mapping[str, str]]) -> Fault:
     """The first fault of a mount, and the way out of it."""
-    case = _Case(path, label, mount, mounts, disks)
+    case = _Case(path, label, mount, table, disks)
     return next((result for look in _LOOKS if (result := look(case))[0]), ("", ""))
 
 
 def _twice(case: _Case) -> Fault:
     """A second mount on top of ours."""
-    at = [mount for mount in case.found.mounts if mount.path == case.path]
+    at = [mount for mount in case.table.mounts if mount.path == case.path]
     if len(at) < 2:
         return "", ""
     why = f"{len(at)} mounts lie on top of each other there: {' and '.join(mount.source for mount in at)}"
@@ -56,7 +56,7 @@ def _part(case: _Case) -> Fault:
 
 
 def _hidden(case: _Case) -> Fault:
-    above = hidden_by(case.mount, case.found.mounts) if case.mount else None
+    above = hidden_by(case.mount, case.table.mounts) if case.mount else None
     if not above:
         return "", ""
     why = f"{above.source} was mounted over it at {above.path}: the path leads to something else"
@@ -66,7 +66,7 @@ def _hidden(case: _Case) -> Fault:
 def _over_the_data(case: _Case) -> Fault:
     """Something mounted within the directory that holds the data: containers would write to that."""
     inner = next(
-        (mount for mount in case.found.mounts if mount.path == case.drive or is_above(case.drive, mount.path)), None
+        (mount for mount in case.table.mounts if mount.path == case.drive or is_above(case.drive, mount.path)), None
     )
     if not inner:
         return "", ""
@@ -75,7 +75,7 @@ def _over_the_data(case: _Case) -> Fault:
 
 
 def _shut_down(case: _Case) -> Fault:
-    if not case.mount or case.path not in case.found.broken:
+    if not case.mount or case.path not in case.table.broken:
         return "", ""
     source = case.mount.source
     why = f"the filesystem of {source} answers with errors: the kernel has shut it down, or the drive is gone"
@@ -104,7 +104,7 @@ def _read_only(case: _Case) -> Fault:
 
 
 def _other_units(case: _Case) -> Fault:
-    files = case.found.units.get(unit(case.path))
+    files = case.table.units.get(unit(case.path))
     if not files:
         return "", ""
     why = f"systemd reads more than fstab for this path: {', '.join(files)}"
@@ -114,7 +114,7 @@ def _other_units(case: _Case) -> Fault:
 def _same_drive(case: _Case) -> Fault:
     """A line that mounts this very drive somewhere else at boot."""
     name = next((disk["NAME"] for disk in case.disks if disk.get("LABEL") == case.label), None)
-    for line in case.found.lines:
+    for line in case.table.lines:
         if line.path == case.path or not line.at_boot:
             continue
         if line.source == f"LABEL={case.label}" or (name and device(line.source, case.disks) == name):
@@ -124,7 +124,7 @@ def _same_drive(case: _Case) -> Fault:
 
 def _above(case: _Case) -> Fault:
     """A line for a path above ours: our mount waits for it at boot, and what it mounts hides our mount points."""
-    for line in case.found.lines:
+    for line in case.table.lines:
         if is_above(line.path, case.path) and line.at_boot and not case.is_mounted(line.path):
             end = "ends in maintenance, without SSH" if line.required else "leaves this drive unmounted or hidden"
             return f"{line.told} is not mounted now; if that fails at the next boot, the boot {end}", edit(line)
@@ -133,7 +133,7 @@ def _above(case: _Case) -> Fault:
 
 def _beneath(case: _Case) -> Fault:
     """A line for a path on our drive: over the data, or one that the boot needs, which fails when our drive is dead."""
-    for line in case.found.lines:
+    for line in case.table.lines:
         if not is_above(case.path, line.path) or not line.at_boot:
             continue
         if line.path == case.drive or is_above(case.drive, line.path):

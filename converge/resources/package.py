@@ -23,7 +23,7 @@ _HELD = "held by apt-mark"
 _WORDS = {"": "not installed", "not-installed": "not installed", "config-files": "removed, its configuration is left"}
 
 
-def _told(status: str) -> str:
+def _in_words(status: str) -> str:
     """A state of dpkg, for a person."""
     return _WORDS.get(status, status)
 
@@ -79,7 +79,7 @@ class Packages(Resource):
         return [name for name in self.names if (before or {}).get(name) != "installed"]
 
     def diff(self, before: State | None) -> list[str]:
-        return [f"{name}: {_told((before or {}).get(name, ''))}" for name in self.missing(before)]
+        return [f"{name}: {_in_words((before or {}).get(name, ''))}" for name in self.missing(before)]
 
     def fix(self, before: State | None) -> list[Step]:
         command = f"""

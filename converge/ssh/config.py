@@ -103,8 +103,8 @@ class RouteQuery:
             port=port,
             user=user,
             alias=known_as,
-            identities=tuple(map(path, _some(settings.get("identityfile", _DEFAULT_IDENTITIES)))),
-            certificates=tuple(map(path, _some(settings.get("certificatefile", [])))),
+            identities=tuple(map(path, _without_none(settings.get("identityfile", _DEFAULT_IDENTITIES)))),
+            certificates=tuple(map(path, _without_none(settings.get("certificatefile", [])))),
             only_these_identities=_first(settings, "identitiesonly") == "yes",
             agent=_agent(settings.get("identityagent", ["SSH_AUTH_SOCK"])[0], path),
             jumps=tuple(word for word in (_first(settings, "proxyjump") or "").split(",") if word),
@@ -160,7 +160,7 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-def _some(paths: list[str]) -> list[str]:
+def _without_none(paths: list[str]) -> list[str]:
     return [path for path in paths if path.lower() != "none"]
 
 
@@ -194,4 +194,4 @@ def _agent(text: str, path: Callable[[str], str]) -> str | None:
 def _known_files(settings: dict[str, list[str]]) -> list[str]:
     home = ["~/.ssh/known_hosts ~/.ssh/known_hosts2"]
     lines = settings.get("userknownhostsfile", home) + settings.get("globalknownhostsfile", [])
-    return [path for line in lines for path in _some(_PATH_BEGINS.split(line))]
+    return [path for line in lines for path in _without_none(_PATH_BEGINS.split(line))]

@@ -52,12 +52,12 @@ def plan(
     shown = [change for change in host_plan.changes if full or change.action is not Action.NONE]
     for role, changes in groupby(shown, lambda change: change.role):
         lines.append(f"  {role}")
-        for _, group in groupby(changes, lambda change: change.address if full else _alike(change)):
+        for _, group in groupby(changes, lambda change: change.address if full else _line_key(change)):
             lines.extend(page.changes(list(group)))
     return [*lines, *fitted(f"  {counts(host_plan)}", columns), *_beneath(host_plan)]
 
 
-def _alike(change: Change) -> object:
+def _line_key(change: Change) -> object:
     """What changes must have in common to share a line: held ones their reason, all others nothing."""
     return (change.action, change.why, change.hint) if change.action in HELD else change.address
 
@@ -116,15 +116,15 @@ class _Page:
     def changes(self, alike: list[Change]) -> list[str]:
         """One change, or several for which the same holds: one line for all of them."""
         if len(alike) == 1:
-            return self._one(alike[0])
+            return self._of_change(alike[0])
         first = alike[0]
         if first.action is not Action.WAITING:
             return [*self._head(first, ", ".join(change.address for change in alike), first.why), *self._hint(first)]
         if len(alike) > MOST_WAITING:
             return self._head(first, few(alike), f"each {first.why}")
-        return [line for change in alike for line in self._one(change)]
+        return [line for change in alike for line in self._of_change(change)]
 
-    def _one(self, change: Change) -> list[str]:
+    def _of_change(self, change: Change) -> list[str]:
         notes = [change.resource.note(change.before)] if change.action in TODO else []
         notes += [change.why] if change.why else []
         if change.drift:

@@ -33,7 +33,7 @@ class Screen:
         self._width = max(map(len, names), default=0) if len(names) > 1 else 0
         self._writing = threading.Lock()
         self._begun: dict[str, tuple[Change, float]] = {}
-        self._said: dict[str, str] = {}
+        self._last_lines: dict[str, str] = {}
         self._last = time.monotonic()
 
     def lines(self, lines: Iterable[str]) -> None:
@@ -49,7 +49,7 @@ class Screen:
                     raise
             self._last = time.monotonic()
 
-    def _still(self, lines: Iterable[str]) -> None:
+    def _lines_aside(self, lines: Iterable[str]) -> None:
         """Print lines from a thread of its own that nothing waits for."""
         with suppress(Unwritten):
             self.lines(lines)
@@ -63,7 +63,7 @@ class Screen:
             if event == "begin":
                 self._begun[host] = (change, now)
             elif event == "says":
-                self._said[host] = text
+                self._last_lines[host] = text
                 if now - self._last > SILENCE / 2:
                     self.lines([f"{prefix}  {change.address}: {text[:150]}"])
             elif event in ("end", "failed"):
@@ -82,7 +82,7 @@ class Screen:
         def tick() -> None:
             while not over.wait(1):
                 if time.monotonic() - self._last >= SILENCE:
-                    self._still([f"{waiting}, {time.monotonic() - begun:.0f} s so far" for waiting in still()])
+                    self._lines_aside([f"{waiting}, {time.monotonic() - begun:.0f} s so far" for waiting in still()])
                     self._last = time.monotonic()
 
         self._last = begun
@@ -98,9 +98,9 @@ class Screen:
                 if time.monotonic() - self._last >= SILENCE:
                     still = [f"{host}: {change.address}" for host, (change, _) in list(self._begun.items())]
                     since = [f"{time.monotonic() - begun:.0f} s" for _, begun in list(self._begun.values())]
-                    last_words = [self._said.get(host, "")[:80] for host in list(self._begun)]
+                    last_words = [self._last_lines.get(host, "")[:80] for host in list(self._begun)]
                     for what, how_long, last in zip(still, since, last_words, strict=False):
-                        self._still([f"  still {what}, {how_long}{': ' + last if last else ''}"])
+                        self._lines_aside([f"  still {what}, {how_long}{': ' + last if last else ''}"])
                     self._last = time.monotonic()
 
         threading.Thread(target=tick, daemon=True).start()

@@ -70,7 +70,7 @@ class Configuration(Resource):
         server, rows = facts.server, list(_by_hand(facts.server))
         own = {name: list(_differs(facts.databases.get(name), *_OWN[name], self.server.superuser)) for name in _OWN}
         return {
-            "by hand": settings_line(dict.fromkeys(_said(row) for row in rows)),
+            "by hand": settings_line(dict.fromkeys(_as_setting(row) for row in rows)),
             "waits for a restart": ", ".join(server["pending"]) or "none",
             "of all roles": settings_line(server["of all roles"]),
             "may be set by": "; ".join(
@@ -179,7 +179,7 @@ def _by_hand(server: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def _said(row: dict[str, Any]) -> str:
+def _as_setting(row: dict[str, Any]) -> str:
     where = PurePosixPath(row["file"]).name
     if not row["name"]:
         return f"line {row['line']} of {where}: {row['error']}"
