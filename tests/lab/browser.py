@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,15 +21,15 @@ class Console:
     root: str
     websockets: list[str] = field(default_factory=list)
 
-    def text(self, path: str) -> str:
-        """What stands on a page once all of it is there."""
-        self.page.goto(f"{self.root}{path}", wait_until="networkidle")
-        return str(self.page.inner_text("body"))
+    def text(self, path: str, *words: str) -> str:
+        """What stands on a page once these words are there."""
+        self.page.goto(f"{self.root}{path}")
+        return self.now(*words)
 
-    def refused(self) -> str:
-        """What somebody is told who was not let in."""
-        self.page.wait_for_load_state("networkidle")
-        assert "/browser" not in self.page.url
+    def now(self, *words: str) -> str:
+        """What stands on this page once these words are there."""
+        for word in words:
+            self.page.get_by_text(word).first.wait_for()
         return str(self.page.inner_text("body"))
 
     def cookies(self) -> list[dict[str, Any]]:
@@ -36,8 +38,6 @@ class Console:
     def status(self, method: str, path: str, body: Any = None) -> int:
         """What the console's own API answers to this person."""
         ask = "async ([method, url, body]) => (await fetch(url, {method, body, headers: {'Content-Type': 'application/json'}})).status"
-        import json
-
         return int(self.page.evaluate(ask, [method, f"{self.root}{path}", None if body is None else json.dumps(body)]))
 
 
@@ -48,19 +48,19 @@ class Browser:
         self._chromium = chromium
 
     @contextmanager
-    def console(self, url: str, user: str, password: str) -> Iterator[Console]:
-        """Somebody who has gone through the login of Keycloak, from the console's own page."""
+    def console(self, url: str, user: str, password: str, at: str = "/browser") -> Iterator[Console]:
+        """Somebody who has gone through the login of Keycloak from the console's own page, and is where they come out."""
         context = self._chromium.new_context()
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         console = Console(page, f"{url}/minio-console")
         page.on("websocket", lambda socket: console.websockets.append(socket.url))
-        page.goto(f"{console.root}/", wait_until="networkidle")
+        page.goto(f"{console.root}/")
         page.get_by_text("Keycloak").first.click()
         page.fill("#username", user)
         page.fill("#password", password)
         page.click("#kc-login")
-        page.wait_for_url(f"{console.root}/**")
+        page.wait_for_url(re.compile(re.escape(f"{console.root}{at}")))
         try:
             yield console
         finally:

@@ -68,13 +68,7 @@ def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone
     for act in (astray.list_buckets, lambda: astray.put_object(Bucket="application-files", Key="a", Body=b"x")):
         with pytest.raises(ClientError, match=r"S3 is at http://127\.0\.0\.1:9000, and not beneath a path") as told:
             act()
-        assert told.value.response["Error"]["Code"] == "PermanentRedirect"
-    said = host.on_host(f"{mc('alias set astray http://127.0.0.1:80/storage anne not-a-secret')} 2>&1 || :")
-    assert "S3 is at http://127.0.0.1:9000" in said
-
-
-def mc(words: str) -> str:
-    return f"docker run --rm --network host -e HOME=/tmp --entrypoint mc $(docker inspect -f '{{{{.Image}}}}' minio1) {words}"
+        assert told.value.response["Error"]["Code"] == "InvalidRequest"
 
 
 def keycloak(host: Clone, method: str, path: str, body: Any = None) -> Any:
@@ -123,20 +117,18 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
     client(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
     client(host).create_bucket(Bucket="secret-things")
     with chromium.console(url(host), "alice", host.secret("sso_alice")) as alice:
-        seen = alice.text("/browser")
-        assert "application-files" in seen and "secret-things" in seen
-        assert "Policies" in alice.text("/policies") and "readonly-policy" in alice.text("/policies")
+        alice.text("/browser", "application-files", "secret-things")
+        alice.text("/policies", "readonly-policy")
         (cookie,) = [one for one in alice.cookies() if one["name"] == "token"]
         assert cookie["path"] == "/minio-console/", "whatever else is on this name does not get it"
-        assert alice.websockets, "the object browser lists over a WebSocket"
     with chromium.console(url(host), "bob", host.secret("sso_bob")) as bob:
-        seen = bob.text("/browser")
-        assert "application-files" in seen and "secret-things" not in seen
-        assert "report.txt" in bob.text("/browser/application-files")
-        assert bob.status("PUT", "/api/v1/buckets/application-files/tags", {"tags": {}}) == 403
+        assert "secret-things" not in bob.text("/browser", "application-files")
+        bob.text("/browser/application-files", "report.txt")
+        assert any("/minio-console/ws/" in one for one in bob.websockets), "it lists over a WebSocket"
+        assert bob.status("PUT", "/api/v1/buckets/application-files/tags", {"tags": {"a": "b"}}) == 403
         assert bob.status("GET", "/api/v1/policies") == 403
-    with chromium.console(url(host), "carol", host.secret("sso_carol")) as carol:
-        assert "policy" in carol.refused().lower()
+    with chromium.console(url(host), "carol", host.secret("sso_carol"), at="/oauth_callback") as carol:
+        carol.now("Policy claim missing")
 
 
 def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
