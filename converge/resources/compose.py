@@ -273,9 +273,9 @@ mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {mends}
 {f"docker stop -t {self._grace} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
-late={quote(" ".join(older))} said=$({inspect(names)}) || :
+late={quote(" ".join(older))} containers=$({inspect(names)}) || :
 {self._older_by_now(names)}
-{_running([self], "$said")}
+{_running([self], "$containers")}
 while [ $# -gt 1 ]; do
   there=$(timeout 5 stat -L -c %d:%i -- "$1") && [ "$there" != "$(timeout 5 stat -L -c %d:%i -- "$2")" ] && late="$late $name"; shift 2
 done; done
@@ -442,10 +442,10 @@ class Answers(Resource):
         wait = f"""
 n=0
 while :; do
-  said=$({_CURL} {urls} || :)
-  [ "$(printf '%s\\n' "$said" | grep -c '^{self.status} ')" != {len(self.urls)} ] || {{ {"" if self.after else f"{proven}; "}exit 0; }}
-  n=$((n + 1)); [ $n -lt {self.within} ] || {{ echo "no answer after {self.within} s:"; printf '%s\\n' "$said"; exit 1; }}
-  [ $((n % 8)) != 0 ] || {{ printf 'waiting: '; printf '%s\\n' "$said" | tr '\\n' ' '; echo; }}
+  codes=$({_CURL} {urls} || :)
+  [ "$(printf '%s\\n' "$codes" | grep -c '^{self.status} ')" != {len(self.urls)} ] || {{ {"" if self.after else f"{proven}; "}exit 0; }}
+  n=$((n + 1)); [ $n -lt {self.within} ] || {{ echo "no answer after {self.within} s:"; printf '%s\\n' "$codes"; exit 1; }}
+  [ $((n % 8)) != 0 ] || {{ printf 'waiting: '; printf '%s\\n' "$codes" | tr '\\n' ' '; echo; }}
   sleep 1
 done"""
         return [Shell(wait), *self.after, *([Shell(proven)] if self.after else [])]

@@ -128,8 +128,8 @@ class NoSnap(Resource):
     def probe(cls, wanted: Sequence[NoSnap]) -> str:
         # Our PATH does not lead to snap's programs, and each of them is a link to snap itself.
         return """
-found=$(command -v docker); [ ! -L "$found" ] || found=$(readlink -f -- "$found")
-for path in /snap/bin/docker /var/lib/snapd/snap/bin/docker /snap/docker/current "$found"; do
+program=$(command -v docker); [ ! -L "$program" ] || program=$(readlink -f -- "$program")
+for path in /snap/bin/docker /var/lib/snapd/snap/bin/docker /snap/docker/current "$program"; do
   case $path in /snap/*|/var/lib/snapd/*|*/bin/snap) [ ! -e "$path" ] && [ ! -L "$path" ] || echo "$path";; esac
 done"""
 

@@ -34,11 +34,11 @@ size=$(cat /sys/class/block/$name/size)
 [ -z "$(ls -d /sys/class/block/$name/$name*[0-9] 2>/dev/null)" ] || { echo "held partitions: $(ls -d /sys/class/block/$name/$name*[0-9] | xargs -n1 basename | tr '\\n' ' ')"; exit 0; }
 ! grep -q "^$dev " /proc/swaps || { echo "held swap in use"; exit 0; }
 ! awk -v d="$(cat /sys/class/block/$name/dev)" '$3 == d { found = 1 } END { exit !found }' /proc/self/mountinfo || { echo "held mounted at $(findmnt -nro TARGET -S "$dev" | tr '\\n' ' ')"; exit 0; }
-found=$(blkid -p -o export -- "$dev" 2>/dev/null); status=$?
-case $status in 0) echo "holds $(printf '%s\\n' "$found" | grep -E '^(TYPE|LABEL|PTTYPE)=' | tr '\\n' ' ')"; exit 0;; 2) ;; *) echo "held signatures that blkid cannot tell apart"; exit 0;; esac
-found=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null) || { echo "held something that wipefs cannot read"; exit 0; }
-found=$(printf '%s' "$found" | tr '\\n' ' ')
-[ -z "$found" ] || { echo "held signatures: $found"; exit 0; }
+signature=$(blkid -p -o export -- "$dev" 2>/dev/null); status=$?
+case $status in 0) echo "holds $(printf '%s\\n' "$signature" | grep -E '^(TYPE|LABEL|PTTYPE)=' | tr '\\n' ' ')"; exit 0;; 2) ;; *) echo "held signatures that blkid cannot tell apart"; exit 0;; esac
+signature=$(wipefs --noheadings --output TYPE,LABEL -- "$dev" 2>/dev/null) || { echo "held something that wipefs cannot read"; exit 0; }
+signature=$(printf '%s' "$signature" | tr '\\n' ' ')
+[ -z "$signature" ] || { echo "held signatures: $signature"; exit 0; }
 part=16777216; bytes=$((size * 512)); [ "$bytes" -gt $((part * 2)) ] || part=$((bytes / 2))
 cmp -s -n $part -- "$dev" /dev/zero || { echo "held data without a known signature in its first 16 MiB"; exit 0; }
 cmp -s -n $part -i $((bytes - part)):0 -- "$dev" /dev/zero || { echo "held data without a known signature in its last 16 MiB"; exit 0; }

@@ -220,9 +220,9 @@ until {"( act )" if self.restarts else "act"}; do
   exit 1
 done
 tries=100
-for one in $older; do
-  cmp -s /proc/$one/comm /proc/$main/comm || continue
-  while [ $tries -gt 0 ] && [ -e /proc/$one ] && ! grep -qsF -- {quote(self.retired)} /proc/$one/cmdline; do
+for worker in $older; do
+  cmp -s /proc/$worker/comm /proc/$main/comm || continue
+  while [ $tries -gt 0 ] && [ -e /proc/$worker ] && ! grep -qsF -- {quote(self.retired)} /proc/$worker/cmdline; do
     tries=$((tries - 1)); sleep 0.1
   done
 done

@@ -33,7 +33,7 @@ echo "ending $(cat "/proc/$pid/comm"), which holds the drive as it was before it
 elif grep -qsF " / $where " "/proc/$pid/mountinfo"; then umount -N "$pid" -- "$where" || :; fi
 done
 }}
-mounts() {{ said=$({sh("mount -- {}", path)} 2>&1); }}
+mounts() {{ message=$({sh("mount -- {}", path)} 2>&1); }}
 mounts || {{
 status=$?
 if [ -n "$(stale)" ]; then
@@ -41,6 +41,6 @@ for signal in TERM KILL; do
 let_go $signal
 for second in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do if mounts; then status=0; break 2; fi; sleep 1; done
 done; fi
-[ $status = 0 ] || {{ printf '%s\\n' "$said"; exit $status; }}
+[ $status = 0 ] || {{ printf '%s\\n' "$message"; exit $status; }}
 }}
 """

@@ -45,7 +45,7 @@ newline="
 for path do
   if [ -d "$path" ] && [ ! -L "$path" ]; then
     count=0
-    for one in "$path"/* "$path"/.[!.]* "$path"/..?*; do if [ -e "$one" ] || [ -L "$one" ]; then count=$((count + 1)); fi; done
+    for entry in "$path"/* "$path"/.[!.]* "$path"/..?*; do if [ -e "$entry" ] || [ -L "$entry" ]; then count=$((count + 1)); fi; done
     flag=${flags%% "$path$newline"*}; printf 'directory %s %s\\n' "${flag##*[!a-zA-Z-]}" "$count"
   elif [ -e "$path" ]; then echo other; else echo absent; fi
 done"""

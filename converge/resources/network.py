@@ -149,7 +149,7 @@ class Network(Resource):
         # A container of a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
         away = f"""
 have=
-for one in {words(self.ours)}; do ! docker container inspect -- "$one" >/dev/null 2>&1 || have="$have $one"; done
+for container in {words(self.ours)}; do ! docker container inspect -- "$container" >/dev/null 2>&1 || have="$have $container"; done
 [ -z "$have" ] || {{ printf '%s\\n' $have | xargs -P 0 -n 1 docker stop --; docker rm -- $have; }}
 """
         gone = sh("docker network rm -- {}\n", self.network) if before else ""

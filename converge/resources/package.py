@@ -86,10 +86,10 @@ class Packages(Resource):
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C
 tries=0
 while [ -n "$(dpkg --audit)" ]; do # what was cut in the middle, unless somebody is just at it
-  said=$(dpkg --configure -a --force-confold 2>&1) && break
+  message=$(dpkg --configure -a --force-confold 2>&1) && break
   tries=$((tries + 1))
-  case $said in *lock*) [ $tries -lt 120 ];; *) false;; esac || {{ printf '%s\n' "$said"; exit 1; }}
-  echo "waiting for another dpkg: $said"; sleep 5
+  case $message in *lock*) [ $tries -lt 120 ];; *) false;; esac || {{ printf '%s\n' "$message"; exit 1; }}
+  echo "waiting for another dpkg: $message"; sleep 5
 done
 if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -{LISTS_ARE_OLD} -print -quit)" ] ||
    ! ( for name in {words(self.missing(before))}; do apt-cache show -- "$name" >/dev/null 2>&1 || exit 1; done ) ||

@@ -104,8 +104,8 @@ class Serving(Resource):
         return {inspect: [serving.container for serving in wanted], asked: [serving._asks() for serving in wanted]}
 
     def _asks(self) -> str:
-        command = f"said=$({self.question.ask(self.container)})"
-        return f"{self.container} {command}; printf '%s\\t%s\\n' {quote(self.address)} \"$said\""
+        command = f"answer=$({self.question.ask(self.container)})"
+        return f"{self.container} {command}; printf '%s\\t%s\\n' {quote(self.address)} \"$answer\""
 
     @classmethod
     def read(cls, wanted: Sequence[Serving], answer: str, *shared: str) -> list[Reading]:
@@ -143,14 +143,14 @@ class Serving(Resource):
 n=0 until=$(($(date +%s) + {self.within}))
 while :; do
   pid=$({sh("docker inspect -f {} -- {}", "{{.State.Pid}}", self.container)}) || exit 1
-  said=000; [ "$pid" = 0 ] || said=$({self.question.ask(self.container)})
-  case $said in {"|".join(f"{prefix}*" for prefix in _WELL)}) break;; esac
+  answer=000; [ "$pid" = 0 ] || answer=$({self.question.ask(self.container)})
+  case $answer in {"|".join(f"{prefix}*" for prefix in _WELL)}) break;; esac
   n=$((n + 1)); [ "$(date +%s)" -lt $until ] || {{
-    echo "no answer to {self.question} after {self.within} s ($said); its last words:"
+    echo "no answer to {self.question} after {self.within} s ($answer); its last words:"
     {sh("docker logs --tail {} -- {} 2>&1", LAST_WORDS, self.container)}
     exit 1
   }}
-  [ $((n % 8)) != 0 ] || echo "waiting for {self.container}: $said"
+  [ $((n % 8)) != 0 ] || echo "waiting for {self.container}: $answer"
   sleep 1
 done"""
 

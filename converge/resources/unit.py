@@ -54,11 +54,11 @@ def comes_back(unit: str, act: str, files: Sequence[str], then: str = ":") -> st
 since=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp -- {quote(unit)} | sed -n 's/^ActiveEnterTimestamp=@//p')
 act() {{ {act}; }}
 act || {{
-  said=$(journalctl -u {quote(unit)} -n 6 -o cat 2>/dev/null || :)
+  last_lines=$(journalctl -u {quote(unit)} -n 6 -o cat 2>/dev/null || :)
   if ! put_back "${{since:-0}}"; then echo {quote(messages["none"])}
   elif systemctl daemon-reload && act; then {then}; echo {quote(messages["back"])}
   else echo {quote(messages["dead"])}; fi
-  printf '%s\\n' "$said"
+  printf '%s\\n' "$last_lines"
   exit 1
 }}
 {loaded(files)}"""

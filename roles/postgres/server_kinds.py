@@ -145,9 +145,9 @@ class Offer(Resource):
         record = """printf '%s\\n' "$id" "$major" "$names\""""
         return [
             Shell(f"""
-said=$({run} {quote(self.reference)} -c {quote(look)})
-major=$(printf '%s\\n' "$said" | sed -n 's/^postgres (PostgreSQL) \\([0-9]*\\).*/\\1/p')
-names=$(printf '%s\\n' "$said" | sed -n 's|^/.*/\\(.*\\)\\.control$|\\1|p' | sort -u | tr '\\n' ' ')
+printed=$({run} {quote(self.reference)} -c {quote(look)})
+major=$(printf '%s\\n' "$printed" | sed -n 's/^postgres (PostgreSQL) \\([0-9]*\\).*/\\1/p')
+names=$(printf '%s\\n' "$printed" | sed -n 's|^/.*/\\(.*\\)\\.control$|\\1|p' | sort -u | tr '\\n' ' ')
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
 {write_record(LOOKED_INTO, record)}
 [ "$major" = {self.major} ] || {{ echo "the image has PostgreSQL $major, and the settings say {self.major}"; exit 1; }}
