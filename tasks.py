@@ -12,7 +12,7 @@ from converge.ui.cli import ROOT, command, last_words, words_of
 from converge.ui.own import own_commands
 from roles import MODULES
 from roles.backup.tasks import BACKUP, RESTORE, backup, restore
-from roles.minio.tasks import BUCKETS, MINIO
+from roles.minio.tasks import ACCOUNTS, BUCKETS, MINIO
 from runbook.tasks import COMMANDS, DRIVES, HOSTS, LOGS, logs
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": BUCKETS}
 """The commands of a role, beside the one that deploys it."""
 for _name in (one for one in MODULES if one != "backup"):
     namespace.add_collection(_collection(_name, *BESIDE.get(_name, ())))
+namespace.add_collection(_collection("accounts", *ACCOUNTS))
 for _own in own_commands(ROOT / "own_tasks.py"):
     namespace.add_collection(_own)
 words_of(namespace)

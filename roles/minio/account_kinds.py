@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,7 @@ from converge.inventory.secret import Secret
 from roles.minio.accounts import Accounts, accounts, fingerprint, secret_of
 from roles.minio.admin import admin, administrator
 from roles.minio.api import Api, said
-from roles.minio.calls import doing, reading, unless_done
+from roles.minio.calls import REMOVED, doing, reading, unless_done
 from roles.minio.policy_language import VERSION, difference, meaning, normal
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ def _member(client: Any, group: str, user: str, remove: bool) -> None:
 
 @dataclass(frozen=True)
 class ServiceAccount(Resource):
-    """A key of an application that acts for a user: switched on, without an end, with its user's rights or fewer."""
+    """A key of an application that acts for a user: switched on, with its end if it has one, and its user's rights or fewer.
+
+    One whose end is over is none: MinIO would take it as little as its programs.
+    """
 
     kind: ClassVar[str] = "service-account"
     api: Api = field(repr=False)
@@ -118,12 +122,14 @@ class ServiceAccount(Resource):
     def name(self) -> str:
         return str(self.settings.access_key)
 
-    def desired(self) -> State:
+    def desired(self) -> State | None:
+        if is_over(self.settings.expires):
+            return None
         return {
             "secret_key": fingerprint(self.settings.secret_key),
             "user": self.user.name,
             "status": "on",
-            "expires": "never",
+            "expires": moment(self.settings.expires) if self.settings.expires else "never",
             "rights": meaning(self.settings.statements) or "its user's",
         }
 
@@ -148,7 +154,7 @@ class ServiceAccount(Resource):
             "secret_key": secret_of(client, self.name, key, self.settings.secret_key),
             "user": key.get("parent", ""),
             "status": key.get("status", ""),
-            "expires": "never" if expires < "1971" else expires,
+            "expires": "never" if expires < "1971" else moment(expires),
             "rights": meaning(narrowed) if narrowed else "its user's",
             "description": " ".join(filter(None, (key.get("name"), key.get("description")))),
         }
@@ -163,12 +169,15 @@ class ServiceAccount(Resource):
 
     def diff(self, before: State | None) -> list[str]:
         lines = _hide([line for line in super().diff(before) if not line.startswith("rights: ")])
-        rights = [(state or {}).get("rights", "") for state in (before, self.desired())]
-        if before is None or rights[0] == rights[1]:
+        after = self.desired()
+        rights = [(state or {}).get("rights", "") for state in (before, after)]
+        if before is None or after is None or rights[0] == rights[1]:
             return lines
         return [*lines, *_rights(*rights)]
 
     def fix(self, before: State | None) -> list[Step]:
+        if self.desired() is None:
+            return doing(self.api, partial(_remove_account, self))
         if before:
             return doing(self.api, partial(_change_account, self, before))
         # Made by the user itself: minio-py cannot make one on behalf of another.
@@ -191,12 +200,12 @@ def _session_policy(account: ServiceAccount) -> dict[str, Any] | None:
 
 def _change_account(account: ServiceAccount, before: State, client: Any) -> None:
     """The policy is always sent along: MinIO drops the one that a key has with every change that comes without."""
-    after = account.desired()
+    after = account.desired() or {}
     administrator(client).update_service_account(
         access_key=account.name,
         secret_key=account.settings.secret_key.reveal() if before["secret_key"] != after["secret_key"] else None,
         policy=_session_policy(account),
-        expiration=NEVER if before["expires"] != "never" else None,
+        expiration=_end(account) or NEVER if before["expires"] != after["expires"] else None,
         status="on",
     )
 
@@ -205,10 +214,33 @@ def _make_account(account: ServiceAccount, client: Any) -> None:
     from minio.error import MinioAdminException
 
     name, secret, admins = account.name, account.settings.secret_key.reveal(), administrator(client)
+    policy, end = _session_policy(account), _end(account)
     try:
-        admins.add_service_account(access_key=name, secret_key=secret, policy=_session_policy(account))
+        admins.add_service_account(access_key=name, secret_key=secret, policy=policy, expiration=end)
     except MinioAdminException as error:
         # Asked a second time, for the answer was lost: of another user's key MinIO says "taken by another user".
         if "already taken" not in said(error):
             raise
-        admins.update_service_account(access_key=name, secret_key=secret, policy=_session_policy(account), status="on")
+        admins.update_service_account(
+            access_key=name, secret_key=secret, policy=policy, status="on", expiration=end or NEVER
+        )
+
+
+def _remove_account(account: ServiceAccount, client: Any) -> None:
+    with unless_done(REMOVED):
+        administrator(client).delete_service_account(account.name)
+
+
+def _end(account: ServiceAccount) -> str | None:
+    return moment(account.settings.expires) if account.settings.expires else None
+
+
+def moment(text: str) -> str:
+    """A day or a moment as MinIO tells it, in UTC: 2027-12-31T00:00:00Z."""
+    told = datetime.fromisoformat(text)
+    told = told.replace(tzinfo=told.tzinfo or UTC).astimezone(UTC)
+    return told.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def is_over(text: str | None) -> bool:
+    return bool(text) and moment(text or "") <= moment(datetime.now(UTC).isoformat())

@@ -13,6 +13,7 @@ from roles.settings.fields import (
     AccessKey,
     Address,
     BucketName,
+    Expiry,
     GroupName,
     Label,
     Line,
@@ -216,6 +217,9 @@ class Policy(Section):
 class ServiceAccount(Section):
     access_key: AccessKey
     secret_key: SecretValue
+    expires: Expiry | None = Field(
+        default=None, description="the day, or moment of UTC, from which it is good for nothing; not set: never"
+    )
     statements: list[dict[str, Any]] = Field(
         default=[], description="what it may do of what its user may; not set: all of it"
     )

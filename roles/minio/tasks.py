@@ -1,4 +1,4 @@
-"""The commands of MinIO and its buckets."""
+"""The commands of MinIO, its buckets and its accounts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from roles.settings.hosts import hosts, one_host
 
 if TYPE_CHECKING:
     from invoke.context import Context
+
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
 
 
 @command(name="info", at_once=True)
@@ -72,5 +75,141 @@ def buckets_du(
     show(one_host(c, host), bucket, prefix, exact, json)
 
 
+@command(name="list", at_once=True)
+def buckets_list(c: Context, host: str = "", json: bool = False) -> None:
+    """Show the buckets: versions, retention, quota, size, and whether the settings name them."""
+    from roles.minio.bucket_commands import show
+
+    for each in hosts(c, host):
+        show(each, json)
+
+
+@command(
+    name="create",
+    help={
+        "name": "of the bucket",
+        "retention-days": "objects are deleted after so many days (default: never)",
+        "versioning": "keep what is overwritten or deleted as old versions",
+        "quota": "the most that it may hold, such as 500GiB",
+    },
+)
+def buckets_create(
+    c: Context,
+    name: str,
+    host: str = "",
+    retention_days: int = 0,
+    versioning: bool = False,
+    quota: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Put a bucket into the settings; the next deploy makes it."""
+    from roles.minio.bucket_commands import create
+
+    create(_settings_of(c, host), name, retention_days, versioning, quota, yes, json)
+
+
+@command(
+    name="erase",
+    help={
+        "bucket": "its name",
+        "prefix": "an object, or a folder with / at its end",
+        "begins": "also what goes on after the prefix without a /",
+    },
+)
+def buckets_erase(
+    c: Context,
+    bucket: str,
+    prefix: str,
+    host: str = "",
+    begins: bool = False,
+    check: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Delete objects for good, all versions, and say what else still holds copies."""
+    from roles.minio.erase import erase
+    from roles.minio.to_erase import Asked
+
+    erase(one_host(c, host), Asked(bucket, prefix, begins), check, yes, json)
+
+
+@command(name="list", at_once=True)
+def accounts_list(c: Context, host: str = "", json: bool = False) -> None:
+    """Show users and their keys: policies, when keys end, and whether the settings name them."""
+    from roles.minio.account_commands import show
+
+    for each in hosts(c, host):
+        show(each, json)
+
+
+@command(
+    name="create",
+    help={
+        "name": "of the user",
+        "policies": "what it may do, with commas",
+        "key": "also a key of it, for a program: its access key",
+        "expires": "when the key ends: 90d, 2027-12-31 or never (default: 365d)",
+    },
+)
+def accounts_create(
+    c: Context,
+    name: str,
+    host: str = "",
+    policies: str = "",
+    key: str = "",
+    expires: str = "",
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Put a user, or a key of one, into the settings, with new secrets; the next deploy makes it."""
+    from roles.minio.account_commands import create
+
+    create(_settings_of(c, host), name, _names(policies), key, expires, yes, json)
+
+
+@command(
+    name="assign",
+    help={"name": "of the user", "policies": "with commas", "remove": "take them away instead"},
+)
+def accounts_assign(
+    c: Context, name: str, policies: str, host: str = "", remove: bool = False, yes: bool = False, json: bool = False
+) -> None:
+    """Give a user policies in the settings; the next deploy attaches them."""
+    from roles.minio.account_commands import assign
+
+    assign(_settings_of(c, host), name, _names(policies), remove, yes, json)
+
+
+@command(
+    name="rotate",
+    help={
+        "name": "a user or key",
+        "expires": "the new end of a key: 90d, 2027-12-31 or never (default: 365d, if it has one)",
+    },
+)
+def accounts_rotate(c: Context, name: str, host: str = "", expires: str = "", yes: bool = False) -> None:
+    """Make a new secret for a user or key, deploy it, and see the old one refused."""
+    from roles.deploying import deploy
+    from roles.minio.rotation import rotate
+
+    chosen = one_host(c, host)
+
+    def deployed() -> None:
+        deploy(c, chosen.name, "buckets", None, check=False, diff=True, full=False, yes=yes, json=False)
+
+    rotate(chosen, name, expires, yes, deployed)
+
+
+def _settings_of(c: Context, host: str) -> Host[Settings]:
+    """A host of which only the settings matter: secrets that are not there yet keep nobody from making one."""
+    return one_host(c, host, secrets=False)
+
+
+def _names(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
 MINIO = (minio_info, minio_metrics_token, minio_trace)
-BUCKETS = (buckets_du,)
+BUCKETS = (buckets_list, buckets_create, buckets_du, buckets_erase)
+ACCOUNTS = (accounts_list, accounts_create, accounts_assign, accounts_rotate)

@@ -59,7 +59,7 @@ def show(host: Host[Settings], bucket: str, prefix: str, exact: bool, as_json: b
     link = connect(host.target)
     try:
         there = api_of(host).read(link, lambda client: [one.name for one in client.list_buckets()])
-        _must_be_there(host, bucket, there)
+        must_be_there(host, bucket, there)
         ask = partial(_listed, prefix=prefix) if listed else _scanned
         at, found = api_of(host).read(link, partial(ask, names=[bucket] if bucket else there))
     finally:
@@ -72,7 +72,7 @@ def show(host: Host[Settings], bucket: str, prefix: str, exact: bool, as_json: b
         say(line)
 
 
-def _must_be_there(host: Host[Settings], bucket: str, there: Sequence[str]) -> None:
+def must_be_there(host: Host[Settings], bucket: str, there: Sequence[str]) -> None:
     if bucket and bucket not in there:
         near = difflib.get_close_matches(bucket, there, 1)
         raise Trouble(

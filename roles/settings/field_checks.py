@@ -223,3 +223,13 @@ def known(name: str, names: Iterable[str]) -> str:
     if near:
         return f"{name}; {near[0]} is near"
     return f"{name}; it has {', '.join(names) or 'nothing'}"
+
+
+def there_is_such_a_day(value: str) -> str:
+    from datetime import datetime  # only who names one pays for it
+
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("there is no such day or moment") from None
+    return value

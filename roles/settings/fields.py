@@ -271,6 +271,13 @@ AccessKey = Annotated[
         "an access key has 3 to 20 letters, digits, - and _, and does not begin with -",
     ),
 ]
+Expiry = Annotated[
+    str,
+    matches(
+        r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?Z)?", "a day such as 2027-12-31, or a moment such as 2027-12-31T18:00Z"
+    ),
+    AfterValidator(checks.there_is_such_a_day),
+]
 
 
 def size_in_bytes(size: str) -> int:

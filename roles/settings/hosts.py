@@ -27,9 +27,9 @@ def hosts(
     return load(ROOT, names or str(context.config.get("host") or ""), Settings, sets or (), secrets)
 
 
-def one_host(context: Context, names: str) -> Host[Settings]:
+def one_host(context: Context, names: str, secrets: bool = True) -> Host[Settings]:
     """The host of `--host`, which must be a single one."""
-    chosen = hosts(context, names)
+    chosen = hosts(context, names, secrets=secrets)
     if len(chosen) > 1:
         raise Trouble(
             "one host, please",

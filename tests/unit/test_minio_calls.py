@@ -74,7 +74,9 @@ def test_any_other_word_of_the_api_is_the_error() -> None:
 def test_a_key_that_is_there_by_now_gets_its_secret_unless_it_is_anothers(error, calls, monkeypatch) -> None:
     client = Client(add_service_account=error)
     monkeypatch.setattr(account_kinds, "administrator", lambda client: client)
-    account = SimpleNamespace(name="app", settings=SimpleNamespace(secret_key=Secret("word"), statements=[]))
+    account = SimpleNamespace(
+        name="app", settings=SimpleNamespace(secret_key=Secret("word"), statements=[], expires=None)
+    )
     if len(calls) == 1:
         with pytest.raises(MinioAdminException):
             account_kinds._make_account(account, client)

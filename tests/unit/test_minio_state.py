@@ -153,6 +153,34 @@ def test_a_key_is_on_has_no_end_and_the_rights_of_its_user(more: dict[str, Any],
     assert [key for key, value in KEY.desired().items() if state[key] != value] == differs
 
 
+def ends(expires: str | None) -> ServiceAccount:
+    settings = KeySettings(access_key="ana-key", secret_key=Secret("secret-of-key"), expires=expires)
+    return ServiceAccount(API, ANA.settings, settings)
+
+
+@pytest.mark.parametrize("expires", ["2126-12-31", "2126-12-31T00:00Z", "2126-12-31T00:00:00Z"])
+def test_the_end_of_a_key_is_compared_as_a_moment_and_sent_when_it_is_another(expires: str) -> None:
+    key, sent = ends(expires), []
+    state = key._state(None, told(keys={"ana-key": WELL | {"expiration": "2126-12-31T00:00:00Z"}}))
+    assert key.desired().items() <= state.items()
+    with pytest.MonkeyPatch.context() as patch:
+        client = SimpleNamespace(update_service_account=lambda **more: sent.append(more["expiration"]))
+        patch.setattr(account_kinds, "administrator", lambda client: client)
+        account_kinds._change_account(key, state, client)
+        account_kinds._change_account(key, {**state, "expires": "never"}, client)
+        account_kinds._change_account(KEY, state, client)
+    assert sent == [None, "2126-12-31T00:00:00Z", account_kinds.NEVER]
+
+
+def test_a_key_whose_end_is_over_is_not_made_again_and_goes() -> None:
+    key, removed = ends("2020-01-01"), list[str]()
+    assert key.desired() is None and key.diff(WELL) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(account_kinds, "administrator", lambda _: SimpleNamespace(delete_service_account=removed.append))
+        account_kinds._remove_account(key, None)
+    assert removed == ["ana-key"]
+
+
 def test_a_change_of_a_key_sends_its_policy_along() -> None:
     sent: dict[str, Any] = {}
     narrow = KeySettings(access_key="k-of-ana", secret_key=Secret("secret-of-key"), statements=[*BUILT_IN["readonly"]])

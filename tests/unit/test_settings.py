@@ -232,6 +232,10 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "ServerSetting": ("pg_stat_statements.max", ["", "-c", "A", "a b", "a=b", "a.", "a.b.c", "a\n", "$(x)"]),
     "Encoding": ("UTF8", ["", "utf8", "UTF-8", "U", "UTF8'", "UTF8\n"]),
     "Locale": ("en_US.UTF-8", ["", "-a", "a b", "a'b", "C\n", "$(x)"]),
+    "Expiry": (
+        "2027-12-31T18:00Z",
+        ["", "2027", "2027-02-30", "2027-12-31 18:00", "2027-12-31T25:00Z", "31.12.2027", "never"],
+    ),
     "AccessKey": ("trainer-job", ["", "ab", "-abc", "a=b", "abc\n", "a" * 21]),
 }
 

@@ -1,0 +1,127 @@
+"""The buckets of a cluster as a list, and a new one put into the settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from converge.errors import Trouble
+from converge.inventory.edit import with_row
+from converge.inventory.layers import descend
+from converge.ssh.link import connect
+from converge.ui.lines import say
+from roles.minio.admin import admin, unzipped
+from roles.minio.bucket_state import bucket_state
+from roles.minio.kms import BUCKET as CANARY
+from roles.minio.role import api_of
+from roles.minio.usage import scanned
+from roles.settings.changing import NOTHING, Change, carry_out, rows
+from roles.settings.fields import BucketName
+from worker.size import human
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
+IN_SETTINGS, NOT_DEPLOYED, UNMANAGED = "in settings", "not deployed", "unmanaged"
+OF_STOWAGE = "made by Stowage"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bucket: what it keeps and for how long, how much it holds when it was counted, and whose it is."""
+
+    name: str
+    versioning: str
+    retention: str
+    lifecycle: str
+    quota: str
+    objects: int | None
+    bytes: int | None
+    state: str
+
+
+def show(host: Host[Settings], as_json: bool) -> None:
+    link = connect(host.target)
+    try:
+        found = api_of(host).read(link, lambda client: _read(host, client))
+    finally:
+        link.close()
+    if as_json:
+        print(json.dumps({"host": host.name, "buckets": [asdict(one) for one in found]}))
+        return
+    for line in lines(host.name, found):
+        say(line)
+
+
+def _read(host: Host[Settings], client: Any) -> list[Row]:
+    there = [one.name for one in client.list_buckets()]
+    files = unzipped(admin(client, "GET", "export-bucket-metadata")) if there else {}
+    _, counted = scanned(json.loads(admin(client, "GET", "datausageinfo")), there)
+    wanted = [one.name for one in host.settings.buckets]
+    targets = host.settings.backup.targets if host.settings.backup else []
+    ours = {CANARY, *(one.bucket for one in targets if one.kind == "stack")}
+    found = []
+    for name in sorted({*there, *wanted}):
+        if name not in there:
+            found.append(Row(name, "", "", "", "", None, None, NOT_DEPLOYED))
+            continue
+        state, usage = bucket_state(name, files), counted.get(name)
+        whose = IN_SETTINGS if name in wanted else OF_STOWAGE if name in ours else UNMANAGED
+        kept = (state["versioning"], state["retention"], state["lifecycle"], state["quota"])
+        found.append(Row(name, *kept, usage.objects if usage else None, usage.bytes if usage else None, whose))
+    return found
+
+
+def lines(host: str, found: list[Row]) -> Iterator[str]:
+    """The screen: a bucket a line, its rules below it."""
+    if not found:
+        yield f"{host}: there is no bucket; inv buckets.create NAME --host {host}"
+        return
+    yield f"{host}:"
+    wide = max(len("bucket"), *(len(one.name) for one in found))
+    yield f"  {'bucket':{wide}}  {'versions':8}  {'objects':>10}  {'size':>10}  "
+    for one in found:
+        size = "-" if one.bytes is None else human(one.bytes)
+        objects = "-" if one.objects is None else str(one.objects)
+        yield f"  {one.name:{wide}}  {one.versioning:8}  {objects:>10}  {size:>10}  {one.state}".rstrip()
+        more = [one.lifecycle, f"locked {one.retention}" if one.retention != "none" else ""]
+        more += [f"quota {one.quota}" if one.quota != "none" else ""]
+        yield from (f"  {'':{wide}}    {text}" for text in more if text not in ("", "none"))
+
+
+def create(
+    host: Host[Settings], name: str, retention_days: int, versioning: bool, quota: str, yes: bool, as_json: bool
+) -> None:
+    """Put a bucket into the settings; the next deploy makes it."""
+    again = f"inv buckets.create NAME --retention-days 30 --host {host.name}"
+    try:
+        TypeAdapter(BucketName).validate_python(name)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise Trouble(f"{name!r} cannot be the name of a bucket", host.name, why, NOTHING, again) from None
+    if not 0 <= retention_days <= 36500:
+        why = "expected 1 to 36500; without it objects are kept until somebody deletes them"
+        raise Trouble(f"--retention-days is {retention_days}", host.name, why, NOTHING, again)
+    for at, one in enumerate(host.settings.buckets):
+        if one.name == name:
+            where = list(descend(host.tree, ("buckets", at)))[-1].origin
+            hint = f"inv buckets.list --host {host.name}; its settings are changed in {where}"
+            raise Trouble(f"there is a bucket {name} already", where, "", NOTHING, hint)
+    row: dict[str, Any] = {"name": name}
+    if versioning:
+        row["versioning"] = True
+    if retention_days:
+        rule = {"id": "retention", "expire_days": retention_days}
+        # What is deleted, by the rule or by somebody, becomes an old version first.
+        row["lifecycle"] = [rule | ({"expire_noncurrent_days": retention_days} if versioning else {})]
+    if quota:
+        row["quota"] = quota
+    change = Change(
+        host, "buckets", lambda text, of_json: with_row(text, ["buckets"], row, of_json), rows("buckets", row)
+    )
+    carry_out(change, yes, as_json)
