@@ -13,7 +13,7 @@ from converge.ui.own import own_commands
 from roles import MODULES
 from roles.backup.tasks import BACKUP, RESTORE, backup, restore
 from roles.minio.tasks import ACCOUNTS, BUCKETS, MINIO
-from runbook.tasks import COMMANDS, DRIVES, HOSTS, LOGS, logs
+from runbook.tasks import COMMANDS, DRIVES, ERASE, HOSTS, LOGS, logs
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -92,7 +92,7 @@ namespace.add_collection(Collection.from_module(importlib.import_module("lab.tas
 namespace.add_collection(_collection("logs", *LOGS, default=logs))
 namespace.add_collection(_collection("backup", *BACKUP, default=backup))
 namespace.add_collection(_collection("restore", *RESTORE, default=restore))
-BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": BUCKETS}
+BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": (*BUCKETS, *ERASE)}
 """The commands of a role, beside the one that deploys it."""
 for _name in (one for one in MODULES if one != "backup"):
     namespace.add_collection(_collection(_name, *BESIDE.get(_name, ())))

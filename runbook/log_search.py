@@ -44,11 +44,17 @@ VICTORIA = Store(
 LOKI = Store("loki", ":3100/loki/api/v1/query_range", True, "https://grafana.com/docs/loki/latest/query/")
 
 
-def store_of(host: Host[Settings]) -> Store:
-    """The store that a host has."""
+def stores(host: Host[Settings]) -> Iterator[Store]:
+    """The stores that a host has; hardly anybody has both."""
     for store in (VICTORIA, LOKI):
         if store.container in host.settings.services and host.settings.services[store.container].enabled:
-            return store
+            yield store
+
+
+def store_of(host: Host[Settings]) -> Store:
+    """The store that a host has."""
+    if store := next(stores(host), None):
+        return store
     names = f"{VICTORIA.container} nor {LOKI.container}"
     raise Trouble(
         "there is no store of logs",

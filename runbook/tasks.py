@@ -157,7 +157,33 @@ def host_add(
     add(ROOT, newcomer(ROOT, name, address, user, port, key, group, sudo_password))
 
 
+@command(
+    name="erase",
+    help={
+        "bucket": "its name",
+        "prefix": "an object, or a folder with / at its end",
+        "begins": "also what goes on after the prefix without a /",
+    },
+)
+def buckets_erase(
+    c: Context,
+    bucket: str,
+    prefix: str,
+    host: str = "",
+    begins: bool = False,
+    check: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
+    """Delete objects for good, all versions, and say what else still holds copies."""
+    from roles.minio.to_erase import Asked
+    from runbook.erase import erase
+
+    erase(one_host(c, host), Asked(bucket, prefix, begins), check, yes, json)
+
+
 COMMANDS = (status, restart, history, unlock, inventory)
 LOGS = (logs_search,)
 DRIVES = (drives_list, drives_replace)
+ERASE = (buckets_erase,)
 HOSTS = Collection("host", host_add, host_trust)

@@ -109,31 +109,6 @@ def buckets_create(
     create(_settings_of(c, host), name, retention_days, versioning, quota, yes, json)
 
 
-@command(
-    name="erase",
-    help={
-        "bucket": "its name",
-        "prefix": "an object, or a folder with / at its end",
-        "begins": "also what goes on after the prefix without a /",
-    },
-)
-def buckets_erase(
-    c: Context,
-    bucket: str,
-    prefix: str,
-    host: str = "",
-    begins: bool = False,
-    check: bool = False,
-    yes: bool = False,
-    json: bool = False,
-) -> None:
-    """Delete objects for good, all versions, and say what else still holds copies."""
-    from roles.minio.erase import erase
-    from roles.minio.to_erase import Asked
-
-    erase(one_host(c, host), Asked(bucket, prefix, begins), check, yes, json)
-
-
 @command(name="list", at_once=True)
 def accounts_list(c: Context, host: str = "", json: bool = False) -> None:
     """Show users and their keys: policies, when keys end, and whether the settings name them."""
@@ -211,5 +186,5 @@ def _names(text: str) -> list[str]:
 
 
 MINIO = (minio_info, minio_metrics_token, minio_trace)
-BUCKETS = (buckets_list, buckets_create, buckets_du, buckets_erase)
+BUCKETS = (buckets_list, buckets_create, buckets_du)
 ACCOUNTS = (accounts_list, accounts_create, accounts_assign, accounts_rotate)

@@ -13,6 +13,8 @@ from roles.minio.usage import SILENCE
 
 STANDARD = ("", "STANDARD", "REDUCED_REDUNDANCY", None)
 """Storage classes that are no tiers."""
+A_REQUEST = 1000
+"""Versions that minio-py sends in a request for deletion."""
 DEEPEST = 100
 """Rounds of deletion: MinIO lists what lies beneath an object (a/b beneath a) only once that is gone."""
 
@@ -53,21 +55,19 @@ class Found:
 def look(client: Any, asked: Asked) -> Found:
     """Counts, and names what is locked; in a bucket with locks each version is asked for its own."""
     found, last, locks = Found(), "", _has_locks(client, asked.bucket)
-    for one in _versions(client, asked):
-        if not asked.means(one.object_name):
-            if [one.object_name] != found.others[-1:]:
-                found.others.append(one.object_name)
+    for version in _versions(client, asked):
+        if not asked.means(version.object_name):
+            if [version.object_name] != found.others[-1:]:
+                found.others.append(version.object_name)
             continue
-        if locks and not one.is_delete_marker and (why := _lock(client, asked.bucket, one)):
-            found.locked.append(f"{one.object_name}  {one.version_id}  {why}")
+        if locks and not version.is_delete_marker and (why := _lock(client, asked.bucket, version)):
+            found.locked.append(f"{version.object_name}  {version.version_id}  {why}")
             continue
-        found.objects += one.object_name != last
-        found.delete_markers += one.is_delete_marker
-        found.versions += not one.is_delete_marker
-        found.bytes += one.size or 0
-        last = one.object_name
-        if one.storage_class not in STANDARD and not one.is_delete_marker:
-            found.tiers[one.storage_class] = found.tiers.get(one.storage_class, 0) + 1
+        found.objects += version.object_name != last
+        _count(found, version, 1)
+        last = version.object_name
+        if version.storage_class not in STANDARD and not version.is_delete_marker:
+            found.tiers[version.storage_class] = found.tiers.get(version.storage_class, 0) + 1
     return found
 
 
@@ -86,40 +86,57 @@ def hidden_by(client: Any, asked: Asked) -> str:
 
 def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
     """Deletes and looks again until nothing is left: what was deleted, what is left, and MinIO's words for why."""
-    gone, left = Found(), look(client, asked)
+    gone = Found()
     for _ in range(DEEPEST):
-        words, before = _delete(client, asked), left
+        before = gone.number
+        refusal = _delete(client, asked, gone)
         left = look(client, asked)
-        if left.number >= before.number and words:
+        if not left.number or gone.number == before:
             break
-        gone.objects, gone.bytes = gone.objects + before.objects, gone.bytes + before.bytes
-        gone.versions, gone.delete_markers = (
-            gone.versions + before.versions,
-            gone.delete_markers + before.delete_markers,
-        )
-        if not left.number:
-            break
-    return gone, left, words
+    return gone, left, refusal
 
 
-def _delete(client: Any, asked: Asked) -> str:
-    """Deletes all but what MinIO refuses; gives its words for the first of these that is not locked."""
+def _delete(client: Any, asked: Asked, gone: Found) -> str:
+    """Deletes all but what MinIO refuses, and counts it; gives MinIO's words for the first refusal that is no lock."""
     from minio.deleteobjects import DeleteObject
 
-    meant = (one for one in _versions(client, asked) if asked.means(one.object_name))
-    errors = client.remove_objects(asked.bucket, (DeleteObject(one.object_name, one.version_id) for one in meant))
-    words = [f"{one.name}: {one.code}: {one.message}" for one in errors if "WORM" not in (one.message or "")]
-    return words[0] if words else ""
+    sent: dict[tuple[str, str], Any] = {}
+
+    def meant() -> Iterator[DeleteObject]:
+        last = ""
+        for version in _versions(client, asked):
+            if not asked.means(version.object_name):
+                continue
+            if len(sent) >= A_REQUEST:  # its answer was read
+                sent.clear()
+            sent[version.object_name, version.version_id] = version
+            gone.objects += version.object_name != last
+            last = version.object_name
+            _count(gone, version, 1)
+            yield DeleteObject(version.object_name, version.version_id)
+
+    refusal = ""
+    for error in client.remove_objects(asked.bucket, meant()):
+        _count(gone, sent[error.name, error.version_id], -1)
+        if not refusal and "WORM" not in (error.message or ""):
+            refusal = f"{error.name}: {error.code}: {error.message}"
+    return refusal
+
+
+def _count(found: Found, version: Any, number: int) -> None:
+    found.delete_markers += number * version.is_delete_marker
+    found.versions += number * (not version.is_delete_marker)
+    found.bytes += number * (version.size or 0)
 
 
 def _versions(client: Any, asked: Asked) -> Iterator[Any]:
     spoke = time.monotonic()
     listed = client.list_objects(asked.bucket, asked.prefix, True, include_version=True)
-    for seen, one in enumerate(listed, 1):
+    for seen, version in enumerate(listed, 1):
         if time.monotonic() - spoke > SILENCE:
             print(f"{asked.bucket}: {seen} versions so far", file=sys.stderr, flush=True)
             spoke = time.monotonic()
-        yield one
+        yield version
 
 
 def _has_locks(client: Any, bucket: str) -> bool:

@@ -17,10 +17,10 @@ from converge.ssh.link import connect
 from converge.ssh.root_shell import RootShell, holder
 from converge.ui.cli import confirm, end
 from converge.ui.lines import say
-from roles.minio.copies import Copies, copies, lines
 from roles.minio.role import api_of
 from roles.minio.to_erase import Asked, Found, erase_all, hidden_by, look
 from roles.minio.usage import must_be_there
+from runbook.copies import Copies, copies, lines
 from worker.size import human
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def erase(host: Host[Settings], asked: Asked, check: bool, yes: bool, as_json: b
         must_be_there(host, asked.bucket, api.read(link, lambda client: [one.name for one in client.list_buckets()]))
         _must_be_listed(host, asked, api.read(link, lambda client: hidden_by(client, asked)))
         found: Found = api.read(link, lambda client: look(client, asked))
-        held = api.read(link, lambda client: copies(host, link, client, asked.bucket, asked.prefix, found.tiers))
+        held = api.read(link, lambda client: copies(host, link, client, asked, found.tiers))
         told = {"host": host.name, "bucket": asked.bucket, "prefix": asked.prefix, **asdict(found)}
         told |= {"copies": asdict(held), "erased": bool(found.number) and yes and not check}
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,13 +13,19 @@ from urllib.parse import quote as percent
 from converge.errors import Trouble
 from roles.minio.admin import admin, unzipped
 from roles.minio.bucket_state import bucket_state
+from runbook.log_search import LOKI, Store, of_loki, of_victoria, stores
 from worker.contract import Request
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
     from converge.ssh.link import Link
+    from roles.minio.to_erase import Asked
     from roles.settings.model import Settings
 
+KEPT_AT_MOST, LOKI_ANSWERS = 3650 * 86400, 30 * 86400
+"""Seconds back that a store of logs is asked for; Loki refuses more than 30 days."""
+MOST = 5000
+"""Lines that Loki gives at most."""
 ALWAYS_KEPT = 3
 """Sets that retention leaves, however old they are (worker/retention.py)."""
 # The words stand on standard input: arguments of a program are seen by everybody on the host.
@@ -59,9 +66,9 @@ class Copies:
     """What could not be asked, with the reason: there may be copies."""
 
 
-def copies(host: Host[Settings], link: Link, client: Any, bucket: str, prefix: str, tiers: dict[str, int]) -> Copies:
+def copies(host: Host[Settings], link: Link, client: Any, asked: Asked, tiers: dict[str, int]) -> Copies:
     """Asks all of them. What cannot be asked is told, and keeps nobody from erasing."""
-    found = Copies(tiers=tiers)
+    found, bucket, prefix = Copies(tiers=tiers), asked.bucket, asked.prefix
     state = bucket_state(bucket, unzipped(admin(client, "GET", "export-bucket-metadata")))
     found.replicas = "" if state["replication"] == "none" else state["replication"]
     found.notifications = "" if state["notifications"] == "none" else state["notifications"]
@@ -69,6 +76,8 @@ def copies(host: Host[Settings], link: Link, client: Any, bucket: str, prefix: s
     drives = [drive for server in servers for drive in server.get("drives") or []]
     found.drives_away = sum(one.get("state") != "ok" for one in drives)
     found.log_lines = _log_lines(link, bucket, prefix)
+    if store := next(stores(host), None):
+        _stored_lines(host, link, store, found, asked)
     if host.settings.backup:
         _backups(host, found, bucket, prefix)
     return found
@@ -79,6 +88,32 @@ def _log_lines(link: Link, bucket: str, prefix: str) -> dict[str, int]:
     _, out, _ = link.send(_LINES, iter(["\n".join(sorted(words)).encode()]))
     rows = (line.rpartition(" ") for line in out.decode(errors="replace").splitlines())
     return {name: int(number) for name, _, number in rows if number.isdigit() and int(number)}
+
+
+def _stored_lines(host: Host[Settings], link: Link, store: Store, found: Copies, asked: Asked) -> None:
+    """Lines of MinIO's audit about these objects, and others that hold their path."""
+    from runbook import within
+
+    query, span = query_for(store, asked), KEPT_AT_MOST if store is not LOKI else LOKI_ANSWERS
+    try:
+        answer = list(within.lines(host, link, store.container, store.url, store.words(query, span, MOST)))
+        records = of_loki(answer) if store is LOKI else of_victoria(answer)
+    except Trouble as trouble:
+        found.not_asked.append(f"{store.container}: {trouble.what}")
+        return
+    number = len(records) if store is LOKI else sum(int(record.get("lines", 0)) for record in records)
+    if number:
+        found.log_lines[store.container] = number
+
+
+def query_for(store: Store, asked: Asked) -> str:
+    """The query that finds the lines, in the store's language."""
+    name = json.dumps(asked.prefix, ensure_ascii=False)
+    if store is LOKI:
+        return f'{{source=~".+"}} |= {name}'
+    path = json.dumps(re.escape(f"{asked.bucket}/{asked.prefix}"), ensure_ascii=False)
+    of_audit = f"api.bucket:={json.dumps(asked.bucket)} api.object:={name}*"
+    return f"({of_audit}) or _msg:~{path} | stats count() lines"
 
 
 def _backups(host: Host[Settings], found: Copies, bucket: str, prefix: str) -> None:
@@ -123,7 +158,7 @@ def lines(found: Copies, host: str) -> Iterator[str]:
     if found.notifications:
         yield f"notifications: {found.notifications} was sent the names"
     for name, number in found.log_lines.items():
-        yield f"the log of {name}: {number} lines; they go as it is rotated"
+        yield f"the log of {name}: {number} lines; they go when it forgets them"
     if found.drives_away:
         yield f"drives that are away: {found.drives_away}; what lies on them is deleted when they are back and healed"
     yield from (f"not asked, so perhaps: {one}" for one in found.not_asked)
