@@ -1,4 +1,4 @@
-"""What went wrong, said once and whole: every error a user can meet is a Trouble."""
+"""Errors: every one that a user can meet is a Trouble, which says everything about it once."""
 
 from __future__ import annotations
 

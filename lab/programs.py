@@ -27,7 +27,7 @@ class Program:
     package: str = "."
     """Where it stands in its module."""
     calls_itself: str = ""
-    """The variable of its name, where the version is one that upstream has tagged. A commit is told as MinIO's releases are."""
+    """The variable of its name, where upstream has tagged the version. A commit is named like MinIO's releases."""
 
     @property
     def time(self) -> str:

@@ -16,7 +16,7 @@ def say(line: str) -> None:
 
 
 class LongWork:
-    """What is going on; `note` keeps the last word of it for the next line."""
+    """Work that takes long; `note` keeps the last line of its output for the next report."""
 
     def __init__(self, what: str) -> None:
         self.what, self.last, self.started, self.over = what, "", time.monotonic(), threading.Event()

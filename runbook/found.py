@@ -1,4 +1,4 @@
-"""What a new machine is: its system, and its disks by names that last."""
+"""Facts of a new machine: its system, and its disks by names that last."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Disk:
 
 @dataclass
 class Found:
-    """What a machine told of itself."""
+    """What was read from a machine."""
 
     system: str = ""
     machine: str = ""
@@ -60,7 +60,7 @@ def read(link: Link) -> Found:
 
 
 def parsed(text: str) -> Found:
-    """What the machine said, each disk once and by its best name."""
+    """The facts in a machine's answer, each disk once and by its best name."""
     machine, disks = Found(), dict[str, Disk]()
     for key, _, value in (line.partition("=") for line in text.splitlines()):
         if key == "disk":

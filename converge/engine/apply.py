@@ -38,7 +38,7 @@ def apply(run: Run, report: Report, agree: Callable[[Run, list[Change]], bool]) 
         run.failure = error if isinstance(error, Trouble) else fault(run, error)
         audit.end(run)
         raise
-    # Not when somebody pressed Ctrl-C twice: the shell is busy with what is left, and nobody wants to wait for its end.
+    # Not after a second Ctrl-C: the shell is still busy, and nobody wants to wait for it.
     audit.end(run)
 
 
@@ -107,7 +107,7 @@ def _carry_out_role(
             code=PENDING,
         )
     if not {change.address for change in todo} <= run.written:
-        audit.write(run, "", [])  # a role that was read again wants more than the host was told at the beginning
+        audit.write(run, "", [])  # a role that was read again may want more than the host's memory had at the beginning
     run.changed_roles.add(role.name)
     result = carry_out(run.shell, run.link, todo, report)
     if result.failed or result.stopped:

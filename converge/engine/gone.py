@@ -1,4 +1,4 @@
-"""What an earlier deploy made and nobody wants any more: taken away where that is safe, otherwise left alone."""
+"""What an earlier deploy made and no role wants any more: removed where that is safe, otherwise left alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_longer_wanted(
         if role is None or address in wanted:
             continue
         kind, _, name = address.partition(":")
-        # Packages, users, drives, mounts, networks and images stay: others may have come to need them, or they hold data.
+        # Packages, users, drives, mounts, networks and images stay: other programs may need them by now, or they hold data.
         removal = Resource.removals[kind](name) if kind in Resource.removals else role.gone(host, kind, name)
         if removal:
             removals.append(WantedResource(role.name, removal))

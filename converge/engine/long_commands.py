@@ -18,7 +18,7 @@ for unit in /run/systemd/transient/{PREFIX}*.service; do
   systemctl reset-failed "$unit" 2>/dev/null || :
 done </dev/null
 """
-"""Wait until what earlier runs began has ended, and `say` (a function of the shell that runs this) what for."""
+"""Shell that waits until the commands of earlier runs have ended; its function `say`, which the caller defines, reports for what."""
 
 
 def as_unit(name: str, command: str) -> str:

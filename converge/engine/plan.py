@@ -1,4 +1,4 @@
-"""The plan: the ordered changes of a host. The one comparison of what is with what should be stands here."""
+"""The plan: the ordered changes of a host. The only comparison of present and desired state is here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Change:
     drift: bool = False
     disrupts: bool = False
     later: bool = False
-    """It can only be read once this very plan has brought its service up."""
+    """True for what can only be read after this plan has started its service."""
     waits_for: str = ""
     """The address at the root of a wait: what is refused or unknown, or what this run leaves alone."""
 
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a resource stands in a chain of a role: behind all of these."""
+    """The place of a resource in a chain of a role: behind all of these."""
 
     role: str
     before: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def merged(wants: Iterable[WantedResource]) -> list[WantedResource]:
 
 
 def compare(want: WantedResource, reading: Reading, memory: dict[str, str], role: str = "") -> Change:
-    """What is to be done about one resource, were it alone."""
+    """The change of one resource, regardless of what it stands on."""
     resource, role = want.resource, role or want.role
     if isinstance(reading, Unknown):
         return Change(role, resource, None, Action.UNKNOWN, why=reading.why, hint=reading.hint)
@@ -175,7 +175,7 @@ def make(
     made = _Making(roles, merged(wants), readings, memory, chosen)
     changes = made.walk()
     seen: set[str] = set()
-    # A role may stand before one whose resource it stands on: then once more, with what is held.
+    # A role may come before the role of a resource that it stands on: then walk once more, knowing what is held.
     while seen != made.roots.keys():
         seen = {*made.roots}
         changes = made.walk()
@@ -231,7 +231,7 @@ class _Making:
         return list(self.planned.values())
 
     def _root(self, want: WantedResource, role: Role) -> str:
-        """What holds a resource back: what it stands on, or what stands before it in all chains of the role."""
+        """The address that holds a resource back: one that it stands on, or one before it in all chains of the role."""
         links = self.links[want.resource.address]
         stands = self._held(links) or self._left(links, role)
         blocker = next((self.held_roles[need] for need in role.needs if need in self.held_roles), "")
@@ -286,7 +286,7 @@ class _Making:
             self.left.add(address)
 
     def _until_it_is_up(self, change: Change, role: Role) -> Change:
-        """An API that does not answer, because what it belongs to is made or changed by this very plan.
+        """The change for an API that does not answer because this plan makes or changes its service.
 
         It is new only where all of its service is, and where nothing beneath it was there before: drives may hold data.
         """
@@ -316,7 +316,7 @@ def beneath_of(role: Role, roles: Sequence[Role]) -> list[str]:
 
 
 def _until_it_is_read(change: Change, earlier: Sequence[Change]) -> Change:
-    """What the host could not tell, where this very plan first changes what stands before it: Docker is down, and is started."""
+    """The change for what the host could not tell because of something that this plan changes first: Docker is down, say."""
     if not earlier:
         return change
     return replace(change, action=Action.WAITING, why=f"is read after {earlier[0].address}", hint="", later=True)

@@ -86,12 +86,12 @@ class Resource:
 
     kind: ClassVar[str]
     holds_back: ClassVar[bool] = True
-    """Whether other roles wait while this one is refused; not for what only tells of the host around it."""
+    """Whether other roles wait while this one is refused; False for kinds that only report on the host around it."""
     statuses: ClassVar[tuple[int, ...]] = (0,)
     """The exit statuses of `probe` after which all was read; any other makes all of `wanted` unknown."""
 
     way_out: ClassVar[str] = ""
-    """What to type after a change of it has failed with words that nobody knows: `{name}`, `{path}` and `{container}` are filled in."""
+    """What to type after a change failed with an unknown error; `{name}`, `{path}` and `{container}` are filled in."""
     when_gone: ClassVar[str] = "gone from the host"
     """What the plan says when one that a deploy made has disappeared."""
 

@@ -60,7 +60,7 @@ SAME = {
     "ansible_pipelining": ((), ""),
     "ansible_ssh_pipelining": ((), ""),
 }
-# What people bring along from Ansible, and why it is not read.
+# Ansible's keys that are not read, each with the reason.
 NOT_READ = {
     "ansible_become_pass": "write ansible_become_password",
     "ansible_sudo_pass": "write ansible_become_password",

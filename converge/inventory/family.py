@@ -1,4 +1,4 @@
-"""Groups within groups: who is in which, how deep each lies, and which contain themselves."""
+"""Groups within groups: which hosts are in which, how deep each group lies, and which contain themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Group:
 
 
 def inner_first(groups: Mapping[str, Group]) -> tuple[list[tuple[list[str], str]], list[str]]:
-    """The circles, each with its way and the group that closes it; and the groups, each behind those in it.
+    """The circles, each with its path and the group that closes it; and the groups, each after the groups in it.
 
     A group is walked through once, however many ways lead to it.
     """

@@ -1,4 +1,4 @@
-"""The hosts files: which hosts and groups there are, and whose settings come before whose."""
+"""The hosts files: which hosts and groups there are, and which settings win over which."""
 
 from __future__ import annotations
 

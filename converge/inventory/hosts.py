@@ -206,7 +206,7 @@ def _validated(
     troubles: list[Trouble],
     context: dict[str, Any],
 ) -> Settings | None:
-    """Validated twice: as references, so that all mistakes are told at once, then with the secrets in their places."""
+    """Validated twice: with references, so that all mistakes are reported at once, then with the secrets in their places."""
     value = plain(tree)
     settings = validate(model, value, tree, whose, context)
     if isinstance(settings, list):

@@ -1,4 +1,4 @@
-"""Settings as nodes that know where they stand, and how one layer covers another."""
+"""Settings as nodes with the place where each is written, and how one layer covers another."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lift(value: Any, origin: str) -> Node:
 
 
 def descend(node: Node, path: Sequence[str | int]) -> Iterator[Node]:
-    """The nodes on the way along a path, as far as there are any; the node itself first."""
+    """The nodes along a path, as far as it leads; the node itself first."""
     yield node
     for step in path:
         children = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value

@@ -70,7 +70,7 @@ class Reader:
         return Node(None, origin)
 
     def too_many(self, node: Any) -> bool:
-        """Count a value; from the limit on nothing more is read, and that is told once."""
+        """Count a value; beyond the limit nothing more is read, which is reported once."""
         self.count += 1
         if self.count == MOST:
             why = f"aliases included it comes to more than {MOST} values"

@@ -13,7 +13,7 @@ from pathlib import Path
 from converge.ui import interrupt
 
 WORD = 10
-"""Seconds until a person is told what is waited for, and from one such line to the next."""
+"""Seconds until a line says what is waited for, and from one such line to the next."""
 LIMIT = 300
 """Seconds that a command has: a person may have to find a token and type a PIN."""
 

@@ -1,4 +1,4 @@
-"""The files of an inventory: those that are read, in Ansible's order, and those that would be passed over in silence."""
+"""The files of an inventory: those that are read, in Ansible's order, and those that would be ignored silently."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sources:
         return self.listed[folder]
 
     def not_read(self, groups: Collection[str], hosts: Collection[str]) -> Iterator[Trouble]:
-        """Files that somebody wrote in vain, each with what to do about it."""
+        """Files that are not read, each with what to do about it."""
         for path in self._entries(""):
             yield from self._foreign_hosts(path)
         for kind, what, names in (("group_vars", "group", groups), ("host_vars", "host", hosts)):
@@ -98,7 +98,7 @@ class Sources:
             )
 
     def _twice(self, kind: str, what: str) -> Iterator[Trouble]:
-        """Ansible takes the first of several, and says nothing of the others."""
+        """Files of which Ansible reads only the first, without a word about the others."""
         first: dict[str, Path] = {}
         for path in sorted(self._entries(kind), key=lambda file: SUFFIXES.index(_suffix(file))):
             name = path.name.removesuffix(_suffix(path))

@@ -1,4 +1,4 @@
-"""The block devices of a host: one `lsblk`, which looks at each of them, for all who ask."""
+"""The block devices of a host: one `lsblk`, which looks at each of them, for all kinds that ask."""
 
 from __future__ import annotations
 

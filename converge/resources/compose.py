@@ -57,7 +57,7 @@ class Project(Resource):
     also_hashed: Mapping[str, str] = field(default_factory=dict)
     together: bool = False
     read_at_start: tuple[str, ...] = ()
-    """Files that its services read at their start only, secrets above all: who started before they were written has others."""
+    """Files that its services read only at their start, above all secrets: a service that started before has older ones."""
     hidden: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
     """What the variables of each service's `env_file` have to hold. It stands in no definition and no hash."""
     warning: str = ""
@@ -205,7 +205,7 @@ exit 0"""
         return None
 
     def undone_by(self, other: Resource, made: bool) -> bool:
-        """A container does not see a drive that is mounted later, nor a directory that was removed beneath it and made anew."""
+        """A container sees neither a drive that is mounted later nor a bound directory that was removed and made anew."""
         if other.kind == "network":
             return not made and other.name in self.networks
         if other.name in self.read_at_start:

@@ -1,4 +1,4 @@
-"""A container as Docker runs it, against the definition that compose made it from: what weighs, security first.
+"""A container as Docker runs it, compared with the definition that compose made it from: what matters, security first.
 
 A label says what a container was made from. It does not say what somebody has done to it since, nor who made it.
 """

@@ -17,7 +17,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Contents(Resource):
-    """A folder in which nothing lies but these files and folders, named by their paths within it. What else does is moved aside."""
+    """A folder in which nothing lies but these files and folders, named by their paths within it. Anything else there is moved aside."""
 
     kind: ClassVar[str] = "contents"
     path: str

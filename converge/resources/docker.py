@@ -44,7 +44,7 @@ def each_running(inspected: str, cases: Mapping[str, str]) -> str:
 
     The caller ends the loop with `done`.
     """
-    # No `read`, which asks the kernel for each byte: images are told in thousands of them.
+    # Not with `read`, which makes a system call for each byte: the answer has thousands of bytes for each image.
     lines = "\n".join(f"  {quote(name)}) {case}\n  ;;" for name, case in cases.items())
     return f"""set -f; IFS='
 '; for line in {inspected}; do unset IFS; case $line in *'|running|'*) ;; *) continue;; esac

@@ -52,7 +52,7 @@ class File(Resource):
     mode: str = "0644"
     check: str = ""
     until_loaded: bool = False
-    """Whether a program takes it up, and the old one goes back when that fails: see FreshUnit and FreshContainer."""
+    """Whether the old file is put back when the program that reads it fails with the new one: see FreshUnit and FreshContainer."""
 
     def __post_init__(self) -> None:
         _checked_path(self.path)
@@ -262,7 +262,7 @@ class Absent(Resource, removes="file"):
     kind: ClassVar[str] = "absent"
     path: str
     was: str = "absent"
-    """The kind of what was there, where it was ours."""
+    """The kind of resource that made it; `absent` when no deploy did."""
 
     @classmethod
     def for_removal(cls, name: str) -> Absent:

@@ -100,7 +100,7 @@ def _hex(letter: str) -> str:
 def device(source: str, disks: Sequence[Mapping[str, str]]) -> str | None:
     """The kernel name of what a line mounts, of the rows of `lsblk`; empty where there is no such drive.
 
-    None: it is no block device, or is named in a way that the table does not tell.
+    None where it is no block device, or is named in a way that the table does not have.
     """
     tag, _, value = source.partition("=")
     column = _TAGS.get(tag.upper())

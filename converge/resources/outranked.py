@@ -1,4 +1,4 @@
-"""Settings of ours that a later file overrides when the host boots or a program starts: named by file and line, never edited."""
+"""Settings of ours that a later file overrides at boot or when a program starts: reported by file and line, never edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and directories that somebody else writes, and that nobody may read or write beyond a mode."""
+"""Files and directories that other programs write, and whose mode may not allow more than a limit."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Permissions(Resource):
         lines = [entries.closed(before)]
         for path, mode in self.modes:
             if (before or {}).get(path) != "safe":
-                # A socket is for a group: who is in it is for others to say.
+                # A socket is for a group, whose members are not checked here.
                 owner = "root" if path.endswith(".sock") else "root:root"
                 lines.append(sh("chown {2} -- {0}\nchmod {1} -- {0}", _bare(path), mode, owner))
                 if "access list" in (before or {}).get(path, ""):

@@ -1,4 +1,4 @@
-"""What lay in a file's place before ours: kept for people, and until the program that reads it has taken ours up."""
+"""The file that was there before ours: kept for people, and until the program that reads it runs with ours."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ KEYS = f"{STATE}/keys"
 
 
 def keep(path: str, secret: bool) -> str:
-    """Keep what lies there. Of a secret file nothing stays, but while a program has not taken up the new one."""
+    """Keep what lies there. A secret file is not kept; only `keep_until_loaded` does so, until its program runs with the new one."""
     kept = quote(_PREVIOUS + path)
     return "" if secret else _folder(kept) + f"cp -a --remove-destination -- {quote(path)} {kept}\n"
 
 
 def keep_until_loaded(path: str) -> str:
-    """Keep what lies there, or that nothing does, where nothing is kept from before: what a program never took up is no way back."""
+    """Keep what lies there, or that nothing does. What was kept earlier stays: a file with which the program never ran is no way back."""
     kept, none, file = quote(_PENDING + path), quote(_NONE + path), quote(path)
     save = f"if [ -e {file} ]; then {_folder(kept)}cp -a -- {file} {kept}; else {_folder(none)}: >{none}; fi"
     return f"[ -e {kept} ] || [ -e {none} ] || {{ {save}; }}\n"

@@ -15,7 +15,7 @@ LEAST = 4096
 
 @dataclass(frozen=True)
 class Room(Resource):
-    """Folders that can be written to now. Whatever began without that would stop in the middle."""
+    """Folders that can be written to now. Otherwise a deploy would stop in the middle."""
 
     kind: ClassVar[str] = "room"
     paths: tuple[str, ...]

@@ -122,7 +122,7 @@ class Serving(Resource):
         return {str(self.question): verdict, "proven": "no" if unproven else "yes"}
 
     def silence(self, before: State | None) -> str:
-        """What is wrong with its answer, in words; nothing where it is well or was not asked."""
+        """What is wrong with its answer, in words; empty where it is well or was not asked."""
         verdict = (before or {}).get(str(self.question), "well")
         if verdict == "well":
             return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Client(paramiko.SSHClient):
-    """What Fabric opens its connections with. Ours goes the way that `ssh` would go, and refuses unknown keys."""
+    """The client with which Fabric opens its connections. It takes the route that `ssh` would take, and refuses unknown keys."""
 
     def __init__(self, target: Target, route: Route, socket: OpenSocket | None) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Client(paramiko.SSHClient):
         self.line: Line | None = None
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
-        """Open the line. Fabric's own idea of address, user and keys does not count: `ssh -G` and the inventory do."""
+        """Open the line. Address, user and keys come from `ssh -G` and the inventory, not from Fabric."""
         self.close()
         socket, self._socket = self._socket, None
         self.line = open_line(self._target, self._route, socket)
@@ -69,7 +69,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric ships no typ
             super().open()
 
     def create_session(self) -> paramiko.Channel:
-        """A channel for a command of Fabric's; what goes wrong is told as everywhere."""
+        """A channel for a command of Fabric's; what goes wrong becomes a Trouble."""
         return self.line.open_session()
 
     def sftp(self) -> Any:
@@ -85,5 +85,5 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric ships no typ
         self.client.close()  # after a line broke, Fabric does not close what lies beneath
 
     def lost(self) -> Trouble | None:
-        """What to say when the connection has gone away: to Fabric, a command on it just failed."""
+        """The error when the connection has gone away: for Fabric, a command on it just failed."""
         return self.client.line.lost() if self.client.line else None

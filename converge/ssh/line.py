@@ -228,7 +228,7 @@ _NOTHING_SENT = "nothing was sent to it"
 
 
 def _stranger(route: Route, keys: Known, shown: HostKey, target: str) -> Trouble:
-    """A key that nobody knows. `ssh` itself asks about the key of a hop."""
+    """The error for an unknown key. `ssh` itself asks about the key of a hop."""
     if keys.keys:
         return _changed(route, keys, shown, target)
     hint = f"inv host.trust {target}" if route.name == target else f"{route.command} true"

@@ -57,7 +57,7 @@ def log_in(wire: Wire, route: Route, key_file: str | None) -> None:
 
 
 def _farewell(wire: Wire, refused: int) -> str:
-    """Why a host hangs up in the middle of a login: in its own words, such as those of /etc/nologin, where it has any."""
+    """Why a host hangs up in the middle of a login: its own message, such as that of /etc/nologin, where it sends one."""
     banner = (wire.auth_handler.banner or b"").decode(errors="replace").strip()
     what = "the host ended the connection"
     return (

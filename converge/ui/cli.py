@@ -108,7 +108,7 @@ def boundary(body: Callable[[], None]) -> None:
 
 
 def last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What no command has caught: Invoke prints its list of commands by itself."""
+    """Report an exception that no command has caught: Invoke prints its list of commands by itself."""
     if output.nobody_reads(error):
         return
     if trouble := no_number(error):
@@ -118,7 +118,7 @@ def last_words(kind: type[BaseException], error: BaseException, trace: Traceback
 
 
 def words_of(commands: Collection) -> None:
-    """Have Invoke tell a mistyped command as every other error is told; it prints the exception itself."""
+    """Have Invoke report a mistyped command like every other error; by itself it prints the exception."""
 
     def message(error: ParseError) -> str:
         return tell(misread(error, commands.task_names))
@@ -172,7 +172,7 @@ def confirm(question: str, yes: bool, word: str = "") -> None:
 
 
 def only(names: str, known: tuple[str, ...]) -> Iterator[str]:
-    """The names of a comma list, each of which must be known."""
+    """The names in a list with commas; each must be known."""
     import difflib
 
     for name in (part.strip() for part in names.split(",") if part.strip()):

@@ -87,7 +87,7 @@ def _prepared(
     find_role: Callable[[str], Role | None] | None,
     beneath: Mapping[str, Sequence[Role]],
 ) -> list[Run]:
-    """What every host should be, or all that is wrong with what was written for them: then none of them is touched."""
+    """What every host should be. If anything in their settings is wrong, all of it is raised, and no host is touched."""
     all_runs: list[Run] = []
     troubles: list[Trouble] = []
     for host in hosts:

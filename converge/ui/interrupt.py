@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: who reads only ends at once; who changes something is told, and ends in order."""
+"""Ctrl-C, SIGTERM and SIGHUP: a command that only reads ends at once; one that changes something is notified, and ends in order."""
 
 from __future__ import annotations
 

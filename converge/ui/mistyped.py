@@ -1,4 +1,4 @@
-"""What was typed and cannot be understood, told as every other error is."""
+"""Errors for commands that cannot be understood, in the same form as all others."""
 
 from __future__ import annotations
 

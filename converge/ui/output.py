@@ -1,4 +1,4 @@
-"""Standard output and error of a command: a reader that went away or a full disk is told as such, never a traceback."""
+"""Standard output and error of a command: a reader that went away or a full disk gives an error, never a traceback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Complaints(io.FileIO):
     """
 
     def write(self, data: Any) -> int:
-        with suppress(Unwritten, RuntimeError):  # told at the end; a signal came while just that was being written
+        with suppress(Unwritten, RuntimeError):  # reported at the end; a signal came during the write
             sys.stdout.flush()
         try:
             return super().write(data)

@@ -155,7 +155,7 @@ class _Page:
 
 
 def counts(host_plan: Plan, done: int = 0) -> str:
-    """What a plan comes to, in one line; zeros are left out. What was `done` is as it should be by now."""
+    """The numbers of a plan in one line, without zeros. Changes that were `done` do not count as unchanged."""
     parts = [f"{host_plan.count(action)} {word}" for action, word in WORDS if host_plan.count(action)]
     return ", ".join([*parts, f"{host_plan.count(Action.NONE) - done} unchanged"])
 

@@ -86,7 +86,7 @@ def _extensions(settings: Settings) -> Faults:
 
 
 def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
-    """Each password that has been read, with the name that it belongs to."""
+    """Each password that was read, with its path and the name of its user."""
     with_names: list[tuple[Path, str, Secret]] = []
     if settings.postgres:
         with_names.append(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NEARLY_FULL = 0.85
 MUCH_WAL = 1 << 30
-"""Bytes that a slot may keep before somebody is told: it keeps them until the disk is full."""
+"""Bytes that a slot may keep before `inv status` warns: it keeps them until the disk is full."""
 _QUESTION = """SELECT json_build_object('version', current_setting('server_version'), 'superuser', current_user, 'most', current_setting('max_connections')::int,
 'connections', (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
 'databases', (SELECT json_object_agg(datname, pg_database_size(oid) ORDER BY datname) FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'),

@@ -104,7 +104,7 @@ def _twice(settings: Settings) -> Faults:
 
 
 def _at(*path: str | int | None) -> Callable[[int], Path]:
-    """The path of the item with a number, which goes where None stands."""
+    """The path with the number of an item in place of None."""
     return lambda number: tuple(number if step is None else step for step in path)
 
 
@@ -185,7 +185,7 @@ def _drives_by_lasting_names(settings: Settings) -> Faults:
 
 
 def _passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
-    """Each password that has been read, with the name that it belongs to."""
+    """Each password that was read, with its path and the name of its user."""
     with_names: list[tuple[Path, str, Secret]] = []
     if settings.minio:
         with_names.append((("minio", "root_password"), settings.minio.root_user.reveal(), settings.minio.root_password))
