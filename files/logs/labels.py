@@ -61,7 +61,8 @@ class Labels:
         return kept and {name: self.clean(value) if isinstance(value, str) else value for name, value in kept.items()}
 
     def _audit(self, told: dict[str, Any]) -> dict[str, Any] | None:
-        name, status = str(told.get("api.name", "")), str(told.get("api.statusCode", ""))
+        # The agent takes the name of the call for the text of the line.
+        name, status = str(told.get("_msg", "")), str(told.get("api.statusCode", ""))
         if "/" in name:  # what nodes ask of one another
             return None
         kept = {key: value for key, value in told.items() if key.split(".")[0] not in NEVER}
@@ -155,7 +156,9 @@ def serve(port: int, store: str, labels: Labels) -> None:
             try:
                 kept = relabelled(labels, unpacked(body, self.headers.get("Content-Encoding", "")))
                 if kept:
-                    urllib.request.urlopen(urllib.request.Request(store, kept), timeout=30).close()
+                    # As a form, which is what urllib calls it by itself, the store would take it, and keep nothing.
+                    sent = urllib.request.Request(store, kept, {"Content-Type": "application/stream+json"})
+                    urllib.request.urlopen(sent, timeout=30).close()
                 self._answer(204)
             except (OSError, urllib.error.URLError) as error:
                 print(f"warning: the store does not take them: {error}", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ SIGNATURE = "3f6a" * 16
 
 
 def audit(name: str, status: int, **more: Any) -> dict[str, Any]:
-    fields = {"api.name": name, "api.statusCode": str(status), "trigger": "incoming", "source": "minio"}
+    fields = {"_msg": name, "api.statusCode": str(status), "trigger": "incoming", "source": "minio"}
     told: dict[str, Any] = OURS.line({**fields, "stream": "audit", "accessKey": "backup-job", **more})
     return told
 
@@ -52,7 +52,7 @@ def test_what_was_refused_is_an_event_and_how_bad_it_was_follows_from_the_status
 
 
 def test_what_nodes_ask_of_one_another_is_not_kept() -> None:
-    assert OURS.line({"stream": "audit", "api.name": "grid.v1/storageinfo", "trigger": "incoming"}) is None
+    assert OURS.line({"stream": "audit", "_msg": "grid.v1/storageinfo", "trigger": "incoming"}) is None
 
 
 def test_a_key_has_one_name_that_only_the_pepper_makes() -> None:
