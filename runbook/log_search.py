@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-SHOWN = ("_time", "_msg", "_stream", "_stream_id", "source", "stream", "container", "level", "output")
+SHOWN = (
+    *("_time", "_msg", "_stream", "_stream_id", "source", "stream", "container", "level", "output"),
+    *("PRIORITY", "_HOSTNAME", "_TRANSPORT", "version", "trigger", "deploymentid", "api.status", "api.rx", "api.tx"),
+    *("api.txHeaders", "api.timeToFirstByte", "api.timeToFirstByteInNS", "api.timeToResponseInNS"),
+)
 """Fields of a line that are not shown as fields: they have a place of their own on the screen, or are of no use to a reader."""
 FIRST = ("api.statusCode", "api.bucket", "api.object", "who", "remotehost", "security_event", "operation_type")
 """Fields of an audit line that are shown first."""
