@@ -109,7 +109,7 @@ def scaled(chart: Chart, span: int) -> Chart:
 
 
 def _path(shares: Iterable[tuple[float, float]]) -> str:
-    steps: Sequence[str] = [f"{x * WIDTH:.1f},{HEIGHT - 4 - y * (HEIGHT - 12):.1f}" for x, y in shares]
+    steps: Sequence[str] = [f"{4 + x * (WIDTH - 8):.1f},{HEIGHT - 4 - y * (HEIGHT - 12):.1f}" for x, y in shares]
     # A single point is a dot: a line of no length with round ends.
     return f"M{' L'.join([*steps, *steps[:1]] if len(steps) == 1 else steps)}"
 

@@ -194,9 +194,8 @@ def clone() -> Iterator[Clone]:
 
 @pytest.fixture(scope="session")
 def ai() -> Iterator[Clone]:
-    """A host with the AI infrastructure, deployed once for all of its tests."""
+    """A bare host that is to have the AI infrastructure, for all of its tests; the last of them take it down."""
     there = fresh("test-ai", host="ai-lab")
-    there.inv("deploy", "--host", "ai-lab", "--yes")
     yield there
     there.inv("lab.down", "--host", "ai-lab", code=None)
 

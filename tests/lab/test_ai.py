@@ -12,17 +12,15 @@ from botocore.exceptions import ClientError
 
 from roles.backup.settings import WRITER
 from tests.lab.browser import Browser, browser
-from tests.lab.conftest import Clone, fresh
+from tests.lab.conftest import Clone
 
 NAME = "ai-lab"
 REALM = "ai-infrastructure"
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Clone]:
-    there = fresh("test-ai", host=NAME)
-    yield there
-    there.inv("lab.down", "--host", NAME, code=None)
+def host(ai: Clone) -> Clone:
+    return ai
 
 
 @pytest.fixture

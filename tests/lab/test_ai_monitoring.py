@@ -6,12 +6,13 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import sync_playwright
 
 from tests.lab.conftest import Clone
 from tests.unit import alert_cases
@@ -66,7 +67,7 @@ def asked(host: Clone, query: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def host(ai: Clone) -> Clone:
+def host(ai: Clone) -> Iterator[Clone]:
     """The host with an alarm that waits for nothing, and somebody who hears it."""
     quick(ai.root / "templates/prometheus/prometheus.yml.j2", r"(_interval|timeout): \d+s", r"\1: 4s")
     quick(ai.root / "files/prometheus/alerts.yml", r"for: \w+", "for: 4s")
@@ -81,9 +82,10 @@ def host(ai: Clone) -> Clone:
         f"cat >/run/receiver.py <<'END'\n{RECEIVER}\nEND\n"
         "systemctl stop receiver 2>/dev/null; systemd-run -q --unit receiver python3 /run/receiver.py"
     )
-    ai.inv("deploy", "--host", NAME, "--role", "prometheus,alertmanager", "--yes")
+    ai.inv("deploy", "--host", NAME, "--yes")
     ai.inv("backup", "--host", NAME)
-    return ai
+    yield ai
+    ai.inv("lab.down", "--host", NAME, code=None)
 
 
 def quick(file: Path, pattern: str, instead: str) -> None:
@@ -225,7 +227,9 @@ def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
     host.on_host("docker start victorialogs >/dev/null")
 
     def all_there() -> bool:
-        names = {one["api.object"] for one in found(host, '{source="minio",operation_type="write"} api.object:~"while-away"')}
+        names = {
+            one["api.object"] for one in found(host, '{source="minio",operation_type="write"} api.object:~"while-away"')
+        }
         return names == {*(f"while-away-{at}" for at in range(50)), "while-away-last"}
 
     until(all_there, "every write is found", within=180)
@@ -235,3 +239,13 @@ def test_the_page_of_the_status_has_its_facts_and_its_charts(host: Clone, tmp_pa
     host.inv("status", "--html", str(tmp_path / "status.html"), "--host", NAME, code=None)
     text = (tmp_path / "status.html").read_text()
     assert text.count("<svg") == 4 and "minio1" in text and "application-files" in text
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = chromium.new_page()
+        wanted: list[str] = []
+        page.on("request", lambda request: wanted.append(request.url))
+        page.goto(f"file://{tmp_path}/status.html")
+        drawn = page.locator("svg path").evaluate_all("all => all.filter(one => one.getTotalLength() >= 0).length")
+        assert drawn >= 7 and page.locator("h1").inner_text().startswith(f"{NAME}:")
+        assert wanted == [page.url], "it needs nothing from anywhere"
+        chromium.close()

@@ -35,7 +35,7 @@ def test_a_line_begins_where_its_time_does_and_ends_at_the_right_edge() -> None:
     line = Line("a", [(450.0, 5.0), (900.0, 10.0)])
     chart = charts.scaled(Chart("Drives", "", [line]), 900)
     first, last = re.findall(r"([\d.]+),([\d.]+)", line.path)
-    assert (float(first[0]), float(last[0])) == (charts.WIDTH / 2, charts.WIDTH)
+    assert (float(first[0]), float(last[0])) == (charts.WIDTH / 2, charts.WIDTH - 4)
     assert float(first[1]) > float(last[1]), "more is higher"
     assert (chart.top, line.last) == ("10", "10")
 
