@@ -42,4 +42,4 @@ def named(name: str, host: Host[Settings] | None = None) -> Role | None:
 
 def names_of(settings: Settings) -> list[str]:
     """What a host is, by its settings: its roles and its services."""
-    return [*settings.roles, *(name for name, one in settings.services.items() if one.enabled)]
+    return [*settings.roles, *(name for name, service in settings.services.items() if service.enabled)]

@@ -66,7 +66,7 @@ class Text:
         if self.json:
             return json.dumps(value, ensure_ascii=False)
         if isinstance(value, Mapping):
-            return "{" + ", ".join(f"{key}: {self.value(one)}" for key, one in value.items()) + "}"
+            return "{" + ", ".join(f"{key}: {self.value(item)}" for key, item in value.items()) + "}"
         if isinstance(value, list):
             return "[" + ", ".join(map(self.value, value)) + "]"
         if isinstance(value, str) and PLAIN.fullmatch(value) and yaml.safe_load(value) == value:
@@ -79,12 +79,12 @@ class Text:
         if not isinstance(value, Mapping):
             return [f"{indent}- {self.value(value)}"]
         lines: list[str] = []
-        for key, one in value.items():
+        for key, item in value.items():
             head = f"{indent}{'  ' if lines else '- '}{key}:"
-            if isinstance(one, list) and one and isinstance(one[0], Mapping):
-                lines += [head, *(f"{indent}    - {self.value(each)}" for each in one)]
+            if isinstance(item, list) and item and isinstance(item[0], Mapping):
+                lines += [head, *(f"{indent}    - {self.value(each)}" for each in item)]
             else:
-                lines.append(f"{head} {self.value(one)}")
+                lines.append(f"{head} {self.value(item)}")
         return lines
 
 
@@ -92,7 +92,7 @@ def _below(node: Any, step: Step) -> Any:
     if isinstance(step, int):
         if not isinstance(node, yaml.SequenceNode) or step >= len(node.value):
             return None
-        found, behind = node.value[step], node.start_mark
+        child, behind = node.value[step], node.start_mark
     else:
         if not isinstance(node, yaml.MappingNode):
             return None
@@ -101,10 +101,10 @@ def _below(node: Any, step: Step) -> Any:
             if any(key.tag == f"{TAG}merge" for key, _ in node.value):
                 raise ByHand("a part of it is brought in by <<")
             return None
-        found, behind = pairs[0][1], pairs[0][0].end_mark
-    if found.start_mark.index < behind.index:
+        child, behind = pairs[0][1], pairs[0][0].end_mark
+    if child.start_mark.index < behind.index:
         raise ByHand("a part of it is an alias (*NAME)")
-    return found
+    return child
 
 
 def own_end(node: Any, holder: Any) -> int:
@@ -135,8 +135,8 @@ def _past_alias(node: Any, begun: int) -> int:
 
 
 def line_end(text: str, at: int) -> int:
-    found = text.find("\n", at)
-    return len(text) if found < 0 else found + 1
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end + 1
 
 
 def is_null(node: Any) -> bool:
@@ -150,9 +150,9 @@ def plain(node: Any) -> Any:
     if isinstance(node, yaml.MappingNode):
         merged = [value for key, value in node.value if key.tag.endswith(":merge")]
         own = {key.value: plain(value) for key, value in node.value if not key.tag.endswith(":merge")}
-        return own | ({"<<": [plain(one) for one in merged]} if merged else {})
+        return own | ({"<<": [plain(part) for part in merged]} if merged else {})
     if isinstance(node, yaml.SequenceNode):
-        return [plain(one) for one in node.value]
+        return [plain(item) for item in node.value]
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node) if node.tag.startswith(TAG) else node.value

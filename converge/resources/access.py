@@ -51,8 +51,8 @@ def strange(before: State | None) -> Refusal | None:
     """A refusal of what lies in somebody else's directory: its owner may put anything in its place."""
     if not before or not before.get("strange"):
         return None
-    who = before["strange"].replace("|", " and ")
-    why = f"{who} above it belongs to a user who may put anything in its place"
+    owners = before["strange"].replace("|", " and ")
+    why = f"{owners} above it belongs to a user who may put anything in its place"
     return Refusal(
         why,
         f"on the host, if that is not meant so: chown root: {words(before['strange'].split('|'))}; then: inv deploy",

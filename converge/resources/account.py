@@ -82,10 +82,10 @@ class Group(Resource):
         if before and before["gid"] != str(self.gid):
             return _other_number("group", self.group, before["gid"], self.gid)
         if before and before["same number"]:
-            who = before["same number"]
+            others = before["same number"]
             return Refusal(
-                f"{who} has the number {self.gid} as well, and with it what belongs to {self.group}",
-                f"on the host: usermod -g or groupmod -g with another number for {who}; then: inv deploy",
+                f"{others} has the number {self.gid} as well, and with it what belongs to {self.group}",
+                f"on the host: usermod -g or groupmod -g with another number for {others}; then: inv deploy",
             )
         return None
 
@@ -161,10 +161,10 @@ class User(Resource):
         if before and before["uid"] != str(self.uid):
             return _other_number("user", self.user, before["uid"], self.uid)
         if before and before["same number"]:
-            who = before["same number"]
+            others = before["same number"]
             return Refusal(
-                f"{who} has the number {self.uid} as well, and with it all that belongs to {self.user}",
-                f"on the host: usermod -u with another number for {who}, or userdel; then: inv deploy",
+                f"{others} has the number {self.uid} as well, and with it all that belongs to {self.user}",
+                f"on the host: usermod -u with another number for {others}, or userdel; then: inv deploy",
             )
         return None
 

@@ -189,7 +189,11 @@ def _addresses(inspected: str) -> dict[str, list[str]]:
     """The addresses of each container, in whatever networks it is."""
     facts = {name: json.loads(container.facts) for name, container in containers(inspected).items()}
     return {
-        name: [str(at["IPAddress"]) for at in (details.get("Networks") or {}).values() if at and at.get("IPAddress")]
+        name: [
+            str(endpoint["IPAddress"])
+            for endpoint in (details.get("Networks") or {}).values()
+            if endpoint and endpoint.get("IPAddress")
+        ]
         for name, details in facts.items()
     }
 
@@ -220,10 +224,10 @@ def _dropped(saved: str, chain: str, bridge: str, depth: int = 0) -> str:
 
 def _filter(saved: str) -> Iterator[str]:
     """The lines of the table that decides what passes; others have chains of the same names."""
-    here = False
+    in_filter = False
     for line in saved.splitlines():
-        here = line == "*filter" if line.startswith("*") else here
-        if here:
+        in_filter = line == "*filter" if line.startswith("*") else in_filter
+        if in_filter:
             yield line
 
 

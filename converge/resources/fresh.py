@@ -51,8 +51,8 @@ def _read(started: int, times: str, stamp: str) -> Reading:
 
     Who started after our reload may have read something else meanwhile: then it does not count that files are the same.
     """
-    at, _, same = stamp.partition(" ")
-    changed, reloaded = max(map(int, times.split()), default=0), int(at or 0)
+    reloaded_at, _, same = stamp.partition(" ")
+    changed, reloaded = max(map(int, times.split()), default=0), int(reloaded_at or 0)
     if not started:
         return None
     fresh = changed <= max(started, reloaded) or (same and started <= reloaded)

@@ -39,10 +39,10 @@ def fault(path: str, label: str, mount: Mounted | None, table: Mounts, disks: Se
 
 def _twice(case: _Case) -> Fault:
     """A second mount on top of ours."""
-    at = [mount for mount in case.table.mounts if mount.path == case.path]
-    if len(at) < 2:
+    stacked = [mount for mount in case.table.mounts if mount.path == case.path]
+    if len(stacked) < 2:
         return "", ""
-    why = f"{len(at)} mounts lie on top of each other there: {' and '.join(mount.source for mount in at)}"
+    why = f"{len(stacked)} mounts lie on top of each other there: {' and '.join(mount.source for mount in stacked)}"
     return why, f"on the host, which takes the upper one away: {sh('umount {}', case.path)}; {THEN}"
 
 

@@ -98,10 +98,10 @@ class Network(Resource):
 
     def _clash(self, routed: str) -> str:
         """The route of the host that has addresses of this subnet."""
-        ours = ip_network(self.subnet)
+        subnet = ip_network(self.subnet)
         for line in routed.splitlines():
             place = line.split(" ")[0]
-            if line[:1].isdigit() and "/" in place and ip_network(place).overlaps(ours):
+            if line[:1].isdigit() and "/" in place and ip_network(place).overlaps(subnet):
                 return line
         return ""
 

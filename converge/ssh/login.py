@@ -82,7 +82,7 @@ def _keys(route: Route, key_file: str | None, tried: _Tried) -> Iterator[tuple[s
             yield from _of_agent(key, file, route)
     done = {key.asbytes() for key in agent}
     tried.locked = [path for path in tried.locked if public_half(path) not in done]
-    rest = [fromkey for fromkey in dict.fromkeys((*own, *route.identities)) if public_half(fromkey) not in done]
+    rest = [path for path in dict.fromkeys((*own, *route.identities)) if public_half(path) not in done]
     tried.away += [path for path in rest if _only_public(path)]
     yield from _from_file([path for path in rest if path not in (*own, *tried.away)], route, tried)
 

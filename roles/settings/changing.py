@@ -71,9 +71,9 @@ def carry_out(change: Change, yes: bool, as_json: bool) -> None:
     """Show a change, ask, and write it; what to type next stands below it."""
     plan = plan_of(change)
     if as_json:
-        told = {"host": change.host.name, "file": plan.name, "diff": plan.diff, "hosts": plan.hosts, "written": yes}
+        answer = {"host": change.host.name, "file": plan.name, "diff": plan.diff, "hosts": plan.hosts, "written": yes}
         made = write(change, plan) if yes else []
-        print(json.dumps(told | {"secrets": made, "next": change.after}))
+        print(json.dumps(answer | {"secrets": made, "next": change.after}))
         end(0 if yes else PENDING)
         return
     show(change, plan)
@@ -133,7 +133,7 @@ def write(change: Change, plan: Plan) -> list[str]:
         if folder.is_dir() or name == change.host.name:
             made += [made_secret(change.host.root, path.replace("%h", name)) for path in change.secrets]
     write_whole(plan.file, plan.text)
-    return [one for one in made if one]
+    return [path for path in made if path]
 
 
 def write_whole(path: Path, text: str, mode: int | None = None) -> None:
@@ -222,8 +222,8 @@ def _must_load(root: Path, name: str) -> None:
     try:
         load(root, name, Settings, resolve_secrets=False)
     except Troubles as troubles:
-        for one in troubles.troubles:
-            one.untouched, one.code = "", REFUSED
+        for trouble in troubles.troubles:
+            trouble.untouched, trouble.code = "", REFUSED
         troubles.troubles[-1].untouched = NOTHING
         raise
 
@@ -239,7 +239,7 @@ def _loads(root: Path, name: str) -> bool:
 def _by_hand(change: Change, file: Path, reason: str) -> Trouble:
     where = str(file.relative_to(change.host.root)) if file.is_relative_to(change.host.root) else change.host.name
     why = f"{reason}; it is better edited by hand. What belongs there:\n{change.lines}"
-    missing = [one.replace("%h", change.host.name) for one in change.secrets]
+    missing = [path.replace("%h", change.host.name) for path in change.secrets]
     first = f"put a secret into {' and '.join(missing)} (0600), " if missing else ""
     hint = f"{first}put that in, then {change.after}"
     return Trouble("the settings could not be changed", where, why, NOTHING, hint, REFUSED)
