@@ -16,7 +16,7 @@ from converge.inventory.written import ByHand, Step, Text, content_end, is_null,
 
 
 def with_row(text: str, path: Sequence[Step], row: Any, as_json: bool = False) -> str:
-    """The text with a row more at the end of the list at a path, whose last key may be missing, or without a value."""
+    """The text with one more row at the end of the list at a path; the last key of the path may be missing or have no value."""
 
     def change(data: Any) -> None:
         holder = _at(data, path[:-1])
@@ -27,7 +27,7 @@ def with_row(text: str, path: Sequence[Step], row: Any, as_json: bool = False) -
 
 
 def with_key(text: str, path: Sequence[Step], value: Any, as_json: bool = False) -> str:
-    """The text with a value at a path, in the place of what is there; the mapping that holds it is there."""
+    """The text with this value at a path, replacing the present one; the mapping that holds it must exist."""
 
     def change(data: Any) -> None:
         _at(data, path[:-1])[path[-1]] = value
@@ -48,7 +48,7 @@ def without_row(text: str, path: Sequence[Step], as_json: bool = False) -> str:
 
 
 def _checked(before: Text, change: Callable[[Any], None], edit: Callable[[Text], str]) -> str:
-    """What the edit came to, when it is what was meant and nothing else."""
+    """The edited text, if it reads back as exactly the intended settings."""
     wanted = plain(before.root)
     wanted = {} if wanted is None else wanted
     try:
@@ -124,7 +124,7 @@ def _with_new_key(document: Text, holder: Any, key: str, value: Any, lines: Sequ
     column = holder.start_mark.column
     indent = " " * column
     new = [indent + line for line in lines or [f"{key}: {document.value(value)}"]]
-    # A section of its own stands apart from the one before it, a key of a row does not.
+    # A blank line separates a new section from the one before it; a key of a row gets none.
     return document.after_line(
         content_end(holder), ["", *new] if lines and not column else new, column if column else 0
     )

@@ -51,7 +51,7 @@ class Text:
         return self.text[:start] + new + self.text[end:]
 
     def after_line(self, at: int, lines: Sequence[str], deeper_than: int) -> str:
-        """With lines put in behind the line that holds a position, and behind comments that belong to what it ends."""
+        """The text with lines inserted after the line that holds a position, and after comments that belong to that line's block."""
         end = line_end(self.text, at)
         while end < len(self.text):
             line = self.text[end : line_end(self.text, end)]
@@ -114,9 +114,9 @@ def own_end(node: Any, holder: Any) -> int:
 
 
 def content_end(node: Any) -> int:
-    """Where the last thing of a node ends; YAML's own mark stands behind the comments and blank lines that follow."""
+    """Where the content of a node ends; YAML's own end mark is after the comments and blank lines that follow."""
     if isinstance(node, yaml.ScalarNode):
-        several = node.style in ("|", ">")  # of these the mark stands behind blank lines as well
+        several = node.style in ("|", ">")  # the end mark of these is after blank lines as well
         mark = node.end_mark
         return len(str(mark.buffer)[: mark.pointer].rstrip()) if several else int(mark.index)
     if node.flow_style or not node.value:
@@ -128,7 +128,7 @@ def content_end(node: Any) -> int:
 
 
 def _past_alias(node: Any, begun: int) -> int:
-    """An alias ends the node: it stands on the line of its key, and the line is what counts."""
+    """An alias ends the node: it is written on the line of its key, and only the line matters."""
     if isinstance(node, yaml.SequenceNode):
         raise ByHand("a part of it is an alias (*NAME)")
     return begun
@@ -144,7 +144,7 @@ def is_null(node: Any) -> bool:
 
 
 def plain(node: Any) -> Any:
-    """A node as values that can be compared; what a tag makes of a text does not matter for that."""
+    """A node as values that can be compared; tags do not matter for that."""
     if node is None or is_null(node):
         return None
     if isinstance(node, yaml.MappingNode):

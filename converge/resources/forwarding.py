@@ -1,4 +1,4 @@
-"""What carries packets to containers: Docker's bridge and rules, and firewalls of others that let none through."""
+"""How packets reach containers: Docker's bridge and rules, and firewalls of other programs that drop them."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ esac"""
 
 @dataclass(frozen=True)
 class Passage(Resource):
-    """No firewall of somebody else drops all that is forwarded to containers. It is named, never edited."""
+    """No firewall of another program drops all that is forwarded to containers. Such a firewall is reported, never edited."""
 
     kind: ClassVar[str] = "firewall"
     holds_back: ClassVar[bool] = False
@@ -205,7 +205,7 @@ def bridge_of(network: Mapping[str, Any]) -> str:
 
 
 def _dropped(saved: str, chain: str, bridge: str, depth: int = 0) -> str:
-    """The first rule of a chain that drops all, or all of this bridge, before Docker has its say."""
+    """The first rule of a chain that drops everything, or everything of this bridge, before Docker's rules."""
     for rule in (line for line in _filter(saved) if line.startswith(f"-A {chain} ")):
         match, _, target = rule.partition(f"-A {chain} ")[2].rpartition("-j ")
         target = target.split(" ")[0]
@@ -223,7 +223,7 @@ def _dropped(saved: str, chain: str, bridge: str, depth: int = 0) -> str:
 
 
 def _filter(saved: str) -> Iterator[str]:
-    """The lines of the table that decides what passes; others have chains of the same names."""
+    """The lines of the table `filter`; other tables have chains of the same names."""
     in_filter = False
     for line in saved.splitlines():
         in_filter = line == "*filter" if line.startswith("*") else in_filter

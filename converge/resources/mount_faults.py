@@ -1,4 +1,4 @@
-"""What is wrong with a mount that no deploy may put right, and what the next boot would do with it; the first that is found."""
+"""Faults of a mount that no deploy may mend, and of what the next boot would make of it; only the first is reported."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _hidden(case: _Case) -> Fault:
 
 
 def _over_the_data(case: _Case) -> Fault:
-    """Something mounted within the directory that holds the data: containers would write to that."""
+    """Something else mounted within the directory that holds the data: containers would write to it."""
     inner = next(
         (mount for mount in case.table.mounts if mount.path == case.drive or is_above(case.drive, mount.path)), None
     )
@@ -81,7 +81,7 @@ def _shut_down(case: _Case) -> Fault:
     why = f"the filesystem of {source} answers with errors: the kernel has shut it down, or the drive is gone"
     look = "dmesg | grep -iE 'xfs|I/O error' | tail"
     users = sh("docker stop $(docker ps -q --filter volume={})", case.drive)
-    # Mounting replays the log. Before that xfs_repair finds hundreds of faults which are none.
+    # Mounting replays the log. Before that, xfs_repair reports hundreds of faults that are none.
     repair = sh("xfs_repair {}", source)
     away = sh("umount {}", case.path)
     return why, (

@@ -1,4 +1,4 @@
-"""Mount points: what lies beneath a mount, where nothing may be written while it is away."""
+"""Mount points: the directory beneath a mount, where nothing may be written while nothing is mounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is mounted and what the next boot will mount: one question for all who ask about mounts."""
+"""What is mounted and what the next boot will mount: one question for all kinds that ask about mounts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Mounts:
     broken: frozenset[str]
     """Paths asked about that are mounted and yet cannot be looked at."""
     units: dict[str, list[str]]
-    """Files of systemd, by the unit name of a path, that change or replace what it makes of fstab."""
+    """Files of systemd, by the unit name of a path, that change or replace the unit which it generates from fstab."""
 
 
 def mounts(names: Sequence[str]) -> str:
@@ -81,7 +81,7 @@ def read(answer: str) -> Mounts:
 
 
 def _unit_files(paths: Sequence[str]) -> str:
-    """Shell that names the files by which systemd makes something else of these paths than fstab says.
+    """Shell that lists the files with which systemd mounts these paths in another way than fstab says.
 
     Those of a higher rank than what is generated: units and masks; and of any rank: drop-ins, and links that make one
     of our mounts necessary for the boot.

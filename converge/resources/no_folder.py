@@ -15,7 +15,7 @@ from converge.shell import sh
 
 @dataclass(frozen=True)
 class NoFolder(Resource):
-    """A folder of ours that goes. What others have put into it is moved aside, and nothing is lost."""
+    """A folder of ours that is removed. What others have put into it is moved aside, so nothing is lost."""
 
     kind: ClassVar[str] = "directory"
     path: str

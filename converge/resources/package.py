@@ -24,7 +24,7 @@ _WORDS = {"": "not installed", "not-installed": "not installed", "config-files":
 
 
 def _in_words(status: str) -> str:
-    """A state of dpkg, for a person."""
+    """A state of dpkg in words for a person."""
     return _WORDS.get(status, status)
 
 

@@ -135,7 +135,9 @@ class Unit(Resource):
         return other.kind == "file" and other.name in self.files
 
     def diff(self, before: State | None) -> list[str]:
-        lines = [line for line in super().diff(before) if not line.startswith("drop-ins:")]  # refused, with their paths
+        lines = [
+            line for line in super().diff(before) if not line.startswith("drop-ins:")
+        ]  # they are refused, with paths
         return [line.replace("reload: yes -> no", "systemd has not read its file again") for line in lines]
 
     def left_alone(self, before: State) -> list[str]:

@@ -1,4 +1,4 @@
-"""Known host keys: the lines of known_hosts files that speak of a host, and what they say of a key."""
+"""Known host keys: the lines of known_hosts files about a host, and what they say about a key."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Known:
 
     @property
     def keys(self) -> list[KnownHostsLine]:
-        """The lines that say: this is its key."""
+        """The lines that name its key, without those that revoke one or name an authority."""
         return [line for line in self.lines if not line.mark]
 
     def algorithms(self) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ class Known:
 
 
 def look_up(names: Sequence[str], files: Iterable[Path]) -> Known:
-    """What these files say of a host; a file that cannot be read says nothing."""
+    """The lines of these files about a host; a file that cannot be read has none."""
     lines: dict[str, list[KnownHostsLine]] = {name: [] for name in names}
     for file in files:
         for names_of, line in _read(file):

@@ -43,7 +43,7 @@ def _names(held: SSHCertificate) -> tuple[str, ...]:
 
 
 def _sound(held: SSHCertificate) -> bool:
-    """Signed by its authority, for hosts, valid today, and without a condition that we do not know."""
+    """Whether it is signed by its authority, for hosts, valid today, and without a condition that we do not know."""
     try:
         held.verify_cert_signature()
     except InvalidSignature:

@@ -89,7 +89,7 @@ class Line:
         return Trouble(f"nothing answers at {host}:{port}, as seen from there", self.route.name, str(error.text))
 
     def lost(self) -> Trouble | None:
-        """What to say when this line is no more."""
+        """The error when this line is lost."""
         return None if self.wire.is_active() else self.loss()
 
     def loss(self) -> Trouble:

@@ -25,7 +25,7 @@ _NOISE = 2000
 _HESITATION = 0.5
 _PATIENCE = 60.0
 """Seconds that a login and sudo may take until the root shell is there."""
-# What a daemon that the command left behind says later is not the command's.
+# A daemon that the command left behind may print later: that is no output of the command.
 _LINGER = 2.0
 
 
@@ -111,7 +111,7 @@ class Pipe:
         self._send(self._start.ready.encode() + b"\n")
 
     def _expect_ready(self, deadline: float | None) -> None:
-        """Read up to the line that the root shell says first; what comes before is somebody else's."""
+        """Read up to the first line of the root shell; anything before comes from the login shell or sudo."""
         if self._ready:
             return
         limit = time.monotonic() + _PATIENCE

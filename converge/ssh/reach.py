@@ -29,7 +29,7 @@ class OpenSocket:
     complaints: IO[bytes] | None = None
 
     def said(self) -> str:
-        """What the command said on its stderr."""
+        """The output of the command on its stderr."""
         if not self.complaints:
             return ""
         self.complaints.seek(0)
@@ -56,7 +56,7 @@ def dial(route: Route, timeout: float, wake: str = "") -> OpenSocket:
 
 
 def through_command(command: str) -> OpenSocket:
-    """Talk to a ProxyCommand, which outlives a Ctrl-C that is meant for us."""
+    """Connect through a ProxyCommand, which a Ctrl-C for us does not end."""
     ours, theirs = socket.socketpair()
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the command
     line = ["/bin/sh", "-c", f"exec {command}"]

@@ -11,7 +11,7 @@ from converge.errors import ERROR, Trouble
 
 _WANTS_PASSWORD = "sudo wants a password of {user}"
 
-# What a login, or sudo (LC_ALL=C; sudo and sudo-rs) says, what it means, and what to do.
+# Texts of a login or of sudo (LC_ALL=C; sudo and sudo-rs), what they mean, and what to do.
 _REFUSALS = [
     (("Please login as the user",), "it lets nobody work as {user}",
      "the user that it names: ansible_user in inventory/host_vars/{host}.yml"),
@@ -47,7 +47,7 @@ _LONGEST = 120_000
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Docker's own configuration may hold a proxy, which it would give to every container; only a pull wants its credentials.
 ENVIRONMENT = {"HOME": "/root", "LC_ALL": "C", "DOCKER_CONFIG": "/var/empty/docker"}
-"""All that commands of ours have: nothing of the login, of /etc/environment or of sudo reaches them."""
+"""The whole environment of our commands: nothing of the login, of /etc/environment or of sudo reaches them."""
 
 
 class SudoPassword(Trouble):
@@ -83,7 +83,7 @@ def start_shell(access: RootAccess, script: str) -> Start:
     if not (access.sudo and access.password):
         return Start(f"exec {_sudo(access, '-n')}{_shell(lines, script)}", ready, None)
     asks = secrets.token_hex(16)
-    # Where sudo asks for none, the password lies unread: all is thrown away up to the line that follows our ready.
+    # When sudo did not ask for the password, it is still on stdin: everything up to the line with `ready` is thrown away.
     lines.append(f'line=; until [ "$line" = {ready} ]; do IFS= read -r line || exit 78; done; unset line')
     return Start(f"exec {_sudo(access, f'-k -S -p {asks}')}{_shell(lines, script)}", ready, asks)
 
@@ -105,7 +105,7 @@ def _shell(lines: list[str], script: str) -> str:
 
 
 def refused(access: RootAccess, where: str, output: str, status: int) -> Trouble:
-    """Why there is no root shell, from what was said on stderr."""
+    """The error when there is no root shell, from the output on stderr."""
     output = re.sub(r"'/usr/bin/env -i .*?base64 -d\)\"'", "a root shell", output, flags=re.DOTALL)
     for phrases, what, hint in _REFUSALS:
         if any(word in output for word in phrases):
@@ -119,7 +119,7 @@ def refused(access: RootAccess, where: str, output: str, status: int) -> Trouble
 
 
 def silent(access: RootAccess, where: str, output: str) -> Trouble:
-    """A login after which nothing runs: its shell, or a line that it reads at its start, waits for something."""
+    """The error for a login after which nothing runs: its shell, or one of its start-up files, waits for something."""
     return Trouble(
         f"{access.user} logs in, but no command runs",
         where,

@@ -74,7 +74,7 @@ printf '%s\\n' {holder} >{lock}; echo $$ >{lock}.shell; rm -f {stop}
 
 
 def holder(command: str) -> dict[str, str]:
-    """Who takes a lock: the operator's name and machine, since when, doing what."""
+    """The holder of a lock: the operator's name and machine, since when, doing what."""
     import getpass
     import socket
 
@@ -133,7 +133,7 @@ class RootShell:
             self._first = ""
             return
         data = body.encode() or b":"  # a frame without a body is a sign of life
-        # A shell that has ended says why in what is read from it.
+        # When the shell has ended, its output says why.
         with self._writing, suppress(BrokenPipeError):
             self._pipe.write(f"{hashlib.sha256(data).hexdigest()} {len(data):>10d}\n".encode() + data)
 
@@ -204,7 +204,7 @@ class RootShell:
         )
 
     def lost(self, why: str) -> Trouble:
-        """The error that says that there is no host to talk to any more."""
+        """The error when the connection to the host is lost."""
         return Trouble(
             "the line to the host broke",
             where=self.host,

@@ -57,7 +57,7 @@ class _Listening(Packetizer):
         try:
             super().send_message(data)
         except EOFError:
-            # What users of a socket expect; Paramiko's own thread reads the number.
+            # users of a socket expect it; Paramiko's own thread reads the number
             raise ConnectionResetError(errno.ECONNRESET, "the connection was closed") from None
         self._acknowledge()  # Linux forgets the option when it sends
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 NOTHING = "nothing was written"
 EXAMPLES = "inventory/group_vars/all.yml"
-"""It holds for all hosts and shows every key: what is new does not go there."""
+"""This file holds for all hosts and shows every key, so nothing new is written to it."""
 Edit = Callable[[str, bool], str]
-"""Makes the new text of a file; told whether it is JSON."""
+"""Makes the new text of a file; the flag says whether it is JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Change:
     section: str
     edit: Edit
     lines: str
-    """What a person would put in, where the file is better edited by hand."""
+    """The lines that a person would insert, for a file that is better edited by hand."""
     secrets: list[str] = field(default_factory=list)
     """The secrets that it needs, as paths in which %h is the host."""
 
@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a change comes to: the file, its text before and after, and all hosts that it is for."""
+    """The result of a change: the file, its text before and after, and all hosts that it affects."""
 
     file: Path
     name: str
@@ -94,7 +94,7 @@ def show(change: Change, plan: Plan) -> None:
 
 
 def plan_of(change: Change) -> Plan:
-    """What a change would come to, tried in a copy of the inventory."""
+    """The plan of a change, tried in a copy of the inventory."""
     host = change.host
     file = _file(change)
     before = _text(file)
@@ -158,7 +158,7 @@ def new_secret() -> str:
 
 
 def made_secret(root: Path, name: str) -> str:
-    """Make a secret where there is none; gives its path, or nothing where it was there."""
+    """Make a secret where there is none; return its path, or an empty text where it was there."""
     path = root / name
     if path.exists():
         return ""
@@ -168,7 +168,7 @@ def made_secret(root: Path, name: str) -> str:
 
 
 def _file(change: Change) -> Path:
-    """Where the section stands, or is to stand: beside its like, at worst in the host's own file."""
+    """The file in which the section stands or is to stand: beside similar sections, otherwise in the host's own file."""
     host = change.host
     own = host.tree.value.get(change.section)
     if own and (own.value is not None or not _is_example(own)):
@@ -203,7 +203,7 @@ def _text(file: Path) -> str:
 
 
 def _reached(before: Path, after: Path, section: str) -> list[str]:
-    """The hosts whose section is another one after the change."""
+    """The hosts whose section differs after the change."""
     was, now = Inventory(before, []), Inventory(after, [])
 
     def said(inventory: Inventory, name: str) -> Any:
