@@ -1,4 +1,4 @@
-"""What holds copies of objects beside their bucket: backups, ways back of restores, tiers, replicas, log lines, drives that are away."""
+"""Copies of objects outside of their bucket: in backups, what restores kept, tiers, replicas, log lines, drives that are away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT_AT_MOST, LOKI_ANSWERS = 3650 * 86400, 30 * 86400
 MOST = 5000
 """Lines that Loki gives at most."""
 ALWAYS_KEPT = 3
-"""Sets that retention leaves, however old they are (worker/retention.py)."""
+"""Number of sets that retention keeps however old they are (worker/retention.py)."""
 # The words stand on standard input: arguments of a program are seen by everybody on the host.
 _LINES = """
 command -v docker >/dev/null && docker version >/dev/null 2>&1 || exit 0
@@ -63,35 +63,35 @@ class Copies:
     log_lines: dict[str, int] = field(default_factory=dict)
     drives_away: int = 0
     not_asked: list[str] = field(default_factory=list)
-    """What could not be asked, with the reason: there may be copies."""
+    """Places that could not be asked, with the reason: they may hold copies."""
 
 
 def copies(host: Host[Settings], link: Link, client: Any, asked: Asked, tiers: dict[str, int]) -> Copies:
-    """Asks all of them. What cannot be asked is told, and keeps nobody from erasing."""
-    found, bucket, prefix = Copies(tiers=tiers), asked.bucket, asked.prefix
+    """Ask every place that may hold copies. One that cannot be asked is reported, and does not block the erasure."""
+    all_copies, bucket, prefix = Copies(tiers=tiers), asked.bucket, asked.prefix
     state = bucket_state(bucket, unzipped(admin(client, "GET", "export-bucket-metadata")))
-    found.replicas = "" if state["replication"] == "none" else state["replication"]
-    found.notifications = "" if state["notifications"] == "none" else state["notifications"]
+    all_copies.replicas = "" if state["replication"] == "none" else state["replication"]
+    all_copies.notifications = "" if state["notifications"] == "none" else state["notifications"]
     servers = json.loads(admin(client, "GET", "info")).get("servers") or []
     drives = [drive for server in servers for drive in server.get("drives") or []]
-    found.drives_away = sum(one.get("state") != "ok" for one in drives)
-    found.log_lines = _log_lines(link, bucket, prefix)
+    all_copies.drives_away = sum(drive.get("state") != "ok" for drive in drives)
+    all_copies.log_lines = _log_lines(link, bucket, prefix)
     if store := next(stores(host), None):
-        _stored_lines(host, link, store, found, asked)
+        _stored_lines(host, link, store, all_copies, asked)
     if host.settings.backup:
-        _backups(host, found, bucket, prefix)
-    return found
+        _backups(host, all_copies, bucket, prefix)
+    return all_copies
 
 
 def _log_lines(link: Link, bucket: str, prefix: str) -> dict[str, int]:
-    words = {f"{bucket}/{prefix}", f"{bucket}/{percent(prefix)}", f"{bucket}%2F{percent(prefix, safe='')}"}
-    _, out, _ = link.send(_LINES, iter(["\n".join(sorted(words)).encode()]))
+    texts = {f"{bucket}/{prefix}", f"{bucket}/{percent(prefix)}", f"{bucket}%2F{percent(prefix, safe='')}"}
+    _, out, _ = link.send(_LINES, iter(["\n".join(sorted(texts)).encode()]))
     rows = (line.rpartition(" ") for line in out.decode(errors="replace").splitlines())
     return {name: int(number) for name, _, number in rows if number.isdigit() and int(number)}
 
 
-def _stored_lines(host: Host[Settings], link: Link, store: Store, found: Copies, asked: Asked) -> None:
-    """Lines of MinIO's audit about these objects, and others that hold their path."""
+def _stored_lines(host: Host[Settings], link: Link, store: Store, all_copies: Copies, asked: Asked) -> None:
+    """Count lines of MinIO's audit about these objects, and other lines that hold their path."""
     from runbook import within
 
     query, span = query_for(store, asked), KEPT_AT_MOST if store is not LOKI else LOKI_ANSWERS
@@ -99,11 +99,11 @@ def _stored_lines(host: Host[Settings], link: Link, store: Store, found: Copies,
         answer = list(within.lines(host, link, store.container, store.url, store.words(query, span, MOST)))
         records = of_loki(answer) if store is LOKI else of_victoria(answer)
     except Trouble as trouble:
-        found.not_asked.append(f"{store.container}: {trouble.what}")
+        all_copies.not_asked.append(f"{store.container}: {trouble.what}")
         return
     number = len(records) if store is LOKI else sum(int(record.get("lines", 0)) for record in records)
     if number:
-        found.log_lines[store.container] = number
+        all_copies.log_lines[store.container] = number
 
 
 def query_for(store: Store, asked: Asked) -> str:
@@ -116,49 +116,53 @@ def query_for(store: Store, asked: Asked) -> str:
     return f"({of_audit}) or _msg:~{path} | stats count() lines"
 
 
-def _backups(host: Host[Settings], found: Copies, bucket: str, prefix: str) -> None:
+def _backups(host: Host[Settings], all_copies: Copies, bucket: str, prefix: str) -> None:
     from roles.backup import runs
     from roles.backup.configuration import settings_of
 
     try:
-        told = runs.ask(host, Request(ask="list"))
-        left = runs.ask(host, Request(ask="leftovers"))["leftovers"]
+        listed = runs.ask(host, Request(ask="list"))
+        leftovers = runs.ask(host, Request(ask="leftovers"))["leftovers"]
     except Trouble as trouble:
-        found.not_asked.append(f"backups: {trouble.what}")
+        all_copies.not_asked.append(f"backups: {trouble.what}")
         return
-    found.not_asked += [f"the backup target {name}: {why}" for name, why in told["dead"].items()]
-    found.restores = sorted({str(one.get("run", one)) for one in left if bucket in json.dumps(one)})
+    all_copies.not_asked += [f"the backup target {name}: {why}" for name, why in listed["dead"].items()]
+    all_copies.restores = sorted(
+        {str(leftover.get("run", leftover)) for leftover in leftovers if bucket in json.dumps(leftover)}
+    )
     keeps = timedelta(days=settings_of(host).keep_days)
-    for one in told["sets"]:
-        request = Request(ask="show", set=one["id"], buckets=[bucket], prefix=prefix)
+    for backup_set in listed["sets"]:
+        request = Request(ask="show", set=backup_set["id"], buckets=[bucket], prefix=prefix)
         try:
             shown = runs.ask(host, request)
         except Trouble as trouble:
-            if bucket not in trouble.what:  # else the set has no such bucket
-                found.not_asked.append(f"the set {one['id']}: {trouble.what}")
+            if bucket not in trouble.what:  # otherwise the set does not have the bucket
+                all_copies.not_asked.append(f"the set {backup_set['id']}: {trouble.what}")
             continue
         if versions := len(shown["objects"]) + shown["more"]:
-            until = f"{datetime.fromisoformat(one['created']) + keeps:%Y-%m-%d}"
-            found.sets.append(Held(one["id"], versions, until, one["pinned"], sorted(one["targets"])))
+            until = f"{datetime.fromisoformat(backup_set['created']) + keeps:%Y-%m-%d}"
+            all_copies.sets.append(
+                Held(backup_set["id"], versions, until, backup_set["pinned"], sorted(backup_set["targets"]))
+            )
 
 
-def lines(found: Copies, host: str) -> Iterator[str]:
-    """The screen; nothing where there are none."""
-    if found.sets:
-        yield f"backups: {len(found.sets)} set{'s' * (len(found.sets) > 1)}; the newest {ALWAYS_KEPT} stay until there are newer ones"
-        for one in found.sets:
-            end = f"pinned: inv backup.unpin {one.id} --host {host}" if one.pinned else f"kept until {one.until}"
-            yield f"  {one.id}  {one.versions} versions, on {', '.join(one.targets)}, {end}"
-    for run in found.restores:
+def lines(all_copies: Copies, host: str) -> Iterator[str]:
+    """The lines for the screen; none where there are no copies."""
+    if all_copies.sets:
+        yield f"backups: {len(all_copies.sets)} set{'s' * (len(all_copies.sets) > 1)}; the newest {ALWAYS_KEPT} stay until there are newer ones"
+        for held in all_copies.sets:
+            end = f"pinned: inv backup.unpin {held.id} --host {host}" if held.pinned else f"kept until {held.until}"
+            yield f"  {held.id}  {held.versions} versions, on {', '.join(held.targets)}, {end}"
+    for run in all_copies.restores:
         yield f"the way back of the restore {run}: inv restore.cleanup --host {host}"
-    for tier, number in found.tiers.items():
+    for tier, number in all_copies.tiers.items():
         yield f"the tier {tier}: {number} versions lie there; MinIO deletes them there, but not what that store keeps as old versions"
-    if found.replicas:
-        yield f"replicas: {found.replicas}; erase there as well"
-    if found.notifications:
-        yield f"notifications: {found.notifications} was sent the names"
-    for name, number in found.log_lines.items():
+    if all_copies.replicas:
+        yield f"replicas: {all_copies.replicas}; erase there as well"
+    if all_copies.notifications:
+        yield f"notifications: {all_copies.notifications} was sent the names"
+    for name, number in all_copies.log_lines.items():
         yield f"the log of {name}: {number} lines; they go when it forgets them"
-    if found.drives_away:
-        yield f"drives that are away: {found.drives_away}; what lies on them is deleted when they are back and healed"
-    yield from (f"not asked, so perhaps: {one}" for one in found.not_asked)
+    if all_copies.drives_away:
+        yield f"drives that are away: {all_copies.drives_away}; what lies on them is deleted when they are back and healed"
+    yield from (f"not asked, so perhaps: {reason}" for reason in all_copies.not_asked)

@@ -37,33 +37,39 @@ def erase(host: Host[Settings], asked: Asked, check: bool, yes: bool, as_json: b
     link = connect(host.target)
     try:
         api = api_of(host)
-        must_be_there(host, asked.bucket, api.read(link, lambda client: [one.name for one in client.list_buckets()]))
+        must_be_there(
+            host, asked.bucket, api.read(link, lambda client: [bucket.name for bucket in client.list_buckets()])
+        )
         _must_be_listed(host, asked, api.read(link, lambda client: hidden_by(client, asked)))
-        found: Found = api.read(link, lambda client: look(client, asked))
-        held = api.read(link, lambda client: copies(host, link, client, asked, found.tiers))
-        told = {"host": host.name, "bucket": asked.bucket, "prefix": asked.prefix, **asdict(found)}
-        told |= {"copies": asdict(held), "erased": bool(found.number) and yes and not check}
+        selection: Found = api.read(link, lambda client: look(client, asked))
+        held = api.read(link, lambda client: copies(host, link, client, asked, selection.tiers))
+        report = {"host": host.name, "bucket": asked.bucket, "prefix": asked.prefix, **asdict(selection)}
+        report |= {"copies": asdict(held), "erased": bool(selection.number) and yes and not check}
         if as_json:
-            _erase_for_a_machine(host, link, asked, found, told)
+            _erase_for_a_machine(host, link, asked, selection, report)
         else:
-            _show(host.name, asked, found, held)
-            if found.number:
+            _show(host.name, asked, selection, held)
+            if selection.number:
                 end(PENDING if check else 0)
                 confirm(f"Type {asked.bucket} to erase that for good: ", yes, word=asked.bucket)
-                gone = _carry_out(host, link, asked, found)
-                left = " but what is locked" if found.locked else ""
-                say(f"{host.name}: erased {_number(gone)}; read back: nothing of it is left in {asked.bucket}{left}")
+                gone = _carry_out(host, link, asked, selection)
+                except_locked = " but what is locked" if selection.locked else ""
+                say(
+                    f"{host.name}: erased {_number(gone)}; read back: nothing of it is left in {asked.bucket}{except_locked}"
+                )
                 say(f"  inv history names the prefix by its SHA-256, {asked.fingerprint}")
     finally:
         link.close()
-    _tell_locked(host, asked, found)
+    _tell_locked(host, asked, selection)
 
 
-def _erase_for_a_machine(host: Host[Settings], link: Link, asked: Asked, found: Found, told: dict[str, Any]) -> None:
-    if told["erased"]:
-        told |= {"gone": asdict(_carry_out(host, link, asked, found))}
-    print(json.dumps(told))
-    if found.number and not told["erased"]:
+def _erase_for_a_machine(
+    host: Host[Settings], link: Link, asked: Asked, selection: Found, report: dict[str, Any]
+) -> None:
+    if report["erased"]:
+        report |= {"gone": asdict(_carry_out(host, link, asked, selection))}
+    print(json.dumps(report))
+    if selection.number and not report["erased"]:
         end(PENDING)
 
 
@@ -81,64 +87,64 @@ def _must_be_listed(host: Host[Settings], asked: Asked, above: str) -> None:
         raise Trouble(f"{asked.prefix} cannot be listed", host.name, why, "nothing was deleted", hint, REFUSED)
 
 
-def _carry_out(host: Host[Settings], link: Link, asked: Asked, found: Found) -> Found:
-    """With the host's lock, and an audit line before and after."""
+def _carry_out(host: Host[Settings], link: Link, asked: Asked, selection: Found) -> Found:
+    """Erase under the host's lock, with an audit line before and after."""
     shell = RootShell(link, holder(f"inv buckets.erase {asked.bucket}"))
-    result, gone = "failed", found
+    result, gone = "failed", selection
     try:
-        _audit(shell, host, asked, found, "")
+        _audit(shell, host, asked, selection, "")
         try:
-            gone, left, failed = api_of(host).any(link, lambda client: erase_all(client, asked))
-            result = "failed" if left.number else "done"
+            gone, remaining, failed = api_of(host).any(link, lambda client: erase_all(client, asked))
+            result = "failed" if remaining.number else "done"
         finally:
             _audit(shell, host, asked, gone, result)
     finally:
         shell.close()
-    if left.number:
+    if remaining.number:
         why = failed or "somebody writes there meanwhile"
         hint = f"the same again; or inv buckets.du --bucket {quote(asked.bucket)} --prefix {quote(asked.prefix)} --exact --host {host.name}"
-        raise Trouble(f"{left.number} versions are there", host.name, why, "all others are erased", hint)
+        raise Trouble(f"{remaining.number} versions are there", host.name, why, "all others are erased", hint)
     return cast("Found", gone)
 
 
-def _audit(shell: RootShell, host: Host[Settings], asked: Asked, found: Found, result: str) -> None:
+def _audit(shell: RootShell, host: Host[Settings], asked: Asked, selection: Found, result: str) -> None:
     from converge.engine.audit import AUDIT
 
     who = holder("")
     line: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": "erase"}
     line |= {"who": who["who"], "from": who["from"], **({"result": result} if result else {})}
-    line |= {"changes": [f"erased from {asked.bucket}: {_number(found)}, prefix SHA-256 {asked.fingerprint}"]}
+    line |= {"changes": [f"erased from {asked.bucket}: {_number(selection)}, prefix SHA-256 {asked.fingerprint}"]}
     folder = AUDIT.rpartition("/")[0]
     script = f"mkdir -p -m 0750 {folder}; printf '%s\\n' {quote(json.dumps(line))} >>{AUDIT} && sync {AUDIT}"
-    status, said = shell.run(script)
+    status, output = shell.run(script)
     if status:
         untouched = "the deletion is over" if result else "nothing was deleted"
         raise Trouble(
-            "the audit line could not be written", host.name, said, untouched, f"inv status --host {host.name}"
+            "the audit line could not be written", host.name, output, untouched, f"inv status --host {host.name}"
         )
 
 
-def _number(found: Found) -> str:
-    return f"{found.versions} versions and {found.delete_markers} delete markers of {found.objects} objects, {human(found.bytes)}"
+def _number(selection: Found) -> str:
+    return f"{selection.versions} versions and {selection.delete_markers} delete markers of {selection.objects} objects, {human(selection.bytes)}"
 
 
-def _show(host: str, asked: Asked, found: Found, held: Copies) -> None:
+def _show(host: str, asked: Asked, selection: Found, held: Copies) -> None:
     say(f"{host}: {asked.prefix}{' and all that begins so' * asked.begins}, in the bucket {asked.bucket}")
-    if found.number:
-        say(f"  - {_number(found)}")
+    if selection.number:
+        say(f"  - {_number(selection)}")
         if not asked.prefix.endswith("/") or asked.begins:
             say("  - and what lies beneath an object of these, which MinIO lists only once that is gone")
     else:
         say("  nothing to erase")
-    if found.locked:
-        say(f"  ! {len(found.locked)} versions are locked and stay:")
-        _few(found.locked)
-    if found.others:
-        say(f"  {len(found.others)} other objects only begin so, and stay; --begins takes them as well:")
-        _few(found.others)
-    if told := list(lines(held, host)):
+    if selection.locked:
+        say(f"  ! {len(selection.locked)} versions are locked and stay:")
+        _few(selection.locked)
+    if selection.others:
+        say(f"  {len(selection.others)} other objects only begin so, and stay; --begins takes them as well:")
+        _few(selection.others)
+    if copies_lines := list(lines(held, host)):
         say("  copies that this does not erase:")
-        for line in told:
+        for line in copies_lines:
             say(f"    {line}")
 
 
@@ -149,8 +155,8 @@ def _few(names: list[str]) -> None:
         say(f"      and {len(names) - FEW} more: --json")
 
 
-def _tell_locked(host: Host[Settings], asked: Asked, found: Found) -> None:
-    if found.locked:
-        why = "\n".join(found.locked[:FEW])
+def _tell_locked(host: Host[Settings], asked: Asked, selection: Found) -> None:
+    if selection.locked:
+        why = "\n".join(selection.locked[:FEW])
         hint = "the same again when the locks are over; a legal hold is taken away by who has set it"
-        raise Trouble(f"{len(found.locked)} locked versions were not erased", host.name, why, "", hint, REFUSED)
+        raise Trouble(f"{len(selection.locked)} locked versions were not erased", host.name, why, "", hint, REFUSED)
