@@ -15,6 +15,7 @@ from roles.minio.admin import admin, unzipped
 from roles.minio.bucket_state import bucket_state
 from runbook.log_search import LOKI, Store, of_loki, of_victoria, stores
 from worker.contract import Request
+from worker.retention import KEEP_AT_LEAST
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -26,8 +27,6 @@ KEPT_AT_MOST, LOKI_ANSWERS = 3650 * 86400, 30 * 86400
 """Seconds back that a store of logs is asked for; Loki refuses more than 30 days."""
 MOST = 5000
 """Lines that Loki gives at most."""
-ALWAYS_KEPT = 3
-"""Number of sets that retention keeps however old they are (worker/retention.py)."""
 # The words stand on standard input: arguments of a program are seen by everybody on the host.
 _LINES = """
 command -v docker >/dev/null && docker version >/dev/null 2>&1 || exit 0
@@ -127,17 +126,14 @@ def _backups(host: Host[Settings], all_copies: Copies, bucket: str, prefix: str)
         all_copies.not_asked.append(f"backups: {trouble.what}")
         return
     all_copies.not_asked += [f"the backup target {name}: {why}" for name, why in listed["dead"].items()]
-    all_copies.restores = sorted(
-        {str(leftover.get("run", leftover)) for leftover in leftovers if bucket in json.dumps(leftover)}
-    )
+    all_copies.restores = [leftover["run"] for leftover in leftovers if leftover.get("bucket") == bucket]
     keeps = timedelta(days=settings_of(host).keep_days)
-    for backup_set in listed["sets"]:
+    for backup_set in (row for row in listed["sets"] if bucket in row["buckets"]):
         request = Request(ask="show", set=backup_set["id"], buckets=[bucket], prefix=prefix)
         try:
             shown = runs.ask(host, request)
         except Trouble as trouble:
-            if bucket not in trouble.what:  # otherwise the set does not have the bucket
-                all_copies.not_asked.append(f"the set {backup_set['id']}: {trouble.what}")
+            all_copies.not_asked.append(f"the set {backup_set['id']}: {trouble.what}")
             continue
         if versions := len(shown["objects"]) + shown["more"]:
             until = f"{datetime.fromisoformat(backup_set['created']) + keeps:%Y-%m-%d}"
@@ -149,7 +145,7 @@ def _backups(host: Host[Settings], all_copies: Copies, bucket: str, prefix: str)
 def lines(all_copies: Copies, host: str) -> Iterator[str]:
     """The lines for the screen; none where there are no copies."""
     if all_copies.sets:
-        yield f"backups: {len(all_copies.sets)} set{'s' * (len(all_copies.sets) > 1)}; the newest {ALWAYS_KEPT} stay until there are newer ones"
+        yield f"backups: {len(all_copies.sets)} set{'s' * (len(all_copies.sets) > 1)}; the newest {KEEP_AT_LEAST} stay until there are newer ones"
         for held in all_copies.sets:
             end = f"pinned: inv backup.unpin {held.id} --host {host}" if held.pinned else f"kept until {held.until}"
             yield f"  {held.id}  {held.versions} versions, on {', '.join(held.targets)}, {end}"

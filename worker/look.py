@@ -54,6 +54,7 @@ def _row(one: sets.Summary) -> dict[str, Any]:
         "only": list(manifest.only) if manifest else [],
         "failed": sorted(manifest.incomplete) if manifest else [],
         "databases": sorted(manifest.databases) if manifest else [],
+        "buckets": sorted(manifest.buckets) if manifest else [],
         "pinned": one.pinned,
         "checks": {},
         "targets": {},

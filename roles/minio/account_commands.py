@@ -47,51 +47,51 @@ class Row:
 def show(host: Host[Settings], as_json: bool) -> None:
     link = connect(host.target)
     try:
-        found = api_of(host).read(link, lambda client: _read(host, accounts(client, link)))
+        table = api_of(host).read(link, lambda client: _read(host, accounts(client, link)))
     finally:
         link.close()
     if as_json:
-        print(json.dumps({"host": host.name, "accounts": [asdict(one) for one in found]}))
+        print(json.dumps({"host": host.name, "accounts": [asdict(row) for row in table]}))
         return
-    for line in lines(host.name, found, datetime.now(UTC)):
+    for line in lines(host.name, table, datetime.now(UTC)):
         say(line)
 
 
-def _read(host: Host[Settings], told: Any) -> list[Row]:
-    users = {one.name: one for one in host.settings.users}
-    keys = {key.access_key: (one.name, key) for one in host.settings.users for key in one.service_accounts}
-    found = []
-    for name in sorted({*told.users, *users}):
+def _read(host: Host[Settings], iam: Any) -> list[Row]:
+    users = {user.name: user for user in host.settings.users}
+    keys = {key.access_key: (user.name, key) for user in host.settings.users for key in user.service_accounts}
+    table = []
+    for name in sorted({*iam.users, *users}):
         own = OF_STOWAGE if name in (METRICS, WRITER, PRUNER) else UNMANAGED
-        state = (IN_SETTINGS if name in told.users else NOT_DEPLOYED) if name in users else own
-        policies = told.user_policies.get(name, ()) if name in told.users else users[name].policies
-        on = told.users.get(name, {}).get("status", "") in ("on", "enabled")
-        found.append(Row(name, "user", "", sorted(policies), on, "", state))
-    for name in sorted({*told.keys, *keys}):
-        said = told.keys.get(name)
+        state = (IN_SETTINGS if name in iam.users else NOT_DEPLOYED) if name in users else own
+        policies = iam.user_policies.get(name, ()) if name in iam.users else users[name].policies
+        on = iam.users.get(name, {}).get("status", "") in ("on", "enabled")
+        table.append(Row(name, "user", "", sorted(policies), on, "", state))
+    for name in sorted({*iam.keys, *keys}):
+        said = iam.keys.get(name)
         if said is None:
             user, key = keys[name]
             over = "over" if is_over(key.expires) else NOT_DEPLOYED
-            found.append(Row(name, "key", user, [], False, moment(key.expires) if key.expires else "", over))
+            table.append(Row(name, "key", user, [], False, moment(key.expires) if key.expires else "", over))
             continue
         end = said.get("expiration") or NEVER
         state = IN_SETTINGS if name in keys else UNMANAGED
         expires = "" if end < "1971" else moment(end)
-        found.append(Row(name, "key", said.get("parent", ""), [], said.get("status") == "on", expires, state))
-    return found
+        table.append(Row(name, "key", said.get("parent", ""), [], said.get("status") == "on", expires, state))
+    return table
 
 
-def lines(host: str, found: list[Row], now: datetime) -> Iterator[str]:
+def lines(host: str, table: list[Row], now: datetime) -> Iterator[str]:
     """The screen: each user with its policies, and its keys below it."""
-    if not found:
+    if not table:
         yield f"{host}: there is no account but the administrator; inv accounts.create NAME --host {host}"
         return
     yield f"{host}:"
-    wide = max(len(one.name) for one in found) + 2
-    users = {one.name: one for one in found if one.kind == "user"}
-    for name in [*users, *dict.fromkeys(one.user for one in found if one.kind == "key" and one.user not in users)]:
+    wide = max(len(row.name) for row in table) + 2
+    users = {row.name: row for row in table if row.kind == "user"}
+    for name in [*users, *dict.fromkeys(row.user for row in table if row.kind == "key" and row.user not in users)]:
         yield f"  {name:{wide}}  {_of_user(users[name]) if name in users else 'no user of MinIO itself; its keys:'}"
-        for key in (one for one in found if one.kind == "key" and one.user == name):
+        for key in (row for row in table if row.kind == "key" and row.user == name):
             off = "" if key.enabled or not _lives(key) else ", switched off"
             yield f"    {key.name:{wide - 2}}  key, {_end(key, now)}; {key.state}{off}"
 
@@ -120,7 +120,7 @@ def create(
 ) -> None:
     """Put a user into the settings, or a key of a user; secrets are made here, and shown nowhere."""
     _known(host, policies)
-    user = next((at for at, one in enumerate(host.settings.users) if one.name == name), None)
+    user = next((at for at, account in enumerate(host.settings.users) if account.name == name), None)
     hint = f"inv accounts.list --host {host.name}"
     if user is not None and (policies or not key):
         what = (
@@ -128,8 +128,8 @@ def create(
         )
         where = list(descend(host.tree, ("users", user)))[-1].origin
         raise Trouble(f"there is a user {name} already", where, "", NOTHING, f"{what} --host {host.name}")
-    taken = [one.access_key for each in host.settings.users for one in each.service_accounts]
-    if key and key in [*taken, name, *(one.name for one in host.settings.users)]:
+    taken = [made.access_key for owner in host.settings.users for made in owner.service_accounts]
+    if key and key in [*taken, name, *(owner.name for owner in host.settings.users)]:
         raise Trouble(f"{key} is taken", host.name, "a name stands for one user or key", NOTHING, hint)
     if expires and not key:
         why = "a user has no end, a key has: programs get keys"
@@ -157,7 +157,7 @@ def assign(host: Host[Settings], name: str, policies: Sequence[str], remove: boo
     _known(host, () if remove else policies)
     at = user_at(host, name)
     have = host.settings.users[at].policies
-    wrong = [one for one in policies if (one in have) != remove]
+    wrong = [policy for policy in policies if (policy in have) != remove]
     if wrong or not policies:
         what = (
             f"{name} has {'no ' if remove else ''}{wrong[0]}{'' if remove else ' already'}"
@@ -180,21 +180,21 @@ def assign(host: Host[Settings], name: str, policies: Sequence[str], remove: boo
         return text
 
     left = list(have)
-    after = [one for one in have if one not in policies] if remove else [*have, *policies]
+    after = [policy for policy in have if policy not in policies] if remove else [*have, *policies]
     carry_out(Change(host, "users", edit, f"# of the user {name}\npolicies: [{', '.join(after)}]"), yes, as_json)
 
 
 def user_at(host: Host[Settings], name: str) -> int:
     """Where a user stands among those of the settings."""
     users = host.settings.users
-    for at, one in enumerate(users):
-        if one.name == name:
+    for at, user in enumerate(users):
+        if user.name == name:
             return at
-        if name in [key.access_key for key in one.service_accounts]:
-            why = f"a key has the rights of its user, or fewer by its statements; this one is of {one.name}"
-            raise Trouble(f"{name} is a key", host.name, why, NOTHING, f"the same with {one.name}", REFUSED)
-    near = difflib.get_close_matches(name, [one.name for one in users], 1)
-    why = f"users are {', '.join(one.name for one in users) or 'none'}"
+        if name in [key.access_key for key in user.service_accounts]:
+            why = f"a key has the rights of its user, or fewer by its statements; this one is of {user.name}"
+            raise Trouble(f"{name} is a key", host.name, why, NOTHING, f"the same with {user.name}", REFUSED)
+    near = difflib.get_close_matches(name, [user.name for user in users], 1)
+    why = f"users are {', '.join(user.name for user in users) or 'none'}"
     hint = f"the same with {near[0]}" if near else f"inv accounts.create {name} --policies ... --host {host.name}"
     raise Trouble(f"the settings have no user {name}", host.name, why, NOTHING, hint)
 
@@ -215,7 +215,7 @@ def end_of(host: Host[Settings], expires: str) -> str:
 
 
 def _known(host: Host[Settings], policies: Sequence[str]) -> None:
-    known = [*(one.name for one in host.settings.policies), *BUILT_IN]
+    known = [*(policy.name for policy in host.settings.policies), *BUILT_IN]
     for name in policies:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

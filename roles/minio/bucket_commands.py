@@ -48,49 +48,49 @@ class Row:
 def show(host: Host[Settings], as_json: bool) -> None:
     link = connect(host.target)
     try:
-        found = api_of(host).read(link, lambda client: _read(host, client))
+        table = api_of(host).read(link, lambda client: _read(host, client))
     finally:
         link.close()
     if as_json:
-        print(json.dumps({"host": host.name, "buckets": [asdict(one) for one in found]}))
+        print(json.dumps({"host": host.name, "buckets": [asdict(row) for row in table]}))
         return
-    for line in lines(host.name, found):
+    for line in lines(host.name, table):
         say(line)
 
 
 def _read(host: Host[Settings], client: Any) -> list[Row]:
-    there = [one.name for one in client.list_buckets()]
+    there = [bucket.name for bucket in client.list_buckets()]
     files = unzipped(admin(client, "GET", "export-bucket-metadata")) if there else {}
     _, counted = scanned(json.loads(admin(client, "GET", "datausageinfo")), there)
-    wanted = [one.name for one in host.settings.buckets]
+    wanted = [bucket.name for bucket in host.settings.buckets]
     targets = host.settings.backup.targets if host.settings.backup else []
-    ours = {CANARY, *(one.bucket for one in targets if one.kind == "stack")}
-    found = []
+    ours = {CANARY, *(target.bucket for target in targets if target.kind == "stack")}
+    table = []
     for name in sorted({*there, *wanted}):
         if name not in there:
-            found.append(Row(name, "", "", "", "", None, None, NOT_DEPLOYED))
+            table.append(Row(name, "", "", "", "", None, None, NOT_DEPLOYED))
             continue
         state, usage = bucket_state(name, files), counted.get(name)
         whose = IN_SETTINGS if name in wanted else OF_STOWAGE if name in ours else UNMANAGED
         kept = (state["versioning"], state["retention"], state["lifecycle"], state["quota"])
-        found.append(Row(name, *kept, usage.objects if usage else None, usage.bytes if usage else None, whose))
-    return found
+        table.append(Row(name, *kept, usage.objects if usage else None, usage.bytes if usage else None, whose))
+    return table
 
 
-def lines(host: str, found: list[Row]) -> Iterator[str]:
+def lines(host: str, table: list[Row]) -> Iterator[str]:
     """The screen: a bucket a line, its rules below it."""
-    if not found:
+    if not table:
         yield f"{host}: there is no bucket; inv buckets.create NAME --host {host}"
         return
     yield f"{host}:"
-    wide = max(len("bucket"), *(len(one.name) for one in found))
+    wide = max(len("bucket"), *(len(row.name) for row in table))
     yield f"  {'bucket':{wide}}  {'versions':8}  {'objects':>10}  {'size':>10}  "
-    for one in found:
-        size = "-" if one.bytes is None else human(one.bytes)
-        objects = "-" if one.objects is None else str(one.objects)
-        yield f"  {one.name:{wide}}  {one.versioning:8}  {objects:>10}  {size:>10}  {one.state}".rstrip()
-        more = [one.lifecycle, f"locked {one.retention}" if one.retention != "none" else ""]
-        more += [f"quota {one.quota}" if one.quota != "none" else ""]
+    for row in table:
+        size = "-" if row.bytes is None else human(row.bytes)
+        objects = "-" if row.objects is None else str(row.objects)
+        yield f"  {row.name:{wide}}  {row.versioning:8}  {objects:>10}  {size:>10}  {row.state}".rstrip()
+        more = [row.lifecycle, f"locked {row.retention}" if row.retention != "none" else ""]
+        more += [f"quota {row.quota}" if row.quota != "none" else ""]
         yield from (f"  {'':{wide}}    {text}" for text in more if text not in ("", "none"))
 
 
@@ -107,8 +107,8 @@ def create(
     if not 0 <= retention_days <= 36500:
         why = "expected 1 to 36500; without it objects are kept until somebody deletes them"
         raise Trouble(f"--retention-days is {retention_days}", host.name, why, NOTHING, again)
-    for at, one in enumerate(host.settings.buckets):
-        if one.name == name:
+    for at, bucket in enumerate(host.settings.buckets):
+        if bucket.name == name:
             where = list(descend(host.tree, ("buckets", at)))[-1].origin
             hint = f"inv buckets.list --host {host.name}; its settings are changed in {where}"
             raise Trouble(f"there is a bucket {name} already", where, "", NOTHING, hint)

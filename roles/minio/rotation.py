@@ -22,7 +22,8 @@ from converge.ui.lines import say
 from roles.minio.account_commands import end_of
 from roles.minio.api import REGION
 from roles.minio.role import api_of
-from roles.settings.changing import NOTHING, Change, Plan, new_secret, plan_of, show, write, write_whole
+from roles.settings.changing import NOTHING, Change, Plan, plan_of, show, write
+from roles.settings.whole_files import new_secret, write_whole
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -89,7 +90,9 @@ def account_of(host: Host[Settings], name: str) -> Account:
             if key.access_key == name:
                 return _account(host, name, ("users", at, "service_accounts", number, "secret_key"), key.expires)
     known = [
-        one for user in host.settings.users for one in (user.name, *(key.access_key for key in user.service_accounts))
+        account
+        for user in host.settings.users
+        for account in (user.name, *(key.access_key for key in user.service_accounts))
     ]
     why = f"accounts of the settings are {', '.join(known) or 'none'}"
     raise Trouble(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import secrets as random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ from converge.inventory.layers import Node, merge, plain
 from converge.inventory.written import ByHand
 from converge.ui.cli import confirm, end
 from converge.ui.lines import say
+from roles.settings.whole_files import made_secret, write_whole
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -134,37 +133,6 @@ def write(change: Change, plan: Plan) -> list[str]:
             made += [made_secret(change.host.root, path.replace("%h", name)) for path in change.secrets]
     write_whole(plan.file, plan.text)
     return [path for path in made if path]
-
-
-def write_whole(path: Path, text: str, mode: int | None = None) -> None:
-    """A file is there as it was, or as it is to be, whenever this is cut; a link stays one."""
-    target = path.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}~")
-    kept = target.stat().st_mode & 0o777 if target.exists() else 0o644
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(kept if mode is None else mode)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def new_secret() -> str:
-    return random.token_urlsafe(30)
-
-
-def made_secret(root: Path, name: str) -> str:
-    """Make a secret where there is none; return its path, or an empty text where it was there."""
-    path = root / name
-    if path.exists():
-        return ""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_whole(path, new_secret() + "\n", 0o600)
-    return name
 
 
 def _file(change: Change) -> Path:

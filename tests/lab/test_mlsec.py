@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +275,67 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     assert "served-certificate:minio" in host.inv("check", "--host", NAME, tls, code=2)
     host.inv("deploy", "--host", NAME, "--yes")
     assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+
+
+def test_buckets_and_accounts_made_by_commands_are_kept_by_the_next_deploy(host: Clone) -> None:
+    there = ("--host", NAME)
+    host.inv("buckets.create", "requests", "--retention-days", "30", "--yes", *there)
+    host.inv("accounts.create", "reporter", "--policies", "readonly", "--key", "reporter-1", "--yes", *there)
+    host.inv("accounts.assign", "reporter", "readwrite", "--yes", *there)
+    assert "# models/NAME/VERSION/" in (host.root / "inventory/group_vars/ml_security.yml").read_text()
+    host.inv("deploy", "--role", "buckets", "--yes", *there)
+    assert "nothing to do" in host.inv("deploy", "--yes", *there)
+    accounts = {row["name"]: row for row in json.loads(host.inv("accounts.list", "--json", *there))["accounts"]}
+    assert accounts["reporter"]["policies"] == ["readonly", "readwrite"] and accounts["reporter-1"]["expires"]
+    assert {accounts[name]["state"] for name in ("reporter", "reporter-1", "mlflow")} == {"in settings"}
+    rows = {row["name"]: row for row in json.loads(host.inv("buckets.list", "--json", *there))["buckets"]}
+    assert rows["requests"]["lifecycle"] == "retention, expires after 30 days"
+    assert rows["requests"]["versioning"] == "off" and rows["requests"]["state"] == "in settings"
+
+    old = host.secret("key_reporter-1")
+    client(host, "reporter-1", old).put_object(Bucket="requests", Key="one", Body=b"x")
+    host.inv("accounts.rotate", "reporter-1", "--expires", "90d", "--yes", *there)
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        client(host, "reporter-1", old).list_buckets()
+    client(host, "reporter-1", host.secret("key_reporter-1")).delete_object(Bucket="requests", Key="one")
+    assert not (host.root / f"inventory/secrets/{NAME}/key_reporter-1.previous").exists()
+    assert "nothing to do" in host.inv("deploy", "--yes", *there)
+
+
+def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named(host: Clone) -> None:
+    s3, there = client(host), ("--host", NAME)
+    for key in ("people/7/a b+\u00e9", "people/7/a b+\u00e9", "people/7", "people/70/x"):
+        s3.put_object(Bucket="ml-security", Key=key, Body=b"personal")
+    s3.delete_object(Bucket="ml-security", Key="people/7/a b+\u00e9")
+    s3.create_bucket(Bucket="held", ObjectLockEnabledForBucket=True)
+    for key in ("p/free", "p/kept", "p/on-hold"):
+        s3.put_object(Bucket="held", Key=key, Body=b"x")
+    until = datetime.now(UTC) + timedelta(days=1)
+    s3.put_object_retention(Bucket="held", Key="p/kept", Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until})
+    s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "ON"})
+    host.inv("backup", *there)
+
+    told = json.loads(host.inv("buckets.erase", "ml-security", "people/70/", "--json", *there, code=2))
+    assert told["versions"] == 1 and not told["erased"] and [one["versions"] for one in told["copies"]["sets"]] == [1]
+    plan = host.inv("buckets.erase", "ml-security", "people/7", "--check", *there, code=2)
+    assert "people/70/x" in plan and "--begins" in plan and "copies that this does not erase" in plan
+    assert "people/7 is an object" in host.inv("buckets.erase", "ml-security", "people/7/", "--yes", *there, code=3)
+    erased = host.inv("buckets.erase", "ml-security", "people/7", "--yes", *there)
+    assert "erased 3 versions and 1 delete markers of 2 objects" in erased
+    left = s3.list_object_versions(Bucket="ml-security", Prefix="people/")
+    assert [one["Key"] for one in left["Versions"]] == ["people/70/x"] and "DeleteMarkers" not in left
+    assert "nothing to erase" in host.inv("buckets.erase", "ml-security", "people/7", "--yes", *there)
+    audit = host.inv("history", "--json", *there)
+    assert "people" not in audit and hashlib.sha256(b"people/7").hexdigest() in audit
+
+    screen = host.inv("buckets.erase", "held", "p/", "--yes", *there, code=3)
+    assert "2 locked versions were not erased" in screen and "legal hold" in screen and "governance until" in screen
+    s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "OFF"})
+    assert "1 locked versions were not erased" in host.inv("buckets.erase", "held", "p/", "--yes", *there, code=3)
+    assert [one["Key"] for one in s3.list_object_versions(Bucket="held")["Versions"]] == ["p/kept"]
+    (version,) = s3.list_object_versions(Bucket="held")["Versions"]
+    s3.delete_object(Bucket="held", Key="p/kept", VersionId=version["VersionId"], BypassGovernanceRetention=True)
+    s3.delete_bucket(Bucket="held")
 
 
 def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
