@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from converge.errors import Trouble
 from converge.shell import words
-from lab import archives, clone, programs, rootfs, systems
+from lab import archives, clone, programs, rootfs, systems, wheels
 from lab.archives import Archive
 from lab.engine import ensure_engine, plainly
 from lab.programs import Program
@@ -45,6 +45,7 @@ class Recipe:
     packages: tuple[str, ...] = ()
     archive: Archive | None = None
     run: tuple[str, ...] = ()
+    pypi: tuple[str, ...] = ()
 
     @property
     def mirrors(self) -> str:
@@ -57,7 +58,9 @@ class Recipe:
         packages = {"PACKAGES": " ".join(self.packages)} if self.packages else {}
         into = {"INTO": self.archive.into} if self.archive else {}
         run = {"RUN": words(self.run)} if self.run else {}
-        return packages | into | run | (systems.SYSTEMS[self.system].build_arguments if self.system else {})
+        pypi = {"PYPI": " ".join(self.pypi)} if self.pypi else {}
+        system = systems.SYSTEMS[self.system].build_arguments if self.system else {}
+        return packages | into | run | pypi | system
 
 
 # The last commit of upstream's server; the last release with the whole console; the client.
@@ -140,13 +143,17 @@ def of_row(row: ImageRow) -> Recipe:
         return recipe(row.lab)
     archive_row = row.lab.archive
     archive = Archive(archive_row.url, archive_row.sha256, archive_row.into) if archive_row else None
-    return of_packages(row.reference, row.lab.packages, archive, row.lab.run)
+    return of_packages(row.reference, row.lab.packages, archive, row.lab.run, row.lab.pypi)
 
 
 def of_packages(
-    reference: str, packages: Sequence[str], archive: Archive | None = None, run: Sequence[str] = ()
+    reference: str,
+    packages: Sequence[str],
+    archive: Archive | None = None,
+    run: Sequence[str] = (),
+    pypi: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe of an image that is Debian packages on the base, and perhaps a zip, as a row of `images` names them."""
+    """The recipe of an image that is packages of Debian on the base, and perhaps a zip or packages of PyPI, as a row of `images` names them."""
     if any(
         reference in (rootfs.TAG, built.image) or reference.startswith(f"{built.image}:") for built in RECIPES.values()
     ):
@@ -156,6 +163,9 @@ def of_packages(
             untouched="the image was left as it is",
             hint=f"another reference in the row of images, such as {reference}-own",
         )
+    if pypi:
+        names, folder = tuple(sorted({"ca-certificates", "python3-venv", *packages})), "services/pypi"
+        return Recipe(reference, reference, folder, "1-3 minutes", packages=names, pypi=tuple(sorted(set(pypi))))
     folder, takes = ("services/archive", "1-2 minutes") if archive else ("services/packages", "under a minute")
     names = tuple(sorted(set(packages)))
     return Recipe(reference, reference, folder, takes, packages=names, archive=archive, run=tuple(run))
@@ -180,9 +190,10 @@ def make(recipe: Recipe, cold: bool = False) -> str:
             return tag
         definition = _definition(recipe, under)
         tag, architecture = _tag(recipe, definition), client.version()["Arch"]
-        with _context(
-            recipe, {program.name: programs.binary(program, architecture) for program in recipe.programs}
-        ) as context:
+        more = {program.name: programs.binary(program, architecture) for program in recipe.programs}
+        if recipe.pypi:
+            more["wheels"] = wheels.folder(recipe.pypi, architecture)
+        with _context(recipe, more) as context:
             _docker_build(client, recipe, base, tag, definition, context, cold)
     return tag
 

@@ -77,7 +77,8 @@ def docker(host: Host[Settings]) -> Wanted:
 
 def _published(host: Host[Settings]) -> Iterator[str]:
     """The containers that have ports at an IPv4 address of the host; rules for IPv6 stand elsewhere."""
-    for name, page in (("nginx", host.settings.edge), ("postgres", host.settings.postgres)):
+    edge = host.settings.edge
+    for name, page in ((edge.kind if edge else "", edge), ("postgres", host.settings.postgres)):
         if page and page.listen and ":" not in page.listen:
             yield name
     for name, service in host.settings.services.items():

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 SCRIPT = "/usr/local/lib/stowage/project"
 MARGIN = 90
 """Seconds beyond the time that containers may take to stop, for Docker on a busy host."""
-PROJECTS = {"minio": "minio", "edge": "nginx", "postgres": "postgres"}
-"""The compose project of each role that has one."""
+PROJECTS = ("minio", "edge", "postgres")
+"""Roles that have a compose project. It has their name; the edge's is its program's."""
 
 
-@role(needs=("docker",), after=tuple(PROJECTS))
+@role(needs=("docker",), after=PROJECTS)
 def stack(host: Host[Settings]) -> Wanted:
-    projects = [project for name, project in PROJECTS.items() if name in host.settings.roles]
+    edge = host.settings.edge.kind if host.settings.edge else ""
+    projects = [edge if name == "edge" else name for name in PROJECTS if name in host.settings.roles]
     yield from (at_boot(host, name) for name in projects)
     yield Permissions("compose files", tuple((f"{FOLDER}/{name}/compose.yaml", "0644") for name in projects))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runbook.status import Status
 
 NEARLY_FULL = 0.85
+EDGES = ("nginx", "traefik")
 
 
 def advice(status: Status, host: Host[Settings]) -> list[str]:
@@ -87,7 +88,7 @@ def _containers(status: Status, name: str) -> Iterator[str]:
     for container in [*status.nodes, *status.services]:
         if container.well or container.drive in away:
             continue
-        without = "; nothing of edge.routes is reached without it" if container.name == "nginx" else ""
+        without = "; nothing of edge.routes is reached without it" if container.name in EDGES else ""
         mend = "" if container.state.startswith("running") else f", then {_deploy(status, name)}"
         yield f"{container.name} is {container}{without}: inv logs --service {container.name} --host {name}{mend}"
 
@@ -105,4 +106,5 @@ def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:
         return
     for url, code in status.endpoints.items():
         if code[:1] not in "23":
-            yield f"{url} answers {code}: inv logs --service nginx --host {name}"
+            edge = next((one.name for one in status.services if one.name in EDGES), "nginx")
+            yield f"{url} answers {code}: inv logs --service {edge} --host {name}"

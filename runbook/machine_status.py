@@ -124,7 +124,8 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     for node in host.settings.minio.nodes if host.settings.minio and has_cluster(host) else []:
         status.nodes.append(Container(node.name, states.get(node.name, missing), node.drive))
     if host.settings.edge and "edge" in host.settings.roles:
-        status.services.append(Container("nginx", states.get("nginx", missing)))
+        edge = host.settings.edge.kind
+        status.services.append(Container(edge, states.get(edge, missing)))
     for name, settings in host.settings.services.items():
         if settings.enabled:
             status.services.append(Container(name, states.get(name, missing)))

@@ -22,9 +22,10 @@ def containers_of(host: Host[Settings]) -> dict[str, list[str]]:
     """The containers of each service of a host, by its settings."""
     settings = host.settings
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
-    of_roles = {
+    edge = settings.edge.kind if settings.edge else ""
+    of_roles: dict[str, list[str]] = {
         "minio": nodes if "minio" in settings.roles else [],
-        "nginx": ["nginx"] if "edge" in settings.roles and settings.edge else [],
+        edge: [edge] if "edge" in settings.roles and edge else [],
         "postgres": ["postgres"] if "postgres" in settings.roles and settings.postgres else [],
     }
     own = {name: containers for name, containers in of_roles.items() if containers}
@@ -73,7 +74,8 @@ def restart(host: Host[Settings], service: str, command: str) -> None:
             _wait_for_postgres(shell, host)
         if service in host.settings.services:
             _wait_for_service(shell, host, service)
-        if "nginx" in services and service in ("minio", "nginx"):
+        edge = host.settings.edge.kind if host.settings.edge else ""
+        if edge in services and service in ("minio", edge):
             _wait_for_edge(shell, host, after_proof=service == "minio")
         shell.close()
     finally:
@@ -82,8 +84,9 @@ def restart(host: Host[Settings], service: str, command: str) -> None:
 
 
 _WAITS_FOR = {
-    "minio": "every node sees the cluster, writes through each node reach all drives, and nginx passes requests on",
+    "minio": "every node sees the cluster, writes through each node reach all drives, and the edge passes requests on",
     "nginx": "it passes requests on",
+    "traefik": "it passes requests on",
     "postgres": "it takes connections",
 }
 _AND_MORE = {"nginx": ": new processes serve, the old ones end with the requests that they have"}
@@ -179,7 +182,7 @@ def _wait_for_edge(shell: RootShell, host: Host[Settings], after_proof: bool) ->
     )
     if status:
         raise Trouble(
-            "nginx does not pass requests on",
+            "the edge does not pass requests on",
             where=host.name,
             why=output[-600:],
             untouched="the restart was made",

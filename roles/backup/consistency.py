@@ -86,5 +86,5 @@ def _dependents(settings: Settings, backup: Backup) -> Faults:
     for at, name in enumerate(backup.dependents):
         if name == "postgres":
             yield ("backup", "dependents", at), "a restore needs PostgreSQL: name what uses the databases"
-        elif name in ("nginx", *nodes):
+        elif name in ("nginx", "traefik", *nodes):
             yield ("backup", "dependents", at), "it uses no database, and stopping it would take the storage away"

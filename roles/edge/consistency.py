@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from roles.edge.routes import API, CONSOLE, ELSEWHERE, HTTPS, POSTGRES_PORT, certificate, leads_on, target, target_port
+from roles.edge.routes import (
+    ACME,
+    API,
+    CONSOLE,
+    ELSEWHERE,
+    HTTPS,
+    POSTGRES_PORT,
+    certificate,
+    leads_on,
+    target,
+    target_port,
+)
 from roles.settings.faults import Faults, Path
 from roles.settings.field_checks import known
 from roles.settings.fields import UNREAD
@@ -24,8 +35,9 @@ _SENT = "the edge answers by itself, and passes nothing on"
 _HTTP = "a row with tcp passes bytes as they are, and knows no "
 UNUSED: dict[str, dict[str, str]] = {
     "tcp": {
-        **{key: f"{_HTTP}{key}" for key in ("host", "path", "strip_path", "sticky", "websocket", "body_limit")},
-        **{key: f"{_HTTP}{key}" for key in ("auth", "users")},
+        **{
+            key: f"{_HTTP}{key}" for key in ("path", "strip_path", "sticky", "websocket", "body_limit", "auth", "users")
+        },
         "tls": "a row with tcp passes bytes as they are: the service itself speaks TLS",
     },
     API: {
@@ -57,6 +69,7 @@ def inconsistencies(settings: Settings) -> Faults:
         yield from _rows(settings, edge)
         yield from _places(edge)
         yield from _certificates(edge)
+        yield from _signed(edge)
         yield from _users(edge)
 
 
@@ -69,6 +82,12 @@ def _rows(settings: Settings, edge: Edge) -> Faults:
         for key, why in UNUSED[kind].items():
             if getattr(row, key) not in (None, False, []):
                 yield (*path, key), why
+        if row.tcp and row.host and target(row) != "postgres":
+            yield (*path, "host"), f"{_HTTP}host"
+        elif row.tcp and row.host and not certificate(edge, row):
+            yield (*path, "host"), "it is the name of a certificate: set edge.tls"
+        if edge.kind == "traefik":
+            yield from _nginx_alone(row, path)
         if row.tcp and row.to in (API, CONSOLE):
             yield (*path, "tcp"), "MinIO has many nodes: they are reached over HTTP"
         elif row.tcp and not target(row):
@@ -100,6 +119,15 @@ def _inside(edge: Edge, row: Route, path: Path) -> Faults:
             yield (*path, "kept", at), f"{one} stands twice"
 
 
+def _nginx_alone(row: Route, path: Path) -> Faults:
+    if row.body_limit:
+        yield (*path, "body_limit"), "Traefik would keep each upload in memory to measure it: kind: nginx does not"
+    if row.kept:
+        yield (*path, "kept"), "Traefik keeps no answers: kind: nginx does"
+    if row.to == ELSEWHERE:
+        yield (*path, "to"), "Traefik says nothing by itself: kind: nginx does"
+
+
 def _knows_its_path(settings: Settings, path: str) -> bool:
     said = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL") if settings.minio else None
     return said.rstrip("/").endswith(path) if said else bool(settings.edge and settings.edge.url)
@@ -124,7 +152,7 @@ def _astray(settings: Settings, row: Route) -> str:
     if name not in settings.services:
         names = [*(["postgres:5432"] if settings.postgres else []), *settings.services, API, CONSOLE, ELSEWHERE]
         return f"there is no service {known(name, names)}"
-    return "" if settings.services[name].enabled else f"{name} is not enabled"
+    return ""
 
 
 def _places(edge: Edge) -> Faults:
@@ -151,7 +179,7 @@ def _certificates(edge: Edge) -> Faults:
         (("edge", "tls"), edge.tls),
         *((("edge", "routes", at, "tls"), row.tls) for at, row in enumerate(edge.routes)),
     ):
-        if tls and tls.key == tls.certificate:
+        if tls and not isinstance(tls, str) and tls.key == tls.certificate:
             yield (*where, "key"), "the certificate has this file: the key is in one of its own"
     for at, row in enumerate(edge.routes):
         for number, other in enumerate(edge.routes[:at]):
@@ -167,6 +195,29 @@ def _certificates(edge: Edge) -> Faults:
                 )
 
 
+def _signed(edge: Edge) -> Faults:
+    """What an authority signs has a name; a public one looks that name up and asks at port 80."""
+    acme = edge.tls == ACME
+    if acme and edge.kind != "traefik":
+        yield ("edge", "tls"), "only kind: traefik asks an authority by itself: local-ca, or files of your own"
+    if acme and not edge.acme:
+        yield ("edge", "acme"), "tls: acme needs it: the address to which the authority writes"
+    if edge.acme and edge.acme.staging and "server" in edge.acme.model_fields_set:
+        yield ("edge", "acme", "staging"), "it is Let's Encrypt's own server, and acme.server names another"
+    for at, row in enumerate(edge.routes):
+        said = certificate(edge, row)
+        if not isinstance(said, str):
+            continue
+        if not row.host:
+            yield ("edge", "routes", at, "host"), f"a certificate of {said} is for a name: give the row one"
+        elif acme and ("." not in row.host or row.host.rpartition(".")[2].isdigit()):
+            yield ("edge", "routes", at, "host"), "a public authority signs names of the internet only"
+        if acme and row.port == 80:
+            yield ("edge", "routes", at, "port"), "the authority asks there in clear: take another, or tls: false"
+    if edge.kind == "traefik" and edge.traefik.dashboard and not edge.users:
+        yield ("edge", "traefik", "dashboard"), "edge.users has nobody who could get in"
+
+
 def _users(edge: Edge) -> Faults:
     for at, row in enumerate(edge.routes):
         if row.auth and not edge.users:
@@ -176,7 +227,7 @@ def _users(edge: Edge) -> Faults:
         for number, name in enumerate(row.users):
             if name not in edge.users:
                 yield ("edge", "routes", at, "users", number), f"edge.users has no {known(name, edge.users)}"
-    if edge.users and not any(row.auth for row in edge.routes):
+    if edge.users and not edge.traefik.dashboard and not any(row.auth for row in edge.routes):
         yield ("edge", "users"), "no route has auth: basic"
     for name, password in edge.users.items():
         if password is UNREAD:

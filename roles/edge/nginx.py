@@ -144,7 +144,7 @@ def servers(edge: Edge) -> list[Server]:
         Server(
             port,
             name,
-            _file(certificates(edge), certificate(edge, some[0])),
+            file_of(certificates(edge), certificate(edge, some[0])),
             tuple(Location(row, files[who(edge, row)] if row.auth else "") for row in some),
         )
         for (port, name), some in rows.items()
@@ -152,14 +152,15 @@ def servers(edge: Edge) -> list[Server]:
 
 
 def certificates(edge: Edge) -> dict[str, Tls]:
-    """The certificates that are served, by the names of their files."""
-    found = [tls for row in edge.routes if (tls := certificate(edge, row))]
+    """The certificates of the operator's own that are served, by the names of their files."""
+    found = [tls for row in edge.routes if (tls := certificate(edge, row)) and not isinstance(tls, str)]
     each = [tls for at, tls in enumerate(found) if tls not in found[:at]]
     return {f"tls{at or ''}": tls for at, tls in enumerate(each)}
 
 
-def _file(names: dict[str, Tls], tls: Tls | None) -> str:
-    return next((name for name, one in names.items() if one == tls), "")
+def file_of(names: dict[str, Tls], tls: Tls | str | None) -> str:
+    """The name of the files of a certificate; one that an authority signs is named after that."""
+    return tls if isinstance(tls, str) else next((name for name, one in names.items() if one == tls), "")
 
 
 def who(edge: Edge, row: Route) -> tuple[str, ...]:
@@ -169,7 +170,8 @@ def who(edge: Edge, row: Route) -> tuple[str, ...]:
 
 def user_files(edge: Edge) -> dict[tuple[str, ...], str]:
     """Each set of users that rows admit, and the name of its file."""
-    sets = dict.fromkeys(who(edge, row) for row in edge.routes if row.auth)
+    everybody = [tuple(sorted(edge.users))] if edge.kind == "traefik" and edge.traefik.dashboard else []
+    sets = dict.fromkeys([*(who(edge, row) for row in edge.routes if row.auth), *everybody])
     return {names: f"users{at}" for at, names in enumerate(sets)}
 
 
@@ -203,13 +205,13 @@ docker exec {CONTAINER} touch {SETTLED}
 
 
 def passes(host: Host[Settings]) -> str:
-    """The shell that waits until nginx passes requests on to a cluster that takes writes, eight times in a row."""
+    """The shell that waits until the edge passes requests on to a cluster that takes writes, eight times in a row."""
     settings = host.settings
     rows = leading_to(settings, API)
     if settings.edge is None or not rows:
         return ":"
     asked = quote(url(settings.edge, rows[0], "127.0.0.1", "/minio/health/cluster"))
-    inside = f"nsenter -t \"$(docker inspect -f '{{{{.State.Pid}}}}' {CONTAINER})\" -n"
+    inside = f"nsenter -t \"$(docker inspect -f '{{{{.State.Pid}}}}' {settings.edge.kind})\" -n"
     return f"""n=0 well=0
 while [ $well -lt 8 ]; do
   said=$({inside} curl -q -s -k --noproxy '*' --connect-to ::127.0.0.1: -o /dev/null -m 3 -w '%{{http_code}}' {asked}) || :

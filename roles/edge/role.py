@@ -13,16 +13,16 @@ from converge.engine.resource import Shell, in_order
 from converge.engine.role import Wanted, role
 from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
-from converge.resources.compose import FOLDER, Project
+from converge.resources.compose import FOLDER, NoProject, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
-from roles.edge import nginx
+from roles.edge import authority, nginx, traefik, traefik_routes
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
-from roles.edge.routes import API, certificate, target_port
+from roles.edge.routes import ACME, API, LOCAL, active, certificate, target_port
 from roles.images import image, image_identity
-from roles.minio.tls import authority
+from roles.minio.tls import authority as minio_authority
 from roles.services.configuration import Folder
 from roles.services.definition import definition
 from roles.services.settings import Port, Service
@@ -43,42 +43,105 @@ WITHIN = 30
 @role(needs=("docker", "images"))
 def edge(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
-    files = [*_certificates(host, settings), *_users(host, settings)]
-    helper = File(f"{HERE}/settled", (host.root / "files/nginx-settled.sh").read_text())
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
+    yield from (_nginx if settings.kind == "nginx" else _traefik)(host, settings)
+
+
+def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
+    files = [*_certificates(host, settings, HERE), *_users(host, settings, HERE)]
+    helper = File(f"{HERE}/settled", (host.root / "files/nginx-settled.sh").read_text())
+    signed = authority.names_of(settings)
+    owner = host.settings.data_user.name
+    leaf = authority.LocalCertificate(HERE, LOCAL, owner, signed)
+    loaded = reloaded(
+        CONTAINER,
+        (CONFIG, *(one.path for one in files), *(leaf.files if signed else ())),
+        *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
+        retired="worker process is shutting down",
+    )
     yield in_order(
-        Directory(FOLDER),
-        Directory(f"{FOLDER}/nginx"),
-        Directory(HERE, group=owner.name, mode="0750"),
+        *_folders(host, HERE),
+        *([*authority.tools(host), leaf] if signed else []),
         *files,
         helper,
-        *([Directory(nginx.KEPT, owner=owner.name, group=owner.name, mode="0700")] if nginx.keeps(settings) else []),
+        *([Directory(nginx.KEPT, owner=owner, group=owner, mode="0700")] if nginx.keeps(settings) else []),
         File(CONFIG, nginx.config(host, settings), mode="0644", check=_check(host, settings), until_loaded=True),
+        NoProject(traefik.CONTAINER),
         Project(
-            "nginx",
+            CONTAINER,
             {CONTAINER: service(host)},
             external(containers(host.settings)[CONTAINER]),
             also_hashed={CONTAINER: f"{image_identity(host, settings.image)} {helper.sha256}"},
             warning=_exposed(settings),
         ),
-        reloaded(
-            CONTAINER,
-            (CONFIG, *(one.path for one in files)),
-            *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
-            retired="worker process is shutting down",
-        ),
+        loaded,
         answers(host),
     )
+    if signed:
+        yield in_order(*authority.renewed(host, leaf, loaded))
+
+
+def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
+    files = [*_certificates(host, settings, traefik.HERE), *_users(host, settings, traefik.HERE)]
+    hashes = {one.path.rpartition("/")[2]: one.sha256[:8] for one in files}
+    text = traefik_routes.config(host, settings, hashes)
+    signed = authority.names_of(settings)
+    leaf = authority.LocalCertificate(traefik.HERE, LOCAL, host.settings.data_user.name, signed)
+    loaded = traefik.taken_up(text, (*(one.path for one in files), *(leaf.files if signed else ())))
+    acme = _acme(host, settings)
+    yield in_order(
+        *_folders(host, traefik.HERE),
+        *([*authority.tools(host), leaf] if signed else []),
+        *files,
+        *acme,
+        File(traefik.ROUTES, text, check=traefik.check(host, settings, text), until_loaded=True),
+        NoProject(CONTAINER),
+        Project(
+            traefik.CONTAINER,
+            {traefik.CONTAINER: traefik.service(host, settings)},
+            external(containers(host.settings)[traefik.CONTAINER]),
+            also_hashed={
+                traefik.CONTAINER: " ".join(
+                    [image_identity(host, settings.image), *(one.sha256 for one in acme if isinstance(one, File))]
+                )
+            },
+            warning=_exposed(settings),
+        ),
+        loaded,
+        traefik.answers(),
+    )
+    if signed:
+        yield in_order(*authority.renewed(host, leaf, loaded))
+
+
+def _folders(host: Host[Settings], here: str) -> list[Directory]:
+    owner = host.settings.data_user.name
+    return [Directory(FOLDER), Directory(here.rpartition("/")[0]), Directory(here, group=owner, mode="0750")]
+
+
+def _acme(host: Host[Settings], settings: Edge) -> list[File | Directory]:
+    """Where Traefik keeps its account and what an authority signed, and whom it believes to be that authority."""
+    if settings.tls != ACME or not settings.acme:
+        return []
+    owner, trusted = host.settings.data_user.name, settings.acme.authority
+    text = local_text(host, "edge.acme.authority", trusted) if trusted else ""
+    return [
+        *([File(f"{traefik.HERE}/{traefik.ACME_AUTHORITY}", text)] if trusted else []),
+        Directory(traefik.KEPT, owner=owner, group=owner, mode="0700"),
+    ]
 
 
 def answers(host: Host[Settings]) -> Serving:
-    """That nginx is there; it asks itself, for each port of the table may want a name, a password or bytes of its own."""
+    """That the edge is there; nginx asks itself, for each port of the table may want a name, a password or bytes of its own."""
+    if settings_of(host).kind == "traefik":
+        return traefik.answers()
     return Serving(CONTAINER, Question(http=f":{ALIVE}/stowage/alive"), WITHIN, after=(Shell(nginx.settle(host)),))
 
 
 def settings_of(host: Host[Settings]) -> Edge:
     """The edge section, which a host with this role must have."""
-    return needed(host, "edge", host.settings.edge, "weatherlearn.yml")
+    found = needed(host, "edge", host.settings.edge, "weatherlearn.yml")
+    return found.model_copy(update={"routes": active(host.settings, found)})
 
 
 def _check(host: Host[Settings], settings: Edge) -> str:
@@ -103,24 +166,26 @@ def _exposed(settings: Edge) -> str:
     return f"{settings.listen}:{ports} without TLS: keys are signed, {shown} not hidden; and ports of Docker bypass ufw"
 
 
-def _certificates(host: Host[Settings], settings: Edge) -> Iterator[File]:
+def _certificates(host: Host[Settings], settings: Edge, here: str) -> Iterator[File]:
     owner = host.settings.data_user.name
     for name, tls in nginx.certificates(settings).items():
         row = next(at for at, one in enumerate(settings.routes) if certificate(settings, one) == tls)
         where = "edge.tls" if tls == settings.tls else f"edge.routes[{row}].tls"
         chain = local_text(host, f"{where}.certificate", tls.certificate)
         key = local_text(host, f"{where}.key", tls.key)
-        yield File(f"{HERE}/{name}.crt", chain, group=owner, mode="0640", until_loaded=True)
-        yield File(f"{HERE}/{name}.key", Secret(key), owner=owner, group=owner, mode="0400", until_loaded=True)
-    if signer := authority(host):
-        yield File(f"{HERE}/{nginx.MINIO_AUTHORITY}", signer, group=owner, mode="0640", until_loaded=True)
+        yield File(f"{here}/{name}.crt", chain, group=owner, mode="0640", until_loaded=True)
+        yield File(f"{here}/{name}.key", Secret(key), owner=owner, group=owner, mode="0400", until_loaded=True)
+    if signer := minio_authority(host):
+        yield File(f"{here}/{nginx.MINIO_AUTHORITY}", signer, group=owner, mode="0640", until_loaded=True)
 
 
-def _users(host: Host[Settings], settings: Edge) -> Iterator[File]:
+def _users(host: Host[Settings], settings: Edge, here: str) -> Iterator[File]:
     owner = host.settings.data_user.name
     for names, file in nginx.user_files(settings).items():
         lines = "".join(f"{name}:{hashed(host.name, name, settings.users[name])}\n" for name in names)
-        yield File(f"{HERE}/{file}", Secret(lines), owner=owner, group=owner, mode="0400", until_loaded=True)
+        if settings.kind == "traefik":
+            lines = lines.replace(":$2b$", ":$2y$")  # two names of the same, of which it knows one
+        yield File(f"{here}/{file}", Secret(lines), owner=owner, group=owner, mode="0400", until_loaded=True)
 
 
 def hashed(host: str, user: str, password: Secret) -> str:

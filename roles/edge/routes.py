@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from roles.edge.settings import Edge, Route, Tls
@@ -15,6 +15,10 @@ ELSEWHERE = "s3-elsewhere"
 """Tells S3's clients, in S3's words, where S3 is: for a path, beneath which no signature matches."""
 HTTPS = "https"
 """Sends clients to the same place on a port with TLS: https:443."""
+LOCAL = "local-ca"
+"""What edge.tls says where the host's own authority signs."""
+ACME = "acme"
+"""What edge.tls says where a public authority signs."""
 POSTGRES_PORT = 5432
 """Where the container listens, whatever the host publishes."""
 
@@ -24,15 +28,21 @@ def leads_on(row: Route) -> str:
     return row.to.partition(":")[0]
 
 
+def active(settings: Settings, edge: Edge) -> list[Route]:
+    """The rows that lead to something which runs: what leads to a service that is off is nowhere."""
+    off = {name for name, one in settings.services.items() if not one.enabled}
+    return [row for row in edge.routes if target(row) not in off]
+
+
 def target(row: Route) -> str:
     """The role or service to which a row leads; empty where the edge answers by itself."""
     name = leads_on(row)
     return "" if name in (ELSEWHERE, HTTPS) else "minio" if row.to in (API, CONSOLE) else name
 
 
-def certificate(edge: Edge, row: Route) -> Tls | None:
-    """The certificate with which a row is served; None is in clear."""
-    if row.tcp or row.tls is False or target_port(row):
+def certificate(edge: Edge, row: Route) -> Tls | Literal["local-ca", "acme"] | None:
+    """The certificate with which a row is served, or who signs it; None is in clear. Bytes that have no name pass as they are."""
+    if row.tls is False or target_port(row) or (row.tcp and not row.host):
         return None
     return row.tls or (None if row.inside else edge.tls)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from roles.settings.fields import (
+    EmailAddress,
     HostName,
     ListenAddress,
     LocalFile,
@@ -19,12 +20,55 @@ from roles.settings.fields import (
     Section,
     Size,
     UserName,
+    WebUrl,
 )
 
 
 class Tls(Section):
     certificate: LocalFile = Field(description="PEM file on the operator's machine, with the chain")
     key: LocalFile = Field(description="PEM file of the key on the operator's machine")
+
+
+class Acme(Section):
+    """An authority that signs by itself, whoever proves that a name leads here: Let's Encrypt, or one that speaks as it does."""
+
+    email: EmailAddress = Field(description="who is told when a certificate is about to end")
+    server: WebUrl = Field(
+        default="https://acme-v02.api.letsencrypt.org/directory", description="the directory of the authority"
+    )
+    staging: bool = Field(
+        default=False, description="Let's Encrypt's own server for trials: generous limits, and nobody trusts it"
+    )
+    authority: LocalFile | None = Field(
+        default=None, description="PEM file of who signed the certificate of the server itself, where that is private"
+    )
+    lifetime_hours: int = Field(default=2160, ge=1, le=9600, description="for how long its certificates are good")
+
+    @property
+    def directory(self) -> str:
+        return "https://acme-staging-v02.api.letsencrypt.org/directory" if self.staging else self.server
+
+
+class Traefik(Section):
+    """What only kind: traefik has; with another kind it rests."""
+
+    dashboard: HostName | None = Field(
+        default=None, description="the name at which its own page is shown, to edge.users; not set: nowhere"
+    )
+
+
+def _tls(value: Any) -> str | None:
+    return "signed" if isinstance(value, str) else "mapping" if isinstance(value, (dict, BaseModel)) else None
+
+
+EdgeTls = Annotated[
+    Annotated[Literal["local-ca", "acme"], Tag("signed")] | Annotated[Tls, Tag("mapping")],
+    Discriminator(
+        _tls,
+        custom_error_type="signed_or_mapping",
+        custom_error_message="local-ca, acme, or a mapping with certificate and key",
+    ),
+]
 
 
 def _off_or_mapping(value: Any) -> str | None:
@@ -69,12 +113,23 @@ class Route(Section):
 class Edge(Section):
     """What is reached from outside, and nothing else is."""
 
-    kind: Literal["nginx"] = Field(default="nginx", description="the program that carries the routes")
-    image: Name = "nginx"
+    kind: Literal["nginx", "traefik"] = Field(default="nginx", description="the program that carries the routes")
+    image: Name = Field(default="nginx", description="a row of images; not set: the one that is named as the kind")
     url: Origin | None = Field(
         default=None, description="how clients reach it, such as https://storage.example.org; others are told so"
     )
     listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
-    tls: Tls | None = Field(default=None, description="the certificate of all routes that say nothing else")
+    tls: EdgeTls | None = Field(
+        default=None, description="the certificate of all routes that say nothing else, or who signs one"
+    )
+    acme: Acme | None = Field(default=None, description="needed for tls: acme")
+    traefik: Traefik = Traefik()
     users: dict[UserName, SecretValue] = Field(default={}, description="names and passwords, for routes with auth")
     routes: list[Route] = Field(min_length=1, description="the table: no two rows are one place")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _image_of_its_kind(cls, said: Any) -> Any:
+        if isinstance(said, dict) and isinstance(said.get("kind"), str) and said.get("image") is None:
+            return {**said, "image": said["kind"]}
+        return said

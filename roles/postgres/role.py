@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from converge.engine.resource import in_order
+from converge.engine.resource import Resource, in_order
 from converge.engine.role import Wanted, role
+from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, GRACE, Project
 from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.mount import Mount
+from roles.edge import authority
+from roles.edge.routes import certificate as certificate_of
 from roles.images import image, image_identity
 from roles.postgres.configuration import Configuration
 from roles.postgres.server import CONTAINER, Server
@@ -22,6 +26,7 @@ from roles.services.configuration import Folder
 from roles.services.definition import definition
 from roles.services.settings import Port, Service
 from roles.settings.fields import size_in_bytes
+from roles.settings.local_file import local_text
 from roles.settings.networks import external, joined, joins
 from roles.settings.sections import needed
 
@@ -42,10 +47,21 @@ host all,replication all all scram-sha-256
 """
 
 
+# With a certificate nobody is let in without TLS, but for who asks from within the container.
+ENCRYPTED = """# Written by Stowage. Who reaches the port is the edge's business (edge.routes), who gets in is that of passwords.
+local all,replication {superuser} trust
+local all all scram-sha-256
+host all,replication all 127.0.0.1/32 scram-sha-256
+hostssl all,replication all all scram-sha-256
+"""
+
+
 @role(needs=("docker", "images"))
 def postgres(host: Host[Settings]) -> Wanted:
     server, settings, owner = server_of(host), settings_of(host), host.settings.data_user
-    access = ACCESS.format(superuser='"' + settings.superuser + '"')
+    certificate = list(_certificate(host))
+    keys = tuple(path for one in certificate for path in _paths(one))
+    access = (ENCRYPTED if keys else ACCESS).format(superuser='"' + settings.superuser + '"')
     needed = tuple(sorted({name for base in host.settings.databases for name in base.extensions}))
     # The folder may be on a data drive: then the drive comes first, and nothing is written in its place.
     drives = [drive for drive in host.settings.drives if settings.data.startswith(f"{drive.path}/")]
@@ -62,6 +78,7 @@ def postgres(host: Host[Settings]) -> Wanted:
         # Read once, when a new cluster is made. Later the role `databases` keeps the password.
         File(f"{SECRETS}/password", settings.superuser_password, owner=owner.name, group=owner.name, mode="0400"),
         Directory(CONFIG, group=owner.name, mode="0750"),
+        *certificate,
         File(f"{CONFIG}/pg_hba.conf", access, until_loaded=True),
         Directory(settings.data, owner=owner.name, group=owner.name, mode="0700"),
         *([_trial(host)] if settings.settings else []),
@@ -72,10 +89,32 @@ def postgres(host: Host[Settings]) -> Wanted:
             also_hashed={CONTAINER: image_identity(host, settings.image)},
             warning=_exposed(settings),
         ),
-        reloaded(CONTAINER, (f"{CONFIG}/pg_hba.conf",), "pg_ctl", "reload", "-s"),
+        reloaded(CONTAINER, (f"{CONFIG}/pg_hba.conf", *keys), "pg_ctl", "reload", "-s"),
         Ready(server),
         Configuration(server, DATA_INSIDE),
     )
+
+
+def _certificate(host: Host[Settings]) -> Iterator[Resource]:
+    """The server's own, where the edge passes its bytes on as they are: of files of the operator's, or signed on the host."""
+    name, edge, owner = authority.databases_name(host.settings), host.settings.edge, host.settings.data_user.name
+    if leaf := authority.databases_leaf(host):
+        yield from authority.tools(host)
+        yield leaf
+    elif name and edge:
+        row = next(one for one in edge.routes if one.tcp and one.host == name)
+        tls = certificate_of(edge, row)
+        assert tls and not isinstance(tls, str)
+        chain = local_text(host, "edge.tls.certificate", tls.certificate)
+        key = Secret(local_text(host, "edge.tls.key", tls.key))
+        yield File(f"{CONFIG}/server.crt", chain, group=owner, mode="0640", until_loaded=True)
+        yield File(f"{CONFIG}/server.key", key, owner=owner, group=owner, mode="0400", until_loaded=True)
+
+
+def _paths(one: Resource) -> tuple[str, ...]:
+    if isinstance(one, authority.LocalCertificate):
+        return one.files
+    return (one.path,) if isinstance(one, File) and one.path.startswith(f"{CONFIG}/") else ()
 
 
 def _trial(host: Host[Settings]) -> Trial:
@@ -113,7 +152,14 @@ def service(host: Host[Settings]) -> dict[str, Any]:
     """The container, as that of a service: no root, no capabilities, nothing to write but its data and what is gone at a restart."""
     settings = settings_of(host)
     # Arguments are stronger than ALTER SYSTEM: what the inventory says is in force, whatever was tried out by hand.
-    server_settings = {"listen_addresses": "*", "hba_file": f"{CONFIG_INSIDE}/pg_hba.conf", **settings.settings}
+    own = ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")
+    tls = {"ssl": "on", **{key: f"{CONFIG_INSIDE}/{file}" for key, file in own}}
+    server_settings = {
+        "listen_addresses": "*",
+        "hba_file": f"{CONFIG_INSIDE}/pg_hba.conf",
+        **(tls if authority.databases_name(host.settings) else {}),
+        **settings.settings,
+    }
     page = Service(
         image=settings.image,
         command=["postgres", *(word for key, value in server_settings.items() for word in ("-c", f"{key}={value}"))],

@@ -60,7 +60,7 @@ def _taken(name: str, settings: Settings, nodes: list[str]) -> str:
 
     if name in MODULES:
         return "a role"
-    if name == "nginx":
+    if name in ("nginx", "traefik"):
         return "the container of the edge"
     if name == "https":
         return "what routes of the edge to a port with TLS are named"
@@ -83,7 +83,7 @@ def _paths(at: Path, service: Service) -> Faults:
             yield (*at, *place), why
     taken: dict[str, Path] = dict(folders)
     for path in service.data:
-        if path in NEEDED:
+        if path in NEEDED and path != "/root":
             yield (*at, "data", path), "the programs of the image lie there: take a folder of its own"
         if path in taken:
             yield (*at, "data", path), "files of the inventory lie there"

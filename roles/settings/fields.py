@@ -86,6 +86,13 @@ Package = Annotated[
         "a package name has a-z, 0-9, +, . and -, begins with a letter or digit, and does not end with . or -",
     ),
 ]
+PythonPackage = Annotated[
+    str,
+    matches(
+        r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9._+!-]{0,62}",
+        "a package of PyPI with its version, such as mlflow==3.17.2",
+    ),
+]
 Label = Annotated[
     str,
     matches(
@@ -146,6 +153,10 @@ WebUrl = Annotated[
 Origin = Annotated[
     WebUrl,
     matches(r"[^/]+//[^/]+", "an address without a path or a slash at its end, such as https://storage.example.org"),
+]
+EmailAddress = Annotated[
+    str,
+    matches(r"[A-Za-z0-9._%+-]{1,64}@([a-z0-9-]{1,63}\.)+[a-z]{2,63}", "an address such as storage@example.org"),
 ]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Command = list[Line]

@@ -35,6 +35,7 @@ from roles.settings.fields import (
     Options,
     OwnFolder,
     Package,
+    PythonPackage,
     Section,
     Subnet,
     Url,
@@ -100,20 +101,27 @@ class LabArchive(Section):
 
 
 class LabPackages(Section):
-    packages: list[Package] = Field(min_length=1, description="Debian packages, installed on the lab's bare Debian 13")
+    packages: list[Package] = Field(default=[], description="Debian packages, installed on the lab's bare Debian 13")
     archive: LabArchive | None = None
     run: Command = Field(default=[], description="with an archive: what it must do once, while the image is built")
+    pypi: list[PythonPackage] = Field(
+        default=[], description="packages of PyPI with their versions; their programs are found by name"
+    )
 
     @model_validator(mode="after")
     def _runs_what_it_has(self) -> LabPackages:
         if self.run and not self.archive:
             raise Problems([(("run",), "it goes with an archive")])
+        if self.archive and self.pypi:
+            raise Problems([(("pypi",), "an image has an archive, or packages of PyPI")])
+        if not self.packages and not self.pypi:
+            raise ValueError("packages of Debian, of PyPI (pypi), or both")
         return self
 
 
 LabImage = Annotated[
     Annotated[Name, Tag("text")] | Annotated[LabPackages, Tag("mapping")],
-    text_or_mapping("the name of a recipe of lab/images.py, or a mapping with `packages`"),
+    text_or_mapping("the name of a recipe of lab/images.py, or a mapping with `packages` or `pypi`"),
 ]
 
 
@@ -124,7 +132,7 @@ class Image(Section):
     ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
     lab: LabImage | None = Field(
         default=None,
-        description="how the lab builds it where no registry answers: a recipe of lab/images.py, or Debian packages",
+        description="how the lab builds it where no registry answers: a recipe of lab/images.py, or packages of Debian and PyPI",
     )
 
     @model_validator(mode="after")

@@ -30,10 +30,10 @@ def _names(settings: Settings) -> Faults:
         yield ("networks",), "at least one network"
     taken = containers(settings)
     for name in settings.networks:
-        if name in taken or name in ("nginx", "postgres"):
+        if name in taken or name in ("nginx", "traefik", "postgres"):
             yield ("networks", name), f"{name} is the name of a container, and Docker tells them apart by name"
     for at, node in enumerate(settings.minio.nodes if settings.minio else []):
-        if node.name in ("nginx", "postgres", "localhost"):
+        if node.name in ("nginx", "traefik", "postgres", "localhost"):
             yield ("minio", "nodes", at, "name"), f"{node.name} is another's name: MinIO would ask there for this drive"
 
 

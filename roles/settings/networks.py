@@ -33,7 +33,7 @@ def _containers(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     if settings.minio:
         yield from ((node.name, joined(settings, settings.minio.networks)) for node in settings.minio.nodes)
     if settings.edge:
-        yield "nginx", list(dict.fromkeys(routes.networks(settings))) or joined(settings, [])
+        yield settings.edge.kind, list(dict.fromkeys(routes.networks(settings))) or joined(settings, [])
     if settings.postgres:
         yield "postgres", joined(settings, settings.postgres.networks)
     for name, service in settings.services.items():

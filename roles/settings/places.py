@@ -40,8 +40,16 @@ def folders(settings: Settings) -> Faults:
             if _meet(folder, inside):
                 yield path, f"MinIO keeps the objects of {label} in {inside}"
         for other, beside in ours[:at]:
-            if _meet(folder, beside):
+            if _meet(folder, beside) and not (folder == beside and _shared(settings, path, other)):
                 yield path, f"{'it is' if folder == beside else 'it meets'} the folder of {_dotted(other)}, {beside}"
+
+
+def _shared(settings: Settings, one: Path, other: Path) -> bool:
+    """Whether two services have a folder together on purpose: one waits for the other, which makes what lies there."""
+    names = [str(path[1]) for path in (one, other) if path[0] == "services"]
+    return len(set(names)) == 2 and any(
+        needed in settings.services[name].needs for name, needed in (names, reversed(names))
+    )
 
 
 def _ours(settings: Settings) -> Iterator[tuple[Path, str]]:

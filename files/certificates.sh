@@ -1,0 +1,86 @@
+#!/bin/sh
+# Certificates of a host's own authority. The authority is made once, and is what clients trust; what it signs lasts 90 days and is
+# signed anew when 30 of them are left.
+#   certificates state FOLDER NAME HOST...        says what is wrong with FOLDER/NAME.crt, or `good`
+#   certificates sign FOLDER NAME OWNER HOST...   signs a new one
+#   certificates renew [all]                      signs anew what ends soon, or all, of the table, and has it taken up
+set -eu
+umask 077
+here=/etc/stowage/authority left=2592000 days=90
+
+names() { # as openssl writes them
+  for one in "$@"; do
+    case $one in *[!0-9.]*) printf 'DNS:%s\n' "$one" ;; *) printf 'IP Address:%s\n' "$one" ;; esac
+  done | sort
+}
+
+state() {
+  crt=$1/$2.crt key=$1/$2.key
+  shift 2
+  [ -s "$crt" ] && [ -s "$key" ] || { echo 'not there'; return; }
+  openssl x509 -noout -checkend 0 -in "$crt" >/dev/null 2>&1 || { echo 'ended'; return; }
+  openssl verify -CAfile "$here/authority.crt" "$crt" >/dev/null 2>&1 || { echo 'signed by somebody else'; return; }
+  openssl x509 -noout -checkend $left -in "$crt" >/dev/null || { echo 'ends soon'; return; }
+  has=$(openssl x509 -noout -ext subjectAltName -in "$crt" | sed 1d | tr , '\n' | sed 's/^ *//' | sort)
+  [ "$has" = "$(names "$@")" ] || { echo 'for other names'; return; }
+  [ "$(openssl x509 -noout -pubkey -in "$crt")" = "$(openssl pkey -pubout -in "$key" 2>/dev/null)" ] || { echo 'not that of its key'; return; }
+  echo good
+}
+
+made() { # openssl tells much when it makes a key
+  said=$("$@" 2>&1) || { printf '%s\n' "$said" >&2; exit 1; }
+}
+
+authority() {
+  [ ! -s $here/authority.crt ] || return 0
+  work=$(mktemp -d $here/.new-XXXXXX)
+  made openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/CN=Stowage $(hostname) $(date +%Y)" \
+    -addext 'basicConstraints=critical,CA:true,pathlen:0' -addext 'keyUsage=critical,keyCertSign,cRLSign' \
+    -keyout "$work/authority.key" -out "$work/authority.crt"
+  chmod 0644 "$work/authority.crt"
+  sync "$work/authority.key" "$work/authority.crt"
+  mv -f "$work/authority.key" $here/ && mv -f "$work/authority.crt" $here/ # the certificate last: it says that both are there
+  rmdir "$work"
+  sync $here
+}
+
+sign() {
+  folder=$1 name=$2 owner=$3
+  shift 3
+  authority
+  work=$(mktemp -d $here/.new-XXXXXX)
+  trap 'rm -rf "$work"' EXIT
+  alternatives=$(names "$@" | sed 's/IP Address:/IP:/' | tr '\n' , | sed 's/,$//')
+  made openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days $days -subj / \
+    -CA $here/authority.crt -CAkey $here/authority.key -addext "subjectAltName=critical,$alternatives" \
+    -addext 'basicConstraints=critical,CA:false' -addext 'keyUsage=critical,digitalSignature' -addext 'extendedKeyUsage=serverAuth' \
+    -keyout "$work/key" -out "$work/crt"
+  chown "$owner:$owner" "$work/key" "$work/crt"
+  chmod 0400 "$work/key"
+  chmod 0440 "$work/crt"
+  sync "$work/key" "$work/crt"
+  # Both at once cannot be: who reads between the two is told again.
+  mv -f "$work/key" "$folder/$name.key" && mv -f "$work/crt" "$folder/$name.crt"
+  sync "$folder"
+}
+
+renew() {
+  failed=0
+  # A line of the table: FOLDER NAME OWNER COMMAND HOST..., where COMMAND is a script beside it that has it taken up.
+  while read -r folder name owner taken_up hosts; do
+    # shellcheck disable=SC2086 # names have no blanks
+    [ "${1-}" = all ] || [ "$(state "$folder" "$name" $hosts)" != good ] || continue
+    # shellcheck disable=SC2086
+    if sh "$0" sign "$folder" "$name" "$owner" $hosts && sh "$here/$taken_up"; then
+      echo "$folder/$name.crt: signed anew"
+    else
+      echo "$folder/$name.crt: not renewed; what was there is served on" >&2
+      failed=1
+    fi
+  done <$here/table
+  return $failed
+}
+
+what=$1
+shift
+"$what" "$@"

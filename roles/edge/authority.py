@@ -1,0 +1,123 @@
+"""A host's own authority: certificates for names that no public one signs, made and kept on the host, and renewed there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.resources.compose import FOLDER
+from converge.resources.file import Directory, File
+from converge.resources.fresh import FreshContainer
+from converge.resources.unit import StaticUnit, Unit
+from converge.shell import words
+from roles.edge.routes import LOCAL, active, certificate, target
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.edge.settings import Edge
+    from roles.settings.model import Settings
+
+HERE = f"{FOLDER}/authority"
+AUTHORITY = f"{HERE}/authority.crt"
+SCRIPT = "/usr/local/lib/stowage/certificates"
+_UNITS = "/etc/systemd/system"
+
+
+@dataclass(frozen=True)
+class LocalCertificate(Resource):
+    """A certificate for these names, signed by the host's own authority, which is not about to end."""
+
+    kind: ClassVar[str] = "certificate"
+    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME HOST..."
+    folder: str
+    label: str
+    owner: str
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder}/{self.label}.crt"
+
+    @property
+    def files(self) -> tuple[str, str]:
+        return self.name, f"{self.folder}/{self.label}.key"
+
+    def desired(self) -> State:
+        return {"it is": "good"}
+
+    def gives(self) -> tuple[str, ...]:
+        return tuple(f"path:{path}" for path in self.files)
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{self.folder}", f"path:{SCRIPT}", f"user:{self.owner}")
+
+    @classmethod
+    def probe(cls, wanted: Sequence[LocalCertificate]) -> str:
+        each = (f"sh {SCRIPT} state {words([one.folder, one.label, *one.names])}" for one in wanted)
+        return f"[ ! -e {SCRIPT} ] || {{ {'; '.join(each)}; }}"
+
+    @classmethod
+    def read(cls, wanted: Sequence[LocalCertificate], answer: str) -> list[Reading]:
+        lines = answer.splitlines() or ["not there"] * len(wanted)
+        return [None if said == "not there" else {"it is": said} for said in lines]
+
+    def note(self, before: State | None) -> str:
+        return ", ".join(self.names)
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(f"sh {SCRIPT} sign {words([self.folder, self.label, self.owner, *self.names])}")]
+
+
+def names_of(edge: Edge) -> tuple[str, ...]:
+    """The names of the rows whose certificate the host's own authority signs."""
+    found = (row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL)
+    return tuple(dict.fromkeys(found))
+
+
+def databases_name(settings: Settings) -> str:
+    """The name by which PostgreSQL is reached with TLS of its own: where the edge passes its bytes on as they are."""
+    edge = settings.edge if "edge" in settings.roles else None
+    if edge is None or edge.kind != "nginx":
+        return ""
+    rows = (row for row in active(settings, edge) if row.tcp and target(row) == "postgres")
+    return next((row.host for row in rows if row.host and certificate(edge, row)), "")
+
+
+def tools(host: Host[Settings]) -> Iterator[Resource]:
+    """What makes certificates on the host, for each role that has one signed."""
+    yield Directory("/usr/local/lib/stowage")
+    yield File(SCRIPT, (host.root / "files/certificates.sh").read_text(), mode="0755", check="sh -n {}")
+    yield Directory(FOLDER)
+    yield Directory(HERE, mode="0755")
+
+
+def renewed(host: Host[Settings], leaf: LocalCertificate, loaded: FreshContainer) -> Iterator[Resource]:
+    """That the host itself renews them, whether or not anybody deploys."""
+    lines = [_line(leaf, loaded.container)]
+    yield File(f"{HERE}/{loaded.container}", f"set -eu\n{loaded.act}\n")
+    if database := databases_leaf(host):
+        lines.append(_line(database, "postgres"))
+        yield File(f"{HERE}/postgres", "docker exec postgres pg_ctl reload -s\n")
+    yield File(f"{HERE}/table", "".join(f"{line}\n" for line in lines))
+    for name in ("stowage-certificates.service", "stowage-certificates.timer"):
+        yield File(f"{_UNITS}/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
+    yield Unit("stowage-certificates.timer")
+    yield StaticUnit("stowage-certificates.service")
+
+
+def _line(leaf: LocalCertificate, taken_up: str) -> str:
+    return " ".join([leaf.folder, leaf.label, leaf.owner, taken_up, *leaf.names])
+
+
+DATABASES = f"{FOLDER}/postgres/conf"
+
+
+def databases_leaf(host: Host[Settings]) -> LocalCertificate | None:
+    """PostgreSQL's own certificate, where one is signed here."""
+    name, edge = databases_name(host.settings), host.settings.edge
+    row = next((one for one in edge.routes if one.tcp and one.host == name), None) if edge else None
+    if not edge or not row or certificate(edge, row) != LOCAL:
+        return None
+    return LocalCertificate(DATABASES, "server", host.settings.data_user.name, (name,))

@@ -1,0 +1,145 @@
+"""Traefik as the edge: its container, the arguments that it is started with, and how it takes up another table of routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from converge.resources.compose import FOLDER
+from converge.resources.fresh import FreshContainer
+from converge.resources.serving import Question, Serving
+from converge.shell import quote, words
+from roles.edge.consistency import OWN_PORTS
+from roles.edge.nginx import INSIDE
+from roles.edge.routes import ACME
+from roles.edge.traefik_routes import marker
+from roles.images import image
+from roles.services.configuration import Folder
+from roles.services.definition import definition
+from roles.services.settings import Port, Service
+from roles.settings.networks import containers, joins
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.edge.settings import Edge
+    from roles.settings.model import Settings
+
+CONTAINER = "traefik"
+HERE = f"{FOLDER}/traefik/conf"
+ROUTES = f"{HERE}/routes.yaml"
+KEPT = f"{FOLDER}/traefik/acme"
+"""The account at the authority, and the certificates that it gave."""
+ACME_AUTHORITY = "acme-authority.crt"
+ALIVE = OWN_PORTS[0]
+CHECK = "stowage-traefik-check"
+PATIENCE = 15
+"""Seconds in which a new table is taken up."""
+
+
+def ports(edge: Edge) -> list[int]:
+    """The ports that it listens at: those of the table, and 80 where names are proved there."""
+    return sorted({*(row.port for row in edge.routes), *([80] if edge.tls == ACME else [])})
+
+
+def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = "/acme/acme.json") -> list[str]:
+    """What it is started with. It is given no socket of Docker: its routes are a file."""
+    said = {
+        "global.checkNewVersion": "false",
+        "global.sendAnonymousUsage": "false",
+        "log.level": "INFO",
+        "log.noColor": "true",
+        "providers.file.filename": routes,
+        "providers.file.watch": "true",
+        # Its own page and its health, for the host itself: nothing outside of the container reaches this address.
+        "entryPoints.traefik.address": f"127.0.0.1:{ALIVE}",
+        "api.insecure": "true",
+        "ping.entryPoint": "traefik",
+        "accessLog": "true",
+        "accessLog.format": "json",
+        # A query may hold a signature with which anybody could fetch the same again.
+        "accessLog.fields.queryParameters.defaultMode": "redact",
+        "accessLog.fields.headers.defaultMode": "drop",
+    }
+    clear = {row.port for row in edge.routes if not row.tcp}
+    for port in ports(edge):
+        said[f"entryPoints.p{port}.address"] = f":{port}"
+        if port in clear or port == 80:
+            said |= {f"entryPoints.p{port}.{key}": value for key, value in _HTTP.items()}
+    if edge.tls == ACME and edge.acme:
+        said |= {f"certificatesResolvers.{ACME}.acme.{key}": value for key, value in _acme(edge, storage).items()}
+    return [f"--{key}={value}" for key, value in said.items()]
+
+
+_HTTP = {
+    # Keys of objects may have two slashes in a row, and uploads take as long as they take.
+    "http.sanitizePath": "false",
+    "transport.respondingTimeouts.readTimeout": "0",
+    "http.aliasHeadersStrategy": "delete",
+}
+
+
+def _acme(edge: Edge, storage: str) -> dict[str, str]:
+    assert edge.acme
+    found = {
+        "email": edge.acme.email,
+        "caServer": edge.acme.directory,
+        "storage": storage,
+        "keyType": "EC256",
+        "certificatesDuration": str(edge.acme.lifetime_hours),
+        "httpChallenge.entryPoint": "p80",
+    }
+    return found | ({"caCertificates": f"{INSIDE}/{ACME_AUTHORITY}"} if edge.acme.authority else {})
+
+
+def service(host: Host[Settings], edge: Edge) -> dict[str, Any]:
+    """The container, as that of a service: no root, no capabilities, nothing to write but what an authority gave."""
+    inside = {row.port for row in edge.routes if row.inside}
+    page = Service(
+        image=edge.image,
+        entrypoint=["traefik"],
+        command=arguments(edge),
+        data={"/acme": KEPT} if edge.tls == ACME else {},
+        ports=[Port(port=port, to=port, listen=edge.listen) for port in ports(edge) if port not in inside],
+        grace=60,
+    )
+    reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
+    networks = joins(containers(host.settings)[CONTAINER])
+    return definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
+
+
+def answers() -> Serving:
+    return Serving(CONTAINER, Question(http=f":{ALIVE}/ping"), 30)
+
+
+def check(host: Host[Settings], edge: Edge, text: str) -> str:
+    """Traefik reads the new file, in its own image and beside the running one, and says what it thinks of it."""
+    reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
+    given = words(arguments(edge, "@ROUTES@", "/tmp/acme.json")).replace("@ROUTES@", f"{INSIDE}/$(basename {{}})")
+    return (
+        f"{{ docker rm -f {CHECK} >/dev/null 2>&1 || :; "
+        f"docker run -d --name {CHECK} --network none --read-only --tmpfs /tmp -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
+        f" --entrypoint traefik {quote(reference)} {given} >/dev/null; "
+        f"ended=0; ( {_takes_up(CHECK, text)} ) || ended=1; docker rm -f {CHECK} >/dev/null 2>&1 || :; [ $ended = 0 ]; }}"
+    )
+
+
+def taken_up(text: str, files: tuple[str, ...]) -> FreshContainer:
+    """It watches its file by itself; a certificate or a list of users that is another counts once that file is touched."""
+    act = f"touch {ROUTES}\n( {_takes_up(CONTAINER, text)}\n)"
+    return FreshContainer(CONTAINER, (ROUTES, *files), act, f"waits until {CONTAINER} has taken up its routes")
+
+
+def _takes_up(container: str, text: str) -> str:
+    """Shell that ends with 0 when a container serves this very table and finds no fault with it, else says why not."""
+    ask = f"nsenter -t \"$pid\" -n curl -q -s --noproxy '*' -m 2 http://127.0.0.1:{ALIVE}/api"
+    return f"""n=0
+while :; do
+  pid=$(docker inspect -f '{{{{.State.Pid}}}}' -- {container} 2>/dev/null) || pid=0
+  if [ "$pid" != 0 ] && {ask}/http/middlewares/{marker(text)}@file | grep -q stripPrefix; then
+    bad=$({ask}/overview | grep -oE '"(errors|warnings)":[1-9]' || :)
+    [ -n "$bad" ] || exit 0
+    {ask}/rawdata | grep -oE '"[^"]*@file":|"error":\\["[^]]*' | grep -B1 '"error"' | head -n 6
+    exit 1
+  fi
+  n=$((n + 1)); [ $n -lt {PATIENCE * 5} ] || {{ docker logs --tail 5 -- {container} 2>&1; exit 1; }}
+  sleep 0.2
+done"""
