@@ -12,6 +12,7 @@ from converge.ui.cli import ROOT, command, last_words, words_of
 from converge.ui.own import own_commands
 from roles import MODULES
 from roles.backup.tasks import BACKUP, RESTORE, backup, restore
+from roles.edge.tasks import CERTS
 from roles.minio.tasks import ACCOUNTS, BUCKETS, MINIO
 from runbook.tasks import COMMANDS, DRIVES, ERASE, HOSTS, LOGS, logs
 
@@ -90,6 +91,7 @@ namespace = Collection(deploy, check, *COMMANDS)
 namespace.add_collection(HOSTS)
 namespace.add_collection(Collection.from_module(importlib.import_module("lab.tasks"), "lab"))
 namespace.add_collection(_collection("logs", *LOGS, default=logs))
+namespace.add_collection(_collection("certs", *CERTS))
 namespace.add_collection(_collection("backup", *BACKUP, default=backup))
 namespace.add_collection(_collection("restore", *RESTORE, default=restore))
 BESIDE = {"drives": DRIVES, "minio": MINIO, "buckets": (*BUCKETS, *ERASE)}

@@ -28,6 +28,8 @@ def advice(status: Status, host: Host[Settings]) -> list[str]:
         sentences += database_status.advice(status.postgres, name)
     if status.backup:
         sentences += backup_status.advice(status.backup, name)
+    if all(container.well for container in status.services):
+        sentences += [f"{trouble}: inv certs.renew --host {name}" for trouble in status.certificates]
     if status.drift and not sentences:
         sentences.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
     return sentences

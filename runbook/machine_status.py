@@ -11,6 +11,7 @@ from converge.engine.audit import AUDIT
 from converge.shell import quote
 from converge.ssh.root_shell import LOCK, describe
 from roles.backup import status as backup_status
+from roles.edge import served
 from roles.edge.routes import API, CONSOLE, leading_to, url
 from roles.postgres import status as database_status
 
@@ -68,6 +69,7 @@ def facts(host: Host[Settings]) -> str:
         _endpoints(host),
         database_status.facts(host),
         backup_status.facts(host),
+        served.look(host.settings),
     )
     script, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
     for part in others:
@@ -115,7 +117,7 @@ def _urls(host: Host[Settings], address: str) -> Iterator[str]:
 def read(status: Status, host: Host[Settings], answer: str) -> None:
     """Put what the host said into its status."""
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
-    space, docker, audit, lock, urls, databases, backups, *_ = [*parts, *([""] for _ in range(7))]
+    space, docker, audit, lock, urls, databases, backups, shown, *_ = [*parts, *([""] for _ in range(8))]
     status.drives = [_drive(drive, space) for drive in _drives(host)]
     rows = [line.split("|", 1) for line in docker if "|" in line]
     status.docker = _docker([rest for name, rest in rows if name == "unit"])
@@ -131,6 +133,8 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
             status.services.append(Container(name, states.get(name, missing)))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
+    if not status.docker and shown != [""]:
+        status.certificates = [told for one in served.read(host.settings, shown) if (told := one.trouble())]
     status.endpoints = dict(
         sorted({line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}.items())
     )

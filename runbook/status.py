@@ -55,6 +55,8 @@ class Status:
     buckets: list[Bucket] = field(default_factory=list)
     postgres: DatabaseServer | None = None
     backup: Backups | None = None
+    certificates: list[str] = field(default_factory=list)
+    """What is wrong with those that the edge shows."""
     last_deploy: str = ""
     under_way: str = ""
     drift: list[str] = field(default_factory=list)

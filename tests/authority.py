@@ -21,7 +21,7 @@ class Authority:
         made = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), True)
         (folder / "authority.pem").write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def sign(self, name: str, names: list[str], days: int = 1) -> None:
+    def sign(self, name: str, names: list[str], days: int = 60) -> None:
         """NAME.crt and NAME.key, for these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         known = [x509.IPAddress(ip_address(one)) if one[0].isdigit() else x509.DNSName(one) for one in names]
@@ -30,7 +30,7 @@ class Authority:
         text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         (self.folder / f"{name}.key").write_bytes(text)
 
-    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 60) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()

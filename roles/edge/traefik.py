@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from converge.resources.compose import FOLDER
+from converge.resources.definition import bind
 from converge.resources.fresh import FreshContainer
 from converge.resources.serving import Question, Serving
 from converge.shell import quote, words
@@ -97,13 +98,14 @@ def service(host: Host[Settings], edge: Edge) -> dict[str, Any]:
         image=edge.image,
         entrypoint=["traefik"],
         command=arguments(edge),
-        data={"/acme": KEPT} if edge.tls == ACME else {},
         ports=[Port(port=port, to=port, listen=edge.listen) for port in ports(edge) if port not in inside],
         grace=60,
     )
     reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
     networks = joins(containers(host.settings)[CONTAINER])
-    return definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
+    made = definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
+    # Beside its configuration, of which every set of a backup has a copy.
+    return {**made, "volumes": [*made["volumes"], *([bind(KEPT, "/acme")] if edge.tls == ACME else [])]}
 
 
 def answers() -> Serving:

@@ -147,7 +147,6 @@ ROW = {"port": 80, "to": "grafana:3000"}
 S3 = {"port": 9000, "to": "minio-api"}
 WRONG = {
     "no such service": ([{**ROW, "to": "grafna:3000"}], "edge.routes.0.to", "no service grafna; grafana is near"),
-    "a service that is off": ([{**ROW, "to": "off:80"}], "edge.routes.0.to", "off is not enabled"),
     "a node": ([{**ROW, "to": "minio1:9000"}], "edge.routes.0.to", "no service minio1"),
     "another port of PostgreSQL": ([{**ROW, "to": "postgres:5433", "tcp": True}], "edge.routes.0.to", "at 5432"),
     "one place twice": ([ROW, {**ROW, "to": "mlflow:5000"}], "edge.routes.1", "the same place as edge.routes[0]"),
@@ -240,3 +239,9 @@ def test_passwords_in_clear_are_told_in_the_plan(host):
     (project,) = wanted(host({**rows[0], "auth": "basic"}, listen="0.0.0.0"), Project)
     assert "data and passwords are not hidden" in project.warning
     assert not wanted(host(), Project)[0].warning
+
+
+def test_a_row_to_a_service_that_is_off_is_nowhere(host):
+    rows = [TABLE[0], {"port": 80, "to": "off:80", "tls": False}]
+    (config,) = [one for one in wanted(host(*rows), File) if one.path.endswith("nginx.conf")]
+    assert "off:80" not in config.text and "listen 80" not in config.text

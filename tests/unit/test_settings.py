@@ -24,6 +24,11 @@ EXAMPLE = ROOT / "inventory" / "group_vars" / "all.yml"
 # Each kind of text with one that it takes and some that it must not.
 KINDS: dict[str, tuple[str, list[str]]] = {
     "Name": ("minio-1", ["", "-a", "1a", "A", "a b", "a\n", "é", "a" * 32]),
+    "PythonPackage": (
+        "psycopg2-binary==2.9.13",
+        ["", "mlflow", "-r==1", "a b==1", "a==1;b", "a>=1", "a==", "a @ http://x"],
+    ),
+    "EmailAddress": ("geo.ops@example.org", ["", "a", "a@b", "a b@c.org", "a@c.org\n", "a@-c.org'"]),
     "Package": ("libstdc++6", ["", "-y", "a b", "a;b", "A", "redis-", "redis."]),
     "Label": ("drive_1", ["", "-x", "a b", "a" * 13, "é", "a\n", "$(x)"]),
     "AbsolutePath": (

@@ -1,0 +1,213 @@
+"""Certificates as clients see them: which are served where, by whom they are signed, and when they end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from converge.errors import PENDING, Trouble
+from converge.shell import quote
+from converge.ssh.link import connect
+from converge.ssh.root_shell import RootShell, holder
+from roles.edge import authority, traefik
+from roles.edge.routes import ACME, active, certificate
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.edge.settings import Edge
+    from roles.settings.model import Settings
+
+SOON = 21
+"""Days before its end from which a certificate is told of: by then it should have been renewed long ago."""
+PATIENCE = 5
+DAY = 86400
+NOW = 90
+"""Seconds in which an authority that is asked should have signed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a certificate is shown, and how one asks."""
+
+    port: int
+    name: str
+    starttls: str = ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What was shown there; `ends` is in seconds, 0 where nothing was."""
+
+    port: int
+    name: str
+    ends: int = 0
+    issuer: str = ""
+    serial: str = ""
+
+    @property
+    def days(self) -> int:
+        return int((self.ends - time.time()) // DAY)
+
+    def trouble(self) -> str:
+        """What a person must know of it; nothing where it is good for long."""
+        where = f"{self.name or 'the certificate'} on port {self.port}"
+        if not self.ends:
+            return f"{where} shows no certificate"
+        left = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
+        return f"{where}: its certificate {left}" if self.days < SOON else ""
+
+
+def places(settings: Settings) -> list[Place]:
+    """Each port and name of the edge that speaks TLS."""
+    edge = settings.edge if "edge" in settings.roles else None
+    return list(dict.fromkeys(_places(settings, edge))) if edge else []
+
+
+def _places(settings: Settings, edge: Edge) -> Iterator[Place]:
+    for row in active(settings, edge):
+        if certificate(edge, row) and not row.inside:
+            yield Place(row.port, row.host or "", "postgres" if row.tcp else "")
+    if edge.kind == "traefik" and edge.traefik.dashboard and edge.tls:
+        yield Place(443, edge.traefik.dashboard)
+
+
+def look(settings: Settings) -> str:
+    """Shell that prints a line for each place: port, name, end, serial, issuer. All are asked at once."""
+    listen = settings.edge.listen if settings.edge else ""
+    address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(listen, f"[{listen}]" if ":" in listen else listen)
+    lines = ["ask() { # PORT NAME MORE...", "  port=$1 name=$2; shift 2"]
+    lines += [
+        f'  pem=$(timeout {PATIENCE} openssl s_client -connect {quote(address)}:"$port" "$@" </dev/null 2>/dev/null) || :',
+        "  said=$(printf '%s\\n' \"$pem\" | openssl x509 -noout -enddate -serial -issuer -nameopt RFC2253 2>/dev/null) || said=",
+        '  end=$(printf \'%s\\n\' "$said" | sed -n \'s/^notAfter=//p\'); ends=0; [ -z "$end" ] || ends=$(date -d "$end" +%s)',
+        '  printf \'%s|%s|%s|%s|%s\\n\' "$port" "$name" "$ends" "$(printf \'%s\\n\' "$said" | sed -n \'s/^serial=//p\')"'
+        " \"$(printf '%s\\n' \"$said\" | sed -n 's/^issuer=//p')\"",
+        "}",
+    ]
+    for one in places(settings):
+        more = f" -servername {quote(one.name)}" if one.name else ""
+        more += f" -starttls {one.starttls}" if one.starttls else ""
+        lines.append(f"ask {one.port} {quote(one.name)}{more} &")
+    return "\n".join([*lines, "wait"])
+
+
+def read(settings: Settings, lines: list[str]) -> list[Served]:
+    """What the host said, in the order of the table."""
+    told = {}
+    for line in lines:
+        port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
+        if port.isdigit() and ends.isdigit():
+            told[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
+    return [told.get((one.port, one.name), Served(one.port, one.name)) for one in places(settings)]
+
+
+def seen(host: Host[Settings]) -> list[Served]:
+    """What a host serves now."""
+    link = connect(host.target)
+    try:
+        _, out, _ = link.send(look(host.settings), iter(()))
+        return read(host.settings, out.decode(errors="replace").splitlines())
+    finally:
+        link.close()
+
+
+def show(host: Host[Settings], as_json: bool) -> int:
+    """Print them; the exit code says whether one is about to end."""
+    found = seen(host)
+    if as_json:
+        print(json.dumps({"host": host.name, "certificates": [asdict(one) for one in found]}))
+    else:
+        print(f"{host.name}:" if found else f"{host.name}: no row of edge.routes has TLS")
+        for one in found:
+            shown = f"{one.days} days, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.ends))} UTC"
+            what = f"{shown:38} {one.serial[-16:]:16}  {one.issuer}" if one.ends else "no certificate is shown"
+            print(f"  {one.port:<5} {one.name or '(any name)':32} {what}")
+    return PENDING if any(one.trouble() for one in found) else 0
+
+
+def renew(host: Host[Settings], command: str) -> None:
+    """Have certificates signed anew, and look at the wire whether they are served."""
+    edge = host.settings.edge
+    before = {(one.port, one.name): one.serial for one in seen(host)}
+    if edge is None or not before:
+        raise Trouble("there is nothing to renew", host.name, "no row of edge.routes has TLS", "nothing was changed")
+    if edge.tls == ACME:
+        _ask_authority(host, edge, command)
+    elif authority.names_of(edge):
+        status, said = _run(host, command, f"sh {authority.SCRIPT} renew all")
+        print("\n".join(f"  {line}" for line in said.splitlines()), flush=True)
+        if status:
+            hint = f"inv status --host {host.name}"
+            raise Trouble("not all were renewed", host.name, said[-600:], "what was there is served on", hint)
+    else:
+        why = "they are files of your own: edge.tls names them"
+        hint = f"put new ones in their place, then: inv deploy --host {host.name}"
+        raise Trouble("they are not renewed here", host.name, why, "nothing was changed", hint)
+    after = seen(host)
+    same = [one.name or str(one.port) for one in after if before.get((one.port, one.name)) == one.serial]
+    if same and edge.tls != ACME:
+        why = f"the same is shown by {', '.join(same)}"
+        hint = f"inv logs --service {edge.kind} --host {host.name}"
+        raise Trouble("they were signed anew, and are not served", host.name, why, "both are good", hint)
+    print(f"{host.name}: {len(after) - len(same)} renewed, as clients see it")
+
+
+def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
+    """Traefik asks by itself, a third of their life before they end; it looks whether that is due when it starts."""
+    assert edge.acme
+    due = [one for one in seen(host) if one.ends - time.time() < edge.acme.lifetime_hours * 1200]
+    if not due:
+        return print(
+            f"  none is due: {traefik.CONTAINER} asks for new ones by itself, a third of their life before they end"
+        )
+    status, said = _run(
+        host, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
+    )
+    until, old = time.monotonic() + NOW, {(one.port, one.name): one.serial for one in due}
+    while not status and time.monotonic() < until:
+        time.sleep(2)
+        left = [one for one in seen(host) if not one.ends or old.get((one.port, one.name)) == one.serial]
+        if not left:
+            return None
+    _, why = _run(
+        host, command, f"docker logs --since 3m -- {traefik.CONTAINER} 2>&1 | grep -iE 'acme|certificate' | tail -n 4"
+    )
+    raise Trouble(
+        "the authority has not signed",
+        host.name,
+        why or said or f"no answer of {edge.acme.directory} within {NOW} s",
+        "the old certificates are served on, and Traefik tries again by itself",
+        "do the names lead to this host, and is its port 80 reached from outside? "
+        f"Then: inv certs.renew --host {host.name}",
+    )
+
+
+def _run(host: Host[Settings], command: str, script: str) -> tuple[int, str]:
+    link = connect(host.target)
+    try:
+        shell = RootShell(link, holder(command))
+        answer = shell.run(f"set -e\n{script}")
+        shell.close()
+        return answer
+    finally:
+        link.close()
+
+
+def root(host: Host[Settings]) -> str:
+    """The certificate of the host's own authority, for clients to trust."""
+    link = connect(host.target)
+    try:
+        _, out, _ = link.send(f"cat {authority.AUTHORITY} 2>/dev/null || :", iter(()))
+    finally:
+        link.close()
+    if not out:
+        why = (
+            "it signs nothing yet"
+            if host.settings.edge and authority.names_of(host.settings.edge)
+            else "edge.tls is not local-ca"
+        )
+        raise Trouble("there is no authority of its own", host.name, why, "", f"inv deploy --host {host.name}")
+    return out.decode()

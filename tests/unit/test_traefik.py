@@ -1,0 +1,219 @@
+"""The table of routes as Traefik carries it, certificates that are signed by somebody else, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from converge.engine import run as runs
+from converge.inventory.secret import Secret
+from converge.resources.compose import NoProject, Project
+from converge.resources.file import File
+from roles.edge import authority, traefik
+from roles.edge.role import edge
+from roles.edge.served import Served, look, places, read
+from roles.postgres.role import postgres
+from roles.stack import stack
+
+SERVICES = {"mlflow": {"image": "nginx"}, "off": {"image": "nginx", "enabled": False}}
+TABLE = [
+    {"port": 80, "to": "https:443"},
+    {"port": 443, "host": "s3.example.org", "to": "minio-api"},
+    {"port": 443, "host": "console.example.org", "to": "minio-console", "sticky": True, "websocket": True},
+    {"port": 443, "host": "ml.example.org", "to": "mlflow:5000", "auth": "basic", "users": ["anne"]},
+    {"port": 443, "host": "ml.example.org", "path": "/v1.0", "strip_path": True, "to": "mlflow:5000"},
+    {"port": 443, "host": "off.example.org", "to": "off:80"},
+    {"port": 5432, "host": "db.example.org", "to": "postgres:5432", "tcp": True},
+    {"port": 6379, "to": "mlflow:6379", "tcp": True},
+]
+
+
+@pytest.fixture
+def host(storage_host):
+    def make(**changes):
+        said = {
+            "kind": "traefik",
+            "tls": "local-ca",
+            "routes": TABLE,
+            "users": {"anne": Secret("SENTINEL-anne"), "bert": Secret("SENTINEL-bert")},
+            "traefik": {"dashboard": "traefik.example.org"},
+            **changes,
+        }
+        images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "traefik", "postgres")}
+        return storage_host(
+            services=dict(SERVICES), edge=said, images=images, minio__environment={"MINIO_DOMAIN": "s3.example.org"}
+        )
+
+    return make
+
+
+def wanted(made, kind, role=edge):
+    return [one.resource for one in runs.prepare(made, [role]).wants if isinstance(one.resource, kind)]
+
+
+def routes(made):
+    (file,) = [one for one in wanted(made, File) if one.path == traefik.ROUTES]
+    return yaml.safe_load(file.text)
+
+
+def test_each_row_is_a_router_of_its_port_by_name_first_and_then_the_longest_path(host):
+    table = routes(host())["http"]
+    rules = {router["rule"]: router for router in table["routers"].values()}
+    s3 = "(Host(`s3.example.org`) || HostRegexp(`^.+\\.s3\\.example\\.org$`))"
+    assert set(rules) == {
+        "PathPrefix(`/`)",
+        f"{s3} && PathPrefix(`/`)",
+        f"{s3} && PathPrefix(`/minio/`) && !PathPrefix(`/minio/health/`)",
+        "Host(`console.example.org`) && PathPrefix(`/`)",
+        "Host(`ml.example.org`) && PathPrefix(`/`)",
+        "Host(`ml.example.org`) && (Path(`/v1.0`) || PathPrefix(`/v1.0/`))",
+        "Host(`traefik.example.org`)",
+    }
+    under = rules["Host(`ml.example.org`) && (Path(`/v1.0`) || PathPrefix(`/v1.0/`))"]
+    assert under["priority"] > rules["Host(`ml.example.org`) && PathPrefix(`/`)"]["priority"]
+    assert under["priority"] > rules["PathPrefix(`/`)"]["priority"]
+    assert rules["PathPrefix(`/`)"]["entryPoints"] == ["p80"] and "tls" not in rules["PathPrefix(`/`)"]
+    assert under["entryPoints"] == ["p443"] and under["tls"] == {}
+    assert table["services"]["minio-api"]["loadBalancer"]["servers"][0] == {"url": "http://172.30.99.11:9000"}
+    assert "cookie" in table["services"]["minio-console-sticky"]["loadBalancer"]["sticky"]
+
+
+def test_the_admin_api_is_nobodys_and_no_signature_is_logged(host):
+    table = routes(host())["http"]
+    admin = next(one for name, one in table["routers"].items() if name.endswith("-admin"))
+    assert table["middlewares"][admin["middlewares"][0]] == {"ipAllowList": {"sourceRange": ["255.255.255.255/32"]}}
+    assert all(
+        one["priority"] < admin["priority"] for name, one in table["routers"].items() if not name.endswith("-admin")
+    )
+    api = next(
+        one for name, one in table["routers"].items() if name.startswith("minio-api") and not name.endswith("-admin")
+    )
+    assert api["observability"] == {"accessLogs": False}
+    assert "--accessLog.fields.queryParameters.defaultMode=redact" in traefik.arguments(host().settings.edge)
+
+
+def test_passwords_are_hashes_that_it_knows_and_others_are_another_table(host):
+    one, other = host(), host(users={"anne": Secret("SENTINEL-other"), "bert": Secret("SENTINEL-bert")})
+    files = [file for file in wanted(one, File) if "/users" in file.path]
+    assert len(files) == 2 and all("$2y$" in file.text and "SENTINEL" not in file.text for file in files)
+    assert routes(one)["http"]["middlewares"].keys() != routes(other)["http"]["middlewares"].keys()
+    assert all(
+        said["basicAuth"]["removeHeader"]
+        for name, said in routes(one)["http"]["middlewares"].items()
+        if "basicAuth" in said
+    )
+
+
+def test_bytes_with_a_name_have_tls_and_bytes_without_one_pass_as_they_are(host):
+    rows = {name: router for name, router in routes(host())["tcp"]["routers"].items()}
+    assert rows["postgres-5432-5432"] == {
+        "entryPoints": ["p5432"],
+        "rule": "HostSNI(`db.example.org`)",
+        "service": "postgres-5432-5432",
+        "tls": {},
+    }
+    assert rows["mlflow-6379-6379"]["rule"] == "HostSNI(`*`)" and "tls" not in rows["mlflow-6379-6379"]
+
+
+def test_its_certificate_is_for_all_names_and_is_renewed_by_the_host(host):
+    (leaf,) = wanted(host(), authority.LocalCertificate)
+    assert leaf.names == ("s3.example.org", "console.example.org", "ml.example.org", "db.example.org")
+    (table,) = [one for one in wanted(host(), File) if one.path.endswith("/authority/table")]
+    assert table.text == f"/etc/stowage/traefik/conf local-ca stowage traefik {' '.join(leaf.names)}\n"
+    assert routes(host())["tls"]["certificates"] == [
+        {"certFile": "/etc/stowage/local-ca.crt", "keyFile": "/etc/stowage/local-ca.key"}
+    ]
+    assert routes(host())["tls"]["options"]["default"]["sniStrict"] is True
+
+
+def test_a_public_authority_is_asked_at_port_80_and_its_account_is_kept(host):
+    made = host(tls="acme", acme={"email": "a@example.org", "staging": True})
+    words = traefik.arguments(made.settings.edge)
+    assert "--certificatesResolvers.acme.acme.caServer=https://acme-staging-v02.api.letsencrypt.org/directory" in words
+    assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in words
+    tree = routes(made)
+    assert all(one["tls"] == {"certResolver": "acme"} for one in tree["http"]["routers"].values() if "tls" in one)
+    assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": "acme"}
+    assert not wanted(made, authority.LocalCertificate)
+
+
+def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
+    kinds = [one for one in runs.prepare(host(), [edge]).wants if isinstance(one.resource, NoProject | Project | File)]
+    names = [one.resource.address for one in kinds]
+    assert names.index(f"file:{traefik.ROUTES}") < names.index("project:nginx") < names.index("project:traefik")
+    assert "unit:stowage@traefik.service" in [one.resource.address for one in runs.prepare(host(), [stack]).wants]
+    back = [one.resource.address for one in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
+    assert back.index("project:traefik") < back.index("project:nginx")
+
+
+def test_with_nginx_the_same_rows_give_postgresql_a_certificate_of_its_own(host):
+    made = host(kind="nginx")
+    leaf = next(one for one in wanted(made, authority.LocalCertificate, postgres))
+    assert (leaf.folder, leaf.names) == ("/etc/stowage/postgres/conf", ("db.example.org",))
+    (access,) = [one for one in wanted(made, File, postgres) if one.path.endswith("pg_hba.conf")]
+    assert (
+        "hostssl all,replication all all scram-sha-256" in access.text
+        and "host all,replication all all" not in access.text
+    )
+    (project,) = wanted(made, Project, postgres)
+    assert "ssl=on" in json.dumps(project.services)
+    assert not wanted(host(), authority.LocalCertificate, postgres), "with Traefik it has none"
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "why"),
+    [
+        ({"routes": [{**TABLE[1], "body_limit": "5GiB"}]}, "edge.routes.0.body_limit", "kind: nginx does not"),
+        ({"routes": [{"port": 443, "to": "minio-api"}]}, "edge.routes.0.host", "is for a name"),
+        ({"tls": "acme"}, "edge.acme", "the address to which the authority writes"),
+        (
+            {
+                "tls": "acme",
+                "acme": {"email": "a@b.org"},
+                "routes": [{"port": 443, "host": "10.0.0.1", "to": "minio-api"}],
+            },
+            "edge.routes.0.host",
+            "names of the internet only",
+        ),
+        (
+            {
+                "tls": "acme",
+                "acme": {"email": "a@b.org"},
+                "routes": [{"port": 443, "host": "*.b.org", "to": "minio-api"}],
+            },
+            "edge.routes.0.host",
+            "a host name",
+        ),
+        ({"kind": "nginx", "tls": "acme", "acme": {"email": "a@b.org"}}, "edge.tls", "only kind: traefik"),
+        ({"routes": [{**TABLE[-1], "host": "a.example.org"}]}, "edge.routes.0.host", "passes bytes as they are"),
+        ({"users": {}, "routes": TABLE[:2]}, "edge.traefik.dashboard", "nobody who could get in"),
+        ({"tls": "letsencrypt"}, "edge.tls", "local-ca"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_its_place(host, said, where, why):
+    with pytest.raises(ValidationError) as refused:
+        host(**said)
+    from converge.inventory.validation import Problems
+
+    found = str(refused.value)
+    problems = [
+        one for error in refused.value.errors() if isinstance(one := error.get("ctx", {}).get("error"), Problems)
+    ]
+    told = found + " ".join(str(one.problems if hasattr(one, "problems") else one.args) for one in problems)
+    assert why in told and (where.rpartition(".")[2] in told)
+
+
+def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
+    settings = host().settings
+    assert [(one.port, one.name, one.starttls) for one in places(settings)][-2:] == [
+        (5432, "db.example.org", "postgres"),
+        (443, "traefik.example.org", ""),
+    ]
+    assert "-servername db.example.org -starttls postgres" in look(settings)
+    shown = read(settings, ["443|s3.example.org|4102444800|0A|CN=x", "443|ml.example.org|0||", "garbage"])
+    assert shown[0] == Served(443, "s3.example.org", 4102444800, "CN=x", "0A") and shown[0].trouble() == ""
+    assert shown[2].trouble() == "ml.example.org on port 443 shows no certificate"
+    assert "its certificate has ended" in Served(443, "a", 1).trouble()
