@@ -72,8 +72,9 @@ class LocalCertificate(Resource):
 
 def names_of(edge: Edge) -> tuple[str, ...]:
     """The names of the rows whose certificate the host's own authority signs."""
-    found = (row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL)
-    return tuple(dict.fromkeys(found))
+    found = [row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL]
+    dashboard = edge.traefik.dashboard if edge.kind == "traefik" and edge.tls == LOCAL else None
+    return tuple(dict.fromkeys([*found, *([dashboard] if dashboard else [])]))
 
 
 def databases_name(settings: Settings) -> str:

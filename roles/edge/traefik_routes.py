@@ -23,10 +23,17 @@ DASHBOARD = "dashboard"
 NOBODY = "255.255.255.255/32"
 
 
+class _Whole(yaml.SafeDumper):
+    """Writes what stands twice twice: nobody reads references with ease."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def config(host: Host[Settings], edge: Edge, users: dict[str, str]) -> str:
     """The whole file; `users` are the hashes of those that hold passwords, so that other passwords are another configuration."""
     made = _Table(host, edge, users)
-    text = yaml.safe_dump(made.tree(), sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(made.tree(), Dumper=_Whole, sort_keys=False, allow_unicode=True, width=120)
     return f"# Written by Stowage for {host.name}; change edge.routes in the inventory.\n{text}"
 
 

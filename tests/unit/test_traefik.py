@@ -120,7 +120,13 @@ def test_bytes_with_a_name_have_tls_and_bytes_without_one_pass_as_they_are(host)
 
 def test_its_certificate_is_for_all_names_and_is_renewed_by_the_host(host):
     (leaf,) = wanted(host(), authority.LocalCertificate)
-    assert leaf.names == ("s3.example.org", "console.example.org", "ml.example.org", "db.example.org")
+    assert leaf.names == (
+        "s3.example.org",
+        "console.example.org",
+        "ml.example.org",
+        "db.example.org",
+        "traefik.example.org",
+    )
     (table,) = [one for one in wanted(host(), File) if one.path.endswith("/authority/table")]
     assert table.text == f"/etc/stowage/traefik/conf local-ca stowage traefik {' '.join(leaf.names)}\n"
     assert routes(host())["tls"]["certificates"] == [

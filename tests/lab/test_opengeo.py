@@ -1,0 +1,178 @@
+"""OpenGeoAIModelHub on a bare lab host: the same routes through Traefik and through nginx, with certificates that clients verify."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import Clone, fresh
+
+NAME = "opengeo-lab"
+DOMAIN = "opengeo.example.org"
+# A person elsewhere, who knows the names and the authority: in the host's own network, where the edge's ports are published.
+ELSEWHERE = f"""docker run --rm --network host -v /root/client:/client:ro {
+    " ".join(f"--add-host {one}.{DOMAIN}:127.0.0.1" for one in ("mlflow", "minio-api", "minio", "postgres", "traefik"))
+}"""
+CURL = "curl -q -s --noproxy '*' --cacert /root/client/authority.pem --connect-to ::127.0.0.1: -o /dev/null -w '%{http_code} %{redirect_url}\\n'"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Clone]:
+    there = fresh("test-opengeo", host=NAME, system="debian-13-prepared")
+    yield there
+    there.inv("lab.down", "--host", NAME, code=None)
+
+
+def deployed(host: Clone, *flags: str) -> str:
+    screen = host.inv("deploy", "--host", NAME, "--yes", *flags)
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes", *flags)
+    return screen
+
+
+def given(host: Clone) -> None:
+    """What clients have: the authority, and the researcher's program."""
+    files = {"authority.pem": host.inv("certs.authority", "--host", NAME), "mlflow_remote.py": PROGRAM.read_text()}
+    for name, text in files.items():
+        host.on_host(f"mkdir -p /root/client; cat >/root/client/{name} <<'ENDS'\n{text}\nENDS")
+
+
+PROGRAM = Path(__file__).with_name("mlflow_remote.py")
+
+
+def asked(host: Clone, url: str, *words: str) -> str:
+    """The status of an answer, and where it sends to."""
+    return host.on_host(f"{CURL} {' '.join(words)} '{url}' || :").strip()
+
+
+def mlflow(host: Clone, what: str, name: str) -> str:
+    """The program of a researcher, who has a password and the authority, and no key of MinIO's."""
+    environment = {
+        "MLFLOW_TRACKING_URI": f"https://mlflow.{DOMAIN}",
+        "MLFLOW_TRACKING_USERNAME": "mlops",
+        "MLFLOW_TRACKING_PASSWORD": host.secret("edge_mlops"),
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": "/client/authority.pem",
+        "PYTHONWARNINGS": "ignore",
+    }
+    variables = " ".join(f"-e {key}={value}" for key, value in environment.items())
+    said = host.on_host(
+        f"{ELSEWHERE} {variables} stowage-lab/mlflow:3.17.2 python /client/mlflow_remote.py {what} {name} 2>&1"
+    )
+    return said.split()[-1]
+
+
+def psql(host: Clone, mode: str, more: str = "sslrootcert=/client/authority.pem") -> str:
+    words = f"host=postgres.{DOMAIN} dbname=geo user=geo sslmode={mode} {more} connect_timeout=5"
+    return host.on_host(
+        f"{ELSEWHERE} -e PGPASSWORD={host.secret('postgres_geo')} --entrypoint psql stowage-lab/postgres:17-3.5 '{words}'"
+        " -Atc \"select st_astext(st_point(1,2)), count(*) from pg_extension where extname in ('postgis','hstore','postgis_topology','postgis_raster','pgrouting')\" 2>&1 || :"
+    ).strip()
+
+
+def serial(host: Clone, name: str, port: int = 443) -> str:
+    told = json.loads(host.inv("certs.show", "--host", NAME, "--json"))
+    return next(
+        one["serial"] for one in told["certificates"] if (one["port"], one["name"]) == (port, f"{name}.{DOMAIN}")
+    )
+
+
+def each_route(host: Clone) -> None:
+    """Every row of the table does what it says, whichever program carries it."""
+    user = f"-u mlops:{host.secret('edge_mlops')}"
+    assert asked(host, f"https://mlflow.{DOMAIN}/health").startswith("401")
+    assert asked(host, f"https://mlflow.{DOMAIN}/health", "-u mlops:wrong-password").startswith("401")
+    assert asked(host, f"https://mlflow.{DOMAIN}/health", user).startswith("200")
+    assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
+    for path in ("/minio/admin/v3/info", "/minio/v2/metrics/cluster", "/%6Dinio/admin/v3/info"):
+        assert asked(host, f"https://minio-api.{DOMAIN}{path}").startswith("403"), path
+    assert asked(host, f"https://minio.{DOMAIN}/").startswith("200")
+    assert asked(host, f"http://minio.{DOMAIN}/a?b=1")[:3] in ("301", "308")
+    assert asked(host, f"http://minio.{DOMAIN}/a?b=1").endswith(f" https://minio.{DOMAIN}/a?b=1")
+    assert asked(host, f"https://nobody.{DOMAIN}/").startswith("000"), "a name that is not served has no certificate"
+    assert psql(host, "verify-full") == "POINT(1 2)|5"
+    assert "POINT" not in psql(host, "disable", "")
+    odd = "a//b c/ö+%2F;=@.bin"  # what clients sign is what arrives
+    code = f"""import boto3, os
+s3 = boto3.client("s3", endpoint_url="https://minio-api.{DOMAIN}", verify="/client/authority.pem", region_name="us-east-1")
+s3.put_object(Bucket="mlflow", Key={odd!r}, Body=os.urandom(9 << 20))
+print(len(s3.get_object(Bucket="mlflow", Key={odd!r})["Body"].read()), [one["Key"] for one in s3.list_objects_v2(Bucket="mlflow", Prefix="a//")["Contents"]])
+s3.delete_object(Bucket="mlflow", Key={odd!r})"""
+    keys = f"-e AWS_ACCESS_KEY_ID=mlflow-server -e AWS_SECRET_ACCESS_KEY={host.secret('mlflow_server')}"
+    said = host.on_host(f"{ELSEWHERE} {keys} -i stowage-lab/mlflow:3.17.2 python - <<'ENDS' 2>&1\n{code}\nENDS")
+    assert said.strip() == f"{9 << 20} [{odd!r}]"
+
+
+def test_a_bare_host_becomes_the_hub_behind_traefik(host: Clone) -> None:
+    deployed(host)
+    given(host)
+    each_route(host)
+    assert "Unauthorized" in host.on_host(f"{CURL.replace('-o /dev/null', '')} https://traefik.{DOMAIN}/dashboard/")
+    page = asked(host, f"https://traefik.{DOMAIN}/", f"-L -u mlops:{host.secret('edge_mlops')}")
+    assert page.startswith("200")
+    assert "docker.sock" not in host.on_host("docker inspect traefik")
+
+
+def test_a_researchers_runs_and_models_go_through_it(host: Clone) -> None:
+    assert mlflow(host, "write", "rain") == mlflow(host, "read", "rain")
+    log = host.on_host("docker logs traefik 2>&1")
+    assert "/api/2.0/mlflow/runs/create" in log and host.secret("edge_mlops") not in log
+
+
+def test_certificates_are_renewed_without_a_restart_and_told_of_before_they_end(host: Clone) -> None:
+    since = host.on_host("docker inspect -f '{{.State.StartedAt}}' traefik postgres")
+    before = serial(host, "mlflow"), serial(host, "postgres", 5432)
+    assert "renewed, as clients see it" in host.inv("certs.renew", "--host", NAME)
+    after = serial(host, "mlflow"), serial(host, "postgres", 5432)
+    assert not set(before) & set(after)
+    assert host.on_host("docker inspect -f '{{.State.StartedAt}}' traefik postgres") == since
+    assert psql(host, "verify-full") == "POINT(1 2)|5"
+    # One that ends soon is told of; the timer's service renews it.
+    shorter = "sed -i 's/^here=\\(.*\\) days=90/here=\\1 days=5/' /usr/local/lib/stowage/certificates"
+    host.on_host(f"cp -a /usr/local/lib/stowage/certificates /root/kept; {shorter}")
+    host.inv("certs.renew", "--host", NAME)
+    assert f"mlflow.{DOMAIN} on port 443: its certificate ends in 4 days" in host.inv("status", "--host", NAME, code=2)
+    host.on_host("cat /root/kept >/usr/local/lib/stowage/certificates; systemctl start stowage-certificates.service")
+    assert "ends in" not in host.inv("status", "--host", NAME, code=None)
+    host.inv("certs.show", "--host", NAME)
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+
+
+def test_a_table_that_traefik_refuses_is_not_live_for_a_moment(host: Clone) -> None:
+    path = host.root / "roles/edge/traefik_routes.py"
+    right = path.read_text()
+    path.write_text(right.replace("PathPrefix(`/`)", "PathPrefix(`/`"))
+    try:
+        said = host.inv("deploy", "--host", NAME, "--yes", code=1)
+    finally:
+        path.write_text(right)
+    assert "the new file is refused by its check" in said
+    assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+
+
+def test_the_same_inventory_goes_through_nginx_and_back(host: Clone) -> None:
+    nginx = "--set=edge.kind=nginx"
+    deployed(host, nginx)
+    each_route(host)
+    assert mlflow(host, "read", "rain")
+    before = serial(host, "postgres", 5432)
+    since = host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres")
+    host.inv("certs.renew", "--host", NAME, nginx)
+    assert serial(host, "postgres", 5432) != before
+    assert host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres") == since
+    deployed(host)
+    assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
+
+
+def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
+    host.inv("backup", "--host", NAME)
+    host.inv("lab.reboot", "--host", NAME)
+    until = time.monotonic() + 240
+    while not host.inv("status", "--host", NAME, code=None).startswith(f"{NAME}: all is well"):
+        assert time.monotonic() < until
+        time.sleep(2)
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    assert mlflow(host, "read", "rain")
