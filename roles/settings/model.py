@@ -115,7 +115,7 @@ class LabPackages(Section):
         if self.archive and self.pypi:
             raise Problems([(("pypi",), "an image has an archive, or packages of PyPI")])
         if not self.packages and not self.pypi:
-            raise ValueError("packages of Debian, of PyPI (pypi), or both")
+            raise Problems([(("packages",), "packages of Debian, of PyPI (pypi), or both")])
         return self
 
 

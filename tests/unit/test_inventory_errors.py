@@ -92,9 +92,9 @@ FAULTS = [
     (
         "images: {redis: {reference: stowage-lab/redis:1, lab: {}}}\n",
         1,
-        "images.redis.lab.packages is missing",
-        "Debian packages",
-        "add `packages",
+        "images.redis.lab.packages",
+        "packages of Debian, of PyPI",
+        "",
     ),
     (
         "images: {redis: {reference: docker.io/library/redis:8, lab: {packages: [redis-server]}}}\n",
