@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
-from converge.resources.fresh import FreshContainer
 from converge.resources.unit import StaticUnit, Unit
 from converge.shell import words
 from roles.edge.routes import LOCAL, active, certificate, target
@@ -94,10 +93,10 @@ def tools(host: Host[Settings]) -> Iterator[Resource]:
     yield Directory(HERE, mode="0755")
 
 
-def renewed(host: Host[Settings], leaf: LocalCertificate, loaded: FreshContainer) -> Iterator[Resource]:
-    """That the host itself renews them, whether or not anybody deploys."""
-    lines = [_line(leaf, loaded.container)]
-    yield File(f"{HERE}/{loaded.container}", f"set -eu\n{loaded.act}\n")
+def renewed(host: Host[Settings], leaf: LocalCertificate, container: str, taken_up: str) -> Iterator[Resource]:
+    """That the host itself renews them, whether or not anybody deploys. `taken_up` is the command after which they are served."""
+    lines = [_line(leaf, container)]
+    yield File(f"{HERE}/{container}", f"{taken_up}\n")
     if database := databases_leaf(host):
         lines.append(_line(database, "postgres"))
         yield File(f"{HERE}/postgres", "docker exec postgres pg_ctl reload -s\n")

@@ -130,6 +130,6 @@ class Edge(Section):
     @model_validator(mode="before")
     @classmethod
     def _image_of_its_kind(cls, said: Any) -> Any:
-        if isinstance(said, dict) and isinstance(said.get("kind"), str) and said.get("image") is None:
-            return {**said, "image": said["kind"]}
+        if isinstance(said, dict) and said.get("kind") == "traefik" and said.get("image") is None:
+            return {**said, "image": "traefik"}
         return said

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 Parts = dict[str, dict[str, Any]]
-DASHBOARD = "dashboard"
+DASHBOARD, DATABASE = "dashboard", "database"
 NOBODY = "255.255.255.255/32"
 
 
@@ -70,7 +70,10 @@ class _Table:
             files = [f"{INSIDE}/{name}" for name in self._files()]
             own = [{"certFile": f"{one}.crt", "keyFile": f"{one}.key"} for one in files]
             # Who asks for a name that nobody has gets no certificate at all.
-            options = {"default": {"minVersion": "VersionTLS12", "sniStrict": True}}
+            options: dict[str, Any] = {"default": {"minVersion": "VersionTLS12", "sniStrict": True}}
+            if any(row.tcp and row.host for row in self.edge.routes):
+                # psql of version 17 and later says which protocol it speaks, and wants to hear that it is spoken.
+                options[DATABASE] = {**options["default"], "alpnProtocols": ["postgresql"]}
             tree["tls"] = {**({"certificates": own} if own else {}), "options": options}
         told = hashlib.sha256(json.dumps([tree, self.users], sort_keys=True).encode()).hexdigest()[:16]
         self.middlewares[f"is-{told}"] = {"stripPrefix": {"prefixes": ["/nothing-asks-for-this"]}}
@@ -173,6 +176,8 @@ class _Table:
         name = f"{row.to.replace(':', '-')}-{row.port}"
         tls = self._tls(row)
         rule = f"HostSNI(`{row.host}`)" if tls else "HostSNI(`*`)"
+        if tls:
+            tls["tls"]["options"] = DATABASE
         router = {"entryPoints": [f"p{row.port}"], "rule": rule, "service": name, **tls}
         self.tcp.setdefault("routers", {})[name] = router
         self.tcp.setdefault("services", {})[name] = {"loadBalancer": {"servers": [{"address": row.to}]}}

@@ -120,7 +120,7 @@ NONSENSE = [
     ("edge: {routes: [{port: 80, to: minio-api, tls: true}]}", "edge.routes[0].tls", "false, or a mapping"),
     ("edge: {routes: [{port: 80, to: minio}]}", "edge.routes[0].to", "minio-api, minio-console"),
     ("edge: {routes: []}", "edge.routes", "at least 1"),
-    ("edge: {kind: traefik}", "edge.kind", "'nginx'"),
+    ("edge: {kind: caddy}", "edge.kind", "'nginx'"),
     ("edge: {listen: 224.0.0.1}", "edge.listen", "an address of the host"),
     ("edge: {listen: localhost}", "edge.listen", "an IP address"),
     ("postgres: {listen: 0.0.0.0, port: 2222}", "postgres.port", "(ansible_port)"),

@@ -113,7 +113,7 @@ def test_bytes_with_a_name_have_tls_and_bytes_without_one_pass_as_they_are(host)
         "entryPoints": ["p5432"],
         "rule": "HostSNI(`db.example.org`)",
         "service": "postgres-5432-5432",
-        "tls": {},
+        "tls": {"options": "database"},
     }
     assert rows["mlflow-6379-6379"]["rule"] == "HostSNI(`*`)" and "tls" not in rows["mlflow-6379-6379"]
 
@@ -142,7 +142,7 @@ def test_a_public_authority_is_asked_at_port_80_and_its_account_is_kept(host):
     assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in words
     tree = routes(made)
     assert all(one["tls"] == {"certResolver": "acme"} for one in tree["http"]["routers"].values() if "tls" in one)
-    assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": "acme"}
+    assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": "acme", "options": "database"}
     assert not wanted(made, authority.LocalCertificate)
 
 
