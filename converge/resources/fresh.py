@@ -230,6 +230,10 @@ done
 {_stamp(self.container, self.files)}""")
         ]
 
+    def taken_up(self, act: str) -> str:
+        """Shell for a program of the host's own that writes one of its files: it is taken up by `act`, and that is known here."""
+        return f"{act}\n{_stamp(self.container, self.files)}\n"
+
     def _started_since(self) -> str:
         """Whether a change before this one made the container anew: then it has read its files."""
         newest = f"$(stat -c %Z -- {words([*self.files, *self.folders])} | sort -n | tail -n 1)"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
+from converge.resources.fresh import FreshContainer, reloaded
 from converge.resources.unit import StaticUnit, Unit
 from converge.shell import words
 from roles.edge.routes import LOCAL, active, certificate, target
@@ -96,10 +97,12 @@ def tools(host: Host[Settings]) -> Iterator[Resource]:
 def renewed(host: Host[Settings], leaf: LocalCertificate, container: str, taken_up: str) -> Iterator[Resource]:
     """That the host itself renews them, whether or not anybody deploys. `taken_up` is the command after which they are served."""
     lines = [_line(leaf, container)]
-    yield File(f"{HERE}/{container}", f"{taken_up}\n")
+    yield File(f"{HERE}/{container}", taken_up)
     if database := databases_leaf(host):
         lines.append(_line(database, "postgres"))
-        yield File(f"{HERE}/postgres", "docker exec postgres pg_ctl reload -s\n")
+        yield File(
+            f"{HERE}/postgres", databases_loaded(database.files).taken_up("docker exec postgres pg_ctl reload -s")
+        )
     yield File(f"{HERE}/table", "".join(f"{line}\n" for line in lines))
     for name in ("stowage-certificates.service", "stowage-certificates.timer"):
         yield File(f"{_UNITS}/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
@@ -112,6 +115,11 @@ def _line(leaf: LocalCertificate, taken_up: str) -> str:
 
 
 DATABASES = f"{FOLDER}/postgres/conf"
+
+
+def databases_loaded(keys: tuple[str, ...]) -> FreshContainer:
+    """How PostgreSQL takes up who may get in, and its certificate."""
+    return reloaded("postgres", (f"{DATABASES}/pg_hba.conf", *keys), "pg_ctl", "reload", "-s")
 
 
 def databases_leaf(host: Host[Settings]) -> LocalCertificate | None:

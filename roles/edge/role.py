@@ -78,7 +78,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
         answers(host),
     )
     if signed:
-        yield in_order(*authority.renewed(host, leaf, CONTAINER, loaded.act))
+        yield in_order(*authority.renewed(host, leaf, CONTAINER, loaded.taken_up(loaded.act)))
 
 
 def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
@@ -111,7 +111,7 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
         traefik.answers(),
     )
     if signed:
-        yield in_order(*authority.renewed(host, leaf, traefik.CONTAINER, f"touch {traefik.ROUTES}"))
+        yield in_order(*authority.renewed(host, leaf, traefik.CONTAINER, loaded.taken_up(f"touch {traefik.ROUTES}")))
 
 
 def _folders(host: Host[Settings], here: str) -> list[Directory]:

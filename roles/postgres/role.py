@@ -13,7 +13,6 @@ from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, GRACE, Project
 from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
-from converge.resources.fresh import reloaded
 from converge.resources.mount import Mount
 from roles.edge import authority
 from roles.edge.routes import certificate as certificate_of
@@ -89,7 +88,7 @@ def postgres(host: Host[Settings]) -> Wanted:
             also_hashed={CONTAINER: image_identity(host, settings.image)},
             warning=_exposed(settings),
         ),
-        reloaded(CONTAINER, (f"{CONFIG}/pg_hba.conf", *keys), "pg_ctl", "reload", "-s"),
+        authority.databases_loaded(keys),
         Ready(server),
         Configuration(server, DATA_INSIDE),
     )
