@@ -111,6 +111,27 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     assert keycloak(host, "GET", f"/users/{carol['id']}/groups") == []
 
 
+def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) -> None:
+    keycloak(host, "POST", "/users", {"username": "dora", "enabled": True})
+    (dora,) = keycloak(host, "GET", "/users?username=dora&exact=true")
+    host.inv("backup", "--host", NAME)
+    found = json.loads(host.inv("backup.show", "latest", "--json", "--host", NAME))
+    assert "keycloak" in found["databases"] and found["targets"] == {"own": "whole"}
+    sets = client(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/{found['id']}/")
+    assert sets["KeyCount"], "they lie in the bucket that the document names"
+    timer = host.on_host("systemctl cat stowage-backup.timer; systemctl is-enabled stowage-backup.timer")
+    assert "OnCalendar=*-*-* 02:00:00" in timer and timer.endswith("enabled\n")
+
+    keycloak(host, "DELETE", f"/users/{dora['id']}")
+    host.inv("restore", "latest", "--database", "keycloak", "--yes", "--host", NAME)
+    until = "until curl -sf -o /dev/null http://127.0.0.1:8085/auth/realms/master; do sleep 1; done"
+    host.on_host(until, timeout=180)
+    (again,) = keycloak(host, "GET", "/users?username=dora&exact=true")
+    assert again["id"] == dora["id"]
+    host.inv("restore.cleanup", "--yes", "--host", NAME)
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+
+
 def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Clone, chromium: Browser) -> None:
     client(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
     client(host).create_bucket(Bucket="secret-things")
