@@ -32,7 +32,7 @@ def start(container: Any) -> None:
 
 
 def freeze(container: Any) -> None:
-    """Stop all processes of a host at once. The kernel may refuse for a moment: one that waits for a disk cannot be frozen."""
+    """Stop all processes of a host at once. The kernel may refuse for a moment: a process that waits for a disk cannot be frozen."""
     import docker
 
     until = time.monotonic() + FREEZE_PATIENCE

@@ -18,7 +18,7 @@ HINT = "is https://proxy.golang.org reachable? `go env GOPROXY` names another"
 
 @dataclass(frozen=True)
 class Program:
-    """A main package at one version, and what it is told to call itself."""
+    """A main package at one version, and the name and version that it reports."""
 
     name: str
     module: str

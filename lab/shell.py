@@ -12,7 +12,7 @@ from lab.progress import long_work
 
 
 def run(what: str, *argv: str, takes: str = "", env: Mapping[str, str] | None = None, hint: str = "") -> str:
-    """Run a program and give its output; what it says last is the reason when it fails."""
+    """Run a program and give its output; the end of its output is the reason when it fails."""
     output: deque[str] = deque(maxlen=2000)
     with long_work(what, takes) as work:
         try:

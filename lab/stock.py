@@ -34,7 +34,7 @@ def put_into(name: str, tags: Sequence[str]) -> None:
 
 
 def _stock(client: Any, machine: str, tags: list[str]) -> str:
-    """The container whose volume is the stock; one that has more serves as well, and only one that has ended well is whole."""
+    """The container whose volume is the stock; one that has more images serves as well; only a container that ended with 0 has a complete stock."""
     wanted = {client.images.get(tag).id for tag in tags}
     complete = {"label": [HAS, f"{MADE_BY}={machine}"], "status": "exited", "exited": 0}
     for stock in client.containers.list(all=True, filters=complete):

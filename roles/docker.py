@@ -34,7 +34,7 @@ UNIT_FILES = (
     "/etc/systemd/system/docker.service.d",
     "/etc/systemd/system/docker.service.d/override.conf",
 )
-"""What Docker's process was started by; who writes a drop-in changes its folder, too."""
+"""Files from which Docker's process was started, with the folder of drop-ins: writing one changes the folder."""
 # Packages that the settings must name where those of Debian 13 do not fit: Debian 12 has no compose v2, Ubuntu has another name for it.
 FITTING: dict[str, dict[str, Any]] = {
     "debian 12": {

@@ -1,4 +1,4 @@
-"""What `inv status` says of the machine: its drives, Docker, the containers, what is published, and who works on it."""
+"""What `inv status` reports about the machine: its drives, Docker, the containers, the endpoints, and who works on it."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _urls(host: Host[Settings], address: str) -> Iterator[str]:
 
 
 def read(status: Status, host: Host[Settings], answer: str) -> None:
-    """Put what the host said into its status."""
+    """Put the host's answer into its status."""
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
     space, docker, audit, lock, urls, databases, backups, shown, *_ = [*parts, *([""] for _ in range(8))]
     status.drives = [_drive(drive, space) for drive in _drives(host)]
@@ -143,7 +143,7 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
 
 
 def has_cluster(host: Host[Settings]) -> bool:
-    """Whether a host is to run MinIO: it may have settings of what it is not."""
+    """Whether a host is to run MinIO; settings of MinIO alone do not mean that."""
     return bool(host.settings.minio) and "minio" in host.settings.roles
 
 

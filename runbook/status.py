@@ -147,7 +147,7 @@ def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
 
 
 def _differences(changes: Sequence[Change]) -> list[str]:
-    """What differs, line by line; what only waits for one of those is counted."""
+    """The differences, line by line; changes that only wait for one of them are counted."""
     differing = [change for change in changes if change.action not in (Action.NONE, Action.WAITING)]
     waiting = sum(change.action is Action.WAITING for change in changes)
     listed = [

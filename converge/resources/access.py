@@ -1,4 +1,4 @@
-"""Who may do what with a path of ours: owner, mode, access list, and what lies above it."""
+"""Access to a path of ours: owner, mode, access list, and the directories above it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Owned(Protocol):
 
 
 def access(owned: Owned, kind: str) -> dict[str, str]:
-    """Who may do what with a path, and that nobody else can put something in its place from above."""
+    """The access to a path, and that nobody else can replace it through a directory above."""
     return {
         "type": kind,
         "mode": owned.mode,

@@ -38,7 +38,7 @@ def _rows(answer: str) -> dict[str, list[list[str]]]:
 
 @dataclass(frozen=True)
 class Group(Resource):
-    """A system group with this number, in which nobody is but the user of that name."""
+    """A system group with this number, whose only member is the user of that name."""
 
     kind: ClassVar[str] = "group"
     statuses: ClassVar[tuple[int, ...]] = (0, 2)

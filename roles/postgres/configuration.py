@@ -35,7 +35,7 @@ _LINES, _RESTART, _BASES, _ROLES = "lines", "restart", "bases", "roles"
 
 @dataclass(frozen=True)
 class Configuration(Resource):
-    """A server that nobody set by hand: no ALTER SYSTEM, no edited file, no right to set, its own databases as they were made."""
+    """A server without settings by hand: no ALTER SYSTEM, no edited file, no right to set, its own databases as they were made."""
 
     kind: ClassVar[str] = "pg-settings"
     server: Server
@@ -116,7 +116,7 @@ class Configuration(Resource):
         ]
 
     def _on_host(self, path: str) -> str:
-        """A file of the data as the host sees it; empty for one that is elsewhere."""
+        """The path on the host of a file of the data; empty for a file that is elsewhere."""
         inside_path = PurePosixPath(path)
         is_within = inside_path.is_relative_to(self.inside) and ".." not in inside_path.parts
         return f"{self.server.data}/{inside_path.relative_to(self.inside)}" if is_within else ""

@@ -82,7 +82,7 @@ class Database(Resource):
         }
 
     def _of_an_extension(self, setting: str) -> bool:
-        """Whether it is the search_path that one of its extensions has written, where the settings name none."""
+        """Whether a setting is the search_path that one of its extensions wrote, while our settings have none."""
         name, _, value = setting.partition("=")
         known = {"$user", "public", *(_SCHEMAS[extension] for extension in self.extensions if extension in _SCHEMAS)}
         path = words_of(value)

@@ -148,7 +148,7 @@ def _exposed(settings: Postgres) -> str:
 
 
 def service(host: Host[Settings]) -> dict[str, Any]:
-    """The container, as that of a service: no root, no capabilities, nothing to write but its data and what is gone at a restart."""
+    """The container, hardened like that of a service: no root, no capabilities, and only its data and memory can be written."""
     settings = settings_of(host)
     # Arguments are stronger than ALTER SYSTEM: what the inventory says is in force, whatever was tried out by hand.
     own = ("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")

@@ -120,7 +120,7 @@ class User(Resource):
         ]
 
     def _granted(self, before: State | None) -> list[str]:
-        """Exactly the memberships: one with an option that nobody asked for is taken back, and given without."""
+        """Statements for exactly these memberships: one with an unwanted option is revoked, and granted without it."""
         user = ident(self.user)
         present = set() if before is None or before["member of"] == "none" else set(before["member of"].split(", "))
         wrong = {membership.partition(" (")[0] for membership in present - {*self.member_of}}

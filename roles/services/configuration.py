@@ -24,7 +24,7 @@ _TEMPLATE = ".j2"
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder that is bound: where it lies on the host, where the container sees it, and what is in it."""
+    """One bound folder: its path on the host, its path in the container, and its files."""
 
     here: str
     inside: str

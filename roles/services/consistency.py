@@ -115,7 +115,7 @@ def _user(at: Path, service: Service) -> Faults:
 
 
 def _variables(at: Path, service: Service) -> Faults:
-    """Each variable says one thing, and what is written to a file for Docker can be read from it."""
+    """Each variable has one value, and Docker can read those that are written to a file."""
     sections = ("environment", "secrets", "secret_environment")
     for number, section in enumerate(sections):
         for name in getattr(service, section):
@@ -151,7 +151,7 @@ def _backup(at: Path, service: Service, settings: Settings) -> Faults:
 
 
 def _circles(services: dict[str, Service]) -> Faults:
-    """Services that wait for each other would none of them be started."""
+    """Circles of services that wait for each other: none of them would be started."""
 
     def waits_for(name: str, seen: tuple[str, ...]) -> tuple[str, ...]:
         for need in services[name].needs if name in services else ():

@@ -226,7 +226,7 @@ def known(name: str, names: Iterable[str]) -> str:
 
 
 def there_is_such_a_day(value: str) -> str:
-    from datetime import datetime  # only who names one pays for it
+    from datetime import datetime  # loaded only when a setting needs it
 
     try:
         datetime.fromisoformat(value)

@@ -1,4 +1,4 @@
-"""The kinds of values that settings take. What is not certain to be taken literally everywhere is refused here."""
+"""The kinds of values that settings take. A value that some program may not take literally is refused here."""
 
 from __future__ import annotations
 

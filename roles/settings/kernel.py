@@ -1,4 +1,4 @@
-"""Kernel settings: what the kernel surely does not take is refused before a host is asked."""
+"""Kernel settings: values that no kernel accepts are refused before a host is connected to."""
 
 from __future__ import annotations
 

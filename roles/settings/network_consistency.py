@@ -93,7 +93,7 @@ def _fixed(settings: Settings) -> Iterator[tuple[Path, str, str]]:
 
 
 def _unfit(address: ipaddress.IPv4Address | ipaddress.IPv6Address, subnet: ipaddress.IPv4Network) -> str:
-    """Why an address cannot be fixed in a network: it is not in there, or Docker gives it to somebody else."""
+    """Why an address cannot be fixed in a network: it lies outside of it, or Docker may give it to another container."""
     reserved: dict[object, str] = {
         subnet.network_address: "the network itself",
         subnet.broadcast_address: "its broadcast",
