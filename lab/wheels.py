@@ -25,7 +25,7 @@ def folder(packages: Sequence[str], architecture: str) -> Path:
         unfinished = path.with_suffix(".part")
         shutil.rmtree(unfinished, ignore_errors=True)
         machine = _MACHINES.get(architecture, architecture)
-        platforms = [word for one in _LIBRARIES for word in ("--platform", f"{one}_{machine}")]
+        platforms = [word for library in _LIBRARIES for word in ("--platform", f"{library}_{machine}")]
         shell.run(
             f"fetching {' '.join(packages)}",
             *(sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", str(unfinished)),

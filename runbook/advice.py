@@ -108,5 +108,5 @@ def _cluster(status: Status, name: str, explained: bool) -> Iterator[str]:
         return
     for url, code in status.endpoints.items():
         if code[:1] not in "23":
-            edge = next((one.name for one in status.services if one.name in EDGES), "nginx")
+            edge = next((service.name for service in status.services if service.name in EDGES), "nginx")
             yield f"{url} answers {code}: inv logs --service {edge} --host {name}"

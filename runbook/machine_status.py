@@ -134,7 +134,9 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
     if not status.docker and shown != [""]:
-        status.certificates = [told for one in served.read(host.settings, shown) if (told := one.trouble())]
+        status.certificates = [
+            trouble for certificate in served.read(host.settings, shown) if (trouble := certificate.trouble())
+        ]
     status.endpoints = dict(
         sorted({line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}.items())
     )

@@ -59,7 +59,7 @@ hostssl all,replication all all scram-sha-256
 def postgres(host: Host[Settings]) -> Wanted:
     server, settings, owner = server_of(host), settings_of(host), host.settings.data_user
     certificate = list(_certificate(host))
-    keys = tuple(path for one in certificate for path in _paths(one))
+    keys = tuple(path for resource in certificate for path in _paths(resource))
     access = (ENCRYPTED if keys else ACCESS).format(superuser='"' + settings.superuser + '"')
     needed = tuple(sorted({name for base in host.settings.databases for name in base.extensions}))
     # The folder may be on a data drive: then the drive comes first, and nothing is written in its place.
@@ -101,7 +101,7 @@ def _certificate(host: Host[Settings]) -> Iterator[Resource]:
         yield from authority.tools(host)
         yield leaf
     elif name and edge:
-        row = next(one for one in edge.routes if one.tcp and one.host == name)
+        row = next(route for route in edge.routes if route.tcp and route.host == name)
         tls = certificate_of(edge, row)
         assert tls and not isinstance(tls, str)
         chain = local_text(host, "edge.tls.certificate", tls.certificate)
@@ -110,10 +110,10 @@ def _certificate(host: Host[Settings]) -> Iterator[Resource]:
         yield File(f"{CONFIG}/server.key", key, owner=owner, group=owner, mode="0400", until_loaded=True)
 
 
-def _paths(one: Resource) -> tuple[str, ...]:
-    if isinstance(one, authority.LocalCertificate):
-        return one.files
-    return (one.path,) if isinstance(one, File) and one.path.startswith(f"{CONFIG}/") else ()
+def _paths(resource: Resource) -> tuple[str, ...]:
+    if isinstance(resource, authority.LocalCertificate):
+        return resource.files
+    return (resource.path,) if isinstance(resource, File) and resource.path.startswith(f"{CONFIG}/") else ()
 
 
 def _trial(host: Host[Settings]) -> Trial:

@@ -44,9 +44,9 @@ def folders(settings: Settings) -> Faults:
                 yield path, f"{'it is' if folder == beside else 'it meets'} the folder of {_dotted(other)}, {beside}"
 
 
-def _shared(settings: Settings, one: Path, other: Path) -> bool:
+def _shared(settings: Settings, first: Path, other: Path) -> bool:
     """Whether two services have a folder together on purpose: one waits for the other, which makes what lies there."""
-    names = [str(path[1]) for path in (one, other) if path[0] == "services"]
+    names = [str(path[1]) for path in (first, other) if path[0] == "services"]
     return len(set(names)) == 2 and any(
         needed in settings.services[name].needs for name, needed in (names, reversed(names))
     )
