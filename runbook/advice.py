@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from roles.backup import status as backup_status
+from roles.minio.key_ends import ending
 from roles.postgres import status as database_status
 from runbook.machine_status import NOT_MOUNTED, NOT_READ
 
@@ -30,6 +32,8 @@ def advice(status: Status, host: Host[Settings]) -> list[str]:
         sentences += backup_status.advice(status.backup, name)
     if all(container.well for container in status.services):
         sentences += [f"{trouble}: inv certs.renew --host {name}" for trouble in status.certificates]
+    if "buckets" in host.settings.roles:
+        sentences += [f"{words} --host {name}" for words in ending(host.settings, datetime.now(UTC))]
     if status.drift and not sentences:
         sentences.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
     return sentences

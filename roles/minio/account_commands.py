@@ -16,9 +16,10 @@ from converge.inventory.layers import descend
 from converge.ssh.link import connect
 from converge.ui.lines import say
 from roles.backup.settings import PRUNER, WRITER
-from roles.minio.account_kinds import NEVER, is_over, moment
+from roles.minio.account_kinds import NEVER
 from roles.minio.accounts import accounts
 from roles.minio.bucket_commands import IN_SETTINGS, NOT_DEPLOYED, OF_STOWAGE, UNMANAGED
+from roles.minio.key_ends import SOON, is_over, moment
 from roles.minio.policy_language import BUILT_IN
 from roles.minio.role import api_of
 from roles.minio.settings import METRICS
@@ -27,8 +28,6 @@ from roles.settings.changing import NOTHING, Change, carry_out, rows
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
     from roles.settings.model import Settings
-
-SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True)

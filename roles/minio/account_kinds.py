@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +14,7 @@ from roles.minio.accounts import Accounts, accounts, fingerprint, secret_of
 from roles.minio.admin import admin, administrator
 from roles.minio.api import Api, said
 from roles.minio.calls import REMOVED, doing, reading, unless_done
+from roles.minio.key_ends import is_over, moment
 from roles.minio.policy_language import VERSION, difference, meaning, normal
 
 if TYPE_CHECKING:
@@ -233,14 +233,3 @@ def _remove_account(account: ServiceAccount, client: Any) -> None:
 
 def _end(account: ServiceAccount) -> str | None:
     return moment(account.settings.expires) if account.settings.expires else None
-
-
-def moment(text: str) -> str:
-    """A day or a moment as MinIO tells it, in UTC: 2027-12-31T00:00:00Z."""
-    told = datetime.fromisoformat(text)
-    told = told.replace(tzinfo=told.tzinfo or UTC).astimezone(UTC)
-    return told.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def is_over(text: str | None) -> bool:
-    return bool(text) and moment(text or "") <= moment(datetime.now(UTC).isoformat())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from minio.error import MinioAdminException, S3Error
 
 from converge.engine.resource import Unknown
 from converge.inventory.secret import Secret
-from roles.minio import account_kinds, accounts, bucket_kinds, policy_kinds
+from roles.minio import account_kinds, accounts, bucket_kinds, key_ends, policy_kinds
 from roles.minio import calls as minio_calls
 from roles.minio.account_kinds import ServiceAccount, User
 from roles.minio.accounts import EXPORTED, Accounts
@@ -179,6 +180,18 @@ def test_a_key_whose_end_is_over_is_not_made_again_and_goes() -> None:
         patch.setattr(account_kinds, "administrator", lambda _: SimpleNamespace(delete_service_account=removed.append))
         account_kinds._remove_account(key, None)
     assert removed == ["ana-key"]
+
+
+def test_a_key_that_ends_soon_or_has_ended_is_told_by_status() -> None:
+    keys = [
+        KeySettings(access_key=f"k-{day}", secret_key=Secret("x"), expires=f"2026-12-{day}") for day in (10, 20, 31)
+    ]
+    user = UserSettings(name="ana", password=Secret("x"), service_accounts=[*keys, KEY.settings])
+    settings: Any = SimpleNamespace(users=[user])
+    assert list(key_ends.ending(settings, datetime(2026, 12, 15, tzinfo=UTC))) == [
+        "the key k-10 ended on 2026-12-10: inv accounts.rotate k-10",
+        "the key k-20 ends on 2026-12-20: inv accounts.rotate k-20",
+    ]
 
 
 def test_a_change_of_a_key_sends_its_policy_along() -> None:
