@@ -122,9 +122,12 @@ def _backups(host: Host[Settings], all_copies: Copies, bucket: str, prefix: str)
     try:
         listed = runs.ask(host, Request(ask="list"))
         leftovers = runs.ask(host, Request(ask="leftovers"))["leftovers"]
+        run = runs.under_way(host)
     except Trouble as trouble:
         all_copies.not_asked.append(f"backups: {trouble.what}")
         return
+    if run:
+        all_copies.not_asked.append(f"the run {run}, which is under way: inv backup.attach, then the same again")
     all_copies.not_asked += [f"the backup target {name}: {why}" for name, why in listed["dead"].items()]
     all_copies.restores = [leftover["run"] for leftover in leftovers if leftover.get("bucket") == bucket]
     keeps = timedelta(days=settings_of(host).keep_days)

@@ -79,8 +79,8 @@ def must_be_there(host: Host[Settings], bucket: str, there: Sequence[str]) -> No
             f"there is no bucket {bucket}",
             host.name,
             f"there are {', '.join(there) or 'none'}",
-            "nothing was counted",
-            f"inv buckets.du{' --bucket ' + near[0] if near else ''} --host {host.name}",
+            "nothing was counted or deleted",
+            f"the same with {near[0]}" if near else f"inv buckets.list --host {host.name}",
         )
 
 

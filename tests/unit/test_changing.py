@@ -114,6 +114,24 @@ def test_what_is_better_edited_by_hand_is_shown_with_the_lines(root: Path) -> No
     assert (root / HOST).read_text() == merged
 
 
+def test_settings_in_a_folder_of_files_are_changed_in_theirs_and_those_among_the_hosts_by_hand(root: Path) -> None:
+    folder = root / "inventory/group_vars/weatherlearn"
+    text = (root / GROUP).read_text()
+    (root / GROUP).unlink()
+    folder.mkdir()
+    at = text.index("buckets:\n")
+    (folder / "main.yml").write_text(text[:at])
+    (folder / "storage.json").write_text('{"buckets": [{"name": "models"}]}')
+    created(root)
+    assert json.loads((folder / "storage.json").read_text())["buckets"][1]["name"] == "job-logs"
+    assert (folder / "main.yml").read_text() == text[:at]
+    hosts = root / "inventory/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("        prod:", "        prod: {buckets: [{name: own}]}", 1))
+    with pytest.raises(Trouble, match="could not be changed") as told:
+        created(root)
+    assert "it stands among the hosts" in told.value.why and "- name: job-logs" in told.value.why
+
+
 def test_what_does_not_load_is_not_written(root: Path) -> None:
     before = (root / GROUP).read_text()
     with pytest.raises(Troubles, match=r"quota is 'lots'") as told:
