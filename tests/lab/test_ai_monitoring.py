@@ -95,7 +95,9 @@ def quick(file: Path, pattern: str, instead: str) -> None:
 def test_prometheus_itself_says_that_each_alert_fires_when_it_must_and_only_then(host: Clone, tmp_path: Path) -> None:
     rules = Path(__file__).resolve().parents[2] / "files/prometheus/alerts.yml"
     (tmp_path / "alerts.yml").write_text(rules.read_text())
-    (tmp_path / "cases.yml").write_text(yaml.safe_dump(alert_cases.tests("alerts.yml")))
+    files = [f"cases{number}.yml" for number, _ in enumerate(alert_cases.tests("alerts.yml"))]
+    for file, cases in zip(files, alert_cases.tests("alerts.yml"), strict=True):
+        (tmp_path / file).write_text(yaml.safe_dump(cases))
     words = [
         "docker",
         "run",
@@ -104,9 +106,11 @@ def test_prometheus_itself_says_that_each_alert_fires_when_it_must_and_only_then
         "none",
         "-v",
         f"{tmp_path}:/cases:ro",
-        "stowage-lab/prometheus:trixie",
+        "stowage-lab/watch:trixie",
     ]
-    done = subprocess.run([*words, "promtool", "test", "rules", "/cases/cases.yml"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*words, "promtool", "test", "rules", *(f"/cases/{file}" for file in files)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-HOUR, DAY = 60, 1440
+HALF, HOUR, DAY = 30, 60, 1440
 CLUSTER, NODES = '{job="minio-cluster"}', '{job="minio-nodes",server="172.40.0.12:9000",drive="/data"}'
 STARTED = "minio_cluster_health_status" + CLUSTER
 FACTS = 'node_textfile_mtime_seconds{file="/host/x/stowage_host.prom"}'
@@ -20,15 +20,16 @@ class Case:
     quiet: int = 0
     well: dict[str, str] | None = None
     """The same when all is as it should be: it never fires."""
-    interval: str = "1m"
+    step: int = 1
+    """Minutes between two values: what takes a day is not looked at each minute of it."""
 
 
 def steady(value: float, minutes: int) -> str:
     return f"{value:g}x{minutes}"
 
 
-def _level(series: str, bad: float, good: float, minutes: int, quiet: int = 0) -> Case:
-    return Case({series: steady(bad, minutes)}, minutes, quiet, {series: steady(good, minutes)})
+def _level(series: str, bad: float, good: float, minutes: int, quiet: int = 0, step: int = 1) -> Case:
+    return Case({series: steady(bad, minutes)}, minutes, quiet, {series: steady(good, minutes)}, step)
 
 
 SET = '{job="minio-cluster",pool="0",set="0"}'
@@ -63,10 +64,11 @@ CASES: dict[str, Case] = {
     ),
     "MinIOStorageFillsUp": Case(
         # Of 900 GB, a gigabyte a minute: full in less than a day.
-        {FREE: f"900e9-1e9x{8 * HOUR}"},
+        {FREE: "900e9-30e9x16"},
         8 * HOUR,
         30,
-        {FREE: f"900e9-1e6x{8 * HOUR}"},
+        {FREE: "900e9-30e6x16"},
+        HALF,
     ),
     "MinIOHighErrorRate": Case(
         # A counter of errors is not there before the first of them.
@@ -86,25 +88,27 @@ CASES: dict[str, Case] = {
     ),
     "MinIODriveInodesLow": _level(f"minio_node_drive_free_inodes{NODES}", 9e4, 9e6, 15, 5),
     "MinIOHealingTakesLong": _level(
-        f"minio_cluster_health_erasure_set_healing_drives{SET}", 1, 0, 6 * HOUR + 10, 5 * HOUR
+        f"minio_cluster_health_erasure_set_healing_drives{SET}", 1, 0, 7 * HOUR, 5 * HOUR, HALF
     ),
     "MinIOAuditStuck": Case(
         {QUEUE: steady(9, 15), ONLINE: steady(0, 15)}, 15, 5, {QUEUE: steady(9, 15), ONLINE: steady(1, 15)}
     ),
     "BackupTooOld": Case(
-        {FRESH: f"93600x{27 * HOUR}", MADE: f"1x{27 * HOUR}"},
+        {FRESH: "93600x54", MADE: "1x54"},
         27 * HOUR,
         25 * HOUR,
-        {FRESH: f"93600x{27 * HOUR}", MADE: f"0+60x{27 * HOUR}"},
+        {FRESH: "93600x54", MADE: "0+1800x54"},
+        HALF,
     ),
     "BackupNeverMade": Case({FRESH: "93600x70"}, 70, 30, {FRESH: "93600x70", MADE: "1x70"}),
     "BackupFailed": _level('stowage_backup_last_exit_code{instance="n"}', 1, 0, 8, 3),
     "BackupTargetDown": _level('stowage_backup_target_up{target="cloud"}', 0, 1, 8, 3),
     "BackupNeverVerified": Case(
-        {DRILL: f"604800x{DAY + 10}"},
-        DAY + 5,
-        DAY - 60,
-        {DRILL: f"604800x{DAY + 10}", DRILLED: f"1x{DAY + 10}"},
+        {DRILL: "604800x50"},
+        DAY + HALF,
+        DAY - HOUR,
+        {DRILL: "604800x50", DRILLED: "1x50"},
+        HALF,
     ),
     "BackupCheckFailed": _level('stowage_backup_check_passed{target="own"}', 0, 1, 8, 3),
     "DriveNotMounted": _level('stowage_drive_mounted{drive="drive1",path="/mnt/drive1"}', 0, 1, 5, 1),
@@ -174,19 +178,29 @@ CASES: dict[str, Case] = {
 }
 
 
-def tests(rules: str) -> dict[str, Any]:
-    """What `promtool test rules` reads: each case as it must fire, before its time, and when all is well."""
-    found: list[dict[str, Any]] = []
-    for name, case in CASES.items():
-        expression = f'count(ALERTS{{alertname="{name}",alertstate="firing"}})'
-        fires = {"expr": expression, "eval_time": f"{case.minutes}m", "exp_samples": [{"labels": "{}", "value": 1}]}
-        before = {"expr": expression, "eval_time": f"{case.quiet}m", "exp_samples": []}
-        found.append(_group(case.series, [fires, *([before] if case.quiet else [])]))
-        if case.well is not None:
-            found.append(_group(case.well, [{"expr": expression, "eval_time": f"{case.minutes}m", "exp_samples": []}]))
-    return {"rule_files": [rules], "evaluation_interval": "1m", "tests": found}
+def tests(rules: str) -> list[dict[str, Any]]:
+    """What `promtool test rules` reads, a file for each step: each case as it must fire, before its time, and when all is well."""
+    return [
+        {
+            "rule_files": [rules],
+            "evaluation_interval": f"{step}m",
+            "tests": [one for name, case in CASES.items() if case.step == step for one in _of(name, case)],
+        }
+        for step in sorted({case.step for case in CASES.values()})
+    ]
 
 
-def _group(series: dict[str, str], asks: list[dict[str, Any]]) -> dict[str, Any]:
-    rows = [{"series": one, "values": values} for one, values in series.items()]
-    return {"interval": "1m", "input_series": rows, "promql_expr_test": asks, "external_labels": {"host": "prod"}}
+def _of(name: str, case: Case) -> list[dict[str, Any]]:
+    expression = f'count(ALERTS{{alertname="{name}",alertstate="firing"}})'
+
+    def asked(minutes: int, *values: int) -> dict[str, Any]:
+        samples = [{"labels": "{}", "value": value} for value in values]
+        return {"expr": expression, "eval_time": f"{minutes}m", "exp_samples": samples}
+
+    def group(series: dict[str, str], *asks: dict[str, Any]) -> dict[str, Any]:
+        rows = [{"series": one, "values": values} for one, values in series.items()]
+        common = {"interval": f"{case.step}m", "external_labels": {"host": "prod"}}
+        return {**common, "input_series": rows, "promql_expr_test": list(asks)}
+
+    fires = group(case.series, asked(case.minutes, 1), *([asked(case.quiet)] if case.quiet else []))
+    return [fires] if case.well is None else [fires, group(case.well, asked(case.minutes))]
