@@ -49,13 +49,16 @@ class Container:
     drive: str = ""
     silence: str = ""
     """What is wrong with the answer of a container that runs."""
+    loss: str = ""
+    """What its failure costs, in the words of its page."""
 
     @property
     def well(self) -> bool:
         return self.state.startswith("running") and "(unhealthy)" not in self.state and not self.silence
 
     def __str__(self) -> str:
-        return f"{self.state}; it {self.silence}" if self.silence else self.state
+        state = f"{self.state}; it {self.silence}" if self.silence else self.state
+        return f"{state}. {self.loss}" if self.loss and not self.well else state
 
 
 def facts(host: Host[Settings]) -> str:
@@ -130,7 +133,7 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
         status.services.append(Container(edge, states.get(edge, missing)))
     for name, settings in host.settings.services.items():
         if settings.enabled:
-            status.services.append(Container(name, states.get(name, missing)))
+            status.services.append(Container(name, states.get(name, missing), loss=settings.loss))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
     if not status.docker and shown != [""]:

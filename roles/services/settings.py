@@ -153,6 +153,7 @@ class Service(Section):
     memory: Annotated[Size, within("16MiB", "1PiB")] | None = Field(
         default=None, description="the most that it may use"
     )
+    loss: Line = Field(default="", description="what its failure costs, shown while it does not run well")
     needs: list[Name] = Field(default=[], description="roles or services that must answer before it is started")
     answers: Answers | None = Field(default=None, description="how one knows that it is there")
     reload: Reload | None = Field(default=None, description="how it takes up new files; not set: by a restart")

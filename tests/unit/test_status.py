@@ -16,6 +16,7 @@ from roles.minio import status as cluster_status
 from roles.minio.status import quorum
 from runbook import machine_status, status
 from runbook.advice import advice
+from runbook.machine_status import Container
 from runbook.status import Status, lines
 from worker.size import human
 
@@ -438,3 +439,13 @@ def test_a_service_of_the_inventory_has_its_line_and_its_advice(storage_host):
     assert line.split()[2] == "exited,"
     assert any("inv logs --service cache --host prod" in one for one in status.advice(found, host))
     assert not any(" off " in one for one in status.lines(found))
+
+
+def test_a_service_that_does_not_run_says_what_that_costs():
+    loss = "nobody logs in anew"
+    assert str(Container("keycloak", "exited", loss=loss)) == "exited. nobody logs in anew"
+    assert (
+        str(Container("keycloak", "running", silence="answers 503", loss=loss))
+        == "running; it answers 503. nobody logs in anew"
+    )
+    assert str(Container("keycloak", "running", loss=loss)) == "running"
