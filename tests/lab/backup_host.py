@@ -15,8 +15,7 @@ from typing import Any
 import yaml
 
 from converge.shell import quote
-from lab.systems import PREPARED
-from tests.lab.conftest import Clone, fresh
+from tests.lab.conftest import USUAL, Clone, fresh
 from worker.contract import Request
 
 ROLES = ["base", "drives", "docker", "images", "minio", "postgres", "stack", "buckets", "databases", "backup"]
@@ -111,7 +110,7 @@ plain() {{ grep -v '^\\\(un\)\?restrict ' >/root/texts/{name}/$1; }}
 
 def made(name: str) -> Clone:
     """The host, deployed, with its data, and no backup yet."""
-    there = fresh(name, system=PREPARED)
+    there = fresh(name, system=USUAL)
     prepare(there)
     there.inv("deploy", "--yes")
     fill(there)
@@ -158,7 +157,7 @@ printf '%s\\n' 'restrict {public}' >/home/operator/.ssh/authorized_keys2""")
 def fill(there: Clone) -> None:
     sql(there, ROLES_SQL)
     sql(there, GEO_SQL, "geo")
-    there.on_host("docker exec postgres pgbench -q -i -s 2 -U postgres mlflow 2>&1")
+    there.on_host("docker exec postgres pgbench -q -i -s 1 -U postgres mlflow 2>&1")
     with mlflow_client(there, "first", count=3) as client:
         client.communicate(timeout=300)
         assert client.returncode == 0

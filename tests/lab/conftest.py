@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from lab.systems import DEFAULT, PREPARED
 from tests.lab import ledger, lines, warm
 from tests.lab.places import CACHE, place
 
 HERE = Path(__file__).resolve().parents[2]
+USUAL = DEFAULT if os.environ.get("STOWAGE_BARE") else PREPARED
+"""The system of hosts whose story is not how packages and images come to them: that is told by others, and of these by script/soak."""
 COPIED_ANEW = (
     "roles",
     "converge",
@@ -140,6 +144,15 @@ def storage_server(root: Path) -> None:
     kept = {key: said[key] for key in ("lab", "base", "minio", "edge")}
     kept["images"] = {name: said["images"][name] for name in ("minio", "nginx")}
     path.write_text(yaml.safe_dump(kept))
+
+
+def alone(inventory: Path) -> None:
+    """Leaves the lab host as the only one of an inventory, without the groups of other systems."""
+    (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")
+    for group in (inventory / "group_vars").glob("*.yml"):
+        if group.stem not in ("all", "lab"):
+            group.unlink()
+    (inventory / "host_vars/prod.yml").unlink()
 
 
 def fresh(

@@ -20,8 +20,9 @@ from typing import Any
 from tests.lab.conftest import HERE, Clone
 
 WRITERS, READERS = 3, 2
-PACE = 0.05
-"""Seconds that a client of a test rests after each request: it is to have one under way at any moment, not to fill the machine."""
+PACE = 0.2
+"""Seconds that a client of a test rests after each request: what happens takes many seconds, and needs the machine itself. script/soak
+lets them run."""
 SIZES = (4_000, 40_000, 400_000)
 """Bytes: MinIO keeps small objects within their metadata, larger ones beside it."""
 NEVER_WRITTEN = "never-written"
@@ -172,7 +173,14 @@ class Load:
         return f"{len(self.acknowledged)} acknowledged; " + ", ".join(f"{name}: {n}" for name, n in shown.items())
 
 
+def writable(clone: Clone) -> None:
+    """Waits until a node says that the cluster takes writes, at most two minutes. It asks on the host: a command costs much of a machine that boots."""
+    ask = "curl -fs -m 2 -o /dev/null http://172.30.99.1$node:9000/minio/health/cluster"
+    clone.on_host(f"for try in $(seq 120); do for node in 1 2 3 4; do ! {ask} || exit 0; done; sleep 1; done")
+
+
 def well(clone: Clone) -> None:
+    writable(clone)
     until = time.monotonic() + 300
     while not clone.inv("status", code=None).startswith(f"{clone.host}: all is well"):
         assert time.monotonic() < until, "the host is not well after 300 s"

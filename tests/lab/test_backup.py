@@ -40,6 +40,7 @@ from tests.lab.backup_host import (
     until,
 )
 from tests.lab.conftest import Clone
+from tests.lab.shares import todays
 from worker import catalogues
 from worker.contract import STEPS
 
@@ -202,7 +203,7 @@ def test_databases_that_no_parallel_load_brings_back_come_back(kept: Clone) -> N
 
 def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
     """No half transaction is in it, and nothing is missing that was acknowledged before it was begun."""
-    bench = "docker exec postgres pgbench -n -U postgres -c 4 -T 3600 mlflow"
+    bench = "docker exec postgres pgbench -n -U postgres -c 4 -R 100 -T 3600 mlflow"
     ssh = subprocess.Popen([*kept.ssh(), bench], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with mlflow_client(kept, "beside") as client:
         assert client.stdout
@@ -242,7 +243,7 @@ def stopped_at(there: Clone, run: str, step: str) -> None:
     KILLED.add(step)
 
 
-@pytest.mark.parametrize("step", STEPS["backup"])
+@pytest.mark.parametrize("step", todays(STEPS["backup"], 2))
 def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_works(kept: Clone, step: str) -> None:
     run = begin(kept, do="backup", pause=step)
     stopped_at(kept, run, step)
@@ -273,7 +274,7 @@ def live(there: Clone) -> tuple[str, str]:
     return oid, sql(there, """SELECT count(*) FROM "Käfer 'x'" """, ODD) if oid else ""
 
 
-@pytest.mark.parametrize("step", RESTORE_STEPS)
+@pytest.mark.parametrize("step", todays(RESTORE_STEPS, 3))
 def test_a_restore_that_is_killed_at_any_step_is_none_or_is_whole(kept: Clone, step: str) -> None:
     sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
     texts(kept, "harmed", ODD)
@@ -325,7 +326,8 @@ def test_an_undo_or_a_cleanup_that_is_killed_is_done_by_the_next(kept: Clone, st
 
 
 def test_every_step_of_the_worker_was_killed() -> None:
-    assert {*STEPS["backup"], *STEPS["restore"]} - OF_OBJECTS == KILLED
+    """Of those whose turn it is today."""
+    assert {*todays(STEPS["backup"], 2), *todays(RESTORE_STEPS, 3), "undo", "cleanup"} == KILLED
 
 
 def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:

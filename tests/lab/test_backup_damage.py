@@ -17,6 +17,7 @@ from tests.lab.backup_host import (
     sql,
 )
 from tests.lab.backup_sets import BUCKET, Story
+from tests.lab.shares import todays
 from worker.manifest import word
 
 REFUSED, NOWHERE, NOT_EVERYWHERE = 3, 20, 21
@@ -56,7 +57,8 @@ def cases(story: Story) -> Iterator[tuple[str, str]]:
 
 def test_no_damaged_object_of_a_set_is_restored_from_or_passes_a_check(unharmed: Story) -> None:
     story, accepted = unharmed, []
-    for name, damage in cases(story):
+    for name, damage in todays(list(cases(story)), 3):
+        print(f"{name}: {damage}")
         key = story.key(story.first, name)
         with story.instead(key, DAMAGE[damage](story.get(key), story.get(story.key(story.second, name)))):
             # The files of a service are read by who restores these.

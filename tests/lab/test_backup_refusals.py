@@ -109,7 +109,7 @@ def test_a_local_file_is_restored_when_it_is_a_whole_dump_and_refused_otherwise(
     assert "end of file" in there.inv("restore", str(cut), "--database", "mlflow", "--yes", code=REFUSED)
     assert there.on_host(f"ls -A {STAGING}") == ""
     there.inv("restore", str(good), "--database", "mlflow", "--as", "beside", "--yes")
-    assert sql(there, "SELECT count(*) FROM pgbench_accounts", "beside") == "200000"
+    assert sql(there, "SELECT count(*) FROM pgbench_accounts", "beside") == "100000"
     sql(there, "DROP DATABASE beside")
 
 

@@ -46,9 +46,9 @@ def runs(there: Clone, name: str) -> bool:
     return there.on_host(f"docker ps -q -f name=^{name}$") != ""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole(spare: Clone) -> str:
-    """How many rows the newest set has."""
+    """How many rows the newest set has; each test brings them back."""
     spare.inv("backup")
     return live(spare)[1]
 

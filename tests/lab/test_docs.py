@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 
-from tests.lab.conftest import Clone
+from tests.lab.conftest import USUAL, Clone
 from tests.lab.places import place
 from tests.unit.test_docs import ROLE, TASK, copy_to, follow
 
@@ -17,7 +17,7 @@ def test_the_role_and_the_tasks_of_the_guides_work_on_a_real_host() -> None:
         shutil.rmtree(there.root)
     copy_to(there.root)
     follow(there.root, ROLE, TASK)
-    there.inv("lab.up")
+    there.inv("lab.up", "--system", USUAL)
     try:
         assert "+ file:/etc/logrotate.d/stowage" in there.inv("logrotate", "--check", code=2)
         assert "changes made and read back" in there.inv("logrotate", "--yes")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.lab.backup_host import DATABASES, newest, sftp, texts, tunnel
-from tests.lab.conftest import Clone
+from tests.lab.conftest import USUAL, Clone
 from tests.lab.cut_hosts import Host, known
 from tests.lab.test_buckets import administrator, connected
 from worker.buckets import accounts, listing
@@ -81,7 +81,7 @@ def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> 
     sheet = spare.inv("backup.recovery-sheet")
     spare.inv("lab.down")
 
-    spare.inv("lab.up")
+    spare.inv("lab.up", "--system", USUAL)
     typed = [line.split("#")[0].split()[1:] for line in sheet.splitlines() if line.startswith("  inv ")]
     assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 2]
     for words in typed[1:]:  # the lab has trusted its new host itself

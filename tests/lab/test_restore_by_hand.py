@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.systems import PREPARED
-from tests.lab.conftest import Clone, fresh
+from tests.lab.conftest import USUAL, Clone, alone, fresh
 from tests.unit.test_restore_by_hand import steps, told_where
 
 ROLES = ["base", "docker", "images", "postgres", "stack", "databases", "backup"]
@@ -68,19 +67,13 @@ def prepare(root: Path) -> None:
         "targets": [{"name": "shelf", "kind": "path", "path": "/mnt/shelf"}],
     }
     (inventory / "group_vars/lab.yml").write_text(yaml.safe_dump(kept))
-    (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")
-    for other in (
-        "group_vars/weatherlearn.yml",
-        "group_vars/ml_security.yml",
-        "group_vars/ml_security_lab.yml",
-        "host_vars/prod.yml",
-    ):
-        (inventory / other).unlink()
+    alone(inventory)
 
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[Clone]:
-    clone = fresh("test-by-hand", prepare, PREPARED)
+    clone = fresh("test-by-hand", system=USUAL)
+    prepare(clone.root)
     clone.on_host("mkdir -p /mnt/shelf; mount -t tmpfs -o size=256M shelf /mnt/shelf")
     clone.inv("deploy", "--yes")
     clone.on_host(f"docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres <<'END'\n{DATA}END")

@@ -65,6 +65,7 @@ def test_a_repository_signed_with_the_given_key_brings_docker_and_compose(debian
 def test_the_storage_server_runs_on_debian_12(debian_12: Clone) -> None:
     debian_12.inv("deploy", "--yes", HERE)
     debian_12.inv("lab.reboot")
+    load.writable(debian_12)
     until = time.monotonic() + 300  # nodes that started one after the other need a moment to find each other
     while "nothing to do" not in debian_12.inv("check", HERE, code=None) and time.monotonic() < until:
         time.sleep(2)
