@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 KEPT_AT_MOST, LOKI_ANSWERS = 3650 * 86400, 30 * 86400
 """Seconds back that a store of logs is asked for; Loki refuses more than 30 days."""
+AT_A_TIME = 4
+"""Questions to the backup worker; sshd takes ten channels of a line."""
 MOST = 5000
 """Lines that Loki gives at most."""
 # The words stand on standard input: arguments of a program are seen by everybody on the host.
@@ -116,29 +119,34 @@ def query_for(store: Store, asked: Asked) -> str:
 
 
 def _backups(host: Host[Settings], all_copies: Copies, bucket: str, prefix: str) -> None:
+    """The worker is asked several things at a time: each answer takes it a second or more."""
     from roles.backup import runs
     from roles.backup.configuration import settings_of
 
-    try:
-        listed = runs.ask(host, Request(ask="list"))
-        leftovers = runs.ask(host, Request(ask="leftovers"))["leftovers"]
-        run = runs.under_way(host)
-    except Trouble as trouble:
-        all_copies.not_asked.append(f"backups: {trouble.what}")
-        return
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        asked = [pool.submit(runs.ask, host, Request(ask=what)) for what in ("list", "leftovers")]
+        under_way = pool.submit(runs.under_way, host)
+        try:
+            listed, leftovers, run = asked[0].result(), asked[1].result()["leftovers"], under_way.result()
+        except Trouble as trouble:
+            all_copies.not_asked.append(f"backups: {trouble.what}")
+            return
+        # A worker that was deployed by an older Stowage does not tell which buckets a set has: then each set is asked.
+        sets = [backup_set for backup_set in listed["sets"] if bucket in backup_set.get("buckets", [bucket])]
+        wanted = [Request(ask="show", set=backup_set["id"], buckets=[bucket], prefix=prefix) for backup_set in sets]
+        shown = [pool.submit(runs.ask, host, request) for request in wanted]
     if run:
         all_copies.not_asked.append(f"the run {run}, which is under way: inv backup.attach, then the same again")
     all_copies.not_asked += [f"the backup target {name}: {why}" for name, why in listed["dead"].items()]
     all_copies.restores = [leftover["run"] for leftover in leftovers if leftover.get("bucket") == bucket]
     keeps = timedelta(days=settings_of(host).keep_days)
-    for backup_set in (row for row in listed["sets"] if bucket in row["buckets"]):
-        request = Request(ask="show", set=backup_set["id"], buckets=[bucket], prefix=prefix)
+    for backup_set, answer in zip(sets, shown, strict=True):
         try:
-            shown = runs.ask(host, request)
+            versions = len(answer.result()["objects"]) + answer.result()["more"]
         except Trouble as trouble:
             all_copies.not_asked.append(f"the set {backup_set['id']}: {trouble.what}")
             continue
-        if versions := len(shown["objects"]) + shown["more"]:
+        if versions:
             until = f"{datetime.fromisoformat(backup_set['created']) + keeps:%Y-%m-%d}"
             all_copies.sets.append(
                 Held(backup_set["id"], versions, until, backup_set["pinned"], sorted(backup_set["targets"]))

@@ -317,10 +317,9 @@ def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named
 
     told = json.loads(host.inv("buckets.erase", "ml-security", "people/70/", "--json", *there, code=2))
     assert told["versions"] == 1 and not told["erased"] and [one["versions"] for one in told["copies"]["sets"]] == [1]
-    plan = host.inv("buckets.erase", "ml-security", "people/7", "--check", *there, code=2)
-    assert "people/70/x" in plan and "--begins" in plan and "copies that this does not erase" in plan
     assert "people/7 is an object" in host.inv("buckets.erase", "ml-security", "people/7/", "--yes", *there, code=3)
     erased = host.inv("buckets.erase", "ml-security", "people/7", "--yes", *there)
+    assert "people/70/x" in erased and "--begins" in erased and "copies that this does not erase" in erased
     assert "erased 3 versions and 1 delete markers of 2 objects" in erased
     left = s3.list_object_versions(Bucket="ml-security", Prefix="people/")
     assert [one["Key"] for one in left["Versions"]] == ["people/70/x"] and "DeleteMarkers" not in left
@@ -330,11 +329,11 @@ def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named
 
     screen = host.inv("buckets.erase", "held", "p/", "--yes", *there, code=3)
     assert "2 locked versions were not erased" in screen and "legal hold" in screen and "governance until" in screen
+    left = s3.list_object_versions(Bucket="held")["Versions"]
+    assert [one["Key"] for one in left] == ["p/kept", "p/on-hold"]
     s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "OFF"})
-    assert "1 locked versions were not erased" in host.inv("buckets.erase", "held", "p/", "--yes", *there, code=3)
-    assert [one["Key"] for one in s3.list_object_versions(Bucket="held")["Versions"]] == ["p/kept"]
-    (version,) = s3.list_object_versions(Bucket="held")["Versions"]
-    s3.delete_object(Bucket="held", Key="p/kept", VersionId=version["VersionId"], BypassGovernanceRetention=True)
+    for one in left:
+        s3.delete_object(Bucket="held", Key=one["Key"], VersionId=one["VersionId"], BypassGovernanceRetention=True)
     s3.delete_bucket(Bucket="held")
 
 
