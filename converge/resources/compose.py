@@ -431,7 +431,8 @@ class Answers(Resource):
         return readings
 
     def undone_by(self, other: Resource, made: bool) -> bool:
-        return isinstance(other, Project) or other.kind == "forwarding"
+        # Of projects its own alone: what it follows may change without it.
+        return other.address == f"{Project.kind}:{self.name}" or other.kind == "forwarding"
 
     def note(self, before: State | None) -> str:
         return f"waits up to {self.within} s"

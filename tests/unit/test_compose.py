@@ -386,6 +386,7 @@ def test_what_does_not_answer_in_time_is_an_error_with_what_each_address_said(ma
 def test_what_stands_behind_a_project_answers_anew_when_that_changes():
     assert Answers("minio", URLS).undone_by(project(), made=True)
     assert not Answers("minio", URLS).undone_by(Mount("/mnt/a", "a"), made=True)
+    assert not Answers("minio", URLS).undone_by(Project("keycloak", {}), made=True), "it is another's"
 
 
 def test_a_container_made_anew_by_hand_under_our_labels_is_made_anew_by_us(machine, docker):

@@ -269,6 +269,14 @@ def test_a_host_of_the_group_that_encrypts_gets_its_key_and_is_told_to_keep_it(c
     assert "keep a copy of kms_key elsewhere" in capsys.readouterr().out
 
 
+def test_what_its_group_reads_from_files_of_the_host_is_made_for_it(checkout, says):
+    says(MACHINE + FOUR)
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="ai_infrastructure"))
+    (host,) = load(checkout, "store2", Settings)
+    given = [host.settings.sso.secret, host.settings.minio.openid.secret, host.settings.database_users[0].password]
+    assert len({one.reveal() for one in given}) == 3 and min(len(one.reveal()) for one in given) == 40
+
+
 def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
     says(MACHINE + "".join(FOUR.splitlines(keepends=True)[:3]))
     before = files(checkout)
