@@ -32,9 +32,9 @@ def seen(source: str, target: str) -> dict[str, Any]:
     return {**volume, "bind": {**volume["bind"], "propagation": "rslave"}}
 
 
-def published(listen: str, port: int, inside: int) -> str:
+def published(listen: str, port: int, inside: int, udp: bool = False) -> str:
     """A port of the host at one of its addresses that leads to one of a container."""
-    return f"{f'[{listen}]' if ':' in listen else listen}:{port}:{inside}"
+    return f"{f'[{listen}]' if ':' in listen else listen}:{port}:{inside}{'/udp' if udp else ''}"
 
 
 def healthcheck(*command: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def definition(
         "cap_add": settings.capabilities,
         "env_file": [f"{place}/secrets.env"] if settings.secret_environment else [],
         SECRET_VARIABLES: list(settings.secret_environment),
-        "ports": [published(port.listen, port.port, port.to) for port in settings.ports],
+        "ports": [published(port.listen, port.port, port.to, port.udp) for port in settings.ports],
         "mem_limit": str(size_in_bytes(settings.memory)) if settings.memory else "",
     }
     return hardened(

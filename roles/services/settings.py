@@ -76,6 +76,7 @@ class Port(Section):
     port: PortNumber = Field(description="of the host")
     to: PortNumber = Field(description="of the container")
     listen: ListenAddress = Field(default="127.0.0.1", description="where the host listens; Docker's ports bypass ufw")
+    udp: bool = Field(default=False, description="of UDP, not of TCP")
 
 
 class Answers(Section):

@@ -90,7 +90,10 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
     for name, service in settings.services.items():
-        wanted += [(("services", name, "ports", at, "port"), row.port) for at, row in enumerate(service.ports)]
+        wanted += [
+            (("services", name, "ports", at, "port"), row.port) for at, row in enumerate(service.ports) if not row.udp
+        ]
+    yield from _of_udp(settings)
     taken: dict[int, Path] = {}
     for path, port in wanted:
         if port in (22, ssh_port):
@@ -99,3 +102,15 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
         elif port in taken and (path[0], taken[port][0]) != ("edge", "edge"):
             yield path, f"{_dotted(taken[port])} has this port of the host already"
         taken.setdefault(port, path)
+
+
+def _of_udp(settings: Settings) -> Faults:
+    """Ports of UDP are others than those of TCP with the same numbers; only services have some."""
+    taken: dict[int, Path] = {}
+    for name, service in settings.services.items():
+        for at, row in enumerate(service.ports):
+            path: Path = ("services", name, "ports", at, "port")
+            if row.udp and row.port in taken:
+                yield path, f"{_dotted(taken[row.port])} has this port of UDP already"
+            if row.udp:
+                taken.setdefault(row.port, path)

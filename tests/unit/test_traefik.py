@@ -9,14 +9,18 @@ import yaml
 from pydantic import ValidationError
 
 from converge.engine import run as runs
+from converge.inventory.hosts import load
 from converge.inventory.secret import Secret
 from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
+from roles import named
 from roles.edge import authority, traefik
 from roles.edge.role import edge
 from roles.edge.served import Served, look, places, read
 from roles.postgres.role import postgres
+from roles.settings.model import Settings
 from roles.stack import stack
+from tests.unit.conftest import ROOT
 
 SERVICES = {"mlflow": {"image": "nginx"}, "off": {"image": "nginx", "enabled": False}}
 TABLE = [
@@ -169,6 +173,17 @@ def test_with_nginx_the_same_rows_give_postgresql_a_certificate_of_its_own(host)
     assert not wanted(host(), authority.LocalCertificate, postgres), "with Traefik it has none"
 
 
+def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(storage_host):
+    both = [{"port": 21116, "to": 21116}, {"port": 21116, "to": 21116, "udp": True}]
+    made = storage_host(services={"hbbs": {"image": "nginx", "ports": both}})
+    (project,) = wanted(made, Project, named("hbbs", made))
+    assert project.services["hbbs"]["ports"] == ["127.0.0.1:21116:21116", "127.0.0.1:21116:21116/udp"]
+    with pytest.raises(ValidationError, match="has this port of UDP already"):
+        storage_host(
+            services={"hbbs": {"image": "nginx", "ports": both[1:]}, "other": {"image": "nginx", "ports": both[1:]}}
+        )
+
+
 @pytest.mark.parametrize(
     ("said", "where", "why"),
     [
@@ -223,3 +238,30 @@ def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
     assert shown[0] == Served(443, "s3.example.org", 4102444800, "CN=x", "0A") and shown[0].trouble() == ""
     assert shown[2].trouble() == "ml.example.org on port 443 shows no certificate"
     assert "its certificate has ended" in Served(443, "a", 1).trouble()
+
+
+def test_the_page_of_links_is_made_of_the_routes_and_remote_desktops_have_their_raw_ports():
+    drive = "drives=[{device: /dev/loop70, label: drive1, path: /mnt/drive1}]"
+    on = [f"services.{name}.enabled=true" for name in ("homepage", "hbbs", "hbbr")]
+    (hub,) = load(ROOT, "opengeo-lab", Settings, (drive, *on), resolve_secrets=False)
+    page = {one.path.rpartition("/")[2]: one for one in wanted(hub, File, named("homepage", hub))}
+    assert {"services.yaml", "settings.yaml", "widgets.yaml", "bookmarks.yaml", "docker.yaml"} <= page.keys()
+    (group,) = yaml.safe_load(page["services.yaml"].text)
+    links = [link["href"] for row in group["opengeo-lab"] for link in row.values()]
+    assert links == [f"https://{name}.opengeo.example.org/" for name in ("mlflow", "minio-api", "minio")]
+    assert "udp://opengeo-lab:21116" in page["bookmarks.yaml"].text
+    ports = [
+        port
+        for name in ("hbbs", "hbbr")
+        for one in wanted(hub, Project, named(name, hub))
+        for port in one.services[name]["ports"]
+    ]
+    assert sorted(port.rpartition(":")[2] for port in ports) == [
+        "21115",
+        "21116",
+        "21116/udp",
+        "21117",
+        "21118",
+        "21119",
+    ]
+    assert "docker.sock" not in json.dumps([one.services for one in wanted(hub, Project, named("homepage", hub))])
