@@ -24,7 +24,7 @@ SOON = 21
 """Days before its end from which a certificate is told of: by then it should have been renewed long ago."""
 PATIENCE = 5
 DAY = 86400
-NOW = 90
+NOW = 45
 """Seconds in which an authority that is asked should have signed."""
 
 
