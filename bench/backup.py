@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 
 from checkout import Lab, host, lab
-from measure import Failed, run, table, turns, verdict, write
+from measure import run, table, turns, verdict, write
+from on_host import newest_set, timed, unit
 
 GIB = float(os.environ.get("GIB", "5"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -55,7 +56,7 @@ for file in {FOLDER}/hand/*; do {curl} -o /dev/null -T "$file" {node}/hand/"${{f
 rm -rf {FOLDER}/hand
 """
     try:
-        times = turns({"Stowage": _backup(here), "by hand": _timed(here, by_hand)}, ROUNDS)
+        times = turns({"Stowage": _backup(here), "by hand": timed(here, by_hand)}, ROUNDS)
         loads = turns({"Stowage": _restore(here), "pg_restore": _load(here, tool, image, jobs)}, ROUNDS)
         wholes = turns(
             {"Stowage": _whole(here), "by hand": _whole_by_hand(here, tool, image, jobs, curl, node)}, ROUNDS
@@ -119,31 +120,8 @@ def _fill(here: Lab) -> None:
     run(here.ssh(f"{PSQL} {DATABASE}"), stdin=None, input=FILL.format(row=ROW) + tables)
 
 
-def _timed(here: Lab, script: str) -> Callable[[], object]:
-    def once() -> float:
-        timed = f"a=$(date +%s%N)\n(\n{script}\n) >&2 </dev/null || exit 1\necho $(($(date +%s%N) - a))\n"
-        return _nanoseconds(run(here.ssh("sh"), stdin=None, input=timed))
-
-    return once
-
-
-def _nanoseconds(output: str) -> float:
-    last = output.strip().splitlines()[-1:]
-    if not last or not last[0].isdigit():
-        raise Failed(f"it said {output[-200:]}")
-    return int(last[0]) / 1e9
-
-
-def _unit(request: str) -> str:
-    """Starts a run of the worker as `inv` does, and waits for its end."""
-    return f"""umask 077; id=$(date -u +%Y%m%dT%H%M%SZ)-$(od -An -N3 -tx1 /dev/urandom | tr -d ' \\n')
-mkdir -p /var/lib/stowage/backup/runs/$id
-printf '%s' '{request}' >/var/lib/stowage/backup/runs/$id/request.json; echo '{{}}' >/var/lib/stowage/backup/runs/$id/holder
-systemctl start stowage-backup@$id.service"""
-
-
 def _backup(here: Lab) -> Callable[[], object]:
-    return _timed(here, _unit(json.dumps({"do": "backup", "only": ["postgres"], "accept_shrink": True})))
+    return timed(here, unit(json.dumps({"do": "backup", "only": ["postgres"], "accept_shrink": True})))
 
 
 RESTORE = json.dumps({"do": "restore", "set": "SET", "databases": [DATABASE], "new_name": SCRATCH})
@@ -157,7 +135,7 @@ def _restore(here: Lab) -> Callable[[], object]:
     newest = "ls -t /var/lib/stowage/backup/runs | head -n 1"
 
     def once() -> float:
-        run(here.ssh("sh"), stdin=None, input=_unit(_request(here)))
+        run(here.ssh("sh"), stdin=None, input=unit(_request(here)))
         journal = run(here.ssh(f"cat /var/lib/stowage/backup/runs/$({newest})/journal.jsonl"))
         loaded = next(json.loads(line)["text"] for line in journal.splitlines() if f"loaded {DATABASE} in" in line)
         return float(loaded.split(" in ")[1].split(" ")[0])
@@ -167,19 +145,18 @@ def _restore(here: Lab) -> Callable[[], object]:
 
 def _whole(here: Lab) -> Callable[[], object]:
     """All of a restore beside, from the request to the end of the unit."""
-    return _dropping(here, lambda: _timed(here, _unit(_request(here)))())
+    return _dropping(here, lambda: timed(here, unit(_request(here)))())
 
 
 def _request(here: Lab) -> str:
     """Of the newest set, which the last run left."""
-    newest = 'sed -n \'s/.*"published": {"run": "\\([^"]*\\)".*/\\1/p\' /var/lib/stowage/backup/last.json\n'
-    return RESTORE.replace("SET", run(here.ssh("sh"), stdin=None, input=newest).strip())
+    return RESTORE.replace("SET", newest_set(here))
 
 
 def _load(here: Lab, tool: str, image: str, jobs: int) -> Callable[[], object]:
     """The same by hand: a dump that was just written, as a fetched one is, into a new database."""
     make = f"{_dumped(tool, image, jobs)}\nrm -rf {FOLDER}/load; cp -rp {FOLDER}/dump {FOLDER}/load\n{PSQL} postgres -c 'CREATE DATABASE {SCRATCH}'"
-    load = _timed(here, f"{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load")
+    load = timed(here, f"{tool} pg_restore {image} -j {jobs} -d {SCRATCH} {FOLDER}/load")
     return _dropping(here, load, make)
 
 
@@ -188,7 +165,7 @@ def _whole_by_hand(here: Lab, tool: str, image: str, jobs: int, curl: str, node:
     put = f"""{_dumped(tool, image, jobs)}
 for file in {FOLDER}/dump/*; do {curl} -o /dev/null -T "$file" {node}/dump/"${{file##*/}}"; done
 rm -rf {FOLDER}/load; mkdir {FOLDER}/load; chown --reference={FOLDER} {FOLDER}/load"""
-    load = _timed(
+    load = timed(
         here,
         f"""set -e
 for file in {FOLDER}/dump/*; do {curl} -o {FOLDER}/load/"${{file##*/}}" {node}/dump/"${{file##*/}}"; done

@@ -1,13 +1,14 @@
-"""How much memory the worker takes for a bucket of very many names: `python bench/million.py [NUMBER]`.
+"""How much memory the worker takes for a bucket of very many names: `python bench/million.py [NUMBER [SIZE [UPLOADS]]]`.
 
 The listing is generated: a server of this program answers `?versions` with pages of a thousand versions, in the order of their
 keys, each 300 bytes of XML with metadata. All are known to an index that was generated as well, but for every thousandth, which
-is read. Rows are compared, written, compressed, encrypted and stored as in a backup; what is measured is the process that does so.
+is read; with a SIZE in bytes all are, and are of that size. Rows are compared, written, compressed, encrypted and stored as in a backup; what is measured is the process that does so.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 import resource
 import sys
 import tempfile
@@ -28,19 +29,24 @@ from worker.buckets.client import Client
 from worker.buckets.counts import Counts
 from worker.buckets.outgoing import Outgoing
 from worker.buckets.progress import Progress
+from worker.contract import Request
 from worker.keys import Keys
 from worker.parts import PartWriter
 from worker.targets import PathTarget
 
-PAGE, NEW = 1000, 1000
-BODY = b"x" * 100
+ARGUMENTS = [int(one) for one in sys.argv[1:]]
+NUMBER, SIZE, UPLOADS = (*ARGUMENTS, *(1_000_000, 100, 2)[len(ARGUMENTS) :])
+PAGE, NEW = 1000, 1 if len(ARGUMENTS) > 1 else 1000
+CONTENT = b"x" * 100
+"""Of what the last set knows."""
 AT = "2026-11-27T17:27:33.161Z"
 VERSION = (
     "<Version><Key>runs/{0:09d}/artifact.bin</Key><LastModified>" + AT + "</LastModified><ETag>&#34;{1}&#34;</ETag>"
-    "<Size>100</Size><UserMetadata><content-type>application/octet-stream</content-type></UserMetadata>"
+    f"<Size>{SIZE}</Size>"
+    "<UserMetadata><content-type>application/octet-stream</content-type></UserMetadata>"
     "<IsLatest>true</IsLatest><VersionId>{0:032x}</VersionId></Version>"
 )
-ETAG = hashlib.md5(BODY).hexdigest()
+ETAG = hashlib.md5(CONTENT).hexdigest()
 
 
 def key(number: int) -> str:
@@ -52,11 +58,20 @@ class Names(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     number = 0
+    body = b""
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
-        body = self.page(query) if "versions" in query else BODY
+        if "versions" in query:
+            body, part = self.page(query), None
+        else:
+            # Another content for each key, and of a large one the piece that is asked for.
+            at, _, end = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+            part = slice(int(at), int(end or SIZE) + 1)
+            body = (hashlib.sha256(self.path.encode()).digest() + self.body)[:SIZE][part]
         self.send_response(200)
+        if part and "Range" in self.headers:
+            self.send_header("Content-Range", f"bytes {part.start}-{part.start + len(body) - 1}/{SIZE}")
         for name, value in (("Content-Length", str(len(body))), ("ETag", f'"{ETAG}"'), ("Content-Type", "x/y")):
             self.send_header(name, value)
         self.end_headers()
@@ -75,7 +90,7 @@ class Names(BaseHTTPRequestHandler):
 
 
 def serve(number: int, queue: Queue[int]) -> None:
-    Names.number = number
+    Names.number, Names.body = number, random.Random(1).randbytes(SIZE)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Names)
     queue.put(server.server_port)
     server.serve_forever()
@@ -84,8 +99,8 @@ def serve(number: int, queue: Queue[int]) -> None:
 def known(number: int) -> Iterator[index.Row]:
     for position in range(number):
         if position % NEW:
-            row = {"key": key(position), "id": f"{position:032x}", "at": AT, "latest": True, "etag": ETAG, "size": 100}
-            yield row | {"sha256": hashlib.sha256(BODY).hexdigest(), "headers": {}, "pack": "ab" * 32}
+            row = {"key": key(position), "id": f"{position:032x}", "at": AT, "latest": True, "etag": ETAG, "size": SIZE}
+            yield row | {"sha256": hashlib.sha256(CONTENT).hexdigest(), "headers": {}, "pack": "ab" * 32}
 
 
 def main(number: int) -> None:
@@ -101,13 +116,13 @@ def main(number: int) -> None:
             file.writelines(index.packed(known(number)))
         before: Any = SimpleNamespace(rows=lambda bucket: Rows(index.unpacked(iter_file(index_file))))
         journal: Any = SimpleNamespace(progress=lambda *_, **more: None)
-        config = {"uploads": 2, "buckets": {"prefixes": {}, "versions": 0}}
-        job: Any = SimpleNamespace(config=config, journal=journal, keys=keys, run="r")
+        config = {"uploads": UPLOADS, "buckets": {"prefixes": {}, "versions": 0}}
+        job: Any = SimpleNamespace(config=config, journal=journal, keys=keys, run="r", request=Request())
         at_first, begun, counts = memory(), time.monotonic(), Counts()
         with (
-            PartWriter([target], keys, "s/sets/x") as writer,
+            PartWriter([target], keys, "s/sets/x", ahead=UPLOADS) as writer,
             ThreadPoolExecutor(8) as readers,
-            ThreadPoolExecutor(2) as makers,
+            ThreadPoolExecutor(UPLOADS) as makers,
         ):
             blobs = Blobs("s", keys, writer, [Blob("ab" * 32, 0, "")])
             saving = Outgoing(job, minio, blobs, before, Progress(journal, {}), readers, makers)
@@ -133,4 +148,4 @@ def memory() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
+    main(NUMBER)

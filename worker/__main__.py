@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from worker import backup, containers, finish, look, records, restore, swap, verify
+from worker import backup, containers, finish, leftovers, look, restore, settling, swap, verify
 from worker.contract import FAILED, INTERRUPTED, RESTORE_FAILED, STEPS, USAGE, VERIFY_FAILED, Request
 from worker.errors import Failed
 from worker.job import DEPLOY, Job
@@ -17,10 +17,10 @@ DOES = {
     "backup": (backup.run, FAILED),
     "restore": (restore.run, RESTORE_FAILED),
     "undo": (swap.undo, RESTORE_FAILED),
-    "cleanup": (swap.cleanup, RESTORE_FAILED),
+    "cleanup": (leftovers.cleanup, RESTORE_FAILED),
     "verify": (verify.run, VERIFY_FAILED),
     # What cut runs left is brought to its end before whatever is asked for: here that is all, and has to be whole.
-    "settle": (records.must_be_settled, RESTORE_FAILED),
+    "settle": (settling.must_be_settled, RESTORE_FAILED),
 }
 """What can be asked for, and the exit code of a fault in it."""
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     try:
         # A check has to work with a dead PostgreSQL as well, and touches nothing that is live.
         if job.request.do != "verify":
-            records.recover(job)
+            settling.recover(job)
         code = do(job)
     except Failed as error:
         code, failure = error.code, error

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from worker import postgres
+from worker import postgres, snapshots
 from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 from worker.job import Job
@@ -47,7 +47,7 @@ def lost(job: Job, database: str, said: str) -> list[str]:
     with job.server.connect(database) as inside:
         inside.execute("SET row_security = off")
         inside.execute(f"SET lock_timeout = '{LOCK}'")
-        for one in inside.execute(postgres.TABLES).fetchall():
+        for one in inside.execute(snapshots.TABLES).fetchall():
             if _line(one["schema"], one["name"]) not in said and _has_rows(inside, one):
                 found.append(f"{one['schema']}.{one['name']}")
         large = inside.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata) AS some").fetchone()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from worker import postgres
+from worker import postgres, snapshots
 from worker.postgres import Row
 
 
@@ -40,13 +40,13 @@ def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
 
     A sequence goes back to its place first: what is made anew, such as a materialised view, may have counted on it.
     """
-    found = postgres.contents(session)
+    found = snapshots.contents(session)
     moved = {name: place for name, place in wanted["sequences"].items() if place != found["sequences"].get(name, place)}
     for name, place in moved.items():
         if place is not None:
             session.execute("SELECT setval(%s::regclass, %s)", (name, place))
     if moved:
-        found["sequences"] = postgres.sequences(session)
+        found["sequences"] = snapshots.sequences(session)
     return differences(wanted, found)
 
 

@@ -70,6 +70,7 @@ STEPS = {
         "swap",
         "current",
         "lock",
+        "accounts",
         "health",
         "start",
         "undo",
@@ -93,6 +94,8 @@ class Request:
     limit_rate: int = 0
     """Bytes a second that a backup may send to each target; 0 is what the configuration says."""
     accept_shrink: bool = False
+    accept_unreadable: bool = False
+    """Whether the objects that cannot be read now make this set, and those that follow, no less complete."""
     take_over: bool = False
     allow_many: bool = False
     set: str = ""
@@ -120,6 +123,8 @@ class Request:
     """Only this key."""
     exact: bool = False
     """Whether keys that are not in the set get a delete marker."""
+    new_ids: bool = False
+    """Whether versions are put in their order with ids and dates of the server's own, as on a MinIO that keeps none that are given."""
     at: str = ""
     """The moment as which a bucket comes back, in UTC as a listing tells it."""
     hold_lifecycle: bool = False
@@ -137,7 +142,7 @@ class Request:
     why: str = ""
     """Why a set is pinned."""
     pause: str = ""
-    """The step before which a test makes the run stand still."""
+    """Where a test makes the run stand still: before a step (`swap`), or in it at a piece of its work (`current+3`)."""
 
     def text(self) -> str:
         """As JSON, without what was not said."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from worker import containers, omissions, postgres, roles, sets, swap
+from worker import containers, leftovers, omissions, postgres, roles, sets, snapshots
 from worker.contract import FAILED, INCOMPLETE
 from worker.dumps import AT_ONCE, MOMENTS, Dump, dump_of, groups
 from worker.errors import Failed
@@ -58,7 +58,7 @@ def incomplete(failed: Mapping[str, Failed]) -> Failed:
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Databases:
     """Database after database, each with its counts from the very same moment; those of a server at most seconds apart."""
-    tools, found, scratch = job.tools(FAILED), Databases(), swap.scratch()
+    tools, found, scratch = job.tools(FAILED), Databases(), leftovers.scratch()
     with job.server.connect() as session:
         every = [one for one in postgres.databases(session) if one["name"] not in scratch]
         catalog = {one["name"]: one for one in every if one["open"]}
@@ -68,7 +68,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
         who = session.execute(roles.FOUND).fetchall()
         found.omitted = omissions.found(session)
     found.server = {**(told or {}), "major": job.postgres["major"]}
-    kept = swap.ours()
+    kept = leftovers.ours()
     job.closed = found.closed = {
         one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)"
         for one in every
@@ -128,10 +128,10 @@ class _Saving:
 
     def _together(self, catalog: dict[str, Row]) -> None:
         """Dump databases as they are at one moment, read the dumps to their end, and store them."""
-        moments: dict[str, postgres.Snapshot] = {}
+        moments: dict[str, snapshots.Snapshot] = {}
         with self.job.journal.step("snapshot"):
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                opened = {name: pool.submit(postgres.snapshot, self.job.server, name) for name in catalog}
+                opened = {name: pool.submit(snapshots.snapshot, self.job.server, name) for name in catalog}
             for name, moment in opened.items():
                 with self._by_itself(name):
                     moments[name] = moment.result()

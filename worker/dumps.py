@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import containers, locks, postgres, sets, tar
+from worker import containers, locks, postgres, sets, snapshots, tar
 from worker.contract import FAILED
 from worker.errors import Failed
 from worker.job import Job
@@ -56,7 +56,7 @@ class Dump:
     job: Job
     tools: containers.Tools
     database: Row
-    moment: postgres.Snapshot
+    moment: snapshots.Snapshot
     contents: Row = field(default_factory=dict)
 
     @property
@@ -96,7 +96,7 @@ class Dump:
             self.job.journal.say(f"{said}: dumped again")
             shutil.rmtree(self.folder, ignore_errors=True)
             time.sleep(1)
-            self.moment = postgres.snapshot(self.job.server, self.database["name"])
+            self.moment = snapshots.snapshot(self.job.server, self.database["name"])
 
     def _dump(self) -> None:
         told = self.job.postgres
@@ -138,7 +138,7 @@ class Dump:
         parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
         said = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
         entries = sum(line.startswith(ENTRIES) for line in said.splitlines())
-        self.contents["sequences"] = postgres.places(said)
+        self.contents["sequences"] = snapshots.places(said)
         if not entries and self.contents["rows"]:
             raise Failed(
                 FAILED, f"the dump of {name} is empty", f"the database has {len(self.contents['rows'])} tables"

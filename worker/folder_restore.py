@@ -18,7 +18,8 @@ from worker.job import Job
 from worker.listing import Listing
 from worker.packing import Folder
 from worker.postgres import Row
-from worker.records import Record, end
+from worker.records import Record
+from worker.settling import end
 from worker.size import human
 
 AFTER = "inv logs --service {service}; inv restore.undo swaps back"

@@ -18,7 +18,8 @@ from worker.job import Job
 from worker.listing import UNPACK, Listing
 from worker.packing import Folder, Packing
 from worker.postgres import Row
-from worker.records import PACKED, Record, end
+from worker.records import Record
+from worker.settling import PACKED, end
 
 COMPONENT = "services"
 

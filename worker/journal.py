@@ -24,9 +24,11 @@ class Journal:
     """Appends events; each is on disk before the work goes on. Steps are only those of the table it is given."""
 
     def __init__(self, path: Path | str, steps: Collection[str], pause: str | None = None) -> None:
-        if pause and pause not in steps:
+        step, _, after = (pause or "").partition("+")
+        if pause and (step not in steps or (after and not after.isdigit())):
             raise Failed(USAGE, f"there is no step called {pause}", why=f"there are {', '.join(steps)}")
-        self.path, self._steps, self._pause = Path(path), frozenset(steps), pause
+        self.path, self._steps, self._pause = Path(path), frozenset(steps), step
+        self._within, self._after, self._pieces, self._still = "", int(after or 0), 0, threading.Lock()
         self._lock = threading.Lock()
         self._said_at, self._began_at, self._began_with = float("-inf"), time.monotonic(), 0
         try:
@@ -56,16 +58,15 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Writes where the step begins and how it ends; here a test makes a run stand still, until it is killed or told to go on."""
+        """Writes where the step begins and how it ends; here, or at one of its pieces, a test makes a run stand still, until it is
+        killed or told to go on."""
         if name not in self._steps:
             raise Failed(USAGE, f"{name} is no step of this run", why=f"there are {', '.join(sorted(self._steps))}")
         begun = time.monotonic()
         self.write("begin", step=name)
         self._begin_progress(0)
-        if name == self._pause:
-            self.write("paused", step=name)
-            while not self.path.with_name(GO).exists():
-                time.sleep(0.1)
+        self._within, self._pieces = name, 0
+        self._stand_still()
         try:
             yield
         except BaseException as error:
@@ -89,6 +90,19 @@ class Journal:
         rate = made / took if took > 0 else 0.0
         remaining = round(max(total - done, 0) / rate) if rate > 0 else None
         self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining, **more)
+
+    def piece(self) -> None:
+        """A piece of the step's work begins. Of many threads all stand still when a test has asked for it at this one."""
+        if self._after:
+            with self._still:
+                self._pieces += 1
+                self._stand_still()
+
+    def _stand_still(self) -> None:
+        if (self._within, self._pieces) == (self._pause, self._after):
+            self.write("paused", step=self._within)
+            while not self.path.with_name(GO).exists():
+                time.sleep(0.1)
 
     def close(self) -> None:
         with self._lock:

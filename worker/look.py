@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker import configuration, finding, folders, listing, plan, postgres, sets, swap
+from worker import configuration, finding, folders, leftovers, listing, plan, postgres, sets, snapshots, swap
 from worker.buckets import blobs, browsing, checking
 from worker.comparison import differences
 from worker.contract import RESTORE_REFUSED, Request
@@ -121,7 +121,7 @@ def _diff(job: Job) -> dict[str, Any]:
             databases[name] = ["it is gone"]
             if name in here:
                 with job.server.connect(name) as inside:
-                    found = postgres.contents(inside)
+                    found = snapshots.contents(inside)
                 databases[name] = [str(one) for one in differences(manifest.databases[name]["contents"], found)]
         databases |= {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
     return {
@@ -151,7 +151,7 @@ def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
 
 
 def _leftovers(job: Job) -> dict[str, Any]:
-    return {"leftovers": swap.leftovers(job), "configuration": configuration.beside()}
+    return {"leftovers": leftovers.found(job), "configuration": configuration.beside()}
 
 
 def _pin(job: Job) -> dict[str, Any]:

@@ -1,13 +1,24 @@
-"""Pipes that large data goes through."""
+"""Programs that large data goes through, and their pipes."""
 
 from __future__ import annotations
 
 import fcntl
+import io
+import os
+import subprocess
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Any
 
+from worker.contract import REFUSED
+from worker.errors import Failed
+
 SIZE = 1 << 20
 """What an unprivileged process may ask for (/proc/sys/fs/pipe-max-size); a pipe has a sixteenth of it by itself."""
+
+
+BLOCK = 1 << 20
 
 
 def widen(*pipes: IO[Any] | None) -> None:
@@ -16,3 +27,41 @@ def widen(*pipes: IO[Any] | None) -> None:
         with suppress(OSError):
             assert pipe
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, SIZE)
+
+
+def through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int) -> tuple[int, bytes, str]:
+    """Exit code, output and complaint of a program that is fed `data`; no byte of the output is held twice."""
+    try:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds
+        )
+    except OSError as error:
+        raise Failed(
+            REFUSED,
+            f"{argv[0]} cannot be started",
+            why=error.strerror or "",
+            hint=f"apt install {argv[0].partition('-')[0]}",
+        ) from None
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    widen(child.stdin, child.stdout)
+    complaint: list[bytes] = []
+    feeder = threading.Thread(target=_feed, args=(child, data), daemon=True)
+    listener = threading.Thread(target=lambda: complaint.append(child.stderr.read()), daemon=True)  # type: ignore[union-attr]
+    output = io.BytesIO()
+    with child:
+        feeder.start()
+        listener.start()
+        while block := os.read(child.stdout.fileno(), BLOCK):
+            output.write(block)
+        feeder.join()
+        listener.join()
+    return child.returncode, output.getvalue(), b"".join(complaint).decode(errors="replace")
+
+
+def _feed(child: subprocess.Popen[bytes], data: bytes | bytearray) -> None:
+    assert child.stdin is not None
+    # A program that refuses its input closes it; its exit code says the rest.
+    with suppress(OSError):
+        child.stdin.write(data)
+    with suppress(OSError):
+        child.stdin.close()

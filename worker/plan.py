@@ -29,9 +29,12 @@ def plan(job: Job) -> Row:
     manifest, where, warnings = find(job)
     names = chosen(job, manifest)
     objects = planning.Surveyed(job, manifest, where)
-    warnings = warnings + left_out(manifest, names, bool(objects)) + objects.warnings()
-    rows, held = _databases(job, manifest, names) if has_databases(manifest) else ([], [])
-    warnings += not_brought_back(job, manifest, where)
+    homeless = planning.without_minio(job, manifest)
+    warnings = warnings + left_out(manifest, names, bool(objects or homeless)) + objects.warnings() + homeless
+    away = without_server(job, manifest)
+    here = has_databases(manifest) and not away
+    rows, held = _databases(job, manifest, names) if here else ([], [])
+    warnings += away if away else not_brought_back(job, manifest, where)
     if manifest.id == LOCAL:
         said = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
         by_hand.must_have_tables(said)
@@ -95,6 +98,16 @@ def _free(job: Job) -> dict[str, int]:
 def has_databases(manifest: sets.Manifest) -> bool:
     """A set may be of the configuration alone."""
     return manifest.id == LOCAL or "postgres" in manifest.components
+
+
+def without_server(job: Job, manifest: sets.Manifest) -> list[str]:
+    """What of a set with buckets stays away from a stack without PostgreSQL; who asks for a database there is refused."""
+    asked = job.request
+    if job.has_postgres or not has_databases(manifest) or not manifest.buckets:
+        return []
+    if asked.databases or asked.new_name or asked.local:
+        return []
+    return [f"the databases {', '.join(all_of(manifest))} stay away: this stack has no PostgreSQL"]
 
 
 def counted(manifest: sets.Manifest, name: str) -> bool:

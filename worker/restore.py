@@ -21,7 +21,7 @@ from worker.fetching import dump_bytes, fetch, loaded_bytes, read_the_rest, role
 from worker.finding import find
 from worker.job import Job
 from worker.loading import Loaded, load
-from worker.plan import beside, chosen, counted, has_databases
+from worker.plan import beside, chosen, counted, has_databases, without_server
 from worker.postgres import Row
 from worker.records import Record
 from worker.room import Need, must_be_there
@@ -41,8 +41,9 @@ def run(job: Job) -> int:
         manifest, source, _ = find(job)
         record.set = manifest.id
         names = chosen(job, manifest)
-        if not has_databases(manifest):
-            return _without_databases(job, manifest, source, record)
+        away = without_server(job, manifest)
+        if away or not has_databases(manifest):
+            return _without_databases(job, manifest, source, record, away)
         session = job.server.connect()
         scratch, kept = beside(names, postgres.oids(session), number)
         _refuse(session, manifest, list(names.values()))
@@ -90,9 +91,9 @@ def run(job: Job) -> int:
     return swap(job, session, record, {to: scratch[name] for name, to in names.items()}, kept, objects)
 
 
-def _without_databases(job: Job, manifest: sets.Manifest, source: str, record: Record) -> int:
-    """There is nothing to swap: objects, and the configuration beside."""
-    objects = restoring.Objects(job, manifest, source, record)
+def _without_databases(job: Job, manifest: sets.Manifest, source: str, record: Record, away: list[str]) -> int:
+    """There is nothing to swap: objects, and the configuration beside. What stays `away` is said, and makes it a restore of a part."""
+    objects = restoring.Objects(job, manifest, source, record, away)
     with job.journal.step("fetch"):
         configuration.lay_beside(job, manifest, source)
     return objects.alone() if objects else OK

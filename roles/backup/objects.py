@@ -31,6 +31,7 @@ class Objects:
     exact: bool = False
     at: str = ""
     hold_lifecycle: bool = False
+    new_ids: bool = False
     more: tuple[str, ...] = ()
 
     def asked(self, host: Host[Settings], request: Request, service: bool) -> None:
@@ -51,6 +52,7 @@ class Objects:
             if wrong:
                 raise Trouble(what, host.name, untouched="nothing was changed", hint=again)
         request.buckets, request.prefix, request.key, request.exact = self.buckets, self.prefix, self.key, self.exact
+        request.new_ids = self.new_ids
         request.at, request.hold_lifecycle, request.more = moment(self.at, host), self.hold_lifecycle, list(self.more)
 
     @property
@@ -100,7 +102,11 @@ def show_objects(told: dict[str, Any]) -> None:
     say(
         f"  {mark} {told['bucket']}  {told['insert']} versions{of}, {human(told['bytes'])}, of {told['keys']} keys{new}"
     )
-    if told["versioned"]:
+    if told["versioned"] and told["new_ids"]:
+        say(
+            "      they come in their order above what is there, with new ids and dates; the list of these is kept on the host"
+        )
+    elif told["versioned"]:
         say(f"      {told['current']} keys get the version of the set on top; what is there now stays beneath it")
     elif told["replaced"]:
         say(f"      {told['replaced']} objects are replaced, and kept in the bucket {told['kept']}: it has no versions")
@@ -108,6 +114,8 @@ def show_objects(told: dict[str, Any]) -> None:
         say(
             "      keys that the set does not have get a delete marker, or are kept and removed where there are no versions"
         )
+    if told["suspended"]:
+        say("      its versioning, which is suspended or has exceptions, is on meanwhile: nothing is replaced in place")
     if told["off"]:
         say(f"      off meanwhile: {', '.join(told['off'])}")
 
@@ -117,6 +125,7 @@ def show_versions(found: dict[str, Any]) -> None:
     for one in found["objects"]:
         kind = "delete marker" if one.get("marker") else human(one["size"])
         note = "  NOT IN THE SET: " + one["unreadable"] if "unreadable" in one else ""
+        note += ", which was accepted" if "accepted" in one else ""
         mark = "*" if one.get("latest") else " "
         print(f"{mark} {one['at'][:19].replace('T', ' ')}  {kind:>13}  {printable(one['key'])}  {one['id']}{note}")
     if found["more"]:

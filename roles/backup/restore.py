@@ -13,9 +13,10 @@ from converge.shell import quote
 from converge.ui.cli import confirm
 from converge.ui.lines import say
 from roles.backup import given, runs, upload
-from roles.backup.commands import age, end, id_of, watch
 from roles.backup.configuration import stack_of
+from roles.backup.following import end, watch
 from roles.backup.objects import Objects, show_objects
+from roles.backup.sets import age, id_of
 from worker.contract import ID, Request
 from worker.quoting import listed, names_in
 from worker.size import human

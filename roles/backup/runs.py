@@ -56,7 +56,7 @@ CUT["insert"] = (
     "inv backup.settle, which deletes exactly those and puts the settings on",
 )
 CUT |= dict.fromkeys(
-    ("current", "lock"),
+    ("current", "lock", "accounts"),
     (
         contract.SWAP_FAILED,
         f"{_OBJECTS}; databases of the same restore be closed, and what depends on them stopped",

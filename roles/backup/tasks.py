@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     help={
         "only": "postgres, buckets, config or services: a set of that alone",
         "accept-shrink": "a dump may be half of the last one",
+        "accept-unreadable": "the objects that cannot be read now stay out, in the sets to come as well",
         "take-over": "the sets of this stack were another host's",
         "allow-many": "more than half of the sets are old and may go",
         "limit-rate": "bytes a second to each target, such as 20MiB (default: backup.limit_rate)",
@@ -30,6 +31,7 @@ def backup(
     host: str = "",
     only: str = "",
     accept_shrink: bool = False,
+    accept_unreadable: bool = False,
     take_over: bool = False,
     allow_many: bool = False,
     limit_rate: str = "",
@@ -41,6 +43,7 @@ def backup(
 
     allowed = Request(do="backup", accept_shrink=accept_shrink, take_over=take_over, allow_many=allow_many)
     asked = replace(allowed, only=[one for one in only.split(",") if one], limit_rate=rate_of(limit_rate))
+    asked.accept_unreadable = accept_unreadable
     backup(one_host(c, host), asked, command_line(), json)
 
 
@@ -58,7 +61,7 @@ def backup_attach(c: Context, host: str = "", run: str = "", json: bool = False)
 @command(name="list", help={"from": "one target (default: all)"})
 def backup_list(c: Context, host: str = "", from_: str = "", json: bool = False) -> None:
     """Show the sets of every target: age, size, checked when."""
-    from roles.backup.commands import listing
+    from roles.backup.sets import listing
 
     listing(one_host(c, host), from_, json)
 
@@ -76,8 +79,8 @@ def backup_show(
     c: Context, set_id: str, host: str = "", from_: str = "", bucket: str = "", prefix: str = "", json: bool = False
 ) -> None:
     """Show what is in a set."""
-    from roles.backup.commands import show
     from roles.backup.objects import Objects, words_of
+    from roles.backup.sets import show
 
     objects = Objects(words_of(bucket), prefix) if bucket or prefix else None
     show(one_host(c, host), set_id, from_, json, objects)
@@ -86,7 +89,7 @@ def backup_show(
 @command(name="diff", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
 def backup_diff(c: Context, set_id: str, host: str = "", from_: str = "", json: bool = False) -> None:
     """Compare a set with what is there now: counts of rows, versions in buckets, files of the configuration."""
-    from roles.backup.commands import diff
+    from roles.backup.sets import diff
 
     diff(one_host(c, host), set_id, from_, json)
 
@@ -149,7 +152,7 @@ def backup_stop(c: Context, host: str = "", yes: bool = False) -> None:
 @command(name="recovery-sheet")
 def backup_recovery_sheet(c: Context, host: str = "") -> None:
     """Print what to do when the host is dead, to be kept where the keys are."""
-    from roles.backup.commands import recovery_sheet
+    from roles.backup.sheet import recovery_sheet
 
     recovery_sheet(one_host(c, host))
 
@@ -173,6 +176,7 @@ def backup_recovery_sheet(c: Context, host: str = "") -> None:
         "key": "of the bucket only this key",
         "exact": "keys of the buckets that the set does not have get a delete marker",
         "at": "the buckets as they were at this moment, in UTC, as far as the set has their versions",
+        "new-ids": "versions in their order, with ids and dates of the server's own, above what is there",
         "hold-lifecycle": "rules that expire objects stay off until restore.cleanup",
         "with": "iam, bucket-config: users, policies, keys and settings of buckets, where they are absent",
     },
@@ -196,6 +200,7 @@ def restore(
     exact: bool = False,
     at: str = "",
     hold_lifecycle: bool = False,
+    new_ids: bool = False,
     with_: str = "",
     yes: bool = False,
 ) -> None:
@@ -207,7 +212,7 @@ def restore(
     chosen = one_host(c, host)
     allowed = {"tablespaces": not no_tablespaces, "accept": accept_differences, "accept_empty": accept_empty}
     of = (service, folder) if service or folder else None
-    asked = Objects(words_of(bucket), prefix, key, exact, at, hold_lifecycle, tuple(words_of(with_)))
+    asked = Objects(words_of(bucket), prefix, key, exact, at, hold_lifecycle, new_ids, tuple(words_of(with_)))
     objects = asked if asked != Objects([]) else None
     said = command_line()
     restore(chosen, file, database or (), as_, from_, of_stack, yes, said, of=of, objects=objects, **allowed)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,13 +193,16 @@ def _open(port: int) -> bool:
 
 
 @contextmanager
-def mlflow_client(there: Clone, experiment: str, count: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """A client of MLflow that logs to the database of that name, see mlflow_client.py."""
+def mlflow_client(there: Clone, experiment: str, count: int = 0, bucket: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A client of MLflow that logs to the database of that name, and leaves artifacts in a bucket if one is named; see mlflow_client.py."""
     program = Path(__file__).with_name("mlflow_client.py")
-    with tunnel(there, "172.30.99.20:5432") as port:
+    with tunnel(there, "172.30.99.20:5432") as port, tunnel(there, "172.30.99.12:9000") as minio:
         uri = f"postgresql+psycopg://mlflow:{there.secret('postgres_mlflow')}@127.0.0.1:{port}/mlflow"
-        argv = [sys.executable, str(program), uri, str(there.root / "artifacts"), experiment, str(count)]
-        client = subprocess.Popen(argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        where = f"s3://{bucket}" if bucket else str(there.root / "artifacts")
+        argv = [sys.executable, str(program), uri, where, experiment, str(count)]
+        keys = {"AWS_ACCESS_KEY_ID": there.secret("root_user"), "AWS_SECRET_ACCESS_KEY": there.secret("root_password")}
+        told = {**os.environ, **keys, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{minio}"}
+        client = subprocess.Popen(argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=told)
         try:
             yield client
         finally:
@@ -302,6 +306,17 @@ def paused(there: Clone, run: str) -> None:
     there.on_host(f"""cd {STATE}/runs/{run}; until grep -qs '"event": "paused"' journal.jsonl; do
 case $(systemctl show -p ActiveState --value stowage-backup@{run}.service) in active|*ing) ;; *) cat journal.jsonl; exit 1 ;; esac
 sleep 0.2; done""")
+
+
+def turn(
+    places: Sequence[str], day: int = int(time.time() / 86400), everything: str = os.environ.get("KILLS", "")
+) -> list[str]:
+    """The places of a kill whose turn it is: every other one, the others the next day. script/soak takes all.
+
+    >>> [turn(["a", "b", "c"], day, everything) for day, everything in ((0, ""), (1, ""), (1, "100"))]
+    [['a', 'c'], ['b'], ['a', 'b', 'c']]
+    """
+    return list(places) if everything else list(places[day % 2 :: 2])
 
 
 def killed(there: Clone, run: str) -> None:

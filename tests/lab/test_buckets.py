@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +27,17 @@ from tests.lab.backup_host import (
     killed,
     left,
     look,
+    mlflow_client,
     newest,
     over,
     paused,
     ran,
     sql,
     tunnel,
+    turn,
 )
 from tests.lab.conftest import Clone
+from tests.unit.test_restore_by_hand import Rescue
 from worker.buckets import accounts, inserting, listing, quiet, settings
 from worker.buckets.client import Client, path
 
@@ -59,6 +64,7 @@ METADATA = {
     "x-amz-tagging": "a=b%2Bc%3D&k2=",
 }
 LARGE = random.Random(1).randbytes(66 << 20)
+POLICY = "of-the-set"
 FAILED, REFUSED, INCOMPLETE, PARTLY = 41, 40, 23, 43
 REFUSED_HERE = 3
 """What `inv` itself ends with when the worker refuses."""
@@ -103,6 +109,9 @@ class Odd:
         self.put("locked", "held", b"held", x_amz_object_lock_legal_hold="ON")
         until = {"x_amz_object_lock_mode": "GOVERNANCE", "x_amz_object_lock_retain_until_date": "2031-01-01T00:00:00Z"}
         self.put("locked", "kept", b"kept", **until)
+        allowed = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::flat/*"]}
+        body = json.dumps({"Version": "2012-10-17", "Statement": [allowed]}).encode()
+        self.minio.ask("PUT", "/minio/admin/v3/add-canned-policy", {"name": POLICY}, body=body)
 
     def harmed(self) -> None:
         """What people do to a bucket after a backup; and rules that would act on what comes back."""
@@ -113,6 +122,9 @@ class Odd:
         for key in ("multi", "new\nline", "one-ms"):
             for one in listing.of_key(self.minio, "odd", key)[-2:]:
                 inserting.delete(self.minio, "odd", key, one.id)
+        for one in listing.versions(self.minio, "locked"):
+            inserting.let_go(self.minio, "locked", one.key, one.id)
+            inserting.delete(self.minio, "locked", one.key, one.id)
         quiet.set_part(self.minio, "odd", "lifecycle", LIFECYCLE)
         quiet.set_part(self.minio, "odd", settings.QUOTA, QUOTA)
 
@@ -183,7 +195,7 @@ def test_what_was_lost_comes_back_beneath_and_an_undo_leaves_the_listing_as_befo
     assert odd.listed("odd") == before
 
 
-@pytest.mark.parametrize("step", ["current", "lock"])
+@pytest.mark.parametrize("step", turn(["current", "lock"]))
 def test_a_restore_that_is_killed_leaves_the_listing_as_before_once_it_is_settled(odd: Odd, step: str) -> None:
     before = odd.listed("odd")
     run = begin(odd.there, do="restore", set=odd.set, buckets=["odd"], exact=True, pause=step)
@@ -260,6 +272,7 @@ def behind(odd: Odd) -> Iterator[dict[str, list[Any]]]:
     """Rows and objects are lost, a database and two buckets: what is there then, by bucket."""
     odd.harmed()
     odd.put("flat", "runs/1/3", b"changed")
+    accounts.remove(odd.minio, {accounts.POLICIES: [POLICY]})
     sql(odd.there, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
     assert rows(odd.there) == "1000"
     yield {one: odd.listed(one) for one in odd.there_are() if not one.startswith("backups-")}
@@ -276,7 +289,7 @@ def test_a_whole_set_brings_back_databases_and_buckets_together_and_an_undo_take
     odd: Odd, behind: dict[str, list[Any]]
 ) -> None:
     screen = odd.there.inv("restore", odd.set, "--yes")
-    assert "  ~ odd  " in screen and "  ~ flat  " in screen and "  ~ locked  0 versions" in screen
+    assert "  ~ odd  " in screen and "  ~ flat  " in screen and "  ~ locked  2 versions" in screen
     assert (rows(odd.there), odd.body("odd", "plain.txt"), odd.body("odd", "multi")) == (
         "2000",
         b"then plain.txt",
@@ -288,16 +301,44 @@ def test_a_whole_set_brings_back_databases_and_buckets_together_and_an_undo_take
     assert rows(odd.there) == "1000" and same_as(odd, behind)
 
 
-@pytest.mark.parametrize("step", ["insert", "load", "swap", "current", "lock", "start"])
-def test_a_whole_restore_that_is_killed_is_none_or_is_whole(odd: Odd, behind: dict[str, list[Any]], step: str) -> None:
-    run = begin(odd.there, do="restore", set=odd.set, pause=step)
+def same_accounts(odd: Odd) -> bool:
+    return POLICY not in accounts.exported(odd.minio)[accounts.POLICIES]
+
+
+PLACES = [
+    *("insert", "insert+5", "load", "swap", "current", "current+3"),
+    *("lock", "lock+2", "accounts", "accounts+1", "start", "current+9"),
+]
+"""Before a step, or in it: the first pieces of its work are done, the others are not."""
+
+
+@pytest.mark.parametrize("place", turn(PLACES))
+def test_a_whole_restore_that_is_killed_is_none_or_is_whole(odd: Odd, behind: dict[str, list[Any]], place: str) -> None:
+    run = begin(odd.there, do="restore", set=odd.set, more=["iam"], pause=place)
     paused(odd.there, run)
     killed(odd.there, run)
     odd.there.inv("backup.settle")
-    if step == "start":
+    if place == "start":
+        assert not same_accounts(odd)
         assert (rows(odd.there), odd.body("odd", "plain.txt")) == ("2000", b"then plain.txt")
         assert ran(odd.there, do="undo")["code"] == 0
-    assert rows(odd.there) == "1000" and same_as(odd, behind)
+    assert rows(odd.there) == "1000" and same_as(odd, behind) and same_accounts(odd)
+    assert left(odd.there) == ""
+
+
+@pytest.mark.parametrize("place", turn(["undo", "undo+7"]))
+def test_an_undo_that_is_killed_is_brought_to_its_end_or_was_not_begun(
+    odd: Odd, behind: dict[str, list[Any]], place: str
+) -> None:
+    assert ran(odd.there, do="restore", set=odd.set, more=["iam"])["code"] == 0
+    run = begin(odd.there, do="undo", pause=place)
+    paused(odd.there, run)
+    killed(odd.there, run)
+    odd.there.inv("backup.settle")
+    if place == "undo":
+        assert (rows(odd.there), odd.body("odd", "plain.txt")) == ("2000", b"then plain.txt")
+        assert ran(odd.there, do="undo")["code"] == 0
+    assert rows(odd.there) == "1000" and same_as(odd, behind) and same_accounts(odd)
     assert left(odd.there) == ""
 
 
@@ -323,22 +364,99 @@ def test_a_bucket_that_is_damaged_costs_a_whole_restore_only_itself(odd: Odd, be
 def test_a_bucket_that_cannot_be_put_back_is_named_in_the_plan_of_a_whole_set_and_stays_as_it_is(
     odd: Odd, behind: dict[str, list[Any]]
 ) -> None:
-    quiet.set_part(odd.minio, "odd", "versioning", ENABLED.replace("Enabled", "Suspended"))
-    try:
-        before = odd.listed("odd")
-        screen = odd.there.inv("restore", odd.set, "--yes", code=PARTLY)
-        assert "! odd  STAYS AS IT IS: the versioning of the bucket odd is suspended" in screen
-        assert (rows(odd.there), odd.body("flat", "runs/1/3")) == ("2000", b"333")
-        assert odd.listed("odd") == before
-    finally:
-        quiet.set_part(odd.minio, "odd", "versioning", ENABLED)
+    for one in listing.versions(odd.minio, "locked"):
+        inserting.let_go(odd.minio, "locked", one.key, one.id)
+        inserting.delete(odd.minio, "locked", one.key, one.id)
+    odd.minio.ask("DELETE", path("locked"))
+    odd.minio.ask("PUT", path("locked"))
+    before = odd.listed("locked")
+    screen = odd.there.inv("restore", odd.set, "--yes", code=PARTLY)
+    assert "! locked  STAYS AS IT IS: the bucket locked was made without object lock" in screen
+    assert (rows(odd.there), odd.body("flat", "runs/1/3")) == ("2000", b"333")
+    assert odd.listed("locked") == before
     assert ran(odd.there, do="undo")["code"] == 0
+    odd.minio.ask("DELETE", path("locked"))
+    assert ran(odd.there, do="restore", set=odd.set, buckets=["locked"])["code"] == 0
+    assert {one.key: one.lock.get("hold", "") for one in odd.listed("locked")[:-1]} == {"held": "ON", "kept": ""}
+
+
+def test_what_a_stack_has_no_server_for_is_named_and_all_else_comes_back(
+    odd: Odd, behind: dict[str, list[Any]]
+) -> None:
+    with configured(odd.there, "del d['postgres']; d['components'].remove('postgres')"):
+        screen = odd.there.inv("restore", odd.set, "--yes", code=PARTLY)
+        assert "stay away: this stack has no PostgreSQL" in screen and "mlflow" in screen
+        assert (rows(odd.there), odd.body("flat", "runs/1/3")) == ("1000", b"333")
+        assert ran(odd.there, do="undo")["code"] == 0
+    assert same_as(odd, behind)
+    with configured(odd.there, "del d['buckets']; d['components'].remove('buckets')"):
+        screen = odd.there.inv("restore", odd.set, "--yes", code=PARTLY)
+        assert "stay away: this stack has no MinIO" in screen
+    assert rows(odd.there) == "2000" and same_as(odd, behind)
+    assert ran(odd.there, do="undo")["code"] == 0
+
+
+def test_every_run_of_mlflow_that_is_in_a_set_has_its_artifact_there(odd: Odd) -> None:
+    odd.minio.ask("PUT", path("artifacts"))
+    with mlflow_client(odd.there, "beside a backup", bucket="artifacts") as client:
+        assert client.stdout
+        before = {client.stdout.readline().strip() for _ in range(3)}
+        made = begin(odd.there, do="backup", only=["postgres", "buckets"])
+        assert over(odd.there, made)["code"] == 0
+        later, _ = client.communicate(timeout=120)
+    assert later.split(), "it went on while the backup ran"
+    for one in listing.versions(odd.minio, "artifacts"):
+        inserting.delete(odd.minio, "artifacts", one.key, one.id)
+    odd.minio.ask("DELETE", path("artifacts"))
+    assert ran(odd.there, do="restore", set=made)["code"] == 0
+    told = sql(odd.there, "SELECT run_uuid, value FROM tags WHERE key = 'sha256'", "mlflow").splitlines()
+    runs = dict(line.split("|") for line in told)
+    assert before <= runs.keys()
+    found = {one: odd.body("artifacts", f"{one}/artifacts/model/out.bin") for one in runs}
+    assert {one: hashlib.sha256(body).hexdigest() for one, body in found.items()} == runs
+    assert ran(odd.there, do="undo")["code"] == 0
+    odd.there.inv("restore.cleanup", "--yes")
 
 
 def saved_now(odd: Odd) -> str:
     run = begin(odd.there, do="backup", only=["buckets"])
     assert over(odd.there, run)["code"] == 0
     return run
+
+
+def without_ids(odd: Odd, bucket: str) -> list[Any]:
+    """A bucket as every S3 server can tell it: which contents lie beneath which, and nothing of when they came."""
+    found = []
+    for one in listing.versions(odd.minio, bucket):
+        content = (
+            hashlib.sha256(odd.minio.ask("GET", path(bucket, one.key), {"versionId": one.id}).body).hexdigest()
+            if not one.marker
+            else ""
+        )
+        found.append((one.key, content, one.latest, one.marker, one.metadata, one.tags, one.lock))
+    return found
+
+
+def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_takes_them_away(odd: Odd) -> None:
+    made = saved_now(odd)
+    before = without_ids(odd, "odd")
+    screen = odd.there.inv("restore", made, "--bucket", "odd", "--as", "beside", "--new-ids", "--yes")
+    assert "above what is there, with new ids and dates" in screen
+    assert without_ids(odd, "beside") == before
+    odd.there.inv("restore.undo", "--yes")
+    assert "beside" not in odd.there_are()
+    odd.harmed()
+    harmed = odd.listed("odd")
+    run = begin(odd.there, do="restore", set=made, buckets=["odd"], exact=True, new_ids=True, pause="current+3")
+    paused(odd.there, run)
+    killed(odd.there, run)
+    odd.there.inv("backup.settle")
+    assert odd.listed("odd") == harmed
+    odd.there.inv("restore", made, "--bucket", "odd", "--exact", "--new-ids", "--yes")
+    now = {one[0]: one[1:] for one in without_ids(odd, "odd") if one[2]}
+    assert now == {one[0]: one[1:] for one in before if one[2]} | {"born": ("", True, True, {}, "", {})}
+    odd.there.inv("restore.undo", "--yes")
+    assert odd.listed("odd") == harmed
 
 
 def test_a_bucket_comes_back_as_it_was_at_a_moment(odd: Odd) -> None:
@@ -492,6 +610,11 @@ for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do t
         shown = look(odd.there, ask="show", set=newest(odd.there), buckets=["flat"])
         rows = {one["key"]: "unreadable" in one for one in shown["objects"]}
         assert rows["harmed"] and [key for key, unreadable in rows.items() if unreadable] == ["harmed"]
+        # Accepted once, it makes no later set incomplete, by whomever that is made.
+        odd.there.inv("backup", "--only", "buckets", "--accept-unreadable")
+        assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
+        shown = odd.there.inv("backup.show", newest(odd.there), "--bucket", "flat", "--prefix", "harmed")
+        assert "NOT IN THE SET: " in shown and "which was accepted" in shown
         assert ran(odd.there, do="restore", set=newest(odd.there), buckets=["flat"], new_name="beside")["code"] == 0
         assert odd.body("beside", "whole") == body
         odd.there.inv("restore.undo", "--yes")
@@ -556,9 +679,6 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
     with configured(odd.there, "d['buckets']['names'] = ['paused']"):
         assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
     made = newest(odd.there)
-    assert "the versioning of the bucket paused is suspended" in json.dumps(
-        look(odd.there, ask="plan", set=made, buckets=["paused"])
-    )
     odd.there.inv("restore", made, "--bucket", "paused", "--as", "beside", "--yes")
     try:
         assert odd.listed("beside") == before
@@ -566,3 +686,43 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
     finally:
         odd.there.inv("restore.undo", "--yes")
     assert odd.listed("paused") == before
+
+    odd.put("paused", "both", b"in the place of what had no id")
+    odd.minio.ask("DELETE", path("paused", "later"), {"versionId": "null"})
+    for one in listing.of_key(odd.minio, "paused", "older"):
+        inserting.delete(odd.minio, "paused", "older", one.id)
+    harmed = odd.listed("paused")
+    run = begin(odd.there, do="restore", set=made, buckets=["paused"], pause="current")
+    paused(odd.there, run)
+    killed(odd.there, run)
+    odd.there.inv("backup.settle")
+    assert odd.listed("paused") == harmed
+    screen = odd.there.inv("restore", made, "--bucket", "paused", "--yes")
+    assert "is suspended or has exceptions, is on meanwhile" in screen
+    assert odd.listed("paused")[-1]["versioning"] == harmed[-1]["versioning"]
+    bodies = {key: odd.body("paused", key) for key in ("both", "older", "later")}
+    assert bodies == {"both": b"without an id, on top", "older": b"two", "later": b"without an id"}
+    assert {one.id for one in before[:-1] if one.key == "older"} <= {
+        one.id for one in odd.listed("paused")[:-1] if one.key == "older"
+    }
+    # Whoever writes to it now replaces an object without an id in place; an undo is not of that.
+    odd.put("paused", "later", b"since the restore")
+    odd.there.inv("restore.undo", "--yes")
+    assert odd.body("paused", "later") == b"since the restore"
+    assert [one for one in odd.listed("paused")[:-1] if one.key != "later"] == [
+        one for one in harmed[:-1] if one.key != "later"
+    ]
+
+
+def test_objects_come_back_by_hand_as_the_document_says(odd: Odd, tmp_path: Path) -> None:
+    odd.there.inv("backup.fetch", odd.set, str(tmp_path))
+    subprocess.run(["tar", "-C", str(tmp_path), "-xf", str(tmp_path / f"{odd.set}.tar")], check=True)
+    (tmp_path / "identity").write_text(odd.there.secret("backup_identity") + "\n")
+    done = Rescue(tmp_path / odd.set, tmp_path / "identity", tmp_path / "clear").follow(1, 2, 3, 8)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "; 0 left out" in done.stdout and "left out '" not in done.stdout
+    place = tmp_path / "clear/objects"
+    wanted = {key: b"then " + key.encode() for key in KEYS} | {"multi": LARGE, "sealed": b"by the server", "empty": b""}
+    assert {key: (place / "odd" / key).read_bytes() for key in wanted} == wanted
+    assert not (place / "odd/gone").exists() and (place / "odd/dir").is_dir()
+    assert {one.name for one in (place / "flat/runs/1").iterdir()} == {str(number) for number in range(1, 20, 2)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -10,15 +11,20 @@ import yaml
 from tests.lab.backup_host import DATABASES, newest, sftp, texts, tunnel
 from tests.lab.conftest import USUAL, Clone
 from tests.lab.cut_hosts import Host, known
-from tests.lab.test_buckets import administrator, connected
-from worker.buckets import accounts, listing
+from tests.lab.test_buckets import LARGE, administrator, connected
+from worker.buckets import accounts, listing, quiet, settings
 from worker.buckets.client import Client, path
 
 # Passwords of the inventory's users are salted anew by a deploy.
 PLAIN = "cd /root/texts/{name}; sed -E \"s/(PASSWORD) '[^']*'/\\1/\" -- {file}"
 
 
-BUCKET = "models"
+BUCKET, VAULT = "models", "vault-by-hand"
+KMS = {"x-amz-server-side-encryption": "aws:kms"}
+BY_DEFAULT = (
+    "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm>"
+    "</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+)
 
 
 @pytest.fixture
@@ -45,9 +51,20 @@ def plain(spare: Clone, name: str) -> list[str]:
     return [spare.on_host(PLAIN.format(name=name, file=one)) for one in ("globals", *map(str, range(len(DATABASES))))]
 
 
-def objects(spare: Clone) -> list[listing.Version]:
+def objects(spare: Clone) -> list[Any]:
+    """All versions of both buckets, and that the second encrypts by default."""
     with connected(spare) as minio:
-        return list(listing.versions(minio, BUCKET))
+        found: list[Any] = [*listing.versions(minio, BUCKET), *listing.versions(minio, VAULT)]
+        return [*found, settings.read(minio, VAULT)["encryption"], settings.read(minio, VAULT)["versioning"]]
+
+
+def sealed(spare: Clone) -> list[tuple[bytes, str]]:
+    """What is encrypted by MinIO's own key, opened by it, and with which key."""
+    with connected(spare) as minio:
+        answers = [
+            minio.ask("GET", path(*one)) for one in ((BUCKET, "sealed/kms"), (VAULT, "by/default"), (VAULT, "large"))
+        ]
+        return [(one.body, one.headers["x-amz-server-side-encryption-aws-kms-key-id"]) for one in answers]
 
 
 def made_by_hand(spare: Clone) -> None:
@@ -75,9 +92,14 @@ def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> 
             minio.ask("PUT", path(BUCKET, "weights/one"), headers={"x-amz-meta-run": "7"}, body=body)
             minio.ask("PUT", path(BUCKET, "gone"), body=body)
         minio.ask("DELETE", path(BUCKET, "gone"))
+        minio.ask("PUT", path(BUCKET, "sealed/kms"), headers=KMS, body=b"for the key alone")
+        minio.ask("PUT", path(VAULT))
+        quiet.set_part(minio, VAULT, "encryption", BY_DEFAULT)
+        minio.ask("PUT", path(VAULT, "by/default"), body=b"without being asked")
+        minio.ask("PUT", path(VAULT, "large"), body=LARGE)
     made_by_hand(spare)
     spare.inv("backup")
-    set_of_before, before = newest(spare), (plain(spare, "before"), objects(spare), who(spare))
+    set_of_before, before = newest(spare), (plain(spare, "before"), objects(spare), who(spare), sealed(spare))
     sheet = spare.inv("backup.recovery-sheet")
     spare.inv("lab.down")
 
@@ -91,7 +113,7 @@ def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> 
             assert f"{set_of_before} of lab, made on lab" in screen
             assert "read from vault" in screen
             assert "nothing to do" in screen, "what the restore brought is what the inventory says"
-    assert (plain(spare, "after"), objects(spare), who(spare)) == before
+    assert (plain(spare, "after"), objects(spare), who(spare), sealed(spare)) == before
     with tunnel(spare, "172.30.99.12:9000") as port:
         trainer = Client([f"http://127.0.0.1:{port}"], "ana-trainer", "secret-of-the-key")
         assert trainer.ask("GET", path(BUCKET, "weights/one")).body == b"second"

@@ -23,13 +23,14 @@ from hypothesis import strategies as st
 from converge import templates
 from converge.errors import LOCKED, REFUSED, Trouble
 from converge.inventory.secret import Secret
-from roles.backup import age, configuration, role, runs
+from roles.backup import age, configuration, following, role, runs, sheet
 from roles.backup import commands as backup
+from roles.backup import sets as backup_sets
 from roles.backup import status as backup_status
 from roles.backup.settings import Objects
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
-from worker import comparison, compiled, databases, dumps, postgres
+from worker import comparison, compiled, databases, dumps, postgres, snapshots
 from worker.contract import STEPS, Request
 from worker.errors import Failed
 from worker.quoting import connection
@@ -131,18 +132,18 @@ def test_progress_of_buckets_stays_on_one_line_of_a_terminal(capsys, monkeypatch
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((60, 24)))
     event = {"event": "progress", "done": 3 << 20, "total": 9 << 20, "rate": 1 << 20, "remaining": 6}
     event |= {"bucket": "odd", "objects": 7, "of": 20, "bucket_done": 1 << 20, "bucket_total": 2 << 20}
-    backup.show_event(event, terminal=True)
+    following.show_event(event, terminal=True)
     screen = capsys.readouterr().out
     assert screen.startswith("\r\033[K  3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 ")
     assert len(screen.removeprefix("\r\033[K")) == 59
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((120, 24)))
-    backup.show_event(event | {"bucket_total": 9 << 20}, terminal=True)
+    following.show_event(event | {"bucket_total": 9 << 20}, terminal=True)
     assert "3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 of 20 objects" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("event", "said"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
 def test_a_journal_is_shown_a_line_an_event(event, said, capsys) -> None:
-    backup.show_event(event, terminal=False)
+    following.show_event(event, terminal=False)
     assert capsys.readouterr().out == said
 
 
@@ -485,7 +486,7 @@ LISTED = {
 
 def test_a_listing_tells_the_check_of_each_target_for_itself(monkeypatch, capsys) -> None:
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [LISTED], "dead": {}})
-    backup.listing(HOST, "", False)
+    backup_sets.listing(HOST, "", False)
     assert re.search(r"on own, usb \(CHECK FAILED .* ago\)$", capsys.readouterr().out.strip())
 
 
@@ -494,21 +495,21 @@ def test_what_is_the_same_of_all_targets_is_said_once(monkeypatch, capsys) -> No
     monkeypatch.setattr(
         runs, "ask", lambda host, request: {"sets": [{**LISTED, "checks": {"own": check, "usb": check}}], "dead": {}}
     )
-    backup.listing(HOST, "", False)
+    backup_sets.listing(HOST, "", False)
     assert re.search(r"on own, usb, each \(drilled .* ago\)$", capsys.readouterr().out.strip())
 
 
 def test_an_incomplete_set_says_what_it_lacks(monkeypatch, capsys) -> None:
     lacking = {**LISTED, "failed": ["geo"], "checks": {}}
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [lacking], "dead": {}})
-    backup.listing(HOST, "", False)
+    backup_sets.listing(HOST, "", False)
     assert "INCOMPLETE, without geo" in capsys.readouterr().out
 
 
 def test_targets_that_are_all_away_are_no_empty_list(monkeypatch, capsys) -> None:
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [], "dead": {"usb": "unmounted"}})
     with pytest.raises(Trouble, match="no set can be listed") as caught:
-        backup.listing(HOST, "", False)
+        backup_sets.listing(HOST, "", False)
     assert "usb does not answer: unmounted" in caught.value.why
     assert "there is no set yet" not in capsys.readouterr().out
 
@@ -550,7 +551,7 @@ def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alo
 
 
 def test_an_age_has_two_units() -> None:
-    assert backup.age((datetime.now(UTC) - timedelta(days=3, hours=2)).isoformat()).startswith("3 d 2 h")
+    assert backup_sets.age((datetime.now(UTC) - timedelta(days=3, hours=2)).isoformat()).startswith("3 d 2 h")
 
 
 def test_a_name_that_postgresql_would_cut_is_refused_before_anything_is_made() -> None:
@@ -579,7 +580,7 @@ SELECT pg_catalog.setval(E'public."back\\\\slash
 and line"', -5, true);
  SELECT pg_catalog.setval('public.not_at_the_beginning', 1, true);
 """
-    assert postgres.places(said) == {
+    assert snapshots.places(said) == {
         "public.a": 121,
         """public."It's (1, true);\"""": None,
         'public."back\\slash\nand line"': -5,
@@ -630,8 +631,8 @@ def test_what_python_compiled_of_the_worker_is_used_and_the_sources_where_python
 def test_a_sequence_on_which_a_view_counted_while_it_was_made_goes_back_to_its_place(monkeypatch) -> None:
     here: dict[str, int | None] = {"public.ticks": 6, "public.never": None, "public.new": 1}
     empty = {"rows": {}, "large_objects": 0, "extensions": {}}
-    monkeypatch.setattr(postgres, "contents", lambda session: {**empty, "sequences": dict(here)})
-    monkeypatch.setattr(postgres, "sequences", lambda session: dict(here))
+    monkeypatch.setattr(snapshots, "contents", lambda session: {**empty, "sequences": dict(here)})
+    monkeypatch.setattr(snapshots, "sequences", lambda session: dict(here))
     session = SimpleNamespace(execute=lambda words, values: here.update({values[0]: values[1]}))
     wanted = {**empty, "sequences": {"public.ticks": 3, "public.never": None, "public.gone": 7}}
     assert [str(one) for one in comparison.compared(session, wanted)] == [
@@ -665,7 +666,7 @@ def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows
 )
 def test_names_of_sequences_are_read_in_the_encoding_of_their_database(encoding: str, codec: str, name: str) -> None:
     said = f"SELECT pg_catalog.setval('public.\"{name}\"', 7, true);".encode(codec)
-    assert postgres.places(said.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}
+    assert snapshots.places(said.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}
 
 
 def test_what_no_set_holds_is_named(storage_host):
@@ -675,15 +676,15 @@ def test_what_no_set_holds_is_named(storage_host):
 
     def said(**told: Any) -> str:
         some = SimpleNamespace(buckets=Objects.model_validate(told))
-        return backup.not_in_sets(settings.model_copy(update={"backup": some}))
+        return sheet.not_in_sets(settings.model_copy(update={"backup": some}))
 
-    assert backup.not_in_sets(without.model_copy(update={"backup": None})) == f"the objects of {', '.join(names)}"
+    assert sheet.not_in_sets(without.model_copy(update={"backup": None})) == f"the objects of {', '.join(names)}"
     assert said() == "the data of cache (/srv/stowage/cache)"
     assert said(names=names[:1], prefixes={names[0]: ["a/"]}) == (
         f"the objects of {', '.join(names[1:])}, of {names[0]} the objects beside a/, "
         "the data of cache (/srv/stowage/cache)"
     )
-    assert backup.not_in_sets(storage_host(roles=["base", "docker", "images"]).settings) == ""
+    assert sheet.not_in_sets(storage_host(roles=["base", "docker", "images"]).settings) == ""
 
 
 @pytest.mark.parametrize("text", ["20", "fast", "0MiB", "-1MiB", "20mib", "1.5MiB"])

@@ -13,7 +13,8 @@ import pytest
 from converge.errors import Trouble
 from converge.ui import cli
 from roles.backup import commands as backup
-from roles.backup import restore, runs
+from roles.backup import following, restore, runs
+from roles.backup import sets as backup_sets
 from roles.backup import status as backup_status
 from runbook import history
 from worker.contract import COPY_FAILED, INCOMPLETE
@@ -108,8 +109,8 @@ EVENTS = [
 def ended(code: int, **more: Any) -> Callable[[], None]:
     def end() -> None:
         for event in EVENTS:
-            backup.show_event(event, terminal=False)
-        backup.end(HOST, {**END, "code": code, **more})
+            following.show_event(event, terminal=False)
+        following.end(HOST, {**END, "code": code, **more})
 
     return end
 
@@ -122,16 +123,16 @@ def statuses() -> None:
 
 
 SCREENS: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
-    "list": ("inv backup.list", {"sets": [SET], "dead": {"far": FULL}}, lambda: backup.listing(HOST, "", False)),
-    "list, all away": ("inv backup.list", {"sets": [], "dead": DEAD}, lambda: backup.listing(HOST, "", False)),
-    "show": ("inv backup.show", SHOWN, lambda: backup.show(HOST, ID, "", False)),
-    "diff": ("inv backup.diff", DIFF, lambda: backup.diff(HOST, ID, "", False)),
+    "list": ("inv backup.list", {"sets": [SET], "dead": {"far": FULL}}, lambda: backup_sets.listing(HOST, "", False)),
+    "list, all away": ("inv backup.list", {"sets": [], "dead": DEAD}, lambda: backup_sets.listing(HOST, "", False)),
+    "show": ("inv backup.show", SHOWN, lambda: backup_sets.show(HOST, ID, "", False)),
+    "diff": ("inv backup.diff", DIFF, lambda: backup_sets.diff(HOST, ID, "", False)),
     "pin": ("inv backup.pin", {"id": ID}, lambda: backup.pin(HOST, ID, "")),
     "stop": ("inv backup.stop", {}, lambda: backup.stop(HOST, True)),
     "backup, 21": ("inv backup.attach", {"sets": []}, ended(COPY_FAILED)),
     "backup, 23": ("inv backup.attach", {"sets": []}, ended(INCOMPLETE)),
     "no hint": ("inv backup.attach", {"sets": []}, ended(41, hint="")),
-    "killed": ("inv restore", {"sets": []}, lambda: backup.end(HOST, runs.cut("swap"))),
+    "killed": ("inv restore", {"sets": []}, lambda: following.end(HOST, runs.cut("swap"))),
     "restore": ("inv restore", PLAN, lambda: restore._shown(HOST, PLAN)),
     "refused": ("inv restore", {}, lambda: restore._agreed_to_lose(HOST, "app.dump", [PLANNED], True)),
     "held": ("inv restore", {}, lambda: restore._shown(HOST, {**PLAN, "obstacles": [LONG, LONG]})),

@@ -11,6 +11,7 @@ import pytest
 
 from converge.errors import Trouble
 from roles.backup.objects import Objects, moment
+from worker import plan
 from worker.buckets import accounts, configured, expiry, planning, room
 from worker.buckets.client import Answer
 from worker.buckets.survey import Survey
@@ -169,7 +170,7 @@ def test_a_bucket_whose_index_is_damaged_is_named_and_costs_a_whole_set_only_its
     monkeypatch.setattr(planning, "connect", lambda config: server(100))
     monkeypatch.setattr(planning.steady, "wait", lambda minio: None)
     manifest: Any = SimpleNamespace(id="set", buckets={"bad": {}, "good": {}}, created=NOW)
-    job: Any = SimpleNamespace(request=Request(buckets=["bad", "good"] if named else []), config={})
+    job: Any = SimpleNamespace(request=Request(buckets=["bad", "good"] if named else []), config={"buckets": {}})
     if named:
         with pytest.raises(Failed, match="is damaged") as refused:
             planning.Surveyed(job, manifest, "own")
@@ -195,3 +196,24 @@ def test_what_does_not_fit_into_minio_is_refused_with_what_is_free() -> None:
     with pytest.raises(Failed, match="MinIO has no room for a, b") as refused:
         room.must_fit(server(100), found)
     assert refused.value.why == "201 B are to be put back, and 200 B are free"
+
+
+def test_what_a_stack_has_no_server_for_stays_away_and_costs_nothing_else() -> None:
+    components: Any = {"postgres": {}, "buckets": {}}
+    databases = {name: {"template": False} for name in ("geo", "ml's")}
+    manifest: Any = SimpleNamespace(id="set", buckets={"runs": {}}, databases=databases, components=components)
+
+    def away(request: Request, has_postgres: bool, **config: Any) -> list[str]:
+        job: Any = SimpleNamespace(request=request, has_postgres=has_postgres, config=config)
+        return plan.without_server(job, manifest) + planning.without_minio(job, manifest)
+
+    assert away(Request(), True, buckets={}) == []
+    assert away(Request(), False, buckets={}) == ["the databases geo, ml's stay away: this stack has no PostgreSQL"]
+    assert away(Request(), True) == ["the buckets runs stay away: this stack has no MinIO"]
+    # Who asks for a part gets it, or is refused by what he asked for.
+    assert away(Request(databases=["geo"]), False, buckets={}) == []
+    assert away(Request(databases=["geo"]), True) == []
+    job: Any = SimpleNamespace(request=Request(buckets=["runs"]), config={})
+    with pytest.raises(Failed, match="this stack has no MinIO") as refused:
+        planning.chosen(job, manifest)
+    assert refused.value.code == RESTORE_REFUSED

@@ -9,8 +9,21 @@ from typing import Any
 
 import pytest
 
-from worker import records
-from worker.buckets import beneath, browsing, flat, inserting, listing, live, outgoing, quiet, saving, survey, takeback
+from worker import records, settling
+from worker.buckets import (
+    anew,
+    beneath,
+    browsing,
+    flat,
+    inserting,
+    listing,
+    live,
+    outgoing,
+    quiet,
+    saving,
+    survey,
+    takeback,
+)
 from worker.buckets.client import Answer
 from worker.buckets.listing import Version
 from worker.buckets.made import Made
@@ -108,8 +121,10 @@ def test_an_id_that_is_another_object_is_refused_and_one_of_no_version_gets_a_ne
     some.insert([row("k", "null", latest=True)], [version("k", "null", etag="other")])
     (put,) = minio.asked
     assert put[0] == "PUT" and put[2]["versionId"] != "null"
-    some.make_current([row("k", "null", latest=True)], [version("k", put[2]["versionId"])])
+    some.make_current([row("k", "null", latest=True)], [version("k", put[2]["versionId"], etag="e-null")])
     assert len(minio.asked) == 1
+    some.make_current([row("k", "null", latest=True)], [version("k", "null", etag="other")])
+    assert len(minio.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -233,6 +248,29 @@ def test_what_would_act_on_a_version_is_taken_off_and_put_on_as_it_was(minio: An
         ("DELETE", "/b", "lifecycle")
     ]
     assert quiet.acting({"notification": "<NotificationConfiguration><QueueConfiguration>"})
+    assert not quiet.acting({"versioning": quiet.ENABLED})
+    for text in (
+        quiet.ENABLED.replace("Enabled", "Suspended"),
+        f"{quiet.ENABLED}<ExcludeFolders>true</ExcludeFolders>",
+    ):
+        assert quiet.WAYS["versioning"].meanwhile(quiet.acting({"versioning": text})["versioning"]) == quiet.ENABLED
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "left"),
+    [
+        ([], ["DELETE"], ""),
+        ([version("k", "null", etag="e"), version("k", "9")], ["DELETE"], ""),
+        ([version("k", "null", etag="a writer's")], [], "was written anew since the restore"),
+    ],
+)
+def test_what_a_writer_has_put_in_the_place_of_an_object_without_an_id_is_never_deleted(
+    minio: Any, there: list[Version], asked: list[str], left: str
+) -> None:
+    minio.found = there
+    line = beneath._line(row("k", "null", etag="e"), inserting.incoming(row("k", "null", etag="e"), AT))
+    assert left in takeback._taken_back(minio, "b", "kept", line)
+    assert [one[0] for one in minio.asked] == asked
 
 
 @pytest.mark.parametrize(
@@ -269,8 +307,10 @@ def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
     record.made("b").add({"key": "a", "id": "1"}, {"key": "b", "id": "2", "lock": {"hold": "ON"}})
     monkeypatch.setattr(takeback, "connect", lambda config: minio)
     monkeypatch.setattr(listing, "names", lambda client: ["b"])
-    job: Any = SimpleNamespace(config={}, journal=SimpleNamespace(say=print))
-    assert records.settle(job, record) == []
+    job: Any = SimpleNamespace(
+        config={}, journal=SimpleNamespace(say=print, piece=print, progress=lambda *_, **more: None)
+    )
+    assert settling.settle(job, record) == []
     gone = {(where, query["versionId"]) for method, where, query, _ in minio.asked if method == "DELETE"}
     assert gone == {("/b/a", "1"), ("/b/b", "2")}
     assert minio.asked[-1][:3] == ("PUT", "/b", {"lifecycle": ""})
@@ -327,3 +367,57 @@ def test_a_set_can_be_looked_into_while_minio_is_dead(monkeypatch: pytest.Monkey
     job: Any = SimpleNamespace(request=request, config={}, targets={"own": None}, keys=None)
     told = browsing.shown(job, manifest, "own")
     assert [one["key"] for one in told["objects"]] == ["runs/1"] and told["more"] == 0
+
+
+class Own(MinIO):
+    """Gives each version an id of its own."""
+
+    def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
+        super().ask(method, where, query, **more)
+        return Answer(200, {"x-amz-version-id": f"own-{len(self.asked)}"}, b"")
+
+
+def test_without_ids_the_oldest_is_put_first_and_what_is_made_is_known_by_the_answer(
+    minio: Any, tmp_path: Path
+) -> None:
+    own, made = Own(), Made(tmp_path / "made")
+    some = anew.Anew(own, "b", SimpleNamespace(pieces=lambda row: iter([b"x"])), made)  # type: ignore[arg-type]
+    rows = [row("k", "3", latest=True, lock={"hold": "ON"}), marker("k", "2"), row("k", "1")]
+    assert some.put(rows, [version("k", "9"), version("k", "1")]) == 1
+    assert [(method, query) for method, _, query, _ in own.asked] == [("DELETE", {}), ("PUT", {})]
+    assert own.asked[1][3] == {}
+    lines = list(made.lines())
+    assert [(line.get("above"), line.get("id")) for line in lines] == [
+        ("9", None),
+        (None, "own-1"),
+        ("own-1", None),
+        (None, "own-2"),
+    ]
+    assert lines[3]["lock"] == {"hold": "ON"} and lines[3]["was"] == "3"
+    assert [line["id"] for line in anew.confirmed(lines)] == ["own-1", "own-2"]
+    assert [line.get("above", line.get("id")) for line in anew.confirmed(lines[:3])] == ["own-1", "own-1"]
+    assert anew.to_put(rows[2:], [version("k", "9"), version("k", "1")]) == []
+    top = [version("k", "3")]
+    assert [one["id"] for one in anew.to_put(rows, top)] == ["3", "2", "1"], "what is put beneath it would be on top"
+    assert anew.to_put(rows[:1], top) == []
+    assert anew.to_put([row("k", "1", latest=True)], [version("k", "9"), version("k", "1")]) == [
+        row("k", "1", latest=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "gone", "left"),
+    [
+        ([version("k", "9")], "", ""),
+        ([version("k", "new", etag="md5"), version("k", "9")], "new", ""),
+        ([version("k", "later"), version("k", "new", etag="md5"), version("k", "9")], "new", ""),
+        ([version("k", "a writer's"), version("k", "9")], "", "may be of the restore"),
+    ],
+)
+def test_of_a_request_whose_answer_was_lost_only_the_same_object_in_its_place_is_taken_back(
+    minio: Any, there: list[Version], gone: str, left: str
+) -> None:
+    minio.found = there
+    line = {"key": "k", "above": "9", "number": "n", "marker": False, "md5": "md5"}
+    assert left in takeback._taken_back(minio, "b", "kept", line)
+    assert [one[2]["versionId"] for one in minio.asked] == ([gone] if gone else [])

@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from worker.buckets import blobs, index, listing, packs, reading
+from worker.buckets import blobs, index, listing, outgoing, packs, reading
 from worker.buckets.before import Rows
 from worker.buckets.blobs import Blob, Blobs
 from worker.buckets.client import Answer, Client, Silent, path
 from worker.buckets.counts import Counts
 from worker.buckets.listing import Version
+from worker.buckets.signing import Signer
+from worker.contract import Request
 from worker.errors import Failed
 from worker.keys import Keys
 from worker.parts import PLAIN, PartWriter
@@ -142,6 +149,33 @@ def test_a_version_is_known_when_the_last_set_has_the_very_same() -> None:
 def test_an_object_that_could_not_be_read_is_tried_again() -> None:
     unread = {key: value for key, value in row("a", "1").items() if key != "sha256"}
     assert [known for _, known in Rows(iter([unread])).matched([Version("a", "1", "1", "e", 1)])] == [None]
+
+
+def test_what_cannot_be_read_and_was_accepted_stays_accepted_until_it_can_be_read_or_is_another() -> None:
+    def settled(known: dict[str, Any], accept: bool, fails: bool, etag: str = "e") -> tuple[dict[str, Any], Counts]:
+        one: Any = object.__new__(outgoing.Outgoing)
+        one._accept, one._blobs, one._progress = accept, SimpleNamespace(count=print), SimpleNamespace(add=print)
+        one._pack, future, counts = SimpleNamespace(add=lambda *_: "p"), Future[Any](), Counts()
+        one._readers = SimpleNamespace(submit=lambda *_: future)
+        if fails:
+            future.set_exception(reading.Unreadable("SSE-C"))
+        else:
+            future.set_result({"sha256": "s", "body": b"x"})
+        ((version, before),) = Rows(iter([known])).matched([Version("a", "1", "1", etag, 1)])
+        (found,) = one._settled("b", *one._begun("b", version, before), counts)
+        return found, counts
+
+    unread = {"key": "a", "id": "1", "at": "1", "etag": "e", "size": 1, "unreadable": "SSE-C"}
+    found, counts = settled(unread, accept=False, fails=True)
+    assert (counts.unreadable, counts.accepted, "accepted" in found) == (1, 0, False)
+    found, counts = settled(unread, accept=True, fails=True)
+    assert (counts.unreadable, counts.accepted, counts.lacking) == (0, 1, "")
+    assert "; 1 cannot be read, which was accepted" in counts.words
+    again, counts = settled(found, accept=False, fails=True)
+    assert (again, counts.accepted) == (found, 1)
+    assert settled(found, accept=False, fails=True, etag="other")[1].unreadable == 1
+    healed, counts = settled(found, accept=False, fails=False)
+    assert ("accepted" in healed, healed["pack"], counts.read) == (False, "p", 1)
 
 
 class Shelf:
@@ -274,10 +308,6 @@ def test_of_many_objects_that_cannot_be_read_a_few_are_named_with_the_reason() -
 def test_what_is_said_not_to_be_there_and_stays_listed_is_told_as_unreadable(
     monkeypatch: pytest.MonkeyPatch, listed: list[bool], vanished: int, unreadable: int
 ) -> None:
-    from concurrent.futures import Future
-
-    from worker.buckets import outgoing
-
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     pages = [PAGE.format(more="false", rows=VERSION if there else "").encode() for there in listed]
     one: Any = object.__new__(outgoing.Outgoing)
@@ -311,9 +341,9 @@ def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(["http://a", "http://b"], "user", "secret")
     asked = list[str]()
 
-    def once(method: str, url: str, *_: Any) -> Answer:
-        asked.append(url)
-        if url.startswith("http://a"):
+    def once(method: str, endpoint: str, where: str, query: str, *_: Any) -> Answer:
+        asked.append(f"{endpoint}{where}?{query}")
+        if endpoint == "http://a":
             raise OSError("refused")
         return answered(200)
 
@@ -321,7 +351,7 @@ def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert client.ask("GET", "/b", {"versions": ""}).status == 200
     assert client.ask("GET", "/b").status == 200
-    assert asked == ["http://a/b?versions=", "http://b/b?versions=", "http://b/b"]
+    assert asked == ["http://a/b?versions=", "http://b/b?versions=", "http://b/b?"]
 
 
 def test_contents_go_when_no_set_needs_them_and_never_when_one_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,6 +390,7 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
         keys=keys,
         stack="s",
         run="r",
+        request=Request(),
         alive=[shelf],
         journal=SimpleNamespace(say=said.append),
     )
@@ -376,7 +407,12 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
 def test_progress_counts_objects_and_bytes_of_each_bucket_and_a_guess_that_was_too_small_grows() -> None:
     from worker.buckets.progress import Progress, expected
 
-    usage = {"bucketsUsageInfo": {"a": {"size": 30, "versionsCount": 3}, "old": {"size": 9, "versionsCount": 9}}}
+    usage = {
+        "bucketsUsageInfo": {
+            "a": {"size": 30, "objectsCount": 3, "versionsCount": 0},
+            "old": {"size": 9, "versionsCount": 9},
+        }
+    }
     minio: Any = Asked(Answer(200, {}, json.dumps(usage).encode()))
     guess = expected(minio, ["a", "b", "c"], {"b": {"versions": 1, "markers": 1, "bytes": 5}})
     events = list[dict[str, Any]]()
@@ -387,11 +423,18 @@ def test_progress_counts_objects_and_bytes_of_each_bucket_and_a_guess_that_was_t
     assert events[-1] == {
         **{"d": 10, "t": 35, "bucket": "a", "objects": 1, "of": 3, "bucket_done": 10, "bucket_total": 30}
     }
+    # A large object is told piece by piece, and once it is in the set not a second time.
+    progress.ahead(15)
+    assert (events[-1]["d"], events[-1]["objects"], events[-1]["bucket_done"]) == (25, 1, 25)
+    progress.ahead(-15)
+    progress.ahead(6)
+    progress.add(6, 6)
+    assert (events[-1]["d"], events[-1]["objects"], events[-1]["t"]) == (16, 2, 35)
     progress.end()
     progress.begin("b")
     for _ in range(4):
         progress.add(2)
-    assert [events[-1][name] for name in ("d", "t", "objects", "of", "bucket_total")] == [18, 18, 4, 4, 8]
+    assert [events[-1][name] for name in ("d", "t", "objects", "of", "bucket_total")] == [24, 24, 4, 4, 8]
 
 
 @pytest.mark.parametrize("answer", [b"no json", b"[]", b'{"bucketsUsageInfo": null}'])
@@ -419,3 +462,46 @@ def test_a_pack_that_is_mostly_dead_is_not_kept_and_one_that_was_written_before_
         found.count("full", 7)
         found.count("full", 6)
         assert [(one.name, one.live) for one in found.list()] == [("empty", 0), ("full", 13), ("old", 0)]
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "query", "headers", "body"),
+    [
+        (
+            "GET",
+            path("b"),
+            {"versions": "", "metadata": "true", "key-marker": "ü +/~", "key": "1", "prefix": "a&b=c"},
+            {},
+            b"",
+        ),
+        (
+            "PUT",
+            path("b", "a b+c%20~!*'().txt"),
+            {},
+            {"x-amz-meta-uni": "  grüß   dich ", "Content-MD5": "x=="},
+            b"body",
+        ),
+        (
+            "PUT",
+            path("b", "ü/日本/../new\nline"),
+            {"versionId": "null"},
+            {"X-Minio-Source-Etag": "e", "x-amz-tagging": "a=b%2B"},
+            b"x" * 9,
+        ),
+        ("DELETE", path("b", "k"), {"versionId": "1"}, {"X-Minio-Source-DeleteMarker": "true"}, b""),
+    ],
+)
+def test_a_request_is_signed_as_the_general_client_signs_it(
+    method: str, where: str, query: dict[str, str], headers: dict[str, str], body: bytes
+) -> None:
+    words = urlencode(query, quote_via=quote, safe="~")
+    sha256 = hashlib.sha256(body).hexdigest()
+    ours = Signer("who", "secret").signed(method, "127.0.0.1:9000", where, words, headers, sha256)
+    url = f"http://127.0.0.1:9000{where}" + (f"?{words}" if words else "")
+    theirs = AWSRequest(method, url, headers=headers, data=body)
+    auth = S3SigV4Auth(Credentials("who", "secret"), "s3", "us-east-1")
+    theirs.context["timestamp"] = ours["X-Amz-Date"]
+    theirs.headers["X-Amz-Date"], theirs.headers["X-Amz-Content-SHA256"] = ours["X-Amz-Date"], sha256
+    canonical = auth.canonical_request(theirs)
+    signature = auth.signature(auth.string_to_sign(theirs, canonical), theirs)
+    assert ours["Authorization"].endswith(f"Signature={signature}"), canonical

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import by_hand, postgres
+from worker import by_hand, snapshots
 from worker.errors import Failed
 
 WHOLE = """;
@@ -27,7 +27,7 @@ def job(rows: dict[str, Any], large: bool = False) -> Any:
     """A live database: its tables, each with whether it has rows, or the error of who asks."""
 
     def execute(words: Any) -> Any:
-        if words is postgres.TABLES:
+        if words is snapshots.TABLES:
             tables = [{"schema": "public", "name": name, "condition": ""} for name in rows]
             return SimpleNamespace(fetchall=lambda: tables)
         text = words if isinstance(words, str) else words.as_string(None)

@@ -13,7 +13,20 @@ from typing import Any
 
 import pytest
 
-from worker import containers, folder_restore, folder_swap, folders, host, listing, packing, records, sets, swap, tar
+from worker import (
+    containers,
+    folder_restore,
+    folder_swap,
+    folders,
+    host,
+    listing,
+    packing,
+    records,
+    sets,
+    settling,
+    swap,
+    tar,
+)
 from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, STEPS, SWAP_FAILED, Request
 from worker.errors import Failed
 from worker.job import Job
@@ -196,7 +209,7 @@ def test_a_backup_that_was_killed_starts_what_it_had_stopped(job: Job, tmp_path:
     (tmp_path / "bin/running").unlink()
     record = Record(RUN, RUN, NOW.isoformat(), stopped=["app"], phase="packing")
     record.save()
-    assert records.settle(job, record) == []
+    assert settling.settle(job, record) == []
     assert (tmp_path / "bin/running").exists() and Record.all() == []
 
 
@@ -243,7 +256,7 @@ def test_a_swap_that_was_cut_after_any_rename_is_whole_or_none(
     (tmp_path / "bin/running").unlink()
     record.phase, record.stopped = "undoing" if undoing else "swapping", ["app"]
     record.save()
-    assert records.settle(job, record) == []
+    assert settling.settle(job, record) == []
     swapped = renames == len(steps)
     assert (
         record.phase
@@ -339,5 +352,5 @@ def test_a_time_is_the_same_in_every_time_zone(job: Job, monkeypatch: pytest.Mon
 def test_a_run_after_one_that_was_killed_says_what_it_has_started(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     Record(RUN, RUN, NOW.isoformat(), stopped=["app"], phase="packing").save()
     monkeypatch.setattr(containers, "remove", lambda run="": None)
-    records.recover(job)
+    settling.recover(job)
     assert f"the backup {RUN} had been cut: what it had stopped is started" in said(job)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,28 @@ def test_every_step_can_be_paused_and_killed(path: Path) -> None:
             child.wait()
         assert [one.get("step") for one in read(path)][-2:] == [step, step]
         assert events(path)[-2:] == ["begin", "paused"]
+
+
+def test_of_a_step_that_stands_still_at_a_piece_nothing_more_is_done_by_any_thread(path: Path) -> None:
+    log, done = Journal(path, STEPS, pause=f"{STEPS[1]}+3"), list[int]()
+
+    def work(number: int) -> None:
+        log.piece()
+        done.append(number)
+
+    with ThreadPoolExecutor(4) as pool:
+        with log.step(STEPS[0]):
+            list(pool.map(work, range(4)))
+        with log.step(STEPS[1]):
+            found = pool.map(work, range(10, 20))
+            give_up = time.monotonic() + 20
+            while "paused" not in events(path) and time.monotonic() < give_up:
+                time.sleep(0.01)
+            time.sleep(0.05)
+            assert len(done) == 4 + 2
+            path.with_name("go").touch()
+            list(found)
+    assert len(done) == 14
 
 
 def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from worker import properties, records, roles
+from worker import properties, roles, settling
 
 
 class Server:
@@ -104,5 +104,5 @@ class Grantor:
 
 def test_roles_of_a_failed_restore_go_whatever_they_had_granted_each_other() -> None:
     server: Any = Grantor()
-    records._drop_roles(server, [*server.roles])
+    settling._drop_roles(server, [*server.roles])
     assert server.roles == ["owner"]

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from worker import configuration, containers, plan, records, swap
+from worker import configuration, containers, leftovers, plan, records, settling, swap
 from worker.contract import REFUSED, RESTORE_FAILED, RESTORE_REFUSED, STEPS, SWAP_FAILED, Request
 from worker.errors import Failed
 from worker.journal import Journal, read
@@ -142,7 +142,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def job(tmp_path: Path, docker: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(records, "RECORDS", tmp_path / "restores")
-    monkeypatch.setattr(records, "PAUSE", 0)
+    monkeypatch.setattr(settling, "PAUSE", 0)
     monkeypatch.setattr(configuration, "BESIDE", tmp_path / "configuration")
     journal = Journal(tmp_path / "journal.jsonl", STEPS["restore"])
     config = {"dependents": ["mlflow", "web", "away"]}
@@ -182,7 +182,7 @@ def test_a_swap_changes_the_names_and_starts_what_ran(job: Any, docker: Path) ->
 def test_what_restores_and_undos_keep_is_known_as_ours(job: Any, docker: Path) -> None:
     """A backup passes it over without a word: it lets nobody in, as a database would that a person has closed."""
     swapped(job)
-    assert swap.ours() == {"geo__r_a1b2c3", "geo__old_a1b2c3", "geo__undone_a1b2c3"}
+    assert leftovers.ours() == {"geo__r_a1b2c3", "geo__old_a1b2c3", "geo__undone_a1b2c3"}
 
 
 def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(job: Any, docker: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(jo
     assert running(docker) == ["web"], "each is started for itself"
     assert [(one.phase, one.stopped) for one in Record.all()] == [("done", [])]
     job.journal.say("the next run")
-    records.recover(job)
+    settling.recover(job)
     assert said(job).endswith("the next run")
 
 
@@ -216,7 +216,7 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     (docker / "running/mlflow").unlink()
     job.server.open[1] = False
     job.server.held = "DROP DATABASE"
-    records.recover(job)
+    settling.recover(job)
     assert job.server.closed() == [], "what is live was opened first"
     assert running(docker) == ["mlflow", "web"]
     assert (
@@ -225,10 +225,10 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     )
     assert "PostgreSQL does not answer" not in said(job)
     job.journal.say("the next run")
-    records.recover(job)
+    settling.recover(job)
     assert said(job).endswith("the next run"), "it is told once"
-    assert [one["name"] for one in swap.leftovers(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
-    assert swap.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
+    assert [one["name"] for one in leftovers.found(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
+    assert leftovers.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
 
 
 def stuck(job: Any) -> Record:
@@ -236,7 +236,7 @@ def stuck(job: Any) -> Record:
     record.live, record.phase = {"geo": 1}, "swapping"
     record.save()
     job.server.held = "DROP DATABASE"
-    records.recover(job)
+    settling.recover(job)
     return record
 
 
@@ -244,11 +244,11 @@ def test_what_cannot_be_dropped_stays_a_finding_until_it_is(job: Any, docker: Pa
     stuck(job)
     assert [one.left for one in Record.all()] == [["geo__r_a1b2c3"]]
     with pytest.raises(Failed, match="geo__r_a1b2c3, which a failed restore had loaded, could not be dropped") as told:
-        records.must_be_settled(job)
+        settling.must_be_settled(job)
     assert "-d geo__r_a1b2c3 -c 'ALTER SUBSCRIPTION \"s1\" DISABLE'" in told.value.hint
     job.server.held = ""
-    records.recover(job)
-    assert records.must_be_settled(job) == 0
+    settling.recover(job)
+    assert settling.must_be_settled(job) == 0
     assert [one.left for one in Record.all()] == [[]]
     assert "geo__r_a1b2c3" not in job.server.oids
 
@@ -259,7 +259,7 @@ def test_a_kept_database_that_cannot_be_dropped_keeps_no_other(job: Any, docker:
     swapped(job, begun("2026-11-22T09:00:00+00:00", "b2c3d4"))
     job.server.held = 'DROP DATABASE IF EXISTS "geo__old_a1b2c3"'
     with pytest.raises(Failed, match="geo__old_a1b2c3 could not be dropped") as told:
-        swap.cleanup(job)
+        leftovers.cleanup(job)
     assert "geo__old_b2c3d4" not in job.server.oids and "geo__old_a1b2c3" in job.server.oids
     assert told.value.hint.endswith("then inv restore.cleanup")
 
@@ -272,7 +272,7 @@ def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(jo
     (docker / "stopping").touch()
     of_docker = threading.Timer(0.5, lambda: [(docker / one).unlink() for one in ("running/mlflow", "stopping")])
     of_docker.start()
-    records.recover(job)
+    settling.recover(job)
     of_docker.join()
     assert running(docker) == ["mlflow", "web"]
     assert "mlflow: a stop of a run that was cut may not be over" in said(job)
@@ -284,7 +284,7 @@ def test_a_container_that_cannot_be_stopped_is_no_reason_to_leave_the_others_sto
     record.save()
     (docker / "running/web").unlink()
     (docker / "stuck-mlflow").touch()
-    records.recover(job)
+    settling.recover(job)
     assert running(docker) == ["mlflow", "web"]
 
 
@@ -294,7 +294,7 @@ def test_recovery_is_done_once_although_a_dependent_is_gone(job: Any, docker: Pa
     record.save()
     (docker / "broken-mlflow").touch()
     job.server.open[1] = False
-    records.recover(job)
+    settling.recover(job)
     assert "mlflow was stopped and does not start" in said(job)
     assert [(one.phase, one.stopped) for one in Record.all()] == [("failed", [])]
     assert job.server.closed() == []
@@ -358,13 +358,13 @@ def test_a_server_that_restarts_within_the_swap_is_waited_for(job: Any, docker: 
 def test_what_cannot_be_taken_back_is_never_told_as_untouched(
     job: Any, docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "PATIENCE", 0)
+    monkeypatch.setattr(settling, "PATIENCE", 0)
     record, session = begun(), job.server.connect()
     job.server.dies_at, job.server.away = "RENAME", 1
     with pytest.raises(Failed, match="may still be closed") as told:
         swap.swap(job, session, record, {"geo": "geo__r_a1b2c3"}, {"geo": "geo__old_a1b2c3"})
     assert told.value.code == SWAP_FAILED and "inv backup" in told.value.hint
-    records.recover(job)
+    settling.recover(job)
     unharmed(job, docker)
 
 
@@ -383,7 +383,7 @@ def test_who_is_cut_while_taking_back_is_not_taken_for_a_swap(job: Any) -> None:
     record.save()
     del job.server.oids["geo__r_a1b2c3"]
     job.server.open[1] = False
-    records.recover(job)
+    settling.recover(job)
     assert (Record.all()[0].phase, job.server.closed()) == ("failed", [])
 
 
@@ -446,7 +446,7 @@ def copied(job: Any) -> None:
     ("then", "why"),
     [
         (swap.undo, "of the set, begun 2026-11-21 09:00 UTC, was undone already"),
-        (swap.cleanup, "of the set, begun 2026-11-21 09:00 UTC, was cleaned up"),
+        (leftovers.cleanup, "of the set, begun 2026-11-21 09:00 UTC, was cleaned up"),
     ],
     ids=["undone", "cleaned"],
 )
@@ -499,8 +499,8 @@ def test_a_name_that_is_too_long_for_an_undo_can_be_cleaned_up(job: Any) -> None
     record = Record("20261121T090000Z-a1b2c3", "set", "2026-11-21T09:00:00+00:00", kept={kept: name}, phase="done")
     record.save()
     job.server.oids[kept] = 9
-    assert [one["name"] for one in swap.leftovers(job)] == [kept]
-    swap.cleanup(job)
+    assert [one["name"] for one in leftovers.found(job)] == [kept]
+    leftovers.cleanup(job)
     assert kept not in job.server.oids
 
 
@@ -511,10 +511,10 @@ def test_an_end_that_cannot_be_told_is_not_decided_twice(job: Any, monkeypatch: 
     job.server.oids = {"geo": 2, "geo__old_a1b2c3": 1}
     record.stopped, job.server.away = ["mlflow"], 0
     record.save()
-    monkeypatch.setattr(records, "end", lambda *_: (_ for _ in ()).throw(Failed(REFUSED, "the journal is lost")))
+    monkeypatch.setattr(settling, "end", lambda *_: (_ for _ in ()).throw(Failed(REFUSED, "the journal is lost")))
     decided: list[str] = []
-    take_back = records.take_back
-    monkeypatch.setattr(records, "take_back", lambda *of: decided.append(take_back(*of)) or decided[-1])
+    take_back = settling.take_back
+    monkeypatch.setattr(settling, "take_back", lambda *of: decided.append(take_back(*of)) or decided[-1])
     with pytest.raises(Failed, match="the journal is lost"):
-        records.recover(job)
+        settling.recover(job)
     assert decided == ["done"]

@@ -72,13 +72,14 @@ def told(found: Mapping[str, list[str]]) -> list[str]:
     return [f"{WORDS[kind]}: {', '.join(some)}" for kind, some in found.items()]
 
 
-def bring(minio: Client, found: Accounts) -> None:
-    """Imports them, and reads them back: each is then what the set has."""
+def bring(minio: Client, found: Accounts, brought: Callable[[], None] = lambda: None) -> None:
+    """Imports them, and when they are `brought` reads them back: each is then what the set has."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for kind, some in found.items():
             archive.writestr(f"{ASSETS}/{kind}.json", json.dumps(some))
     minio.ask("PUT", "/minio/admin/v3/import-iam", body=made.getvalue())
+    brought()
     here = exported(minio)
     wrong = [
         f"{kind}: {name}"

@@ -72,7 +72,9 @@ class Rows:
 
 
 def _same(row: Row, version: Version) -> bool:
-    return "sha256" in row and (row["etag"], row["size"], row["at"]) == (version.etag, version.size, version.at)
+    """Of what could not be read only what was accepted is worth knowing."""
+    known = "sha256" in row or "accepted" in row
+    return known and (row["etag"], row["size"], row["at"]) == (version.etag, version.size, version.at)
 
 
 def _as_far_as_it_goes(rows: Iterator[Row]) -> Iterator[Row]:

@@ -92,11 +92,14 @@ def is_current(row: Row, there: Sequence[Version], id: str) -> bool:
     """Whether a key is now as it was in the set; of delete markers one is as good as another."""
     if not there:
         return False
-    return there[0].id == id or (bool(row.get("marker")) and there[0].marker)
+    # An object without an id may be another than the one of the set that had none.
+    return (there[0].id == id and same(row, there[0])) or (bool(row.get("marker")) and there[0].marker)
 
 
 def _line(row: Row, one: Incoming) -> Line:
-    return {"key": one.key, "id": one.id, **({"lock": row["lock"]} if row.get("lock") else {})}
+    """Another object may get the id of none, so it is known by what was put as well."""
+    put = {"put": one.etag, "at": row["at"]} if one.id == NULL else {}
+    return {"key": one.key, "id": one.id, **put, **({"lock": row["lock"]} if row.get("lock") else {})}
 
 
 def _marker(key: str, id: str) -> Incoming:

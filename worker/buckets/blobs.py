@@ -83,9 +83,9 @@ class Blobs:
         for name in sorted(self.used):
             yield replace(self.used[name], live=self._live.get(name, 0))
 
-    def put(self, data: bytes | bytearray, name: str = "", held: int = 0) -> str:
+    def put(self, data: bytes | bytearray, name: str = "", held: int = 0, sha256: str = "") -> str:
         """Stores a content, unless each target has it; gives its name, which is by its content unless it has one already."""
-        sha256, size = hashlib.sha256(data).hexdigest(), len(data)
+        sha256, size = sha256 or hashlib.sha256(data).hexdigest(), len(data)
         name = name or self._keys.name(sha256)
         if name not in self.used:
             having = [target for target, there in self._there.items() if name in there]

@@ -18,7 +18,7 @@ from worker.manifest import Manifest
 
 MOST = 1000
 """Rows that are shown; a prefix asks for fewer."""
-TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable")
+TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable", "accepted")
 
 
 def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:

@@ -9,19 +9,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
+from worker.buckets.signing import Signer
 from worker.contract import FAILED
 from worker.errors import Failed
 from worker.targets.base import with_patience
 from worker.targets.s3 import opens
 
-REGION = "us-east-1"
 TIMEOUT = urllib3.Timeout(connect=3.0, read=60.0)
 DOWN = "inv status names what is down; start it"
 PATIENT = {500, 502, 503, 504, 408}
@@ -69,10 +66,8 @@ class Client:
     def __init__(self, endpoints: list[str], access_key: str, secret_key: str, ca_file: str | None = None) -> None:
         self._endpoints, self._best, self._lock = endpoints, 0, threading.Lock()
         self._knocked = False
-        self._signer = S3SigV4Auth(Credentials(access_key, secret_key), "s3", REGION)
-        self._pool = urllib3.PoolManager(
-            ca_certs=ca_file, timeout=TIMEOUT, retries=False, maxsize=32, num_pools=len(endpoints)
-        )
+        self._signer = Signer(access_key, secret_key)
+        self._pools = {one: _pool(one, ca_file) for one in endpoints}
 
     def ask(
         self,
@@ -85,12 +80,12 @@ class Client:
         may_fail: bool = False,
     ) -> Answer:
         """The answer of a node; Refused when it says no, unless that is for the caller to judge."""
-        url = path + ("?" + urlencode(query, quote_via=quote, safe="~") if query else "")
+        words = urlencode(query, quote_via=quote, safe="~") if query else ""
 
         def once() -> Answer:
             endpoint = self._endpoint()
             try:
-                answer = self._once(method, endpoint + url, dict(headers or {}), body)
+                answer = self._once(method, endpoint, path, words, headers or {}, body)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 self._distrust(endpoint)
                 raise Away(str(error)) from None
@@ -107,14 +102,22 @@ class Client:
             raise refused(f"MinIO refuses {method} of {path}", answer)
         return answer
 
-    def _once(self, method: str, url: str, headers: dict[str, str], body: bytes | bytearray) -> Answer:
-        headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()
-        request = AWSRequest(method, url, headers=headers, data=bytes(body) if isinstance(body, bytearray) else body)
-        self._signer.add_auth(request)
+    def _once(
+        self, method: str, endpoint: str, path: str, query: str, headers: Mapping[str, str], body: bytes | bytearray
+    ) -> Answer:
+        host, sha256 = urlsplit(endpoint).netloc, hashlib.sha256(body).hexdigest()
+        signed = self._signer.signed(method, host, path, query, headers, sha256)
         # Metadata may be any text; on the line it is UTF-8, as it was signed.
-        signed = {key: one if isinstance(one, bytes) else one.encode() for key, one in request.headers.items()}
-        found = self._pool.request(
-            method, url, body=bytes(body) or None, headers=cast(Any, signed), redirect=False, decode_content=False
+        told = cast(Any, {name: value.encode() for name, value in signed.items()})
+        found = self._pools[endpoint].urlopen(
+            method,
+            f"{path}?{query}" if query else path,
+            body=bytes(body) or None,
+            headers=told,
+            redirect=False,
+            retries=False,
+            assert_same_host=False,
+            decode_content=False,
         )
         return Answer(found.status, found.headers, found.data)
 
@@ -135,6 +138,12 @@ class Client:
         with self._lock:
             if self._endpoints[self._best] == endpoint:
                 self._best, self._knocked = (self._best + 1) % len(self._endpoints), False
+
+
+def _pool(endpoint: str, ca_file: str | None) -> urllib3.HTTPConnectionPool:
+    """The connections to one node."""
+    secure = {"ca_certs": ca_file} if endpoint.startswith("https:") and ca_file else {}
+    return urllib3.connection_from_url(endpoint, timeout=TIMEOUT, maxsize=32, **secure)
 
 
 def refused(what: str, answer: Answer) -> Refused:

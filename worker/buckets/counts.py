@@ -20,9 +20,14 @@ class Counts:
     read_bytes: int = 0
     vanished: int = 0
     unreadable: int = 0
+    accepted: int = 0
+    """What cannot be read either, and somebody has accepted that."""
     named: list[str] = field(default_factory=list)
 
-    def not_read(self, key: str, why: str) -> None:
+    def not_read(self, key: str, why: str, accepted: bool = False) -> None:
+        if accepted:
+            self.accepted += 1
+            return
         self.unreadable += 1
         if len(self.named) < FEW:
             self.named.append(f"{key} ({why})")
@@ -31,6 +36,7 @@ class Counts:
     def words(self) -> str:
         """What is in the set, for the journal."""
         gone = f"; {self.vanished} were deleted meanwhile" if self.vanished else ""
+        gone += f"; {self.accepted} cannot be read, which was accepted" if self.accepted else ""
         return (
             f"{self.versions} version{'s' * (self.versions != 1)} of {human(self.bytes)},"
             f" {self.markers} delete marker{'s' * (self.markers != 1)};"

@@ -57,8 +57,11 @@ def _bucket(job: Job, wanted: Wanted, contents: Contents, made: Made, step: int)
         return None
 
     with Pools(job) as pools:
-        pools.all((rows, partial(put, rows)) for rows in _some(wanted, step))
-    moving.lock(minio, to, made)
+        pools.all(
+            ((rows, partial(put, rows)) for rows in _some(wanted, step)),
+            wanted.manifest.buckets[wanted.bucket]["bytes"],
+        )
+    moving.lock(minio, to, made, job.journal)
     live = Live(minio, to, "")
     for rows in _some(wanted, step):
         there = live.of(rows[0]["key"])

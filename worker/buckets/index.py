@@ -11,6 +11,7 @@ from typing import Any
 
 from worker.contract import FAILED, VERIFY_FAILED
 from worker.errors import Failed
+from worker.pipes import through
 
 PIECE = 4 << 20
 """Bytes of lines that are compressed together; zstd reads what was compressed piece by piece as one stream."""
@@ -72,7 +73,7 @@ def _feed(
 
 def zstd(data: bytes | bytearray, *options: str) -> bytes:
     """What zstd makes of some bytes."""
-    done = subprocess.run(["zstd", "-q", "-c", *options], input=data, capture_output=True)
-    if done.returncode:
-        raise Failed(FAILED, "zstd failed", done.stderr.decode(errors="replace")[-300:])
-    return done.stdout
+    code, made, said = through(["zstd", "-q", "-c", *options], data)
+    if code:
+        raise Failed(FAILED, "zstd failed", said[-300:])
+    return made

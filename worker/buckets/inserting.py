@@ -12,14 +12,14 @@ from urllib.parse import quote
 from worker.buckets import reading
 from worker.buckets.client import Client, Refused, md5_of, path
 from worker.buckets.index import Row
-from worker.buckets.listing import Version
+from worker.buckets.listing import NULL, Version
 from worker.contract import RESTORE_FAILED
 from worker.errors import Failed
 
 MTIME, ETAG, MARKER = "X-Minio-Source-Mtime", "X-Minio-Source-Etag", "X-Minio-Source-DeleteMarker"
 AS_REPLICA = {"X-Minio-Source-Replication-Request": "true"}
 """Takes a date of retention that is past, as a replica would."""
-TAGGING = "x-amz-tagging"
+TAGGING, VERSION = "x-amz-tagging", "x-amz-version-id"
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,20 @@ def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
     return found
 
 
-def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> None:
-    """The version is there when this returns; where one of its id is there, it is not touched, and Failed says so."""
-    source = {MTIME: one.at, ETAG: one.etag}
+def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> str:
+    """The version is there when this returns; where one of its id is there, it is not touched, and Failed says so.
+
+    One without a date gets an id and a date of the server's own. Gives the id.
+    """
+    source = {MTIME: one.at, ETAG: one.etag} if one.at else {}
     which = {"versionId": one.id} if one.id else {}
     parts = iter(pieces)
     first = next(parts, b"")
     if len(first) >= one.size:
-        minio.ask("PUT", path(bucket, one.key), which, headers={**dict(one.headers), **source}, body=first)
+        done = minio.ask("PUT", path(bucket, one.key), which, headers={**dict(one.headers), **source}, body=first)
         for _ in parts:  # an end that is checked
             pass
-        return
+        return done.headers.get(VERSION, NULL)
     where = path(bucket, one.key)
     begun = minio.ask("POST", where, {"uploads": "", **which}, headers={**dict(one.headers), **source})
     upload = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
@@ -86,7 +89,8 @@ def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> N
             f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>" for number, etag in enumerate(etags, 1)
         )
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        minio.ask("POST", where, {"uploadId": upload, **which}, headers=source, body=body)
+        done = minio.ask("POST", where, {"uploadId": upload, **which}, headers=source, body=body)
+        return done.headers.get(VERSION, NULL)
     except BaseException:
         with suppress(Failed):
             minio.ask("DELETE", where, {"uploadId": upload}, may_fail=True)
@@ -96,6 +100,11 @@ def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> N
 def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from rest
+
+
+def mark(minio: Client, bucket: str, key: str) -> str:
+    """A delete marker with an id and a date of the server's own; gives the id."""
+    return minio.ask("DELETE", path(bucket, key)).headers.get(VERSION, NULL)
 
 
 def put_marker(minio: Client, bucket: str, one: Incoming) -> None:

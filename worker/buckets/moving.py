@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from worker.buckets import configured, flat, inserting, listing, quiet, settings
+from worker.buckets.anew import Anew, to_put
 from worker.buckets.beneath import Beneath
 from worker.buckets.client import Client, path
 from worker.buckets.contents import Contents
@@ -16,6 +17,7 @@ from worker.buckets.pools import Pools
 from worker.buckets.survey import Survey
 from worker.buckets.wanted import Wanted
 from worker.job import Job
+from worker.journal import Journal
 from worker.records import Record
 
 ENABLED, SUSPENDED = "Enabled", "Suspended"
@@ -35,6 +37,7 @@ class Move:
             "kept": flat.kept_bucket(job.run, number),
         }
         self._beneath = Beneath(self._minio, self.name, contents, self._made, job.journal.say)
+        self._anew = Anew(self._minio, self.name, contents, self._made) if job.request.new_ids else None
         self._was_there = wanted.there
 
     def insert(self, pools: Pools, ahead: bool) -> None:
@@ -42,7 +45,7 @@ class Move:
         make_bucket(self.wanted)
         quiet.take_off(self._minio, self.name, self._record.buckets[self.name]["held"])
         live = self.wanted.live()
-        if self.wanted.versioned:
+        if self.wanted.versioned and not self._anew:
             tasks = ((rows, partial(self._beneath.insert, rows, live.of(key))) for key, rows in self.wanted.groups())
             pools.all(tasks, self.found.bytes)
         elif ahead:
@@ -51,15 +54,21 @@ class Move:
 
     def _read(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
         row = flat.replaces(rows, there)
-        return sum(len(piece) for piece in self._contents.pieces(row)) if row else 0
+        some = to_put(rows, there) if self._anew and self.wanted.versioned else [row] if row else []
+        return sum(len(piece) for one in some if not one.get("marker") for piece in self._contents.pieces(one))
 
     def current(self, pools: Pools) -> None:
         """Now it shows."""
         live, exact = self.wanted.live(), self._job.request.exact
+        if self.wanted.versioned and (anew := self._anew):
+            puts = ((rows, partial(anew.put, rows, live.of(key))) for key, rows in self.wanted.groups())
+            pools.all(puts, self.found.bytes)
+            for some in born(self.wanted) if exact else ():
+                anew.hide(some)
+            return
         if self.wanted.versioned:
-            pools.all(
-                ((), partial(self._beneath.make_current, rows, live.of(key))) for key, rows in self.wanted.groups()
-            )
+            tops = (partial(self._beneath.make_current, rows, live.of(key)) for key, rows in self.wanted.groups())
+            pools.each(tops, self.found.keys)
             for some in born(self.wanted) if exact else ():
                 self._beneath.hide(some)
             return
@@ -71,7 +80,7 @@ class Move:
 
     def lock(self) -> None:
         """Retention and legal hold last of all, then what had to be off."""
-        lock(self._minio, self.name, self._made)
+        lock(self._minio, self.name, self._made, self._job.journal)
         if not self._was_there and self.wanted.versioning == SUSPENDED:
             quiet.set_part(self._minio, self.name, "versioning", self.wanted.saved["versioning"])
         told, request = self._record.buckets[self.name], self._job.request
@@ -120,8 +129,10 @@ def born(wanted: Wanted) -> Iterator[list[listing.Version]]:
             yield some
 
 
-def lock(minio: Client, bucket: str, made: Made) -> None:
+def lock(minio: Client, bucket: str, made: Made, journal: Journal) -> None:
     """Retention and legal hold, last: after them a version may not be deleted any more."""
-    for line in made.lines():
-        if "lock" in line:
-            inserting.lock(minio, bucket, line["key"], line["id"], line["lock"])
+    total = sum("lock" in line for line in made.lines())
+    for done, line in enumerate(line for line in made.lines() if "lock" in line):
+        journal.progress(done, total, pieces="versions")
+        journal.piece()
+        inserting.lock(minio, bucket, line["key"], line["id"], line["lock"])

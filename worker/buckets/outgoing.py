@@ -54,6 +54,7 @@ class Outgoing:
         self._room = BoundedSemaphore(job.config["uploads"])
         self._stored = list[Future[str]]()
         self._pack = packs.Pack(self._pack_name, self._store)
+        self._accept = job.request.accept_unreadable
 
     def rows(self, bucket: str, counts: Counts) -> Iterator[Row]:
         """The rows of a bucket's index, in the order of its listing."""
@@ -83,7 +84,9 @@ class Outgoing:
             return row | {"marker": True}, None
         row |= {"etag": version.etag, "size": version.size}
         row |= {name: value for name, value in (("tags", version.tags), ("lock", version.lock)) if value}
-        if known and self._blobs.kept(known.get("parts", [known.get("pack")])):
+        if self._accept or (known and "accepted" in known):
+            row["accepted"] = True  # should it be unreadable
+        if known and "sha256" in known and self._blobs.kept(known.get("parts", [known.get("pack")])):
             row |= {name: known[name] for name in ("sha256", "headers", "parts", "pack") if name in known}
             if any(row["headers"].get(name, value) != value for name, value in version.metadata.items()):
                 return row, self._readers.submit(lambda: {"headers": reading.head(self.minio, bucket, version)})
@@ -97,15 +100,14 @@ class Outgoing:
             found = future.result() if future else {}
         except reading.Vanished:
             if self._still_listed(bucket, row):
-                counts.not_read(row["key"], LOST)
-                yield row | {"unreadable": LOST}
+                yield _unread(row, LOST, counts)
                 return
             counts.vanished += 1
             return
         except reading.Unreadable as error:
-            counts.not_read(row["key"], str(error))
-            yield row | {"unreadable": str(error)}
+            yield _unread(row, str(error), counts)
             return
+        row.pop("accepted", None)
         if (body := found.pop("body", None)) is not None:
             found["pack"] = self._pack.add(found["sha256"], body)
         row |= found
@@ -114,7 +116,7 @@ class Outgoing:
         if "sha256" in found:
             counts.read += 1
             counts.read_bytes += row["size"]
-        self._progress.add(row.get("size", 0))
+        self._progress.add(row.get("size", 0), row.get("size", 0) if "parts" in found else 0)
         counts.versions += not row.get("marker")
         counts.markers += bool(row.get("marker"))
         counts.bytes += row.get("size", 0)
@@ -137,15 +139,23 @@ class Outgoing:
 
     def _large(self, bucket: str, version: Version) -> Row:
         for _ in range(reading.ROUNDS):
-            whole, parts = hashlib.sha256(), list[str]()
+            whole, parts, moved = hashlib.sha256(), list[str](), 0
             try:
                 for found, piece in reading.pieces(self.minio, bucket, version):
-                    head = found
-                    whole.update(piece)
-                    parts.append(self._blobs.put(piece))
+                    head, one = found, hashlib.sha256(piece)
+                    # Most objects are of one piece, which is hashed once for both.
+                    if parts:
+                        whole.update(piece)
+                    else:
+                        whole = one.copy()
+                    parts.append(self._blobs.put(piece, sha256=one.hexdigest()))
+                    moved += len(piece)
+                    self._progress.ahead(len(piece))
                 return _row(head) | {"sha256": whole.hexdigest(), "parts": parts}
-            except reading.Replaced:
-                continue
+            except (reading.Replaced, reading.Unreadable, reading.Vanished) as error:
+                self._progress.ahead(-moved)
+                if not isinstance(error, reading.Replaced):
+                    raise
         raise reading.Unreadable(f"it changed each of {reading.ROUNDS} times that it was read")
 
     def _pack_name(self, number: int) -> str:
@@ -164,6 +174,12 @@ class Outgoing:
             return self._blobs.put(packs.compressed(box.pop()), name, held)
         finally:
             self._room.release()
+
+
+def _unread(row: Row, why: str, counts: Counts) -> Row:
+    """A row without a content. That it was accepted stands in it, and so holds for the sets that follow."""
+    counts.not_read(row["key"], why, "accepted" in row)
+    return row | {"unreadable": why}
 
 
 def _row(head: reading.Head) -> Row:

@@ -6,9 +6,8 @@ import shlex
 from typing import Any
 
 from worker import sets
-from worker.buckets import accounts, flat, quiet, settings, steady
+from worker.buckets import COMPONENT, accounts, flat, quiet, settings, steady
 from worker.buckets.client import Client, connect
-from worker.buckets.moving import SUSPENDED
 from worker.buckets.room import must_fit
 from worker.buckets.survey import Survey, surveyed
 from worker.buckets.wanted import Wanted
@@ -30,9 +29,25 @@ def chosen(job: Job, manifest: sets.Manifest) -> list[str]:
             f"asked for are {', '.join(asked.buckets)}",
             f"--bucket {asked.buckets[0]}",
         )
-    if asked.buckets or asked.databases or asked.new_name or asked.local or asked.service:
+    if asked.buckets and COMPONENT not in job.config:
+        why = "the roles of this host in the inventory name no minio, so no bucket can be saved or restored here"
+        raise Failed(RESTORE_REFUSED, "this stack has no MinIO", why, "--database NAME, or --service NAME")
+    if _of_a_part(job):
         return list(dict.fromkeys(asked.buckets))
-    return list(manifest.buckets)
+    return list(manifest.buckets) if COMPONENT in job.config else []
+
+
+def without_minio(job: Job, manifest: sets.Manifest) -> list[str]:
+    """What of a whole set stays away from a stack without MinIO."""
+    if COMPONENT in job.config or _of_a_part(job) or not manifest.buckets:
+        return []
+    return [f"the buckets {', '.join(manifest.buckets)} stay away: this stack has no MinIO"]
+
+
+def _of_a_part(job: Job) -> bool:
+    """Whether somebody asks for a part of a set, and not for all of it."""
+    asked = job.request
+    return bool(asked.buckets or asked.databases or asked.new_name or asked.local or asked.service)
 
 
 class Surveyed:
@@ -117,8 +132,10 @@ def _row(job: Job, wanted: Wanted, found: Survey) -> dict[str, Any]:
         "of": wanted.bucket,
         "there": wanted.there,
         "versioned": wanted.versioned,
-        "off": sorted(quiet.acting(wanted.now)),
+        "off": sorted(quiet.acting(wanted.now).keys() - {"versioning"}),
+        "suspended": "versioning" in quiet.acting(wanted.now),
         "kept": flat.KEPT + "NUMBER",
+        "new_ids": job.request.new_ids,
         "exact": job.request.exact,
         **found.told(),
     }
@@ -127,9 +144,6 @@ def _row(job: Job, wanted: Wanted, found: Survey) -> dict[str, Any]:
 def _checked(wanted: Wanted) -> Survey:
     """What would be done, after all that can be refused was refused."""
     what = f"the bucket {wanted.to}"
-    if wanted.there and wanted.versioning == SUSPENDED:
-        why = "an object that is put there has no id, and would replace the one without an id in place"
-        raise Failed(RESTORE_REFUSED, f"the versioning of {what} is suspended", why, "--as NAME, a bucket beside it")
     if wanted.job.request.exact and wanted.prefixes and not wanted.start.startswith(tuple(wanted.prefixes)):
         why = f"it has only the keys that begin with {', '.join(wanted.prefixes)}: all others would be hidden"
         hint = f"--exact --prefix {shlex.quote(wanted.prefixes[0])}"

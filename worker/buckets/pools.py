@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from worker.buckets.index import Row
 from worker.buckets.live import at_once
@@ -28,13 +29,23 @@ class Pools:
         self._small.shutdown(cancel_futures=True)
         self._large.shutdown(cancel_futures=True)
 
-    def all(self, tasks: Iterable[tuple[Sequence[Row], Task]], total: int = 0) -> None:
-        """Every task, with the rows whose contents it moves; the first failure ends it."""
+    def all(self, tasks: Iterable[tuple[Sequence[Row], Task]], total: int) -> None:
+        """Every task, with the rows whose contents it moves, of so many bytes in all; the first failure ends it."""
         done = 0
         for size in at_once(self._small, self._sorted(tasks)):
             done += size or 0
             self._job.journal.progress(done, max(done, total))
 
+    def each(self, tasks: Iterable[Task], total: int) -> None:
+        """Every task, of so many keys, where no content is moved."""
+        for done, _ in enumerate(at_once(self._small, (partial(self._piece, one) for one in tasks)), 1):
+            self._job.journal.progress(done, max(done, total), pieces="keys")
+
     def _sorted(self, tasks: Iterable[tuple[Sequence[Row], Task]]) -> Iterator[Task]:
         for rows, task in tasks:
-            yield self._large.submit(task).result if any("parts" in row for row in rows) else task
+            piece = partial(self._piece, task)
+            yield self._large.submit(piece).result if any("parts" in row for row in rows) else piece
+
+    def _piece(self, task: Task) -> int | None:
+        self._job.journal.piece()
+        return task()

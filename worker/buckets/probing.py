@@ -11,7 +11,6 @@ from worker.buckets.inserting import Incoming
 from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 
-VERSIONS = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 KEY, BODY, OLD = "probe", b"probe", "2020-02-02T02:02:02.002002Z"
 
 
@@ -22,7 +21,7 @@ def must_take_ids(minio: Client, run: str) -> None:
     etag = hashlib.md5(b"an etag of its own", usedforsecurity=False).hexdigest()
     minio.ask("PUT", path(bucket))
     try:
-        quiet.set_part(minio, bucket, "versioning", VERSIONS)
+        quiet.set_part(minio, bucket, "versioning", quiet.ENABLED)
         minio.ask("PUT", path(bucket, KEY), body=b"newer")
         one = Incoming(KEY, first, OLD, etag, len(BODY))
         inserting.put(minio, bucket, one, [BODY])
@@ -34,7 +33,12 @@ def must_take_ids(minio: Client, run: str) -> None:
         wanted = [(marker, "", OLD[:23] + "Z"), (first, etag, OLD[:23] + "Z")]
         if found[0].id != top or told != wanted:
             why = f"a version that was put with an id and a date is listed as {told}, and not as {wanted}"
-            raise Failed(RESTORE_REFUSED, "this MinIO does not keep the ids and dates of versions", why, "--as NAME")
+            raise Failed(
+                RESTORE_REFUSED,
+                "this MinIO does not keep the ids and dates of versions",
+                why,
+                "--new-ids, which puts them anew in their order",
+            )
     finally:
         for version in listing.versions(minio, bucket):
             inserting.delete(minio, bucket, version.key, version.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,24 +28,38 @@ class Progress:
     def __init__(self, journal: Journal, expected: Mapping[str, Amount]) -> None:
         self._journal, self._expected = journal, dict(expected)
         self._done, self._bucket = dict[str, Amount](), ""
+        self._ahead, self._lock = 0, threading.Lock()
 
     def begin(self, bucket: str) -> None:
         self._bucket = bucket
         self._done[bucket] = Amount()
 
-    def add(self, size: int) -> None:
-        """One more version is in the set; at most once a second the journal says how far it is."""
-        now = self._done[self._bucket]
-        now.objects, now.bytes = now.objects + 1, now.bytes + size
-        of = self._most(self._bucket)
+    def add(self, size: int, ahead: int = 0) -> None:
+        """One more version is in the set, of which so many bytes were told `ahead`; at most once a second the journal says how far it is."""
+        with self._lock:
+            now = self._done[self._bucket]
+            now.objects, now.bytes = now.objects + 1, now.bytes + size
+            self._ahead -= ahead
+        self._tell()
+
+    def ahead(self, size: int) -> None:
+        """So many bytes more, or less, of a version that is on its way: a large one takes minutes."""
+        with self._lock:
+            self._ahead += size
+        self._tell()
+
+    def _tell(self) -> None:
+        now, of, ahead = self._done[self._bucket], self._most(self._bucket), self._ahead
+        done, bucket_done = sum(one.bytes for one in self._done.values()) + ahead, now.bytes + ahead
+        total = sum(self._most(name).bytes for name in {*self._expected, *self._done})
         self._journal.progress(
-            sum(one.bytes for one in self._done.values()),
-            sum(self._most(name).bytes for name in {*self._expected, *self._done}),
+            done,
+            max(done, total),
             bucket=self._bucket,
             objects=now.objects,
             of=of.objects,
-            bucket_done=now.bytes,
-            bucket_total=of.bytes,
+            bucket_done=bucket_done,
+            bucket_total=max(bucket_done, of.bytes),
         )
 
     def end(self) -> None:
@@ -65,6 +80,8 @@ def expected(minio: Client, names: Sequence[str], before: Mapping[str, Mapping[s
     found = {}
     for name in names:
         last, now = before.get(name, {}), counted.get(name) or {}
-        objects = max(last.get("versions", 0) + last.get("markers", 0), now.get("versionsCount", 0))
+        # Its versions are those with an id: an object of a bucket without versions is none.
+        counted_now = max(now.get("objectsCount", 0), now.get("versionsCount", 0) + now.get("deleteMarkersCount", 0))
+        objects = max(last.get("versions", 0) + last.get("markers", 0), counted_now)
         found[name] = Amount(objects, max(last.get("bytes", 0), now.get("size", 0)))
     return found

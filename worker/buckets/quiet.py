@@ -31,6 +31,12 @@ def _limits(text: str) -> bool:
     return bool(told.get("quota") or told.get("size"))
 
 
+def _passes_over(text: str) -> bool:
+    """Whether what is put there now, or beneath some prefixes, gets no id and would replace what has none in place."""
+    return ">Suspended<" in text or "<Exclude" in text
+
+
+ENABLED = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 _UNLIMITED = '{"quota":0,"size":0,"quotatype":"hard"}'
 _NOTHING = '<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></NotificationConfiguration>'
 WAYS = {
@@ -43,6 +49,7 @@ WAYS = {
     ),
     "object-lock": Way(lambda text: "<Rule>" in text, _without_rule),
     settings.QUOTA: Way(_limits, lambda text: _UNLIMITED),
+    "versioning": Way(_passes_over, lambda text: ENABLED),
 }
 
 

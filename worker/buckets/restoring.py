@@ -5,7 +5,7 @@ A bucket that cannot be put back costs only itself, until databases have been sw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from worker import sets, swap
@@ -13,7 +13,7 @@ from worker.buckets import accounts, probing, takeback
 from worker.buckets.client import Client
 from worker.buckets.contents import Contents
 from worker.buckets.moving import Move
-from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, told
+from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, told, without_minio
 from worker.buckets.pools import Pools
 from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
@@ -26,10 +26,12 @@ from worker.size import human
 class Objects:
     """The buckets of one restore, moved together: all of them beneath, then all of them current."""
 
-    def __init__(self, job: Job, manifest: sets.Manifest, source: str, record: Record) -> None:
-        """Tries and refuses, and touches nothing that is live."""
+    def __init__(
+        self, job: Job, manifest: sets.Manifest, source: str, record: Record, away: Sequence[str] = ()
+    ) -> None:
+        """Tries and refuses, and touches nothing that is live. What of the set stays `away` is told at the end."""
         self._job, self._record = job, record
-        self._set, self._failed, self._lacks = manifest.id, dict[str, Failed](), list[str]()
+        self._set, self._failed, self._lacks = manifest.id, dict[str, Failed](), [*away, *without_minio(job, manifest)]
         self._accounts = accounts.of_set(job, manifest, source) if IAM in job.request.more else {}
         found = Surveyed(job, manifest, source)
         self._failed |= found.refused
@@ -37,7 +39,7 @@ class Objects:
         if not found:
             return
         self._minio: Client = found.minio
-        if any(wanted.versioned for wanted, _ in found.found):
+        if any(wanted.versioned for wanted, _ in found.found) and not job.request.new_ids:
             probing.must_take_ids(found.minio, job.run)
         try:
             contents = Contents(job.targets[source], job.keys, manifest)
@@ -47,7 +49,7 @@ class Objects:
         record.save()
 
     def __bool__(self) -> bool:
-        return bool(self._moves or self._failed)
+        return bool(self._moves or self._failed or self._lacks)
 
     def insert(self, ahead: bool = False) -> None:
         """Every bucket as far as it does not show; one that fails is as it was, and the others go on."""
@@ -62,7 +64,8 @@ class Objects:
             self._each(Move.lock, together)
             for move in self._moves if CONFIGURATION in self._job.request.more else ():
                 self._lacks += [f"{move.name}: {line}" for line in move.configure()]
-            if self._accounts:
+        if self._accounts:
+            with self._job.journal.step("accounts"):
                 self._bring_accounts()
 
     def _bring_accounts(self) -> None:
@@ -72,7 +75,7 @@ class Objects:
             found = accounts.absent(self._accounts, accounts.exported(self._minio), accounts.root(self._job), say)
             self._record.accounts = accounts.names(found)
             self._record.save()
-            accounts.bring(self._minio, found)
+            accounts.bring(self._minio, found, self._job.journal.piece)
         except Failed as error:
             self._lacks.append(told(error))
             return
@@ -133,7 +136,7 @@ class Objects:
 
     def _nothing(self) -> Failed:
         what = f"none of the buckets came back: {', '.join(self._failed)}"
-        why = "\n".join(f"{name}: {told(error)}" for name, error in self._failed.items())
+        why = "\n".join([*(f"{name}: {told(error)}" for name, error in self._failed.items()), *self._lacks])
         return Failed(RESTORE_FAILED, what, why, "\n".join(self._ways()))
 
     def _ways(self) -> Iterator[str]:

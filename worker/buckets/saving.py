@@ -123,7 +123,7 @@ def _told(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
         "versions": counts.versions,
         "markers": counts.markers,
         "bytes": counts.bytes,
-        "unreadable": counts.unreadable,
+        "unreadable": counts.unreadable + counts.accepted,
     }
 
 
@@ -131,5 +131,6 @@ def _say(job: Job, name: str, counts: Counts, found: Buckets) -> None:
     job.journal.say(f"{name}: {counts.words}")
     if counts.lacking:
         hint = f"inv backup.show {job.run} --bucket {name} has the reason of each; a customer's key is needed for what is under it"
+        hint += "\nwhen these are to stay out of all sets: inv backup --accept-unreadable"
         found.failed[name] = Failed(FAILED, "it is not whole", counts.lacking, hint)
         job.journal.say(f"{name}: {counts.lacking}")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from worker.buckets import accounts, configured, inserting, listing, quiet, settings
+from worker.buckets import accounts, anew, configured, inserting, listing, quiet, settings
 from worker.buckets.client import Client, connect, path
 from worker.buckets.flat import put_back
 from worker.buckets.live import at_once
@@ -56,7 +56,9 @@ def of_bucket(job: Job, minio: Client, record: Record, name: str) -> list[str]:
         record.save()
         quiet.take_off(minio, name, told["held"])
     with ThreadPoolExecutor(THREADS, "undo") as pool:
-        for line in at_once(pool, _tasks(minio, record, name)):
+        total = sum(1 for _ in made.lines())
+        for done, line in enumerate(at_once(pool, _tasks(job, minio, record, name)), 1):
+            job.journal.progress(done, total, pieces="versions")
             if line:
                 left.append(line)
     quiet.put_on(minio, name, told["held"])
@@ -72,16 +74,21 @@ def of_bucket(job: Job, minio: Client, record: Record, name: str) -> list[str]:
     return left
 
 
-def _tasks(minio: Client, record: Record, bucket: str) -> Iterator[Callable[[], str]]:
-    for line in record.made(bucket).lines():
-        yield partial(_taken_back, minio, bucket, record.buckets[bucket]["kept"], line)
+def _tasks(job: Job, minio: Client, record: Record, bucket: str) -> Iterator[Callable[[], str]]:
+    for line in anew.confirmed(record.made(bucket).lines()):
+        yield partial(_taken_back, minio, bucket, record.buckets[bucket]["kept"], line, job.journal.piece)
 
 
-def _taken_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
+def _taken_back(minio: Client, bucket: str, kept: str, line: Line, begins: Callable[[], None] = lambda: None) -> str:
     """One version; nothing when it is as it was, else why it is not."""
+    begins()
     try:
+        if "number" in line:
+            return anew.in_doubt(minio, bucket, line)
         if "etag" in line:
             return put_back(minio, bucket, kept, line)
+        if line["id"] == listing.NULL and "put" in line and not _is_ours(minio, bucket, line):
+            return f"{bucket}/{line['key']} was written anew since the restore, and stays"
         if line.get("lock", {}).get("hold") == "ON":
             inserting.let_go(minio, bucket, line["key"], line["id"])
         inserting.delete(minio, bucket, line["key"], line["id"])
@@ -90,6 +97,12 @@ def _taken_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
             raise
         return f"{bucket}/{line['key']}, version {line.get('id', 'null')}, stays: {error.why}"
     return ""
+
+
+def _is_ours(minio: Client, bucket: str, line: Line) -> bool:
+    """Whether the object without an id is the one that the restore has put, or there is none: a writer may have replaced it in place."""
+    there = [one for one in listing.of_key(minio, bucket, line["key"]) if one.id == listing.NULL]
+    return all((one.etag, one.at) == (line["put"], line["at"]) for one in there)
 
 
 def undo(job: Job, record: Record) -> int:

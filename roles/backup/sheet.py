@@ -1,0 +1,69 @@
+"""What is kept beside the keys: the way back from a dead host, and what no set holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from roles.backup.configuration import has_buckets, settings_of, stack_of
+from roles.minio.kms_key import fingerprint
+
+if TYPE_CHECKING:
+    from converge.inventory.hosts import Host
+    from roles.settings.model import Settings
+
+
+def not_in_sets(settings: Settings) -> str:
+    """What a host keeps that no set holds, in words; nothing where all is held."""
+    saved = settings.backup.buckets if settings.backup and has_buckets(settings) else None
+    names = [one.name for one in settings.buckets] if "buckets" in settings.roles else []
+    buckets = [one for one in names if not saved or (saved.names and one not in saved.names)]
+    found = [f"the objects of {', '.join(buckets)}"] if buckets else []
+    found += (
+        [f"of {name} the objects beside {', '.join(some)}" for name, some in saved.prefixes.items()] if saved else []
+    )
+    folders = {
+        folder: name
+        for name, one in settings.services.items()
+        for inside, folder in one.data.items()
+        if not one.backup or inside not in one.backup.folders
+    }
+    found += [f"the data of {name} ({folder})" for folder, name in folders.items()]
+    return ", ".join(found)
+
+
+def recovery_sheet(host: Host[Settings]) -> None:
+    """What to do when the host is dead: to be printed, and kept where the keys are."""
+    settings = settings_of(host)
+    print(f"Recovery of the stack {stack_of(host)} ({host.name}), written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
+    print("You need, from outside of the dead machine:")
+    print(f"  1. this checkout and its secrets: inventory/secrets/{host.name}/ (or where the references lead)")
+    print("  2. the age identity of backup.identity; without it no byte of any set can be read")
+    if host.settings.minio and (key := host.settings.minio.kms_key):
+        print(
+            f"     and the key of MinIO's encryption, minio.kms_key: {fingerprint(key.reveal())}; another one opens nothing"
+        )
+    print("  3. one of the targets:")
+    for one in settings.targets:
+        where = {
+            "stack": "the stack's own bucket: lost with the machine",
+            "s3": f"{getattr(one, 'endpoint', '')}/{getattr(one, 'bucket', '')}",
+            "sftp": f"{getattr(one, 'user', '')}@{getattr(one, 'host', '')}:{getattr(one, 'path', '')}",
+            "path": getattr(one, "path", ""),
+        }[one.kind]
+        print(f"     {one.name} ({one.kind}): {where}")
+    if held := not_in_sets(host.settings):
+        print(f"  No set holds {held}: you need your own copies of them.")
+    print("\nThen, in this order:")
+    print(f"  inv host.trust {host.name}            # the new machine's key, compared with its console")
+    print(f"  inv deploy --host {host.name}         # an empty stack, with the same keys")
+    print(f"  inv backup.list --host {host.name}    # which sets there are")
+    if has_buckets(host.settings):
+        print(
+            f"  inv restore latest --with iam,bucket-config --host {host.name}    # databases, buckets, who may use them"
+        )
+    else:
+        print(f"  inv restore latest --host {host.name}")
+    for name in (name for name, one in host.settings.services.items() if one.backup):
+        print(f"  inv restore latest --service {name} --host {host.name}")
+    print("\nWithout Stowage: docs/restore-by-hand.md")

@@ -1,0 +1,98 @@
+"""Versions put by what every S3 server knows: in the order of the set, with ids and dates of their own, above what is there.
+
+Nothing can be put beneath in this way, so nothing is made before it is to show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from worker.buckets import inserting, listing
+from worker.buckets.client import Client
+from worker.buckets.contents import Contents
+from worker.buckets.index import Row
+from worker.buckets.listing import Version
+from worker.buckets.made import Line, Made
+
+
+class Anew:
+    """The moves of one bucket, key by key. What is about to be put stands in the list of what was made, and its id right after it."""
+
+    def __init__(self, minio: Client, bucket: str, contents: Contents, made: Made) -> None:
+        self._minio, self._bucket, self._contents, self._made = minio, bucket, contents, made
+
+    def put(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
+        """The versions of a key that are not there by their ids, the oldest first, and the set's newest on top; gives the bytes."""
+        lacking, top, size = to_put(rows, there), there[0].id if there else "", 0
+        for row in reversed(lacking):
+            top, size = self._one(row, top), size + row.get("size", 0)
+        return size
+
+    def hide(self, there: Sequence[Version]) -> None:
+        """A delete marker on a key that the set does not have."""
+        self._one({"key": there[0].key, "id": "", "marker": True}, there[0].id)
+
+    def _one(self, row: Row, top: str) -> str:
+        number, one = str(uuid.uuid4()), replace(inserting.incoming(row, ""), id="", etag="")
+        intent: Line = {"key": one.key, "above": top, "number": number, "marker": one.marker}
+        if one.marker:
+            self._made.add(intent)
+            id = inserting.mark(self._minio, self._bucket, one.key)
+        else:
+            pieces = self._contents.pieces(row)
+            first = next(pieces, b"")
+            whole = hashlib.md5(first, usedforsecurity=False).hexdigest() if len(first) >= one.size else ""
+            self._made.add(intent | {"md5": whole})
+            id = inserting.put(self._minio, self._bucket, one, _chained(first, pieces))
+        self._made.add(
+            {"key": one.key, "id": id, "of": number, "was": row["id"]}
+            | ({"lock": row["lock"]} if row.get("lock") else {})
+        )
+        if not one.marker:
+            inserting.must_be(self._minio, self._bucket, replace(one, id=id), row["sha256"])
+        return id
+
+
+def to_put(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
+    """The newest first; the newest of the set also where it is there, beneath another one."""
+    ids = {one.id for one in there}
+    lacking = [row for row in rows if "unreadable" not in row and row["id"] not in ids]
+    current = rows[0]
+    if not current.get("latest") or "unreadable" in current or current in lacking:
+        return lacking
+    # What is put would lie above it.
+    return [current, *lacking] if lacking or there[0].id != current["id"] else []
+
+
+def confirmed(lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines of what was made; last those of which it is not known whether they were, at most one for a key."""
+    open = dict[str, Line]()
+    for line in lines:
+        if "number" in line:
+            open[line["number"]] = line
+            continue
+        open.pop(line.get("of", ""), None)
+        yield line
+    yield from open.values()
+
+
+def in_doubt(minio: Client, bucket: str, line: Line) -> str:
+    """A kill came between the request and its answer: what lies right above what was on top then is ours, if it is the same."""
+    found = listing.of_key(minio, bucket, line["key"])
+    ids = [one.id for one in found]
+    above = found[: ids.index(line["above"]) if line["above"] in ids else len(found)]
+    if not above:
+        return ""
+    first = above[-1]
+    if (first.marker and line["marker"]) or (line.get("md5") and first.etag == line["md5"]):
+        inserting.delete(minio, bucket, line["key"], first.id)
+        return ""
+    return f"{bucket}/{line['key']}, version {first.id}: it may be of the restore, and stays"
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

@@ -1,0 +1,93 @@
+"""What restores and undos have kept, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+from worker import configuration, folder_swap, host, postgres
+from worker.buckets import takeback
+from worker.contract import OK, RESTORE_FAILED
+from worker.errors import Failed
+from worker.job import Job
+from worker.postgres import Row
+from worker.records import Record
+
+
+def found(job: Job) -> list[Row]:
+    """The databases and folders that restores and undos have kept, or could not drop, with their size."""
+    rows, here = list[Row](), dict[str, int]()
+    if job.has_postgres:
+        with job.server.connect() as session:
+            here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
+    for record in Record.all():
+        undropped = list(record.scratch) if record.phase == "failed" else []
+        for name in [*record.kept, *_brought(record), *undropped]:
+            if name in here:
+                rows.append({"name": name, "bytes": here[name], "restored": record.at, "folder": False})
+    at = {path: record.at for record in Record.all() for path in folder_swap.kept(record)}
+    sizes = host.sizes(job, list(at))
+    rows += [
+        {
+            "name": f"the way back of the bucket {name}",
+            "bytes": size,
+            "restored": one.at,
+            "folder": False,
+            "bucket": name,
+            "run": one.run,
+        }
+        for one in Record.all()
+        for name, size in takeback.leftovers(job, one).items()
+    ]
+    return rows + [{"name": path, "bytes": size, "restored": at[path], "folder": True} for path, size in sizes.items()]
+
+
+def ours() -> set[str]:
+    """The databases that restores and undos have made or kept. They let nobody in, and no backup has to have them."""
+    return {name for record in Record.all() for name in (*record.kept, *_brought(record), *record.scratch)}
+
+
+def scratch() -> set[str]:
+    """The databases that restores have loaded and not yet swapped, or could not drop: no backup has to have them."""
+    return {name for record in Record.all() for name in record.scratch}
+
+
+def _brought(record: Record) -> Iterator[str]:
+    """What an undo keeps of a restore. A database whose name is too long for it was never undone."""
+    for name in record.kept.values():
+        with suppress(Failed):
+            yield postgres.beside(name, "undone", record.run[-6:])
+
+
+def _session(job: Job) -> AbstractContextManager[postgres.Connection | None]:
+    """A connection to the server, where the stack has one."""
+    return job.server.connect() if job.has_postgres else nullcontext()
+
+
+def cleanup(job: Job) -> int:
+    """Drops what restores have kept, and nothing else. One that cannot be dropped keeps no other."""
+    failed = dict[str, Failed]()
+    with job.journal.step("cleanup"), _session(job) as session:
+        for one in found(job):
+            try:
+                if "bucket" in one:
+                    record = next(record for record in Record.all() if record.run == one["run"])
+                    takeback.forget(job, record, one["bucket"])
+                elif one["folder"]:
+                    host.remove(job, one["name"])
+                elif session:
+                    postgres.drop(session, one["name"])
+                job.journal.say(f"dropped {one['name']}")
+            except Failed as error:
+                failed[one["name"]] = error
+        configuration.clear()
+        for record in Record.all():
+            record.left = [name for name in record.left if name in failed]
+            record.phase = "cleaned" if record.phase in ("done", "undone") else record.phase
+            record.save()
+    if failed:
+        why = "\n".join(error.why or error.what for error in failed.values())
+        ways = [way for error in failed.values() for way in error.hint.splitlines()]
+        what = f"{', '.join(failed)} could not be dropped"
+        raise Failed(RESTORE_FAILED, what, why, "\n".join([*ways, "then inv restore.cleanup"]))
+    return OK

@@ -1,0 +1,219 @@
+"""What cut runs left is brought to its end: scratch databases go, databases that were closed are opened, containers that were stopped start."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import psycopg
+from psycopg import sql
+
+from worker import containers, folder_swap, postgres
+from worker.buckets import takeback
+from worker.contract import OK, RESTORE_FAILED
+from worker.errors import Failed
+from worker.job import Job
+from worker.records import Record
+
+PACKED = "packed"
+CUT = dict.fromkeys(("begun", "loaded", "swapping", "current"), "the restore") | {
+    "undoing": "the undo of",
+    "packing": "the backup",
+}
+"""The phases in which no record stays, and what was cut in them."""
+ENDS = dict.fromkeys(("begun", "loaded", "swapping"), "failed") | {"current": "done", "undoing": "undone"}
+"""What becomes of a restore of objects alone that was cut."""
+PATIENCE, PAUSE = 60, 2
+"""Seconds that a server has to come back, and between two questions."""
+
+
+def recover(job: Job) -> None:
+    """Brings to an end what a cut run left. The lock says that none is running."""
+    containers.remove()
+    job.sweep()
+    for record in Record.all():
+        if record.phase in CUT:
+            what = CUT[record.phase]
+            _stopped_for_good(job, record.stopped)
+            settle(job, record)
+            how = "what it had stopped is started" if record.phase == PACKED else record.phase
+            job.journal.say(f"{what} {record.run} had been cut: {how}")
+        elif record.left:
+            _dropped_at_last(job, record)
+
+
+def _dropped_at_last(job: Job, record: Record) -> None:
+    """What could not be dropped then may be free by now. Why it is not, was told."""
+    with suppress(Failed, psycopg.Error), job.server.connect() as session:
+        _drop(session, record)
+        record.save()
+
+
+def must_be_settled(job: Job) -> int:
+    """Fails while something that cut runs have left is not to be had away, and says what a person has to do."""
+    if not (records := [one for one in Record.all() if one.left]):
+        return OK
+    with job.server.connect() as session:
+        stuck = {name: why for one in records for name, why in _drop(session, one).items()}
+    if not stuck:
+        return OK
+    why = "\n".join(error.why for error in stuck.values())
+    ways = [way for error in stuck.values() for way in error.hint.splitlines()]
+    what = f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"
+    raise Failed(RESTORE_FAILED, what, why, "\n".join([*ways, "then inv backup.settle"]))
+
+
+def _stopped_for_good(job: Job, names: list[str]) -> None:
+    """Docker goes on with a stop whose caller was killed: whoever starts the container before that ends finds it running."""
+    if running := [name for name in names if containers.docker("ps", "-q", "-f", f"name=^{name}$")]:
+        job.journal.say(
+            f"{', '.join(running)}: a stop of a run that was cut may not be over; ended, then started again"
+        )
+        with suppress(Failed):  # one that cannot be stopped is started like the others
+            containers.stop(running)
+
+
+def settle(job: Job, record: Record) -> list[str]:
+    """Brings one record to its end, on a connection of its own: the one of the swap may have died with it.
+
+    A server that restarts is waited for. Gives what is left for a person to do.
+    """
+    if record.phase not in CUT:
+        return []
+    if record.phase == "packing":
+        return end(job, record, PACKED)
+    if record.folders:
+        stuck = list[str]()
+        phase = folder_swap.settled(job, record, stuck)
+        return stuck + end(job, record, phase)
+    left = list[str]()
+    phase = _of_databases(job, record, left) if record.has_databases else ENDS[record.phase]
+    if phase in ("failed", "undone") and (record.buckets or record.accounts):
+        left += takeback.all_of(job, record)
+    return left + end(job, record, phase)
+
+
+def _of_databases(job: Job, record: Record, left: list[str]) -> str:
+    """Brings the names of databases to where they belong; gives the phase that this is."""
+    decide = {"undoing": open_again, "current": open_restored}.get(record.phase, take_back)
+    until, waits = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            with job.server.connect() as session:
+                phase = decide(session, record, left)
+            break
+        except (Failed, psycopg.OperationalError, psycopg.InterfaceError):
+            if time.monotonic() > until:
+                raise
+            if not waits:
+                job.journal.say(f"PostgreSQL does not answer; it is asked again for {PATIENCE} s")
+            waits = True
+            time.sleep(PAUSE)
+    for line in left:
+        job.journal.say(line)
+    return phase
+
+
+def end(job: Job, record: Record, phase: str) -> list[str]:
+    """Starts what was stopped and keeps how it ended. One that does not start is told: it must not hold back every
+    later run, which could not start it either.
+    """
+    silent = containers.start(record.stopped)
+    record.stopped, record.phase = [], phase
+    if phase == PACKED:
+        record.path.unlink(missing_ok=True)  # it was of the containers alone
+    else:
+        record.save()
+    said = [
+        f"{name} was stopped and does not start, mend it, then `docker start {name}` on the host: {why}"
+        for name, why in silent.items()
+    ]
+    for line in said:
+        job.journal.say(line)
+    return said
+
+
+def take_back(session: postgres.Connection, record: Record, left: list[str]) -> str:
+    """Opens what was closed and drops what was loaded, unless the names have changed; gives the phase that this is.
+
+    Where objects belong to it, and are not current yet, the names change back: nobody could get into what was restored.
+    What cannot be dropped is put into `left`, with the reason: it must not hold back what is live, nor every later run.
+    """
+    oids = postgres.oids(session)
+    if record.phase == "swapping" and _swapped(oids, record):
+        if not record.buckets:
+            return "done"
+        postgres.empty(session, list(record.scratch.values()))
+        away = {name: scratch for scratch, name in record.scratch.items()}
+        postgres.rename(session, away | record.kept)
+        oids = postgres.oids(session)
+    for name in record.live:
+        if oids.get(name) == record.live[name]:
+            postgres.open_for_all(session, name, True)
+    left += [
+        f"{name}, which a failed restore had loaded, could not be dropped: {error.why}; inv backup.settle says what ends that"
+        for name, error in _drop(session, record).items()
+    ]
+    _drop_roles(session, record.roles)
+    return "failed"
+
+
+def _drop(session: postgres.Connection, record: Record) -> dict[str, Failed]:
+    """Drops what a restore had loaded; gives what could not be dropped, why, and what ends that."""
+    stuck = dict[str, Failed]()
+    for name in record.scratch:
+        try:
+            postgres.drop(session, name)
+        except (Failed, psycopg.Error) as error:
+            if session.broken or session.closed:
+                raise
+            stuck[name] = error if isinstance(error, Failed) else Failed(RESTORE_FAILED, name, str(error).strip())
+    record.left = list(stuck)
+    return stuck
+
+
+def _swapped(oids: dict[str, int], record: Record) -> bool:
+    """The swap is one transaction. That no scratch name is left does not tell: who took back may have been cut, too."""
+    return (
+        not set(record.scratch) & set(oids)
+        and set(record.scratch.values()) <= set(oids)
+        and all(oids[name] != oid for name, oid in record.live.items())
+    )
+
+
+def open_again(session: postgres.Connection, record: Record, left: list[str]) -> str:
+    """The names changed, or they did not; either way the databases that have them were closed."""
+    oids = postgres.oids(session)
+    for name in record.live:
+        if name in oids:
+            postgres.open_for_all(session, name, True)
+    return "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
+
+
+def open_restored(session: postgres.Connection, record: Record, left: list[str]) -> str:
+    """All is in force: databases that were closed until the objects were current are opened."""
+    oids = postgres.oids(session)
+    for name in record.scratch.values():
+        if name in oids:
+            postgres.open_for_all(session, name, True)
+    return "done"
+
+
+def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
+    """Roles that only the failed restore had made; one that owns something by now stays.
+
+    A role that granted a membership goes only after whom it was granted to.
+    """
+    pending = list(names)
+    while left := [name for name in pending if not _drop_role(session, name)]:
+        if len(left) == len(pending):
+            return
+        pending = left
+
+
+def _drop_role(session: postgres.Connection, name: str) -> bool:
+    try:
+        session.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    except psycopg.Error:
+        return False
+    return True
