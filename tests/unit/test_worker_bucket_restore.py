@@ -421,3 +421,10 @@ def test_of_a_request_whose_answer_was_lost_only_the_same_object_in_its_place_is
     line = {"key": "k", "above": "9", "number": "n", "marker": False, "md5": "md5"}
     assert left in takeback._taken_back(minio, "b", "kept", line)
     assert [one[2]["versionId"] for one in minio.asked] == ([gone] if gone else [])
+
+
+def test_a_large_encrypted_object_gets_an_etag_of_parts_or_minio_could_not_read_it(minio: Any) -> None:
+    one = inserting.Incoming("k", "1", AT, "e", 2, ((inserting.SEALED, "aws:kms"),))
+    inserting.put(minio, "b", one, [b"x", b"y"])
+    assert {told[inserting.ETAG] for _, _, _, told in minio.asked if inserting.ETAG in told} == {"e-2"}
+    assert live.same(row("k", "1", etag="e"), version("k", "1", etag="e-2"))

@@ -108,6 +108,8 @@ def _which(version: Version) -> dict[str, str]:
 
 
 def _judged(answer: Answer) -> Answer:
+    if answer.status < 300 and b"<Error>" in answer.body[:200] and "etag" not in answer.headers:
+        raise Unreadable(answer.why)  # what it cannot decrypt MinIO answers with 206
     if answer.status < 300:
         return answer
     if answer.status == 404:
