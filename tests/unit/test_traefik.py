@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -240,10 +241,15 @@ def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
     assert "its certificate has ended" in Served(443, "a", 1).trouble()
 
 
-def test_the_page_of_links_is_made_of_the_routes_and_remote_desktops_have_their_raw_ports():
-    drive = "drives=[{device: /dev/loop70, label: drive1, path: /mnt/drive1}]"
+def test_the_page_of_links_is_made_of_the_routes_and_remote_desktops_have_their_raw_ports(tmp_path):
+    for folder in ("templates/homepage", "inventory/group_vars"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "inventory/hosts.yml", tmp_path / "inventory")
+    drive = "drives: [{device: /dev/loop70, label: drive1, path: /mnt/drive1}]\n"
+    (tmp_path / "inventory/host_vars").mkdir()
+    (tmp_path / "inventory/host_vars/opengeo-lab.yml").write_text(f"ansible_host: 127.0.0.1\n{drive}")
     on = [f"services.{name}.enabled=true" for name in ("homepage", "hbbs", "hbbr")]
-    (hub,) = load(ROOT, "opengeo-lab", Settings, (drive, *on), resolve_secrets=False)
+    (hub,) = load(tmp_path, "opengeo-lab", Settings, on, resolve_secrets=False)
     page = {one.path.rpartition("/")[2]: one for one in wanted(hub, File, named("homepage", hub))}
     assert {"services.yaml", "settings.yaml", "widgets.yaml", "bookmarks.yaml", "docker.yaml"} <= page.keys()
     (group,) = yaml.safe_load(page["services.yaml"].text)
