@@ -19,7 +19,8 @@ from worker.errors import Failed
 from worker.targets.base import with_patience
 from worker.targets.s3 import opens
 
-TIMEOUT = urllib3.Timeout(connect=3.0, read=60.0)
+# A socket keeps its connect timeout while it sends, and a busy server may let us stand; dead nodes are found by knocking.
+TIMEOUT = urllib3.Timeout(connect=20.0, read=60.0)
 DOWN = "inv status names what is down; start it"
 PATIENT = {500, 502, 503, 504, 408}
 """What a node answers that may go well a moment later, or at another node."""
