@@ -242,7 +242,7 @@ def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
 
 
 def test_the_page_of_links_is_made_of_the_routes_and_remote_desktops_have_their_raw_ports(tmp_path):
-    for folder in ("templates/homepage", "inventory/group_vars"):
+    for folder in ("files", "templates/homepage", "inventory/group_vars"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "inventory/hosts.yml", tmp_path / "inventory")
     drive = "drives: [{device: /dev/loop70, label: drive1, path: /mnt/drive1}]\n"
