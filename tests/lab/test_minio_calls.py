@@ -36,6 +36,7 @@ from roles.minio.settings import Tier as TierSettings
 from roles.minio.settings import User as UserSettings
 from roles.minio.tier_gone import TierGone
 from roles.minio.tiers import RECORDS, Tier
+from roles.minio.to_erase import Asked, Found, erase_all, look
 from roles.settings.model import Settings
 from tests.lab.conftest import Clone
 from tests.minio_calls import record
@@ -52,7 +53,8 @@ WALKED = {
     *("set_bucket_encryption", "delete_bucket_encryption"),
     *("set_bucket_lifecycle", "delete_bucket_lifecycle", "set_bucket_policy", "delete_bucket_policy"),
     *("delete_bucket_replication", "delete_bucket_notification"),
-    *("put_object", "get_object", "remove_object"),
+    *("put_object", "get_object", "remove_object", "remove_objects", "stat_object"),
+    *("get_object_lock_config", "GET datausageinfo"),
 }
 """The calls that the tests of this page make; the last of them looks whether they did."""
 MODELS = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::walk-models/*"}
@@ -370,6 +372,30 @@ def test_a_tier_is_made_given_new_keys_used_by_rules_and_removed_when_nothing_ne
     for step in gone.fix({}):
         server.run(step)
     assert server.reads(gone) is None
+
+
+def test_what_is_erased_is_counted_and_what_is_locked_stays(server: Server) -> None:
+    bucket, asked = server.bucket("walk-locked", versioning=True, object_lock=True), Asked("walk-locked", "a")
+    server.settle(bucket)
+
+    def erase(client: Any) -> tuple[Found, Found, Found, str]:
+        for name in ("a/1", "a/1", "a/2", "also"):
+            client.put_object("walk-locked", name, io.BytesIO(b"x"), 1, legal_hold=name == "a/2")
+        client.remove_object("walk-locked", "a/1")
+        return look(client, asked), *erase_all(client, asked)
+
+    before, erased, left, refusal = server.does(erase)
+    assert (before.versions, before.delete_markers, before.others) == (2, 1, ["also"])
+    assert (erased.number, left.number, refusal) == (3, 0, "")
+    assert [line.split()[0] for line in left.locked] == ["a/2"] and "legal hold" in left.locked[0]
+
+    def release(client: Any) -> tuple[Found, Found, str]:
+        client.disable_object_legal_hold("walk-locked", "a/2")
+        return erase_all(client, Asked("walk-locked", "a", begins=True))
+
+    erased, left, _ = server.does(release)
+    assert (erased.number, left.number, left.locked) == (2, 0, [])
+    server.does(lambda client: admin(client, "GET", "datausageinfo"))
 
 
 def test_data_passes_through_all_nodes(server: Server) -> None:
