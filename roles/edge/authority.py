@@ -55,13 +55,13 @@ class LocalCertificate(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[LocalCertificate]) -> str:
-        each = (f"sh {SCRIPT} state {words([one.folder, one.label, *one.names])}" for one in wanted)
+        each = (f"sh {SCRIPT} state {words([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
         return f"[ ! -e {SCRIPT} ] || {{ {'; '.join(each)}; }}"
 
     @classmethod
     def read(cls, wanted: Sequence[LocalCertificate], answer: str) -> list[Reading]:
         lines = answer.splitlines() or ["not there"] * len(wanted)
-        return [None if said == "not there" else {"it is": said} for said in lines]
+        return [None if state == "not there" else {"it is": state} for state in lines]
 
     def note(self, before: State | None) -> str:
         return ", ".join(self.names)
@@ -72,9 +72,9 @@ class LocalCertificate(Resource):
 
 def names_of(edge: Edge) -> tuple[str, ...]:
     """The names of the rows whose certificate the host's own authority signs."""
-    found = [row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL]
+    signed = [row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL]
     dashboard = edge.traefik.dashboard if edge.kind == "traefik" and edge.tls == LOCAL else None
-    return tuple(dict.fromkeys([*found, *([dashboard] if dashboard else [])]))
+    return tuple(dict.fromkeys([*signed, *([dashboard] if dashboard else [])]))
 
 
 def databases_name(settings: Settings) -> str:
@@ -125,7 +125,7 @@ def databases_loaded(keys: tuple[str, ...]) -> FreshContainer:
 def databases_leaf(host: Host[Settings]) -> LocalCertificate | None:
     """PostgreSQL's own certificate, where one is signed here."""
     name, edge = databases_name(host.settings), host.settings.edge
-    row = next((one for one in edge.routes if one.tcp and one.host == name), None) if edge else None
+    row = next((route for route in edge.routes if route.tcp and route.host == name), None) if edge else None
     if not edge or not row or certificate(edge, row) != LOCAL:
         return None
     return LocalCertificate(DATABASES, "server", host.settings.data_user.name, (name,))

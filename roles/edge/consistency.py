@@ -112,11 +112,11 @@ def _inside(edge: Edge, row: Route, path: Path) -> Faults:
         yield (*path, "kept"), "anybody outside could choose what is kept: it needs inside: true"
     if row.kept and (row.auth or row.strip_path):
         yield (*path, "kept"), "what is kept is the same for everybody, at the path at which the service has it"
-    for at, one in enumerate(row.kept):
-        if row.path and not one.startswith(f"{row.path}/"):
+    for at, inside in enumerate(row.kept):
+        if row.path and not inside.startswith(f"{row.path}/"):
             yield (*path, "kept", at), f"it does not lie in {row.path}"
-        elif any(one in other.kept for other in edge.routes if other is not row) or one in row.kept[:at]:
-            yield (*path, "kept", at), f"{one} stands twice"
+        elif any(inside in other.kept for other in edge.routes if other is not row) or inside in row.kept[:at]:
+            yield (*path, "kept", at), f"{inside} stands twice"
 
 
 def _nginx_alone(row: Route, path: Path) -> Faults:
@@ -129,8 +129,8 @@ def _nginx_alone(row: Route, path: Path) -> Faults:
 
 
 def _knows_its_path(settings: Settings, path: str) -> bool:
-    said = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL") if settings.minio else None
-    return said.rstrip("/").endswith(path) if said else bool(settings.edge and settings.edge.url)
+    address = settings.minio.environment.get("MINIO_BROWSER_REDIRECT_URL") if settings.minio else None
+    return address.rstrip("/").endswith(path) if address else bool(settings.edge and settings.edge.url)
 
 
 def _astray(settings: Settings, row: Route) -> str:
@@ -138,10 +138,10 @@ def _astray(settings: Settings, row: Route) -> str:
     name, _, port = row.to.partition(":")
     if target_port(row):
         rows = settings.edge.routes if settings.edge else []
-        leads = any(one.port == int(port) and certificate(settings.edge, one) for one in rows if settings.edge)
+        leads = any(other.port == int(port) and certificate(settings.edge, other) for other in rows if settings.edge)
         return "" if leads else f"no row of port {port} has TLS: set edge.tls"
     if name == ELSEWHERE:
-        there = settings.edge and any(one.to == API for one in settings.edge.routes)
+        there = settings.edge and any(route.to == API for route in settings.edge.routes)
         return "" if there else "no row leads to minio-api: there is nothing to tell"
     if "edge" in settings.roles and target(row) in ("minio", "postgres") and target(row) not in settings.roles:
         return f"roles has no {target(row)}"
@@ -205,11 +205,11 @@ def _signed(edge: Edge) -> Faults:
     if edge.acme and edge.acme.staging and "server" in edge.acme.model_fields_set:
         yield ("edge", "acme", "staging"), "it is Let's Encrypt's own server, and acme.server names another"
     for at, row in enumerate(edge.routes):
-        said = certificate(edge, row)
-        if not isinstance(said, str):
+        signer = certificate(edge, row)
+        if not isinstance(signer, str):
             continue
         if not row.host:
-            yield ("edge", "routes", at, "host"), f"a certificate of {said} is for a name: give the row one"
+            yield ("edge", "routes", at, "host"), f"a certificate of {signer} is for a name: give the row one"
         elif acme and ("." not in row.host or row.host.rpartition(".")[2].isdigit()):
             yield ("edge", "routes", at, "host"), "a public authority signs names of the internet only"
         if acme and row.port == 80:

@@ -84,7 +84,7 @@ class Server:
 
     @property
     def api(self) -> Location | None:
-        return next((one for one in self.locations if one.row.to == API), None)
+        return next((location for location in self.locations if location.row.to == API), None)
 
 
 def config(host: Host[Settings], edge: Edge) -> str:
@@ -144,23 +144,23 @@ def servers(edge: Edge) -> list[Server]:
         Server(
             port,
             name,
-            file_of(certificates(edge), certificate(edge, some[0])),
-            tuple(Location(row, files[who(edge, row)] if row.auth else "") for row in some),
+            file_of(certificates(edge), certificate(edge, server_rows[0])),
+            tuple(Location(row, files[who(edge, row)] if row.auth else "") for row in server_rows),
         )
-        for (port, name), some in rows.items()
+        for (port, name), server_rows in rows.items()
     ]
 
 
 def certificates(edge: Edge) -> dict[str, Tls]:
     """The certificates of the operator's own that are served, by the names of their files."""
-    found = [tls for row in edge.routes if (tls := certificate(edge, row)) and not isinstance(tls, str)]
-    each = [tls for at, tls in enumerate(found) if tls not in found[:at]]
+    own = [tls for row in edge.routes if (tls := certificate(edge, row)) and not isinstance(tls, str)]
+    each = [tls for at, tls in enumerate(own) if tls not in own[:at]]
     return {f"tls{at or ''}": tls for at, tls in enumerate(each)}
 
 
 def file_of(names: dict[str, Tls], tls: Tls | str | None) -> str:
     """The name of the files of a certificate; one that an authority signs is named after that."""
-    return tls if isinstance(tls, str) else next((name for name, one in names.items() if one == tls), "")
+    return tls if isinstance(tls, str) else next((name for name, other in names.items() if other == tls), "")
 
 
 def who(edge: Edge, row: Route) -> tuple[str, ...]:

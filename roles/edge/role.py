@@ -55,7 +55,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
     leaf = authority.LocalCertificate(HERE, LOCAL, owner, signed)
     loaded = reloaded(
         CONTAINER,
-        (CONFIG, *(one.path for one in files), *(leaf.files if signed else ())),
+        (CONFIG, *(file.path for file in files), *(leaf.files if signed else ())),
         *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
         retired="worker process is shutting down",
     )
@@ -83,11 +83,11 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
 
 def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
     files = [*_certificates(host, settings, traefik.HERE), *_users(host, settings, traefik.HERE)]
-    hashes = {one.path.rpartition("/")[2]: one.sha256[:8] for one in files}
+    hashes = {file.path.rpartition("/")[2]: file.sha256[:8] for file in files}
     text = traefik_routes.config(host, settings, hashes)
     signed = authority.names_of(settings)
     leaf = authority.LocalCertificate(traefik.HERE, LOCAL, host.settings.data_user.name, signed)
-    loaded = traefik.taken_up(text, (*(one.path for one in files), *(leaf.files if signed else ())))
+    loaded = traefik.taken_up(text, (*(file.path for file in files), *(leaf.files if signed else ())))
     acme = _acme(host, settings)
     yield in_order(
         *_folders(host, traefik.HERE),
@@ -102,7 +102,7 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
             external(containers(host.settings)[traefik.CONTAINER]),
             also_hashed={
                 traefik.CONTAINER: " ".join(
-                    [image_identity(host, settings.image), *(one.sha256 for one in acme if isinstance(one, File))]
+                    [image_identity(host, settings.image), *(part.sha256 for part in acme if isinstance(part, File))]
                 )
             },
             warning=_exposed(settings),
@@ -140,8 +140,8 @@ def answers(host: Host[Settings]) -> Serving:
 
 def settings_of(host: Host[Settings]) -> Edge:
     """The edge section, which a host with this role must have."""
-    found = needed(host, "edge", host.settings.edge, "weatherlearn.yml")
-    return found.model_copy(update={"routes": active(host.settings, found)})
+    section = needed(host, "edge", host.settings.edge, "weatherlearn.yml")
+    return section.model_copy(update={"routes": active(host.settings, section)})
 
 
 def _check(host: Host[Settings], settings: Edge) -> str:
@@ -169,7 +169,7 @@ def _exposed(settings: Edge) -> str:
 def _certificates(host: Host[Settings], settings: Edge, here: str) -> Iterator[File]:
     owner = host.settings.data_user.name
     for name, tls in nginx.certificates(settings).items():
-        row = next(at for at, one in enumerate(settings.routes) if certificate(settings, one) == tls)
+        row = next(at for at, route in enumerate(settings.routes) if certificate(settings, route) == tls)
         where = "edge.tls" if tls == settings.tls else f"edge.routes[{row}].tls"
         chain = local_text(host, f"{where}.certificate", tls.certificate)
         key = local_text(host, f"{where}.key", tls.key)

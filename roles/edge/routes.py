@@ -30,7 +30,7 @@ def leads_on(row: Route) -> str:
 
 def active(settings: Settings, edge: Edge) -> list[Route]:
     """The rows that lead to something which runs: what leads to a service that is off is nowhere."""
-    off = {name for name, one in settings.services.items() if not one.enabled}
+    off = {name for name, service in settings.services.items() if not service.enabled}
     return [row for row in edge.routes if target(row) not in off]
 
 

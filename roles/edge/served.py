@@ -56,8 +56,8 @@ class Served:
         where = f"{self.name or 'the certificate'} on port {self.port}"
         if not self.ends:
             return f"{where} shows no certificate"
-        left = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
-        return f"{where}: its certificate {left}" if self.days < SOON else ""
+        end = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
+        return f"{where}: its certificate {end}" if self.days < SOON else ""
 
 
 def places(settings: Settings) -> list[Place]:
@@ -87,21 +87,21 @@ def look(settings: Settings) -> str:
         " \"$(printf '%s\\n' \"$said\" | sed -n 's/^issuer=//p')\"",
         "}",
     ]
-    for one in places(settings):
-        more = f" -servername {quote(one.name)}" if one.name else ""
-        more += f" -starttls {one.starttls}" if one.starttls else ""
-        lines.append(f"ask {one.port} {quote(one.name)}{more} &")
+    for place in places(settings):
+        more = f" -servername {quote(place.name)}" if place.name else ""
+        more += f" -starttls {place.starttls}" if place.starttls else ""
+        lines.append(f"ask {place.port} {quote(place.name)}{more} &")
     return "\n".join([*lines, "wait"])
 
 
 def read(settings: Settings, lines: list[str]) -> list[Served]:
     """What the host said, in the order of the table."""
-    told = {}
+    by_place = {}
     for line in lines:
         port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
         if port.isdigit() and ends.isdigit():
-            told[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
-    return [told.get((one.port, one.name), Served(one.port, one.name)) for one in places(settings)]
+            by_place[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
+    return [by_place.get((place.port, place.name), Served(place.port, place.name)) for place in places(settings)]
 
 
 def seen(host: Host[Settings]) -> list[Served]:
@@ -116,38 +116,40 @@ def seen(host: Host[Settings]) -> list[Served]:
 
 def show(host: Host[Settings], as_json: bool) -> int:
     """Print them; the exit code says whether one is about to end."""
-    found = seen(host)
+    certificates = seen(host)
     if as_json:
-        print(json.dumps({"host": host.name, "certificates": [asdict(one) for one in found]}))
+        print(json.dumps({"host": host.name, "certificates": [asdict(served) for served in certificates]}))
     else:
-        print(f"{host.name}:" if found else f"{host.name}: no row of edge.routes has TLS")
-        for one in found:
-            shown = f"{one.days} days, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(one.ends))} UTC"
-            what = f"{shown:38} {one.serial[-16:]:16}  {one.issuer}" if one.ends else "no certificate is shown"
-            print(f"  {one.port:<5} {one.name or '(any name)':32} {what}")
-    return PENDING if any(one.trouble() for one in found) else 0
+        print(f"{host.name}:" if certificates else f"{host.name}: no row of edge.routes has TLS")
+        for served in certificates:
+            shown = f"{served.days} days, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(served.ends))} UTC"
+            what = f"{shown:38} {served.serial[-16:]:16}  {served.issuer}" if served.ends else "no certificate is shown"
+            print(f"  {served.port:<5} {served.name or '(any name)':32} {what}")
+    return PENDING if any(served.trouble() for served in certificates) else 0
 
 
 def renew(host: Host[Settings], command: str) -> None:
     """Have certificates signed anew, and look at the wire whether they are served."""
     edge = host.settings.edge
-    before = {(one.port, one.name): one.serial for one in seen(host)}
+    before = {(served.port, served.name): served.serial for served in seen(host)}
     if edge is None or not before:
         raise Trouble("there is nothing to renew", host.name, "no row of edge.routes has TLS", "nothing was changed")
     if edge.tls == ACME:
         _ask_authority(host, edge, command)
     elif authority.names_of(edge):
-        status, said = _run(host, command, f"sh {authority.SCRIPT} renew all")
-        print("\n".join(f"  {line}" for line in said.splitlines()), flush=True)
+        status, output = _run(host, command, f"sh {authority.SCRIPT} renew all")
+        print("\n".join(f"  {line}" for line in output.splitlines()), flush=True)
         if status:
             hint = f"inv status --host {host.name}"
-            raise Trouble("not all were renewed", host.name, said[-600:], "what was there is served on", hint)
+            raise Trouble("not all were renewed", host.name, output[-600:], "what was there is served on", hint)
     else:
         why = "they are files of your own: edge.tls names them"
         hint = f"put new ones in their place, then: inv deploy --host {host.name}"
         raise Trouble("they are not renewed here", host.name, why, "nothing was changed", hint)
     after = seen(host)
-    same = [one.name or str(one.port) for one in after if before.get((one.port, one.name)) == one.serial]
+    same = [
+        served.name or str(served.port) for served in after if before.get((served.port, served.name)) == served.serial
+    ]
     if same and edge.tls != ACME:
         why = f"the same is shown by {', '.join(same)}"
         hint = f"inv logs --service {edge.kind} --host {host.name}"
@@ -158,19 +160,21 @@ def renew(host: Host[Settings], command: str) -> None:
 def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
     """Traefik asks by itself, a third of their life before they end; it looks whether that is due when it starts."""
     assert edge.acme
-    due = [one for one in seen(host) if one.ends - time.time() < edge.acme.lifetime_hours * 1200]
+    due = [served for served in seen(host) if served.ends - time.time() < edge.acme.lifetime_hours * 1200]
     if not due:
         return print(
             f"  none is due: {traefik.CONTAINER} asks for new ones by itself, a third of their life before they end"
         )
-    status, said = _run(
+    status, output = _run(
         host, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
     )
-    until, old = time.monotonic() + NOW, {(one.port, one.name): one.serial for one in due}
+    until, old = time.monotonic() + NOW, {(served.port, served.name): served.serial for served in due}
     while not status and time.monotonic() < until:
         time.sleep(2)
-        left = [one for one in seen(host) if not one.ends or old.get((one.port, one.name)) == one.serial]
-        if not left:
+        waiting = [
+            served for served in seen(host) if not served.ends or old.get((served.port, served.name)) == served.serial
+        ]
+        if not waiting:
             return None
     _, why = _run(
         host, command, f"docker logs --since 3m -- {traefik.CONTAINER} 2>&1 | grep -iE 'acme|certificate' | tail -n 4"
@@ -178,7 +182,7 @@ def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
     raise Trouble(
         "the authority has not signed",
         host.name,
-        why or said or f"no answer of {edge.acme.directory} within {NOW} s",
+        why or output or f"no answer of {edge.acme.directory} within {NOW} s",
         "the old certificates are served on, and Traefik tries again by itself",
         "do the names lead to this host, and is its port 80 reached from outside? "
         f"Then: inv certs.renew --host {host.name}",

@@ -129,7 +129,7 @@ class Edge(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _image_of_its_kind(cls, said: Any) -> Any:
-        if isinstance(said, dict) and said.get("kind") == "traefik" and said.get("image") is None:
-            return {**said, "image": "traefik"}
-        return said
+    def _image_of_its_kind(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("kind") == "traefik" and section.get("image") is None:
+            return {**section, "image": "traefik"}
+        return section

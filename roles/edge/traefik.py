@@ -43,7 +43,7 @@ def ports(edge: Edge) -> list[int]:
 
 def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = "/acme/acme.json") -> list[str]:
     """What it is started with. It is given no socket of Docker: its routes are a file."""
-    said = {
+    flags = {
         "global.checkNewVersion": "false",
         "global.sendAnonymousUsage": "false",
         "log.level": "INFO",
@@ -62,12 +62,12 @@ def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = 
     }
     clear = {row.port for row in edge.routes if not row.tcp}
     for port in ports(edge):
-        said[f"entryPoints.p{port}.address"] = f":{port}"
+        flags[f"entryPoints.p{port}.address"] = f":{port}"
         if port in clear or port == 80:
-            said |= {f"entryPoints.p{port}.{key}": value for key, value in _HTTP.items()}
+            flags |= {f"entryPoints.p{port}.{key}": value for key, value in _HTTP.items()}
     if edge.tls == ACME and edge.acme:
-        said |= {f"certificatesResolvers.{ACME}.acme.{key}": value for key, value in _acme(edge, storage).items()}
-    return [f"--{key}={value}" for key, value in said.items()]
+        flags |= {f"certificatesResolvers.{ACME}.acme.{key}": value for key, value in _acme(edge, storage).items()}
+    return [f"--{key}={value}" for key, value in flags.items()]
 
 
 _HTTP = {
@@ -80,7 +80,7 @@ _HTTP = {
 
 def _acme(edge: Edge, storage: str) -> dict[str, str]:
     assert edge.acme
-    found = {
+    resolver = {
         "email": edge.acme.email,
         "caServer": edge.acme.directory,
         "storage": storage,
@@ -88,7 +88,7 @@ def _acme(edge: Edge, storage: str) -> dict[str, str]:
         "certificatesDuration": str(edge.acme.lifetime_hours),
         "httpChallenge.entryPoint": "p80",
     }
-    return found | ({"caCertificates": f"{INSIDE}/{ACME_AUTHORITY}"} if edge.acme.authority else {})
+    return resolver | ({"caCertificates": f"{INSIDE}/{ACME_AUTHORITY}"} if edge.acme.authority else {})
 
 
 def service(host: Host[Settings], edge: Edge) -> dict[str, Any]:

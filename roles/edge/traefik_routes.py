@@ -68,34 +68,34 @@ class _Table:
             http["serversTransports"] = {"minio": trust}
         if encrypted(self.edge) or self.tcp:
             files = [f"{INSIDE}/{name}" for name in self._files()]
-            own = [{"certFile": f"{one}.crt", "keyFile": f"{one}.key"} for one in files]
+            own = [{"certFile": f"{name}.crt", "keyFile": f"{name}.key"} for name in files]
             # Who asks for a name that nobody has gets no certificate at all.
             options: dict[str, Any] = {"default": {"minVersion": "VersionTLS12", "sniStrict": True}}
             if any(row.tcp and row.host for row in self.edge.routes):
                 # psql of version 17 and later says which protocol it speaks, and wants to hear that it is spoken.
                 options[DATABASE] = {**options["default"], "alpnProtocols": ["postgresql"]}
             tree["tls"] = {**({"certificates": own} if own else {}), "options": options}
-        told = hashlib.sha256(json.dumps([tree, self.users], sort_keys=True).encode()).hexdigest()[:16]
-        self.middlewares[f"is-{told}"] = {"stripPrefix": {"prefixes": ["/nothing-asks-for-this"]}}
+        digest = hashlib.sha256(json.dumps([tree, self.users], sort_keys=True).encode()).hexdigest()[:16]
+        self.middlewares[f"is-{digest}"] = {"stripPrefix": {"prefixes": ["/nothing-asks-for-this"]}}
         return tree
 
     def _files(self) -> list[str]:
         return list(
             dict.fromkeys(
-                file_of(certificates(self.edge), said)
+                file_of(certificates(self.edge), signer)
                 for row in self.edge.routes
-                if (said := certificate(self.edge, row)) and said != ACME
+                if (signer := certificate(self.edge, row)) and signer != ACME
             )
         )
 
     def _tls(self, row: Route | None = None) -> dict[str, Any]:
-        said = certificate(self.edge, row) if row else self.edge.tls
-        return {"tls": {"certResolver": ACME} if said == ACME else {}} if said else {}
+        signer = certificate(self.edge, row) if row else self.edge.tls
+        return {"tls": {"certResolver": ACME} if signer == ACME else {}} if signer else {}
 
     def _router(self, name: str, port: int, rule: str, rank: int, service: str, used: list[str], **more: Any) -> None:
         # By name first, then the longest path: as long as rules are, they say nothing of that.
-        found = {"entryPoints": [f"p{port}"], "rule": rule, "priority": rank, "service": service, **more}
-        self.routers[name] = found | ({"middlewares": used} if used else {})
+        router = {"entryPoints": [f"p{port}"], "rule": rule, "priority": rank, "service": service, **more}
+        self.routers[name] = router | ({"middlewares": used} if used else {})
 
     def _http(self, row: Route) -> None:
         at = len(self.routers)
@@ -145,8 +145,8 @@ class _Table:
         file = user_files(self.edge)[who(self.edge, row)]
         name = f"{file}-{self.users[file]}"
         # The service has no such user, and may take the header for a login of its own.
-        said = {"usersFile": f"{INSIDE}/{file}", "removeHeader": True, "realm": row.host or "restricted"}
-        self.middlewares[name] = {"basicAuth": said}
+        login = {"usersFile": f"{INSIDE}/{file}", "removeHeader": True, "realm": row.host or "restricted"}
+        self.middlewares[name] = {"basicAuth": login}
         return [name]
 
     def _service(self, row: Route) -> str:

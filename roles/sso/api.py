@@ -79,9 +79,9 @@ class Session:
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """`path` is one of the realm; one that begins with two slashes is one of the admin API itself."""
-        whole = path[1:] if path.startswith("//") else f"/realms/{quote(self.api.realm)}{path}"
+        resource = path[1:] if path.startswith("//") else f"/realms/{quote(self.api.realm)}{path}"
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"}
-        return self._send(method, f"/admin{whole}", None if body is None else json.dumps(body), headers)
+        return self._send(method, f"/admin{resource}", None if body is None else json.dumps(body), headers)
 
     def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Any:
         from urllib3.exceptions import HTTPError
@@ -108,11 +108,11 @@ _LOCK = Lock()
 def _said(answer: Any) -> str:
     """Keycloak's own words; the request, which may hold secrets, is not among them."""
     try:
-        told = json.loads(answer.data)
-        words = [told.get(key) for key in ("errorMessage", "error_description", "error", "field")]
+        body = json.loads(answer.data)
+        reasons = [body.get(key) for key in ("errorMessage", "error_description", "error", "field")]
     except (ValueError, AttributeError):
-        words = []
-    return " ".join([str(answer.status), *(str(word) for word in words if word)])
+        reasons = []
+    return " ".join([str(answer.status), *(str(reason) for reason in reasons if reason)])
 
 
 def _reason(error: Exception) -> str:

@@ -61,7 +61,9 @@ class Client(Resource):
 
     @classmethod
     def of(cls, api: Api, settings: model.SsoClient, url: str) -> Client:
-        redirects = tuple(f"{url}{one}" if one.startswith("/") else one for one in settings.redirects)
+        redirects = tuple(
+            f"{url}{redirect}" if redirect.startswith("/") else redirect for redirect in settings.redirects
+        )
         return cls(api, settings.name, settings.secret, redirects, tuple(settings.scopes), tuple(settings.claims))
 
     @property
@@ -101,20 +103,20 @@ class Client(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Client]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [one._state(_found(session, one.name)) for one in wanted]
+        return [client._state(_found(session, client.name)) for client in wanted]
 
-    def _state(self, found: Mapping[str, Any] | None) -> Reading:
-        if found is None:
+    def _state(self, answer: Mapping[str, Any] | None) -> Reading:
+        if answer is None:
             return None
         return {
-            "enabled": word(found.get("enabled", False)),
-            "confidential": word(not found.get("publicClient")),
-            "secret": fingerprint(Secret(found.get("secret") or "")),
-            "redirects": _lines(found.get("redirectUris") or ()),
-            "origins": _lines(found.get("webOrigins") or ()),
-            **{key: word(found.get(key, False)) for key in FLOWS},
-            "scopes": _lines(found.get("defaultClientScopes") or ()),
-            "claims": _lines(_told(one) for one in found.get("protocolMappers") or ()),
+            "enabled": word(answer.get("enabled", False)),
+            "confidential": word(not answer.get("publicClient")),
+            "secret": fingerprint(Secret(answer.get("secret") or "")),
+            "redirects": _lines(answer.get("redirectUris") or ()),
+            "origins": _lines(answer.get("webOrigins") or ()),
+            **{key: word(answer.get(key, False)) for key in FLOWS},
+            "scopes": _lines(answer.get("defaultClientScopes") or ()),
+            "claims": _lines(_told(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ()),
         }
 
     def diff(self, before: State | None) -> list[str]:
@@ -128,45 +130,47 @@ def _lines(values: Any) -> str:
     return ", ".join(sorted(values))
 
 
-def _told(found: Mapping[str, Any]) -> str:
+def _told(protocol_mapper: Mapping[str, Any]) -> str:
     """A claim by its name where it is made as it should be; by what it is called where not."""
-    ours = mapper(found["name"])
-    same = found.get("protocolMapper") == ours["protocolMapper"] and _covers(found.get("config") or {}, ours["config"])
-    return str(found["name"]) if same else f"{found['name']} (made otherwise)"
+    ours = mapper(protocol_mapper["name"])
+    same = protocol_mapper.get("protocolMapper") == ours["protocolMapper"] and _covers(
+        protocol_mapper.get("config") or {}, ours["config"]
+    )
+    return str(protocol_mapper["name"]) if same else f"{protocol_mapper['name']} (made otherwise)"
 
 
-def _covers(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    return all(found.get(key) == value for key, value in wanted.items())
+def _covers(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(there.get(key) == value for key, value in wanted.items())
 
 
 def _found(session: Session, name: str) -> dict[str, Any] | None:
-    return next((one for one in session.get("/clients", clientId=name) or [] if one["clientId"] == name), None)
+    return next((client for client in session.get("/clients", clientId=name) or [] if client["clientId"] == name), None)
 
 
 def _make(client: Client, link: Link) -> None:
     session = client.api.session(link)
-    found = _found(session, client.name)
-    if found is None:
+    answer = _found(session, client.name)
+    if answer is None:
         session.change("POST", "/clients", client.body)
-        found = _found(session, client.name)
+        answer = _found(session, client.name)
     else:
-        session.change("PUT", f"/clients/{found['id']}", client.body)
-    assert found
-    place = f"/clients/{found['id']}"
-    for one in found.get("protocolMappers") or []:
-        if _told(one) not in client.claims:
-            session.change("DELETE", f"{place}/protocol-mappers/models/{one['id']}")
-    have = {_told(one) for one in found.get("protocolMappers") or []}
+        session.change("PUT", f"/clients/{answer['id']}", client.body)
+    assert answer
+    place = f"/clients/{answer['id']}"
+    for protocol_mapper in answer.get("protocolMappers") or []:
+        if _told(protocol_mapper) not in client.claims:
+            session.change("DELETE", f"{place}/protocol-mappers/models/{protocol_mapper['id']}")
+    have = {_told(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or []}
     for claim in client.claims:
         if claim not in have:
             session.change("POST", f"{place}/protocol-mappers/models", mapper(claim))
-    _scope(session, place, set(found.get("defaultClientScopes") or []), {*BUILT_IN, *client.scopes})
+    _scope(session, place, set(answer.get("defaultClientScopes") or []), {*BUILT_IN, *client.scopes})
 
 
 def _scope(session: Session, place: str, have: set[str], want: set[str]) -> None:
     if have == want:
         return
-    known = {one["name"]: one["id"] for one in session.get("/client-scopes") or []}
+    known = {scope["name"]: scope["id"] for scope in session.get("/client-scopes") or []}
     for name in sorted(have - want):
         session.change("DELETE", f"{place}/default-client-scopes/{known[name]}")
     for name in sorted(want - have):

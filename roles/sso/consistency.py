@@ -48,14 +48,14 @@ def _service(settings: Settings, sso: Sso) -> Faults:
     page = settings.services.get(sso.service)
     if page is None or not page.enabled:
         yield ("sso", "service"), f"there is no service {known(sso.service, settings.services)}"
-    elif not any(one.to == PORT and one.listen.startswith("127.") for one in page.ports):
+    elif not any(port.to == PORT and port.listen.startswith("127.") for port in page.ports):
         why = f"services.{sso.service}.ports has no row to {PORT} that listens on 127.0.0.1: it is managed through that"
         yield ("sso", "service"), why
 
 
 def _names(sso: Sso) -> Faults:
     for section in ("clients", "groups", "users"):
-        names = [one.name.lower() for one in getattr(sso, section)]
+        names = [entry.name.lower() for entry in getattr(sso, section)]
         for at, name in enumerate(names):
             if name in names[:at]:
                 yield ("sso", section, at, "name"), f"{name} stands twice; it must differ from the other"
@@ -74,8 +74,8 @@ def _clients(settings: Settings, sso: Sso) -> Faults:
 
 def _claims(sso: Sso) -> Iterator[tuple[Path, Claims]]:
     for section in ("groups", "users"):
-        for at, one in enumerate(getattr(sso, section)):
-            yield ("sso", section, at, "claims"), one.claims
+        for at, entry in enumerate(getattr(sso, section)):
+            yield ("sso", section, at, "claims"), entry.claims
 
 
 def _known_claims(settings: Settings, sso: Sso, path: Path, claims: Claims) -> Faults:
@@ -92,9 +92,11 @@ def _known_claims(settings: Settings, sso: Sso, path: Path, claims: Claims) -> F
 def passwords(settings: Settings) -> Iterator[tuple[Path, str, Secret]]:
     """Each password that has been read, with the name that it belongs to."""
     sso = settings.sso
-    found: list[tuple[Path, str, Secret]] = []
+    given: list[tuple[Path, str, Secret]] = []
     if sso:
-        found.append((("sso", "secret"), "stowage", sso.secret))
-        found += [(("sso", "clients", at, "secret"), one.name, one.secret) for at, one in enumerate(sso.clients)]
-        found += [(("sso", "users", at, "password"), one.name, one.password) for at, one in enumerate(sso.users)]
-    return (one for one in found if one[2] is not UNREAD)
+        given.append((("sso", "secret"), "stowage", sso.secret))
+        given += [
+            (("sso", "clients", at, "secret"), client.name, client.secret) for at, client in enumerate(sso.clients)
+        ]
+        given += [(("sso", "users", at, "password"), user.name, user.password) for at, user in enumerate(sso.users)]
+    return (password for password in given if password[2] is not UNREAD)

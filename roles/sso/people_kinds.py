@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _claims(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}: {', '.join(sorted(found))}" for name, found in sorted(values.items()) if found)
+    return "; ".join(f"{name}: {', '.join(sorted(texts))}" for name, texts in sorted(values.items()) if texts)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Group(Resource):
     def ask(cls, link: Link, wanted: Sequence[Group]) -> list[Reading]:
         known = groups(wanted[0].api.session(link))
         return [
-            None if (found := known.get(one.name)) is None else {"claims": _claims(found.get("attributes") or {})}
-            for one in wanted
+            None if (there := known.get(group.name)) is None else {"claims": _claims(there.get("attributes") or {})}
+            for group in wanted
         ]
 
     def fix(self, before: State | None) -> list[Step]:
@@ -52,18 +52,18 @@ class Group(Resource):
 
 def groups(session: Session) -> dict[str, dict[str, Any]]:
     """The groups of the realm by their names, but for those within others."""
-    told = session.get("/groups", briefRepresentation="false", max=MOST) or []
-    return {one["name"]: one for one in told}
+    answer = session.get("/groups", briefRepresentation="false", max=MOST) or []
+    return {group["name"]: group for group in answer}
 
 
 def _make_group(group: Group, link: Link) -> None:
     session = group.api.session(link)
     body = {"name": group.name, "attributes": {name: list(values) for name, values in group.settings.claims.items()}}
-    found = groups(session).get(group.name)
-    if found is None:
+    there = groups(session).get(group.name)
+    if there is None:
         session.change("POST", "/groups", body)
     else:
-        session.change("PUT", f"/groups/{found['id']}", body)
+        session.change("PUT", f"/groups/{there['id']}", body)
 
 
 @dataclass(frozen=True)
@@ -96,58 +96,58 @@ class User(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [one._state(session) for one in wanted]
+        return [user._state(session) for user in wanted]
 
     def _state(self, session: Session) -> Reading:
-        found = _somebody(session, self.name)
-        if found is None:
+        answer = _somebody(session, self.name)
+        if answer is None:
             return None
-        within = session.get(f"/users/{found['id']}/groups", max=MOST) or []
+        within = session.get(f"/users/{answer['id']}/groups", max=MOST) or []
         return {
-            "enabled": word(found.get("enabled", False)),
-            "email": found.get("email") or "",
-            "first name": found.get("firstName") or "",
-            "last name": found.get("lastName") or "",
+            "enabled": word(answer.get("enabled", False)),
+            "email": answer.get("email") or "",
+            "first name": answer.get("firstName") or "",
+            "last name": answer.get("lastName") or "",
             # One that lies within another is known by its whole path.
-            "groups": ", ".join(sorted(one["path"].removeprefix("/") for one in within)),
-            "claims": _claims(found.get("attributes") or {}),
+            "groups": ", ".join(sorted(group["path"].removeprefix("/") for group in within)),
+            "claims": _claims(answer.get("attributes") or {}),
         }
 
     def note(self, before: State | None) -> str:
-        said = "" if self.settings.keep_password else ", and must choose another at the first login"
-        return f"gets the first password{said}" if before is None else ""
+        addition = "" if self.settings.keep_password else ", and must choose another at the first login"
+        return f"gets the first password{addition}" if before is None else ""
 
     def fix(self, before: State | None) -> list[Step]:
         return [Call(partial(_make_user, self))]
 
 
 def _somebody(session: Session, name: str) -> dict[str, Any] | None:
-    told = session.get("/users", username=name, exact="true", briefRepresentation="false") or []
-    return next((one for one in told if one["username"] == name.lower()), None)
+    answer = session.get("/users", username=name, exact="true", briefRepresentation="false") or []
+    return next((user for user in answer if user["username"] == name.lower()), None)
 
 
 def _make_user(user: User, link: Link) -> None:
-    session, said = user.api.session(link), user.settings
+    session, settings = user.api.session(link), user.settings
     body = {
         "username": user.name,
         "enabled": True,
-        "email": said.email,
+        "email": settings.email,
         "emailVerified": True,
-        "firstName": said.first_name,
-        "lastName": said.last_name,
-        "attributes": {name: list(values) for name, values in said.claims.items()},
+        "firstName": settings.first_name,
+        "lastName": settings.last_name,
+        "attributes": {name: list(values) for name, values in settings.claims.items()},
     }
-    found = _somebody(session, user.name)
-    if found is None:
-        first = {"type": "password", "value": said.password.reveal(), "temporary": not said.keep_password}
+    answer = _somebody(session, user.name)
+    if answer is None:
+        first = {"type": "password", "value": settings.password.reveal(), "temporary": not settings.keep_password}
         session.change("POST", "/users", {**body, "credentials": [first]})
-        found = _somebody(session, user.name)
+        answer = _somebody(session, user.name)
     else:
-        session.change("PUT", f"/users/{found['id']}", body)
-    assert found
-    place, known = f"/users/{found['id']}/groups", groups(session)
-    have = {one["path"].removeprefix("/"): one["id"] for one in session.get(place, max=MOST) or []}
-    for name in sorted(set(said.groups) - set(have)):
+        session.change("PUT", f"/users/{answer['id']}", body)
+    assert answer
+    place, known = f"/users/{answer['id']}/groups", groups(session)
+    have = {group["path"].removeprefix("/"): group["id"] for group in session.get(place, max=MOST) or []}
+    for name in sorted(set(settings.groups) - set(have)):
         session.change("PUT", f"{place}/{known[name]['id']}")
-    for name in sorted(set(have) - set(said.groups)):
+    for name in sorted(set(have) - set(settings.groups)):
         session.change("DELETE", f"{place}/{have[name]}")

@@ -49,10 +49,10 @@ class Realm(Resource):
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Realm]) -> list[Reading]:
-        return [one._state(one.api.session(link).get("")) for one in wanted]
+        return [realm._state(realm.api.session(link).get("")) for realm in wanted]
 
-    def _state(self, found: Any) -> Reading:
-        return None if found is None else {key: word(found.get(key, "")) for key in self._rules}
+    def _state(self, answer: Any) -> Reading:
+        return None if answer is None else {key: word(answer.get(key, "")) for key in self._rules}
 
     def fix(self, before: State | None) -> list[Step]:
         return [Call(lambda link: self._make(self.api.session(link)))]
@@ -84,16 +84,16 @@ class Claim(Resource):
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Claim]) -> list[Reading]:
-        told = wanted[0].api.session(link).get("/users/profile") or {}
-        known = {one["name"]: one for one in told.get("attributes") or []}
-        return [one._state(known.get(one.name)) for one in wanted]
+        profile = wanted[0].api.session(link).get("/users/profile") or {}
+        known = {attribute["name"]: attribute for attribute in profile.get("attributes") or []}
+        return [claim._state(known.get(claim.name)) for claim in wanted]
 
-    def _state(self, found: Any) -> Reading:
-        if found is None:
+    def _state(self, answer: Any) -> Reading:
+        if answer is None:
             return None
-        may = found.get("permissions") or {}
+        may = answer.get("permissions") or {}
         return {
-            "values": "many" if found.get("multivalued") else "one",
+            "values": "many" if answer.get("multivalued") else "one",
             "seen by": ", ".join(sorted(may.get("view") or [])),
             "changed by": ", ".join(sorted(may.get("edit") or [])),
         }
@@ -111,5 +111,5 @@ def _declare(claim: Claim, link: Link) -> None:
         "multivalued": True,
         "permissions": {"view": ["admin"], "edit": ["admin"]},
     }
-    others = [one for one in profile.get("attributes") or [] if one["name"] != claim.name]
+    others = [attribute for attribute in profile.get("attributes") or [] if attribute["name"] != claim.name]
     session.change("PUT", "/users/profile", {**profile, "attributes": [*others, ours]})

@@ -34,9 +34,9 @@ def sso(host: Host[Settings]) -> Wanted:
         Realm(api, settings.title),
         *(Claim(api, claim) for claim in settings.claims),
     )
-    yield from (Client.of(api, one, url) for one in settings.clients)
-    yield from (Group(api, one) for one in settings.groups)
-    yield from (User(api, one) for one in settings.users)
+    yield from (Client.of(api, client, url) for client in settings.clients)
+    yield from (Group(api, group) for group in settings.groups)
+    yield from (User(api, user) for user in settings.users)
     for row in host.settings.edge.routes if host.settings.edge and "edge" in host.settings.roles else ():
         if row.to.partition(":")[0] == settings.service:
             # Asked for now, so that they are kept before somebody needs them and Keycloak is away.
@@ -51,5 +51,5 @@ def settings_of(host: Host[Settings]) -> Sso:
 def api_of(host: Host[Settings]) -> Api:
     """How Keycloak is reached: at the port that its page opens on the host's loopback."""
     settings = settings_of(host)
-    port = next(one.port for one in host.settings.services[settings.service].ports if one.to == PORT)
+    port = next(opened.port for opened in host.settings.services[settings.service].ports if opened.to == PORT)
     return Api(port, settings.path, settings.realm, settings.secret)
