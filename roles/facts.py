@@ -1,4 +1,4 @@
-"""What Prometheus cannot see from outside: containers, drives and backups that the inventory wants, as a text file of metrics."""
+"""Metrics that Prometheus cannot scrape: the containers, drives and backups of the inventory, as a text file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCRIPT = "/usr/local/lib/stowage/facts"
 OF_ROLES = {"nginx": "edge", "postgres": "postgres"}
-"""Containers that do not run when the host lacks their role, though its settings may have their section."""
+"""Containers that do not run without their role, even if the settings have their section."""
 
 
 @role(needs=("docker",))
@@ -41,7 +41,7 @@ def facts(host: Host[Settings]) -> Wanted:
 
 
 def names(settings: Settings) -> list[str]:
-    """The containers that are to run."""
+    """The containers that must run."""
     are = names_of(settings)
     nodes = [node.name for node in settings.minio.nodes] if settings.minio else []
     roles = {**OF_ROLES, **dict.fromkeys(nodes, "minio")}

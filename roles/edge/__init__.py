@@ -1,1 +1,1 @@
-"""The edge: what of a host is reached from outside, by one table of routes, and the program that carries it."""
+"""The edge: one table of routes says what of a host is reached from outside, and nginx or Traefik serves it."""

@@ -1,4 +1,4 @@
-"""A host's own authority: certificates for names that no public one signs, made and kept on the host, and renewed there."""
+"""A host's own certificate authority: it signs names that no public one signs; keys are made, kept and renewed on the host."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def names_of(edge: Edge) -> tuple[str, ...]:
 
 
 def databases_name(settings: Settings) -> str:
-    """The name by which PostgreSQL is reached with TLS of its own: where the edge passes its bytes on as they are."""
+    """The name by which PostgreSQL is reached with its own TLS, when the edge passes the bytes on without reading them."""
     edge = settings.edge if "edge" in settings.roles else None
     if edge is None or edge.kind != "nginx":
         return ""
@@ -87,7 +87,7 @@ def databases_name(settings: Settings) -> str:
 
 
 def tools(host: Host[Settings]) -> Iterator[Resource]:
-    """What makes certificates on the host, for each role that has one signed."""
+    """The scripts on the host that make certificates, for each role that has one signed."""
     yield Directory("/usr/local/lib/stowage")
     yield File(SCRIPT, (host.root / "files/certificates.sh").read_text(), mode="0755", check="sh -n {}")
     yield Directory(FOLDER)
@@ -95,7 +95,7 @@ def tools(host: Host[Settings]) -> Iterator[Resource]:
 
 
 def renewed(host: Host[Settings], leaf: LocalCertificate, container: str, taken_up: str) -> Iterator[Resource]:
-    """That the host itself renews them, whether or not anybody deploys. `taken_up` is the command after which they are served."""
+    """A timer on the host that renews them without a deploy. `taken_up` is the command after which they are served."""
     lines = [_line(leaf, container)]
     yield File(f"{HERE}/{container}", taken_up)
     if database := databases_leaf(host):
@@ -118,12 +118,12 @@ DATABASES = f"{FOLDER}/postgres/conf"
 
 
 def databases_loaded(keys: tuple[str, ...]) -> FreshContainer:
-    """How PostgreSQL takes up who may get in, and its certificate."""
+    """Has PostgreSQL read its access rules and its certificate again."""
     return reloaded("postgres", (f"{DATABASES}/pg_hba.conf", *keys), "pg_ctl", "reload", "-s")
 
 
 def databases_leaf(host: Host[Settings]) -> LocalCertificate | None:
-    """PostgreSQL's own certificate, where one is signed here."""
+    """PostgreSQL's own certificate, if this host's authority signs it."""
     name, edge = databases_name(host.settings), host.settings.edge
     row = next((route for route in edge.routes if route.tcp and route.host == name), None) if edge else None
     if not edge or not row or certificate(edge, row) != LOCAL:

@@ -1,4 +1,4 @@
-"""Whether the routes fit: each a place of its own, to something that is there, with no word that would change nothing."""
+"""Checks of the routes: no two for one place, each to something that exists, and no setting without effect."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 OWN_PORTS = (65000, 65001, 65002)
-"""Where the edge asks itself: see templates/nginx/nginx.conf.j2."""
+"""The port at which the edge sends requests to itself: see templates/nginx/nginx.conf.j2."""
 LONGEST_PASSWORD = 72
-"""Bytes. bcrypt reads no further, and would take another password that begins alike."""
+"""Bytes. bcrypt ignores the rest, so another password with the same beginning would be accepted."""
 _SENT = "the edge answers by itself, and passes nothing on"
 _HTTP = "a row with tcp passes bytes as they are, and knows no "
 UNUSED: dict[str, dict[str, str]] = {
@@ -60,7 +60,7 @@ UNUSED: dict[str, dict[str, str]] = {
     },
     "service": {"sticky": "a service is one container"},
 }
-"""What a row says to no effect, by what it leads to, and why."""
+"""Settings of a row without effect, by the target of the row, and why."""
 
 
 def inconsistencies(settings: Settings) -> Faults:
@@ -103,7 +103,7 @@ def _rows(settings: Settings, edge: Edge) -> Faults:
 
 
 def _inside(edge: Edge, row: Route, path: Path) -> Faults:
-    """What containers alone reach, and what of that is kept."""
+    """Faults of rows that only containers reach, and of the paths that are kept."""
     if row.inside and row.tls:
         yield (*path, "tls"), "containers know the edge by a name that no certificate has"
     if row.inside and any(other.port == row.port and not other.inside for other in edge.routes):
@@ -134,7 +134,7 @@ def _knows_its_path(settings: Settings, path: str) -> bool:
 
 
 def _astray(settings: Settings, row: Route) -> str:
-    """Why a row leads nowhere."""
+    """Why a row has no target that answers."""
     name, _, port = row.to.partition(":")
     if target_port(row):
         rows = settings.edge.routes if settings.edge else []
@@ -156,7 +156,7 @@ def _astray(settings: Settings, row: Route) -> str:
 
 
 def _places(edge: Edge) -> Faults:
-    """No two rows are one place, and none hides another."""
+    """No two rows have the same place, and none hides another."""
     for at, row in enumerate(edge.routes):
         for number, other in enumerate(edge.routes[:at]):
             if row.port != other.port:
@@ -196,7 +196,7 @@ def _certificates(edge: Edge) -> Faults:
 
 
 def _signed(edge: Edge) -> Faults:
-    """What an authority signs has a name; a public one looks that name up and asks at port 80."""
+    """A row that an authority signs needs a name; a public authority resolves that name and connects to port 80."""
     acme = edge.tls == ACME
     if acme and edge.kind != "traefik":
         yield ("edge", "tls"), "only kind: traefik asks an authority by itself: local-ca, or files of your own"

@@ -24,25 +24,25 @@ INSIDE = "/etc/stowage"
 MINIO_AUTHORITY = "minio-authority.crt"
 """Who signed the certificate of MinIO's nodes."""
 SETTLED = "/tmp/settled"
-"""There while no node has come or gone lately, or that is proven to be no matter: see files/nginx-settled.sh."""
+"""This file exists while no node came or went lately, or a proof shows that it does not matter: see files/nginx-settled.sh."""
 PROVEN = "/run/stowage-proven"
-"""A file of the host whose time is that of the last proof that data passes through all nodes."""
+"""A file of the host: its modification time is when data was last proven to pass through all nodes."""
 MOST_ASKED = 4
-"""Nodes whose 404 is wanted when all of them answer."""
+"""How many nodes must answer 404 when all of them answer."""
 MOST_SILENT = 4
-"""Nodes that may stay silent while others are asked: nginx leads a request on ten times at most."""
+"""How many nodes may stay silent while others are asked: nginx passes a request on ten times at most."""
 ALIVE, AWAY, RELAY = OWN_PORTS
 KEPT, KEPT_INSIDE = "/srv/stowage/nginx", "/var/cache/stowage"
-"""Where answers are kept for the time when a service has none; they outlive the container."""
+"""The folder of answers that are served while a service is down; they outlive the container."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """A row as nginx takes it: what it matches, and how it is passed on."""
+    """A row as a location of nginx: what it matches, and how it is passed on."""
 
     row: Route
     users: str
-    """The file with who gets in; empty where everybody does."""
+    """The file of users that are let in; empty when everybody is."""
 
     @property
     def path(self) -> str:
@@ -50,17 +50,17 @@ class Location:
 
     @property
     def stripped(self) -> bool:
-        """Whether its path is taken off."""
+        """Whether its path is removed before the request is passed on."""
         return bool(self.row.path) and (self.row.strip_path or self.row.to == CONSOLE)
 
     @property
     def pattern(self) -> str:
-        """Its path as a regular expression, which a path of its letters needs only for these two."""
+        """Its path as a regular expression; of the characters that a path may have, only these two need escaping."""
         return self.path.replace(".", r"\.").replace("+", r"\+")
 
     @property
     def https(self) -> int:
-        """The port with TLS to which it sends; 0 where it does not."""
+        """The port with TLS to which it redirects; 0 if it does not redirect."""
         return target_port(self.row)
 
     @property
@@ -74,12 +74,12 @@ class Location:
 
 @dataclass(frozen=True)
 class Server:
-    """The rows of one port and name, with the certificate that they have in common."""
+    """The rows of one port and name, with their common certificate."""
 
     port: int
     host: str | None
     certificate: str
-    """The names of its files without their endings; empty where there is none."""
+    """The names of the files of its certificate without their endings; empty without TLS."""
     locations: tuple[Location, ...]
 
     @property
@@ -97,7 +97,7 @@ def config(host: Host[Settings], edge: Edge) -> str:
         "nginx/nginx.conf.j2",
         servers=servers(edge),
         streams=[row for row in edge.routes if row.tcp],
-        # Ports where every row wants a name: who asks for another is told that there is nothing.
+        # Ports where every row has a name: a request for another name gets a 404.
         named=sorted({row.port for row in http} - {row.port for row in http if not row.host}),
         encrypted={row.port for row in http if certificate(edge, row)},
         odd_headers={row.port for row in http if row.to == API},
@@ -123,12 +123,12 @@ def config(host: Host[Settings], edge: Edge) -> str:
 
 
 def keeps(edge: Edge) -> bool:
-    """Whether answers are kept."""
+    """Whether answers of services are kept."""
     return any(row.kept for row in edge.routes)
 
 
 def _endpoint(edge: Edge) -> str:
-    """Where S3 is, for the eyes of who asked elsewhere; what the row does not name is how they asked."""
+    """The address of S3, shown to clients that asked elsewhere; parts that the row does not name come from their request."""
     row = next((row for row in edge.routes if row.to == API), None)
     return url(edge, row, "$host", "") if row else ""
 
@@ -164,7 +164,7 @@ def file_of(names: dict[str, Tls], tls: Tls | str | None) -> str:
 
 
 def who(edge: Edge, row: Route) -> tuple[str, ...]:
-    """Who gets in by a row."""
+    """The users that a row lets in."""
     return tuple(sorted(set(row.users or edge.users)))
 
 
@@ -181,12 +181,12 @@ def enough(nodes: int) -> int:
 
 
 def proven(host: Host[Settings]) -> str:
-    """The shell after a proof that every node reaches the others' drives: nginx need not wait until they are older."""
+    """Shell to run after a proof that every node reaches the others' drives: nginx need not wait until the nodes are older."""
     return f": >{PROVEN}\n{settle(host)}"
 
 
 def settle(host: Host[Settings]) -> str:
-    """The shell that tells nginx, where it runs, that no node is young: each was there at the last proof, or 40 s ago."""
+    """Shell that tells a running nginx that no node is young: each was there at the last proof, or 40 s ago."""
     minio = host.settings.minio
     if minio is None or not leading_to(host.settings, API):
         return ":"
@@ -205,7 +205,7 @@ docker exec {CONTAINER} touch {SETTLED}
 
 
 def passes(host: Host[Settings]) -> str:
-    """The shell that waits until the edge passes requests on to a cluster that takes writes, eight times in a row."""
+    """Shell that waits until the edge reached a cluster that accepts writes eight times in a row."""
     settings = host.settings
     rows = leading_to(settings, API)
     if settings.edge is None or not rows:

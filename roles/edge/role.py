@@ -1,4 +1,4 @@
-"""The edge of a host: what the table of routes says is reached from outside, and nothing else."""
+"""The edge of a host: only what the table of routes names is reached from outside."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _folders(host: Host[Settings], here: str) -> list[Directory]:
 
 
 def _acme(host: Host[Settings], settings: Edge) -> list[File | Directory]:
-    """Where Traefik keeps its account and what an authority signed, and whom it believes to be that authority."""
+    """Traefik's file for its account and its signed certificates, and the certificate by which it trusts the authority."""
     if settings.tls != ACME or not settings.acme:
         return []
     owner, trusted = host.settings.data_user.name, settings.acme.authority
@@ -132,7 +132,7 @@ def _acme(host: Host[Settings], settings: Edge) -> list[File | Directory]:
 
 
 def answers(host: Host[Settings]) -> Serving:
-    """That the edge is there; nginx asks itself, for each port of the table may want a name, a password or bytes of its own."""
+    """A check that the edge answers; nginx has a port for that, as each port of the table may need a name, a password or another protocol."""
     if settings_of(host).kind == "traefik":
         return traefik.answers()
     return Serving(CONTAINER, Question(http=f":{ALIVE}/stowage/alive"), WITHIN, after=(Shell(nginx.settle(host)),))
@@ -145,10 +145,10 @@ def settings_of(host: Host[Settings]) -> Edge:
 
 
 def _check(host: Host[Settings], settings: Edge) -> str:
-    """nginx reads the new file, in its own image and beside the running one."""
+    """nginx checks the new file, in a container beside the running one, with the same image."""
     reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
     kept = f" --tmpfs {nginx.KEPT_INSIDE}" if nginx.keeps(settings) else ""
-    # By name, so that what a cut run has left of it goes with the next one.
+    # with a name, so that the next run removes what an interrupted one left
     return (
         "docker rm -f stowage-nginx-check >/dev/null 2>&1 || :; "
         f"docker run --rm --name stowage-nginx-check --network none --read-only --tmpfs /tmp{kept} -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
@@ -184,12 +184,12 @@ def _users(host: Host[Settings], settings: Edge, here: str) -> Iterator[File]:
     for names, file in nginx.user_files(settings).items():
         lines = "".join(f"{name}:{hashed(host.name, name, settings.users[name])}\n" for name in names)
         if settings.kind == "traefik":
-            lines = lines.replace(":$2b$", ":$2y$")  # two names of the same, of which it knows one
+            lines = lines.replace(":$2b$", ":$2y$")  # two prefixes of the same hash, of which nginx knows one
         yield File(f"{here}/{file}", Secret(lines), owner=owner, group=owner, mode="0400", until_loaded=True)
 
 
 def hashed(host: str, user: str, password: Secret) -> str:
-    """A password as nginx reads it. The salt is made of the names, so that the file stays the same from one run to the next.
+    """The hash of a password for nginx. The salt is made of the names, so that the file stays the same from one run to the next.
 
     2^5 rounds, as `htpasswd -B` has them: nginx hashes again for each request.
     """
@@ -201,11 +201,11 @@ def hashed(host: str, user: str, password: Secret) -> str:
 
 _LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 _BCRYPT = bytes.maketrans(f"{_LETTERS}+/".encode(), f"./{_LETTERS}".encode())
-"""bcrypt has the letters of base64 in an order of its own."""
+"""bcrypt has its own order of base64's letters."""
 
 
 def service(host: Host[Settings]) -> dict[str, Any]:
-    """The container, as that of a service: no root, no capabilities, nothing to write but its own /tmp."""
+    """The container, hardened like that of a service: no root, no capabilities, and only its own /tmp can be written."""
     settings = settings_of(host)
     serves = f"exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
     helper = f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & " if _leads_to_api(settings) else ""

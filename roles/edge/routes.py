@@ -1,4 +1,4 @@
-"""What the rows of `edge.routes` mean, for whichever program carries them."""
+"""The meaning of the rows of `edge.routes`, the same for nginx and Traefik."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 API = "minio-api"
 CONSOLE = "minio-console"
 ELSEWHERE = "s3-elsewhere"
-"""Tells S3's clients, in S3's words, where S3 is: for a path, beneath which no signature matches."""
+"""Answers S3's clients with an error of S3 that names the right address: for a path, below which no signature matches."""
 HTTPS = "https"
-"""Sends clients to the same place on a port with TLS: https:443."""
+"""Redirects to the same place on a port with TLS: https:443."""
 LOCAL = "local-ca"
-"""What edge.tls says where the host's own authority signs."""
+"""The value of edge.tls when the host's own authority signs."""
 ACME = "acme"
-"""What edge.tls says where a public authority signs."""
+"""The value of edge.tls when a public authority signs."""
 POSTGRES_PORT = 5432
-"""Where the container listens, whatever the host publishes."""
+"""The ports at which the container listens, whatever ports the host publishes."""
 
 
 def leads_on(row: Route) -> str:
@@ -29,38 +29,38 @@ def leads_on(row: Route) -> str:
 
 
 def active(settings: Settings, edge: Edge) -> list[Route]:
-    """The rows that lead to something which runs: what leads to a service that is off is nowhere."""
+    """The rows whose target runs: a row to a service that is off is left out."""
     off = {name for name, service in settings.services.items() if not service.enabled}
     return [row for row in edge.routes if target(row) not in off]
 
 
 def target(row: Route) -> str:
-    """The role or service to which a row leads; empty where the edge answers by itself."""
+    """The role or service to which a row leads; empty if the edge answers itself."""
     name = leads_on(row)
     return "" if name in (ELSEWHERE, HTTPS) else "minio" if row.to in (API, CONSOLE) else name
 
 
 def certificate(edge: Edge, row: Route) -> Tls | Literal["local-ca", "acme"] | None:
-    """The certificate with which a row is served, or who signs it; None is in clear. Bytes that have no name pass as they are."""
+    """The certificate of a row, or who signs it; None without TLS. A row of TCP without a name passes its bytes on unread."""
     if row.tls is False or target_port(row) or (row.tcp and not row.host):
         return None
     return row.tls or (None if row.inside else edge.tls)
 
 
 def target_port(row: Route) -> int:
-    """The port with TLS to which a row sends; 0 for all other rows."""
+    """The port with TLS to which a row redirects; 0 for all other rows."""
     name, _, port = row.to.partition(":")
     return int(port) if name == HTTPS else 0
 
 
 def leading_to(settings: Settings, to: str) -> list[Route]:
-    """The rows of a host that lead to one part of MinIO; none where it is no edge."""
+    """The rows of a host that lead to one part of MinIO; none without the edge role."""
     edge = settings.edge if "edge" in settings.roles else None
     return [row for row in edge.routes if row.to == to] if edge else []
 
 
 def url(edge: Edge, row: Route, address: str, path: str) -> str:
-    """How a row is asked for a path: by the name that it wants, else by this address."""
+    """The URL of a path at a row: by the row's name if it has one, else by this address."""
     scheme = "https" if certificate(edge, row) else "http"
     return f"{scheme}://{row.host or address}:{row.port}{row.path or ''}{path}"
 

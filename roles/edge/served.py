@@ -1,4 +1,4 @@
-"""Certificates as clients see them: which are served where, by whom they are signed, and when they end."""
+"""Certificates as clients see them: where each is served, its issuer, and when it ends."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 SOON = 21
-"""Days before its end from which a certificate is told of: by then it should have been renewed long ago."""
+"""A certificate with fewer days left is reported: it should have been renewed long before."""
 PATIENCE = 5
 DAY = 86400
 NOW = 45
-"""Seconds in which an authority that is asked should have signed."""
+"""Seconds within which an authority should sign."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a certificate is shown, and how one asks."""
+    """A port and name with a certificate, and the protocol to ask with."""
 
     port: int
     name: str
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Served:
-    """What was shown there; `ends` is in seconds, 0 where nothing was."""
+    """The certificate served there; `ends` is in seconds, 0 without an answer."""
 
     port: int
     name: str
@@ -52,7 +52,7 @@ class Served:
         return int((self.ends - time.time()) // DAY)
 
     def trouble(self) -> str:
-        """What a person must know of it; nothing where it is good for long."""
+        """A warning; empty while the certificate is valid for long."""
         where = f"{self.name or 'the certificate'} on port {self.port}"
         if not self.ends:
             return f"{where} shows no certificate"
@@ -95,7 +95,7 @@ def look(settings: Settings) -> str:
 
 
 def read(settings: Settings, lines: list[str]) -> list[Served]:
-    """What the host said, in the order of the table."""
+    """The answers of the host, in the order of the table."""
     by_place = {}
     for line in lines:
         port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
@@ -115,7 +115,7 @@ def seen(host: Host[Settings]) -> list[Served]:
 
 
 def show(host: Host[Settings], as_json: bool) -> int:
-    """Print them; the exit code says whether one is about to end."""
+    """Print the certificates; the exit code says whether one ends soon."""
     certificates = seen(host)
     if as_json:
         print(json.dumps({"host": host.name, "certificates": [asdict(served) for served in certificates]}))
@@ -129,7 +129,7 @@ def show(host: Host[Settings], as_json: bool) -> int:
 
 
 def renew(host: Host[Settings], command: str) -> None:
-    """Have certificates signed anew, and look at the wire whether they are served."""
+    """Have certificates signed again, and connect to see whether the new ones are served."""
     edge = host.settings.edge
     before = {(served.port, served.name): served.serial for served in seen(host)}
     if edge is None or not before:
@@ -158,7 +158,7 @@ def renew(host: Host[Settings], command: str) -> None:
 
 
 def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
-    """Traefik asks by itself, a third of their life before they end; it looks whether that is due when it starts."""
+    """Restart Traefik: it renews certificates in the last third of their life, and checks for that when it starts."""
     assert edge.acme
     due = [served for served in seen(host) if served.ends - time.time() < edge.acme.lifetime_hours * 1200]
     if not due:

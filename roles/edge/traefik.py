@@ -1,4 +1,4 @@
-"""Traefik as the edge: its container, the arguments that it is started with, and how it takes up another table of routes."""
+"""Traefik as the edge: its container, its arguments, and how it loads a new table of routes."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ CONTAINER = "traefik"
 HERE = f"{FOLDER}/traefik/conf"
 ROUTES = f"{HERE}/routes.yaml"
 KEPT = f"{FOLDER}/traefik/acme"
-"""The account at the authority, and the certificates that it gave."""
+"""The account at the authority, and the certificates that it signed."""
 ACME_AUTHORITY = "acme-authority.crt"
 ALIVE = OWN_PORTS[0]
 CHECK = "stowage-traefik-check"
 PATIENCE = 15
-"""Seconds in which a new table is taken up."""
+"""Seconds within which a new table is loaded."""
 
 
 def ports(edge: Edge) -> list[int]:
-    """The ports that it listens at: those of the table, and 80 where names are proved there."""
+    """The ports that it listens at: those of the table, and 80 if an authority checks names there."""
     return sorted({*(row.port for row in edge.routes), *([80] if edge.tls == ACME else [])})
 
 
 def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = "/acme/acme.json") -> list[str]:
-    """What it is started with. It is given no socket of Docker: its routes are a file."""
+    """Traefik's arguments. It gets no socket of Docker: its routes are a file."""
     flags = {
         "global.checkNewVersion": "false",
         "global.sendAnonymousUsage": "false",
@@ -50,13 +50,13 @@ def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = 
         "log.noColor": "true",
         "providers.file.filename": routes,
         "providers.file.watch": "true",
-        # Its own page and its health, for the host itself: nothing outside of the container reaches this address.
+        # For health checks inside the container: nothing outside of it reaches this address.
         "entryPoints.traefik.address": f"127.0.0.1:{ALIVE}",
         "api.insecure": "true",
         "ping.entryPoint": "traefik",
         "accessLog": "true",
         "accessLog.format": "json",
-        # A query may hold a signature with which anybody could fetch the same again.
+        # Not logged: a query may hold a signature with which anybody could fetch the same object.
         "accessLog.fields.queryParameters.defaultMode": "redact",
         "accessLog.fields.headers.defaultMode": "drop",
     }
@@ -71,7 +71,7 @@ def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = 
 
 
 _HTTP = {
-    # Keys of objects may have two slashes in a row, and uploads take as long as they take.
+    # Object keys may have two slashes in a row, and an upload may take any time.
     "http.sanitizePath": "false",
     "transport.respondingTimeouts.readTimeout": "0",
     "http.aliasHeadersStrategy": "delete",
@@ -92,7 +92,7 @@ def _acme(edge: Edge, storage: str) -> dict[str, str]:
 
 
 def service(host: Host[Settings], edge: Edge) -> dict[str, Any]:
-    """The container, as that of a service: no root, no capabilities, nothing to write but what an authority gave."""
+    """The container, hardened like that of a service: no root, no capabilities, and only its certificates can be written."""
     inside = {row.port for row in edge.routes if row.inside}
     page = Service(
         image=edge.image,
@@ -104,7 +104,7 @@ def service(host: Host[Settings], edge: Edge) -> dict[str, Any]:
     reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
     networks = joins(containers(host.settings)[CONTAINER])
     made = definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
-    # Beside its configuration, of which every set of a backup has a copy.
+    # Not in the folder of its configuration, which every backup set copies.
     return {**made, "volumes": [*made["volumes"], *([bind(KEPT, "/acme")] if edge.tls == ACME else [])]}
 
 
@@ -113,7 +113,7 @@ def answers() -> Serving:
 
 
 def check(host: Host[Settings], edge: Edge, text: str) -> str:
-    """Traefik reads the new file, in its own image and beside the running one, and says what it thinks of it."""
+    """Traefik checks the new file, in a container beside the running one, with the same image."""
     reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
     given = words(arguments(edge, "@ROUTES@", "/tmp/acme.json")).replace("@ROUTES@", f"{INSIDE}/$(basename {{}})")
     return (
@@ -125,13 +125,13 @@ def check(host: Host[Settings], edge: Edge, text: str) -> str:
 
 
 def taken_up(text: str, files: tuple[str, ...]) -> FreshContainer:
-    """It watches its file by itself; a certificate or a list of users that is another counts once that file is touched."""
+    """Traefik watches its file of routes; a changed certificate or list of users is read when that file is touched."""
     act = f"touch {ROUTES}\n( {_takes_up(CONTAINER, text)}\n)"
     return FreshContainer(CONTAINER, (ROUTES, *files), act, f"waits until {CONTAINER} has taken up its routes")
 
 
 def _takes_up(container: str, text: str) -> str:
-    """Shell that ends with 0 when a container serves this very table and finds no fault with it, else says why not."""
+    """Shell that exits with 0 when a container serves exactly this table without an error, else prints why not."""
     ask = f"nsenter -t \"$pid\" -n curl -q -s --noproxy '*' -m 2 http://127.0.0.1:{ALIVE}/api"
     return f"""n=0
 while :; do

@@ -1,4 +1,4 @@
-"""The rows of the table as Traefik takes them: routers, services and middlewares of its file of routes."""
+"""The rows of the table as routers, services and middlewares in Traefik's file of routes."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ NOBODY = "255.255.255.255/32"
 
 
 class _Whole(yaml.SafeDumper):
-    """Writes what stands twice twice: nobody reads references with ease."""
+    """Repeats equal values instead of YAML references, which are hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def config(host: Host[Settings], edge: Edge, users: dict[str, str]) -> str:
-    """The whole file; `users` are the hashes of those that hold passwords, so that other passwords are another configuration."""
+    """The whole file; `users` are the hashes of the password files, so that a changed password changes the configuration."""
     made = _Table(host, edge, users)
     text = yaml.dump(made.tree(), Dumper=_Whole, sort_keys=False, allow_unicode=True, width=120)
     return f"# Written by Stowage for {host.name}; change edge.routes in the inventory.\n{text}"
 
 
 def marker(text: str) -> str:
-    """The name of something in the file that tells it from any other: who serves it has taken up this file."""
+    """A name that only this version of the file has: a Traefik that reports it has loaded this file."""
     return next(line.strip(" :") for line in text.splitlines() if line.strip().startswith("is-"))
 
 
 def encrypted(edge: Edge) -> list[int]:
-    """The ports of HTTP with TLS."""
+    """The ports that serve HTTP with TLS."""
     return sorted({row.port for row in edge.routes if not row.tcp and certificate(edge, row)})
 
 
@@ -69,10 +69,10 @@ class _Table:
         if encrypted(self.edge) or self.tcp:
             files = [f"{INSIDE}/{name}" for name in self._files()]
             own = [{"certFile": f"{name}.crt", "keyFile": f"{name}.key"} for name in files]
-            # Who asks for a name that nobody has gets no certificate at all.
+            # A request for an unknown name gets no certificate.
             options: dict[str, Any] = {"default": {"minVersion": "VersionTLS12", "sniStrict": True}}
             if any(row.tcp and row.host for row in self.edge.routes):
-                # psql of version 17 and later says which protocol it speaks, and wants to hear that it is spoken.
+                # psql 17 and later names its protocol with ALPN, and expects the server to accept it.
                 options[DATABASE] = {**options["default"], "alpnProtocols": ["postgresql"]}
             tree["tls"] = {**({"certificates": own} if own else {}), "options": options}
         digest = hashlib.sha256(json.dumps([tree, self.users], sort_keys=True).encode()).hexdigest()[:16]
@@ -93,7 +93,7 @@ class _Table:
         return {"tls": {"certResolver": ACME} if signer == ACME else {}} if signer else {}
 
     def _router(self, name: str, port: int, rule: str, rank: int, service: str, used: list[str], **more: Any) -> None:
-        # By name first, then the longest path: as long as rules are, they say nothing of that.
+        # Names first, then the longest path: Traefik's default, the length of the rule, has another order.
         router = {"entryPoints": [f"p{port}"], "rule": rule, "priority": rank, "service": service, **more}
         self.routers[name] = router | ({"middlewares": used} if used else {})
 
@@ -131,7 +131,7 @@ class _Table:
         self._router(name, row.port, _all(named, beneath), rank, self._service(row), used, **tls)
 
     def _named(self, row: Route) -> str:
-        """The part of a rule that is about the name."""
+        """The part of a rule that matches the name."""
         if not row.host:
             return ""
         minio = self.host.settings.minio

@@ -1,4 +1,4 @@
-"""Keycloak's admin API, spoken through the host's SSH connection to the port that its container has on the host's loopback."""
+"""Keycloak's admin API, through the host's SSH connection to the port of its container on the host's loopback."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from converge.ssh.link import Link
 
 CLIENT = "stowage"
-"""The client by which a deploy speaks; Keycloak makes it when it makes its database."""
+"""The client that a deploy logs in with; Keycloak creates it together with its database."""
 PATIENCE = 20.0
 FRESH = 30.0
 """Seconds for which a token is used; Keycloak's own are good for a minute."""
 MOST = 1000
-"""Things that are listed at once."""
+"""Entries in one listing."""
 
 
 @dataclass(frozen=True)
 class Api:
-    """Where Keycloak answers on the host, and as whom it is asked."""
+    """The address of Keycloak on the host, and the client and secret to log in with."""
 
     port: int
     path: str
@@ -70,7 +70,7 @@ class Session:
         self._token = Secret(str(self._well(answer, "log in")["access_token"]))
 
     def get(self, path: str, **query: object) -> Any:
-        """What is at a path of the realm; None where there is nothing."""
+        """The answer at a path of the realm; None if nothing exists there."""
         answer = self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
         return None if answer.status == 404 else self._well(answer, f"GET {path}")
 
@@ -78,7 +78,7 @@ class Session:
         self._well(self._ask(method, path, body), f"{method} {path}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """`path` is one of the realm; one that begins with two slashes is one of the admin API itself."""
+        """`path` is relative to the realm; with two slashes at its start, to the admin API."""
         resource = path[1:] if path.startswith("//") else f"/realms/{quote(self.api.realm)}{path}"
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"}
         return self._send(method, f"/admin{resource}", None if body is None else json.dumps(body), headers)
@@ -87,7 +87,7 @@ class Session:
         from urllib3.exceptions import HTTPError
 
         url = f"http://127.0.0.1:{self.api.port}{self.api.path}{path}"
-        # It comes through SSH: Keycloak, which cannot see that, would ask for TLS.
+        # SSH encrypts the connection, but Keycloak cannot see that and would demand TLS.
         headers = {**headers, "X-Forwarded-Proto": "https"}
         try:
             return self._pool.request(method, url, body=body, headers=headers, redirect=False)
@@ -106,7 +106,7 @@ _LOCK = Lock()
 
 
 def _said(answer: Any) -> str:
-    """Keycloak's own words; the request, which may hold secrets, is not among them."""
+    """Keycloak's own message, without the request, which may hold secrets."""
     try:
         body = json.loads(answer.data)
         reasons = [body.get(key) for key in ("errorMessage", "error_description", "error", "field")]

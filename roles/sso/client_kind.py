@@ -24,11 +24,11 @@ FLOWS = {
     "serviceAccountsEnabled": False,
 }
 BUILT_IN = ("acr", "basic", "roles", "web-origins")
-"""Scopes that Keycloak gives to every client, and without which tokens lack what every program expects."""
+"""Scopes that Keycloak gives to every client; without them tokens lack claims that every program expects."""
 
 
 def mapper(claim: str) -> dict[str, Any]:
-    """How the values of an attribute, and those of all groups, get into the tokens as a claim of its name."""
+    """The protocol mapper that puts an attribute of the user and of all their groups into the tokens, as a claim of the same name."""
     config = {
         "user.attribute": claim,
         "claim.name": claim,
@@ -49,7 +49,7 @@ def mapper(claim: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Client(Resource):
-    """A confidential client with exactly these addresses to return to, scopes and claims; all other ways in are shut."""
+    """A confidential client with exactly these redirect addresses, scopes and claims; all other login flows are off."""
 
     kind: ClassVar[str] = "sso-client"
     api: Api = field(repr=False)
@@ -72,7 +72,7 @@ class Client(Resource):
 
     @property
     def body(self) -> dict[str, Any]:
-        """Always whole: what a change leaves out Keycloak fills in, origins from the addresses, say."""
+        """Always complete: Keycloak fills in fields that a change leaves out, such as origins from the addresses."""
         return {
             "clientId": self.called,
             "enabled": True,
@@ -131,7 +131,7 @@ def _lines(values: Any) -> str:
 
 
 def _told(protocol_mapper: Mapping[str, Any]) -> str:
-    """A claim by its name where it is made as it should be; by what it is called where not."""
+    """The name of a claim, marked if its mapper differs from ours."""
     ours = mapper(protocol_mapper["name"])
     same = protocol_mapper.get("protocolMapper") == ours["protocolMapper"] and _covers(
         protocol_mapper.get("config") or {}, ours["config"]
@@ -174,6 +174,6 @@ def _scope(session: Session, place: str, have: set[str], want: set[str]) -> None
     for name in sorted(have - want):
         session.change("DELETE", f"{place}/default-client-scopes/{known[name]}")
     for name in sorted(want - have):
-        # One that is optional cannot be a default one as well.
+        # an optional scope cannot be a default scope as well
         session.change("DELETE", f"{place}/optional-client-scopes/{known[name]}")
         session.change("PUT", f"{place}/default-client-scopes/{known[name]}")

@@ -1,4 +1,4 @@
-"""Whether single sign-on agrees with the other settings: a service that is there, groups and policies that exist."""
+"""Checks of single sign-on against the other settings: its service, its groups and its policies exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from roles.sso.settings import Claims, Sso
 
 PORT = 8080
-"""Where Keycloak listens in its container."""
+"""Keycloak's port in its container."""
 
 
 def inconsistencies(settings: Settings) -> Faults:

@@ -1,4 +1,4 @@
-"""What the edge keeps of a service for the time when it is away: asked for in time, so that it is there when it is needed."""
+"""Answers that the edge serves while a service is down: requested early, so that they are cached before they are needed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from roles.sso.realm_kinds import Realm
 
 @dataclass(frozen=True)
 class Kept(Serving):
-    """A path of the edge that gives an answer: the service's own, or the last good one."""
+    """A path of the edge that has an answer: from the service, or the last good one from the cache."""
 
     kind: ClassVar[str] = "kept"
     realm: str = ""
-    """Of which it tells: before there is one there is nothing to be kept."""
+    """The service whose answers are kept: it is made first."""
 
     @property
     def name(self) -> str:
@@ -29,7 +29,7 @@ class Kept(Serving):
         return (*super().stands_on(), f"{Realm.kind}:{self.realm}")
 
     def _state(self, status: str | None, unproven: bool) -> Reading:
-        """Any other answer than a good one is none: it is asked for once more, which disturbs nobody."""
+        """An answer that is not good counts as none, and is requested again, which does no harm."""
         state = super()._state(status, unproven=False)
         return state if isinstance(state, dict) and not self.silence(state) else None
 

@@ -51,7 +51,7 @@ class Group(Resource):
 
 
 def groups(session: Session) -> dict[str, dict[str, Any]]:
-    """The groups of the realm by their names, but for those within others."""
+    """The top-level groups of the realm by their names."""
     answer = session.get("/groups", briefRepresentation="false", max=MOST) or []
     return {group["name"]: group for group in answer}
 
@@ -108,7 +108,7 @@ class User(Resource):
             "email": answer.get("email") or "",
             "first name": answer.get("firstName") or "",
             "last name": answer.get("lastName") or "",
-            # One that lies within another is known by its whole path.
+            # a group within another has its whole path
             "groups": ", ".join(sorted(group["path"].removeprefix("/") for group in within)),
             "claims": _claims(answer.get("attributes") or {}),
         }

@@ -1,4 +1,4 @@
-"""The realm itself, and the claims that it knows."""
+"""The realm itself, and its claims."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 RULES: dict[str, Any] = {
     "enabled": True,
-    # People are put in by an administrator, and who guesses passwords is locked out for a while.
+    # Only administrators add users, and wrong passwords lock a user for a while.
     "registrationAllowed": False,
     "bruteForceProtected": True,
     "accessTokenLifespan": 900,
-    # What is reached without TLS is the edge's business: an address of a container may look to Keycloak like one of the internet.
+    # The edge decides about TLS: Keycloak may take the address of a container for one of the internet.
     "sslRequired": "none",
 }
 
@@ -30,7 +30,7 @@ def word(value: object) -> str:
 
 @dataclass(frozen=True)
 class Realm(Resource):
-    """A realm of Keycloak, with the rules that hold for all who log in."""
+    """A realm of Keycloak, with the rules for every login."""
 
     kind: ClassVar[str] = "realm"
     api: Api = field(repr=False)
@@ -66,7 +66,7 @@ class Realm(Resource):
 
 @dataclass(frozen=True)
 class Claim(Resource):
-    """An attribute of people that only administrators see and change. Without its declaration Keycloak drops its values in silence."""
+    """An attribute of users that only administrators see and change. Keycloak silently drops values of undeclared attributes."""
 
     kind: ClassVar[str] = "claim"
     api: Api = field(repr=False)

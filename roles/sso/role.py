@@ -1,4 +1,4 @@
-"""Single sign-on: the realm of Keycloak, its clients, groups and people, and what others must always find of it."""
+"""Single sign-on: the realm of Keycloak, its clients, groups and users, and the answers that the edge keeps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sso(host: Host[Settings]) -> Wanted:
     yield from (User(api, user) for user in settings.users)
     for row in host.settings.edge.routes if host.settings.edge and "edge" in host.settings.roles else ():
         if row.to.partition(":")[0] == settings.service:
-            # Asked for now, so that they are kept before somebody needs them and Keycloak is away.
+            # Requested now, so that the edge has them when Keycloak is down.
             yield from (Kept(CONTAINER, Question(http=f":{row.port}{path}"), realm=api.realm) for path in row.kept)
 
 
@@ -49,7 +49,7 @@ def settings_of(host: Host[Settings]) -> Sso:
 
 
 def api_of(host: Host[Settings]) -> Api:
-    """How Keycloak is reached: at the port that its page opens on the host's loopback."""
+    """Keycloak's API: at the port that the service publishes on the host's loopback."""
     settings = settings_of(host)
     port = next(opened.port for opened in host.settings.services[settings.service].ports if opened.to == PORT)
     return Api(port, settings.path, settings.realm, settings.secret)

@@ -13,7 +13,7 @@ Redirect = RoutePath | WebUrl
 
 
 class SsoClient(Section):
-    """A program that sends people here to log in. Only the ways of doing so that are said here are open to it."""
+    """A program that sends people here to log in. Only the flows set here are open to it."""
 
     name: UserName
     secret: SecretValue
