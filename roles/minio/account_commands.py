@@ -67,16 +67,16 @@ def _read(host: Host[Settings], iam: Any) -> list[Row]:
         on = iam.users.get(name, {}).get("status", "") in ("on", "enabled")
         table.append(Row(name, "user", "", sorted(policies), on, "", state))
     for name in sorted({*iam.keys, *keys}):
-        said = iam.keys.get(name)
-        if said is None:
+        document = iam.keys.get(name)
+        if document is None:
             user, key = keys[name]
             over = "over" if is_over(key.expires) else NOT_DEPLOYED
             table.append(Row(name, "key", user, [], False, moment(key.expires) if key.expires else "", over))
             continue
-        end = said.get("expiration") or NEVER
+        end = document.get("expiration") or NEVER
         state = IN_SETTINGS if name in keys else UNMANAGED
         expires = "" if end < "1971" else moment(end)
-        table.append(Row(name, "key", said.get("parent", ""), [], said.get("status") == "on", expires, state))
+        table.append(Row(name, "key", document.get("parent", ""), [], document.get("status") == "on", expires, state))
     return table
 
 
@@ -110,8 +110,8 @@ def _end(key: Row, now: datetime) -> str:
     end = datetime.fromisoformat(key.expires)
     if end <= now:
         return f"ended {key.expires}"
-    left = f", in {(end - now).days} days: inv accounts.rotate {key.name}" if end - now < SOON else ""
-    return f"ends {key.expires}{left}"
+    remaining = f", in {(end - now).days} days: inv accounts.rotate {key.name}" if end - now < SOON else ""
+    return f"ends {key.expires}{remaining}"
 
 
 def create(
@@ -170,15 +170,15 @@ def assign(host: Host[Settings], name: str, policies: Sequence[str], remove: boo
         for policy in policies:
             path: list[str | int] = ["users", at, "policies"]
             text = (
-                without_row(text, [*path, left.index(policy)], of_json)
+                without_row(text, [*path, kept_policies.index(policy)], of_json)
                 if remove
                 else with_row(text, path, policy, of_json)
             )
             if remove:
-                left.remove(policy)
+                kept_policies.remove(policy)
         return text
 
-    left = list(have)
+    kept_policies = list(have)
     after = [policy for policy in have if policy not in policies] if remove else [*have, *policies]
     carry_out(Change(host, "users", edit, f"# of the user {name}\npolicies: [{', '.join(after)}]"), yes, as_json)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def inconsistencies(settings: Settings) -> Faults:
-    policies = [*(one.name for one in settings.policies), *BUILT_IN]
+    policies = [*(own.name for own in settings.policies), *BUILT_IN]
     taken = _taken(settings)
     if METRICS in taken and "buckets" not in settings.roles:
         yield ("minio", "metrics", "secret"), "the role buckets makes the user, and roles does not name it"
@@ -30,17 +30,17 @@ def inconsistencies(settings: Settings) -> Faults:
         if user.name in taken:
             yield ("users", at, "name"), f"{taken[user.name]} has this name"
         for number, key in enumerate(user.service_accounts):
-            if owner := {**dict.fromkeys((one.name for one in settings.users), "a user"), **taken}.get(key.access_key):
+            if owner := {**dict.fromkeys((own.name for own in settings.users), "a user"), **taken}.get(key.access_key):
                 yield ("users", at, "service_accounts", number, "access_key"), f"{owner} has this name"
 
 
 def _taken(settings: Settings) -> dict[str, str]:
     """The names that are no longer free, and whose they are."""
-    found: dict[str, str] = {}
+    taken: dict[str, str] = {}
     if settings.minio and settings.minio.root_user is not UNREAD:
-        found[settings.minio.root_user.reveal()] = "minio.root_user"
+        taken[settings.minio.root_user.reveal()] = "minio.root_user"
     if settings.minio and settings.minio.metrics.secret:
-        found[METRICS] = "the account that reads metrics"
-    if settings.backup and any(one.kind == "stack" for one in settings.backup.targets):
-        found |= dict.fromkeys((WRITER, PRUNER), "an account of the backup role")
-    return found
+        taken[METRICS] = "the account that reads metrics"
+    if settings.backup and any(target.kind == "stack" for target in settings.backup.targets):
+        taken |= dict.fromkeys((WRITER, PRUNER), "an account of the backup role")
+    return taken

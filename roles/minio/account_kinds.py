@@ -59,19 +59,19 @@ class User(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[User]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            told = accounts(client, link)
-            return [one._state(client, told) for one in wanted]
+            iam = accounts(client, link)
+            return [user._state(client, iam) for user in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
 
-    def _state(self, client: Any, told: Accounts) -> Reading:
-        user = told.users.get(self.name)
+    def _state(self, client: Any, iam: Accounts) -> Reading:
+        user = iam.users.get(self.name)
         if user is None:
             return None
         return {
             "password": secret_of(client, self.name, user, self.settings.password),
-            "policies": ",".join(sorted(told.user_policies.get(self.name, ()))),
-            "groups": ",".join(told.groups_of(self.name)),
+            "policies": ",".join(sorted(iam.user_policies.get(self.name, ()))),
+            "groups": ",".join(iam.groups_of(self.name)),
             "status": {"on": "enabled", "off": "disabled"}.get(user.get("status", ""), user.get("status", "")),
         }
 
@@ -139,13 +139,13 @@ class ServiceAccount(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[ServiceAccount]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            told = accounts(client, link, keys=[one.name for one in wanted])
-            return [one._state(client, told) for one in wanted]
+            iam = accounts(client, link, keys=[key.name for key in wanted])
+            return [key._state(client, iam) for key in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
 
-    def _state(self, client: Any, told: Accounts) -> Reading:
-        key = told.keys.get(self.name)
+    def _state(self, client: Any, iam: Accounts) -> Reading:
+        key = iam.keys.get(self.name)
         if not key:
             return None
         narrowed = (key.get("sessionPolicy") or {}).get("Statement")
@@ -187,7 +187,7 @@ class ServiceAccount(Resource):
 
 def _rights(before: str, after: str) -> list[str]:
     """How the rights of a key differ; its user's are no statements."""
-    lines = difference(*("" if one == "its user's" else one for one in (before, after)))
+    lines = difference(*("" if text == "its user's" else text for text in (before, after)))
     return ["rights:", *(["- its user's"] if before == "its user's" else []), *lines] + (
         ["+ its user's"] if after == "its user's" else []
     )

@@ -107,7 +107,9 @@ def _whole(client: Any) -> Accounts:
         raise zipfile.BadZipFile(f"the export has no {missing[0]}")
 
     def names(file: str) -> dict[str, tuple[str, ...]]:
-        return {name: tuple(filter(None, one.get("policy", "").split(","))) for name, one in files[file].items()}
+        return {
+            name: tuple(filter(None, account.get("policy", "").split(","))) for name, account in files[file].items()
+        }
 
     return Accounts(
         files["policies"],
@@ -123,22 +125,22 @@ def _piece_by_piece(client: Any, policies: Iterable[str], keys: Iterable[str], f
     """One policy keeps the server from telling of any in a list: so each is asked for by its name."""
     admins = administrator(client)
     users = {
-        name: one | {"policy": one.get("policyName", "")}
-        for name, one in json.loads(admins.user_list() or "{}").items()
+        name: user | {"policy": user.get("policyName", "")}
+        for name, user in json.loads(admins.user_list() or "{}").items()
     }
     groups = {name: json.loads(admins.group_info(name)) for name in json.loads(admin(client, "GET", "groups")) or []}
 
-    def names(said: Document, key: str) -> dict[str, tuple[str, ...]]:
-        return {name: tuple(filter(None, one.get(key, "").split(","))) for name, one in said.items()}
+    def names(documents: Document, key: str) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(filter(None, document.get(key, "").split(","))) for name, document in documents.items()}
 
     user_policies, group_policies = names(users, "policy"), names(groups, "policy")
     attached = {name for many in (*user_policies.values(), *group_policies.values()) for name in many}
-    found = {name: _policy(client, name) for name in sorted(attached | {*policies})}
+    known = {name: _policy(client, name) for name in sorted(attached | {*policies})}
     return Accounts(
-        {name: one for name, one in found.items() if one is not None},
+        {name: policy for name, policy in known.items() if policy is not None},
         users,
         groups,
-        {name: one for name in keys if (one := _key(admins, name))},
+        {name: account for name in keys if (account := _key(admins, name))},
         user_policies,
         group_policies,
         fault,
@@ -153,7 +155,7 @@ def _policy(client: Any, name: str) -> Document | None:
     from urllib3.exceptions import HTTPError
 
     try:
-        found: Document = json.loads(admin(client, "GET", "info-canned-policy", {"name": name}))
+        policy: Document = json.loads(admin(client, "GET", "info-canned-policy", {"name": name}))
     except HTTPError:
         return UNREADABLE  # after a restart MinIO breaks the line instead (seen)
     except MinioAdminException as error:
@@ -162,28 +164,28 @@ def _policy(client: Any, name: str) -> Document | None:
         if code_of(error) == "XMinioAdminNoSuchPolicy":
             return None
         raise
-    return found
+    return policy
 
 
 def _key(admins: Any, name: str) -> Document | None:
     from minio.error import MinioAdminException
 
     with suppress(MinioAdminException):
-        found = json.loads(admins.get_service_account(name))
-        narrowed = None if found.get("impliedPolicy") else json.loads(found.get("policy") or "null")
+        key = json.loads(admins.get_service_account(name))
+        narrowed = None if key.get("impliedPolicy") else json.loads(key.get("policy") or "null")
         return {
-            **found,
-            "parent": found.get("parentUser", ""),
-            "status": found.get("accountStatus", ""),
+            **key,
+            "parent": key.get("parentUser", ""),
+            "status": key.get("accountStatus", ""),
             "sessionPolicy": narrowed,
         }
     return None
 
 
-def secret_of(client: Any, name: str, told: Document, wanted: Secret) -> str:
+def secret_of(client: Any, name: str, account: Document, wanted: Secret) -> str:
     """The fingerprint of a secret. One that was not exported is tried: a request is signed with the one that is wanted."""
-    if "secretKey" in told:
-        return fingerprint(Secret(told["secretKey"]))
+    if "secretKey" in account:
+        return fingerprint(Secret(account["secretKey"]))
     from minio import Minio
     from minio.error import S3Error
 

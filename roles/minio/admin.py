@@ -48,13 +48,13 @@ def _sent(client: Any, method: str, path: str, query: dict[str, str] | None, bod
     url = urlsplit(f"http://{base.host}/minio/admin/v3/{path}" + (f"?{urlencode(query)}" if query else ""))
     digest = hashlib.sha256(body).hexdigest()
     headers = {"Host": base.host, "x-amz-content-sha256": digest, "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ")}
-    found = client._provider.retrieve()
+    root = client._provider.retrieve()
     signed = sign_v4_s3(
         method=method,
         url=url,
         region=REGION,
         headers=headers,
-        credentials=Credentials(found.access_key, found.secret_key),
+        credentials=Credentials(root.access_key, root.secret_key),
         content_sha256=digest,
         date=now,
     )

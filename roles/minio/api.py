@@ -68,10 +68,10 @@ def _body(error: Exception) -> dict[str, Any]:
     """What the admin API answered; minio-py hands it on as it came, which may be XML, nothing, or a page of HTML."""
     text = getattr(error, "_body", None) or "{}"
     try:
-        found = json.loads(text)
+        answer = json.loads(text)
     except ValueError:
         return {key: part[1] for key in ("Code", "Message") if (part := re.search(f"<{key}>(.*?)</{key}>", text, re.S))}
-    return found if isinstance(found, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,16 @@ class Api:
         from minio.error import MinioAdminException, MinioException
         from urllib3.exceptions import HTTPError
 
-        left, until = list(READS_WITHIN), time.monotonic() + sum(READS_WITHIN)
+        patience, until = list(READS_WITHIN), time.monotonic() + sum(READS_WITHIN)
         while True:
             try:
                 return _when_ready(
-                    link, until, lambda: do(self.client(link, living(link, self.nodes), left[0], again=0))
+                    link, until, lambda: do(self.client(link, living(link, self.nodes), patience[0], again=0))
                 )
             except HTTPError as error:
-                if not left[1:] or not link.alive():
+                if not patience[1:] or not link.alive():
                     raise _untold(link, error) from None
-                del left[0]
+                del patience[0]
             except (MinioException, MinioAdminException) as error:
                 raise _untold(link, error) from None
 
@@ -129,13 +129,13 @@ class Api:
         from minio.error import MinioAdminException, MinioException
         from urllib3.exceptions import HTTPError
 
-        found: dict[str, Any] = {}
+        answers: dict[str, Any] = {}
         until = time.monotonic() + sum(READS_WITHIN)
 
         def ask(node: tuple[str, int]) -> None:
             other = self.client(link, node, READS_WITHIN[1], again=0)
             with suppress(Trouble, HTTPError, MinioException, MinioAdminException, zipfile.BadZipFile):
-                found[node[0]] = _when_ready(link, until, lambda: do(other))
+                answers[node[0]] = _when_ready(link, until, lambda: do(other))
 
         nodes = [node for node in self.nodes if f"{node[0]}:{node[1]}" != client._base_url.host]
         threads = [Thread(target=ask, args=(node,), daemon=True) for node in nodes]
@@ -145,7 +145,7 @@ class Api:
         def told() -> dict[str, Any]:
             for thread in threads:
                 thread.join(max(0, until - time.monotonic()))
-            return dict(found)
+            return dict(answers)
 
         return told
 

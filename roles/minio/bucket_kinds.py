@@ -64,7 +64,14 @@ class Bucket(Resource):
         want = self.settings
         retention = f"{want.retention.mode} {want.retention.days} days" if want.retention else "none"
         rules = sorted(
-            rule(one.id, one.prefix, one.expire_days, one.expire_noncurrent_days, _moves(one)) for one in want.lifecycle
+            rule(
+                lifecycle.id,
+                lifecycle.prefix,
+                lifecycle.expire_days,
+                lifecycle.expire_noncurrent_days,
+                _moves(lifecycle),
+            )
+            for lifecycle in want.lifecycle
         )
         foreign = {key: "none" for key in FOREIGN if key not in want.elsewhere}
         encryption = {} if want.encryption is None else {"encryption": "AES256" if want.encryption else "none"}
@@ -93,23 +100,24 @@ class Bucket(Resource):
         def read(client: Any) -> list[Reading]:
             others = api.others(link, client, _settings)
             names = {bucket.name for bucket in client.list_buckets()}
-            if not names.intersection(one.name for one in wanted):
+            if not names.intersection(bucket.name for bucket in wanted):
                 return [None] * len(wanted)
-            files, told = _settings(client), others()
+            files, others_files = _settings(client), others()
             return [
                 _compared(
-                    bucket_state(one.name, files), {node: bucket_state(one.name, said) for node, said in told.items()}
+                    bucket_state(bucket.name, files),
+                    {node: bucket_state(bucket.name, node_files) for node, node_files in others_files.items()},
                 )
-                if one.name in names
+                if bucket.name in names
                 else None
-                for one in wanted
+                for bucket in wanted
             ]
 
         return reading(api, link, read, len(wanted))
 
     def stands_on(self) -> list[str]:
         """One rule without its tier, and MinIO refuses them all."""
-        return [f"tier:{one.tier}" for one in self.settings.lifecycle if one.tier]
+        return [f"tier:{lifecycle.tier}" for lifecycle in self.settings.lifecycle if lifecycle.tier]
 
     def lost(self) -> Refusal:
         return Refusal(
@@ -126,17 +134,21 @@ class Bucket(Resource):
 
     def diff(self, before: State | None) -> list[str]:
         lines = [line for line in super().diff(before) if not line.startswith("anonymous: ")]
-        said, after = (before or {}).get("anonymous", "none"), self.desired()["anonymous"]
-        if said == after or before is None:
+        now, after = (before or {}).get("anonymous", "none"), self.desired()["anonymous"]
+        if now == after or before is None:
             return lines
-        if " (at " in said:  # one node tells something else
-            return [*lines, f"anonymous: {said}"]
-        return [*lines, "anonymous:", *difference(*("" if one == "none" else one for one in (said, after)))]
+        if " (at " in now:  # one node tells something else
+            return [*lines, f"anonymous: {now}"]
+        return [
+            *lines,
+            "anonymous:",
+            *difference(*("" if statements == "none" else statements for statements in (now, after))),
+        ]
 
     def left_alone(self, before: State) -> list[str]:
-        left = {key: before.get(key, "none") for key in LEFT_ALONE + tuple(self.settings.elsewhere)}
-        left = {key: value for key, value in left.items() if key not in self.desired()}
-        return [f"{key}: {value}" for key, value in left.items() if value != "none"]
+        alone = {key: before.get(key, "none") for key in LEFT_ALONE + tuple(self.settings.elsewhere)}
+        alone = {key: value for key, value in alone.items() if key not in self.desired()}
+        return [f"{key}: {value}" for key, value in alone.items() if value != "none"]
 
     def fix(self, before: State | None) -> list[Step]:
         return [Call(partial(self._until_all_nodes_know, before))]
@@ -146,12 +158,12 @@ class Bucket(Resource):
         now, until = before, time.monotonic() + ALL_KNOW_WITHIN
         while True:
             do(self.api, link, partial(_make_bucket, self, now))
-            (told,) = self.ask(link, [self])
-            if isinstance(told, Unknown) or time.monotonic() > until:
+            (reading_now,) = self.ask(link, [self])
+            if isinstance(reading_now, Unknown) or time.monotonic() > until:
                 return
-            if told is not None and self.desired().items() <= told.items():
+            if reading_now is not None and self.desired().items() <= reading_now.items():
                 return
-            now = told
+            now = reading_now
             time.sleep(1)
 
 
@@ -163,8 +175,8 @@ def _compared(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[
     """What the first node tells of a bucket, with the words of those that tell something else."""
 
     def odd(key: str) -> str:
-        said = [f"at {node}: {one[key]}" for node, one in sorted(others.items()) if one[key] != first[key]]
-        return f" ({'; '.join(said)})" if said else ""
+        different = [f"at {node}: {state[key]}" for node, state in sorted(others.items()) if state[key] != first[key]]
+        return f" ({'; '.join(different)})" if different else ""
 
     return {key: value + odd(key) for key, value in first.items()}
 
@@ -235,23 +247,25 @@ def _set_lifecycle(client: Any, want: Any) -> None:
     rules = [
         Rule(
             ENABLED,
-            rule_id=one.id,
-            rule_filter=Filter(prefix=one.prefix),
-            expiration=Expiration(days=one.expire_days) if one.expire_days else None,
+            rule_id=lifecycle.id,
+            rule_filter=Filter(prefix=lifecycle.prefix),
+            expiration=Expiration(days=lifecycle.expire_days) if lifecycle.expire_days else None,
             noncurrent_version_expiration=(
-                NoncurrentVersionExpiration(noncurrent_days=one.expire_noncurrent_days)
-                if one.expire_noncurrent_days
+                NoncurrentVersionExpiration(noncurrent_days=lifecycle.expire_noncurrent_days)
+                if lifecycle.expire_noncurrent_days
                 else None
             ),
             # Of 0 days minio-py writes nothing, which MinIO takes for at once.
-            transition=Transition(days=one.transition_days, storage_class=one.tier)
-            if one.transition_days is not None
+            transition=Transition(days=lifecycle.transition_days, storage_class=lifecycle.tier)
+            if lifecycle.transition_days is not None
             else None,
-            noncurrent_version_transition=NoncurrentVersionTransition(one.transition_noncurrent_days, one.tier)
-            if one.transition_noncurrent_days is not None
+            noncurrent_version_transition=NoncurrentVersionTransition(
+                lifecycle.transition_noncurrent_days, lifecycle.tier
+            )
+            if lifecycle.transition_noncurrent_days is not None
             else None,
         )
-        for one in want.lifecycle
+        for lifecycle in want.lifecycle
     ]
     if rules:
         client.set_bucket_lifecycle(name, LifecycleConfig(rules))

@@ -60,30 +60,30 @@ def _plain(text: str) -> ET.Element:
 
 
 def _values(root: ET.Element, *tags: str) -> str:
-    return ", ".join(sorted(one.text or "" for one in root.iter() if one.tag in tags)) or "none"
+    return ", ".join(sorted(element.text or "" for element in root.iter() if element.tag in tags)) or "none"
 
 
 def _versioning(root: ET.Element) -> str:
     if root.findtext("Status") != "Enabled":
         return "off"
-    left = [one.text or "" for one in root.iter("Prefix")]
-    left += ["folders"] if (root.findtext("ExcludeFolders") or "").lower() == "true" else []
-    return f"on, but not for {', '.join(sorted(left))}" if left else "on"
+    prefixes = [prefix.text or "" for prefix in root.iter("Prefix")]
+    prefixes += ["folders"] if (root.findtext("ExcludeFolders") or "").lower() == "true" else []
+    return f"on, but not for {', '.join(sorted(prefixes))}" if prefixes else "on"
 
 
 def _retention(root: ET.Element) -> str:
     mode = (root.findtext("Rule/DefaultRetention/Mode") or "").lower()
-    days, years = (root.findtext(f"Rule/DefaultRetention/{one}") for one in ("Days", "Years"))
+    days, years = (root.findtext(f"Rule/DefaultRetention/{unit}") for unit in ("Days", "Years"))
     return f"{mode} {days} days" if mode and days else f"{mode} {years} years" if mode else "none"
 
 
 def _quota(quota: Mapping[str, Any]) -> str:
     size = quota.get("size") or quota.get("quota") or 0
-    words = [f"{size} bytes"] if size else []
-    words += [
+    limits = [f"{size} bytes"] if size else []
+    limits += [
         f"{quota[key]} {what} a second" for key, what in (("rate", "bytes"), ("requests", "requests")) if quota.get(key)
     ]
-    return ", ".join(words) or "none"
+    return ", ".join(limits) or "none"
 
 
 def rule(
@@ -120,21 +120,21 @@ UNDERSTOOD = {
 
 def tiers_of(rules: bytes) -> frozenset[str]:
     """The tiers that the rules of a bucket name."""
-    return frozenset(one.text or "" for one in _plain(rules.decode() or "<none/>").iter("StorageClass"))
+    return frozenset(element.text or "" for element in _plain(rules.decode() or "<none/>").iter("StorageClass"))
 
 
 def _lifecycle(root: ET.Element) -> str:
     rules = []
-    for one in root.iter("Rule"):
-        more = sorted({part.tag for part in one.iter() if part.tag not in UNDERSTOOD and part is not one})
-        off = ["disabled"] if one.findtext("Status") != "Enabled" else []
-        prefix = one.findtext("Filter/Prefix") or one.findtext("Prefix") or ""
-        expire, old = one.findtext("Expiration/Days"), one.findtext("NoncurrentVersionExpiration/NoncurrentDays")
+    for entry in root.iter("Rule"):
+        more = sorted({part.tag for part in entry.iter() if part.tag not in UNDERSTOOD and part is not entry})
+        off = ["disabled"] if entry.findtext("Status") != "Enabled" else []
+        prefix = entry.findtext("Filter/Prefix") or entry.findtext("Prefix") or ""
+        expire, old = entry.findtext("Expiration/Days"), entry.findtext("NoncurrentVersionExpiration/NoncurrentDays")
         moves = [
-            (one.findtext(f"{part}/StorageClass"), int(one.findtext(f"{part}/{days}") or 0))
+            (entry.findtext(f"{part}/StorageClass"), int(entry.findtext(f"{part}/{days}") or 0))
             for part, days in (("Transition", "Days"), ("NoncurrentVersionTransition", "NoncurrentDays"))
         ]
         rules.append(
-            rule(one.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), moves, " ".join(more + off))
+            rule(entry.findtext("ID") or "", prefix, int(expire or 0), int(old or 0), moves, " ".join(more + off))
         )
     return "; ".join(sorted(rules)) or "none"

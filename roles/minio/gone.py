@@ -52,22 +52,22 @@ class Gone(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Gone]) -> list[Reading]:
         def names(kind: str) -> list[str]:
-            return [one.called for one in wanted if one.was == kind]
+            return [leftover.called for leftover in wanted if leftover.was == kind]
 
         def read(client: Any) -> list[Reading]:
-            told = accounts(client, link, names("policy"), names("service-account"))
-            return [one._state(client, told, {*one.users, *names("minio-user")}) for one in wanted]
+            iam = accounts(client, link, names("policy"), names("service-account"))
+            return [leftover._state(client, iam, {*leftover.users, *names("minio-user")}) for leftover in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
 
-    def _state(self, client: Any, told: Accounts, released: set[str]) -> Reading:
+    def _state(self, client: Any, iam: Accounts, released: set[str]) -> Reading:
         if self.was == "bucket":
             return _content(client, self.called)
-        have = {"policy": told.policies, "minio-user": told.users, "service-account": told.keys}[self.was]
+        have = {"policy": iam.policies, "minio-user": iam.users, "service-account": iam.keys}[self.was]
         if self.called not in have:
             return None
-        holders = [one for one in told.holders(self.called) if one.removeprefix("user ") not in released]
-        keys = [name for name, key in told.keys.items() if key.get("parent") == self.called]
+        holders = [holder for holder in iam.holders(self.called) if holder.removeprefix("user ") not in released]
+        keys = [name for name, key in iam.keys.items() if key.get("parent") == self.called]
         return {
             "held by": ", ".join(holders) if self.was == "policy" else "",
             "keys": ", ".join(sorted(keys)) if self.was == "minio-user" else "",

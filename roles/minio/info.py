@@ -55,10 +55,10 @@ class Info:
 def show(host: Host[Settings], as_json: bool) -> None:
     link = connect(host.target)
     try:
-        told = api_of(host).read(link, lambda client: json.loads(admin(client, "GET", "info")))
+        answer = api_of(host).read(link, lambda client: json.loads(admin(client, "GET", "info")))
     finally:
         link.close()
-    info = read(told, settings_of(host).nodes)
+    info = read(answer, settings_of(host).nodes)
     if as_json:
         print(json.dumps({"host": host.name, **asdict(info)}))
     else:
@@ -66,11 +66,11 @@ def show(host: Host[Settings], as_json: bool) -> None:
             say(line)
 
 
-def read(told: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> Info:
+def read(answer: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> Info:
     """What the answer of the admin API says, each node by its name in the settings."""
     names = {node.address: node.name for node in nodes}
-    servers = told.get("servers") or []
-    backend = told.get("backend") or {}
+    servers = answer.get("servers") or []
+    backend = answer.get("backend") or {}
     parity = backend.get("standardSCParity", 0)
     sizes = [
         _usable(at, sets * (drives - parity), servers)
@@ -78,38 +78,38 @@ def read(told: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> Info:
             zip(backend.get("totalSets") or [], backend.get("totalDrivesPerSet") or [], strict=False)
         )
     ]
-    found = tuple(_node(server, names) for server in servers)
-    drives = [drive for node in found for drive in node.drives]
+    answering = tuple(_node(server, names) for server in servers)
+    drives = [drive for node in answering for drive in node.drives]
     return Info(
-        deployment=told.get("deploymentID", ""),
+        deployment=answer.get("deploymentID", ""),
         parity=parity,
         raw=sum(drive.total for drive in drives),
         usable=sum(usable for usable, _ in sizes),
         free=sum(free for _, free in sizes),
         quorum=quorum(sum(drive.state == "ok" for drive in drives), len(nodes), parity),
-        nodes=tuple(sorted(found, key=lambda node: node.name)),
+        nodes=tuple(sorted(answering, key=lambda node: node.name)),
     )
 
 
 def _usable(pool: int, data_drives: int, servers: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """The bytes that the objects of a pool may take, and those that are left; drives that do not answer count as the others."""
-    drives = [one for server in servers for one in server.get("drives") or [] if one.get("pool_index") == pool]
-    sizes = [one["totalspace"] for one in drives if one.get("totalspace")]
-    left = [one.get("availspace", 0) for one in drives if one.get("totalspace")]
-    return data_drives * min(sizes, default=0), data_drives * min(left, default=0)
+    drives = [drive for server in servers for drive in server.get("drives") or [] if drive.get("pool_index") == pool]
+    sizes = [drive["totalspace"] for drive in drives if drive.get("totalspace")]
+    free = [drive.get("availspace", 0) for drive in drives if drive.get("totalspace")]
+    return data_drives * min(sizes, default=0), data_drives * min(free, default=0)
 
 
 def _node(server: Mapping[str, Any], names: Mapping[str, str]) -> Node:
     place = server.get("endpoint", "").rpartition(":")[0]
     drives = [
         Drive(
-            one.get("path") or one.get("endpoint", ""),
-            one.get("state", "unknown"),
-            one.get("totalspace", 0),
-            one.get("usedspace", 0),
-            one.get("availspace", 0),
+            drive.get("path") or drive.get("endpoint", ""),
+            drive.get("state", "unknown"),
+            drive.get("totalspace", 0),
+            drive.get("usedspace", 0),
+            drive.get("availspace", 0),
         )
-        for one in server.get("drives") or []
+        for drive in server.get("drives") or []
     ]
     return Node(
         names.get(place, place),

@@ -14,9 +14,9 @@ SOON = timedelta(days=14)
 
 def moment(text: str) -> str:
     """A day or a moment as MinIO tells it, in UTC: 2027-12-31T00:00:00Z."""
-    told = datetime.fromisoformat(text)
-    told = told.replace(tzinfo=told.tzinfo or UTC).astimezone(UTC)
-    return told.isoformat(timespec="seconds").replace("+00:00", "Z")
+    end = datetime.fromisoformat(text)
+    end = end.replace(tzinfo=end.tzinfo or UTC).astimezone(UTC)
+    return end.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def is_over(text: str | None) -> bool:

@@ -43,7 +43,7 @@ class KmsKey(Resource):
     @classmethod
     def read(cls, wanted: Sequence[KmsKey], answer: str) -> list[Reading]:
         there = answer.strip()
-        return [{"fingerprint": there or "none"} if there or not one.fingerprint else None for one in wanted]
+        return [{"fingerprint": there or "none"} if there or not key.fingerprint else None for key in wanted]
 
     def refusal(self, before: State | None) -> Refusal | None:
         if not before:

@@ -14,7 +14,7 @@ from roles.minio.settings import METRICS
 def token(secret: Secret) -> Secret:
     """The bearer token that MinIO takes, a JWT. It has no end and no date: the same secret gives the same token."""
     claims = {"iss": "prometheus", "sub": METRICS}
-    text = b".".join(_encoded(json.dumps(one).encode()) for one in ({"alg": "HS512", "typ": "JWT"}, claims))
+    text = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "HS512", "typ": "JWT"}, claims))
     signature = hmac.new(secret.reveal().encode(), text, hashlib.sha512).digest()
     return Secret(b".".join((text, _encoded(signature))).decode())
 

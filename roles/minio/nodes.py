@@ -54,16 +54,16 @@ def connect_once(link: Link, node: tuple[str, int]) -> None:
 
 def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str, int]]) -> None:
     """Knock at one node after the other, each with a head start: a dead one costs moments, not a time-out."""
-    said: list[Trouble] = []
+    troubles: list[Trouble] = []
 
     def knock(node: tuple[str, int]) -> None:
         try:
             connect_once(link, node)
         except Trouble as trouble:
-            said.append(trouble)
-            if len(said) == len(nodes) and not first.done():
-                forbidden = next((one for one in said if one.code == REFUSED), None)
-                first.set_exception(forbidden or _no_node(link, "; ".join(one.what for one in said[:1])))
+            troubles.append(trouble)
+            if len(troubles) == len(nodes) and not first.done():
+                forbidden = next((refusal for refusal in troubles if refusal.code == REFUSED), None)
+                first.set_exception(forbidden or _no_node(link, "; ".join(refusal.what for refusal in troubles[:1])))
         else:
             with suppress(InvalidStateError):
                 first.set_result(node)

@@ -12,11 +12,14 @@ from roles.minio.policy_language import LISTS, Statement, many, plain, spelling
 from roles.settings.faults import Fault
 
 OPERATORS = {
-    *(f"String{one}" for one in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike")),
     *(
-        f"{kind}{one}"
+        f"String{comparison}"
+        for comparison in ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike")
+    ),
+    *(
+        f"{kind}{comparison}"
         for kind in ("Numeric", "Date")
-        for one in ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals")
+        for comparison in ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals")
     ),
     *("NumericGreaterThanIfExists", "BinaryEquals", "IpAddress", "NotIpAddress", "Null", "Bool"),
 }
@@ -44,7 +47,7 @@ def _keys(statement: Statement, of_bucket: bool) -> Iterator[Fault]:
         elif key == "Principal" and not of_bucket:
             yield (key,), "it belongs to the policy of a bucket; this one is for the users that name it in policies"
         elif key not in known:
-            near = next((one for one in known if one.lower() == str(key).lower()), "")
+            near = next((name for name in known if name.lower() == str(key).lower()), "")
             yield (str(key),), f"write it {near}" if near else f"a statement has no such key; it has {', '.join(known)}"
     if of_bucket and not statement.get("Principal"):
         yield ("Principal",), 'say for whom it is: "*" is everybody'
@@ -57,8 +60,8 @@ def _effect(statement: Statement, _: bool) -> Iterator[Fault]:
 
 def _texts(statement: Statement, key: str) -> list[str] | None:
     """The values of a key; None where they are not texts, or none."""
-    found = many(statement.get(key))
-    return found if found and all(isinstance(one, str) and one for one in found) else None
+    values = many(statement.get(key))
+    return values if values and all(isinstance(value, str) and value for value in values) else None
 
 
 def _actions(statement: Statement, of_bucket: bool) -> Iterator[Fault]:
@@ -68,10 +71,10 @@ def _actions(statement: Statement, of_bucket: bool) -> Iterator[Fault]:
     if actions is None:
         yield ("Action",), "an action such as s3:GetObject, or a list of them"
         return
-    for one in actions:
-        if one != "*" and not ACTION.fullmatch(one):
-            yield ("Action",), f"{one} is no action: it begins with {', '.join(f'{name}:' for name in FAMILIES)}"
-    families = {one.partition(":")[0] for one in actions} & {*FAMILIES}
+    for action in actions:
+        if action != "*" and not ACTION.fullmatch(action):
+            yield ("Action",), f"{action} is no action: it begins with {', '.join(f'{name}:' for name in FAMILIES)}"
+    families = {action.partition(":")[0] for action in actions} & {*FAMILIES}
     if len(families) > 1:
         yield ("Action",), f"MinIO takes no {' and '.join(sorted(families))} in one statement: write one for each"
     elif of_bucket and families - {"s3"}:
@@ -87,10 +90,10 @@ def _resources(statement: Statement, _: bool) -> Iterator[Fault]:
         if values is None:
             yield (key,), "a resource such as arn:aws:s3:::bucket/*, or a list of them"
             continue
-        for one in values:
-            if not RESOURCE.fullmatch(one):
-                yield (key,), f'{one} is no resource: write arn:aws:s3:::BUCKET, arn:aws:s3:::BUCKET/* or "*"'
-    about_s3 = any(one.startswith("s3:") for one in _texts(statement, "Action") or [])
+        for value in values:
+            if not RESOURCE.fullmatch(value):
+                yield (key,), f'{value} is no resource: write arn:aws:s3:::BUCKET, arn:aws:s3:::BUCKET/* or "*"'
+    about_s3 = any(action.startswith("s3:") for action in _texts(statement, "Action") or [])
     if about_s3 and not named:
         yield ("Resource",), "actions of s3 need a resource such as arn:aws:s3:::bucket/*"
 
@@ -126,12 +129,12 @@ def _values(operator: str, values: list[Any]) -> str:
     """What is wrong with the values of a condition, if anything is."""
     name = operator.rpartition(":")[2]
     takes = next((what for begins, what in TAKES.items() if name.startswith(begins)), "a text, or a list of texts")
-    if not values or not all(isinstance(one, str | bool | int | datetime) for one in values):
+    if not values or not all(isinstance(value, str | bool | int | datetime) for value in values):
         return takes
     if name in ("Bool", "Null") and len(values) > 1:
         return f"one value: {takes}"
     try:
-        [spelling(operator)(plain(one)) for one in values]
+        [spelling(operator)(plain(value)) for value in values]
     except ValueError:
         return takes
     return ""
@@ -141,8 +144,8 @@ def outside(bucket: str, statements: Sequence[Any]) -> Iterator[Fault]:
     """Resources of a bucket's own policy that lie outside of it, which MinIO refuses."""
     for at, statement in enumerate(statements):
         for key in ("Resource", "NotResource"):
-            for one in _texts(statement, key) or []:
-                pattern = one.removeprefix("arn:aws:s3:::").partition("/")[0]
+            for resource in _texts(statement, key) or []:
+                pattern = resource.removeprefix("arn:aws:s3:::").partition("/")[0]
                 if not fnmatchcase(bucket, pattern.replace("[", "[[]")):
                     yield (
                         (at, key),

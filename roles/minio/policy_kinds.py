@@ -43,10 +43,10 @@ class Policy(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Policy]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
-            have = accounts(client, link, policies=[one.name for one in wanted]).policies
+            have = accounts(client, link, policies=[policy.name for policy in wanted]).policies
             return [
-                {"statements": meaning(have[one.name].get("Statement") or [])} if one.name in have else None
-                for one in wanted
+                {"statements": meaning(have[policy.name].get("Statement") or [])} if policy.name in have else None
+                for policy in wanted
             ]
 
         return reading(wanted[0].api, link, read, len(wanted))
@@ -80,38 +80,42 @@ class Iam(Resource):
         return reading(
             wanted[0].api,
             link,
-            lambda client: [one._state(client, accounts(client, link, [*BUILT_IN, *one.policies])) for one in wanted],
+            lambda client: [
+                resource._state(client, accounts(client, link, [*BUILT_IN, *resource.policies])) for resource in wanted
+            ],
             len(wanted),
         )
 
-    def _state(self, client: Any, told: Accounts) -> Reading:
-        unreadable = sorted(name for name, one in told.policies.items() if one is UNREADABLE)
-        if told.fault and not {*unreadable} & {*self.policies, *BUILT_IN}:
-            return _blind(unreadable, told.fault)
-        state = {name: _own(client, name, told.policies.get(name)) for name in BUILT_IN}
-        return {**state, "admins": ", ".join(self._others(told))}
+    def _state(self, client: Any, iam: Accounts) -> Reading:
+        unreadable = sorted(name for name, policy in iam.policies.items() if policy is UNREADABLE)
+        if iam.fault and not {*unreadable} & {*self.policies, *BUILT_IN}:
+            return _blind(unreadable, iam.fault)
+        state = {name: _own(client, name, iam.policies.get(name)) for name in BUILT_IN}
+        return {**state, "admins": ", ".join(self._others(iam))}
 
-    def _others(self, told: Accounts) -> list[str]:
+    def _others(self, iam: Accounts) -> list[str]:
         """Who has rights of an administrator and does not stand in the inventory."""
-        strong = {name for name, one in told.policies.items() if _administers(one)}
-        found = [
-            f"user {name}" for name, names in told.user_policies.items() if strong & {*names} and name in told.users
+        strong = {name for name, policy in iam.policies.items() if _administers(policy)}
+        holders = [
+            f"user {name}" for name, names in iam.user_policies.items() if strong & {*names} and name in iam.users
         ]
-        found += [f"group {name}" for name, names in told.group_policies.items() if strong & {*names}]
+        holders += [f"group {name}" for name, names in iam.group_policies.items() if strong & {*names}]
         known = {f"user {name}" for name in self.users}
-        parents = {line.removeprefix("user ") for line in found}
-        for name, key in told.keys.items():
+        parents = {line.removeprefix("user ") for line in holders}
+        for name, key in iam.keys.items():
             parent = key.get("parent", "")
             if (
                 name not in self.keys
                 and not key.get("sessionPolicy")
-                and (parent not in told.users or parent in parents)
+                and (parent not in iam.users or parent in parents)
             ):
-                found.append(f"key {name} of {parent if parent in told.users else 'root'}")
-        return sorted({*found} - known)
+                holders.append(f"key {name} of {parent if parent in iam.users else 'root'}")
+        return sorted({*holders} - known)
 
     def left_alone(self, before: State) -> list[str]:
-        return [f"administrator {one}, not of the inventory" for one in before.get("admins", "").split(", ") if one]
+        return [
+            f"administrator {holder}, not of the inventory" for holder in before.get("admins", "").split(", ") if holder
+        ]
 
     def diff(self, before: State | None) -> list[str]:
         after = self.desired()
@@ -133,13 +137,13 @@ class Iam(Resource):
         return doing(self.api, act)
 
 
-def _own(client: Any, name: str, told: Document | None) -> str:
+def _own(client: Any, name: str, policy: Document | None) -> str:
     """What one of MinIO's own policies means. What another version words otherwise counts as ours; only what was written has a date."""
-    wanted, found = meaning(BUILT_IN[name]), meaning((told or {}).get("Statement") or [])
-    if found == wanted or told is None or told is UNREADABLE:
-        return found
+    wanted, answer = meaning(BUILT_IN[name]), meaning((policy or {}).get("Statement") or [])
+    if answer == wanted or policy is None or policy is UNREADABLE:
+        return answer
     dates = json.loads(admin(client, "GET", "info-canned-policy", {"name": name, "v": "2"}))
-    return found if dates.get("CreateDate") or dates.get("UpdateDate") else wanted
+    return answer if dates.get("CreateDate") or dates.get("UpdateDate") else wanted
 
 
 def _administers(policy: Document) -> bool:
@@ -171,5 +175,5 @@ def _blind(unreadable: Sequence[str], fault: str) -> Unknown:
 def _fragment(fault: str) -> str:
     """The words of the policy that MinIO stumbled over, or else its own."""
     text = html.unescape(fault)
-    found = re.search(r"bigger context \.\.\.\|(.*?)\|", text) or re.search(r"\.\.\.\|(.*?)\|", text)
-    return f"in it stands {found[1]}" if found else text[:120]
+    match = re.search(r"bigger context \.\.\.\|(.*?)\|", text) or re.search(r"\.\.\.\|(.*?)\|", text)
+    return f"in it stands {match[1]}" if match else text[:120]

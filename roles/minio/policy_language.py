@@ -46,32 +46,32 @@ def document(statements: Sequence[Statement]) -> bytes:
 
 def meaning(statements: Sequence[Statement]) -> str:
     """What statements mean, as text that can be compared: a line of JSON for each."""
-    return "\n".join(json.dumps(one, sort_keys=True) for one in normal(statements))
+    return "\n".join(json.dumps(statement, sort_keys=True) for statement in normal(statements))
 
 
 def normal(statements: Sequence[Statement]) -> list[dict[str, Any]]:
     """Statements in their one form: sorted, without doubles, each value a list of texts. A Sid means nothing."""
-    found = {json.dumps(one, sort_keys=True): one for one in map(_statement, statements)}
-    return [found[key] for key in sorted(found)]
+    by_text = {json.dumps(statement, sort_keys=True): statement for statement in map(_statement, statements)}
+    return [by_text[key] for key in sorted(by_text)]
 
 
-def _statement(said: Statement) -> dict[str, Any]:
-    found: dict[str, Any] = {"Effect": str(said.get("Effect", ""))}
+def _statement(statement: Statement) -> dict[str, Any]:
+    form: dict[str, Any] = {"Effect": str(statement.get("Effect", ""))}
     for key in LISTS:
-        if said.get(key):
+        if statement.get(key):
             # MinIO gives "*" back as "**".
-            found[key] = sorted({"*" if one == "**" else str(one) for one in many(said[key])})
-    if said.get("Principal"):
-        whom = said["Principal"]
-        found["Principal"] = {
+            form[key] = sorted({"*" if value == "**" else str(value) for value in many(statement[key])})
+    if statement.get("Principal"):
+        whom = statement["Principal"]
+        form["Principal"] = {
             "AWS": sorted(map(str, set(many(whom.get("AWS", [])) if isinstance(whom, dict) else many(whom))))
         }
     condition = {
-        operator: {key: sorted({_value(operator, one) for one in many(values)}) for key, values in keys.items()}
-        for operator, keys in (said.get("Condition") or {}).items()
+        operator: {key: sorted({_value(operator, value) for value in many(values)}) for key, values in keys.items()}
+        for operator, keys in (statement.get("Condition") or {}).items()
         if keys
     }
-    return found | ({"Condition": condition} if condition else {})
+    return form | ({"Condition": condition} if condition else {})
 
 
 def many(value: Any) -> list[Any]:
@@ -86,8 +86,8 @@ def _truth(text: str) -> str:
 
 
 def _moment(text: str) -> str:
-    found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    time = datetime.fromisoformat(text)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -122,14 +122,14 @@ def plain(value: Any) -> str:
 
 def words(statement: Statement) -> str:
     """A statement in its one form, as a line for a person."""
-    found = [statement["Effect"]]
+    parts = [statement["Effect"]]
     if "Principal" in statement:
         whom = statement["Principal"]["AWS"]
-        found.append("everybody" if whom == ["*"] else ", ".join(whom))
-    found += [prefix + ", ".join(statement[key]) for key, prefix in _PREFIXES if key in statement]
+        parts.append("everybody" if whom == ["*"] else ", ".join(whom))
+    parts += [prefix + ", ".join(statement[key]) for key, prefix in _PREFIXES if key in statement]
     for operator, keys in statement.get("Condition", {}).items():
-        found += [f"if {operator} {key} {', '.join(values)}" for key, values in keys.items()]
-    return " ".join(found)
+        parts += [f"if {operator} {key} {', '.join(values)}" for key, values in keys.items()]
+    return " ".join(parts)
 
 
 _PREFIXES = (
@@ -143,15 +143,17 @@ _PREFIXES = (
 def difference(before: str, after: str) -> list[str]:
     """The statements that one meaning has and the other has not, as lines for a person."""
     old, new = ([_line(line) for line in text.splitlines()] for text in (before, after))
-    lines = [f"- {one}" for one in old if one not in new] + [f"+ {one}" for one in new if one not in old]
+    lines = [f"- {statement}" for statement in old if statement not in new] + [
+        f"+ {statement}" for statement in new if statement not in old
+    ]
     return [part for line in lines for part in _folded(line)]
 
 
-def _line(said: str) -> str:
+def _line(line: str) -> str:
     try:
-        return words(json.loads(said))
+        return words(json.loads(line))
     except (ValueError, KeyError, TypeError):
-        return said
+        return line
 
 
 def _folded(line: str, width: int = 96) -> list[str]:

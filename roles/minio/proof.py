@@ -82,7 +82,7 @@ def _must_reach_the_same(api: Api, link: Link, folders: Sequence[str]) -> None:
     objects = [f"{BUCKET}/node{number + 1}/xl.meta" for number in range(len(api.nodes))]
     pipe = link.shell(
         "\n".join(
-            f"timeout 5 ls -d {words(f'{one}/{name}' for one in folders)} 2>/dev/null | wc -l" for name in objects
+            f"timeout 5 ls -d {words(f'{folder}/{name}' for folder in folders)} 2>/dev/null | wc -l" for name in objects
         )
     )
     pipe.close_stdin()
@@ -90,8 +90,8 @@ def _must_reach_the_same(api: Api, link: Link, folders: Sequence[str]) -> None:
     while line := pipe.readline(20):
         copies.append(int(line))
     if len(set(copies)) > 1:
-        told = ", ".join(f"{node[0]} {count}" for node, count in zip(api.nodes, copies, strict=False))
-        raise OSError(f"the nodes do not see the same drives; written through each, copies of a small object: {told}")
+        counts = ", ".join(f"{node[0]} {count}" for node, count in zip(api.nodes, copies, strict=False))
+        raise OSError(f"the nodes do not see the same drives; written through each, copies of a small object: {counts}")
 
 
 def _clear_away(clients: Sequence[Any]) -> None:

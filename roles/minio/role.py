@@ -52,8 +52,10 @@ def minio(host: Host[Settings]) -> Wanted:
     # A new root credential must reach all nodes at once; only its hash goes into the label.
     certificates = tls.files(host, settings)
     # The authority is read at a start only.
-    read_at_start = files + [one for one in certificates if isinstance(one, File) and "/CAs/" in one.path]
-    identity = f"{image_identity(host, settings.image)} {' '.join(one.sha256[:12] for one in read_at_start)}"
+    read_at_start = files + [
+        resource for resource in certificates if isinstance(resource, File) and "/CAs/" in resource.path
+    ]
+    identity = f"{image_identity(host, settings.image)} {' '.join(file.sha256[:12] for file in read_at_start)}"
     api = api_of(host)
     health = [f"{tls.scheme(settings)}://{node.address}:9000/minio/health" for node in settings.nodes]
     yield in_order(
@@ -69,7 +71,7 @@ def minio(host: Host[Settings]) -> Wanted:
             networks=external(joined(host.settings, settings.networks)),
             also_hashed=dict.fromkeys(names, identity),
             together=True,
-            read_at_start=tuple(one.path for one in read_at_start),
+            read_at_start=tuple(file.path for file in read_at_start),
             warning="; ".join(_warnings(settings)),
         ),
         Answers(
@@ -163,7 +165,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
         ],
         networks=joins(joined(host.settings, settings.networks), node.address),
         # Fixed, so that a node that is away does not lose its name.
-        extra_hosts=[f"{one.name}:{one.address}" for one in settings.nodes if one is not node],
+        extra_hosts=[f"{other.name}:{other.address}" for other in settings.nodes if other is not node],
         healthcheck=healthcheck(
             *("curl", "-fsS", *(["-k"] if settings.tls else []), "-o", "/dev/null"),
             f"{tls.scheme(settings)}://127.0.0.1:9000/minio/health/live",
@@ -173,7 +175,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
 
 def _openid(settings: OpenId) -> Secret:
     """Who people are is asked of an identity provider; its name and the secret are in one file."""
-    told = {
+    variables = {
         "CONFIG_URL": settings.config_url,
         "CLIENT_ID": settings.client,
         "CLIENT_SECRET": settings.secret.reveal(),
@@ -181,7 +183,7 @@ def _openid(settings: OpenId) -> Secret:
         "SCOPES": ",".join(settings.scopes),
         "DISPLAY_NAME": settings.label,
     }
-    return Secret("".join(f'MINIO_IDENTITY_OPENID_{key}="{value}"\n' for key, value in told.items()))
+    return Secret("".join(f'MINIO_IDENTITY_OPENID_{key}="{value}"\n' for key, value in variables.items()))
 
 
 def _console_url(host: Host[Settings]) -> dict[str, str]:
@@ -197,8 +199,8 @@ def endpoints(nodes: Sequence[Node], scheme: str = "http") -> list[str]:
         return ["/data"]
     numbered = [re.fullmatch(r"(.*\D|)(0|[1-9]\d*)", node.name) for node in nodes]
     if all(numbered):
-        prefixes = {one[1] for one in numbered if one}
-        numbers = [int(one[2]) for one in numbered if one]
+        prefixes = {match[1] for match in numbered if match}
+        numbers = [int(match[2]) for match in numbered if match]
         if len(prefixes) == 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
             return [f"{scheme}://{prefixes.pop()}{{{numbers[0]}...{numbers[-1]}}}:9000/data"]
     return [f"{scheme}://{node.name}:9000/data" for node in nodes]

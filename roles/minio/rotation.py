@@ -101,12 +101,14 @@ def account_of(host: Host[Settings], name: str) -> Account:
 
 
 def _account(host: Host[Settings], name: str, path: tuple[str | int, ...], expires: str | None = None) -> Account:
-    told = _reference(host, path)
-    how, _, what = told.partition(":")
+    source = _reference(host, path)
+    how, _, what = source.partition(":")
     if how != "file":
         where = list(descend(host.tree, path))[-1].origin
         hint = f"put a new one there yourself, then inv deploy --role buckets --host {host.name}"
-        raise Trouble(f"the secret of {name} is not in a file", where, f"it comes from {told}", NOTHING, hint, REFUSED)
+        raise Trouble(
+            f"the secret of {name} is not in a file", where, f"it comes from {source}", NOTHING, hint, REFUSED
+        )
     shown = what.replace("%h", host.name)
     return Account(name, path, host.root / Path(shown).expanduser(), shown, expires)
 

@@ -202,15 +202,15 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def _can_be_taken(self) -> Policy:
-        found: list[tuple[tuple[str | int, ...], str]] = [
+        problems: list[tuple[tuple[str | int, ...], str]] = [
             (("statements", *path), text) for path, text in faults(self.statements)
         ]
         if self.name in BUILT_IN:
-            found.append(
+            problems.append(
                 (("name",), f"MinIO has a policy {self.name} of its own, which cannot be removed: name it otherwise")
             )
-        if found:
-            raise Problems(found)
+        if problems:
+            raise Problems(problems)
         return self
 
 
@@ -226,8 +226,8 @@ class ServiceAccount(Section):
 
     @model_validator(mode="after")
     def _can_be_taken(self) -> ServiceAccount:
-        if found := [(("statements", *path), text) for path, text in faults(self.statements)]:
-            raise Problems(found)
+        if problems := [(("statements", *path), text) for path, text in faults(self.statements)]:
+            raise Problems(problems)
         return self
 
 

@@ -32,7 +32,7 @@ class Bucket:
     """How many seconds ago."""
 
 
-def start_reading(host: Host[Settings], link: Link | None, told: dict[str, Any]) -> None:
+def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, Any]) -> None:
     """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
     from roles.minio.admin import admin
     from roles.minio.api import said
@@ -48,26 +48,26 @@ def start_reading(host: Host[Settings], link: Link | None, told: dict[str, Any])
 
     def ask(name: str) -> None:
         try:
-            told[name] = api_of(host).any(link, questions[name])
+            answers[name] = api_of(host).any(link, questions[name])
         except Exception as error:
-            told.setdefault("why", getattr(error, "what", "") or said(error))
+            answers.setdefault("why", getattr(error, "what", "") or said(error))
 
-    told["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
-    told["until"] = time.monotonic() + CLUSTER_PATIENCE
-    for thread in told["threads"]:
+    answers["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
+    answers["until"] = time.monotonic() + CLUSTER_PATIENCE
+    for thread in answers["threads"]:
         thread.start()
 
 
-def read_cluster(status: Status, host: Host[Settings], told: dict[str, Any]) -> None:
+def read_cluster(status: Status, host: Host[Settings], answers: dict[str, Any]) -> None:
     """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
     from roles.minio.role import settings_of
 
-    for thread in told.get("threads", []):
-        thread.join(max(0.0, told["until"] - time.monotonic()))
-    info, usage, names = told.get("info"), told.get("usage") or {}, told.get("names") or []
+    for thread in answers.get("threads", []):
+        thread.join(max(0.0, answers["until"] - time.monotonic()))
+    info, usage, names = answers.get("info"), answers.get("usage") or {}, answers.get("names") or []
     if info is None:
         up = sum(node.state.startswith("running") for node in status.nodes)
-        why = told.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
+        why = answers.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
         # Containers that were not read either tell nothing: least of all that there are none.
         shown = f"; by its containers: {quorum(up, len(status.nodes), None)}" if status.nodes else ""
         status.quorum = f"the cluster does not tell ({why}){shown}"
@@ -81,7 +81,7 @@ def read_cluster(status: Status, host: Host[Settings], told: dict[str, Any]) -> 
         node = by_name.get(place) or by_address.get(place)
         for seen in server.get("drives") or []:
             online += seen.get("state") == "ok"
-            drive = next((one for one in status.drives if node and one.label == node.drive), None)
+            drive = next((candidate for candidate in status.drives if node and candidate.label == node.drive), None)
             if drive and seen.get("state") != "ok" and not drive.problem:
                 drive.problem = f"the cluster says {seen.get('state')}"
             if drive and seen.get("healing"):
@@ -93,7 +93,9 @@ def read_cluster(status: Status, host: Host[Settings], told: dict[str, Any]) -> 
 
     ago = age(usage.get("lastUpdate", ""))
     counted = {name: sizes.get(name, {}) for name in names if name != BUCKET}
-    status.buckets = [Bucket(name, one.get("objectsCount"), one.get("size"), ago) for name, one in counted.items()]
+    status.buckets = [
+        Bucket(name, counts.get("objectsCount"), counts.get("size"), ago) for name, counts in counted.items()
+    ]
 
 
 def age(moment: str) -> float | None:

@@ -182,7 +182,7 @@ def _settings_of(c: Context, host: str) -> Host[Settings]:
 
 
 def _names(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 MINIO = (minio_info, minio_metrics_token, minio_trace)

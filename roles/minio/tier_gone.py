@@ -56,14 +56,14 @@ class TierGone(Resource):
     def ask(cls, link: Link, wanted: Sequence[TierGone]) -> list[Reading]:
         def read(client: Any) -> list[Reading]:
             have = configured(client)
-            return [one._state(client) if one.called in have else None for one in wanted]
+            return [tier._state(client) if tier.called in have else None for tier in wanted]
 
         return reading(wanted[0].api, link, read, len(wanted))
 
     def _state(self, client: Any) -> State:
         files = unzipped(admin(client, "GET", "export-bucket-metadata"))
         rules = {path.partition("/")[0] for path, data in files.items() if self.called in _tiers(path, data)}
-        counted = {one["Name"]: one["Stats"] for one in json.loads(admin(client, "GET", "tier-stats")) or []}
+        counted = {tier["Name"]: tier["Stats"] for tier in json.loads(admin(client, "GET", "tier-stats")) or []}
         lie = holders(client, self.called) if counted.get(self.called, {}).get("numVersions") else []
         return {"rules": ", ".join(sorted(rules - self.buckets)), "objects": ", ".join(lie)}
 
@@ -118,4 +118,4 @@ def holders(client: Any, tier: str) -> list[str]:
 
 def _classes(client: Any, bucket: str) -> Iterator[str]:
     versions = client.list_objects(bucket, include_version=True, recursive=True)
-    return (one.storage_class for one in islice(versions, LOOKED_AT))
+    return (version.storage_class for version in islice(versions, LOOKED_AT))

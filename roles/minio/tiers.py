@@ -51,14 +51,14 @@ class Tier(Resource):
 
         def read(client: Any) -> list[Reading]:
             others = api.others(link, client, configured)
-            have, told = configured(client), others()
+            have, others_tiers = configured(client), others()
             return [
-                have[one.name]
-                | {"secret_key": sent.get(one.name, "not of ours")}
-                | {"known to": _known(one.name, have, told)}
-                if one.name in have
+                have[tier.name]
+                | {"secret_key": sent.get(tier.name, "not of ours")}
+                | {"known to": _known(tier.name, have, others_tiers)}
+                if tier.name in have
                 else None
-                for one in wanted
+                for tier in wanted
             ]
 
         return reading(api, link, read, len(wanted))
@@ -82,9 +82,9 @@ class Tier(Resource):
         place = {"Endpoint": want.endpoint, "Bucket": want.bucket, "Prefix": want.prefix}
         place |= {"Region": want.region, "StorageClass": want.storage_class} if want.kind == "s3" else {}
         keys = {"AccessKey": want.access_key.reveal(), "SecretKey": want.secret_key.reveal()}
-        told = {"Version": "v1", "Type": want.kind, "Name": self.name, _SECTIONS[want.kind]: place | keys}
+        configuration = {"Version": "v1", "Type": want.kind, "Name": self.name, _SECTIONS[want.kind]: place | keys}
         with self._tried(), unless_done(("XMinioAdminTierAlreadyExists",)):
-            admin(client, "PUT", "tier", body=_encrypted(client, told))
+            admin(client, "PUT", "tier", body=_encrypted(client, configuration))
 
     def _give_keys(self, client: Any) -> None:
         """MinIO tries the keys, takes them, and tells all nodes."""
@@ -111,20 +111,20 @@ class Tier(Resource):
 _SECTIONS = {"minio": "MinIO", "s3": "S3"}
 
 
-def _encrypted(client: Any, told: Mapping[str, Any]) -> bytes:
+def _encrypted(client: Any, configuration: Mapping[str, Any]) -> bytes:
     from minio.crypto import encrypt
 
-    return bytes(encrypt(json.dumps(told).encode(), client._provider.retrieve().secret_key))
+    return bytes(encrypt(json.dumps(configuration).encode(), client._provider.retrieve().secret_key))
 
 
 def configured(client: Any) -> dict[str, dict[str, str]]:
     """The tiers of a node by name; of the secret key it tells nothing."""
-    return {one["Name"]: _state(one) for one in json.loads(admin(client, "GET", "tier")) or []}
+    return {tier["Name"]: _state(tier) for tier in json.loads(admin(client, "GET", "tier")) or []}
 
 
-def _state(told: Mapping[str, Any]) -> dict[str, str]:
-    kind = told.get("Type", "")
-    place = told.get(_SECTIONS.get(kind, ""), {})
+def _state(answer: Mapping[str, Any]) -> dict[str, str]:
+    kind = answer.get("Type", "")
+    place = answer.get(_SECTIONS.get(kind, ""), {})
     names = {"endpoint": "Endpoint", "bucket": "Bucket", "prefix": "Prefix", "storage_class": "StorageClass"}
     region = place.get("Region", "") if kind == "s3" else ""
     key = fingerprint(Secret(place.get("AccessKey", "")))
@@ -138,15 +138,15 @@ def _state(told: Mapping[str, Any]) -> dict[str, str]:
 
 def _known(name: str, have: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
     """Whether the other nodes tell the same of a tier: one that has not heard cannot read what lies there."""
-    odd = sorted(node for node, told in others.items() if told.get(name) != have[name])
+    odd = sorted(node for node, tiers in others.items() if tiers.get(name) != have[name])
     return f"not {', '.join(odd)}" if odd else ALL_KNOW
 
 
 def _records(link: Link) -> dict[str, str]:
     pipe = link.shell(f"cd {RECORDS} 2>/dev/null && grep -H . -- *[A-Z0-9_-] 2>/dev/null; :")
     pipe.close_stdin()
-    found = {}
+    records = {}
     while line := pipe.readline(20):
         name, _, text = line.decode(errors="replace").strip().partition(":")
-        found[name] = text
-    return found
+        records[name] = text
+    return records

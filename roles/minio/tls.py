@@ -73,11 +73,11 @@ def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -
         public = load_pem_private_key(key.encode(), None).public_key()
     except (ValueError, TypeError) as error:
         return [f"a file is no PEM of what it should be: {error}"]
-    leaf, found = chain[0], []
+    leaf, faults = chain[0], []
     if leaf.public_key() != public:
-        found.append("the key is not that of the certificate")
+        faults.append("the key is not that of the certificate")
     if leaf.not_valid_after_utc < datetime.now(UTC):
-        found.append(f"the certificate ended on {leaf.not_valid_after_utc:%Y-%m-%d}")
+        faults.append(f"the certificate ended on {leaf.not_valid_after_utc:%Y-%m-%d}")
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
@@ -85,14 +85,14 @@ def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -
         known = set()
     wanted = [name for node in nodes for name in (node.name, str(ip_address(node.address)))]
     if missing := [name for name in wanted if name not in known]:
-        found.append(f"its subjectAltName lacks {', '.join(missing)}")
+        faults.append(f"its subjectAltName lacks {', '.join(missing)}")
     for issuer in roots:
         try:
             chain[-1].verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
             continue
-        return found
-    return [*found, "minio.tls.authority did not sign it"]
+        return faults
+    return [*faults, "minio.tls.authority did not sign it"]
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class ServedCertificate(Resource):
         # enough to be written in one piece.
         each = [
             f"( said=$({ask} {quote(f'https://{address}:9000/minio/health/live')} | sed '/END CERTIFICATE/q'); printf 'NODE %s\\n%s\\n' {quote(name)} \"$said\" ) &"
-            for one in wanted
-            for name, address in one.nodes
+            for certificate in wanted
+            for name, address in certificate.nodes
         ]
         return "\n".join([*each, "wait"])
 
@@ -133,7 +133,7 @@ class ServedCertificate(Resource):
             name, _, rest = part.partition("\n")
             if pem := _first(rest):
                 served[name] = _fingerprint(pem)
-        return [{**one.desired(), **served} if served else None for one in wanted]
+        return [{**certificate.desired(), **served} if served else None for certificate in wanted]
 
     def fix(self, before: State | None) -> list[Step]:
         return [Shell(f"docker kill -s HUP -- {words(name for name, _ in self.nodes)} >/dev/null 2>&1 || :; sleep 1")]
@@ -155,6 +155,11 @@ def _fingerprint(pem: str) -> str:
 def served(settings: Minio, certificate: Sequence[Directory | File]) -> list[ServedCertificate]:
     """The last look: what was written is what the nodes show."""
     text = next(
-        (str(one.content) for one in certificate if one.name.endswith("/public.crt") and isinstance(one, File)), ""
+        (
+            str(resource.content)
+            for resource in certificate
+            if resource.name.endswith("/public.crt") and isinstance(resource, File)
+        ),
+        "",
     )
     return [ServedCertificate(tuple((node.name, node.address) for node in settings.nodes), text)] if text else []

@@ -54,21 +54,21 @@ class Found:
 
 def look(client: Any, asked: Asked) -> Found:
     """Counts, and names what is locked; in a bucket with locks each version is asked for its own."""
-    found, last, locks = Found(), "", _has_locks(client, asked.bucket)
+    result, last, locks = Found(), "", _has_locks(client, asked.bucket)
     for version in _versions(client, asked):
         if not asked.means(version.object_name):
-            if [version.object_name] != found.others[-1:]:
-                found.others.append(version.object_name)
+            if [version.object_name] != result.others[-1:]:
+                result.others.append(version.object_name)
             continue
         if locks and not version.is_delete_marker and (why := _lock(client, asked.bucket, version)):
-            found.locked.append(f"{version.object_name}  {version.version_id}  {why}")
+            result.locked.append(f"{version.object_name}  {version.version_id}  {why}")
             continue
-        found.objects += version.object_name != last
-        _count(found, version, 1)
+        result.objects += version.object_name != last
+        _count(result, version, 1)
         last = version.object_name
         if version.storage_class not in STANDARD and not version.is_delete_marker:
-            found.tiers[version.storage_class] = found.tiers.get(version.storage_class, 0) + 1
-    return found
+            result.tiers[version.storage_class] = result.tiers.get(version.storage_class, 0) + 1
+    return result
 
 
 def hidden_by(client: Any, asked: Asked) -> str:
@@ -90,10 +90,10 @@ def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
     for _ in range(DEEPEST):
         before = gone.number
         refusal = _delete(client, asked, gone)
-        left = look(client, asked)
-        if not left.number or gone.number == before:
+        remaining = look(client, asked)
+        if not remaining.number or gone.number == before:
             break
-    return gone, left, refusal
+    return gone, remaining, refusal
 
 
 def _delete(client: Any, asked: Asked, gone: Found) -> str:
@@ -123,10 +123,10 @@ def _delete(client: Any, asked: Asked, gone: Found) -> str:
     return refusal
 
 
-def _count(found: Found, version: Any, number: int) -> None:
-    found.delete_markers += number * version.is_delete_marker
-    found.versions += number * (not version.is_delete_marker)
-    found.bytes += number * (version.size or 0)
+def _count(counts: Found, version: Any, number: int) -> None:
+    counts.delete_markers += number * version.is_delete_marker
+    counts.versions += number * (not version.is_delete_marker)
+    counts.bytes += number * (version.size or 0)
 
 
 def _versions(client: Any, asked: Asked) -> Iterator[Any]:
@@ -153,9 +153,9 @@ def _has_locks(client: Any, bucket: str) -> bool:
 
 def _lock(client: Any, bucket: str, version: Any) -> str:
     """Why a version cannot be deleted now; nothing where it can."""
-    told = client.stat_object(bucket, version.object_name, version_id=version.version_id).metadata
-    if told.get("x-amz-object-lock-legal-hold") == "ON":
+    headers = client.stat_object(bucket, version.object_name, version_id=version.version_id).metadata
+    if headers.get("x-amz-object-lock-legal-hold") == "ON":
         return "legal hold"
-    mode, until = (told.get(f"x-amz-object-lock-{what}", "") for what in ("mode", "retain-until-date"))
+    mode, until = (headers.get(f"x-amz-object-lock-{what}", "") for what in ("mode", "retain-until-date"))
     over = until[:19] <= time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     return f"{mode.lower()} until {until[:19]}Z" if mode and not over else ""

@@ -80,23 +80,23 @@ def _follow(host: Host[Settings], client: Any, chosen: Filter, as_json: bool) ->
     raise ProtocolError("the node ended the trace")
 
 
-def read(told: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> dict[str, Any]:
+def read(call: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> dict[str, Any]:
     """A call, without bodies, and with nothing that would let somebody else make it."""
-    http = told.get("http") or {}
+    http = call.get("http") or {}
     request, response, stats = (http.get(part) or {} for part in ("request", "response", "stats"))
     headers = request.get("headers") or {}
     return {
-        "at": told.get("time", ""),
-        "node": _node(told.get("nodename", ""), nodes),
-        "call": told.get("funcname", ""),
+        "at": call.get("time", ""),
+        "node": _node(call.get("nodename", ""), nodes),
+        "call": call.get("funcname", ""),
         "method": request.get("method", ""),
-        "path": told.get("path", ""),
+        "path": call.get("path", ""),
         "query": masked(request.get("rawquery", "")),
         "client": request.get("client", ""),
         "key": _who(headers, request.get("rawquery", "")),
         "status": response.get("statuscode", 0),
-        "error": _code(response.get("body")) or told.get("error", ""),
-        "seconds": round(told.get("dur", 0) / 1e9, 6),
+        "error": _code(response.get("body")) or call.get("error", ""),
+        "seconds": round(call.get("dur", 0) / 1e9, 6),
         "received": stats.get("inputbytes", 0),
         "sent": stats.get("outputbytes", 0),
         "headers": {"request": _safe(headers), "response": _safe(response.get("headers") or {})},
@@ -137,8 +137,8 @@ def _who(headers: Mapping[str, Sequence[str]], query: str) -> str:
         asked.get("X-Amz-Credential"),
         f"AWS {asked.get('AWSAccessKeyId', '')}:",
     ]
-    found = re.match(r"(?:AWS4-HMAC-SHA256 Credential=|AWS )?([A-Za-z0-9_.@-]+)[/:]", next(filter(None, given)))
-    return found[1] if found else ""
+    match = re.match(r"(?:AWS4-HMAC-SHA256 Credential=|AWS )?([A-Za-z0-9_.@-]+)[/:]", next(filter(None, given)))
+    return match[1] if match else ""
 
 
 def _code(body: Any) -> str:
@@ -150,8 +150,8 @@ def _code(body: Any) -> str:
         text = base64.b64decode(body or "").decode(errors="replace")
     except (binascii.Error, ValueError):
         return ""
-    found = re.search(r'<Code>(\w+)</Code>|"Code":\s*"(\w+)"', text)
-    return (found[1] or found[2]) if found else ""
+    match = re.search(r'<Code>(\w+)</Code>|"Code":\s*"(\w+)"', text)
+    return (match[1] or match[2]) if match else ""
 
 
 def shown(call: Mapping[str, Any]) -> str:

@@ -58,17 +58,17 @@ def show(host: Host[Settings], bucket: str, prefix: str, exact: bool, as_json: b
     listed = exact or bool(prefix)
     link = connect(host.target)
     try:
-        there = api_of(host).read(link, lambda client: [one.name for one in client.list_buckets()])
+        there = api_of(host).read(link, lambda client: [entry.name for entry in client.list_buckets()])
         must_be_there(host, bucket, there)
         ask = partial(_listed, prefix=prefix) if listed else _scanned
-        at, found = api_of(host).read(link, partial(ask, names=[bucket] if bucket else there))
+        at, counted = api_of(host).read(link, partial(ask, names=[bucket] if bucket else there))
     finally:
         link.close()
     if as_json:
-        usage = {name: one and asdict(one) for name, one in found.items()}
+        usage = {name: counts and asdict(counts) for name, counts in counted.items()}
         print(json.dumps({"host": host.name, "listed": listed, "at": at, "prefix": prefix, "buckets": usage}))
         return
-    for line in lines(host.name, found, "listed just now" if listed else _age(at)):
+    for line in lines(host.name, counted, "listed just now" if listed else _age(at)):
         say(line)
 
 
@@ -88,9 +88,9 @@ def _scanned(client: Any, names: Sequence[str]) -> tuple[str, Counted]:
     return scanned(json.loads(admin(client, "GET", "datausageinfo")), names)
 
 
-def scanned(told: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Counted]:
+def scanned(answer: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Counted]:
     """When the scanner ended its last round (nothing if it never did), and what it counted."""
-    at, sizes = told.get("lastUpdate") or "", told.get("bucketsUsageInfo") or {}
+    at, sizes = answer.get("lastUpdate") or "", answer.get("bucketsUsageInfo") or {}
     return "" if at.startswith("0001-") else at, {
         name: Usage(*(sizes[name].get(key, 0) for key in _COUNTS)) if name in sizes else None for name in names
     }
@@ -103,17 +103,20 @@ def _listed(client: Any, names: Sequence[str], prefix: str) -> tuple[str, Counte
 
 def _count(bucket: str, versions: Iterable[Any]) -> Usage:
     """Count the versions of a listing, in which those of one object stand together."""
-    found, last, spoke = Usage(), None, time.monotonic()
-    for one in versions:
-        found.objects += one.object_name != last
-        found.delete_markers += one.is_delete_marker
-        found.versions += not one.is_delete_marker and one.version_id not in (None, "null")  # as the scanner counts
-        found.bytes += one.size or 0
-        last = one.object_name
+    usage, last, spoke = Usage(), None, time.monotonic()
+    for version in versions:
+        usage.objects += version.object_name != last
+        usage.delete_markers += version.is_delete_marker
+        usage.versions += not version.is_delete_marker and version.version_id not in (
+            None,
+            "null",
+        )  # as the scanner counts
+        usage.bytes += version.size or 0
+        last = version.object_name
         if time.monotonic() - spoke > SILENCE:
-            print(f"{bucket}: {found.versions} versions so far", file=sys.stderr, flush=True)
+            print(f"{bucket}: {usage.versions} versions so far", file=sys.stderr, flush=True)
             spoke = time.monotonic()
-    return found
+    return usage
 
 
 def _age(at: str) -> str:
@@ -124,14 +127,14 @@ def _age(at: str) -> str:
     return f"counted by MinIO's scanner {spoken(ago)} ago; --exact lists them now"
 
 
-def lines(host: str, found: Counted, how: str) -> Iterator[str]:
+def lines(host: str, counted: Counted, how: str) -> Iterator[str]:
     """The screen."""
     yield f"{host}: {how}"
-    wide = max(map(len, ("bucket", *found)))
+    wide = max(map(len, ("bucket", *counted)))
     yield f"  {'bucket':{wide}}  {'objects':>10}  {'versions':>10}  {'markers':>10}  {'size':>10}"
-    for name, one in found.items():
-        if one is None:
+    for name, usage in counted.items():
+        if usage is None:
             yield f"  {name:{wide}}  not counted yet"
         else:
-            counts = f"{one.objects:>10}  {one.versions:>10}  {one.delete_markers:>10}"
-            yield f"  {name:{wide}}  {counts}  {human(one.bytes):>10}"
+            counts = f"{usage.objects:>10}  {usage.versions:>10}  {usage.delete_markers:>10}"
+            yield f"  {name:{wide}}  {counts}  {human(usage.bytes):>10}"
