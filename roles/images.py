@@ -35,6 +35,8 @@ class LocalImage:
     """An image of the operator's own Engine, with which the one on the host is compared."""
 
     reference: str
+    build: str = ""
+    """The command that makes it, where no registry has it."""
 
     @cached_property
     def _inspected(self) -> dict[str, Any]:
@@ -52,8 +54,8 @@ class LocalImage:
     def _to_have_it(self) -> str:
         if self.reference.startswith("stowage-lab/"):
             return "inv lab.up"
-        if self.reference.startswith("stowage-worker:"):
-            return f"docker build -t {self.reference} --build-arg BASE=debian:trixie-slim lab/services/worker"
+        if self.build:
+            return self.build
         return f"name {REPLACEMENT} instead" if is_dead(self.reference) else f"docker pull {self.reference}"
 
     def _missing(self, why: str, hint: str) -> Trouble:
@@ -97,9 +99,9 @@ def _ask_engine(path: str) -> dict[str, Any]:
 
 
 @lru_cache
-def local_image(reference: str) -> LocalImage:
+def local_image(reference: str, build: str) -> LocalImage:
     """One inspection a run, however many hosts get the image."""
-    return LocalImage(reference)
+    return LocalImage(reference, build)
 
 
 def image(host: Host[Settings], name: str) -> Image:
@@ -117,7 +119,7 @@ def image(host: Host[Settings], name: str) -> Image:
         "it can no longer be pulled: MinIO's images were withdrawn from Docker Hub and quay.io in September 2026",
         f"set images.{name}.reference to {REPLACEMENT}, or to a mirror of your own; or ship: true if this machine has it",
     )
-    shipped = local_image(row.reference) if row.ship else None
+    shipped = local_image(row.reference, row.build) if row.ship else None
     return Image(row.reference, shipped, withdrawn if is_dead(row.reference) else None)
 
 

@@ -130,6 +130,9 @@ class Image(Section):
 
     reference: ImageReference = Field(description="registry reference, with digest where one is pinned")
     ship: bool = Field(default=False, description="send it from the operator's machine instead of pulling it there")
+    build: str = Field(
+        default="", description="the command that makes it on the operator's machine, told where it is missing there"
+    )
     lab: LabImage | None = Field(
         default=None,
         description="how the lab builds it where no registry answers: a recipe of lab/images.py, or packages of Debian and PyPI",

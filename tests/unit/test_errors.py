@@ -300,6 +300,9 @@ def test_an_image_that_this_machine_does_not_have_says_how_to_get_it(monkeypatch
         with pytest.raises(Trouble, match="cannot be shipped") as caught:
             images_role.LocalImage(reference).content()
         assert hint in caught.value.hint
+    with pytest.raises(Trouble) as caught:
+        images_role.LocalImage("own:1", "docker build -t own:1 .").content()
+    assert caught.value.hint == "docker build -t own:1 ."
 
 
 def test_an_image_without_an_engine_here_says_so(monkeypatch):

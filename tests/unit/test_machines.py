@@ -12,10 +12,15 @@ import pytest
 import yaml
 from invoke.exceptions import Exit
 
+from converge.engine.run import prepare
 from converge.errors import REFUSED, UNREACHABLE, Trouble, Troubles
 from converge.inventory.hosts import load
+from converge.resources.docker import Content
+from converge.resources.file import File
 from converge.ssh import root
 from converge.ssh.known import HostKey, Known, KnownHostsLine
+from roles import named, names_of
+from roles.images import LocalImage
 from roles.minio.kms_key import fault
 from roles.settings.model import Settings
 from runbook import machines, trust
@@ -275,6 +280,26 @@ def test_what_its_group_reads_from_files_of_the_host_is_made_for_it(checkout, sa
     (host,) = load(checkout, "store2", Settings)
     given = [host.settings.sso.secret, host.settings.minio.openid.secret, host.settings.database_users[0].password]
     assert len({one.reveal() for one in given}) == 3 and min(len(one.reveal()) for one in given) == 40
+
+
+@pytest.mark.parametrize("group", ["weatherlearn", "ml_security", "ai_infrastructure", "opengeo"])
+def test_a_host_of_each_group_is_whole_once_it_was_added(checkout, says, monkeypatch, group):
+    """Every role and service of the group, as a user deploys it: what the lab leaves out is rendered here alone."""
+    monkeypatch.setattr(LocalImage, "content", lambda image: Content("linux/amd64", "1", "{}"))
+    for folder in ("files", "templates"):
+        shutil.copytree(ROOT / folder, checkout / folder)
+    count = 1 if group in ("ml_security", "opengeo") else 4
+    says(MACHINE + "".join(FOUR.splitlines(keepends=True)[:count]))
+    add(checkout, newcomer(checkout, "store2", "10.0.0.5", group=group))
+    (host,) = load(checkout, "store2", Settings)
+    roles = [role for name in names_of(host.settings) if (role := named(name, host))]
+    assert [role.name for role in roles] == names_of(host.settings)
+    texts = {
+        want.resource.path: want.resource.text for want in prepare(host, roles).wants if type(want.resource) is File
+    }
+    assert len(texts) >= 9
+    for path, text in texts.items():
+        assert text.strip() and "secrets/%h" not in text, path
 
 
 def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
