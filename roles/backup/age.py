@@ -18,16 +18,22 @@ def encoded(data: bytes) -> str:
     bits = "".join(f"{byte:08b}" for byte in data)
     bits += "0" * (-len(bits) % 5)
     values = [int(bits[at : at + 5], 2) for at in range(0, len(bits), 5)]
-    text = "".join(LETTERS[one] for one in values + _checksum(values))
+    text = "".join(LETTERS[value] for value in values + _checksum(values))
     return f"{PREFIX}1{text}".upper()
 
 
 def _checksum(values: list[int]) -> list[int]:
-    found = 1
-    for value in [*(ord(one) >> 5 for one in PREFIX), 0, *(ord(one) & 31 for one in PREFIX), *values, *[0] * 6]:
-        top = found >> 25
-        found = (found & 0x1FFFFFF) << 5 ^ value
-        for at, one in enumerate(GENERATOR):
-            found ^= one if top >> at & 1 else 0
-    found ^= 1
-    return [found >> 5 * (5 - at) & 31 for at in range(6)]
+    checksum = 1
+    for value in [
+        *(ord(letter) >> 5 for letter in PREFIX),
+        0,
+        *(ord(letter) & 31 for letter in PREFIX),
+        *values,
+        *[0] * 6,
+    ]:
+        top = checksum >> 25
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ value
+        for at, factor in enumerate(GENERATOR):
+            checksum ^= factor if top >> at & 1 else 0
+    checksum ^= 1
+    return [checksum >> 5 * (5 - at) & 31 for at in range(6)]

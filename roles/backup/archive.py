@@ -27,8 +27,8 @@ class Head:
 
     @property
     def major(self) -> int:
-        found = re.match(r"(\d+)", self.server)
-        return int(found[1]) if found else 0
+        match = re.match(r"(\d+)", self.server)
+        return int(match[1]) if match else 0
 
 
 def head(data: bytes) -> Head | None:

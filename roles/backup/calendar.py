@@ -56,21 +56,21 @@ class Event:
     def _comes(self, day: datetime.date) -> bool:
         following = datetime.date(day.year + day.month // 12, day.month % 12 + 1, 1)
         number = (following - day).days if self.from_the_end else day.day
-        said = {"year": day.year, "month": day.month, "day": number}
-        return day.weekday() in self.weekdays and all(value in self.numbers[part] for part, value in said.items())
+        parts = {"year": day.year, "month": day.month, "day": number}
+        return day.weekday() in self.weekdays and all(value in self.numbers[part] for part, value in parts.items())
 
 
 def event(text: str) -> Event:
     """The event that a text says, or why it is none."""
-    words = text.split()
-    if len(words) > 1 and re.fullmatch(r"[A-Z][A-Za-z0-9_+/-]*", words[-1]):
-        _known_zone(words.pop())
-    if len(words) == 1 and words[0].lower() in EVERY:
-        words = EVERY[words[0].lower()].split()
-    weekdays = _weekdays(words.pop(0)) if words and words[0][:1].isalpha() else frozenset(range(7))
-    time = words.pop() if words and ":" in words[-1] else None
-    date = words.pop() if words else None
-    if words or (date is None and time is None and weekdays == frozenset(range(7))):
+    parts = text.split()
+    if len(parts) > 1 and re.fullmatch(r"[A-Z][A-Za-z0-9_+/-]*", parts[-1]):
+        _known_zone(parts.pop())
+    if len(parts) == 1 and parts[0].lower() in EVERY:
+        parts = EVERY[parts[0].lower()].split()
+    weekdays = _weekdays(parts.pop(0)) if parts and parts[0][:1].isalpha() else frozenset(range(7))
+    time = parts.pop() if parts and ":" in parts[-1] else None
+    date = parts.pop() if parts else None
+    if parts or (date is None and time is None and weekdays == frozenset(range(7))):
         raise NoEvent(LIKE)
     numbers, from_the_end = _date(date or "*-*-*")
     return Event(weekdays, numbers | _time(time or "00:00:00"), from_the_end)
@@ -87,13 +87,13 @@ def _known_zone(name: str) -> None:
 
 
 def _weekdays(text: str) -> frozenset[int]:
-    found: set[int] = set()
+    days: set[int] = set()
     for part in text.rstrip(",").split(","):
-        ends = [_weekday(one) for one in re.split(r"\.\.|-", part)]
+        ends = [_weekday(end) for end in re.split(r"\.\.|-", part)]
         if len(ends) > 2 or ends[0] > ends[-1]:
             raise NoEvent(f"{part} is no range of days: Mon..Fri")
-        found |= set(range(ends[0], ends[-1] + 1))
-    return frozenset(found)
+        days |= set(range(ends[0], ends[-1] + 1))
+    return frozenset(days)
 
 
 def _weekday(text: str) -> int:
@@ -104,14 +104,14 @@ def _weekday(text: str) -> int:
 
 
 def _date(text: str) -> tuple[dict[str, frozenset[int]], bool]:
-    found = DATE.fullmatch(text)
-    if not found or found["month"] is None:
+    match = DATE.fullmatch(text)
+    if not match or match["month"] is None:
         raise NoEvent(f"{text} is no date: *-*-*, *-*-01 or 2030-01-31")
-    years, months = _numbers("year", found["year"] or "*"), _numbers("month", found["month"])
-    from_the_end = found["last"] == "~"
-    if from_the_end and "/" in found["day"]:
+    years, months = _numbers("year", match["year"] or "*"), _numbers("month", match["month"])
+    from_the_end = match["last"] == "~"
+    if from_the_end and "/" in match["day"]:
         raise NoEvent(f"{text} is no date: with ~ a day has no step")
-    return {"year": years, "month": months, "day": _numbers("day", found["day"], from_the_end)}, from_the_end
+    return {"year": years, "month": months, "day": _numbers("day", match["day"], from_the_end)}, from_the_end
 
 
 def _time(text: str) -> dict[str, frozenset[int]]:
@@ -120,37 +120,37 @@ def _time(text: str) -> dict[str, frozenset[int]]:
         raise NoEvent(f"{text} is no time: 02:00 or 02:00:00")
     hours, minutes, seconds = (*parts, "00")[:3]
     seconds = re.sub(r"(\d)\.\d{1,6}(?!\.)", r"\1", seconds)
-    found = {"hour": _numbers("hour", hours), "minute": _numbers("minute", minutes)}
-    return found | {"second": _numbers("second", seconds)}
+    numbers = {"hour": _numbers("hour", hours), "minute": _numbers("minute", minutes)}
+    return numbers | {"second": _numbers("second", seconds)}
 
 
 def _numbers(part: str, text: str, from_the_end: bool = False) -> frozenset[int]:
     """The numbers of a part: `*`, `1`, `1,15`, `1..5`, `0/6`."""
     low, high = PARTS[part] if not from_the_end else (1, 28)
-    found: set[int] = set()
-    for one in text.split(","):
-        match = ONE.fullmatch(f"{low}..{high}" if one == "*" else one)
+    numbers: set[int] = set()
+    for item in text.split(","):
+        match = ONE.fullmatch(f"{low}..{high}" if item == "*" else item)
         if not match:
-            raise NoEvent(f"{one or 'nothing'} is no {part}: a number, 1..5, 0/6 (not */6), a list with commas or *")
+            raise NoEvent(f"{item or 'nothing'} is no {part}: a number, 1..5, 0/6 (not */6), a list with commas or *")
         first, step = int(match["first"]), int(match["step"] or 1)
         end = int(match["end"]) if match["end"] else high if match["step"] else first
         if part == "year" and first < 100:
             first += 2000 if first < 70 else 1900
             end = max(end, first) if match["end"] or match["step"] else first
         if not (low <= first <= high and low <= end <= high):
-            raise NoEvent(f"{one} is no {part}: it is {low} to {high}")
+            raise NoEvent(f"{item} is no {part}: it is {low} to {high}")
         if end < first or step == 0 or (match["step"] and step > high - first):
-            raise NoEvent(f"{one} is no {part}: it ends before it begins, or its step leads nowhere")
-        found |= set(range(first, end + 1, step))
-    return frozenset(found)
+            raise NoEvent(f"{item} is no {part}: it ends before it begins, or its step leads nowhere")
+        numbers |= set(range(first, end + 1, step))
+    return frozenset(numbers)
 
 
 def checked(text: str) -> str:
     """A schedule for something that takes minutes: an event that comes again, at most once a minute."""
-    found = event(text)
+    schedule = event(text)
     today = datetime.datetime.now(tz=datetime.UTC).date()
-    if found.next_day(today + datetime.timedelta(days=1)) is None:
+    if schedule.next_day(today + datetime.timedelta(days=1)) is None:
         raise NoEvent("it never comes again")
-    if len(found.numbers["second"]) > 1:
+    if len(schedule.numbers["second"]) > 1:
         raise NoEvent("it comes several times a minute")
     return text

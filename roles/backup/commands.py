@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 
-def backup(host: Host[Settings], request: Request, said: str, as_json: bool = False) -> None:
+def backup(host: Host[Settings], request: Request, command: str, as_json: bool = False) -> None:
     """One set now, followed to its end. A lost line does not end it."""
-    for one in request.only:
-        if one not in (known := stack_components(host.settings)):
+    for component in request.only:
+        if component not in (known := stack_components(host.settings)):
             raise Trouble(
-                f"there is no component {one}", host.name, f"components are {', '.join(known)}", "nothing was begun"
+                f"there is no component {component}",
+                host.name,
+                f"components are {', '.join(known)}",
+                "nothing was begun",
             )
-    end(host, watch(host, runs.begin(host, request, said), as_json), as_json)
+    end(host, watch(host, runs.begin(host, request, command), as_json), as_json)
     if not as_json and (held := not_in_sets(host.settings)):
         say(f"{host.name}: no set holds {held}; copy them elsewhere yourself")
 
@@ -58,29 +61,29 @@ def attach(host: Host[Settings], run: str, as_json: bool) -> None:
     end(host, watch(host, run, as_json), as_json)
 
 
-def verify(host: Host[Settings], id: str, source: str, drill: bool, said: str) -> None:
+def verify(host: Host[Settings], id: str, source: str, drill: bool, command: str) -> None:
     """Reads every byte of a set; with `drill` it is restored into a throwaway server and compared."""
     request = Request(do="verify", set=id_of(id), source=source, drill=drill)
-    end(host, watch(host, runs.begin(host, request, said)))
+    end(host, watch(host, runs.begin(host, request, command)))
 
 
 def pin(host: Host[Settings], id: str, why: str) -> None:
     """Keeps a set from retention."""
-    found = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
-    runs.ask(host, Request(ask="pin", set=found, why=why))
-    say(f"{host.name}: {found} is kept until inv backup.unpin {found}")
+    run = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
+    runs.ask(host, Request(ask="pin", set=run, why=why))
+    say(f"{host.name}: {run} is kept until inv backup.unpin {run}")
 
 
 def unpin(host: Host[Settings], id: str) -> None:
     """Leaves a set to retention again."""
-    found = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
-    targets = runs.ask(host, Request(ask="unpin", set=found))["unpinned"]
-    say(f"{host.name}: {found} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
+    run = runs.ask(host, Request(ask="show", set=id_of(id)))["id"]
+    targets = runs.ask(host, Request(ask="unpin", set=run))["unpinned"]
+    say(f"{host.name}: {run} " + (f"is pinned no more on {', '.join(targets)}" if targets else "was not pinned"))
 
 
-def settle(host: Host[Settings], said: str) -> None:
+def settle(host: Host[Settings], command: str) -> None:
     """Brings to an end what runs that were cut off have left: closed databases, stopped containers, scratch databases."""
-    end(host, watch(host, runs.begin(host, Request(do="settle"), said)))
+    end(host, watch(host, runs.begin(host, Request(do="settle"), command)))
 
 
 def stop(host: Host[Settings], yes: bool) -> None:
@@ -102,11 +105,11 @@ def fetch(host: Host[Settings], id: str, folder: str, source: str) -> None:
     """Copies a set as it is, encrypted, into a folder of this machine."""
     place = Path(folder).expanduser()
     place.mkdir(parents=True, exist_ok=True)
-    found = runs.ask(host, Request(ask="show", set=id_of(id), source=source))
-    name = place / f"{found['id']}.tar"
+    answer = runs.ask(host, Request(ask="show", set=id_of(id), source=source))
+    name = place / f"{answer['id']}.tar"
     unfinished = name.with_suffix(".partial")
     link = connect(host.target)
-    request = Request(ask="stream", set=found["id"], source=found["from"])
+    request = Request(ask="stream", set=answer["id"], source=answer["from"])
     try:
         pipe = link.shell(f"exec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()

@@ -39,16 +39,16 @@ def settings_of(host: Host[Settings]) -> Backup:
 
 
 def stack_of(host: Host[Settings]) -> str:
-    found = str(settings_of(host).stack or host.name)
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", found):
+    name = str(settings_of(host).stack or host.name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
         raise Trouble(
-            f"{found} cannot be the name of a stack",
+            f"{name} cannot be the name of a stack",
             where=host.name,
             why="on targets a stack is a folder: a word of a-z, 0-9 and -",
             untouched="nothing was changed",
             hint="backup: {stack: NAME} in the inventory",
         )
-    return found
+    return name
 
 
 def text(host: Host[Settings], code: bytes) -> str:
@@ -74,9 +74,9 @@ def text(host: Host[Settings], code: bytes) -> str:
         "retention": {"days": settings.keep_days},
         "textfile": settings.textfile,
         "ping": settings.ping,
-        "single_copy": all(one.kind == "stack" for one in settings.targets),
+        "single_copy": all(target.kind == "stack" for target in settings.targets),
         **({"postgres": _postgres(host)} if has_databases(host.settings) else {}),
-        "targets": [_target(host, one) for one in settings.targets],
+        "targets": [_target(host, target) for target in settings.targets],
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -103,7 +103,7 @@ def components(settings: Settings) -> list[str]:
         "config": True,
         "postgres": has_databases(settings),
         "buckets": has_buckets(settings),
-        "services": any(one.backup for one in settings.services.values()),
+        "services": any(service.backup for service in settings.services.values()),
     }
     return [name for name, there in parts.items() if there]
 
@@ -121,7 +121,7 @@ def has_buckets(settings: Settings) -> bool:
 def _buckets(host: Host[Settings]) -> dict[str, Any]:
     """Which buckets a set holds, and how the worker reaches them: as root, for it saves who may use them as well."""
     settings = settings_of(host)
-    told = settings.buckets
+    chosen = settings.buckets
     return {
         **_cluster(host),
         "access_key_file": f"{MINIO_SECRETS}/root_user",
@@ -129,10 +129,10 @@ def _buckets(host: Host[Settings]) -> dict[str, Any]:
         # What a drill puts objects back into.
         "image": image(host, minio_settings(host).image).reference,
         **({"kms_key_file": f"{MINIO_SECRETS}/kms_key"} if minio_settings(host).kms_key else {}),
-        "names": told.names,
-        "prefixes": told.prefixes,
-        "versions": told.versions,
-        "without": [one.bucket for one in settings.targets if one.kind == "stack"],
+        "names": chosen.names,
+        "prefixes": chosen.prefixes,
+        "versions": chosen.versions,
+        "without": [target.bucket for target in settings.targets if target.kind == "stack"],
     }
 
 
@@ -147,43 +147,43 @@ def services(host: Host[Settings]) -> dict[str, Any]:
     """The services whose folders a set holds: where these lie, and how one waits until the service answers."""
     from roles.services.role import answers
 
-    found = {}
-    for name, one in host.settings.services.items():
-        if one.backup:
-            found[name] = {
-                "folders": {inside: one.data[inside] for inside in one.backup.folders},
-                "stop": one.backup.stop,
-                "waits": "".join(asked.waits() for asked in answers(name, one)),
+    kept = {}
+    for name, service in host.settings.services.items():
+        if service.backup:
+            kept[name] = {
+                "folders": {inside: service.data[inside] for inside in service.backup.folders},
+                "stop": service.backup.stop,
+                "waits": "".join(asked.waits() for asked in answers(name, service)),
             }
-    return found
+    return kept
 
 
-def _target(host: Host[Settings], one: Target) -> dict[str, Any]:
+def _target(host: Host[Settings], target: Target) -> dict[str, Any]:
     """A target as the worker takes it."""
 
     def secret(key: str) -> str:
-        return f"{SECRETS}/{one.name}-{key}"
+        return f"{SECRETS}/{target.name}-{key}"
 
-    if one.kind == "path":
+    if target.kind == "path":
         server = host.settings.postgres
         elsewhere = [FOLDER, STATE, *([server.data] if server else [])]
-        return {"kind": "path", "name": one.name, "path": one.path, "not_on": elsewhere}
-    if one.kind == "sftp":
-        told = {key: getattr(one, key) for key in ("host", "port", "user", "host_key", "path")}
-        return {"kind": "sftp", "name": one.name, "key_file": secret("key"), **told}
-    if one.kind == "stack":
-        told = {**_cluster(host), "bucket": one.bucket, "prefix": ""}
+        return {"kind": "path", "name": target.name, "path": target.path, "not_on": elsewhere}
+    if target.kind == "sftp":
+        place = {key: getattr(target, key) for key in ("host", "port", "user", "host_key", "path")}
+        return {"kind": "sftp", "name": target.name, "key_file": secret("key"), **place}
+    if target.kind == "stack":
+        place = {**_cluster(host), "bucket": target.bucket, "prefix": ""}
         keys = {"access_key_file": secret("writer-name"), "secret_key_file": secret("writer")}
         pruner = {"access_key_file": secret("pruner-name"), "secret_key_file": secret("pruner")}
-        return {"kind": "s3", "name": one.name, **told, **keys, "pruner": pruner}
-    told = {"endpoints": [one.endpoint], "bucket": one.bucket, "prefix": one.prefix, "region": one.region}
-    if one.certificate:
-        told["ca_file"] = f"{HERE}/{one.name}.pem"
-    found = {"kind": "s3", "name": one.name, **told}
-    found |= {"access_key_file": secret("access_key"), "secret_key_file": secret("secret_key")}
-    if one.pruner_access_key is not None:
-        found["pruner"] = {
+        return {"kind": "s3", "name": target.name, **place, **keys, "pruner": pruner}
+    place = {"endpoints": [target.endpoint], "bucket": target.bucket, "prefix": target.prefix, "region": target.region}
+    if target.certificate:
+        place["ca_file"] = f"{HERE}/{target.name}.pem"
+    settings = {"kind": "s3", "name": target.name, **place}
+    settings |= {"access_key_file": secret("access_key"), "secret_key_file": secret("secret_key")}
+    if target.pruner_access_key is not None:
+        settings["pruner"] = {
             "access_key_file": secret("pruner_access_key"),
             "secret_key_file": secret("pruner_secret_key"),
         }
-    return found
+    return settings

@@ -33,23 +33,23 @@ def inconsistencies(settings: Settings) -> Faults:
     needed = AT_LEAST + backup.uploads * AN_UPLOAD
     if size_in_bytes(backup.memory) < needed << 20:
         yield ("backup", "memory"), f"with {backup.uploads} uploads of 64 MiB it needs {needed}MiB"
-    if all(one.kind == "stack" for one in backup.targets) and not backup.accept_single_copy:
+    if all(target.kind == "stack" for target in backup.targets) and not backup.accept_single_copy:
         yield (
             ("backup", "targets"),
             "all copies are in the stack itself: name another target, or accept_single_copy: true",
         )
-    for at, one in enumerate(backup.targets):
-        if one.kind == "stack" and settings.minio is None:
+    for at, target in enumerate(backup.targets):
+        if target.kind == "stack" and settings.minio is None:
             yield ("backup", "targets", at), "the stack has no minio"
-        if one.kind == "stack" and one.bucket in [bucket.name for bucket in settings.buckets]:
+        if target.kind == "stack" and target.bucket in [bucket.name for bucket in settings.buckets]:
             yield ("backup", "targets", at, "bucket"), "it stands under buckets; the backup role makes its own"
-        if one.kind == "stack" and any(one.kind == "stack" for one in backup.targets[:at]):
+        if target.kind == "stack" and any(earlier.kind == "stack" for earlier in backup.targets[:at]):
             yield ("backup", "targets", at), "the stack has one target of its own already"
 
 
 def _buckets(settings: Settings, backup: Backup) -> Faults:
     """What is said of buckets and would have no effect."""
-    wanted, own = backup.buckets, [one.bucket for one in backup.targets if one.kind == "stack"]
+    wanted, own = backup.buckets, [target.bucket for target in backup.targets if target.kind == "stack"]
     for at, name in enumerate(wanted.names):
         if name in own:
             yield ("backup", "buckets", "names", at), "it holds the sets themselves, and no set has it"
@@ -64,25 +64,25 @@ def _buckets(settings: Settings, backup: Backup) -> Faults:
 
 def _differ(targets: Sequence[Target]) -> Faults:
     """Two names for one place are one copy, not two."""
-    names = [one.name for one in targets]
-    places = [_place(one) for one in targets]
-    for at, one in enumerate(targets):
-        if one.name in names[:at]:
-            yield ("backup", "targets", at, "name"), f"{one.name} stands twice; it must differ from the other"
+    names = [target.name for target in targets]
+    places = [_place(target) for target in targets]
+    for at, target in enumerate(targets):
+        if target.name in names[:at]:
+            yield ("backup", "targets", at, "name"), f"{target.name} stands twice; it must differ from the other"
         elif places[at] in places[:at]:
             other = names[places.index(places[at])]
             yield ("backup", "targets", at), f"it is the same place as {other}: a second copy there is none"
 
 
-def _place(one: Target) -> tuple[str, ...]:
+def _place(target: Target) -> tuple[str, ...]:
     keys = {"s3": ("endpoint", "bucket", "prefix"), "sftp": ("host", "port", "path"), "path": ("path",)}
-    return (one.kind, *(str(getattr(one, key)) for key in keys.get(one.kind, ("name",))))
+    return (target.kind, *(str(getattr(target, key)) for key in keys.get(target.kind, ("name",))))
 
 
 def _keys(targets: Sequence[Target]) -> Faults:
-    for at, one in enumerate(targets):
-        if one.kind == "s3" and (one.pruner_access_key is None) != (one.pruner_secret_key is None):
-            given = "pruner_access_key" if one.pruner_secret_key is None else "pruner_secret_key"
+    for at, target in enumerate(targets):
+        if target.kind == "s3" and (target.pruner_access_key is None) != (target.pruner_secret_key is None):
+            given = "pruner_access_key" if target.pruner_secret_key is None else "pruner_secret_key"
             yield ("backup", "targets", at, given), "pruner_access_key and pruner_secret_key belong together"
 
 

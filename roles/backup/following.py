@@ -44,19 +44,19 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
 
 def _how_far(event: dict[str, Any]) -> str:
     """Progress in words: the whole, and of buckets the one that is being saved."""
-    left = f", {spoken(event['remaining'])} left" if event.get("remaining") is not None else ""
+    remaining = f", {spoken(event['remaining'])} left" if event.get("remaining") is not None else ""
     if pieces := event.get("pieces"):
-        return f"{event['done']} of {event['total']} {pieces}{left}"
-    whole = f"{human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{left}"
+        return f"{event['done']} of {event['total']} {pieces}{remaining}"
+    overall = f"{human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{remaining}"
     if not (bucket := event.get("bucket")):
-        return whole
+        return overall
     its = f", {human(event['bucket_done'])} of {human(event['bucket_total'])}"
     several = event["bucket_total"] != event["total"]
-    return f"{whole}; {bucket}: {event['objects']} of {event['of']} objects{its * several}"
+    return f"{overall}; {bucket}: {event['objects']} of {event['of']} objects{its * several}"
 
 
-def end(host: Host[Settings], told: dict[str, Any], as_json: bool = False) -> None:
-    trouble = runs.ended(host, told)
+def end(host: Host[Settings], event: dict[str, Any], as_json: bool = False) -> None:
+    trouble = runs.ended(host, event)
     if trouble:
         raise trouble
     if not as_json:

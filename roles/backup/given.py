@@ -109,12 +109,12 @@ def kind(text: str, host: Host[Settings]) -> str:
         if is_one(mode):
             raise _refused(path, Kind(what, why, f"write it into a file first: {AGAIN}"), host)
     try:
-        found = _directory(path) if stat.S_ISDIR(mode) else _file(path, settings_of(host).major)
+        verdict = _directory(path) if stat.S_ISDIR(mode) else _file(path, settings_of(host).major)
     except OSError as error:
         raise _unreadable(path, error, host) from None
-    if isinstance(found, Kind):
-        raise _refused(path, found, host)
-    return found
+    if isinstance(verdict, Kind):
+        raise _refused(path, verdict, host)
+    return verdict
 
 
 def missing(text: str, host: Host[Settings]) -> Trouble:
@@ -132,9 +132,9 @@ def _unreadable(path: Path, error: Exception, host: Host[Settings]) -> Trouble:
     return _refused(path, Kind("cannot be read", f"{why}", "ls -l {path}"), host, ERROR)
 
 
-def _refused(path: Path, found: Kind, host: Host[Settings], code: int = REFUSED) -> Trouble:
-    hint = for_host(found.instead.replace("{path}", quote(str(path))), host.name)
-    return Trouble(f"{path} {found.what}", host.name, found.why, "nothing was sent or changed", hint, code)
+def _refused(path: Path, refusal: Kind, host: Host[Settings], code: int = REFUSED) -> Trouble:
+    hint = for_host(refusal.instead.replace("{path}", quote(str(path))), host.name)
+    return Trouble(f"{path} {refusal.what}", host.name, refusal.why, "nothing was sent or changed", hint, code)
 
 
 def _directory(path: Path) -> Kind:
@@ -200,15 +200,15 @@ def _compressed(path: Path, major: int, name: str, unpack: str, opened: Callable
         return Kind(f"{what}, a dump is in it", "it has to be unpacked first", way)
     if data[257:262] == b"ustar":
         return Kind(f"{what}, a tar archive is in it", "it has to be unpacked first", unpack)
-    found = inner if isinstance(inner, Kind) else _other(data)
-    return Kind(f"{what}; what is in it {found.what}", found.why, found.instead)
+    unpacked = inner if isinstance(inner, Kind) else _other(data)
+    return Kind(f"{what}; what is in it {unpacked.what}", unpacked.why, unpacked.instead)
 
 
 def _tar(path: Path) -> Kind | str:
     names: list[str] = []
     with suppress(tarfile.TarError, OSError), tarfile.open(path, "r:") as tar:
-        for one in tar:  # as far as it can be read
-            names.append(one.name.removeprefix("./"))
+        for member in tar:  # as far as it can be read
+            names.append(member.name.removeprefix("./"))
     tops = {name.partition("/")[0] for name in names}
     id = next(iter(tops)) if len(tops) == 1 else ""
     if ID.fullmatch(id):
@@ -227,23 +227,23 @@ def _tar(path: Path) -> Kind | str:
         return Kind("is a tar archive with a dump in the directory format", "a restore takes one file", BY_HAND)
     if {"PG_VERSION", "base"} & tops:
         return Kind("is a tar archive of a server's data directory", "a restore takes a dump of one database", BY_HAND)
-    some = ", ".join(sorted(tops)[:3]) + (" and more" if len(tops) > 3 else "")
+    examples = ", ".join(sorted(tops)[:3]) + (" and more" if len(tops) > 3 else "")
     return Kind(
-        "is a tar archive that holds no set", f"in it are {some}", "tar -xf {path}, then restore the dump in it"
+        "is a tar archive that holds no set", f"in it are {examples}", "tar -xf {path}, then restore the dump in it"
     )
 
 
 def _other(data: bytes) -> Kind:
-    for begin, found in BEGINS.items():
+    for begin, refusal in BEGINS.items():
         if data.startswith(begin):
-            return found
+            return refusal
     # A character may be cut in two at the end of what was read.
     text = data.decode("utf-8-sig", "ignore").lower()
     if b"\0" in data or len(text.encode()) < len(data) - 8:
         return Kind("is no dump of PostgreSQL", "its first bytes are of no kind that is known here", AGAIN)
-    for words, found in TEXTS.items():
-        if words.lower() in text[:512]:
-            return found
+    for beginning, refusal in TEXTS.items():
+        if beginning.lower() in text[:512]:
+            return refusal
     if text.lstrip().startswith(STATEMENTS):
         return Kind("is plain SQL", NO_END, PLAIN)
     return Kind("is text, and no dump", "", AGAIN)

@@ -57,7 +57,7 @@ class Objects:
 
     @property
     def _strange(self) -> list[str]:
-        return [one for one in self.more if one not in MORE]
+        return [option for option in self.more if option not in MORE]
 
     def of_a_dump(self, host: Host[Settings], path: Path) -> Trouble:
         """A dump of a database has no objects."""
@@ -72,7 +72,7 @@ class Objects:
 
 def words_of(text: str) -> list[str]:
     """Words with commas between them; no name of a bucket has one."""
-    return [one for one in text.split(",") if one]
+    return [word for word in text.split(",") if word]
 
 
 def moment(text: str, host: Host[Settings]) -> str:
@@ -80,7 +80,7 @@ def moment(text: str, host: Host[Settings]) -> str:
     if not text:
         return ""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         raise Trouble(
             f"--at {text} is no moment",
@@ -88,50 +88,54 @@ def moment(text: str, host: Host[Settings]) -> str:
             untouched="nothing was changed",
             hint='--at "2026-11-27 17:30", in UTC; or with an offset, 2026-11-27T18:30+01:00',
         ) from None
-    found = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
-    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def show_objects(told: dict[str, Any]) -> None:
+def show_objects(bucket: dict[str, Any]) -> None:
     """What becomes of a bucket, in the plan of a restore."""
-    if "refused" in told:
-        say(f"  ! {told['bucket']}  STAYS AS IT IS: {told['refused']}")
+    if "refused" in bucket:
+        say(f"  ! {bucket['bucket']}  STAYS AS IT IS: {bucket['refused']}")
         return
-    mark, new = ("~", "") if told["there"] else ("+", "; there is no such bucket now")
-    of = f" of {told['of']}" if told["of"] != told["bucket"] else ""
+    mark, new = ("~", "") if bucket["there"] else ("+", "; there is no such bucket now")
+    of = f" of {bucket['of']}" if bucket["of"] != bucket["bucket"] else ""
     say(
-        f"  {mark} {told['bucket']}  {told['insert']} versions{of}, {human(told['bytes'])}, of {told['keys']} keys{new}"
+        f"  {mark} {bucket['bucket']}  {bucket['insert']} versions{of}, {human(bucket['bytes'])}, of {bucket['keys']} keys{new}"
     )
-    if told["versioned"] and told["new_ids"]:
+    if bucket["versioned"] and bucket["new_ids"]:
         say(
             "      they come in their order above what is there, with new ids and dates; the list of these is kept on the host"
         )
-    elif told["versioned"]:
-        say(f"      {told['current']} keys get the version of the set on top; what is there now stays beneath it")
-    elif told["replaced"]:
-        say(f"      {told['replaced']} objects are replaced, and kept in the bucket {told['kept']}: it has no versions")
-    if told["exact"]:
+    elif bucket["versioned"]:
+        say(f"      {bucket['current']} keys get the version of the set on top; what is there now stays beneath it")
+    elif bucket["replaced"]:
+        say(
+            f"      {bucket['replaced']} objects are replaced, and kept in the bucket {bucket['kept']}: it has no versions"
+        )
+    if bucket["exact"]:
         say(
             "      keys that the set does not have get a delete marker, or are kept and removed where there are no versions"
         )
-    if told["suspended"]:
+    if bucket["suspended"]:
         say("      its versioning, which is suspended or has exceptions, is on meanwhile: nothing is replaced in place")
-    if told["off"]:
-        say(f"      off meanwhile: {', '.join(told['off'])}")
+    if bucket["off"]:
+        say(f"      off meanwhile: {', '.join(bucket['off'])}")
 
 
-def show_versions(found: dict[str, Any]) -> None:
+def show_versions(answer: dict[str, Any]) -> None:
     """The versions that a set has of some keys, by key and the newest first."""
-    for one in found["objects"]:
-        kind = "delete marker" if one.get("marker") else human(one["size"])
-        note = "  NOT IN THE SET: " + one["unreadable"] if "unreadable" in one else ""
-        note += ", which was accepted" if "accepted" in one else ""
-        mark = "*" if one.get("latest") else " "
-        print(f"{mark} {one['at'][:19].replace('T', ' ')}  {kind:>13}  {printable(one['key'])}  {one['id']}{note}")
-    if found["more"]:
-        say(f"  and {found['more']} versions more: --prefix asks for fewer")
+    for version in answer["objects"]:
+        kind = "delete marker" if version.get("marker") else human(version["size"])
+        note = "  NOT IN THE SET: " + version["unreadable"] if "unreadable" in version else ""
+        note += ", which was accepted" if "accepted" in version else ""
+        mark = "*" if version.get("latest") else " "
+        print(
+            f"{mark} {version['at'][:19].replace('T', ' ')}  {kind:>13}  {printable(version['key'])}  {version['id']}{note}"
+        )
+    if answer["more"]:
+        say(f"  and {answer['more']} versions more: --prefix asks for fewer")
 
 
 def printable(key: str) -> str:
     """A key on one line: what would move the cursor is written as an escape."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in key)
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in key)

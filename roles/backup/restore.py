@@ -36,7 +36,7 @@ def restore(
     source: str,
     other_stack: str,
     yes: bool,
-    said: str,
+    command: str,
     *,
     tablespaces: bool = True,
     accept: bool = False,
@@ -75,27 +75,27 @@ def restore(
     else:
         request.set = _named(host, file)
     try:
-        found = runs.ask(host, replace(request, ask="plan", show_differences=accept))
-        request.set, request.source = found["set"], "" if request.local else found["from"]
-        _shown(host, found)
+        plan = runs.ask(host, replace(request, ask="plan", show_differences=accept))
+        request.set, request.source = plan["set"], "" if request.local else plan["from"]
+        _shown(host, plan)
         if not tablespaces:
             say("  tablespaces: none; all tables go where the server keeps its others")
-        written = list(_accepted(found))
+        written = list(_accepted(plan))
         for line in written:
             say(f"  ACCEPTED  {line}")
         confirm(f"Type the host's name to restore, {host.name}: ", yes, word=host.name)
         if not accept_empty:
-            _agreed_to_lose(host, file, found["databases"], yes)
+            _agreed_to_lose(host, file, plan["databases"], yes)
         if written:
-            request.accept = {one: [what for what, _ in rows] for one, rows in found["accept"].items()}
-        run = runs.begin(host, replace(request, do="restore"), said, written)
+            request.accept = {key: [what for what, _ in rows] for key, rows in plan["accept"].items()}
+        run = runs.begin(host, replace(request, do="restore"), command, written)
     except BaseException:
         upload.taken_back(host, request.local or request.folder)
         raise
     end(host, watch(host, run))
     # A restore that replaced nothing has nothing to swap back.
-    if found.get("objects") or any(
-        one["replaces"] is not None for one in [*found["databases"], *found.get("folders", ())]
+    if plan.get("objects") or any(
+        place["replaces"] is not None for place in [*plan["databases"], *plan.get("folders", ())]
     ):
         say(f"  undo with: inv restore.undo --host {host.name}")
 
@@ -130,9 +130,9 @@ def _names(given: Sequence[str]) -> list[str]:
         ) from None
 
 
-def _accepted(found: dict[str, Any]) -> Iterator[str]:
+def _accepted(plan: dict[str, Any]) -> Iterator[str]:
     """What will differ from the set, a line each."""
-    for name, rows in found.get("accept", {}).items():
+    for name, rows in plan.get("accept", {}).items():
         yield from (f"{name}: {what}: {how}" for what, how in rows)
 
 
@@ -148,70 +148,72 @@ def _named(host: Host[Settings], text: str) -> str:
 
 def _agreed_to_lose(host: Host[Settings], file: str, databases: list[dict[str, Any]], yes: bool) -> None:
     """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
-    for one in (one for one in databases if one.get("lost")):
+    for lossy in (lossy for lossy in databases if lossy.get("lost")):
         if yes or not sys.stdin.isatty():
-            again = f"inv restore {quote(file)} --database {listed([one['name']])} --host {host.name}"
+            again = f"inv restore {quote(file)} --database {listed([lossy['name']])} --host {host.name}"
             raise Trouble(
-                f"the dump has no rows of {_some(one['lost'])}, which {one['to']} has",
+                f"the dump has no rows of {_some(lossy['lost'])}, which {lossy['to']} has",
                 host.name,
                 "a dump of the schema alone, or of some tables, would replace all of it; --yes does not answer that",
                 "nothing was changed",
                 f"{again} --accept-empty, when that is right\n  or, beside it: {again} --as NAME",
                 code=REFUSED,
             )
-        confirm(f"Type {one['to']} to replace it with a dump that lacks these rows: ", False, word=one["to"])
+        confirm(f"Type {lossy['to']} to replace it with a dump that lacks these rows: ", False, word=lossy["to"])
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
 
 
-def _shown(host: Host[Settings], found: dict[str, Any]) -> None:
-    if found["set"] == "local":
+def _shown(host: Host[Settings], plan: dict[str, Any]) -> None:
+    if plan["set"] == "local":
         say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:
         say(
-            f"{host.name}: {found['set']} of {found['stack']}, made on {found['host']} {age(found['created'])} ago,"
-            f" read from {found['from']}"
+            f"{host.name}: {plan['set']} of {plan['stack']}, made on {plan['host']} {age(plan['created'])} ago,"
+            f" read from {plan['from']}"
         )
-    for line in found["warnings"]:
+    for line in plan["warnings"]:
         say(f"  warning: {line}")
-    for one in found["databases"]:
-        rows = f", {one['rows']} rows" if one["rows"] is not None else ""
-        if one["replaces"] is None:
-            say(f"  + {one['to']}  {human(one['bytes'])}{rows}; there is no such database now")
+    for database in plan["databases"]:
+        rows = f", {database['rows']} rows" if database["rows"] is not None else ""
+        if database["replaces"] is None:
+            say(f"  + {database['to']}  {human(database['bytes'])}{rows}; there is no such database now")
             continue
-        say(f"  ~ {one['to']}  {human(one['bytes'])}{rows}, in the place of {human(one['replaces'])}")
-        if found["set"] != "local":
-            say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
-        if one.get("lost"):
-            say(f"      THE DUMP HAS NO ROWS of {_some(one['lost'])}; it has some now")
-        if one["sessions"]:
-            say(f"      {one['sessions']} sessions are cut at the swap")
-    for one in found.get("folders", ()):
+        say(f"  ~ {database['to']}  {human(database['bytes'])}{rows}, in the place of {human(database['replaces'])}")
+        if plan["set"] != "local":
+            say(f"      changes since {_moment(plan['created'])} leave it; it is kept as {database['kept']}")
+        if database.get("lost"):
+            say(f"      THE DUMP HAS NO ROWS of {_some(database['lost'])}; it has some now")
+        if database["sessions"]:
+            say(f"      {database['sessions']} sessions are cut at the swap")
+    for folder in plan.get("folders", ()):
         place = (
-            f", in the place of {human(one['replaces'])}" if one["replaces"] is not None else "; IT IS NOT THERE NOW"
+            f", in the place of {human(folder['replaces'])}"
+            if folder["replaces"] is not None
+            else "; IT IS NOT THERE NOW"
         )
-        say(f"  ~ {one['here']}  {human(one['bytes'])} in {one['files']} files of {one['name']}{place}")
-        say(f"      changes since {_moment(found['created'])} leave it; it is kept as {one['kept']}")
-    for one in found.get("objects", ()):
-        show_objects(one)
-    for line in found.get("accounts", ()):
+        say(f"  ~ {folder['here']}  {human(folder['bytes'])} in {folder['files']} files of {folder['name']}{place}")
+        say(f"      changes since {_moment(plan['created'])} leave it; it is kept as {folder['kept']}")
+    for bucket in plan.get("objects", ()):
+        show_objects(bucket)
+    for line in plan.get("accounts", ()):
         say(f"  + who may use the buckets, {line}")
-    if "files" in found:
-        differ = f"{len(found['differ'])} differ here" if found["differ"] else "all are the same here"
-        say(f"  configuration: {found['files']} files are laid beside, none is installed; {differ}")
-    if found["dependents"]:
-        say(f"  stopped for the swap: {', '.join(found['dependents'])}")
-    for place, free in found["free"].items():
+    if "files" in plan:
+        differ = f"{len(plan['differ'])} differ here" if plan["differ"] else "all are the same here"
+        say(f"  configuration: {plan['files']} files are laid beside, none is installed; {differ}")
+    if plan["dependents"]:
+        say(f"  stopped for the swap: {', '.join(plan['dependents'])}")
+    for place, free in plan["free"].items():
         say(f"  free in {place}: {human(free)}")
-    if found["obstacles"]:
+    if plan["obstacles"]:
         raise Trouble(
             "the live databases cannot be renamed",
             host.name,
-            "\n".join(found["obstacles"]),
+            "\n".join(plan["obstacles"]),
             "nothing was changed",
-            "\n".join([*found.get("ways", []), "then the same again"]),
+            "\n".join([*plan.get("ways", []), "then the same again"]),
             code=REFUSED,
         )
 
@@ -220,29 +222,31 @@ def _moment(at: str) -> str:
     return f"{at[:16].replace('T', ' ')} UTC"
 
 
-def undo(host: Host[Settings], yes: bool, said: str) -> None:
+def undo(host: Host[Settings], yes: bool, command: str) -> None:
     """Swaps back what the last restore replaced."""
-    found = runs.ask(host, Request(ask="undo"))
-    say(f"{host.name}: the last restore brought {found['set']}, begun {_moment(found['restored'])}")
-    for one in found["databases"]:
-        say(f"  ~ {one['name']} is again what is kept as {one['kept']}; what is there now is kept as {one['away']}")
-    for bucket in found.get("buckets", ()):
+    answer = runs.ask(host, Request(ask="undo"))
+    say(f"{host.name}: the last restore brought {answer['set']}, begun {_moment(answer['restored'])}")
+    for database in answer["databases"]:
+        say(
+            f"  ~ {database['name']} is again what is kept as {database['kept']}; what is there now is kept as {database['away']}"
+        )
+    for bucket in answer.get("buckets", ()):
         say(f"  ~ the bucket {bucket} loses each version that the restore made, and gets back what it displaced")
     confirm(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, Request(do="undo", of=found["run"]), said)))
+    end(host, watch(host, runs.begin(host, Request(do="undo", of=answer["run"]), command)))
 
 
-def cleanup(host: Host[Settings], yes: bool, said: str) -> None:
+def cleanup(host: Host[Settings], yes: bool, command: str) -> None:
     """Drops what restores have kept; after that no undo is possible."""
-    told = runs.ask(host, Request(ask="leftovers"))
-    found = told["leftovers"]
-    if not found and not told["configuration"]:
+    answer = runs.ask(host, Request(ask="leftovers"))
+    leftovers = answer["leftovers"]
+    if not leftovers and not answer["configuration"]:
         say(f"{host.name}: nothing is kept from restores")
         return
     say(f"{host.name}: kept from restores")
-    for one in found:
-        say(f"  - {one['name']}  {human(one['bytes'])}, since the restore of {_moment(one['restored'])}")
-    for path in told["configuration"]:
+    for leftover in leftovers:
+        say(f"  - {leftover['name']}  {human(leftover['bytes'])}, since the restore of {_moment(leftover['restored'])}")
+    for path in answer["configuration"]:
         say(f"  - {path}  files of a set's configuration, laid beside")
     confirm(f"Drop these on {host.name}? There is no undo after it. Type its name: ", yes, word=host.name)
-    end(host, watch(host, runs.begin(host, Request(do="cleanup"), said)))
+    end(host, watch(host, runs.begin(host, Request(do="cleanup"), command)))

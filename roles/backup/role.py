@@ -106,24 +106,24 @@ def _own_bucket(host: Host[Settings], target: StackTarget) -> Wanted:
 
 def _secrets(settings: Backup) -> list[tuple[str, Secret]]:
     """Files of their own: neither the configuration nor a request holds a secret."""
-    found = [("identity", settings.identity)]
-    for one in settings.targets:
+    secrets = [("identity", settings.identity)]
+    for target in settings.targets:
         named = {"stack": ("writer", "pruner"), "sftp": ("key",), "path": ()}.get(
-            one.kind, ("access_key", "secret_key", "pruner_access_key", "pruner_secret_key")
+            target.kind, ("access_key", "secret_key", "pruner_access_key", "pruner_secret_key")
         )
-        found += [(f"{one.name}-{key}", value) for key in named if (value := getattr(one, key)) is not None]
-        if one.kind == "stack":
-            found += [(f"{one.name}-writer-name", Secret(WRITER)), (f"{one.name}-pruner-name", Secret(PRUNER))]
-    return found
+        secrets += [(f"{target.name}-{key}", value) for key in named if (value := getattr(target, key)) is not None]
+        if target.kind == "stack":
+            secrets += [(f"{target.name}-writer-name", Secret(WRITER)), (f"{target.name}-pruner-name", Secret(PRUNER))]
+    return secrets
 
 
 def _authorities(host: Host[Settings]) -> list[File]:
     """Certificates of private authorities, for targets that have one."""
     own = [File(STACK_AUTHORITY, text)] if (text := authority(host)) else []
     return own + [
-        File(f"{HERE}/{one.name}.pem", local_text(host, f"the certificate of {one.name}", one.certificate))
-        for one in settings_of(host).targets
-        if one.kind == "s3" and one.certificate
+        File(f"{HERE}/{target.name}.pem", local_text(host, f"the certificate of {target.name}", target.certificate))
+        for target in settings_of(host).targets
+        if target.kind == "s3" and target.certificate
     ]
 
 
@@ -139,7 +139,7 @@ def program(folder: Path) -> bytes:
 
 def _script(host: Host[Settings]) -> str:
     settings = settings_of(host)
-    places = [one.path for one in settings.targets if one.kind == "path"]
+    places = [target.path for target in settings.targets if target.kind == "path"]
     values = SimpleNamespace(
         state=STATE,
         code=CODE,
@@ -165,7 +165,7 @@ def _networks(settings: Settings) -> list[str]:
 def _data(host: Host[Settings]) -> list[str]:
     """What of the host's data the worker reads as files: the server's, and folders of services."""
     server = [postgres_settings(host).data] if has_databases(host.settings) else []
-    return server + [path for one in services(host).values() for path in one["folders"].values()]
+    return server + [path for service in services(host).values() for path in service["folders"].values()]
 
 
 def _plain(host: Host[Settings], name: str) -> str:

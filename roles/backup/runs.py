@@ -89,15 +89,15 @@ def new_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def begin(host: Host[Settings], request: Request, said: str, accepted: Sequence[str] = ()) -> str:
+def begin(host: Host[Settings], request: Request, command: str, accepted: Sequence[str] = ()) -> str:
     """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set.
 
     What a person accepts goes into the host's audit before it begins.
     """
     run = new_id()
-    audit = _audited(said, run, accepted) if accepted else ":"
-    told = replace(request, by=f"{holder(said)['who']}@{holder(said)['from']}").text()
-    who = json.dumps(holder(f"{said} ({run})"))
+    audit = _audited(command, run, accepted) if accepted else ":"
+    body = replace(request, by=f"{holder(command)['who']}@{holder(command)['from']}").text()
+    who = json.dumps(holder(f"{command} ({run})"))
     script = f"""set -eu; umask 077
 [ -x {SCRIPT} ] || exit 67
 ! {ACTIVE} | grep -q . || exit 68
@@ -108,7 +108,7 @@ systemctl start --no-block stowage-backup@{run}.service
 """
     link = connect(host.target)
     try:
-        status, out, err = link.send(script, iter([told.encode()]))
+        status, out, err = link.send(script, iter([body.encode()]))
     finally:
         link.close()
     if status == 67:
@@ -126,14 +126,14 @@ systemctl start --no-block stowage-backup@{run}.service
     return run
 
 
-def _audited(said: str, run: str, accepted: Sequence[str]) -> str:
+def _audited(command: str, run: str, accepted: Sequence[str]) -> str:
     """Shell that adds a line to what `inv history` shows."""
     from converge.engine.audit import AUDIT  # only who accepts something pays for it
 
-    who = holder(said)
+    who = holder(command)
     line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": who["who"], "from": who["from"]}
-    told = json.dumps({**line, "event": "restore", "run": run, "result": "accepted", "changes": list(accepted)})
-    return f"printf '%s\\n' {quote(told)} >>{AUDIT}"
+    entry = json.dumps({**line, "event": "restore", "run": run, "result": "accepted", "changes": list(accepted)})
+    return f"printf '%s\\n' {quote(entry)} >>{AUDIT}"
 
 
 def not_deployed(host: Host[Settings]) -> Trouble:
@@ -196,16 +196,16 @@ def told_by_targets(host: Host[Settings], run: str, end: dict[str, Any]) -> dict
     if end["code"] not in (contract.FAILED, contract.COPY_FAILED, contract.RETENTION_FAILED):
         return end
     try:
-        found = ask(host, Request(ask="list"))
+        answer = ask(host, Request(ask="list"))
     except Trouble:
         return end
-    targets: dict[str, str] = next((one["targets"] for one in found["sets"] if one["id"] == run), {})
-    whole = [name for name, state in targets.items() if state == "whole"]
-    if not whole:
+    targets: dict[str, str] = next((listed["targets"] for listed in answer["sets"] if listed["id"] == run), {})
+    complete = [name for name, state in targets.items() if state == "whole"]
+    if not complete:
         return end
-    everywhere = len(whole) == len(settings_of(host).targets)
+    everywhere = len(complete) == len(settings_of(host).targets)
     code = contract.RETENTION_FAILED if everywhere else contract.COPY_FAILED
-    return end | {"code": code, "untouched": f"the set is whole on {', '.join(whole)}", "hint": "inv backup.list"}
+    return end | {"code": code, "untouched": f"the set is whole on {', '.join(complete)}", "hint": "inv backup.list"}
 
 
 def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
@@ -215,19 +215,19 @@ def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
     try:
         pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
-        while some := pipe.read():
-            out += some
-        status, said = pipe.exit_status(), pipe.stderr_tail()
+        while chunk := pipe.read():
+            out += chunk
+        status, errors = pipe.exit_status(), pipe.stderr_tail()
     finally:
         link.close()
     if status == 67:
         raise not_deployed(host)
     try:
-        found = dict(json.loads(out.decode()))
+        answer = dict(json.loads(out.decode()))
     except ValueError:
-        why = (out.decode(errors="replace") + said)[-600:]
+        why = (out.decode(errors="replace") + errors)[-600:]
         raise Trouble("the worker does not answer", host.name, why, hint=f"inv status --host {host.name}") from None
-    if failed := found.get("failed"):
+    if failed := answer.get("failed"):
         raise Trouble(
             failed["what"],
             where=host.name,
@@ -236,7 +236,7 @@ def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
             hint=for_host(failed["hint"], host.name),
             code=CODES.get(failed["code"], ERROR),
         )
-    return found
+    return answer
 
 
 def current(host: Host[Settings]) -> str:
@@ -272,7 +272,7 @@ def ended(host: Host[Settings], end: dict[str, Any]) -> Trouble | None:
         return None
     why, meaning = str(end.get("why", "")), contract.MEANS.get(code, "the run failed")
     # Of a target that had died before, the reason may stand there already.
-    dead = "\n".join(f"{name}: {one}" for name, one in (end.get("dead") or {}).items() if one not in why)
+    dead = "\n".join(f"{name}: {reason}" for name, reason in (end.get("dead") or {}).items() if reason not in why)
     return Trouble(
         end.get("what") or meaning,
         where=host.name,

@@ -25,42 +25,42 @@ FEW = 40
 
 def listing(host: Host[Settings], source: str, as_json: bool) -> None:
     """Every set with its age, its size, and the targets on which it is whole."""
-    found = runs.ask(host, Request(ask="list", source=source))
+    answer = runs.ask(host, Request(ask="list", source=source))
     if as_json:
-        print(json.dumps({"host": host.name, **found}))
+        print(json.dumps({"host": host.name, **answer}))
     else:
-        _listed(host, found)
-    if found["dead"] and not found["sets"]:
+        _listed(host, answer)
+    if answer["dead"] and not answer["sets"]:
         raise Trouble(
             "no set can be listed",
             host.name,
-            "\n".join(f"the target {name} does not answer: {why}" for name, why in found["dead"].items()),
+            "\n".join(f"the target {name} does not answer: {why}" for name, why in answer["dead"].items()),
             "there may be sets all the same",
             f"once it answers: inv backup.list --host {host.name}",
         )
 
 
-def _listed(host: Host[Settings], found: dict[str, Any]) -> None:
-    if not found["sets"] and not found["dead"]:
+def _listed(host: Host[Settings], answer: dict[str, Any]) -> None:
+    if not answer["sets"] and not answer["dead"]:
         say(f"{host.name}: there is no set yet; inv backup --host {host.name} makes one")
-    for one in found["sets"]:
-        marks = _marks(one)
-        notes = [f"only {', '.join(one['only'])}"] if one["only"] else []
-        notes += [f"INCOMPLETE, without {', '.join(one['failed'])}"] if one["failed"] else []
-        notes += ["pinned"] if one["pinned"] else []
+    for set_ in answer["sets"]:
+        marks = _marks(set_)
+        notes = [f"only {', '.join(set_['only'])}"] if set_["only"] else []
+        notes += [f"INCOMPLETE, without {', '.join(set_['failed'])}"] if set_["failed"] else []
+        notes += ["pinned"] if set_["pinned"] else []
         say(
-            f"{host.name}  {one['id']}  {age(one['created']):>8}  {human(one['bytes']):>9}  on {', '.join(marks)}"
+            f"{host.name}  {set_['id']}  {age(set_['created']):>8}  {human(set_['bytes']):>9}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
-    for name, why in found["dead"].items() if found["sets"] else ():
+    for name, why in answer["dead"].items() if answer["sets"] else ():
         say(f"{host.name}  the target {name} does not answer: {why}")
 
 
-def _marks(one: dict[str, Any]) -> list[str]:
+def _marks(set_: dict[str, Any]) -> list[str]:
     """The targets in the line of a set; what is the same of all of them is said once."""
-    marks = {name: _mark(name, state, one["checks"].get(name)) for name, state in one["targets"].items()}
-    told = {mark.removeprefix(name) for name, mark in marks.items()}
-    if len(marks) > 1 and len(told) == 1 and (same := next(iter(told))):
+    marks = {name: _mark(name, state, set_["checks"].get(name)) for name, state in set_["targets"].items()}
+    states = {mark.removeprefix(name) for name, mark in marks.items()}
+    if len(marks) > 1 and len(states) == 1 and (same := next(iter(states))):
         return [*marks, f"each{same}"]
     return list(marks.values())
 
@@ -79,74 +79,76 @@ def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Obj
     request = Request(ask="show", set=id_of(id), source=source)
     if objects:
         objects.asked(host, request, service=False)
-    found = runs.ask(host, request)
+    answer = runs.ask(host, request)
     if as_json:
-        print(json.dumps({"host": host.name, **found}))
+        print(json.dumps({"host": host.name, **answer}))
         return
     if objects:
-        show_versions(found)
+        show_versions(answer)
         return
-    say(f"{found['id']} of the stack {found['stack']}, made on {found['host']}, read from {found['from']}")
-    say(f"  made       {_moments(found)}, {human(found['bytes'])} in {found['parts']} parts")
-    for name, state in found["targets"].items():
-        check = found["checks"].get(name)
+    say(f"{answer['id']} of the stack {answer['stack']}, made on {answer['host']}, read from {answer['from']}")
+    say(f"  made       {_moments(answer)}, {human(answer['bytes'])} in {answer['parts']} parts")
+    for name, state in answer["targets"].items():
+        check = answer["checks"].get(name)
         say(f"  on         {_mark(name, state, check)}")
         if check and check["why"]:
             say("\n".join(f"             {line}" for line in check["why"].splitlines()), 0)
-    if found["server"]:
-        say(f"  server     {found['server'].get('version', '').partition(' on ')[0]}")
-    for name, one in found["databases"].items():
-        rows = f"{one['rows']} rows in {one['tables']} tables, dump {human(one['dump_bytes'])}, owner {one['owner']}"
+    if answer["server"]:
+        say(f"  server     {answer['server'].get('version', '').partition(' on ')[0]}")
+    for name, database in answer["databases"].items():
+        rows = f"{database['rows']} rows in {database['tables']} tables, dump {human(database['dump_bytes'])}, owner {database['owner']}"
         say(f"  database   {name:16} {rows}", 28)
-        say(f"{'':30}{', '.join(one['extensions'])}", 0)
-    for name, one in found["folders"].items():
-        how = ", while it stood still" if one["stopped"] else ""
-        say(f"  folder     {name:16} {human(one['bytes'])} in {one['files']} files of {one['here']}{how}", 28)
-    for name, one in found["buckets"].items():
+        say(f"{'':30}{', '.join(database['extensions'])}", 0)
+    for name, folder in answer["folders"].items():
+        how = ", while it stood still" if folder["stopped"] else ""
+        say(f"  folder     {name:16} {human(folder['bytes'])} in {folder['files']} files of {folder['here']}{how}", 28)
+    for name, bucket in answer["buckets"].items():
         say(
-            f"  bucket     {name:16} {human(one['bytes'])} in {one['versions']} versions, {one['markers']} delete markers",
+            f"  bucket     {name:16} {human(bucket['bytes'])} in {bucket['versions']} versions, {bucket['markers']} delete markers",
             28,
         )
-    for why in dict.fromkeys(found["left_out"].values()):
-        say(f"  left out   {', '.join(name for name, one in found['left_out'].items() if one == why)}: {why}", 11)
-    for kind, names in found["omitted"].items():
+    for why in dict.fromkeys(answer["left_out"].values()):
+        say(
+            f"  left out   {', '.join(name for name, reason in answer['left_out'].items() if reason == why)}: {why}", 11
+        )
+    for kind, names in answer["omitted"].items():
         say(f"  not in it  {kind}: {', '.join(names)}", 11)
-    say(f"  files      {len(found['files'])} of the deployed configuration")
+    say(f"  files      {len(answer['files'])} of the deployed configuration")
 
 
-def _moments(found: dict[str, Any]) -> str:
+def _moments(answer: dict[str, Any]) -> str:
     """From when to when a set was made; its day once."""
-    begun, over = (found[key][:19].replace("T", " ") for key in ("created", "finished"))
+    begun, over = (answer[key][:19].replace("T", " ") for key in ("created", "finished"))
     return f"{begun} to {over.removeprefix(begun[:11])} UTC"
 
 
 def diff(host: Host[Settings], id: str, source: str, as_json: bool) -> None:
     """A set against what is there now: databases by their counts, files by their text."""
-    found = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
+    answer = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
     if as_json:
-        print(json.dumps({"host": host.name, **found}))
+        print(json.dumps({"host": host.name, **answer}))
         return
-    say(f"{host.name}: {found['id']}, made {age(found['created'])} ago, against what is there now")
-    for name, lines in found["databases"].items():
+    say(f"{host.name}: {answer['id']}, made {age(answer['created'])} ago, against what is there now")
+    for name, lines in answer["databases"].items():
         say(f"  database {name}" + ("" if lines else ": the same counts"))
         _few([f"    {line}" for line in lines])
-    for name, lines in found["folders"].items():
+    for name, lines in answer["folders"].items():
         say(f"  folder {name}" + ("" if lines else ": the same files, of the same size and time"))
         _few([f"    {line}" for line in lines])
-    for name, lines in found["buckets"].items():
+    for name, lines in answer["buckets"].items():
         say(f"  bucket {name}" + ("" if lines else ": the same versions"))
         _few([f"    {printable(line)}" for line in lines])
-    for one in found["files"]:
-        say(f"  {CHANGES.get(one['what'], '~')} {one['path']}{_how(one)}")
-        _few([f"      {line}" for line in one.get("lines", [])[2:]])
-    if found["number"] and not found["files"]:
-        say(f"  configuration: all {found['number']} files are the same")
+    for file in answer["files"]:
+        say(f"  {CHANGES.get(file['what'], '~')} {file['path']}{_how(file)}")
+        _few([f"      {line}" for line in file.get("lines", [])[2:]])
+    if answer["number"] and not answer["files"]:
+        say(f"  configuration: all {answer['number']} files are the same")
 
 
-def _how(one: dict[str, Any]) -> str:
-    if one["what"] == "content":
-        return "" if "lines" in one else "  its content changed; it is not shown, for only root may read it"
-    return {"gone": "  it is gone", "new": "  the set does not have it"}.get(one["what"], f"  {one['what']}")
+def _how(file: dict[str, Any]) -> str:
+    if file["what"] == "content":
+        return "" if "lines" in file else "  its content changed; it is not shown, for only root may read it"
+    return {"gone": "  it is gone", "new": "  the set does not have it"}.get(file["what"], f"  {file['what']}")
 
 
 def _few(lines: list[str]) -> None:
@@ -160,8 +162,8 @@ def id_of(text: str) -> str:
     """`latest`, an id, or anything that holds one: the key of an object, the name of a fetched file."""
     if text == "latest":
         return text
-    if found := ID.search(text):
-        return found[0]
+    if match := ID.search(text):
+        return match[0]
     raise Trouble(
         f"{text} names no set",
         why="a set is named by its id, such as 20261121T020000Z-a1b2c3, by the key of one of its objects, or latest",

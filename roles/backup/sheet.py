@@ -16,20 +16,22 @@ if TYPE_CHECKING:
 def not_in_sets(settings: Settings) -> str:
     """What a host keeps that no set holds, in words; nothing where all is held."""
     saved = settings.backup.buckets if settings.backup and has_buckets(settings) else None
-    names = [one.name for one in settings.buckets] if "buckets" in settings.roles else []
-    buckets = [one for one in names if not saved or (saved.names and one not in saved.names)]
-    found = [f"the objects of {', '.join(buckets)}"] if buckets else []
-    found += (
-        [f"of {name} the objects beside {', '.join(some)}" for name, some in saved.prefixes.items()] if saved else []
+    names = [bucket.name for bucket in settings.buckets] if "buckets" in settings.roles else []
+    buckets = [bucket for bucket in names if not saved or (saved.names and bucket not in saved.names)]
+    missing = [f"the objects of {', '.join(buckets)}"] if buckets else []
+    missing += (
+        [f"of {name} the objects beside {', '.join(prefixes)}" for name, prefixes in saved.prefixes.items()]
+        if saved
+        else []
     )
     folders = {
         folder: name
-        for name, one in settings.services.items()
-        for inside, folder in one.data.items()
-        if not one.backup or inside not in one.backup.folders
+        for name, service in settings.services.items()
+        for inside, folder in service.data.items()
+        if not service.backup or inside not in service.backup.folders
     }
-    found += [f"the data of {name} ({folder})" for folder, name in folders.items()]
-    return ", ".join(found)
+    missing += [f"the data of {name} ({folder})" for folder, name in folders.items()]
+    return ", ".join(missing)
 
 
 def recovery_sheet(host: Host[Settings]) -> None:
@@ -44,14 +46,14 @@ def recovery_sheet(host: Host[Settings]) -> None:
             f"     and the key of MinIO's encryption, minio.kms_key: {fingerprint(key.reveal())}; another one opens nothing"
         )
     print("  3. one of the targets:")
-    for one in settings.targets:
+    for target in settings.targets:
         where = {
             "stack": "the stack's own bucket: lost with the machine",
-            "s3": f"{getattr(one, 'endpoint', '')}/{getattr(one, 'bucket', '')}",
-            "sftp": f"{getattr(one, 'user', '')}@{getattr(one, 'host', '')}:{getattr(one, 'path', '')}",
-            "path": getattr(one, "path", ""),
-        }[one.kind]
-        print(f"     {one.name} ({one.kind}): {where}")
+            "s3": f"{getattr(target, 'endpoint', '')}/{getattr(target, 'bucket', '')}",
+            "sftp": f"{getattr(target, 'user', '')}@{getattr(target, 'host', '')}:{getattr(target, 'path', '')}",
+            "path": getattr(target, "path", ""),
+        }[target.kind]
+        print(f"     {target.name} ({target.kind}): {where}")
     if held := not_in_sets(host.settings):
         print(f"  No set holds {held}: you need your own copies of them.")
     print("\nThen, in this order:")
@@ -64,6 +66,6 @@ def recovery_sheet(host: Host[Settings]) -> None:
         )
     else:
         print(f"  inv restore latest --host {host.name}")
-    for name in (name for name, one in host.settings.services.items() if one.backup):
+    for name in (name for name, service in host.settings.services.items() if service.backup):
         print(f"  inv restore latest --service {name} --host {host.name}")
     print("\nWithout Stowage: docs/restore-by-hand.md")

@@ -86,14 +86,14 @@ def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
     settings = host.settings.backup
     if settings is None or not has_one(host):
         return None
-    told: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
     for key, _, rest in (line.partition(" ") for line in lines):
-        told.setdefault(key, []).append(rest)
-    last = _json(told.get("last", [""])[0])
-    active = set(told.get("active", []))
+        answers.setdefault(key, []).append(rest)
+    last = _json(answers.get("last", [""])[0])
+    active = set(answers.get("active", []))
     # By the host's own clock: the operator's may be another.
-    now = float(told.get("now", [""])[0] or time.time())
-    run, end = _last_backup(told.get("run", []), active)
+    now = float(answers.get("now", [""])[0] or time.time())
+    run, end = _last_backup(answers.get("run", []), active)
     end = end or last.get("last", {})
     return Backups(
         age={name: _age(last.get(f"published_{name}"), now) for name in components(host.settings)[::-1]},
@@ -107,19 +107,21 @@ def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
         checked=_checked(last.get("checked"), now),
         drilled=_checked(last.get("drilled"), now),
         failed={
-            name: one | {"age": now - one["at"]} for name, one in last.get("checks", {}).items() if not one["passed"]
+            name: check | {"age": now - check["at"]}
+            for name, check in last.get("checks", {}).items()
+            if not check["passed"]
         },
         drill_within=settings.drill_days * 86400.0,
-        unfinished=[] if active else [*_unfinished(told.get("record", [])), *_left(told.get("record", []))],
-        next=told.get("next", [""])[0],
-        single_copy=all(one.kind == "stack" for one in settings.targets),
+        unfinished=[] if active else [*_unfinished(answers.get("record", [])), *_left(answers.get("record", []))],
+        next=answers.get("next", [""])[0],
+        single_copy=all(target.kind == "stack" for target in settings.targets),
     )
 
 
 def _json(text: str) -> dict[str, Any]:
     with suppress(ValueError):
-        found = json.loads(text)
-        return found if isinstance(found, dict) else {}
+        value = json.loads(text)
+        return value if isinstance(value, dict) else {}
     return {}
 
 
@@ -138,70 +140,74 @@ def _last_backup(rows: Sequence[str], active: set[str]) -> tuple[str, dict[str, 
 
 def _unfinished(records: Sequence[str]) -> list[str]:
     """The restores that no run has brought to an end, and what they may have left."""
-    found = []
-    for one in map(_json, records):
-        if one.get("phase") == "packing":
-            found.append(
-                f"{one['run']} was cut off while {', '.join(one['stopped'])} was stopped to be copied, and may be down"
+    unfinished = []
+    for record in map(_json, records):
+        if record.get("phase") == "packing":
+            unfinished.append(
+                f"{record['run']} was cut off while {', '.join(record['stopped'])} was stopped to be copied, and may be down"
             )
-        elif one.get("phase") in ("swapping", "undoing") and one.get("folders"):
-            away = f"{', '.join(one['folders'])} may be away, and {one['service']} stopped"
-            found.append(f"{one['run']} was cut off in its swap: {away}")
-        elif one.get("phase") in ("swapping", "undoing"):
-            stopped = f", and {', '.join(one['stopped'])} stopped" if one.get("stopped") else ""
-            closed = ", ".join(one.get("live") or one.get("kept") or {})
-            found.append(f"{one['run']} was cut off in its swap: {closed} may be closed{stopped}")
-        elif one.get("phase") in ("begun", "loaded"):
-            scratch = ", ".join(one.get("scratch") or {})
-            found.append(
-                f"{one['run']} was cut off while it loaded{': ' + scratch + ' is of no use' if scratch else ''}"
+        elif record.get("phase") in ("swapping", "undoing") and record.get("folders"):
+            away = f"{', '.join(record['folders'])} may be away, and {record['service']} stopped"
+            unfinished.append(f"{record['run']} was cut off in its swap: {away}")
+        elif record.get("phase") in ("swapping", "undoing"):
+            stopped = f", and {', '.join(record['stopped'])} stopped" if record.get("stopped") else ""
+            closed = ", ".join(record.get("live") or record.get("kept") or {})
+            unfinished.append(f"{record['run']} was cut off in its swap: {closed} may be closed{stopped}")
+        elif record.get("phase") in ("begun", "loaded"):
+            scratch = ", ".join(record.get("scratch") or {})
+            unfinished.append(
+                f"{record['run']} was cut off while it loaded{': ' + scratch + ' is of no use' if scratch else ''}"
             )
-    return found
+    return unfinished
 
 
 def _left(records: Sequence[str]) -> list[str]:
     """What failed restores had loaded, and could not drop."""
-    stuck = [name for one in map(_json, records) for name in one.get("left", [])]
+    stuck = [name for record in map(_json, records) for name in record.get("left", [])]
     return [f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"] if stuck else []
 
 
-def _restored(told: dict[str, Any] | None, now: float) -> dict[str, float]:
-    return {"age": now - told["at"], "seconds": told["seconds"]} if told else {}
+def _restored(event: dict[str, Any] | None, now: float) -> dict[str, float]:
+    return {"age": now - event["at"], "seconds": event["seconds"]} if event else {}
 
 
-def _checked(told: dict[str, Any] | None, now: float) -> dict[str, Any]:
+def _checked(event: dict[str, Any] | None, now: float) -> dict[str, Any]:
     keys = ("code", "drill", "set", "run", "seconds", "what")
-    return {"age": now - told["at"], **{key: told.get(key) for key in keys}} if told else {}
+    return {"age": now - event["at"], **{key: event.get(key) for key in keys}} if event else {}
 
 
-def _age(told: dict[str, Any] | None, now: float) -> float | None:
-    return now - float(told["at"]) if told else None
+def _age(event: dict[str, Any] | None, now: float) -> float | None:
+    return now - float(event["at"]) if event else None
 
 
-def lines(found: Backups) -> Iterator[str]:
+def lines(backups: Backups) -> Iterator[str]:
     """Its part of the screen."""
-    ages = ", ".join(f"{name} {spoken(age) + ' old' if age is not None else 'NONE'}" for name, age in found.age.items())
-    copies = "  SINGLE COPY, in the stack itself" if found.single_copy else ""
+    ages = ", ".join(
+        f"{name} {spoken(age) + ' old' if age is not None else 'NONE'}" for name, age in backups.age.items()
+    )
+    copies = "  SINGLE COPY, in the stack itself" if backups.single_copy else ""
     yield f"  backup     {ages}{copies}"
-    yield from (f"  restore    {one}" for one in found.unfinished)
-    for name, why in found.dead.items():
+    yield from (f"  restore    {restore}" for restore in backups.unfinished)
+    for name, why in backups.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
-    for why in dict.fromkeys(found.closed.values()):
-        names = ", ".join(name for name, one in found.closed.items() if one == why)
+    for why in dict.fromkeys(backups.closed.values()):
+        names = ", ".join(name for name, reason in backups.closed.items() if reason == why)
         yield f"  backup     in no set: {names}, {why}"
-    if found.checked and not found.checked["drill"]:
-        yield f"  backup     the last check, of {_how(found.checked)}"
-    for name, one in found.failed.items():
-        what = "drill" if one["drill"] else "check"
-        yield f"  backup     the {what} of {one['set']} on {name} FAILED {spoken(one['age'])} ago: {_first(one['why'])}"
+    if backups.checked and not backups.checked["drill"]:
+        yield f"  backup     the last check, of {_how(backups.checked)}"
+    for name, failure in backups.failed.items():
+        what = "drill" if failure["drill"] else "check"
+        yield f"  backup     the {what} of {failure['set']} on {name} FAILED {spoken(failure['age'])} ago: {_first(failure['why'])}"
     # That it failed stands above, with the reason, of each target.
-    if found.drilled and not (found.drilled["code"] and any(one["drill"] for one in found.failed.values())):
-        took = f", and took {spoken(found.drilled['seconds'])}" if found.drilled["seconds"] else ""
-        yield f"  backup     the last drill, of {_how(found.drilled)}{took}"
-    if found.restored:
-        yield f"  backup     the last restore took {spoken(found.restored['seconds'])}, {spoken(found.restored['age'])} ago"
-    if found.next:
-        yield f"  backup     the next one {found.next}"
+    if backups.drilled and not (
+        backups.drilled["code"] and any(failure["drill"] for failure in backups.failed.values())
+    ):
+        took = f", and took {spoken(backups.drilled['seconds'])}" if backups.drilled["seconds"] else ""
+        yield f"  backup     the last drill, of {_how(backups.drilled)}{took}"
+    if backups.restored:
+        yield f"  backup     the last restore took {spoken(backups.restored['seconds'])}, {spoken(backups.restored['age'])} ago"
+    if backups.next:
+        yield f"  backup     the next one {backups.next}"
 
 
 def _first(why: str) -> str:
@@ -212,24 +218,24 @@ def _how(end: dict[str, Any]) -> str:
     return f"{end['set']}, {'FAILED' if end['code'] else 'passed'} {spoken(end['age'])} ago"
 
 
-def advice(found: Backups, host: str) -> Iterator[str]:
+def advice(backups: Backups, host: str) -> Iterator[str]:
     """What to do about it."""
-    yield from (f"{one}: inv backup.settle --host {host}" for one in found.unfinished)
-    if found.code not in (None, 0):
-        what, run = f", {found.what}" if found.what else "", f" --run {found.run}" if found.run else ""
-        yield f"the last backup ended with {found.code}{what}: inv backup.attach{run} --host {host}"
-    if code := found.drilled.get("code"):
-        which = f", of {found.drilled['set']}, ended with {code}"
-        yield f"the last drill{which}, {found.drilled['what']}: inv backup.attach --run {found.drilled['run']} --host {host}"
-    elif found.drill_within and found.drilled and found.drilled["age"] > found.drill_within + LATE:
-        yield f"no drill for {spoken(found.drilled['age'])}: inv backup.verify latest --drill --host {host}"
-    checks = {name: one["set"] for name, one in found.failed.items() if not one["drill"]}
+    yield from (f"{restore}: inv backup.settle --host {host}" for restore in backups.unfinished)
+    if backups.code not in (None, 0):
+        what, run = f", {backups.what}" if backups.what else "", f" --run {backups.run}" if backups.run else ""
+        yield f"the last backup ended with {backups.code}{what}: inv backup.attach{run} --host {host}"
+    if code := backups.drilled.get("code"):
+        which = f", of {backups.drilled['set']}, ended with {code}"
+        yield f"the last drill{which}, {backups.drilled['what']}: inv backup.attach --run {backups.drilled['run']} --host {host}"
+    elif backups.drill_within and backups.drilled and backups.drilled["age"] > backups.drill_within + LATE:
+        yield f"no drill for {spoken(backups.drilled['age'])}: inv backup.verify latest --drill --host {host}"
+    checks = {name: failure["set"] for name, failure in backups.failed.items() if not failure["drill"]}
     for name, set in checks.items():
         yield (
             f"{set} failed its check on {name}: inv backup --host {host} makes another;"
             f" inv backup.list --host {host} shows where it is whole"
         )
-    if found.checked.get("code") and not found.checked["drill"] and not checks:
+    if backups.checked.get("code") and not backups.checked["drill"] and not checks:
         yield f"the last check of a set failed: inv backup.list --host {host} shows which sets have passed one"
-    if found.code in (None, 0) and found.stale:
-        yield f"there is no fresh backup of {' and '.join(found.stale)}: inv backup --host {host}"
+    if backups.code in (None, 0) and backups.stale:
+        yield f"there is no fresh backup of {' and '.join(backups.stale)}: inv backup --host {host}"

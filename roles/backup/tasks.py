@@ -42,7 +42,9 @@ def backup(
     from worker.contract import Request
 
     allowed = Request(do="backup", accept_shrink=accept_shrink, take_over=take_over, allow_many=allow_many)
-    asked = replace(allowed, only=[one for one in only.split(",") if one], limit_rate=rate_of(limit_rate))
+    asked = replace(
+        allowed, only=[component for component in only.split(",") if component], limit_rate=rate_of(limit_rate)
+    )
     asked.accept_unreadable = accept_unreadable
     backup(one_host(c, host), asked, command_line(), json)
 
@@ -214,8 +216,8 @@ def restore(
     of = (service, folder) if service or folder else None
     asked = Objects(words_of(bucket), prefix, key, exact, at, hold_lifecycle, new_ids, tuple(words_of(with_)))
     objects = asked if asked != Objects([]) else None
-    said = command_line()
-    restore(chosen, file, database or (), as_, from_, of_stack, yes, said, of=of, objects=objects, **allowed)
+    typed = command_line()
+    restore(chosen, file, database or (), as_, from_, of_stack, yes, typed, of=of, objects=objects, **allowed)
     # What a set brought back may not be what the inventory says by now; that is shown, and is no failure of the restore.
     with suppress(Exit):
         deploy(c, chosen.name, "", None, check=True, diff=True, full=False, yes=False, json=False)
