@@ -117,7 +117,7 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     host.inv("backup", "--host", NAME)
     found = json.loads(host.inv("backup.show", "latest", "--json", "--host", NAME))
     assert "keycloak" in found["databases"] and found["targets"] == {"own": "whole"}
-    sets = client(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/{found['id']}/")
+    sets = client(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/sets/{found['id']}/")
     assert sets["KeyCount"], "they lie in the bucket that the document names"
     timer = host.on_host("systemctl cat stowage-backup.timer; systemctl is-enabled stowage-backup.timer")
     assert "OnCalendar=*-*-* 02:00:00" in timer and timer.endswith("enabled\n")
@@ -155,6 +155,8 @@ def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clo
     client(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
     # As after a power cut: none of them has anything in memory.
     host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
+    whole = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
+    host.on_host(f"for node in 1 2 3 4; do until {whole}; do sleep 1; done; done", timeout=120)
     host.inv("restart", "minio", "--host", NAME)
     assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
     assert client(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
