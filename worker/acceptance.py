@@ -17,13 +17,13 @@ def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
     """Nothing may differ from the set but what a person was shown, and has accepted."""
     accepted = job.request.accept
     failed = dict[str, list[Difference]]()
-    for name, found in record.differs.items():
-        if wrong := comparison.not_accepted(found, accepted.get(name, ())):
+    for name, differences in record.differs.items():
+        if wrong := comparison.not_accepted(differences, accepted.get(name, ())):
             failed[name] = wrong
-        for one in found:
-            if one not in wrong:
-                record.accepted.append(f"{name}: {one}")
-                job.journal.say(f"{name}, accepted: {one}")
+        for difference in differences:
+            if difference not in wrong:
+                record.accepted.append(f"{name}: {difference}")
+                job.journal.say(f"{name}, accepted: {difference}")
     if not failed:
         return
     why = "\n".join(comparison.told(wrong) for wrong in failed.values())
@@ -38,9 +38,9 @@ def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
 def acceptable(job: Job, manifest: sets.Manifest, names: Container[str]) -> dict[str, list[Difference]]:
     """What the last restore of this set that failed had found: only what was seen can be accepted."""
     for record in reversed(Record.all()):
-        found = {name: rows for name, rows in record.differs.items() if rows and name in names}
-        if found and record.set == manifest.id and record.phase == "failed":
-            return found
+        differs = {name: rows for name, rows in record.differs.items() if rows and name in names}
+        if differs and record.set == manifest.id and record.phase == "failed":
+            return differs
     raise Failed(
         RESTORE_REFUSED,
         "there is nothing to accept",

@@ -35,12 +35,12 @@ def run(job: Job) -> int:
         job.alive, job.keys, sets.folder(job.stack, job.run), ahead=job.config["uploads"], rate=rate
     )
     components: dict[str, Streams] = {}
-    found, services, buckets = Databases(), Folders(), Buckets()
+    dumped, services, buckets = Databases(), Folders(), Buckets()
     files: list[Row] = []
     with writer:
         if "postgres" in only:
             components["postgres"] = {}
-            found = save(job, writer, components["postgres"], previous)
+            dumped = save(job, writer, components["postgres"], previous)
         # After the snapshots: what a row names was there before it, and stays for as long as it is not deleted.
         if BUCKETS in only:
             with job.journal.step("buckets"):
@@ -62,32 +62,32 @@ def run(job: Job) -> int:
         only=() if set(only) >= set(job.config["components"]) else tuple(sorted(only)),
         versions={"worker": job.config["version"], "commit": job.request.commit},
         images={"postgres": job.postgres["image"]} if job.has_postgres else {},
-        server=found.server,
+        server=dumped.server,
         components=components,
-        databases=found.saved,
-        failed=_reasons(found.failed),
-        closed=found.closed,
+        databases=dumped.saved,
+        failed=_reasons(dumped.failed),
+        closed=dumped.closed,
         folders=services.saved,
         failed_folders=_reasons(services.failed),
         buckets=buckets.saved,
         failed_buckets=_reasons(buckets.failed),
-        omitted=omissions.names(found.omitted),
+        omitted=omissions.names(dumped.omitted),
         config=tuple(files),
         previous=sets.hash_of(previous.canonical()) if previous else "",
     )
     with job.journal.step("publish"):
         data = manifest.signed(job.keys)
         on_each(job, lambda target: sets.publish(target, data))
-        job.journal.say("published on " + ", ".join(one.name for one in job.alive))
+        job.journal.say("published on " + ", ".join(living.name for living in job.alive))
     with job.journal.step("retention"):
         take_away(job, writer.dropped)
         retained = retention.apply(job)
-    failures = {"postgres": found.failed, folders.COMPONENT: services.failed, BUCKETS: buckets.failed}
+    failures = {"postgres": dumped.failed, folders.COMPONENT: services.failed, BUCKETS: buckets.failed}
     job.lacking = {name for name, failed in failures.items() if failed}
     if failed := {
-        **found.failed,
+        **dumped.failed,
         **services.failed,
-        **{f"the bucket {one}": why for one, why in buckets.failed.items()},
+        **{f"the bucket {bucket}": why for bucket, why in buckets.failed.items()},
     }:
         raise incomplete(failed)
     if services.silent:

@@ -49,43 +49,43 @@ def of_set(job: Job, manifest: sets.Manifest, source: str) -> Accounts:
 
 def absent(saved: Accounts, there: Accounts, root: str, say: Callable[[str], None] = lambda text: None) -> Accounts:
     """What is to be brought back; a key whose owner is not to be had is left out, and said."""
-    found = {
-        kind: {name: one for name, one in saved.get(kind, {}).items() if name not in there.get(kind, {})}
+    lacking = {
+        kind: {name: entry for name, entry in saved.get(kind, {}).items() if name not in there.get(kind, {})}
         for kind in WORDS
     }
     for kind, whose in MAPPINGS.items():
-        found[kind] = {name: one for name, one in saved.get(kind, {}).items() if name in found[whose]}
-    owners = {root, *there.get(USERS, {}), *found[USERS]}
-    for name, key in list(found[KEYS].items()):
+        lacking[kind] = {name: entry for name, entry in saved.get(kind, {}).items() if name in lacking[whose]}
+    owners = {root, *there.get(USERS, {}), *lacking[USERS]}
+    for name, key in list(lacking[KEYS].items()):
         if (owner := str(key.get("parent", ""))) not in owners:
             say(f"the key {name} stays away: its owner {owner} is no user here")
-            del found[KEYS][name]
-    return found
+            del lacking[KEYS][name]
+    return lacking
 
 
-def names(found: Accounts) -> dict[str, list[str]]:
-    return {kind: sorted(found[kind]) for kind in WORDS if found.get(kind)}
+def names(accounts: Accounts) -> dict[str, list[str]]:
+    return {kind: sorted(accounts[kind]) for kind in WORDS if accounts.get(kind)}
 
 
-def told(found: Mapping[str, list[str]]) -> list[str]:
+def told(by_kind: Mapping[str, list[str]]) -> list[str]:
     """In words, a line for each kind."""
-    return [f"{WORDS[kind]}: {', '.join(some)}" for kind, some in found.items()]
+    return [f"{WORDS[kind]}: {', '.join(names_of_kind)}" for kind, names_of_kind in by_kind.items()]
 
 
-def bring(minio: Client, found: Accounts, brought: Callable[[], None] = lambda: None) -> None:
+def bring(minio: Client, accounts: Accounts, brought: Callable[[], None] = lambda: None) -> None:
     """Imports them, and when they are `brought` reads them back: each is then what the set has."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for kind, some in found.items():
-            archive.writestr(f"{ASSETS}/{kind}.json", json.dumps(some))
+        for kind, entries in accounts.items():
+            archive.writestr(f"{ASSETS}/{kind}.json", json.dumps(entries))
     minio.ask("PUT", "/minio/admin/v3/import-iam", body=made.getvalue())
     brought()
     here = exported(minio)
     wrong = [
         f"{kind}: {name}"
-        for kind, some in found.items()
-        for name, one in some.items()
-        if plain(here.get(kind, {}).get(name)) != plain(one)
+        for kind, entries in accounts.items()
+        for name, entry in entries.items()
+        if plain(here.get(kind, {}).get(name)) != plain(entry)
     ]
     if wrong:
         raise Failed(RESTORE_FAILED, "who may use the buckets does not read back as the set has it", "\n".join(wrong))
@@ -98,8 +98,8 @@ def remove(minio: Client, brought: Mapping[str, list[str]]) -> None:
     for name in brought.get(GROUPS, ()):
         answer = minio.ask("GET", "/minio/admin/v3/group", {"group": name}, may_fail=True)
         members = json.loads(answer.body).get("members") or [] if answer.status < 300 else []
-        for some in (members, []):  # a group goes when it is empty
-            body = json.dumps({"group": name, "members": some, "isRemove": True}).encode()
+        for removed in (members, []):  # a group goes when it is empty
+            body = json.dumps({"group": name, "members": removed, "isRemove": True}).encode()
             minio.ask("PUT", "/minio/admin/v3/update-group-members", body=body, may_fail=True)
     for name in brought.get(USERS, ()):
         minio.ask("DELETE", "/minio/admin/v3/remove-user", {"accessKey": name}, may_fail=True)
@@ -108,16 +108,16 @@ def remove(minio: Client, brought: Mapping[str, list[str]]) -> None:
 
 
 def _unzipped(data: bytes) -> Accounts:
-    found: Accounts = {}
+    accounts: Accounts = {}
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for path in archive.namelist():
             kind = path.rpartition("/")[2].removesuffix(".json")
-            found[kind] = json.loads(archive.read(path) or b"{}") or {}
-    return found
+            accounts[kind] = json.loads(archive.read(path) or b"{}") or {}
+    return accounts
 
 
-def plain(one: Any) -> Any:
+def plain(entry: Any) -> Any:
     """Without dates, and without an order of lists: a change of either is none."""
-    if isinstance(one, dict):
-        return {key: plain(value) for key, value in one.items() if key not in DATES}
-    return sorted((plain(value) for value in one), key=str) if isinstance(one, list) else one
+    if isinstance(entry, dict):
+        return {key: plain(value) for key, value in entry.items() if key not in DATES}
+    return sorted((plain(value) for value in entry), key=str) if isinstance(entry, list) else entry

@@ -36,29 +36,29 @@ class Anew:
         self._one({"key": there[0].key, "id": "", "marker": True}, there[0].id)
 
     def _one(self, row: Row, top: str) -> str:
-        number, one = str(uuid.uuid4()), replace(inserting.incoming(row, ""), id="", etag="")
-        intent: Line = {"key": one.key, "above": top, "number": number, "marker": one.marker}
-        if one.marker:
+        number, version = str(uuid.uuid4()), replace(inserting.incoming(row, ""), id="", etag="")
+        intent: Line = {"key": version.key, "above": top, "number": number, "marker": version.marker}
+        if version.marker:
             self._made.add(intent)
-            id = inserting.mark(self._minio, self._bucket, one.key)
+            id = inserting.mark(self._minio, self._bucket, version.key)
         else:
             pieces = self._contents.pieces(row)
             first = next(pieces, b"")
-            whole = hashlib.md5(first, usedforsecurity=False).hexdigest() if len(first) >= one.size else ""
-            self._made.add(intent | {"md5": whole})
-            id = inserting.put(self._minio, self._bucket, one, _chained(first, pieces))
+            digest = hashlib.md5(first, usedforsecurity=False).hexdigest() if len(first) >= version.size else ""
+            self._made.add(intent | {"md5": digest})
+            id = inserting.put(self._minio, self._bucket, version, _chained(first, pieces))
         self._made.add(
-            {"key": one.key, "id": id, "of": number, "was": row["id"]}
+            {"key": version.key, "id": id, "of": number, "was": row["id"]}
             | ({"lock": row["lock"]} if row.get("lock") else {})
         )
-        if not one.marker:
-            inserting.must_be(self._minio, self._bucket, replace(one, id=id), row["sha256"])
+        if not version.marker:
+            inserting.must_be(self._minio, self._bucket, replace(version, id=id), row["sha256"])
         return id
 
 
 def to_put(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
     """The newest first; the newest of the set also where it is there, beneath another one."""
-    ids = {one.id for one in there}
+    ids = {version.id for version in there}
     lacking = [row for row in rows if "unreadable" not in row and row["id"] not in ids]
     current = rows[0]
     if not current.get("latest") or "unreadable" in current or current in lacking:
@@ -81,9 +81,9 @@ def confirmed(lines: Iterable[Line]) -> Iterator[Line]:
 
 def in_doubt(minio: Client, bucket: str, line: Line) -> str:
     """A kill came between the request and its answer: what lies right above what was on top then is ours, if it is the same."""
-    found = listing.of_key(minio, bucket, line["key"])
-    ids = [one.id for one in found]
-    above = found[: ids.index(line["above"]) if line["above"] in ids else len(found)]
+    versions = listing.of_key(minio, bucket, line["key"])
+    ids = [version.id for version in versions]
+    above = versions[: ids.index(line["above"]) if line["above"] in ids else len(versions)]
     if not above:
         return ""
     first = above[-1]

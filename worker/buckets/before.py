@@ -25,11 +25,17 @@ class Before:
 
     def __init__(self, job: Job, there: Sequence[sets.Summary]) -> None:
         self._job = job
-        found = [one for one in there if one.valid and one.manifest and one.manifest.components.get(COMPONENT)]
-        newest = max(found, key=lambda one: (one.created, one.id), default=None)
+        usable = [
+            summary
+            for summary in there
+            if summary.valid and summary.manifest and summary.manifest.components.get(COMPONENT)
+        ]
+        newest = max(usable, key=lambda summary: (summary.created, summary.id), default=None)
         self._manifest = newest.manifest if newest else None
         self._streams = self._manifest.components[COMPONENT] if self._manifest else {}
-        self._readers = [sets.reader(one, job.keys, self._manifest) for one in job.alive] if self._manifest else []
+        self._readers = (
+            [sets.reader(target, job.keys, self._manifest) for target in job.alive] if self._manifest else []
+        )
 
     @property
     def buckets(self) -> Mapping[str, Mapping[str, Any]]:

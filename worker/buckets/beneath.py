@@ -30,34 +30,36 @@ class Beneath:
         """Puts what is missing of a key, and reads it back; gives the bytes."""
         at, todo = inserting.dates(rows, there), list[tuple[Row, Incoming]]()
         for row in missing(rows, there):
-            one = inserting.incoming(row, at[row["id"]])
+            version = inserting.incoming(row, at[row["id"]])
             if any(version.id == row["id"] for version in there):
-                if one.key.endswith("/"):
-                    self._say(f"{one.key}: another object is there, and stays: MinIO keeps no versions of such a key")
+                if version.key.endswith("/"):
+                    self._say(
+                        f"{version.key}: another object is there, and stays: MinIO keeps no versions of such a key"
+                    )
                     continue
-                one = self._under_another_id(one)
-            todo.append((row, one))
-        self._made.add(*(_line(row, one) for row, one in todo))
-        for row, one in reversed(todo):
-            if one.marker:
-                inserting.put_marker(self._minio, self._bucket, one)
+                version = self._under_another_id(version)
+            todo.append((row, version))
+        self._made.add(*(_line(row, version) for row, version in todo))
+        for row, version in reversed(todo):
+            if version.marker:
+                inserting.put_marker(self._minio, self._bucket, version)
                 continue
-            inserting.put(self._minio, self._bucket, one, self._contents.pieces(row))
-            inserting.must_be(self._minio, self._bucket, one, row["sha256"])
-        return sum(one.size for _, one in todo)
+            inserting.put(self._minio, self._bucket, version, self._contents.pieces(row))
+            inserting.must_be(self._minio, self._bucket, version, row["sha256"])
+        return sum(version.size for _, version in todo)
 
-    def _under_another_id(self, one: Incoming) -> Incoming:
+    def _under_another_id(self, version: Incoming) -> Incoming:
         """Only what was written before a bucket had versions has an id that another object may have as well."""
-        if one.id != NULL:
+        if version.id != NULL:
             raise Failed(
                 RESTORE_FAILED,
-                f"{self._bucket}/{one.key}: the version {one.id} is there, and is another object",
+                f"{self._bucket}/{version.key}: the version {version.id} is there, and is another object",
                 "an id belongs to one version for ever; what is there was not touched",
                 "--as NAME, a bucket beside it",
             )
-        new = inserting.anew(one)
-        self._renamed[one.key, one.id] = new.id
-        self._say(f"{one.key}: another object without an id is there; that of the set gets the id {new.id}")
+        new = inserting.anew(version)
+        self._renamed[version.key, version.id] = new.id
+        self._say(f"{version.key}: another object without an id is there; that of the set gets the id {new.id}")
         return new
 
     def make_current(self, rows: Sequence[Row], there: Sequence[Version]) -> None:
@@ -84,7 +86,7 @@ class Beneath:
 
 def missing(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
     """The rows of a key whose version is not there; what could not be read when the set was made is in no set."""
-    ids = {one.id: one for one in there}
+    ids = {version.id: version for version in there}
     return [row for row in rows if "unreadable" not in row and not (row["id"] in ids and same(row, ids[row["id"]]))]
 
 
@@ -96,10 +98,10 @@ def is_current(row: Row, there: Sequence[Version], id: str) -> bool:
     return (there[0].id == id and same(row, there[0])) or (bool(row.get("marker")) and there[0].marker)
 
 
-def _line(row: Row, one: Incoming) -> Line:
+def _line(row: Row, version: Incoming) -> Line:
     """Another object may get the id of none, so it is known by what was put as well."""
-    put = {"put": one.etag, "at": row["at"]} if one.id == NULL else {}
-    return {"key": one.key, "id": one.id, **put, **({"lock": row["lock"]} if row.get("lock") else {})}
+    put = {"put": version.etag, "at": row["at"]} if version.id == NULL else {}
+    return {"key": version.key, "id": version.id, **put, **({"lock": row["lock"]} if row.get("lock") else {})}
 
 
 def _marker(key: str, id: str) -> Incoming:

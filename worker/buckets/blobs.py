@@ -58,15 +58,15 @@ class Blobs:
 
     def __init__(self, stack: str, keys: Keys, writer: PartWriter, before: Iterable[Blob] = ()) -> None:
         self._stack, self._keys, self._writer = stack, keys, writer
-        self._there = {one.name: {name for name, _ in on(one, stack)} for one in writer.alive}
-        self._before = {one.name: one for one in before}
+        self._there = {target.name: {name for name, _ in on(target, stack)} for target in writer.alive}
+        self._before = {blob.name: blob for blob in before}
         self.used: dict[str, Blob] = {}
         self._live = dict[str, int]()
 
     def kept(self, names: Iterable[str]) -> bool:
         """Whether an earlier set has these, and they are on every target that lives; then this set needs them as well."""
         wanted = list(names)
-        alive = [self._there[one.name] for one in self._writer.alive]
+        alive = [self._there[target.name] for target in self._writer.alive]
         if not all(name in self._before and all(name in there for there in alive) for name in wanted):
             return False
         if any(self._before[name].mostly_dead for name in wanted):

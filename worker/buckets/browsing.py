@@ -35,18 +35,18 @@ def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str
     minio = connect(job.config)
     steady.wait(minio)
     there = wanted(job, listing.names(minio))
-    found = {name: ["the set does not have it"] for name in there if name not in manifest.buckets}
+    differing = {name: ["the set does not have it"] for name in there if name not in manifest.buckets}
     for name in manifest.buckets:
         asked = Wanted(job, manifest, source, name, minio)
-        found[name] = list(_different(asked, asked.live())) if asked.there else ["it is gone"]
-    return found
+        differing[name] = list(_different(asked, asked.live())) if asked.there else ["it is gone"]
+    return differing
 
 
 def _different(asked: Wanted, live: Live) -> Iterator[str]:
     """What is not in the set is not listed key by key: who writes on makes that all the time; it is counted."""
     total = 0
-    for key, some in groupby(asked.rows(), key=lambda row: str(row["key"])):
-        rows, now = list(some), live.of(key)
+    for key, group in groupby(asked.rows(), key=lambda row: str(row["key"])):
+        rows, now = list(group), live.of(key)
         total += len(now)
         yield from (f"{key}: {line}" for line in of_key(rows, now))
     new = sum(1 for _ in listing.versions(asked.minio, asked.to)) - total
@@ -59,7 +59,7 @@ def _different(asked: Wanted, live: Live) -> Iterator[str]:
 
 def of_key(rows: list[Row], now: list[Version]) -> Iterator[str]:
     """Where the versions of one key differ."""
-    by_id = {one.id: one for one in now}
+    by_id = {version.id: version for version in now}
     for row in rows:
         there = by_id.pop(row["id"], None)
         if there is None:
@@ -68,8 +68,8 @@ def of_key(rows: list[Row], now: list[Version]) -> Iterator[str]:
             yield from (f"the version {row['id']} has {what}" for what in _what(row, there))
     if by_id:
         yield f"{len(by_id)} versions are new"
-    if now and [row["id"] for row in rows if row["id"] in {one.id for one in now}] != [
-        one.id for one in now if one.id in {row["id"] for row in rows}
+    if now and [row["id"] for row in rows if row["id"] in {version.id for version in now}] != [
+        version.id for version in now if version.id in {row["id"] for row in rows}
     ]:
         yield "its versions stand in another order"
 

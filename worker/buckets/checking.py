@@ -27,9 +27,9 @@ def needed(target: Target, keys: Keys, manifest: Manifest) -> Iterator[Blob]:
 
 def read(target: Target, keys: Keys, manifest: Manifest, on_read: Callable[[int], None]) -> None:
     """Fetches, decrypts and compares every content of a set; so many are in memory as are fetched at a time."""
-    found = list(needed(target, keys, manifest))
+    every = list(needed(target, keys, manifest))
     with ThreadPoolExecutor(READERS, "blob") as pool:
-        tasks = [pool.submit(_size, target, keys, manifest.stack, one) for one in found]
+        tasks = [pool.submit(_size, target, keys, manifest.stack, blob) for blob in every]
         try:
             for task in tasks:
                 on_read(task.result())
@@ -44,12 +44,12 @@ def _size(target: Target, keys: Keys, stack: str, blob: Blob) -> int:
 def sweep(target: Target, keys: Keys, stack: str, now: datetime, grace: timedelta) -> int:
     """Removes the contents that no set needs. Where it is not known what a set needs, none is removed."""
     wanted = set[str]()
-    for one in sets.list_sets(target, stack, keys):
-        if one.reason == sets.UNFINISHED:
+    for summary in sets.list_sets(target, stack, keys):
+        if summary.reason == sets.UNFINISHED:
             continue  # one that is being made is younger than the grace
-        if not one.valid or not one.manifest:
-            raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", f"{one.id} is {one.reason}")
-        wanted |= {blob.name for blob in needed(target, keys, one.manifest)}
+        if not summary.valid or not summary.manifest:
+            raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", f"{summary.id} is {summary.reason}")
+        wanted |= {blob.name for blob in needed(target, keys, summary.manifest)}
     gone = [entry.key for name, entry in blobs.on(target, stack) if name not in wanted and now - entry.modified > grace]
     for key in gone:
         target.delete(key)

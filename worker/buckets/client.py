@@ -68,7 +68,7 @@ class Client:
         self._endpoints, self._best, self._lock = endpoints, 0, threading.Lock()
         self._knocked = False
         self._signer = Signer(access_key, secret_key)
-        self._pools = {one: _pool(one, ca_file) for one in endpoints}
+        self._pools = {endpoint: _pool(endpoint, ca_file) for endpoint in endpoints}
 
     def ask(
         self,
@@ -81,12 +81,12 @@ class Client:
         may_fail: bool = False,
     ) -> Answer:
         """The answer of a node; Refused when it says no, unless that is for the caller to judge."""
-        words = urlencode(query, quote_via=quote, safe="~") if query else ""
+        query_string = urlencode(query, quote_via=quote, safe="~") if query else ""
 
         def once() -> Answer:
             endpoint = self._endpoint()
             try:
-                answer = self._once(method, endpoint, path, words, headers or {}, body)
+                answer = self._once(method, endpoint, path, query_string, headers or {}, body)
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 self._distrust(endpoint)
                 raise Away(str(error)) from None
@@ -109,18 +109,18 @@ class Client:
         host, sha256 = urlsplit(endpoint).netloc, hashlib.sha256(body).hexdigest()
         signed = self._signer.signed(method, host, path, query, headers, sha256)
         # Metadata may be any text; on the line it is UTF-8, as it was signed.
-        told = cast(Any, {name: value.encode() for name, value in signed.items()})
-        found = self._pools[endpoint].urlopen(
+        sent = cast(Any, {name: value.encode() for name, value in signed.items()})
+        response = self._pools[endpoint].urlopen(
             method,
             f"{path}?{query}" if query else path,
             body=bytes(body) or None,
-            headers=told,
+            headers=sent,
             redirect=False,
             retries=False,
             assert_same_host=False,
             decode_content=False,
         )
-        return Answer(found.status, found.headers, found.data)
+        return Answer(response.status, response.headers, response.data)
 
     def _endpoint(self) -> str:
         """The node that answered last; at first, and after a failure, the next one that opens its door."""
@@ -128,9 +128,9 @@ class Client:
             if not self._knocked and len(self._endpoints) > 1:
                 turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
                 with ThreadPoolExecutor(len(turns), "knock") as pool:
-                    opened = [pool.submit(opens, self._endpoints[one]) for one in turns]
+                    opened = [pool.submit(opens, self._endpoints[turn]) for turn in turns]
                     self._best = next(
-                        (one for one, door in zip(turns, opened, strict=True) if door.result()), self._best
+                        (turn for turn, door in zip(turns, opened, strict=True) if door.result()), self._best
                     )
             self._knocked = True
             return self._endpoints[self._best]

@@ -17,10 +17,10 @@ def absent(saved: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     return {part: saved[part] for part in ORDER if _says(part, saved) and not _says(part, now)}
 
 
-def _says(part: str, told: Mapping[str, str]) -> bool:
+def _says(part: str, configuration: Mapping[str, str]) -> bool:
     """MinIO tells of some parts even where there is nothing in them."""
     way = quiet.WAYS.get(part)
-    return bool(told.get(part)) and (way is None or way.acts(told[part]))
+    return bool(configuration.get(part)) and (way is None or way.acts(configuration[part]))
 
 
 def put(minio: Client, bucket: str, parts: Mapping[str, str]) -> list[str]:

@@ -28,16 +28,16 @@ class Contents:
 
     def __init__(self, target: Target, keys: Keys, manifest: Manifest) -> None:
         self._target, self._keys, self._stack = target, keys, manifest.stack
-        self._blobs = {one.name: one for one in needed(target, keys, manifest)}
+        self._blobs = {blob.name: blob for blob in needed(target, keys, manifest)}
         self._lock, self._open = threading.Lock(), OrderedDict[str, dict[str, memoryview]]()
 
     def pieces(self, row: Row) -> Iterator[bytes]:
         """An object in the pieces in which it was saved; the whole is what was read then, or Failed is raised at its end."""
-        whole = hashlib.sha256()
+        digest = hashlib.sha256()
         for piece in (self._fetch(name) for name in row["parts"]) if "parts" in row else [self._member(row)]:
-            whole.update(piece)
+            digest.update(piece)
             yield piece
-        if whole.hexdigest() != row["sha256"]:
+        if digest.hexdigest() != row["sha256"]:
             raise Failed(VERIFY_FAILED, f"{row['key']} is not what was saved", "its sha256 is another")
 
     def _member(self, row: Row) -> bytes:
@@ -47,10 +47,10 @@ class Contents:
                 self._open[name] = packs.members(self._fetch(name))
                 while len(self._open) > OPEN:
                     self._open.popitem(last=False)
-            found = self._open[name].get(row["sha256"])
-        if found is None:
+            content = self._open[name].get(row["sha256"])
+        if content is None:
             raise Failed(VERIFY_FAILED, f"{row['key']} is not in its pack", f"{name} does not have it")
-        return bytes(found)
+        return bytes(content)
 
     def _fetch(self, name: str) -> bytes:
         if name not in self._blobs:

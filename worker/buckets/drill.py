@@ -34,15 +34,15 @@ FEW = 5
 
 def run(job: Job, manifest: Manifest, source: str) -> None:
     """Every bucket of a set; the contents that it needs were read before."""
-    total = sum(one["bytes"] for one in manifest.buckets.values())
+    total = sum(bucket["bytes"] for bucket in manifest.buckets.values())
     step = int(total / max(1, shutil.disk_usage(job.staging).free * SHARE)) + 1
     contents = Contents(job.targets[source], job.keys, manifest)
     with _throwaway(job) as minio:
         for name in manifest.buckets:
             wanted = Wanted(job, manifest, source, name, minio)
             _bucket(job, wanted, contents, Made(job.staging / f"{name}.made"), step)
-            some = "every version is" if step == 1 else f"of every {step}th key every version is"
-            job.journal.say(f"{name}: {some} what it was")
+            compared = "every version is" if step == 1 else f"of every {step}th key every version is"
+            job.journal.say(f"{name}: {compared} what it was")
 
 
 def _bucket(job: Job, wanted: Wanted, contents: Contents, made: Made, step: int) -> None:
@@ -81,7 +81,11 @@ def _some(wanted: Wanted, step: int) -> Iterator[list[Row]]:
 @contextmanager
 def _throwaway(job: Job) -> Iterator[Client]:
     """A MinIO on a network that leads nowhere; its files lie in the staging directory and go with it."""
-    told, called, network = job.config[COMPONENT], f"stowage-backup-{job.run}-minio", f"stowage-backup-{job.run}-drill"
+    configuration, called, network = (
+        job.config[COMPONENT],
+        f"stowage-backup-{job.run}-minio",
+        f"stowage-backup-{job.run}-drill",
+    )
     data, user, password = job.staging / "minio", job.staging / ".minio-user", job.staging / ".minio-password"
     data.mkdir(mode=0o700)
     for path, text in ((user, "drill"), (password, secrets.token_hex(16))):
@@ -89,7 +93,7 @@ def _throwaway(job: Job) -> Iterator[Client]:
         path.write_text(text)
     job.hand_over(data, user, password)
     label = ("--label", f"{containers.LABEL}={job.run}")
-    kms = told.get("kms_key_file")
+    kms = configuration.get("kms_key_file")
     try:
         containers.must("network", "create", "--internal", *label, network)
         containers.must(
@@ -101,7 +105,7 @@ def _throwaway(job: Job) -> Iterator[Client]:
             # It is on the disk of the staging directory, which may be the root disk.
             *("-e", "MINIO_CI_CD=on"),
             *(("-v", f"{kms}:/run/kms:ro", "-e", "MINIO_KMS_SECRET_KEY_FILE=/run/kms") if kms else ()),
-            *(told["image"], "server", "--address", ":9000", "/data"),
+            *(configuration["image"], "server", "--address", ":9000", "/data"),
         )
         containers.must("network", "connect", network, f"stowage-backup-{job.run}")
         address = containers.docker(

@@ -32,32 +32,32 @@ class Rule:
 
 def rules(text: str) -> list[Rule]:
     """The rules that are on. A filter by tags or sizes is taken for none: rather one too many is told."""
-    found = []
-    for one in ElementTree.fromstring(text).iter() if text else ():
-        if _tag(one) != "Rule":
+    active = []
+    for element in ElementTree.fromstring(text).iter() if text else ():
+        if _tag(element) != "Rule":
             continue
-        told = {_tag(part): part for part in one.iter()}
-        if (told["Status"].text if "Status" in told else "") != "Enabled":
+        parts = {_tag(part): part for part in element.iter()}
+        if (parts["Status"].text if "Status" in parts else "") != "Enabled":
             continue
-        expiration = {_tag(part): part.text or "" for part in told.get("Expiration", ())}
-        old = {_tag(part): part.text or "" for part in told.get("NoncurrentVersionExpiration", ())}
-        found.append(
+        expiration = {_tag(part): part.text or "" for part in parts.get("Expiration", ())}
+        old = {_tag(part): part.text or "" for part in parts.get("NoncurrentVersionExpiration", ())}
+        active.append(
             Rule(
-                (told["Prefix"].text or "") if "Prefix" in told else "",
+                (parts["Prefix"].text or "") if "Prefix" in parts else "",
                 _moment(expiration["Date"]) if expiration.get("Date") else None,
                 _days(expiration.get("Days")),
                 _days(old.get("NoncurrentDays")) or (timedelta(0) if old.get("NewerNoncurrentVersions") else None),
                 int(old.get("NewerNoncurrentVersions") or 0),
             )
         )
-    return found
+    return active
 
 
-def count(found: Sequence[Rule], rows: Sequence[Row], back: Container[str], now: datetime) -> int:
+def count(active: Sequence[Rule], rows: Sequence[Row], back: Container[str], now: datetime) -> int:
     """Of the versions of a key, the newest first, those of `back` that go again."""
     number, newer = 0, None
     for place, row in enumerate(rows):
-        if row["id"] in back and any(rule.takes(row, newer, place - 1, now) for rule in found):
+        if row["id"] in back and any(rule.takes(row, newer, place - 1, now) for rule in active):
             number += 1
         newer = _moment(row["at"])
     return number

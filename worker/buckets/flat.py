@@ -32,17 +32,24 @@ def replace(
     row = replaces(rows, there)
     if row is None:
         return
-    one = inserting.incoming({**row, "id": ""}, inserting.dates([row], [])[row["id"]])
-    made.add({"key": one.key, "etag": one.etag, "was": there[0].etag if there else ""})
+    version = inserting.incoming({**row, "id": ""}, inserting.dates([row], [])[row["id"]])
+    made.add({"key": version.key, "etag": version.etag, "was": there[0].etag if there else ""})
     if there:
         keep(minio, kept, bucket, there[0])
-    inserting.put(minio, bucket, one, contents.pieces(row))
-    inserting.must_be(minio, bucket, one, row["sha256"])
+    inserting.put(minio, bucket, version, contents.pieces(row))
+    inserting.must_be(minio, bucket, version, row["sha256"])
 
 
 def replaces(rows: Sequence[Row], there: Sequence[Version]) -> Row | None:
     """What comes into the place of what is there; nothing where it is the same."""
-    row = next((one for one in rows if one.get("latest") and not one.get("marker") and "sha256" in one), None)
+    row = next(
+        (
+            candidate
+            for candidate in rows
+            if candidate.get("latest") and not candidate.get("marker") and "sha256" in candidate
+        ),
+        None,
+    )
     return None if row is None or (there and same(row, there[0])) else row
 
 
@@ -60,11 +67,11 @@ def keep(minio: Client, kept: str, bucket: str, version: Version) -> None:
 
 
 def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
 
     def read() -> Iterator[bytes]:
         for _, piece in pieces:
-            whole.update(piece)
+            digest.update(piece)
             yield piece
 
     headers = reading.head(minio, bucket, version)
@@ -72,14 +79,14 @@ def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
         headers |= {inserting.TAGGING: version.tags}
     pieces = reading.pieces(minio, bucket, version)
     at = f"{version.at.removesuffix('Z')}000Z"
-    one = Incoming(version.key, "", at, version.etag, version.size, tuple(headers.items()))
+    copy = Incoming(version.key, "", at, version.etag, version.size, tuple(headers.items()))
     try:
-        inserting.put(minio, to, one, read())
+        inserting.put(minio, to, copy, read())
     except (reading.Replaced, reading.Vanished, reading.Unreadable) as error:
         raise Failed(
             RESTORE_FAILED, f"{bucket}/{version.key} cannot be kept", f"{type(error).__name__} {error}"
         ) from None
-    inserting.must_be(minio, to, one, whole.hexdigest())
+    inserting.must_be(minio, to, copy, digest.hexdigest())
 
 
 def put_back(minio: Client, bucket: str, kept: str, line: Line) -> str:

@@ -73,7 +73,7 @@ def _feed(
 
 def zstd(data: bytes | bytearray, *options: str) -> bytes:
     """What zstd makes of some bytes."""
-    code, made, said = through(["zstd", "-q", "-c", *options], data)
+    code, made, errors = through(["zstd", "-q", "-c", *options], data)
     if code:
-        raise Failed(FAILED, "zstd failed", said[-300:])
+        raise Failed(FAILED, "zstd failed", errors[-300:])
     return made

@@ -53,35 +53,37 @@ def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
 
     A listing tells milliseconds: those newer than what is there still get the last microseconds of it, others the first.
     """
-    found, ids = dict[str, str](), {one.id for one in there}
+    dated, ids = dict[str, str](), {version.id for version in there}
     for at in dict.fromkeys(row["at"] for row in rows):
         same = [row["id"] for row in rows if row["at"] == at]
         newest = next((place for place, id in enumerate(same) if id in ids), -1)
         for place, id in enumerate(same):
             micro = 999 - place if place < newest else len(same) - 1 - place
-            found[id] = f"{at.removesuffix('Z')}{max(0, micro):03d}Z"
-    return found
+            dated[id] = f"{at.removesuffix('Z')}{max(0, micro):03d}Z"
+    return dated
 
 
-def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> str:
+def put(minio: Client, bucket: str, version: Incoming, pieces: Iterable[bytes]) -> str:
     """The version is there when this returns; where one of its id is there, it is not touched, and Failed says so.
 
     One without a date gets an id and a date of the server's own. Gives the id.
     """
-    source = {MTIME: one.at, ETAG: one.etag} if one.at else {}
-    which = {"versionId": one.id} if one.id else {}
+    source = {MTIME: version.at, ETAG: version.etag} if version.at else {}
+    which = {"versionId": version.id} if version.id else {}
     parts = iter(pieces)
     first = next(parts, b"")
-    if len(first) >= one.size:
-        done = minio.ask("PUT", path(bucket, one.key), which, headers={**dict(one.headers), **source}, body=first)
+    if len(first) >= version.size:
+        done = minio.ask(
+            "PUT", path(bucket, version.key), which, headers={**dict(version.headers), **source}, body=first
+        )
         for _ in parts:  # an end that is checked
             pass
         return done.headers.get(VERSION, NULL)
-    where = path(bucket, one.key)
-    if source and "-" not in one.etag and _sealed(minio, bucket, one):
+    where = path(bucket, version.key)
+    if source and "-" not in version.etag and _sealed(minio, bucket, version):
         # What MinIO encrypts in parts it reads again only when the ETag says so, as of every object in parts.
-        source[ETAG] = f"{one.etag}-{-(-one.size // len(first))}"
-    begun = minio.ask("POST", where, {"uploads": "", **which}, headers={**dict(one.headers), **source})
+        source[ETAG] = f"{version.etag}-{-(-version.size // len(first))}"
+    begun = minio.ask("POST", where, {"uploads": "", **which}, headers={**dict(version.headers), **source})
     upload = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
     try:
         etags = [
@@ -100,9 +102,9 @@ def put(minio: Client, bucket: str, one: Incoming, pieces: Iterable[bytes]) -> s
         raise
 
 
-def _sealed(minio: Client, bucket: str, one: Incoming) -> bool:
+def _sealed(minio: Client, bucket: str, version: Incoming) -> bool:
     """Whether MinIO encrypts a version that is put: by its own headers, or because the bucket does so by itself."""
-    if any(name == SEALED for name, _ in one.headers):
+    if any(name == SEALED for name, _ in version.headers):
         return True
     return minio.ask("GET", path(bucket), {"encryption": ""}, may_fail=True).status < 300
 
@@ -117,9 +119,9 @@ def mark(minio: Client, bucket: str, key: str) -> str:
     return minio.ask("DELETE", path(bucket, key)).headers.get(VERSION, NULL)
 
 
-def put_marker(minio: Client, bucket: str, one: Incoming) -> None:
-    headers = {MTIME: one.at, MARKER: "true", **AS_REPLICA}
-    minio.ask("DELETE", path(bucket, one.key), {"versionId": one.id}, headers=headers)
+def put_marker(minio: Client, bucket: str, version: Incoming) -> None:
+    headers = {MTIME: version.at, MARKER: "true", **AS_REPLICA}
+    minio.ask("DELETE", path(bucket, version.key), {"versionId": version.id}, headers=headers)
 
 
 def copy(minio: Client, bucket: str, key: str, id: str, new: str) -> None:
@@ -134,13 +136,13 @@ def delete(minio: Client, bucket: str, key: str, id: str) -> None:
     minio.ask("DELETE", path(bucket, key), which, headers={"x-amz-bypass-governance-retention": "true"})
 
 
-def lock(minio: Client, bucket: str, key: str, id: str, told: dict[str, str]) -> None:
+def lock(minio: Client, bucket: str, key: str, id: str, retention: dict[str, str]) -> None:
     """Retention, also one whose date is past, and legal hold."""
-    if "until" in told:
-        body = f"<Retention><Mode>{told['mode']}</Mode><RetainUntilDate>{told['until']}</RetainUntilDate></Retention>"
+    if "until" in retention:
+        body = f"<Retention><Mode>{retention['mode']}</Mode><RetainUntilDate>{retention['until']}</RetainUntilDate></Retention>"
         _set(minio, bucket, key, id, "retention", body)
-    if told.get("hold"):
-        _hold(minio, bucket, key, id, told["hold"])
+    if retention.get("hold"):
+        _hold(minio, bucket, key, id, retention["hold"])
 
 
 def let_go(minio: Client, bucket: str, key: str, id: str) -> None:
@@ -158,19 +160,23 @@ def _set(minio: Client, bucket: str, key: str, id: str, part: str, body: str) ->
     minio.ask("PUT", path(bucket, key), {part: "", "versionId": id}, headers=headers, body=body.encode())
 
 
-def must_be(minio: Client, bucket: str, one: Incoming, sha256: str) -> None:
+def must_be(minio: Client, bucket: str, version: Incoming, sha256: str) -> None:
     """Reads a version back, every byte of it."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
-        for _, piece in reading.pieces(minio, bucket, Version(one.key, one.id or "null", one.at, one.etag, one.size)):
-            whole.update(piece)
+        for _, piece in reading.pieces(
+            minio, bucket, Version(version.key, version.id or "null", version.at, version.etag, version.size)
+        ):
+            digest.update(piece)
     except (reading.Vanished, reading.Unreadable, reading.Replaced) as error:
         why = str(error) or f"it was {type(error).__name__.lower()} meanwhile"
-        raise Failed(RESTORE_FAILED, f"{bucket}/{one.key} cannot be read back", why) from None
-    if whole.hexdigest() != sha256:
-        raise Failed(RESTORE_FAILED, f"{bucket}/{one.key} does not read back as what was put", "its sha256 is another")
+        raise Failed(RESTORE_FAILED, f"{bucket}/{version.key} cannot be read back", why) from None
+    if digest.hexdigest() != sha256:
+        raise Failed(
+            RESTORE_FAILED, f"{bucket}/{version.key} does not read back as what was put", "its sha256 is another"
+        )
 
 
-def anew(one: Incoming) -> Incoming:
+def anew(version: Incoming) -> Incoming:
     """The same under another id, where its own is another object's."""
-    return replace(one, id=str(uuid.uuid4()))
+    return replace(version, id=str(uuid.uuid4()))

@@ -40,7 +40,7 @@ class Version:
 def names(client: Client) -> list[str]:
     """All buckets."""
     root = _parsed(client.ask("GET", "/").body)
-    return sorted(one.text or "" for one in root.iter() if _tag(one) == "Name")
+    return sorted(element.text or "" for element in root.iter() if _tag(element) == "Name")
 
 
 def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]:
@@ -48,23 +48,23 @@ def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]
     query = {"versions": "", "metadata": "true", "encoding-type": "url", "max-keys": PAGE, "prefix": prefix}
     while True:
         root = _parsed(client.ask("GET", path(bucket), query).body)
-        told = {_tag(one): one.text or "" for one in root if not len(one)}
-        yield from (_version(one) for one in root if _tag(one) in ("Version", "DeleteMarker"))
-        if told.get("IsTruncated") != "true":
+        fields = {_tag(element): element.text or "" for element in root if not len(element)}
+        yield from (_version(element) for element in root if _tag(element) in ("Version", "DeleteMarker"))
+        if fields.get("IsTruncated") != "true":
             return
-        query["key-marker"] = unquote_plus(told["NextKeyMarker"])
-        query["version-id-marker"] = told["NextVersionIdMarker"]
+        query["key-marker"] = unquote_plus(fields["NextKeyMarker"])
+        query["version-id-marker"] = fields["NextVersionIdMarker"]
 
 
 def of_key(client: Client, bucket: str, key: str) -> list[Version]:
     """The versions of one key, which stands before all others that begin as it does."""
-    return list(takewhile(lambda one: one.key == key, versions(client, bucket, key)))
+    return list(takewhile(lambda version: version.key == key, versions(client, bucket, key)))
 
 
-def by_key(found: Iterator[Version], most: int = 0) -> Iterator[list[Version]]:
+def by_key(listed: Iterator[Version], most: int = 0) -> Iterator[list[Version]]:
     """The versions of each key together, the newest first; with `most` only so many of them."""
-    for _, some in groupby(found, key=lambda one: one.key):
-        yield list(some)[: most or None]
+    for _, group in groupby(listed, key=lambda version: version.key):
+        yield list(group)[: most or None]
 
 
 def _parsed(body: bytes) -> ElementTree.Element:
@@ -75,12 +75,12 @@ def _parsed(body: bytes) -> ElementTree.Element:
 
 
 def _version(element: ElementTree.Element) -> Version:
-    told = {_tag(one): one for one in element}
+    fields = {_tag(part): part for part in element}
 
     def text(name: str) -> str:
-        return (told[name].text or "") if name in told else ""
+        return (fields[name].text or "") if name in fields else ""
 
-    metadata = {_tag(one).lower(): one.text or "" for one in told.get("UserMetadata", ())}
+    metadata = {_tag(entry).lower(): entry.text or "" for entry in fields.get("UserMetadata", ())}
     return Version(
         key=unquote_plus(text("Key")),
         id=text("VersionId") or NULL,

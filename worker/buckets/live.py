@@ -57,5 +57,5 @@ def at_once(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Ite
         while pending:
             yield pending.popleft().result()
     finally:
-        for one in pending:
-            one.cancel()
+        for future in pending:
+            future.cancel()

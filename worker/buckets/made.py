@@ -27,7 +27,7 @@ class Made:
         if not lines:
             return
         with self._lock:
-            self._waiting += "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines).encode()
+            self._waiting += "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
             self._came += 1
             mine = self._came
         with self._writing:

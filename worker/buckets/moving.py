@@ -26,8 +26,8 @@ ENABLED, SUSPENDED = "Enabled", "Suspended"
 class Move:
     """The moves of one bucket; what they make stands in the record before it is made."""
 
-    def __init__(self, job: Job, record: Record, wanted: Wanted, found: Survey, contents: Contents) -> None:
-        self.wanted, self.found, self.name = wanted, found, wanted.to
+    def __init__(self, job: Job, record: Record, wanted: Wanted, survey: Survey, contents: Contents) -> None:
+        self.wanted, self.found, self.name = wanted, survey, wanted.to
         self._job, self._minio, self._record, self._contents = job, wanted.minio, record, contents
         self._made = record.made(self.name)
         number = 0 if not record.buckets else len(record.buckets)
@@ -54,8 +54,13 @@ class Move:
 
     def _read(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
         row = flat.replaces(rows, there)
-        some = to_put(rows, there) if self._anew and self.wanted.versioned else [row] if row else []
-        return sum(len(piece) for one in some if not one.get("marker") for piece in self._contents.pieces(one))
+        chosen = to_put(rows, there) if self._anew and self.wanted.versioned else [row] if row else []
+        return sum(
+            len(piece)
+            for chosen_row in chosen
+            if not chosen_row.get("marker")
+            for piece in self._contents.pieces(chosen_row)
+        )
 
     def current(self, pools: Pools) -> None:
         """Now it shows."""
@@ -63,43 +68,43 @@ class Move:
         if self.wanted.versioned and (anew := self._anew):
             puts = ((rows, partial(anew.put, rows, live.of(key))) for key, rows in self.wanted.groups())
             pools.all(puts, self.found.bytes)
-            for some in born(self.wanted) if exact else ():
-                anew.hide(some)
+            for versions in born(self.wanted) if exact else ():
+                anew.hide(versions)
             return
         if self.wanted.versioned:
             tops = (partial(self._beneath.make_current, rows, live.of(key)) for key, rows in self.wanted.groups())
             pools.each(tops, self.found.keys)
-            for some in born(self.wanted) if exact else ():
-                self._beneath.hide(some)
+            for versions in born(self.wanted) if exact else ():
+                self._beneath.hide(versions)
             return
         kept = self._record.buckets[self.name]["kept"]
         do = partial(flat.replace, self._minio, self._contents, self._made, kept, self.name)
         pools.all(((rows, partial(do, rows, live.of(key))) for key, rows in self.wanted.groups()), self.found.bytes)
-        for some in born(self.wanted) if exact else ():
-            flat.remove(self._minio, self._made, kept, self.name, some[0])
+        for versions in born(self.wanted) if exact else ():
+            flat.remove(self._minio, self._made, kept, self.name, versions[0])
 
     def lock(self) -> None:
         """Retention and legal hold last of all, then what had to be off."""
         lock(self._minio, self.name, self._made, self._job.journal)
         if not self._was_there and self.wanted.versioning == SUSPENDED:
             quiet.set_part(self._minio, self.name, "versioning", self.wanted.saved["versioning"])
-        told, request = self._record.buckets[self.name], self._job.request
+        state, request = self._record.buckets[self.name], self._job.request
         if request.hold_lifecycle:
-            told["waiting"] = {part: text for part, text in told["held"].items() if part == "lifecycle"}
+            state["waiting"] = {part: text for part, text in state["held"].items() if part == "lifecycle"}
             self._record.save()
         quiet.put_on(
             self._minio,
             self.name,
-            {part: text for part, text in told["held"].items() if part not in told.get("waiting", ())},
+            {part: text for part, text in state["held"].items() if part not in state.get("waiting", ())},
         )
 
     def configure(self) -> list[str]:
         """What the bucket has no configuration of is as in the set; gives what MinIO does not take of it."""
-        told = self._record.buckets[self.name]
+        state = self._record.buckets[self.name]
         parts = configured.absent(self.wanted.saved, self.wanted.now)
         if self._job.request.hold_lifecycle and "lifecycle" in parts:
-            told["waiting"] = {"lifecycle": parts.pop("lifecycle")}
-        told["configured"] = parts
+            state["waiting"] = {"lifecycle": parts.pop("lifecycle")}
+        state["configured"] = parts
         self._record.save()
         return configured.put(self._minio, self.name, parts)
 
@@ -119,14 +124,14 @@ def born(wanted: Wanted) -> Iterator[list[listing.Version]]:
     """The keys that are there now, and not in the set."""
     groups = wanted.groups()
     key, rows = next(groups, ("", []))
-    for some in listing.by_key(listing.versions(wanted.minio, wanted.to, wanted.start)):
-        if wanted.job.request.key and some[0].key != wanted.job.request.key:
+    for versions in listing.by_key(listing.versions(wanted.minio, wanted.to, wanted.start)):
+        if wanted.job.request.key and versions[0].key != wanted.job.request.key:
             continue
-        while rows and key.encode() < some[0].key.encode():
+        while rows and key.encode() < versions[0].key.encode():
             key, rows = next(groups, ("", []))
-        gone = not rows or key != some[0].key or bool(rows[0].get("marker"))
-        if gone and not some[0].marker:
-            yield some
+        gone = not rows or key != versions[0].key or bool(rows[0].get("marker"))
+        if gone and not versions[0].marker:
+            yield versions
 
 
 def lock(minio: Client, bucket: str, made: Made, journal: Journal) -> None:

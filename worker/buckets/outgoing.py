@@ -26,11 +26,11 @@ LOST = "MinIO lists it, and says that it is not there"
 
 def _apart(prefixes: Sequence[str]) -> list[str]:
     """In the order of keys, and none within another: each object is listed once."""
-    found = list[str]()
-    for one in sorted(prefixes, key=str.encode):
-        if not found or not one.startswith(found[-1]):
-            found.append(one)
-    return found
+    apart = list[str]()
+    for prefix in sorted(prefixes, key=str.encode):
+        if not apart or not prefix.startswith(apart[-1]):
+            apart.append(prefix)
+    return apart
 
 
 class Outgoing:
@@ -58,11 +58,11 @@ class Outgoing:
 
     def rows(self, bucket: str, counts: Counts) -> Iterator[Row]:
         """The rows of a bucket's index, in the order of its listing."""
-        told, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
+        configuration, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
         known = self._before.rows(bucket)
         self._progress.begin(bucket)
-        for prefix in _apart(told["prefixes"].get(bucket, [""])):
-            for versions in listing.by_key(listing.versions(self.minio, bucket, prefix), told["versions"]):
+        for prefix in _apart(configuration["prefixes"].get(bucket, [""])):
+            for versions in listing.by_key(listing.versions(self.minio, bucket, prefix), configuration["versions"]):
                 for version, row in known.matched(versions):
                     pending.append(self._begun(bucket, version, row))
                     while len(pending) >= WINDOW:
@@ -74,8 +74,8 @@ class Outgoing:
     def end(self) -> None:
         """The last pack, and every blob that is still on its way."""
         self._pack.close()
-        for one in self._stored:
-            one.result()
+        for future in self._stored:
+            future.result()
 
     def _begun(self, bucket: str, version: Version, known: Row | None) -> tuple[Row, Future[Any] | None]:
         row: Row = {"key": version.key, "id": version.id, "at": version.at}
@@ -97,7 +97,7 @@ class Outgoing:
 
     def _settled(self, bucket: str, row: Row, future: Future[Any] | None, counts: Counts) -> Iterator[Row]:
         try:
-            found = future.result() if future else {}
+            content = future.result() if future else {}
         except reading.Vanished:
             if self._still_listed(bucket, row):
                 yield _unread(row, LOST, counts)
@@ -108,15 +108,15 @@ class Outgoing:
             yield _unread(row, str(error), counts)
             return
         row.pop("accepted", None)
-        if (body := found.pop("body", None)) is not None:
-            found["pack"] = self._pack.add(found["sha256"], body)
-        row |= found
+        if (body := content.pop("body", None)) is not None:
+            content["pack"] = self._pack.add(content["sha256"], body)
+        row |= content
         if "pack" in row:
             self._blobs.count(row["pack"], row["size"])
-        if "sha256" in found:
+        if "sha256" in content:
             counts.read += 1
             counts.read_bytes += row["size"]
-        self._progress.add(row.get("size", 0), row.get("size", 0) if "parts" in found else 0)
+        self._progress.add(row.get("size", 0), row.get("size", 0) if "parts" in content else 0)
         counts.versions += not row.get("marker")
         counts.markers += bool(row.get("marker"))
         counts.bytes += row.get("size", 0)
@@ -139,19 +139,19 @@ class Outgoing:
 
     def _large(self, bucket: str, version: Version) -> Row:
         for _ in range(reading.ROUNDS):
-            whole, parts, moved = hashlib.sha256(), list[str](), 0
+            digest, parts, moved = hashlib.sha256(), list[str](), 0
             try:
-                for found, piece in reading.pieces(self.minio, bucket, version):
-                    head, one = found, hashlib.sha256(piece)
+                for read, piece in reading.pieces(self.minio, bucket, version):
+                    head, piece_digest = read, hashlib.sha256(piece)
                     # Most objects are of one piece, which is hashed once for both.
                     if parts:
-                        whole.update(piece)
+                        digest.update(piece)
                     else:
-                        whole = one.copy()
-                    parts.append(self._blobs.put(piece, sha256=one.hexdigest()))
+                        digest = piece_digest.copy()
+                    parts.append(self._blobs.put(piece, sha256=piece_digest.hexdigest()))
                     moved += len(piece)
                     self._progress.ahead(len(piece))
-                return _row(head) | {"sha256": whole.hexdigest(), "parts": parts}
+                return _row(head) | {"sha256": digest.hexdigest(), "parts": parts}
             except (reading.Replaced, reading.Unreadable, reading.Vanished) as error:
                 self._progress.ahead(-moved)
                 if not isinstance(error, reading.Replaced):
@@ -163,9 +163,9 @@ class Outgoing:
 
     def _store(self, name: str, data: bytearray, held: int) -> None:
         """A pack is made and sent while the next one is filled; no more of them wait than the setting allows."""
-        for one in self._stored:
-            if one.done():
-                one.result()
+        for future in self._stored:
+            if future.done():
+                future.result()
         self._room.acquire()
         self._stored.append(self._makers.submit(self._stored_pack, name, [data], held))
 

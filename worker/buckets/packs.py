@@ -48,11 +48,11 @@ def compressed(data: bytearray) -> bytes:
 
 def members(stored: bytes) -> dict[str, memoryview]:
     """The contents of a pack by their sha256; all of them are views of the one unpacked archive, which is in memory once."""
-    data, found, at = zstd(stored, "-d"), dict[str, memoryview](), 0
+    data, contents, at = zstd(stored, "-d"), dict[str, memoryview](), 0
     view = memoryview(data)
     while at + BLOCK <= len(data) and data[at]:
         entry = tarfile.TarInfo.frombuf(data[at : at + BLOCK], "ascii", "strict")
         at += BLOCK
-        found[entry.name] = view[at : at + entry.size]
+        contents[entry.name] = view[at : at + entry.size]
         at += entry.size + -entry.size % BLOCK
-    return found
+    return contents

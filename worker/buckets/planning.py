@@ -65,16 +65,16 @@ class Surveyed:
         wanted = [Wanted(job, manifest, source, name) for name in names]
         self.minio = connect(job.config)
         steady.wait(self.minio)
-        for one in wanted:
-            one.use(self.minio)
+        for bucket in wanted:
+            bucket.use(self.minio)
             try:
-                self.found.append((one, _checked(one)))
+                self.found.append((bucket, _checked(bucket)))
             except Failed as error:
                 if error.code == VERIFY_FAILED:  # its index is damaged: the bucket cannot come back from here
                     error = error.coded(RESTORE_REFUSED)
                 if job.request.buckets or error.code != RESTORE_REFUSED:
                     raise error from None
-                self.refused[one.to] = error
+                self.refused[bucket.to] = error
         must_fit(self.minio, self.found)
         self.accounts = who(job, manifest, source, self.minio)
         if job.request.at > f"{manifest.created:%Y-%m-%dT%H:%M:%S}.000Z":
@@ -89,14 +89,14 @@ class Surveyed:
     def rows(self) -> list[dict[str, Any]]:
         """Each bucket, for the person who is asked."""
         refused = [{"bucket": name, "refused": told(error)} for name, error in self.refused.items()]
-        return [_row(self._job, wanted, found) for wanted, found in self.found] + refused
+        return [_row(self._job, wanted, survey) for wanted, survey in self.found] + refused
 
     def warnings(self) -> list[str]:
         several = len(self.found) > 1
         return [
             f"{wanted.to}: {line}" if several else line
-            for wanted, found in self.found
-            for line in found.warnings(wanted.now, self._job.request.hold_lifecycle)
+            for wanted, survey in self.found
+            for line in survey.warnings(wanted.now, self._job.request.hold_lifecycle)
         ]
 
 
@@ -104,29 +104,29 @@ def who(job: Job, manifest: sets.Manifest, source: str, minio: Client) -> list[s
     """Who would be brought back, in words."""
     if IAM not in job.request.more:
         return []
-    found = accounts.names(
+    absent = accounts.names(
         accounts.absent(accounts.of_set(job, manifest, source), accounts.exported(minio), accounts.root(job))
     )
-    return accounts.told(found) or ["none is absent"]
+    return accounts.told(absent) or ["none is absent"]
 
 
 def plan(job: Job) -> dict[str, Any]:
     """What a restore of objects alone would do; nothing is changed."""
     manifest, where, warnings = find(job)
-    found = Surveyed(job, manifest, where)
+    objects = Surveyed(job, manifest, where)
     return {
         **introduced(manifest, where),
         "databases": [],
-        "objects": found.rows(),
-        "accounts": found.accounts,
+        "objects": objects.rows(),
+        "accounts": objects.accounts,
         "obstacles": [],
-        "warnings": warnings + found.warnings(),
+        "warnings": warnings + objects.warnings(),
         "dependents": [],
         "free": {},
     }
 
 
-def _row(job: Job, wanted: Wanted, found: Survey) -> dict[str, Any]:
+def _row(job: Job, wanted: Wanted, survey: Survey) -> dict[str, Any]:
     return {
         "bucket": wanted.to,
         "of": wanted.bucket,
@@ -137,7 +137,7 @@ def _row(job: Job, wanted: Wanted, found: Survey) -> dict[str, Any]:
         "kept": flat.KEPT + "NUMBER",
         "new_ids": job.request.new_ids,
         "exact": job.request.exact,
-        **found.told(),
+        **survey.told(),
     }
 
 
@@ -152,17 +152,17 @@ def _checked(wanted: Wanted) -> Survey:
         why = "it has no versions, and the set only what was there when it was made"
         raise Failed(RESTORE_REFUSED, f"how {wanted.bucket} was at another time is not known", why, "inv backup.list")
     live = wanted.live() if wanted.there else None
-    found = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""))
-    if (wanted.start or wanted.job.request.at) and not found.keys:
+    survey = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""))
+    if (wanted.start or wanted.job.request.at) and not survey.keys:
         asked = " ".join(
             f"--{word} {text}" for word in ("key", "prefix", "at") if (text := getattr(wanted.job.request, word))
         )
         hint = f"inv backup.show {wanted.manifest.id} --bucket {wanted.bucket}"
         raise Failed(RESTORE_REFUSED, f"nothing in {wanted.bucket} matches {asked}", f"in {wanted.manifest.id}", hint)
-    if found.locked and wanted.there and not settings.locks(wanted.now):
-        why = f"{found.locked} versions have retention or a legal hold, which a bucket gets only when it is made"
+    if survey.locked and wanted.there and not settings.locks(wanted.now):
+        why = f"{survey.locked} versions have retention or a legal hold, which a bucket gets only when it is made"
         raise Failed(RESTORE_REFUSED, f"{what} was made without object lock", why, "--as NAME, which is made with it")
-    return found
+    return survey
 
 
 def told(error: Failed) -> str:

@@ -38,7 +38,7 @@ class Pools:
 
     def each(self, tasks: Iterable[Task], total: int) -> None:
         """Every task, of so many keys, where no content is moved."""
-        for done, _ in enumerate(at_once(self._small, (partial(self._piece, one) for one in tasks)), 1):
+        for done, _ in enumerate(at_once(self._small, (partial(self._piece, task) for task in tasks)), 1):
             self._job.journal.progress(done, max(done, total), pieces="keys")
 
     def _sorted(self, tasks: Iterable[tuple[Sequence[Row], Task]]) -> Iterator[Task]:

@@ -23,16 +23,16 @@ def must_take_ids(minio: Client, run: str) -> None:
     try:
         quiet.set_part(minio, bucket, "versioning", quiet.ENABLED)
         minio.ask("PUT", path(bucket, KEY), body=b"newer")
-        one = Incoming(KEY, first, OLD, etag, len(BODY))
-        inserting.put(minio, bucket, one, [BODY])
-        inserting.must_be(minio, bucket, one, hashlib.sha256(BODY).hexdigest())
+        beneath = Incoming(KEY, first, OLD, etag, len(BODY))
+        inserting.put(minio, bucket, beneath, [BODY])
+        inserting.must_be(minio, bucket, beneath, hashlib.sha256(BODY).hexdigest())
         inserting.put_marker(minio, bucket, Incoming(KEY, marker, OLD.replace("02Z", "03Z"), marker=True))
         inserting.copy(minio, bucket, KEY, first, top)
-        found = list(listing.versions(minio, bucket))
-        told = [(one.id, one.etag, one.at) for one in found if one.id in (first, marker)]
+        listed = list(listing.versions(minio, bucket))
+        ours = [(row.id, row.etag, row.at) for row in listed if row.id in (first, marker)]
         wanted = [(marker, "", OLD[:23] + "Z"), (first, etag, OLD[:23] + "Z")]
-        if found[0].id != top or told != wanted:
-            why = f"a version that was put with an id and a date is listed as {told}, and not as {wanted}"
+        if listed[0].id != top or ours != wanted:
+            why = f"a version that was put with an id and a date is listed as {ours}, and not as {wanted}"
             raise Failed(
                 RESTORE_REFUSED,
                 "this MinIO does not keep the ids and dates of versions",

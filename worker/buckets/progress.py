@@ -50,7 +50,7 @@ class Progress:
 
     def _tell(self) -> None:
         now, of, ahead = self._done[self._bucket], self._most(self._bucket), self._ahead
-        done, bucket_done = sum(one.bytes for one in self._done.values()) + ahead, now.bytes + ahead
+        done, bucket_done = sum(amount.bytes for amount in self._done.values()) + ahead, now.bytes + ahead
         total = sum(self._most(name).bytes for name in {*self._expected, *self._done})
         self._journal.progress(
             done,
@@ -77,11 +77,11 @@ def expected(minio: Client, names: Sequence[str], before: Mapping[str, Mapping[s
     with suppress(Failed, ValueError, AttributeError):
         answer = minio.ask("GET", "/minio/admin/v3/datausageinfo")
         counted = dict(json.loads(answer.body).get("bucketsUsageInfo") or {})
-    found = {}
+    amounts = {}
     for name in names:
         last, now = before.get(name, {}), counted.get(name) or {}
         # Its versions are those with an id: an object of a bucket without versions is none.
         counted_now = max(now.get("objectsCount", 0), now.get("versionsCount", 0) + now.get("deleteMarkersCount", 0))
         objects = max(last.get("versions", 0) + last.get("markers", 0), counted_now)
-        found[name] = Amount(objects, max(last.get("bytes", 0), now.get("size", 0)))
-    return found
+        amounts[name] = Amount(objects, max(last.get("bytes", 0), now.get("size", 0)))
+    return amounts

@@ -23,12 +23,12 @@ def _without_rule(text: str) -> str:
 
 
 def _notifies(text: str) -> bool:
-    return any(f"{one}Configuration>" in text for one in ("Queue", "Topic", "CloudFunction"))
+    return any(f"{kind}Configuration>" in text for kind in ("Queue", "Topic", "CloudFunction"))
 
 
 def _limits(text: str) -> bool:
-    told = json.loads(text or "{}")
-    return bool(told.get("quota") or told.get("size"))
+    quota = json.loads(text or "{}")
+    return bool(quota.get("quota") or quota.get("size"))
 
 
 def _passes_over(text: str) -> bool:
@@ -53,9 +53,13 @@ WAYS = {
 }
 
 
-def acting(told: dict[str, str]) -> dict[str, str]:
+def acting(configuration: dict[str, str]) -> dict[str, str]:
     """The parts of a bucket's configuration that have to be off, as they are now."""
-    return {part: told[part] for part, way in WAYS.items() if part in told and way.acts(told[part])}
+    return {
+        part: configuration[part]
+        for part, way in WAYS.items()
+        if part in configuration and way.acts(configuration[part])
+    }
 
 
 def take_off(minio: Client, bucket: str, held: dict[str, str]) -> None:

@@ -33,19 +33,19 @@ class Objects:
         self._job, self._record = job, record
         self._set, self._failed, self._lacks = manifest.id, dict[str, Failed](), [*away, *without_minio(job, manifest)]
         self._accounts = accounts.of_set(job, manifest, source) if IAM in job.request.more else {}
-        found = Surveyed(job, manifest, source)
-        self._failed |= found.refused
+        surveyed = Surveyed(job, manifest, source)
+        self._failed |= surveyed.refused
         self._moves, self._only = list[Move](), False
-        if not found:
+        if not surveyed:
             return
-        self._minio: Client = found.minio
-        if any(wanted.versioned for wanted, _ in found.found) and not job.request.new_ids:
-            probing.must_take_ids(found.minio, job.run)
+        self._minio: Client = surveyed.minio
+        if any(wanted.versioned for wanted, _ in surveyed.found) and not job.request.new_ids:
+            probing.must_take_ids(surveyed.minio, job.run)
         try:
             contents = Contents(job.targets[source], job.keys, manifest)
         except Failed as error:
             raise error.coded(RESTORE_REFUSED) from None
-        self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in found.found]
+        self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in surveyed.found]
         record.save()
 
     def __bool__(self) -> bool:
@@ -72,10 +72,10 @@ class Objects:
         """Who may use the buckets; what goes wrong with that takes no object back."""
         say = self._job.journal.say
         try:
-            found = accounts.absent(self._accounts, accounts.exported(self._minio), accounts.root(self._job), say)
-            self._record.accounts = accounts.names(found)
+            absent = accounts.absent(self._accounts, accounts.exported(self._minio), accounts.root(self._job), say)
+            self._record.accounts = accounts.names(absent)
             self._record.save()
-            accounts.bring(self._minio, found, self._job.journal.piece)
+            accounts.bring(self._minio, absent, self._job.journal.piece)
         except Failed as error:
             self._lacks.append(told(error))
             return

@@ -47,68 +47,70 @@ def prefixes_of(bucket: str) -> str:
 
 def wanted(job: Job, there: Iterable[str]) -> list[str]:
     """The buckets that a set has to hold: all, or those that the inventory names; never one that holds sets, or what a restore displaced."""
-    told = job.config[COMPONENT]
+    configuration = job.config[COMPONENT]
     return [
-        one
-        for one in there
-        if one not in told["without"] and not one.startswith(KEPT) and (not told["names"] or one in told["names"])
+        bucket
+        for bucket in there
+        if bucket not in configuration["without"]
+        and not bucket.startswith(KEPT)
+        and (not configuration["names"] or bucket in configuration["names"])
     ]
 
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[sets.Summary]) -> Buckets:
     """Bucket after bucket, then who may use them; last the list of all contents that the set needs."""
-    found, minio = Buckets(), client.connect(job.config)
+    buckets, minio = Buckets(), client.connect(job.config)
     before = Before(job, there)
     blobs = Blobs(job.stack, job.keys, writer, before.blobs())
     names = list[str]()
-    with by_itself(job, writer, found, ALL):
-        names = _names(job, minio, found, before)
+    with by_itself(job, writer, buckets, ALL):
+        names = _names(job, minio, buckets, before)
     with ThreadPoolExecutor(READERS, "read") as readers, ThreadPoolExecutor(job.config["uploads"], "blob") as makers:
         progress = Progress(job.journal, expected(minio, names, before.buckets) if names else {})
         saving = Outgoing(job, minio, blobs, before, progress, readers, makers)
         for name in names:
-            with by_itself(job, writer, found, name):
-                streams |= _saved(job, writer, saving, name, found)
+            with by_itself(job, writer, buckets, name):
+                streams |= _saved(job, writer, saving, name, buckets)
         saving.end()
     if names:
-        with by_itself(job, writer, found, ALL):
+        with by_itself(job, writer, buckets, ALL):
             data = minio.ask("GET", "/minio/admin/v3/export-iam").body
             streams[IAM] = tuple(writer.write(IAM, [data]))
-    listed = index.packed(one.told() for one in blobs.list())
+    listed = index.packed(blob.told() for blob in blobs.list())
     streams[LIST] = tuple(writer.write(LIST, listed))
-    return found
+    return buckets
 
 
 @contextmanager
-def by_itself(job: Job, writer: sets.PartWriter, found: Buckets, name: str) -> Iterator[None]:
+def by_itself(job: Job, writer: sets.PartWriter, buckets: Buckets, name: str) -> Iterator[None]:
     """What goes wrong with one bucket, or with MinIO, is no reason to lose the databases, unless no target is left."""
     try:
         yield
     except Failed as error:
         if not writer.alive:
             raise
-        found.failed[name] = error
+        buckets.failed[name] = error
         job.journal.say(f"the bucket {name} could not be saved: {error.what}: {error.why}")
 
 
-def _names(job: Job, minio: client.Client, found: Buckets, before: Before) -> list[str]:
+def _names(job: Job, minio: client.Client, buckets: Buckets, before: Before) -> list[str]:
     """The buckets to save; one that the inventory names, or the last set has, and that is not there, is told."""
     steady.wait(minio, job.journal.say)
     names = wanted(job, listing.names(minio))
     for name in set(job.config[COMPONENT]["names"]).difference(names):
-        found.failed[name] = Failed(FAILED, f"there is no bucket {name}", "", "backup.buckets.names")
-    for name in (one for one in before.buckets if one not in names):
+        buckets.failed[name] = Failed(FAILED, f"there is no bucket {name}", "", "backup.buckets.names")
+    for name in (bucket for bucket in before.buckets if bucket not in names):
         job.journal.say(f"the bucket {name} of the last set is not there any more")
     return names
 
 
-def _saved(job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, found: Buckets) -> Streams:
+def _saved(job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, buckets: Buckets) -> Streams:
     configuration, counts = settings.read(saving.minio, name), Counts()
     rows = tuple(writer.write(index_of(name), index.packed(saving.rows(name, counts))))
-    told = tuple(writer.write(settings_of(name), [json.dumps(configuration, sort_keys=True).encode()]))
-    found.saved[name] = _told(configuration, counts)
-    _say(job, name, counts, found)
-    streams = {index_of(name): rows, settings_of(name): told}
+    stored = tuple(writer.write(settings_of(name), [json.dumps(configuration, sort_keys=True).encode()]))
+    buckets.saved[name] = _told(configuration, counts)
+    _say(job, name, counts, buckets)
+    streams = {index_of(name): rows, settings_of(name): stored}
     # In a stream, which is encrypted: the manifest is not, and names no key.
     if prefixes := job.config[COMPONENT]["prefixes"].get(name):
         streams[prefixes_of(name)] = tuple(writer.write(prefixes_of(name), [json.dumps(prefixes).encode()]))
@@ -127,10 +129,10 @@ def _told(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
     }
 
 
-def _say(job: Job, name: str, counts: Counts, found: Buckets) -> None:
+def _say(job: Job, name: str, counts: Counts, buckets: Buckets) -> None:
     job.journal.say(f"{name}: {counts.words}")
     if counts.lacking:
         hint = f"inv backup.show {job.run} --bucket {name} has the reason of each; a customer's key is needed for what is under it"
         hint += "\nwhen these are to stay out of all sets: inv backup --accept-unreadable"
-        found.failed[name] = Failed(FAILED, "it is not whole", counts.lacking, hint)
+        buckets.failed[name] = Failed(FAILED, "it is not whole", counts.lacking, hint)
         job.journal.say(f"{name}: {counts.lacking}")

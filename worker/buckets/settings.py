@@ -15,21 +15,23 @@ QUOTA = "quota"
 
 def read(client: Client, bucket: str) -> dict[str, str]:
     """Every part that the bucket has, by the word that asks for it."""
-    found = {}
+    parts = {}
     for part in PARTS:
         answer = client.ask("GET", path(bucket), {part: ""}, may_fail=True)
         if answer.status < 300:
-            found[part] = answer.body.decode()
+            parts[part] = answer.body.decode()
         elif answer.code not in NONE:
             raise refused(f"the {part} of the bucket {bucket} cannot be read", answer)
     answer = client.ask("GET", "/minio/admin/v3/get-bucket-quota", {"bucket": bucket})
-    return found | {QUOTA: answer.body.decode()}
+    return parts | {QUOTA: answer.body.decode()}
 
 
-def versioning(told: dict[str, str]) -> str:
+def versioning(configuration: dict[str, str]) -> str:
     """Enabled, Suspended, or nothing."""
-    return next((one for one in ("Enabled", "Suspended") if f">{one}<" in told.get("versioning", "")), "")
+    return next(
+        (state for state in ("Enabled", "Suspended") if f">{state}<" in configuration.get("versioning", "")), ""
+    )
 
 
-def locks(told: dict[str, str]) -> bool:
-    return ">Enabled<" in told.get("object-lock", "")
+def locks(configuration: dict[str, str]) -> bool:
+    return ">Enabled<" in configuration.get("object-lock", "")

@@ -29,10 +29,13 @@ class Signer:
     ) -> dict[str, str]:
         """All headers of a request, signed: the given ones, and those of the signature. `path` and `query` are as on the line."""
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        found = {**headers, "Host": host, "X-Amz-Content-SHA256": sha256, "X-Amz-Date": stamp}
-        lines = sorted((name.lower(), " ".join(value.split())) for name, value in found.items())
+        complete = {**headers, "Host": host, "X-Amz-Content-SHA256": sha256, "X-Amz-Date": stamp}
+        lines = sorted((name.lower(), " ".join(value.split())) for name, value in complete.items())
         names = ";".join(name for name, _ in lines)
-        pairs = "&".join("=".join(pair) for pair in sorted(one.partition("=")[::2] for one in query.split("&") if one))
+        pairs = "&".join(
+            "=".join(pair)
+            for pair in sorted(parameter.partition("=")[::2] for parameter in query.split("&") if parameter)
+        )
         request = "\n".join([method, path, pairs, *(f"{name}:{value}" for name, value in lines), "", names, sha256])
         scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
         digest = hashlib.sha256(request.encode()).hexdigest()
@@ -40,7 +43,7 @@ class Signer:
             self._key_of(stamp[:8]), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}".encode(), "sha256"
         ).hexdigest()
         who = f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-        return {**found, "Authorization": who}
+        return {**complete, "Authorization": who}
 
     def _key_of(self, day: str) -> bytes:
         if day != self._day:

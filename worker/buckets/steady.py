@@ -14,9 +14,9 @@ SETTLES = 20
 
 def wait(minio: Client, say: Callable[[str], None] = lambda text: None) -> None:
     """Comes back once no node of the cluster is so young. One that is away is not waited for."""
-    told = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
-    ages = [one.get("uptime", 0) for one in told.get("servers", ()) if one.get("state") == "online"]
-    left = SETTLES - min(ages, default=SETTLES)
-    if left > 0:
-        say(f"a node of MinIO has just started: waiting {left} s until it sees all drives")
-        time.sleep(left)
+    info = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
+    ages = [server.get("uptime", 0) for server in info.get("servers", ()) if server.get("state") == "online"]
+    remaining = SETTLES - min(ages, default=SETTLES)
+    if remaining > 0:
+        say(f"a node of MinIO has just started: waiting {remaining} s until it sees all drives")
+        time.sleep(remaining)

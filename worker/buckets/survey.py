@@ -30,46 +30,46 @@ class Survey:
         return dict(self.__dict__)
 
     def warnings(self, now: dict[str, str], hold: bool = False) -> list[str]:
-        found = []
+        lines = []
         if self.unreadable:
-            found.append(f"{self.unreadable} objects could not be read when the set was made, and do not come back")
+            lines.append(f"{self.unreadable} objects could not be read when the set was made, and do not come back")
         if self.locked:
-            found.append(
+            lines.append(
                 f"{self.locked} versions get their retention or legal hold back, which an undo takes off where MinIO lets it"
             )
         if now.get("lifecycle") and hold:
-            found.append("the lifecycle of the bucket stays off until inv restore.cleanup")
+            lines.append("the lifecycle of the bucket stays off until inv restore.cleanup")
         elif self.expiring:
-            found.append(f"the lifecycle of the bucket expires {self.expiring} of the versions again: --hold-lifecycle")
-        return found
+            lines.append(f"the lifecycle of the bucket expires {self.expiring} of the versions again: --hold-lifecycle")
+        return lines
 
 
 def surveyed(
     groups: Iterator[tuple[str, list[Row]]], live: Live | None, versioned: bool, lifecycle: str = ""
 ) -> Survey:
-    found, rules, now = Survey(), expiry.rules(lifecycle), datetime.now(UTC)
+    survey, rules, now = Survey(), expiry.rules(lifecycle), datetime.now(UTC)
     for key, rows in groups:
         there = live.of(key) if live else []
-        found.keys += 1
-        found.unreadable += sum("unreadable" in row for row in rows)
+        survey.keys += 1
+        survey.unreadable += sum("unreadable" in row for row in rows)
         if not versioned:
-            _flat(found, rows[0], bool(there) and same(rows[0], there[0]), bool(there))
+            _flat(survey, rows[0], bool(there) and same(rows[0], there[0]), bool(there))
             continue
         lacking = missing(rows, there)
-        found.insert += len(lacking)
+        survey.insert += len(lacking)
         if rules:
-            found.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
-        found.bytes += sum(row.get("size", 0) for row in lacking)
-        found.locked += sum("lock" in row for row in lacking)
+            survey.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
+        survey.bytes += sum(row.get("size", 0) for row in lacking)
+        survey.locked += sum("lock" in row for row in lacking)
         # Where nothing is there, what is put back is current by itself.
-        found.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
-    return found
+        survey.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
+    return survey
 
 
-def _flat(found: Survey, row: Row, unchanged: bool, there: bool) -> None:
+def _flat(survey: Survey, row: Row, unchanged: bool, there: bool) -> None:
     if unchanged or row.get("marker") or "unreadable" in row:
         return
-    found.insert += 1
-    found.bytes += row["size"]
-    found.replaced += there
-    found.locked += "lock" in row
+    survey.insert += 1
+    survey.bytes += row["size"]
+    survey.replaced += there
+    survey.locked += "lock" in row

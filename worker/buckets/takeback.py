@@ -27,51 +27,51 @@ def all_of(job: Job, record: Record) -> list[str]:
 
     Gives what is left for a person to do.
     """
-    left, failed = list[str](), dict[str, Failed]()
+    remaining, failed = list[str](), dict[str, Failed]()
     minio = connect(job.config)
     if record.accounts:
         accounts.remove(minio, record.accounts)
     for name in record.buckets:
         try:
-            left += of_bucket(job, minio, record, name)
+            remaining += of_bucket(job, minio, record, name)
         except Failed as error:
             failed[name] = error
     if failed:
         why = "\n".join(f"{error.what}: {error.why}" if error.why else error.what for error in failed.values())
         what = f"what a restore has made in {', '.join(failed)} is not taken back"
         raise Failed(RESTORE_FAILED, what, why, "inv status, then inv backup.settle")
-    return left
+    return remaining
 
 
 def of_bucket(job: Job, minio: Client, record: Record, name: str) -> list[str]:
     """One bucket; what could not be deleted is said, and stays in the list of what was made."""
-    told, made, left = record.buckets[name], record.made(name), list[str]()
+    state, made, remaining = record.buckets[name], record.made(name), list[str]()
     if name not in listing.names(minio):
         return []
-    if told.get("configured"):
-        configured.take_away(minio, name, told["configured"])
+    if state.get("configured"):
+        configured.take_away(minio, name, state["configured"])
     if record.phase == "undoing":
         # What waits for the cleanup is put on by an undo as well, unless somebody has put on another.
-        told["held"] = told.get("waiting", {}) | quiet.acting(settings.read(minio, name)) | told["held"]
+        state["held"] = state.get("waiting", {}) | quiet.acting(settings.read(minio, name)) | state["held"]
         record.save()
-        quiet.take_off(minio, name, told["held"])
+        quiet.take_off(minio, name, state["held"])
     with ThreadPoolExecutor(THREADS, "undo") as pool:
         total = sum(1 for _ in made.lines())
         for done, line in enumerate(at_once(pool, _tasks(job, minio, record, name)), 1):
             job.journal.progress(done, total, pieces="versions")
             if line:
-                left.append(line)
-    quiet.put_on(minio, name, told["held"])
-    if told["made"]:
+                remaining.append(line)
+    quiet.put_on(minio, name, state["held"])
+    if state["made"]:
         minio.ask("DELETE", path(name), may_fail=True)
-    if not left:
-        drop_kept(minio, told["kept"])
+    if not remaining:
+        drop_kept(minio, state["kept"])
         made.remove()
-    told["held"] = told["waiting"] = told["configured"] = {}
+    state["held"] = state["waiting"] = state["configured"] = {}
     record.save()
-    for line in left:
+    for line in remaining:
         job.journal.say(line)
-    return left
+    return remaining
 
 
 def _tasks(job: Job, minio: Client, record: Record, bucket: str) -> Iterator[Callable[[], str]]:
@@ -101,8 +101,8 @@ def _taken_back(minio: Client, bucket: str, kept: str, line: Line, begins: Calla
 
 def _is_ours(minio: Client, bucket: str, line: Line) -> bool:
     """Whether the object without an id is the one that the restore has put, or there is none: a writer may have replaced it in place."""
-    there = [one for one in listing.of_key(minio, bucket, line["key"]) if one.id == listing.NULL]
-    return all((one.etag, one.at) == (line["put"], line["at"]) for one in there)
+    there = [version for version in listing.of_key(minio, bucket, line["key"]) if version.id == listing.NULL]
+    return all((version.etag, version.at) == (line["put"], line["at"]) for version in there)
 
 
 def undo(job: Job, record: Record) -> int:
@@ -143,31 +143,31 @@ def told(job: Job, record: Record, gone: list[str]) -> None:
 def drop_kept(minio: Client, kept: str) -> None:
     """Objects that were displaced, in a bucket of their own."""
     if kept in listing.names(minio):
-        for one in listing.versions(minio, kept):
-            inserting.delete(minio, kept, one.key, "")
+        for version in listing.versions(minio, kept):
+            inserting.delete(minio, kept, version.key, "")
         minio.ask("DELETE", path(kept))
 
 
 def leftovers(job: Job, record: Record) -> dict[str, int]:
     """The bytes of what a restore displaced, by bucket; a bucket of which nothing is kept, not even what was made, is not in it."""
-    names = [name for name, told in record.buckets.items() if told.get("waiting") or record.made(name).path.exists()]
+    names = [name for name, state in record.buckets.items() if state.get("waiting") or record.made(name).path.exists()]
     if not names or record.phase not in ("done", "undone", "failed"):
         return {}
-    minio, found = connect(job.config), dict[str, int]()
+    minio, sizes = connect(job.config), dict[str, int]()
     there = listing.names(minio)
     for name in names:
         kept = record.buckets[name]["kept"]
-        found[name] = sum(one.size for one in listing.versions(minio, kept)) if kept in there else 0
-    return found
+        sizes[name] = sum(version.size for version in listing.versions(minio, kept)) if kept in there else 0
+    return sizes
 
 
 def forget(job: Job, record: Record, bucket: str) -> None:
     """What it displaced goes, and the list of what it made: after that there is no undo. What waits for it is put on."""
-    minio, told = connect(job.config), record.buckets[bucket]
-    if told.get("waiting") and bucket in listing.names(minio):
+    minio, state = connect(job.config), record.buckets[bucket]
+    if state.get("waiting") and bucket in listing.names(minio):
         now = settings.read(minio, bucket)
-        quiet.put_on(minio, bucket, {part: text for part, text in told["waiting"].items() if part not in now})
-    drop_kept(minio, told["kept"])
+        quiet.put_on(minio, bucket, {part: text for part, text in state["waiting"].items() if part not in now})
+    drop_kept(minio, state["kept"])
     record.made(bucket).remove()
-    told["waiting"] = {}
+    state["waiting"] = {}
     record.save()

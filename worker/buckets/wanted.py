@@ -44,9 +44,9 @@ class Wanted:
     def minio(self) -> Client:
         if self._minio:
             return self._minio
-        found = connect(self.job.config)
-        steady.wait(found)
-        return found
+        client = connect(self.job.config)
+        steady.wait(client)
+        return client
 
     @cached_property
     def there(self) -> bool:
