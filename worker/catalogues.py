@@ -71,13 +71,13 @@ GROUP BY 1, 2 ORDER BY 1
 
 def undecided(session: Connection) -> list[str]:
     """The catalogues and columns of this server that no row of the table speaks of."""
-    found = []
+    missing = []
     local = " ".join(LOCAL.values()).split()
-    for one in session.execute(FOUND).fetchall():
-        name = one["catalogue"]
-        if not one["shared"]:
-            found += [name] if name not in local else []
+    for row in session.execute(FOUND).fetchall():
+        name = row["catalogue"]
+        if not row["shared"]:
+            missing += [name] if name not in local else []
             continue
         decided = " ".join(COLUMNS.get(name, {}).values()).split()
-        found += [f"{name}.{column}" for column in one["columns"] if column not in decided]
-    return found
+        missing += [f"{name}.{column}" for column in row["columns"] if column not in decided]
+    return missing

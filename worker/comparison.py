@@ -19,18 +19,18 @@ class Difference(NamedTuple):
         return f"{self.what}: {self.how}"
 
 
-def differences(wanted: Row, found: Row) -> list[Difference]:
+def differences(wanted: Row, actual: Row) -> list[Difference]:
     """Where two contents differ; versions of extensions are the image's matter."""
     rows = []
     for what in ("rows", "sequences"):
-        for name in sorted({*wanted[what], *found[what]}):
-            before, after = wanted[what].get(name, "absent"), found[what].get(name, "absent")
+        for name in sorted({*wanted[what], *actual[what]}):
+            before, after = wanted[what].get(name, "absent"), actual[what].get(name, "absent")
             if before != after:
                 rows.append(Difference(f"{what} of {name}", f"{before} in the set, {after} here"))
-    before, after = wanted["large_objects"], found["large_objects"]
+    before, after = wanted["large_objects"], actual["large_objects"]
     if before != after:
         rows.append(Difference("large objects", f"{before} in the set, {after} here"))
-    if missing := sorted({*wanted["extensions"]} - {*found["extensions"]}):
+    if missing := sorted({*wanted["extensions"]} - {*actual["extensions"]}):
         rows.append(Difference("extensions missing", ", ".join(missing)))
     return rows
 
@@ -40,22 +40,24 @@ def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
 
     A sequence goes back to its place first: what is made anew, such as a materialised view, may have counted on it.
     """
-    found = snapshots.contents(session)
-    moved = {name: place for name, place in wanted["sequences"].items() if place != found["sequences"].get(name, place)}
+    actual = snapshots.contents(session)
+    moved = {
+        name: place for name, place in wanted["sequences"].items() if place != actual["sequences"].get(name, place)
+    }
     for name, place in moved.items():
         if place is not None:
             session.execute("SELECT setval(%s::regclass, %s)", (name, place))
     if moved:
-        found["sequences"] = snapshots.sequences(session)
-    return differences(wanted, found)
+        actual["sequences"] = snapshots.sequences(session)
+    return differences(wanted, actual)
 
 
-def not_accepted(found: Iterable[Difference], accepted: Collection[str]) -> list[Difference]:
+def not_accepted(differing: Iterable[Difference], accepted: Collection[str]) -> list[Difference]:
     """Those that nobody has accepted by name."""
-    return [one for one in found if one.what not in accepted]
+    return [difference for difference in differing if difference.what not in accepted]
 
 
-def told(found: Collection[Difference], most: int = 8) -> str:
+def told(differing: Collection[Difference], most: int = 8) -> str:
     """The first of them, a line each, and how many more there are."""
-    lines = [str(one) for one in found][:most]
-    return "\n".join([*lines, *([f"and {len(found) - most} more"] if len(found) > most else [])])
+    lines = [str(difference) for difference in differing][:most]
+    return "\n".join([*lines, *([f"and {len(differing) - most} more"] if len(differing) > most else [])])

@@ -24,70 +24,70 @@ BESIDE = STATE / "configuration"
 
 def files(job: Job) -> list[Row]:
     """Every deployed file of this host with its mode, its owner and a digest; not the key to the sets."""
-    found = []
+    rows = []
     for top in (path for path in job.config["paths"] if os.path.exists(path)):
         folders = sorted(Path(top).rglob("*")) if Path(top).is_dir() else [Path(top)]
-        for path in (one for one in folders if one.is_file() and not one.is_symlink()):
+        for path in (candidate for candidate in folders if candidate.is_file() and not candidate.is_symlink()):
             if str(path) == job.config["identity_file"]:
                 continue
-            told = path.stat()
-            found.append(
+            status = path.stat()
+            rows.append(
                 {
                     "path": str(path),
-                    "mode": f"{told.st_mode & 0o7777:04o}",
-                    "uid": told.st_uid,
-                    "gid": told.st_gid,
+                    "mode": f"{status.st_mode & 0o7777:04o}",
+                    "uid": status.st_uid,
+                    "gid": status.st_gid,
                     # With the stack's key: the manifest is not encrypted, and a plain hash of a password can be guessed at.
                     "digest": job.keys.name(hashlib.sha256(path.read_bytes()).hexdigest()),
                 }
             )
-    return found
+    return rows
 
 
 def packed(job: Job, writer: sets.PartWriter) -> tuple[list[Row], dict[str, tuple[sets.Part, ...]]]:
     """What was deployed, with its secrets: the files as the manifest tells them, and their stream."""
-    found = files(job)
-    parts = writer.write(FILES, tar.pack(Path("/"), *(str(one["path"]).lstrip("/") for one in found)))
-    return found, {FILES: tuple(parts)}
+    rows = files(job)
+    parts = writer.write(FILES, tar.pack(Path("/"), *(str(row["path"]).lstrip("/") for row in rows)))
+    return rows, {FILES: tuple(parts)}
 
 
 def differences(job: Job, manifest: sets.Manifest) -> list[Row]:
     """Where this host's files are not the set's: `what` is gone, new, content or rights, all as seen from the set."""
-    was, now = ({one["path"]: one for one in some} for some in (manifest.config, files(job)))
-    found = []
+    was, now = ({row["path"]: row for row in rows} for rows in (manifest.config, files(job)))
+    differing = []
     for path in sorted({*was, *now}):
         before, after = was.get(path), now.get(path)
         if not before or not after:
-            found.append({"path": path, "what": "gone" if before else "new"})
+            differing.append({"path": path, "what": "gone" if before else "new"})
         elif before["digest"] != after["digest"]:
-            found.append({"path": path, "what": "content"})
+            differing.append({"path": path, "what": "content"})
         elif _rights(before) != _rights(after):
-            found.append({"path": path, "what": f"rights: {_rights(before)} in the set, {_rights(after)} here"})
-    return found
+            differing.append({"path": path, "what": f"rights: {_rights(before)} in the set, {_rights(after)} here"})
+    return differing
 
 
-def _rights(one: Mapping[str, Any]) -> str:
-    return f"{one['mode']} {one['uid']}:{one['gid']}"
+def _rights(row: Mapping[str, Any]) -> str:
+    return f"{row['mode']} {row['uid']}:{row['gid']}"
 
 
 def texts(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
     """The differences with the lines that changed, of files that everybody may read: the others may hold secrets."""
-    found = differences(job, manifest)
-    if not any(one["what"] == "content" for one in found):
-        return found
-    open_to_all = {one["path"] for one in manifest.config if int(one["mode"], 8) & stat.S_IROTH}
+    differing = differences(job, manifest)
+    if not any(row["what"] == "content" for row in differing):
+        return differing
+    open_to_all = {row["path"] for row in manifest.config if int(row["mode"], 8) & stat.S_IROTH}
     reader = sets.reader(job.targets[source], job.keys, manifest)
     data = b"".join(reader.read(manifest.components["config"][FILES]))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for one in (one for one in found if one["what"] == "content"):
-            path = Path(one["path"])
-            if one["path"] not in open_to_all or not path.stat().st_mode & stat.S_IROTH:
+        for row in (row for row in differing if row["what"] == "content"):
+            path = Path(row["path"])
+            if row["path"] not in open_to_all or not path.stat().st_mode & stat.S_IROTH:
                 continue
-            member = archive.extractfile(one["path"].lstrip("/"))
+            member = archive.extractfile(row["path"].lstrip("/"))
             before = member.read().decode(errors="replace").splitlines() if member else []
             after = path.read_text(errors="replace").splitlines()
-            one["lines"] = list(difflib.unified_diff(before, after, "the set", "here", lineterm="", n=1))
-    return found
+            row["lines"] = list(difflib.unified_diff(before, after, "the set", "here", lineterm="", n=1))
+    return differing
 
 
 def lay_beside(job: Job, manifest: sets.Manifest, source: str) -> None:

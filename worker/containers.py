@@ -66,8 +66,8 @@ class Tools:
         """What a tool said that reads what a stranger may have written: in a container of its own, without a network."""
         run = self._container(f"stowage-backup-{self.run}-{name}", "none")
         with (self.staging / f"{name}.log").open("w") as log:
-            words = [*run, "--entrypoint", argv[0], self.image, *argv[1:]]
-            started = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            command = [*run, "--entrypoint", argv[0], self.image, *argv[1:]]
+            started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         return self.finish(name, started)
 
     def _container(self, called: str, network: str) -> list[str]:
@@ -83,26 +83,26 @@ class Tools:
 
     def finish(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> str:
         """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
-        status, said = self.said(name, started, encoding)
+        status, output = self.said(name, started, encoding)
         if status:
-            raise self._failure(name, status, said)
-        return said
+            raise self._failure(name, status, output)
+        return output
 
     def said(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> tuple[int, str]:
         """Waits for the end of a tool; its status, and what it said."""
         return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
 
-    def _failure(self, name: str, status: int, said: str) -> Failed:
+    def _failure(self, name: str, status: int, output: str) -> Failed:
         """The last words of a tool; where a disk is full, which one, and how full."""
-        words, hint = "\n".join(said.splitlines()[-8:]), ""
+        ending, hint = "\n".join(output.splitlines()[-8:]), ""
         free = shutil.disk_usage(self.staging).free
-        if NO_SPACE in said and free < ALMOST_NOTHING:
-            words += f"\n{human(free)} are free in {self.staging.parent}"
+        if NO_SPACE in output and free < ALMOST_NOTHING:
+            ending += f"\n{human(free)} are free in {self.staging.parent}"
             hint = "set backup.staging to a directory on a larger filesystem"
-        elif NO_SPACE in said:
+        elif NO_SPACE in output:
             hint = "on the host, df -h: the filesystem of PostgreSQL's data is full; inv restore.cleanup"
         what = CALLED.get(name.partition("-")[0], name)
-        return Failed(self.code, f"{what} failed with status {status}", words, hint)
+        return Failed(self.code, f"{what} failed with status {status}", ending, hint)
 
     def call(self, name: str, *argv: str) -> str:
         return self.finish(name, self.start(name, *argv))
@@ -125,17 +125,17 @@ def remove(run: str = "") -> None:
         docker("network", "rm", *ids)
 
 
-def docker(*words: str) -> str:
+def docker(*arguments: str) -> str:
     """The output of a docker command; empty when it fails."""
-    done = subprocess.run(["docker", *words], text=True, capture_output=True, check=False)
+    done = subprocess.run(["docker", *arguments], text=True, capture_output=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def must(*words: str) -> str:
+def must(*arguments: str) -> str:
     """The output of a docker command that has to work."""
-    done = subprocess.run(["docker", *words], text=True, capture_output=True, check=False)
+    done = subprocess.run(["docker", *arguments], text=True, capture_output=True, check=False)
     if done.returncode:
-        raise Failed(FAILED, f"docker {words[0]} failed", done.stderr.strip()[-500:])
+        raise Failed(FAILED, f"docker {arguments[0]} failed", done.stderr.strip()[-500:])
     return done.stdout.strip()
 
 
@@ -151,14 +151,14 @@ def stop(names: Sequence[str]) -> None:
         ["docker", "stop", *names], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
-        _, said = stopping.communicate()
+        _, errors = stopping.communicate()
     except BaseException:
         # Docker goes on with it: who started them meanwhile would find them running, and do nothing.
         stopping.wait()
         raise
     if stopping.returncode:
         hint = f"on the host: docker stop {' '.join(names)}; or take it out of backup.dependents; then the same again"
-        raise Failed(RESTORE_FAILED, f"{', '.join(names)} cannot be stopped", said.strip()[-500:], hint)
+        raise Failed(RESTORE_FAILED, f"{', '.join(names)} cannot be stopped", errors.strip()[-500:], hint)
 
 
 def start(names: Sequence[str]) -> dict[str, str]:

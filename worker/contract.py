@@ -146,15 +146,15 @@ class Request:
 
     def text(self) -> str:
         """As JSON, without what was not said."""
-        told = dataclasses.asdict(self)
-        return json.dumps({key: value for key, value in told.items() if value})
+        values = dataclasses.asdict(self)
+        return json.dumps({key: value for key, value in values.items() if value})
 
     @classmethod
     def parse(cls, text: str | bytes) -> Request:
         """ValueError when it is none; a key that is not known is another Stowage's."""
-        told: Any = json.loads(text)
-        known = {one.name for one in dataclasses.fields(cls)}
-        if not isinstance(told, dict) or (strange := sorted(told.keys() - known)):
-            what = ", ".join(strange) if isinstance(told, dict) else "no object"
+        values: Any = json.loads(text)
+        known = {known_field.name for known_field in dataclasses.fields(cls)}
+        if not isinstance(values, dict) or (strange := sorted(values.keys() - known)):
+            what = ", ".join(strange) if isinstance(values, dict) else "no object"
             raise ValueError(f"not known here: {what}")
-        return cls(**told)
+        return cls(**values)

@@ -16,7 +16,7 @@ from worker.job import Job
 def on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
     """Does something with every target that lives, at once; the last one that dies ends the run."""
     with ThreadPoolExecutor(max(1, len(job.alive))) as pool:
-        asked = {one.name: pool.submit(do, one) for one in job.alive}
+        asked = {target.name: pool.submit(do, target) for target in job.alive}
     for name, future in asked.items():
         error = future.exception()
         if isinstance(error, Failed):
@@ -39,7 +39,7 @@ def died(job: Job, name: str, error: Failed) -> None:
 def lacks_copies(job: Job) -> Failed:
     """What is told of a set that is not on every target; why it is not stands with the targets themselves."""
     lacking = ", ".join(job.dead)
-    what = f"the set is on {', '.join(one.name for one in job.alive)}, and not on {lacking}"
+    what = f"the set is on {', '.join(target.name for target in job.alive)}, and not on {lacking}"
     ways = [f"{name}: {way}" for name, way in job.ways.items()]
     return Failed(COPY_FAILED, what, hint="\n".join([*ways, f"then, for a set that is on {lacking}, too: inv backup"]))
 

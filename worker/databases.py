@@ -58,49 +58,49 @@ def incomplete(failed: Mapping[str, Failed]) -> Failed:
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Databases:
     """Database after database, each with its counts from the very same moment; those of a server at most seconds apart."""
-    tools, found, scratch = job.tools(FAILED), Databases(), leftovers.scratch()
+    tools, databases, scratch = job.tools(FAILED), Databases(), leftovers.scratch()
     with job.server.connect() as session:
-        every = [one for one in postgres.databases(session) if one["name"] not in scratch]
-        catalog = {one["name"]: one for one in every if one["open"]}
-        told = session.execute(
+        every = [database for database in postgres.databases(session) if database["name"] not in scratch]
+        catalog = {database["name"]: database for database in every if database["open"]}
+        server = session.execute(
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
         ).fetchone()
         who = session.execute(roles.FOUND).fetchall()
-        found.omitted = omissions.found(session)
-    found.server = {**(told or {}), "major": job.postgres["major"]}
+        databases.omitted = omissions.found(session)
+    databases.server = {**(server or {}), "major": job.postgres["major"]}
     kept = leftovers.ours()
-    job.closed = found.closed = {
-        one["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)"
-        for one in every
-        if not one["open"] and one["name"] not in kept
+    job.closed = databases.closed = {
+        database["name"]: "it lets nobody in (ALLOW_CONNECTIONS false)"
+        for database in every
+        if not database["open"] and database["name"] not in kept
     }
-    for name, why in found.closed.items():
+    for name, why in databases.closed.items():
         job.journal.say(f"{name} is left out: {why}")
-    for line in omissions.lines(omissions.names(found.omitted)):
+    for line in omissions.lines(omissions.names(databases.omitted)):
         job.journal.say(f"a restore leaves out {line}")
-    names, saving = list(catalog), _Saving(job, writer, tools, streams, found)
+    names, saving = list(catalog), _Saving(job, writer, tools, streams, databases)
     for at in range(0, len(names), MOMENTS):
         saving.save({name: catalog[name] for name in names[at : at + MOMENTS]})
-    for name in dict.fromkeys([*found.saved, *(previous.databases if previous else ())]):
-        now, last = (_dumped(one, name) for one in (found.saved, previous.databases if previous else {}))
-        if name not in found.failed and (error := shrunk(job, now, last, previous, "its dump")):
-            found.saved.pop(name, None)
-            found.failed[name] = error
-    for name, error in found.failed.items():
+    for name in dict.fromkeys([*databases.saved, *(previous.databases if previous else ())]):
+        now, last = (_dumped(saved, name) for saved in (databases.saved, previous.databases if previous else {}))
+        if name not in databases.failed and (error := shrunk(job, now, last, previous, "its dump")):
+            databases.saved.pop(name, None)
+            databases.failed[name] = error
+    for name, error in databases.failed.items():
         streams.pop(dump_of(name), None)
         job.journal.say(f"{name} could not be saved: {error.what}: {error.why}")
-    if catalog and not found.saved:
-        lacking = incomplete(found.failed)
+    if catalog and not databases.saved:
+        lacking = incomplete(databases.failed)
         raise Failed(FAILED, "no database could be saved", lacking.why, lacking.hint)
     with job.journal.step("globals"):
         # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
         path = job.staging / "globals.sql"
         tools.call("globals", "pg_dumpall", "--globals-only", "-f", str(path))
         texts = {GLOBALS: path.read_bytes(), ROLES: json.dumps(who, default=str).encode()}
-        texts[omissions.STREAM] = omissions.packed(found.omitted)
+        texts[omissions.STREAM] = omissions.packed(databases.omitted)
         for stream, content in texts.items():
             streams[stream] = tuple(writer.write(stream, [content]))
-    return found
+    return databases
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Saving:
 
 
 @contextmanager
-def by_itself(name: str, writer: sets.PartWriter, found: Databases, user: str = "postgres") -> Iterator[None]:
+def by_itself(name: str, writer: sets.PartWriter, databases: Databases, user: str = "postgres") -> Iterator[None]:
     """What goes wrong with one database is that one's failure, unless there is no target left to write to."""
     try:
         yield
@@ -174,11 +174,11 @@ def by_itself(name: str, writer: sets.PartWriter, found: Databases, user: str = 
         if not writer.alive:
             raise
         why = f"{error.what}: {error.why}".removesuffix(": ") if isinstance(error, Failed) else str(error).strip()
-        hint = next((way for words, way in WAYS_OUT if words in why), error.hint if isinstance(error, Failed) else "")
+        hint = next((way for text, way in WAYS_OUT if text in why), error.hint if isinstance(error, Failed) else "")
         # Of a connection that is refused libpq says four times where to; what counts comes last, and its hint is ours.
         why = why.rpartition("FATAL:  ")[2].partition("\nHINT:")[0] or type(error).__name__
         drop = on_host(user, f"DROP DATABASE {ident(name)}")
-        found.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{drop}", drop))
+        databases.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{drop}", drop))
 
 
 def _dumped(databases: Mapping[str, Mapping[str, Any]], name: str) -> int:
@@ -189,6 +189,6 @@ def shrunk(job: Job, now: int, before: int, previous: sets.Manifest | None, what
     """What is gone, or lost half of its bytes since the last set, is a fault until somebody says that it is none."""
     if job.request.accept_shrink or before <= 1 << 20 or now >= before / 2:
         return None
-    said = f"{what} is less than half of the last one" if now else f"{what} is gone, or empty"
+    loss = f"{what} is less than half of the last one" if now else f"{what} is gone, or empty"
     why = f"{human(now)}, {human(before)} in {previous.id if previous else ''}"
-    return Failed(FAILED, said, why, "when that is right: inv backup --accept-shrink")
+    return Failed(FAILED, loss, why, "when that is right: inv backup --accept-shrink")

@@ -30,7 +30,7 @@ def must_have_room(job: Job, manifest: sets.Manifest) -> None:
         REFUSED, "there is no room for the drill", hint="set backup.staging to a directory on a larger filesystem"
     )
     dumps = Need(place, fetching.dump_bytes(manifest, names), "the dumps of the set")
-    largest = max((one["bytes"] for one in manifest.folders.values()), default=0)
+    largest = max((folder["bytes"] for folder in manifest.folders.values()), default=0)
     must_be_there([dumps, Need(place, fetching.loaded_bytes(manifest, names), "the databases")], refusal)
     must_be_there([Need(place, largest, "the largest folder of a service")], refusal)
 
@@ -46,14 +46,14 @@ def run(job: Job, manifest: sets.Manifest, source: str) -> None:
         buckets.run(job, manifest, source)
 
 
-def _folder(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> None:
+def _folder(job: Job, manifest: sets.Manifest, source: str, folder: Folder) -> None:
     """A folder of a service, unpacked in the staging directory and compared with its list."""
     place = job.staging / "folder"
     place.mkdir(mode=0o700)
     try:
-        folders.unpack(job, manifest, source, one, place)
-        if wrong := listing.differences(folders.listed(job, manifest, source, one), listing.of_folder(place)):
-            raise Failed(VERIFY_FAILED, f"{one.name} would not be what the set says", told(wrong), "inv backup")
+        folders.unpack(job, manifest, source, folder, place)
+        if wrong := listing.differences(folders.listed(job, manifest, source, folder), listing.of_folder(place)):
+            raise Failed(VERIFY_FAILED, f"{folder.name} would not be what the set says", told(wrong), "inv backup")
     except Failed as error:
         raise error.coded(VERIFY_FAILED) from None
     finally:
@@ -133,11 +133,11 @@ def _must_be_the_set(server: postgres.Server, manifest: sets.Manifest, lost: dic
     wrong = dict[str, list[Difference]]()
     for name in lost:
         with server.connect(name) as inside:
-            found = compared(inside, manifest.databases[name]["contents"])
-        if lost[name] or found:
-            wrong[name] = lost[name] + found
+            differing = compared(inside, manifest.databases[name]["contents"])
+        if lost[name] or differing:
+            wrong[name] = lost[name] + differing
     if wrong:
-        why = "\n".join(told(some) for some in wrong.values())
+        why = "\n".join(told(rows) for rows in wrong.values())
         same = command(manifest.id, Request())
         hint = f"{same}, and as that will fail for the same reason, {same} --accept-differences"
         hint += "\n" + ways_out(manifest.id, Request(), lost, wrong, why)

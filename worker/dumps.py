@@ -76,7 +76,7 @@ class Dump:
 
         What was emptied before pg_dump came to it is empty in the dump, whatever it was in the snapshot.
         """
-        for left in reversed(range(ATTEMPTS)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 self._dump()
                 trouble = ", ".join(self.moment.rewritten()[:3])
@@ -90,19 +90,19 @@ class Dump:
             self.moment.close()
             if not trouble:
                 return
-            said = f"{self.database['name']}: {trouble}"
-            if not left:
-                raise Failed(FAILED, said, f"{ATTEMPTS} times", "a backup.schedule at which that does not run")
-            self.job.journal.say(f"{said}: dumped again")
+            failure = f"{self.database['name']}: {trouble}"
+            if not attempts_left:
+                raise Failed(FAILED, failure, f"{ATTEMPTS} times", "a backup.schedule at which that does not run")
+            self.job.journal.say(f"{failure}: dumped again")
             shutil.rmtree(self.folder, ignore_errors=True)
             time.sleep(1)
             self.moment = snapshots.snapshot(self.job.server, self.database["name"])
 
     def _dump(self) -> None:
-        told = self.job.postgres
-        compress = "zstd:1" if told["major"] >= 16 else "1"
+        configuration = self.job.postgres
+        compress = "zstd:1" if configuration["major"] >= 16 else "1"
         # Each more is a session that has to begin.
-        jobs = told["jobs"] if self.database["bytes"] >= SMALL else 1
+        jobs = configuration["jobs"] if self.database["bytes"] >= SMALL else 1
         moving = ["--load-via-partition-root"] if self.moment.moving() else []
         dump = self.tools.start(
             f"dump-{self.log}",
@@ -132,20 +132,20 @@ class Dump:
 
     def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
         """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
-        name, size = self.database["name"], sum(one.stat().st_size for one in self.folder.iterdir())
+        name, size = self.database["name"], sum(file.stat().st_size for file in self.folder.iterdir())
         log = str(self.job.staging / f"check-{self.log}.log")
         check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), log)
         parts = writer.write(dump_of(name), _shown(self.job, tar.pack(self.folder.parent, self.folder.name), size))
-        said = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
-        entries = sum(line.startswith(ENTRIES) for line in said.splitlines())
-        self.contents["sequences"] = snapshots.places(said)
+        contents = self.tools.finish(f"check-{self.log}", check, postgres.codec(self.database["encoding"]))
+        entries = sum(line.startswith(ENTRIES) for line in contents.splitlines())
+        self.contents["sequences"] = snapshots.places(contents)
         if not entries and self.contents["rows"]:
             raise Failed(
                 FAILED, f"the dump of {name} is empty", f"the database has {len(self.contents['rows'])} tables"
             )
         shutil.rmtree(self.folder)
-        found = {"contents": self.contents, "entries": entries, "dump_bytes": size}
-        return tuple(parts), {**found, "snapshot": self.moment.name, "position": self.moment.position}
+        row = {"contents": self.contents, "entries": entries, "dump_bytes": size}
+        return tuple(parts), {**row, "snapshot": self.moment.name, "position": self.moment.position}
 
 
 def dump_of(name: str) -> str:

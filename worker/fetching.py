@@ -59,7 +59,7 @@ def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[st
     reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
     # Folders of services and buckets are read by those who restore them: they may be many times what is restored here.
     others = ("services", "buckets")
-    for streams in (some for component, some in manifest.components.items() if component not in others):
+    for streams in (named for component, named in manifest.components.items() if component not in others):
         for parts in (parts for stream, parts in streams.items() if stream not in taken):
             for _ in reader.read(parts):
                 pass

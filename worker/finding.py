@@ -46,7 +46,7 @@ def find(job: Job) -> Found:
         return Found(_by_hand(job), LOCAL, [])
     wanted = job.request.set
     stack = job.request.stack or job.stack
-    said, dead = dict[str, list[str]](), list[str]()
+    reasons, dead = dict[str, list[str]](), list[str]()
     newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
     listed = dict[str, list[sets.Summary]]()
     for target in places(job):
@@ -55,27 +55,29 @@ def find(job: Job) -> Found:
         except Failed as error:
             dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
     for name, there in sets.sharing_drills(listed).items():
-        broken += [(name, one) for one in there if _suspect(one) and wanted in ("latest", one.id)]
+        broken += [(name, seen) for seen in there if _suspect(seen) and wanted in ("latest", seen.id)]
         asked = job.request.databases or _folders(job) or _buckets(job)
-        found = (
-            sets.latest(there, asked) if wanted == "latest" else next((one for one in there if one.id == wanted), None)
+        summary = (
+            sets.latest(there, asked)
+            if wanted == "latest"
+            else next((seen for seen in there if seen.id == wanted), None)
         )
-        if found and found.valid and found.manifest:
-            newest[name] = found
+        if summary and summary.valid and summary.manifest:
+            newest[name] = summary
             continue
-        said.setdefault(f"{found.reason}, {found.why}" if found else ABSENT, []).append(name)
+        reasons.setdefault(f"{summary.reason}, {summary.why}" if summary else ABSENT, []).append(name)
     if not newest:
         what = f"no set of the stack {stack} is to be had" if wanted == "latest" else f"no target has the set {wanted}"
-        why = "\n".join(dead + [f"{', '.join(names)}: {one}" for one, names in said.items()])
-        kind = Absent if list(said) == [ABSENT] and not dead else Failed
+        why = "\n".join(dead + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()])
+        kind = Absent if list(reasons) == [ABSENT] and not dead else Failed
         raise kind(RESTORE_REFUSED, what, why, "inv backup.list")
     # A target that was away for a night has a latest of its own, which is an older one. Of equals, the first.
-    name = max(newest, key=lambda one: sets.preference(newest[one]))
+    name = max(newest, key=lambda target_name: sets.preference(newest[target_name]))
     chosen = newest[name]
     assert chosen.manifest
     if chosen.check and chosen.doubtful:
         dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
-    broken = [(target, one) for target, one in broken if (target, one.id) != (name, chosen.id)]
+    broken = [(target, seen) for target, seen in broken if (target, seen.id) != (name, chosen.id)]
     return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
 
 
@@ -94,15 +96,17 @@ def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:
 def _folders(job: Job) -> list[str]:
     """The folders that are asked for: of a service those of its page, or one."""
     service, inside = job.request.service, job.request.inside
-    return [one.name for one in folders.of(job.config) if one.service == service and inside in ("", one.inside)]
+    return [
+        folder.name for folder in folders.of(job.config) if folder.service == service and inside in ("", folder.inside)
+    ]
 
 
 def _buckets(job: Job) -> list[str]:
-    return [sets.bucket_named(one) for one in job.request.buckets]
+    return [sets.bucket_named(bucket) for bucket in job.request.buckets]
 
 
-def _suspect(one: sets.Summary) -> bool:
-    return not one.valid or one.doubtful
+def _suspect(summary: sets.Summary) -> bool:
+    return not summary.valid or summary.doubtful
 
 
 def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) -> list[str]:
@@ -111,23 +115,25 @@ def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) 
 
     When nobody can read when a set was made, its name says it.
     """
-    found: dict[str, dict[str, list[str]]] = {}
-    for target, one in suspect:
+    by_set: dict[str, dict[str, list[str]]] = {}
+    for target, summary in suspect:
         # `latest` never means a set of a part of the stack, whole or not.
-        if one.id == chosen.id or (one.created > chosen.created and (not one.manifest or one.manifest.complete)):
-            found.setdefault(one.id, {}).setdefault(_fault(target, one), []).append(target)
+        if summary.id == chosen.id or (
+            summary.created > chosen.created and (not summary.manifest or summary.manifest.complete)
+        ):
+            by_set.setdefault(summary.id, {}).setdefault(_fault(target, summary), []).append(target)
     return [
         f"{id} is {'newer' if id != chosen.id else 'this set'}, and "
         + "; ".join(fault.format(targets=", ".join(targets)) for fault, targets in faults.items())
-        for id, faults in sorted(found.items())
+        for id, faults in sorted(by_set.items())
     ]
 
 
-def _fault(target: str, one: sets.Summary) -> str:
+def _fault(target: str, summary: sets.Summary) -> str:
     """What is wrong with a set, with room for the targets on which it is so."""
-    what, why = one.reason, one.why
-    if one.valid and one.check:
-        what, why = "failed its check", (one.check.why.splitlines() or [""])[0].removeprefix(f"{target}: ")
+    what, why = summary.reason, summary.why
+    if summary.valid and summary.check:
+        what, why = "failed its check", (summary.check.why.splitlines() or [""])[0].removeprefix(f"{target}: ")
     return f"{what} on {{targets}}, {why.replace('{', '{{').replace('}', '}}')}"
 
 
@@ -135,7 +141,7 @@ def _by_hand(job: Job) -> sets.Manifest:
     """A dump that somebody made: what belongs to its database is taken from the live one of that name, or from the server."""
     (name,) = job.request.databases
     with job.server.connect() as session:
-        here = {one["name"]: one for one in postgres.databases(session)}
+        here = {database["name"]: database for database in postgres.databases(session)}
     now = datetime.now(UTC)
     like = here.get(name) or {**here["postgres"], "comment": None, "rights": [], "has_rights": False, "settings": []}
     row = {**like, "bytes": Path(job.request.local).stat().st_size, "template": False}

@@ -36,14 +36,14 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
         return
     now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, "closed": job.closed, **more}
     only = job.request.only
-    found = {**before, "last": now}
+    kept = {**before, "last": now}
     if code in PUBLISHED:
-        found["published"] = now
+        kept["published"] = now
         for component in only or job.config["components"]:
             if component not in job.lacking:
-                found[f"published_{component}"] = now
-    _write(STATE / "last.json", json.dumps(found))
-    _write_metrics(job, found)
+                kept[f"published_{component}"] = now
+    _write(STATE / "last.json", json.dumps(kept))
+    _write_metrics(job, kept)
     ping(job, "" if code in PUBLISHED else "/fail")
 
 
@@ -57,32 +57,32 @@ def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
     """Keeps the last check, and the last drill: a check that passes does not take back that a drill failed."""
     now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request.set, **end}
     drill = job.request.drill
-    found = {**before, "checked": now | {"drill": drill}, "checks": _checks(job, before.get("checks", {}))}
+    kept = {**before, "checked": now | {"drill": drill}, "checks": _checks(job, before.get("checks", {}))}
     if drill:
-        found["drilled"] = now
+        kept["drilled"] = now
         if end["code"] == OK:
             (STATE / DRILLED).touch()
-    _write(STATE / "last.json", json.dumps(found))
-    _write_metrics(job, found)
+    _write(STATE / "last.json", json.dumps(kept))
+    _write_metrics(job, kept)
     if end["code"] != OK:
         ping(job, "/fail")
 
 
 def _checks(job: Job, before: dict[str, Any]) -> dict[str, Any]:
     """The newest check on each target. That bytes are right does not take back that the same set did not restore."""
-    names = {one["name"] for one in job.config["targets"]}
-    found = {name: one for name, one in before.items() if name in names}
+    names = {target["name"] for target in job.config["targets"]}
+    checks = {name: check for name, check in before.items() if name in names}
     for name, now in job.checks.items():
-        old = found.get(name)
+        old = checks.get(name)
         lasts = old and old["drill"] and not old["passed"] and old["set"] == now["set"]
         if not (lasts and now["passed"] and not now["drill"]):
-            found[name] = now
-    return found
+            checks[name] = now
+    return checks
 
 
-def _write_metrics(job: Job, found: dict[str, Any]) -> None:
-    if job.config["textfile"] and "last" in found:
-        _write(Path(job.config["textfile"]) / "stowage_backup.prom", _metrics(job, found), 0o644)
+def _write_metrics(job: Job, kept: dict[str, Any]) -> None:
+    if job.config["textfile"] and "last" in kept:
+        _write(Path(job.config["textfile"]) / "stowage_backup.prom", _metrics(job, kept), 0o644)
 
 
 def last() -> dict[str, Any]:
@@ -98,35 +98,35 @@ def ping(job: Job, what: str) -> None:
             urllib.request.urlopen(job.config["ping"].rstrip("/") + what, timeout=10).close()
 
 
-def _metrics(job: Job, found: dict[str, Any]) -> str:
+def _metrics(job: Job, kept: dict[str, Any]) -> str:
     stack = f'stack="{job.stack}"'
     lines = [
         "# HELP stowage_backup_last_exit_code Exit code of the last backup; 0 is well, 21 lacks a copy.",
         "# TYPE stowage_backup_last_exit_code gauge",
-        f"stowage_backup_last_exit_code{{{stack}}} {found['last']['code']}",
+        f"stowage_backup_last_exit_code{{{stack}}} {kept['last']['code']}",
         "# HELP stowage_backup_last_success_timestamp_seconds When the newest set of a component was published.",
         "# TYPE stowage_backup_last_success_timestamp_seconds gauge",
     ]
     for component in job.config["components"]:
-        at = found.get(f"published_{component}", {}).get("at", 0)
+        at = kept.get(f"published_{component}", {}).get("at", 0)
         lines.append(f'stowage_backup_last_success_timestamp_seconds{{{stack},component="{component}"}} {at:.0f}')
     lines += [
         "# HELP stowage_backup_target_up Whether a target took the last set.",
         "# TYPE stowage_backup_target_up gauge",
     ]
-    for one in job.config["targets"]:
-        up = int(one["name"] not in found["last"]["dead"] and found["last"]["code"] in PUBLISHED)
-        lines.append(f'stowage_backup_target_up{{{stack},target="{one["name"]}"}} {up}')
-    if checks := found.get("checks"):
+    for target in job.config["targets"]:
+        up = int(target["name"] not in kept["last"]["dead"] and kept["last"]["code"] in PUBLISHED)
+        lines.append(f'stowage_backup_target_up{{{stack},target="{target["name"]}"}} {up}')
+    if checks := kept.get("checks"):
         lines += [
             "# HELP stowage_backup_check_passed Whether the newest check of a set on a target passed.",
             "# TYPE stowage_backup_check_passed gauge",
         ]
-        for name, one in checks.items():
-            lines.append(f'stowage_backup_check_passed{{{stack},target="{name}"}} {int(one["passed"])}')
+        for name, check in checks.items():
+            lines.append(f'stowage_backup_check_passed{{{stack},target="{name}"}} {int(check["passed"])}')
     for key, what in (("checked", "check"), ("drilled", "drill")):
-        if key in found:
-            lines += _last(stack, f"stowage_backup_last_{what}", what, found[key])
+        if key in kept:
+            lines += _last(stack, f"stowage_backup_last_{what}", what, kept[key])
     return "\n".join(lines) + "\n"
 
 
@@ -139,8 +139,8 @@ def _last(stack: str, name: str, what: str, end: dict[str, Any]) -> list[str]:
     )
     return [
         line
-        for key, words, value in rows
-        for line in (f"# HELP {name}_{key} {words}", f"# TYPE {name}_{key} gauge", f"{name}_{key}{{{stack}}} {value}")
+        for key, meaning, value in rows
+        for line in (f"# HELP {name}_{key} {meaning}", f"# TYPE {name}_{key} gauge", f"{name}_{key}{{{stack}}} {value}")
     ]
 
 

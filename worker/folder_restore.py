@@ -28,9 +28,9 @@ AFTER = "inv logs --service {service}; inv restore.undo swaps back"
 def chosen(job: Job, manifest: sets.Manifest) -> list[Folder]:
     """The folders to restore: those of a service that the set has, to where its page says that they lie now."""
     service, inside = job.request.service, job.request.inside
-    here = [one for one in folders.of(job.config) if one.service == service]
+    here = [folder for folder in folders.of(job.config) if folder.service == service]
     if not here:
-        known = sorted({one.service for one in folders.of(job.config)})
+        known = sorted({folder.service for folder in folders.of(job.config)})
         near = difflib.get_close_matches(service, known, 1, 0)
         why = f"services with backup are {', '.join(known)}" if known else "no service of this host has backup"
         raise Failed(
@@ -39,21 +39,21 @@ def chosen(job: Job, manifest: sets.Manifest) -> list[Folder]:
             why,
             f"--service {near[0]}" if near else "",
         )
-    if inside and inside not in [one.inside for one in here]:
-        why = f"its backup has {', '.join(one.inside for one in here)}"
+    if inside and inside not in [folder.inside for folder in here]:
+        why = f"its backup has {', '.join(folder.inside for folder in here)}"
         raise Failed(
             RESTORE_REFUSED, f"{service} has no folder {inside} in its backup", why, f"--folder {here[0].inside}"
         )
-    wanted = [one for one in here if inside in ("", one.inside)]
-    if lacking := [one for one in wanted if one.name not in manifest.folders]:
+    wanted = [folder for folder in here if inside in ("", folder.inside)]
+    if lacking := [folder for folder in wanted if folder.name not in manifest.folders]:
         has = ", ".join(manifest.folders) or "none"
-        whole = [one.inside for one in wanted if one not in lacking]
-        why = "\n".join(manifest.failed_folders.get(one.name, f"it has {has}") for one in lacking)
+        available = [folder.inside for folder in wanted if folder not in lacking]
+        why = "\n".join(manifest.failed_folders.get(folder.name, f"it has {has}") for folder in lacking)
         raise Failed(
             RESTORE_REFUSED,
-            f"the set does not have {', '.join(one.name for one in lacking)}",
+            f"the set does not have {', '.join(folder.name for folder in lacking)}",
             why,
-            f"--folder {whole[0]}, which it has" if whole else "inv backup.list",
+            f"--folder {available[0]}, which it has" if available else "inv backup.list",
         )
     return wanted
 
@@ -62,21 +62,21 @@ def plan(job: Job) -> Row:
     """What a restore would do, for the person who is asked; nothing is changed."""
     manifest, where, warnings = find(job)
     wanted = chosen(job, manifest)
-    sizes = host.sizes(job, [one.here for one in wanted])
+    sizes = host.sizes(job, [folder.here for folder in wanted])
     number = "NUMBER"
     return {
         **introduced(manifest, where),
         "databases": [],
         "folders": [
             {
-                "name": one.name,
-                "here": one.here,
-                "files": manifest.folders[one.name]["files"],
-                "bytes": manifest.folders[one.name]["bytes"],
-                "replaces": sizes.get(one.here),
-                "kept": f"{one.here}.old-{number}",
+                "name": folder.name,
+                "here": folder.here,
+                "files": manifest.folders[folder.name]["files"],
+                "bytes": manifest.folders[folder.name]["bytes"],
+                "replaces": sizes.get(folder.here),
+                "kept": f"{folder.here}.old-{number}",
             }
-            for one in wanted
+            for folder in wanted
         ],
         "obstacles": [],
         "warnings": warnings,
@@ -91,17 +91,17 @@ def run(job: Job) -> int:
     with job.journal.step("preflight"):
         manifest, source, _ = find(job)
         record.set, wanted = manifest.id, chosen(job, manifest)
-        record.service, record.folders = wanted[0].service, [one.here for one in wanted]
+        record.service, record.folders = wanted[0].service, [folder.here for folder in wanted]
         _refuse(job, manifest, wanted)
         record.save()
     try:
         with job.journal.step("fetch"):
-            lists = {one.name: _listed(job, manifest, source, one) for one in wanted}
-            for one in wanted:
-                _unpack(job, manifest, source, one, record.beside(one.here, "r"))
+            lists = {folder.name: _listed(job, manifest, source, folder) for folder in wanted}
+            for folder in wanted:
+                _unpack(job, manifest, source, folder, record.beside(folder.here, "r"))
         with job.journal.step("compare"):
-            for one in wanted:
-                _must_be_the_set(job, lists[one.name], one, record.beside(one.here, "r"))
+            for folder in wanted:
+                _must_be_the_set(job, lists[folder.name], folder, record.beside(folder.here, "r"))
         record.phase = "loaded"
         record.save()
     except BaseException:
@@ -113,21 +113,21 @@ def run(job: Job) -> int:
 def _refuse(job: Job, manifest: sets.Manifest, wanted: Sequence[Folder]) -> None:
     """What can be known before anything is written: the folder is there, can be renamed, and has room beside it."""
     needs: dict[str, int] = {}
-    for one in wanted:
-        above = one.here.rpartition("/")[0] or "/"
-        status, _, _ = host.said(job, "test", "-d", one.here, "-a", "!", "-L", one.here)
+    for folder in wanted:
+        above = folder.here.rpartition("/")[0] or "/"
+        status, _, _ = host.said(job, "test", "-d", folder.here, "-a", "!", "-L", folder.here)
         if status:
             raise Failed(
-                RESTORE_REFUSED, f"{one.here} is not there, or no folder", "", f"inv deploy --role {one.service}"
+                RESTORE_REFUSED, f"{folder.here} is not there, or no folder", "", f"inv deploy --role {folder.service}"
             )
-        if not host.said(job, "mountpoint", "-q", "--", one.here)[0]:
+        if not host.said(job, "mountpoint", "-q", "--", folder.here)[0]:
             why = "a filesystem cannot be renamed, and what is restored has to lie beside it"
-            hint = f"services.{one.service}.data: a folder beneath {one.here}"
-            raise Failed(RESTORE_REFUSED, f"{one.here} is a filesystem of its own", why, hint)
+            hint = f"services.{folder.service}.data: a folder beneath {folder.here}"
+            raise Failed(RESTORE_REFUSED, f"{folder.here} is a filesystem of its own", why, hint)
         device, free = host.must(
             job, f"{above} cannot be read", "df", "-B1", "--output=target,avail", "--", above
         ).split()[-2:]
-        needs[device] = needs.get(device, 0) + manifest.folders[one.name]["bytes"]
+        needs[device] = needs.get(device, 0) + manifest.folders[folder.name]["bytes"]
         if int(free) < needs[device]:
             why = f"{human(needs[device])} have to lie beside what is live, and {human(int(free))} are free on {device}"
             raise Failed(
@@ -138,28 +138,28 @@ def _refuse(job: Job, manifest: sets.Manifest, wanted: Sequence[Folder]) -> None
             )
 
 
-def _listed(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> Listing:
+def _listed(job: Job, manifest: sets.Manifest, source: str, folder: Folder) -> Listing:
     try:
-        return folders.listed(job, manifest, source, one)
+        return folders.listed(job, manifest, source, folder)
     except Failed as error:
         raise error.coded(RESTORE_REFUSED) from None
 
 
-def _unpack(job: Job, manifest: sets.Manifest, source: str, one: Folder, scratch: str) -> None:
-    job.journal.say(f"fetching {one.name} into {scratch}")
+def _unpack(job: Job, manifest: sets.Manifest, source: str, folder: Folder, scratch: str) -> None:
+    job.journal.say(f"fetching {folder.name} into {scratch}")
     host.must(job, f"{scratch} cannot be made", "mkdir", "-m", "0700", "--", scratch)
     try:
-        folders.unpack(job, manifest, source, one, Path(scratch), host.words(job, "tar"), "inv restore.cleanup")
+        folders.unpack(job, manifest, source, folder, Path(scratch), host.words(job, "tar"), "inv restore.cleanup")
         host.must(job, f"{scratch} cannot be synced", "sync", "-f", "--", scratch)
     except Failed as error:
         raise error.coded(RESTORE_REFUSED) from None
 
 
-def _must_be_the_set(job: Job, wanted: Listing, one: Folder, scratch: str) -> None:
-    found = Listing.parse(host.must(job, f"{scratch} cannot be listed", *listing.only_listing(scratch)))
-    if wrong := listing.differences(wanted, found):
+def _must_be_the_set(job: Job, wanted: Listing, folder: Folder, scratch: str) -> None:
+    actual = Listing.parse(host.must(job, f"{scratch} cannot be listed", *listing.only_listing(scratch)))
+    if wrong := listing.differences(wanted, actual):
         hint = "df -h and dmesg on the host: what was unpacked is not what lies there; then the same again"
-        raise Failed(RESTORE_FAILED, f"{one.name} would not be what the set says", comparison.told(wrong), hint)
+        raise Failed(RESTORE_FAILED, f"{folder.name} would not be what the set says", comparison.told(wrong), hint)
 
 
 def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
@@ -173,8 +173,10 @@ def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
         swap.taken_back(job, record, error, committed="done")
         raise
     _answers(job, record, "the swap")
-    for one in wanted:
-        job.journal.say(f"{one.here} is what was restored; what it was is kept as {record.beside(one.here, 'old')}")
+    for folder in wanted:
+        job.journal.say(
+            f"{folder.here} is what was restored; what it was is kept as {record.beside(folder.here, 'old')}"
+        )
     return OK
 
 
@@ -198,8 +200,8 @@ def _answers(job: Job, record: Record, what: str) -> None:
 def undo(job: Job, record: Record) -> int:
     """The last restore backwards; what it had brought is kept as well."""
     rows = folder_swap.swaps(record, undoing=True)
-    there = host.there(job, [one.incoming for one in rows])
-    if gone := [one.incoming for one in rows if one.incoming not in there]:
+    there = host.there(job, [row.incoming for row in rows])
+    if gone := [row.incoming for row in rows if row.incoming not in there]:
         raise Failed(
             RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed", "inv backup.list"
         )
@@ -211,6 +213,6 @@ def undo(job: Job, record: Record) -> int:
         swap.taken_back(job, record, error, committed="undone")
         raise
     _answers(job, record, "the undo")
-    for one in rows:
-        job.journal.say(f"{one.live} is what it was; what the restore had brought is kept as {one.aside}")
+    for row in rows:
+        job.journal.say(f"{row.live} is what it was; what the restore had brought is kept as {row.aside}")
     return OK

@@ -22,15 +22,15 @@ class Swap(NamedTuple):
 
 def swaps(record: Record, undoing: bool) -> list[Swap]:
     aside, incoming = ("undone", "old") if undoing else ("old", "r")
-    return [Swap(one, record.beside(one, aside), record.beside(one, incoming)) for one in record.folders]
+    return [Swap(folder, record.beside(folder, aside), record.beside(folder, incoming)) for folder in record.folders]
 
 
 def swap(job: Job, record: Record, undoing: bool = False) -> None:
-    for one in swaps(record, undoing):
-        host.swap(job, *one)
+    for names in swaps(record, undoing):
+        host.swap(job, *names)
 
 
-def settled(job: Job, record: Record, left: list[str]) -> str:
+def settled(job: Job, record: Record, remaining: list[str]) -> str:
     """Brings a run that was cut to its end; gives the phase that this is. Folders that are swapped all of them stay so.
 
     Else all are put back, and what was loaded goes. What cannot be removed is put into `left`: it must not hold back the rest.
@@ -38,22 +38,22 @@ def settled(job: Job, record: Record, left: list[str]) -> str:
     undoing, moved = record.phase == "undoing", record.phase in ("swapping", "undoing")
     rows = swaps(record, undoing)
     there = host.there(job, [path for row in rows for path in row]) if moved else set()
-    if moved and all(one.live in there and one.aside in there and one.incoming not in there for one in rows):
+    if moved and all(row.live in there and row.aside in there and row.incoming not in there for row in rows):
         return "undone" if undoing else "done"
-    for one in rows if moved else ():
-        host.take_back(job, *one)
+    for row in rows if moved else ():
+        host.take_back(job, *row)
     if undoing:
         return "done"
-    for one in rows:
+    for row in rows:
         try:
-            host.remove(job, one.incoming)
+            host.remove(job, row.incoming)
         except Failed as error:
-            left.append(f"{error.what}, which a failed restore had loaded: {error.why}")
-            job.journal.say(left[-1])
+            remaining.append(f"{error.what}, which a failed restore had loaded: {error.why}")
+            job.journal.say(remaining[-1])
     return "failed"
 
 
 def kept(record: Record) -> list[str]:
     """What a restore of folders and its undo have kept; of one that failed, what it had loaded."""
     kinds = ("r",) if record.phase == "failed" else ("old", "undone")
-    return [record.beside(one, kind) for one in record.folders for kind in kinds]
+    return [record.beside(folder, kind) for folder in record.folders for kind in kinds]

@@ -52,37 +52,37 @@ def of(config: dict[str, Any]) -> list[Folder]:
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Folders:
     """Service after service; one that is to stand still is stopped for as long as its own folders are read."""
-    found = Folders()
+    outcome = Folders()
     for service, page in job.config[COMPONENT].items():
-        folders = [one for one in of(job.config) if one.service == service]
+        folders = [folder for folder in of(job.config) if folder.service == service]
         try:
-            with standing_still(job, service, found) if page["stop"] else nullcontext():
-                for one in folders:
-                    with by_itself(one.name, writer, found):
-                        found.saved[one.name] = _saved(job, one, writer, streams)
+            with standing_still(job, service, outcome) if page["stop"] else nullcontext():
+                for folder in folders:
+                    with by_itself(folder.name, writer, outcome):
+                        outcome.saved[folder.name] = _saved(job, folder, writer, streams)
         except Failed as error:
             if not writer.alive:
                 raise
-            found.failed |= {one.name: error for one in folders if one.name not in found.saved}
-    _must_not_shrink(job, found, previous)
-    for name, failure in found.failed.items():
-        if row := found.saved.pop(name, None):
+            outcome.failed |= {folder.name: error for folder in folders if folder.name not in outcome.saved}
+    _must_not_shrink(job, outcome, previous)
+    for name, failure in outcome.failed.items():
+        if row := outcome.saved.pop(name, None):
             for stream in (row["archive"], row["list"]):
                 streams.pop(stream, None)
         job.journal.say(f"{name} could not be saved: {failure.what}: {failure.why}")
-    return found
+    return outcome
 
 
-def _must_not_shrink(job: Job, found: Folders, previous: sets.Manifest | None) -> None:
+def _must_not_shrink(job: Job, outcome: Folders, previous: sets.Manifest | None) -> None:
     before = previous.folders if previous else {}
-    for name in dict.fromkeys([*found.saved, *before]):
-        now, last = found.saved.get(name, {}).get("bytes", 0), before.get(name, {}).get("bytes", 0)
-        if name not in found.failed and (failure := shrunk(job, now, last, previous, "the folder")):
-            found.failed[name] = failure
+    for name in dict.fromkeys([*outcome.saved, *before]):
+        now, last = outcome.saved.get(name, {}).get("bytes", 0), before.get(name, {}).get("bytes", 0)
+        if name not in outcome.failed and (failure := shrunk(job, now, last, previous, "the folder")):
+            outcome.failed[name] = failure
 
 
 @contextmanager
-def standing_still(job: Job, service: str, found: Folders) -> Iterator[None]:
+def standing_still(job: Job, service: str, outcome: Folders) -> Iterator[None]:
     """A service that runs is stopped, and started again on every way out; that it is stopped is on disk before."""
     if not containers.running(service):
         yield
@@ -97,43 +97,49 @@ def standing_still(job: Job, service: str, found: Folders) -> Iterator[None]:
         yield
     finally:
         if lines := end(job, record, PACKED):
-            found.silent[service] = Failed(
+            outcome.silent[service] = Failed(
                 FAILED, lines[0], "", f"docker start {service} on the host; inv logs --service {service}"
             )
 
 
 @contextmanager
-def by_itself(name: str, writer: sets.PartWriter, found: Folders) -> Iterator[None]:
+def by_itself(name: str, writer: sets.PartWriter, outcome: Folders) -> Iterator[None]:
     """What goes wrong with one folder is that one's failure, unless there is no target left to write to."""
     try:
         yield
     except (Failed, OSError) as error:
         if not writer.alive:
             raise
-        found.failed[name] = (
+        outcome.failed[name] = (
             error if isinstance(error, Failed) else Failed(FAILED, "it could not be packed", str(error))
         )
 
 
-def _saved(job: Job, one: Folder, writer: sets.PartWriter, streams: Streams) -> Row:
+def _saved(job: Job, folder: Folder, writer: sets.PartWriter, streams: Streams) -> Row:
     """One folder, packed and stored; what the manifest says of it. Names of files stand in its list, which is encrypted."""
-    if not os.path.isdir(one.here):
-        hint = f"inv deploy --role {one.service}, which makes it, or mounts what it lies on"
-        raise Failed(FAILED, f"{one.here} is not there", "a service that has written nothing has an empty one", hint)
-    packing = Packing(job, one)
-    job.journal.say(f"copying {one.name}")
-    parts = writer.write(one.archive, packing.chunks())
+    if not os.path.isdir(folder.here):
+        hint = f"inv deploy --role {folder.service}, which makes it, or mounts what it lies on"
+        raise Failed(FAILED, f"{folder.here} is not there", "a service that has written nothing has an empty one", hint)
+    packing = Packing(job, folder)
+    job.journal.say(f"copying {folder.name}")
+    parts = writer.write(folder.archive, packing.chunks())
     packing.must_be_whole()
-    streams[one.archive] = tuple(parts)
-    streams[one.list] = tuple(writer.write(one.list, [packing.listing.text()]))
-    told = {"service": one.service, "inside": one.inside, "here": one.here, "archive": one.archive, "list": one.list}
-    return {**told, "files": packing.listing.files, "bytes": packing.listing.bytes, "stopped": one.stop}
+    streams[folder.archive] = tuple(parts)
+    streams[folder.list] = tuple(writer.write(folder.list, [packing.listing.text()]))
+    row = {
+        "service": folder.service,
+        "inside": folder.inside,
+        "here": folder.here,
+        "archive": folder.archive,
+        "list": folder.list,
+    }
+    return {**row, "files": packing.listing.files, "bytes": packing.listing.bytes, "stopped": folder.stop}
 
 
-def listed(job: Job, manifest: sets.Manifest, source: str, one: Folder) -> Listing:
+def listed(job: Job, manifest: sets.Manifest, source: str, folder: Folder) -> Listing:
     """What lay in a folder when the set was made."""
     reader = sets.reader(job.targets[source], job.keys, manifest)
-    data = b"".join(reader.read(manifest.components[COMPONENT][one.list]))
+    data = b"".join(reader.read(manifest.components[COMPONENT][folder.list]))
     return Listing.parse(data.decode(errors="surrogateescape"))
 
 
@@ -141,11 +147,11 @@ def unpack(
     job: Job,
     manifest: sets.Manifest,
     source: str,
-    one: Folder,
+    folder: Folder,
     place: Path,
     by: Sequence[str] = ("tar",),
     hint: str = tar.STAGING,
 ) -> None:
     """A folder of a set, with owners, modes, links and holes, into an empty one."""
     reader = sets.reader(job.targets[source], job.keys, manifest)
-    tar.unpack(job, reader, manifest.components[COMPONENT][one.archive], place, *UNPACK, by=by, hint=hint)
+    tar.unpack(job, reader, manifest.components[COMPONENT][folder.archive], place, *UNPACK, by=by, hint=hint)

@@ -85,16 +85,16 @@ class Job:
         if folder := self.request.folder:
             # A set from the operator's machine, which lies beside what it was made of for as long as this run.
             return {FILE: PathTarget(FILE, folder, device=lambda path: int(path == folder))}
-        return {one["name"]: make(_revealed(one)) for one in self.config["targets"]}
+        return {target["name"]: make(_revealed(target)) for target in self.config["targets"]}
 
     def pruner(self, name: str) -> Target:
         """The target with the credentials that may delete, where it has such."""
-        one = next(one for one in self.config["targets"] if one["name"] == name)
-        return make(_revealed({**one, **one.get("pruner", {})}))
+        target = next(target for target in self.config["targets"] if target["name"] == name)
+        return make(_revealed({**target, **target.get("pruner", {})}))
 
     @property
     def alive(self) -> list[Target]:
-        return [one for name, one in self.targets.items() if name not in self.dead]
+        return [target for name, target in self.targets.items() if name not in self.dead]
 
     @property
     def has_postgres(self) -> bool:
@@ -113,8 +113,14 @@ class Job:
 
     @property
     def server(self) -> Server:
-        told = self.postgres
-        return Server(told["address"], told["port"], told["user"], told["password_file"], told["major"])
+        configuration = self.postgres
+        return Server(
+            configuration["address"],
+            configuration["port"],
+            configuration["user"],
+            configuration["password_file"],
+            configuration["major"],
+        )
 
     @cached_property
     def staging(self) -> Path:
@@ -136,19 +142,19 @@ class Job:
 
     def tools(self, code: int) -> Tools:
         """PostgreSQL's tools; `code` is the exit code when one of them fails."""
-        told = self.postgres
-        passwords = self.passwords(Path(told["password_file"]).read_text().strip())
+        configuration = self.postgres
+        passwords = self.passwords(Path(configuration["password_file"]).read_text().strip())
         return Tools(
             self.run,
-            told["image"],
-            told["container"],
+            configuration["image"],
+            configuration["container"],
             self.config["owner"],
             self.staging,
             passwords,
-            told["user"],
+            configuration["user"],
             code,
             self.box,
-            options(told["major"]),
+            options(configuration["major"]),
         )
 
     def passwords(self, password: str) -> Path:
@@ -188,10 +194,10 @@ class Job:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def _revealed(one: dict[str, Any]) -> dict[str, Any]:
+def _revealed(target: dict[str, Any]) -> dict[str, Any]:
     """A target's configuration with its secrets read: `secret_key_file` becomes `secret_key`."""
-    found = {key: value for key, value in one.items() if key != "pruner"}
+    revealed = {key: value for key, value in target.items() if key != "pruner"}
     for key in SECRETS:
-        if path := found.pop(f"{key}_file", None):
-            found[key] = Path(path).read_text().strip()
-    return found
+        if path := revealed.pop(f"{key}_file", None):
+            revealed[key] = Path(path).read_text().strip()
+    return revealed

@@ -39,9 +39,9 @@ class Keys:
 
     def encrypt(self, plain: bytes | bytearray) -> bytes:
         """What only this identity can read."""
-        code, stored, said = through(["age", "-r", self.recipient], plain)
+        code, stored, errors = through(["age", "-r", self.recipient], plain)
         if code:
-            raise Failed(FAILED, "age could not encrypt", why=_words(said))
+            raise Failed(FAILED, "age could not encrypt", why=_words(errors))
         return stored
 
     def decrypt(self, stored: bytes) -> bytes:
@@ -51,16 +51,16 @@ class Keys:
             # It is shorter than a pipe holds, so this does not wait for a reader.
             os.write(hand, self._identity + b"\n")
             os.close(hand)
-            code, plain, said = through(["age", "-d", "-i", f"/dev/fd/{door}"], stored, door)
+            code, plain, errors = through(["age", "-d", "-i", f"/dev/fd/{door}"], stored, door)
         finally:
             os.close(door)
         if not code:
             return plain
-        said = _words(said)
-        if "no identity matched" in said:
+        errors = _words(errors)
+        if "no identity matched" in errors:
             hint = "the stack's own identity is needed: " + HINT
-            raise Failed(VERIFY_FAILED, "this was encrypted for another identity", why=said, hint=hint)
-        raise Failed(VERIFY_FAILED, "this cannot be decrypted", why=said)
+            raise Failed(VERIFY_FAILED, "this was encrypted for another identity", why=errors, hint=hint)
+        raise Failed(VERIFY_FAILED, "this cannot be decrypted", why=errors)
 
     def mac(self, data: bytes) -> str:
         """What only a holder of the identity can write beneath `data`."""
@@ -71,7 +71,7 @@ class Keys:
         return hmac.new(self._names, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
 
-def _words(said: str) -> str:
+def _words(errors: str) -> str:
     """A complaint of age, without where to report bugs of its own, which it adds to every error."""
-    lines = [line.removeprefix("age: ").strip() for line in said.splitlines()]
-    return "; ".join(one for one in lines if one and "report" not in one)
+    lines = [line.removeprefix("age: ").strip() for line in errors.splitlines()]
+    return "; ".join(line for line in lines if line and "report" not in line)

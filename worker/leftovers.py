@@ -19,7 +19,7 @@ def found(job: Job) -> list[Row]:
     rows, here = list[Row](), dict[str, int]()
     if job.has_postgres:
         with job.server.connect() as session:
-            here = {one["name"]: one["bytes"] for one in postgres.databases(session)}
+            here = {database["name"]: database["bytes"] for database in postgres.databases(session)}
     for record in Record.all():
         undropped = list(record.scratch) if record.phase == "failed" else []
         for name in [*record.kept, *_brought(record), *undropped]:
@@ -31,13 +31,13 @@ def found(job: Job) -> list[Row]:
         {
             "name": f"the way back of the bucket {name}",
             "bytes": size,
-            "restored": one.at,
+            "restored": past.at,
             "folder": False,
             "bucket": name,
-            "run": one.run,
+            "run": past.run,
         }
-        for one in Record.all()
-        for name, size in takeback.leftovers(job, one).items()
+        for past in Record.all()
+        for name, size in takeback.leftovers(job, past).items()
     ]
     return rows + [{"name": path, "bytes": size, "restored": at[path], "folder": True} for path, size in sizes.items()]
 
@@ -68,18 +68,18 @@ def cleanup(job: Job) -> int:
     """Drops what restores have kept, and nothing else. One that cannot be dropped keeps no other."""
     failed = dict[str, Failed]()
     with job.journal.step("cleanup"), _session(job) as session:
-        for one in found(job):
+        for row in found(job):
             try:
-                if "bucket" in one:
-                    record = next(record for record in Record.all() if record.run == one["run"])
-                    takeback.forget(job, record, one["bucket"])
-                elif one["folder"]:
-                    host.remove(job, one["name"])
+                if "bucket" in row:
+                    record = next(record for record in Record.all() if record.run == row["run"])
+                    takeback.forget(job, record, row["bucket"])
+                elif row["folder"]:
+                    host.remove(job, row["name"])
                 elif session:
-                    postgres.drop(session, one["name"])
-                job.journal.say(f"dropped {one['name']}")
+                    postgres.drop(session, row["name"])
+                job.journal.say(f"dropped {row['name']}")
             except Failed as error:
-                failed[one["name"]] = error
+                failed[row["name"]] = error
         configuration.clear()
         for record in Record.all():
             record.left = [name for name in record.left if name in failed]

@@ -85,11 +85,11 @@ class Listing:
         return [*wanted, *(name for name, _, first in links if first in wanted)]
 
 
-def differences(wanted: Listing, found: Listing) -> list[Difference]:
+def differences(wanted: Listing, actual: Listing) -> list[Difference]:
     """Where two listings differ. When a folder was changed says nothing: whoever puts a file into it changes that."""
     rows = []
-    for name in sorted({*wanted.rows, *found.rows}):
-        before, after = _told(wanted, name), _told(found, name)
+    for name in sorted({*wanted.rows, *actual.rows}):
+        before, after = _told(wanted, name), _told(actual, name)
         if before != after:
             rows.append(
                 Difference(name.removeprefix("./") or "the folder itself", f"{before} in the set, {after} here")
@@ -107,8 +107,8 @@ def _told(listing: Listing, name: str) -> str:
 def raw(name: str) -> bytes:
     """The bytes of a name that tar has written with escapes."""
 
-    def letter(found: re.Match[bytes]) -> bytes:
-        one = found[1]
-        return bytes([int(one, 8)]) if len(one) == 3 else _LETTERS.get(one, one)
+    def letter(match: re.Match[bytes]) -> bytes:
+        escape = match[1]
+        return bytes([int(escape, 8)]) if len(escape) == 3 else _LETTERS.get(escape, escape)
 
     return _ESCAPED.sub(letter, name.encode(errors="surrogateescape"))

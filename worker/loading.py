@@ -48,14 +48,14 @@ class Failure(NamedTuple):
     why: str
 
 
-def failures(said: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]:
+def failures(output: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]:
     """What `pg_restore` says that it left out; of each entry its first error.
 
     It names no entry where the rows of a table fail, only that it comes to the next table of its list.
     """
-    found: dict[int, Failure] = {}
+    by_entry: dict[int, Failure] = {}
     entry, what, at = 0, "a statement", iter(tables)
-    for line in said.splitlines():
+    for line in output.splitlines():
         if match := _ENTRY.fullmatch(line):
             if int(match[1]) != entry:
                 entry, what = int(match[1]), match[2]
@@ -63,8 +63,8 @@ def failures(said: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]
             number, what = next(at, ("0", "a table"))
             entry = int(number)
         elif match := _ERROR.fullmatch(line):
-            found.setdefault(entry, Failure(entry, what, match[1]))
-    return list(found.values())
+            by_entry.setdefault(entry, Failure(entry, what, match[1]))
+    return list(by_entry.values())
 
 
 class Loaded(NamedTuple):
@@ -138,20 +138,22 @@ class _Loading:
     def run(self) -> list[Difference]:
         """Gives what could not be loaded in any way."""
         self._create()
-        status, said = self._restore("-j", str(self.job.postgres["jobs"]), "--exit-on-error")
+        status, output = self._restore("-j", str(self.job.postgres["jobs"]), "--exit-on-error")
         if not status:
             return []
-        why = "\n".join(said.splitlines()[-8:])
-        if any(words in why for words in FUTILE):
+        why = "\n".join(output.splitlines()[-8:])
+        if any(text in why for text in FUTILE):
             raise Failed(self.tools.code, f"{self.name} could not be loaded", why)
-        self.job.journal.say(f"{self.name}: the parallel load failed, loading again, table after table: {_first(said)}")
+        self.job.journal.say(
+            f"{self.name}: the parallel load failed, loading again, table after table: {_first(output)}"
+        )
         wider = MISSING in why and self._search()
         lost = self._in_order()
-        if not wider and any(MISSING in one.why for one in lost) and self._search():
+        if not wider and any(MISSING in failure.why for failure in lost) and self._search():
             lost = self._in_order()
         if not lost:
             self.job.journal.say(f"{self.name}: all of it could be loaded in this way")
-        return [Difference(f"{one.what} could not be made", one.why) for one in lost]
+        return [Difference(f"{failure.what} could not be made", failure.why) for failure in lost]
 
     def _create(self) -> None:
         try:
@@ -184,32 +186,32 @@ class _Loading:
         wanted = [f"--section={section}"]
         if only:
             file = self.job.staging / "again"
-            file.write_text("".join(f"{one.entry};\n" for one in only))
+            file.write_text("".join(f"{failure.entry};\n" for failure in only))
             self.job.hand_over(file)
             wanted += ["-L", str(file)]
         listed = self.tools.call("listed", "pg_restore", "-l", *wanted, str(self.dump))
-        status, said = self._restore("-v", *wanted)
+        status, output = self._restore("-v", *wanted)
         if not status:
             return []
-        found = failures(said, _TABLE.findall(listed))
-        if not found or "errors ignored on restore" not in said:
-            raise Failed(self.tools.code, f"{self.name} could not be loaded", "\n".join(said.splitlines()[-8:]))
-        return found
+        failed = failures(output, _TABLE.findall(listed))
+        if not failed or "errors ignored on restore" not in output:
+            raise Failed(self.tools.code, f"{self.name} could not be loaded", "\n".join(output.splitlines()[-8:]))
+        return failed
 
     def _restore(self, *how: str) -> tuple[int, str]:
-        words = [*how, *([] if self.tablespaces else ["--no-tablespaces"])]
-        started = self.tools.start("load", "pg_restore", *words, "-d", connection(self.scratch), str(self.dump))
+        options = [*how, *([] if self.tablespaces else ["--no-tablespaces"])]
+        started = self.tools.start("load", "pg_restore", *options, "-d", connection(self.scratch), str(self.dump))
         return self.tools.said("load", started, postgres.codec(str(self.like.get("encoding", "UTF8"))))
 
 
-def _first(said: str) -> str:
-    return next((one.why for one in failures(said)), said.strip().rpartition("\n")[2])
+def _first(output: str) -> str:
+    return next((failure.why for failure in failures(output)), output.strip().rpartition("\n")[2])
 
 
 def _path_of(like: dict[str, Any]) -> str:
     """Where the database's own sessions search."""
-    own = [one for row in like["settings"] if row["role"] is None for one in row["settings"] or ()]
-    return next((one.partition("=")[2] for one in own if one.startswith("search_path=")), EVERYBODYS_PATH)
+    own = [setting for row in like["settings"] if row["role"] is None for setting in row["settings"] or ()]
+    return next((setting.partition("=")[2] for setting in own if setting.startswith("search_path=")), EVERYBODYS_PATH)
 
 
 def _exchange_path(dump: Path, path: str) -> bool:
@@ -230,7 +232,7 @@ def _exchange_path(dump: Path, path: str) -> bool:
     return True
 
 
-def _text(words: str) -> bytes:
+def _text(text: str) -> bytes:
     """A sign, four bytes of length, the least first, and the bytes."""
-    data = words.encode()
+    data = text.encode()
     return b"\0" + len(data).to_bytes(4, "little") + data

@@ -39,25 +39,24 @@ def holders(server: Server, database: str) -> list[Row]:
 
 def locked(server: Server, database: str) -> Failed:
     """The error of a dump that waited in vain: which table, who holds it, and what ends that."""
-    found = holders(server, database)
-    names = ", ".join(dict.fromkeys(one["name"] for one in found)) or "a table"
-    why = "\n".join(dict.fromkeys(one["who"] for one in found)) or "it is free again"
+    held = holders(server, database)
+    names = ", ".join(dict.fromkeys(row["name"] for row in held)) or "a table"
+    why = "\n".join(dict.fromkeys(row["who"] for row in held)) or "it is free again"
     ends = [
-        on_host(server.user, f"SELECT pg_terminate_backend({pid})")
-        for pid in dict.fromkeys(one["pid"] for one in found)
+        on_host(server.user, f"SELECT pg_terminate_backend({pid})") for pid in dict.fromkeys(row["pid"] for row in held)
     ]
-    hint = "\n".join([f"on the host: {one}" for one in ends] + ["then inv backup" if ends else "inv backup"])
+    hint = "\n".join([f"on the host: {command}" for command in ends] + ["then inv backup" if ends else "inv backup"])
     return Failed(FAILED, f"{names} is locked for more than a minute", why, hint)
 
 
 def saying(server: Server, database: str, say: Callable[[str], None]) -> Callable[[], None]:
     """To be called while a dump waits: says once for whom, when that takes long."""
-    begun, said = time.monotonic(), [False]
+    begun, announced = time.monotonic(), [False]
 
     def tell() -> None:
-        if not said[0] and time.monotonic() - begun > SOON:
-            said[0] = True
-            for one in holders(server, database):
-                say(f"{database}: waiting for {one['name']}, which {one['who']} has locked")
+        if not announced[0] and time.monotonic() - begun > SOON:
+            announced[0] = True
+            for row in holders(server, database):
+                say(f"{database}: waiting for {row['name']}, which {row['who']} has locked")
 
     return tell

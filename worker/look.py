@@ -29,33 +29,33 @@ def answer(request: Request) -> dict[str, Any]:
 
 def _list(job: Job) -> dict[str, Any]:
     """Every set, with the targets on which it is; a target that does not answer is told as such."""
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     dead = {}
     for target in finding.places(job):
         try:
-            for one in sets.list_sets(target, job.request.stack or job.stack, job.keys):
-                row = found.setdefault(one.id, _row(one))
-                row["targets"][target.name] = one.reason or "whole"
-                row["pinned"] = row["pinned"] or one.pinned
-                if one.check:
-                    row["checks"][target.name] = one.check.told()
+            for summary in sets.list_sets(target, job.request.stack or job.stack, job.keys):
+                row = rows.setdefault(summary.id, _row(summary))
+                row["targets"][target.name] = summary.reason or "whole"
+                row["pinned"] = row["pinned"] or summary.pinned
+                if summary.check:
+                    row["checks"][target.name] = summary.check.told()
         except Failed as error:
             dead[target.name] = error.words(target.name)
-    return {"sets": sorted(found.values(), key=lambda one: str(one["id"]), reverse=True), "dead": dead}
+    return {"sets": sorted(rows.values(), key=lambda entry: str(entry["id"]), reverse=True), "dead": dead}
 
 
-def _row(one: sets.Summary) -> dict[str, Any]:
-    manifest = one.manifest
+def _row(summary: sets.Summary) -> dict[str, Any]:
+    manifest = summary.manifest
     return {
-        "id": one.id,
-        "created": one.created.isoformat(timespec="seconds"),
+        "id": summary.id,
+        "created": summary.created.isoformat(timespec="seconds"),
         "seconds": round((manifest.finished - manifest.created).total_seconds(), 1) if manifest else None,
-        "bytes": one.size,
+        "bytes": summary.size,
         "only": list(manifest.only) if manifest else [],
         "failed": sorted(manifest.incomplete) if manifest else [],
         "databases": sorted(manifest.databases) if manifest else [],
         "buckets": sorted(manifest.buckets) if manifest else [],
-        "pinned": one.pinned,
+        "pinned": summary.pinned,
         "checks": {},
         "targets": {},
     }
@@ -65,14 +65,14 @@ def _show(job: Job) -> dict[str, Any]:
     manifest, where, _ = finding.find(job)
     databases = {
         name: {
-            "owner": one["owner"],
-            "bytes": one["bytes"],
-            "dump_bytes": one["dump_bytes"],
-            "tables": len(one["contents"]["rows"]),
-            "rows": sum(one["contents"]["rows"].values()),
-            "extensions": one["contents"]["extensions"],
+            "owner": database["owner"],
+            "bytes": database["bytes"],
+            "dump_bytes": database["dump_bytes"],
+            "tables": len(database["contents"]["rows"]),
+            "rows": sum(database["contents"]["rows"].values()),
+            "extensions": database["contents"]["extensions"],
         }
-        for name, one in manifest.databases.items()
+        for name, database in manifest.databases.items()
     }
     return {
         "id": manifest.id,
@@ -87,23 +87,23 @@ def _show(job: Job) -> dict[str, Any]:
         "server": dict(manifest.server),
         "databases": databases,
         "folders": {
-            name: {key: one[key] for key in ("here", "files", "bytes", "stopped")}
-            for name, one in manifest.folders.items()
+            name: {key: folder[key] for key in ("here", "files", "bytes", "stopped")}
+            for name, folder in manifest.folders.items()
         },
-        "buckets": {name: dict(one) for name, one in manifest.buckets.items()},
+        "buckets": {name: dict(bucket) for name, bucket in manifest.buckets.items()},
         **(browsing.shown(job, manifest, where) if job.request.buckets else {}),
         "left_out": manifest.left_out,
         "omitted": {kind: list(names) for kind, names in manifest.omitted.items()},
-        "files": [one["path"] for one in manifest.config],
+        "files": [file["path"] for file in manifest.config],
         "parts": len(manifest.parts),
-        "bytes": sum(one.bytes for one in manifest.parts),
+        "bytes": sum(part.bytes for part in manifest.parts),
         **_where(job, manifest.id),
     }
 
 
 def _where(job: Job, id: str) -> dict[str, Any]:
     """The targets that have a set, and how its newest check on each ended."""
-    row: dict[str, Any] = next((one for one in _list(job)["sets"] if one["id"] == id), {})
+    row: dict[str, Any] = next((listed for listed in _list(job)["sets"] if listed["id"] == id), {})
     return {"targets": row.get("targets", {}), "checks": row.get("checks", {})}
 
 
@@ -116,13 +116,19 @@ def _diff(job: Job) -> dict[str, Any]:
         databases = {name: ["this stack has no PostgreSQL"] for name in names}
     elif names:
         with job.server.connect() as session:
-            here = {one["name"] for one in postgres.databases(session) if one["open"] and not one["template"]}
+            here = {
+                database["name"]
+                for database in postgres.databases(session)
+                if database["open"] and not database["template"]
+            }
         for name in names:
             databases[name] = ["it is gone"]
             if name in here:
                 with job.server.connect(name) as inside:
-                    found = snapshots.contents(inside)
-                databases[name] = [str(one) for one in differences(manifest.databases[name]["contents"], found)]
+                    actual = snapshots.contents(inside)
+                databases[name] = [
+                    str(difference) for difference in differences(manifest.databases[name]["contents"], actual)
+                ]
         databases |= {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
     return {
         "id": manifest.id,
@@ -138,16 +144,18 @@ def _diff(job: Job) -> dict[str, Any]:
 
 def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
     """Each folder of the set against what lies there now: by size, time, owner and mode, not by content."""
-    found: dict[str, list[str]] = {}
-    for one in folders.of(job.config):
-        if one.name not in manifest.folders:
-            found[one.name] = ["the set does not have it"]
-        elif not os.path.isdir(one.here):
-            found[one.name] = [f"{one.here} is not there"]
+    differing: dict[str, list[str]] = {}
+    for folder in folders.of(job.config):
+        if folder.name not in manifest.folders:
+            differing[folder.name] = ["the set does not have it"]
+        elif not os.path.isdir(folder.here):
+            differing[folder.name] = [f"{folder.here} is not there"]
         else:
-            wanted, now = folders.listed(job, manifest, source, one), listing.of_folder(Path(one.here))
-            found[one.name] = [str(row) for row in listing.differences(wanted, now)]
-    return found | {name: ["the inventory has no backup of it"] for name in manifest.folders if name not in found}
+            wanted, now = folders.listed(job, manifest, source, folder), listing.of_folder(Path(folder.here))
+            differing[folder.name] = [str(row) for row in listing.differences(wanted, now)]
+    return differing | {
+        name: ["the inventory has no backup of it"] for name in manifest.folders if name not in differing
+    }
 
 
 def _leftovers(job: Job) -> dict[str, Any]:
@@ -156,29 +164,31 @@ def _leftovers(job: Job) -> dict[str, Any]:
 
 def _pin(job: Job) -> dict[str, Any]:
     """A pin beside the set on every target that has it."""
-    found = _having(job)
-    for target in found:
+    targets = _having(job)
+    for target in targets:
         sets.add_pin(target, job.stack, job.request.set, job.keys, datetime.now(UTC), job.request.why)
-    return {"pinned": [target.name for target in found]}
+    return {"pinned": [target.name for target in targets]}
 
 
 def _unpin(job: Job) -> dict[str, Any]:
-    found = [target for target in _having(job) if sets.remove_pin(job.pruner(target.name), job.stack, job.request.set)]
-    return {"unpinned": [target.name for target in found]}
+    targets = [
+        target for target in _having(job) if sets.remove_pin(job.pruner(target.name), job.stack, job.request.set)
+    ]
+    return {"unpinned": [target.name for target in targets]}
 
 
 def _having(job: Job) -> list[Target]:
     """The targets that have the set; one that is dead does not keep the others from being asked."""
-    id, found, said = job.request.set, list[Target](), list[str]()
+    id, targets, reasons = job.request.set, list[Target](), list[str]()
     for target in job.targets.values():
         try:
-            if any(one.id == id for one in sets.list_sets(target, job.stack, job.keys)):
-                found.append(target)
+            if any(summary.id == id for summary in sets.list_sets(target, job.stack, job.keys)):
+                targets.append(target)
         except Failed as error:
-            said.append(f"{target.name}: {error.words(target.name)}")
-    if not found:
-        raise Failed(RESTORE_REFUSED, f"no target has the set {id}", "\n".join(said), "inv backup.list")
-    return found
+            reasons.append(f"{target.name}: {error.words(target.name)}")
+    if not targets:
+        raise Failed(RESTORE_REFUSED, f"no target has the set {id}", "\n".join(reasons), "inv backup.list")
+    return targets
 
 
 def stream(request: Request) -> None:
@@ -186,9 +196,9 @@ def stream(request: Request) -> None:
     job = Job.asked(request)
     manifest, where, _ = finding.find(job)
     target, place, stack = job.targets[where], sets.folder(manifest.stack, manifest.id), manifest.stack
-    keys = {one.name: f"{place}/{one.name}" for one in manifest.parts}
+    keys = {part.name: f"{place}/{part.name}" for part in manifest.parts}
     # Contents that it shares with other sets travel within it.
-    contents = (one.name for one in checking.needed(target, job.keys, manifest))
+    contents = (blob.name for blob in checking.needed(target, job.keys, manifest))
     keys |= {blobs.key("", name).lstrip("/"): blobs.key(stack, name) for name in contents}
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
         for name, key in (keys | {sets.MANIFEST: f"{place}/{sets.MANIFEST}"}).items():

@@ -110,8 +110,8 @@ class Manifest:
 
     def canonical(self) -> bytes:
         """The one form of this manifest as bytes; it is what is signed."""
-        told = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return canonical({**told, "created": _time(self.created), "finished": _time(self.finished)})
+        record = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        return canonical({**record, "created": _time(self.created), "finished": _time(self.finished)})
 
     def signed(self, keys: Keys) -> bytes:
         return seal(keys, "manifest", json.loads(self.canonical()))
@@ -119,31 +119,31 @@ class Manifest:
     @classmethod
     def parse(cls, data: bytes, keys: Keys, expect_id: str, expect_stack: str) -> Manifest:
         """The manifest of this very set; Unfit when it is forged, of another set or stack, or of a later Stowage."""
-        told = unseal(keys, "manifest", data)
-        if told.get("schema") != SCHEMA:
-            why = f"schema {told.get('schema')}, this is {SCHEMA}"
+        record = unseal(keys, "manifest", data)
+        if record.get("schema") != SCHEMA:
+            why = f"schema {record.get('schema')}, this is {SCHEMA}"
             raise unfit("a newer Stowage wrote this manifest", why, SCHEMA_UNKNOWN)
-        if told.get("stack") != expect_stack:
-            raise unfit("this manifest is of another stack", f"{told.get('stack')}, not {expect_stack}", FOREIGN)
-        if told.get("id") != expect_id:
-            raise unfit("this manifest is of another set", f"{told.get('id')}, not {expect_id}", REPLAYED)
+        if record.get("stack") != expect_stack:
+            raise unfit("this manifest is of another stack", f"{record.get('stack')}, not {expect_stack}", FOREIGN)
+        if record.get("id") != expect_id:
+            raise unfit("this manifest is of another set", f"{record.get('id')}, not {expect_id}", REPLAYED)
         try:
-            return cls(**_typed(told))
+            return cls(**_typed(record))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise unfit("this manifest cannot be read", str(error), DAMAGED) from None
 
 
-def _typed(told: dict[str, Any]) -> dict[str, Any]:
+def _typed(record: dict[str, Any]) -> dict[str, Any]:
     components = {
         component: {stream: tuple(Part(**part) for part in parts) for stream, parts in streams.items()}
-        for component, streams in told["components"].items()
+        for component, streams in record["components"].items()
     }
     return {
-        **told,
-        "created": _moment(told["created"]),
-        "finished": _moment(told["finished"]),
-        "only": tuple(told["only"]),
-        "config": tuple(told["config"]),
+        **record,
+        "created": _moment(record["created"]),
+        "finished": _moment(record["finished"]),
+        "only": tuple(record["only"]),
+        "config": tuple(record["config"]),
         "components": components,
     }
 

@@ -39,20 +39,20 @@ ENDS = {
 
 def found(session: Connection, names: Sequence[str]) -> list[Row]:
     """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
-    return [one for one in session.execute(FOUND).fetchall() if one["database"] in names]
+    return [row for row in session.execute(FOUND).fetchall() if row["database"] in names]
 
 
 def told(rows: Sequence[Row]) -> list[str]:
-    return [f"{one['database']} has a {one['what']} {one['name']}" for one in rows]
+    return [f"{row['database']} has a {row['what']} {row['name']}" for row in rows]
 
 
 def ways(rows: Sequence[Row], user: str) -> list[str]:
     """The commands that end them, a line each."""
     lines = []
-    for one in rows:
-        words = {"ident": ident(one["name"]), "literal": literal(one["name"])}
-        for meaning, statements in ENDS[one["what"]].items():
-            command = on_host(user, *(each.format(**words) for each in statements), database=one["database"])
+    for row in rows:
+        quoted = {"ident": ident(row["name"]), "literal": literal(row["name"])}
+        for meaning, statements in ENDS[row["what"]].items():
+            command = on_host(user, *(each.format(**quoted) for each in statements), database=row["database"])
             lines.append(f"on the host, {meaning}: {command}")
     return lines
 

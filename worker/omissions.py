@@ -141,37 +141,37 @@ def found(session: Connection) -> list[Row]:
     for kind in KINDS:
         if major >= kind.since:
             rows += _of(session, kind)
-    return rows + [{"kind": UNKNOWN, "name": one, "statement": ""} for one in catalogues.undecided(session)]
+    return rows + [{"kind": UNKNOWN, "name": name, "statement": ""} for name in catalogues.undecided(session)]
 
 
 def _of(session: Connection, kind: Kind) -> list[Row]:
     """One kind. What cannot be read is named as well, and stops no backup."""
     try:
-        return [{"kind": kind.called, **one} for one in session.execute(kind.query).fetchall()]
+        return [{"kind": kind.called, **row} for row in session.execute(kind.query).fetchall()]
     except psycopg.Error as error:
         return [{"kind": kind.called, "name": f"cannot be read, {str(error).splitlines()[0]}", "statement": ""}]
 
 
 def names(rows: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
     """The names by their kind."""
-    told: dict[str, list[str]] = {}
-    for one in rows:
-        told.setdefault(one["kind"], []).append(one["name"])
-    return told
+    by_kind: dict[str, list[str]] = {}
+    for row in rows:
+        by_kind.setdefault(row["kind"], []).append(row["name"])
+    return by_kind
 
 
-def lines(told: Mapping[str, Sequence[str]]) -> list[str]:
+def lines(by_kind: Mapping[str, Sequence[str]]) -> list[str]:
     """A line for each kind."""
     return [
         f"{kind}: {', '.join(names[:FEW])}{f' and {len(names) - FEW} more' if len(names) > FEW else ''}"
-        for kind, names in told.items()
+        for kind, names in by_kind.items()
     ]
 
 
 def lacking(session: Connection, rows: Sequence[Row]) -> list[Row]:
     """What of a set this server does not have just so."""
-    here = {(one["kind"], one["name"], one["statement"]) for one in found(session)}
-    return [one for one in rows if (one["kind"], one["name"], one["statement"]) not in here]
+    here = {(row["kind"], row["name"], row["statement"]) for row in found(session)}
+    return [row for row in rows if (row["kind"], row["name"], row["statement"]) not in here]
 
 
 def packed(rows: Sequence[Row]) -> bytes:
@@ -207,6 +207,6 @@ def lay_beside(job: Job, manifest: sets.Manifest, source: str, folder: Path) -> 
 def script(rows: Sequence[Row]) -> str:
     """The statements with a line above each kind."""
     return "".join(
-        f"-- {kind}: {', '.join(called)}\n" + "".join(f"{one['statement']}\n" for one in rows if one["kind"] == kind)
+        f"-- {kind}: {', '.join(called)}\n" + "".join(f"{row['statement']}\n" for row in rows if row["kind"] == kind)
         for kind, called in names(rows).items()
     )

@@ -63,9 +63,9 @@ class Packing:
             ("neither file nor folder, left out", self._skipped),
         ):
             if lost:
-                some = sorted(lost)
-                more = f" and {len(some) - FEW} more" if len(some) > FEW else ""
-                self._job.journal.say(f"{self._folder.name}: {', '.join(some[:FEW])}{more}: {what}")
+                missing = sorted(lost)
+                more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
+                self._job.journal.say(f"{self._folder.name}: {', '.join(missing[:FEW])}{more}: {what}")
 
     def _is_there(self, name: str) -> bool:
         there = os.path.lexists(os.path.join(self._folder.here.encode(), raw(name)))
@@ -81,8 +81,8 @@ class Packing:
             yield chunk
             done += len(chunk)
             self._job.journal.progress(done, done)
-        found = Listing.parse(self._index.read_text(errors="surrogateescape"))
-        self.listing = Listing({**self.listing.rows, **found.rows})
+        listed = Listing.parse(self._index.read_text(errors="surrogateescape"))
+        self.listing = Listing({**self.listing.rows, **listed.rows})
         self._sort(complaints)
 
     def _sort(self, complaints: Sequence[str]) -> None:
@@ -90,9 +90,9 @@ class Packing:
         self.unsteady = []
         for line in complaints:
             text = line.removeprefix("tar: ")
-            for words in _CHANGED:
-                name, found, _ = text.partition(words)
-                if found and not self.listing.is_folder(name) and name != ".":
+            for phrase in _CHANGED:
+                name, matched, _ = text.partition(phrase)
+                if matched and not self.listing.is_folder(name) and name != ".":
                     # In a complaint a colon has a backslash before it.
                     self.unsteady.append(name.replace("\\:", ":"))
             if text.endswith(_GONE):

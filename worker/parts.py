@@ -75,13 +75,13 @@ class PartWriter:
                 self._room.acquire()
                 waiting.append(self._makers.submit(self._store, f"{stream}.{number:05d}", [plain]))
                 del plain
-                for one in waiting:
-                    if one.done():
-                        one.result()
-            return [one.result() for one in waiting]
+                for future in waiting:
+                    if future.done():
+                        future.result()
+            return [future.result() for future in waiting]
         finally:
-            for one in waiting:
-                if one.cancel():
+            for future in waiting:
+                if future.cancel():
                     self._room.release()
 
     def put(self, name: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -91,9 +91,9 @@ class PartWriter:
     def send(self, key: str, data: bytes, *, if_absent: bool = False, having: Collection[str] = ()) -> None:
         """One object by its whole key, on every target that lives, but for those `having` it."""
         with self._lock:
-            alive = [one for one in self.alive if one.name not in having]
+            alive = [receiver for receiver in self.alive if receiver.name not in having]
         self._rate.take(len(data))
-        sent = [(one, self._senders.submit(one.put, key, data, if_absent=if_absent)) for one in alive]
+        sent = [(receiver, self._senders.submit(receiver.put, key, data, if_absent=if_absent)) for receiver in alive]
         for target, future in sent:
             try:
                 future.result()
@@ -109,7 +109,7 @@ class PartWriter:
         """Nothing more is sent to a target; the first reason is the one that is kept."""
         with self._lock:
             self.dropped.setdefault(target.name, error)
-            self.alive = [one for one in self.alive if one is not target]
+            self.alive = [other for other in self.alive if other is not target]
 
     def _store(self, name: str, box: list[bytearray]) -> Part:
         # The pool holds the box until the end; while a part is sent, its plain bytes must not be held as well.
@@ -145,8 +145,8 @@ class PartReader:
                 while waiting:
                     yield waiting.popleft().result()
             finally:
-                for one in waiting:
-                    one.cancel()
+                for future in waiting:
+                    future.cancel()
 
     def fetch(self, part: Part) -> bytes:
         """The plain bytes of one part."""

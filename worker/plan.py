@@ -36,12 +36,13 @@ def plan(job: Job) -> Row:
     rows, held = _databases(job, manifest, names) if here else ([], [])
     warnings += away if away else not_brought_back(job, manifest, where)
     if manifest.id == LOCAL:
-        said = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
-        by_hand.must_have_tables(said)
+        contents = by_hand.listing(job, manifest.databases[rows[0]["name"]]["encoding"])
+        by_hand.must_have_tables(contents)
         rows = [
-            one | {"lost": by_hand.lost(job, one["to"], said) if one["replaces"] is not None else []} for one in rows
+            row | {"lost": by_hand.lost(job, row["to"], contents) if row["replaces"] is not None else []}
+            for row in rows
         ]
-    found = {
+    answer = {
         **introduced(manifest, where),
         "databases": rows,
         "obstacles": obstacles.told(held),
@@ -53,17 +54,17 @@ def plan(job: Job) -> Row:
         "free": _free(job),
     }
     if job.request.show_differences:
-        found["accept"] = acceptance.acceptable(job, manifest, names)
+        answer["accept"] = acceptance.acceptable(job, manifest, names)
     if manifest.config and not job.request.databases:
-        found["files"] = len(manifest.config)
-        found["differ"] = configuration.differences(job, manifest)
-    return found
+        answer["files"] = len(manifest.config)
+        answer["differ"] = configuration.differences(job, manifest)
+    return answer
 
 
 def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[Row]]:
     """What becomes of each database, and what forbids it."""
     with job.server.connect() as session:
-        here = {one["name"]: one for one in postgres.databases(session)}
+        here = {database["name"]: database for database in postgres.databases(session)}
         _, kept = beside(names, here, "NUMBER")
         rows = [
             {
@@ -116,32 +117,34 @@ def counted(manifest: sets.Manifest, name: str) -> bool:
 
 def all_of(manifest: sets.Manifest) -> list[str]:
     """What a restore brings back unless somebody names databases: `postgres` and templates belong to the server."""
-    return [name for name, one in manifest.databases.items() if name != "postgres" and not one["template"]]
+    return [name for name, database in manifest.databases.items() if name != "postgres" and not database["template"]]
 
 
 def left_out(manifest: sets.Manifest, names: Container[str], objects: bool) -> list[str]:
     """What a restore of these databases, with objects or without, does not bring back, and why."""
     lacking = manifest.left_out
-    said = [
-        f"the set does not have {', '.join(name for name, one in lacking.items() if one == why)}: {why}"
+    lines = [
+        f"the set does not have {', '.join(name for name, reason in lacking.items() if reason == why)}: {why}"
         for why in dict.fromkeys(lacking.values())
     ]
-    filled = [name for name, one in manifest.databases.items() if name in SERVERS_OWN and one.get("entries")]
-    said += [
+    filled = [name for name, database in manifest.databases.items() if name in SERVERS_OWN and database.get("entries")]
+    lines += [
         f"what is in {name} comes back only beside: --database {listed([name])} --as NAME"
         for name in filled
         if name not in names
     ]
-    templates = [name for name, one in manifest.databases.items() if one["template"] and name not in SERVERS_OWN]
-    services = dict.fromkeys(one["service"] for one in manifest.folders.values())
+    templates = [
+        name for name, database in manifest.databases.items() if database["template"] and name not in SERVERS_OWN
+    ]
+    services = dict.fromkeys(folder["service"] for folder in manifest.folders.values())
     alone = bool(manifest.buckets) and not objects
-    said += (
+    lines += (
         [f"the objects of {', '.join(manifest.buckets)} stay as they are: --bucket NAME brings them back"]
         if alone
         else []
     )
-    said += [f"the folders of {name} come back by themselves: --service {name}" for name in services]
-    return said + [
+    lines += [f"the folders of {name} come back by themselves: --service {name}" for name in services]
+    return lines + [
         f"{name} is a template, and comes back only by name: --database {listed([name])}"
         for name in templates
         if name not in names

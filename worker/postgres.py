@@ -79,8 +79,8 @@ NO_LIMIT = (
 
 def options(major: int) -> str:
     """The settings of the worker's own sessions, as libpq takes them."""
-    newer = [one for version, some in SINCE.items() if major >= version for one in some]
-    return " ".join(f"-c {one}" for one in (*OPTIONS, *newer))
+    newer = [option for version, added in SINCE.items() if major >= version for option in added]
+    return " ".join(f"-c {option}" for option in (*OPTIONS, *newer))
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator
         holders = session.execute(HOLDERS, (list(names),)).fetchall()
         raise Failed(
             RESTORE_FAILED,
-            f"somebody holds a lock on {', '.join(one['name'] for one in holders) or names[0]}, for more than {seconds} s",
-            "\n".join(one["who"] for one in holders) or "it is free again",
-            "\n".join(_ended(session.info.user, one["pid"]) for one in holders) or "the same again",
+            f"somebody holds a lock on {', '.join(holder['name'] for holder in holders) or names[0]}, for more than {seconds} s",
+            "\n".join(holder["who"] for holder in holders) or "it is free again",
+            "\n".join(_ended(session.info.user, holder["pid"]) for holder in holders) or "the same again",
         ) from None
     finally:
         with suppress(psycopg.Error):  # one that is broken has no more settings
@@ -171,8 +171,8 @@ def _ended(user: str, pid: int) -> str:
 def oids(session: Connection) -> dict[str, int]:
     """The databases by name; a name may move, an oid stays."""
     return {
-        one["name"]: one["oid"]
-        for one in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()
+        row["name"]: row["oid"]
+        for row in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()
     }
 
 
@@ -206,27 +206,27 @@ def empty(session: Connection, names: Sequence[str]) -> None:
 
 
 def open_for_all(session: Connection, name: str, allowed: bool) -> None:
-    words = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
     with limited(session, [name], SWAP_PATIENCE):
-        session.execute(words.format(sql.Identifier(name), sql.Literal(allowed)))
+        session.execute(statement.format(sql.Identifier(name), sql.Literal(allowed)))
 
 
 def rename(session: Connection, pairs: Mapping[str, str]) -> None:
     """All renames in one transaction, in the order given."""
     with limited(session, list(pairs), SWAP_PATIENCE), session.transaction():
         for before, after in pairs.items():
-            words = sql.SQL("ALTER DATABASE {} RENAME TO {}")
-            session.execute(words.format(sql.Identifier(before), sql.Identifier(after)))
+            statement = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+            session.execute(statement.format(sql.Identifier(before), sql.Identifier(after)))
 
 
 def beside(name: str, what: str, number: str) -> str:
     """The name of a database beside another. PostgreSQL cuts longer ones silently, and then two may collide."""
-    found = f"{name}__{what}_{number}"
-    if len(found.encode()) > LONGEST_NAME:
+    full = f"{name}__{what}_{number}"
+    if len(full.encode()) > LONGEST_NAME:
         raise Failed(
             RESTORE_REFUSED,
             f"the name {name} is too long to restore beside it",
-            f"{found} has {len(found.encode())} bytes, PostgreSQL takes {LONGEST_NAME}",
+            f"{full} has {len(full.encode())} bytes, PostgreSQL takes {LONGEST_NAME}",
             "restore it under another name: --database NAME --as SHORTER",
         )
-    return found
+    return full

@@ -24,15 +24,17 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     on_each(job, lambda target: target.probe())
     on_each(job, lambda target: target.check_rules(), REFUSED)
-    found = _claimed(job)
+    summaries = _claimed(job)
     if job.config["single_copy"]:
         job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
     # Also one that failed its check: what is published now would be older, and so never the newest.
     if ahead := [
-        one.id for one in found if one.valid and one.manifest and one.manifest.created > datetime.now(UTC) + SKEW
+        summary.id
+        for summary in summaries
+        if summary.valid and summary.manifest and summary.manifest.created > datetime.now(UTC) + SKEW
     ]:
         raise Failed(REFUSED, "the clock is behind the newest set", f"{ahead[-1]} is from the future", "timedatectl")
-    last = sets.latest(found)
+    last = sets.latest(summaries)
     previous = last.manifest if last else None
     if "postgres" in only:
         with job.server.connect() as session:
@@ -40,7 +42,9 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid()",
                 (postgres.WORKER,),
             )
-            sizes = {one["name"]: one["bytes"] for one in postgres.databases(session) if one["open"]}
+            sizes = {
+                database["name"]: database["bytes"] for database in postgres.databases(session) if database["open"]
+            }
             most = max((sum(sizes[name] for name in group) for group in groups(sizes)), default=0)
             ours = str(session.info.server_version // 10000)
         theirs = job.tools(REFUSED).call("version", "pg_dump", "--version").split()[2].split(".")[0]
@@ -55,12 +59,12 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
                 f"those that are dumped at once have {human(most)}, {human(free)} are free in {job.config['staging']}",
                 "set backup.staging to a directory on a larger filesystem",
             )
-    return previous, found
+    return previous, summaries
 
 
 def must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:
     """A target that has less room than the last set took is not begun to be filled; databases may have become smaller."""
-    wanted = min(most, sum(one.bytes for one in previous.parts)) if previous else 0
+    wanted = min(most, sum(part.bytes for part in previous.parts)) if previous else 0
     if wanted and (room := target.room()) and room.free < wanted:
         why = f"the last one took {human(wanted)}, {human(room.free)} are free in {room.place}"
         raise Failed(REFUSED, f"{target.name}: it has no room for a set", why, room.hint)
@@ -68,7 +72,7 @@ def must_have_room(target: Target, previous: sets.Manifest | None, most: int) ->
 
 def _claimed(job: Job) -> list[sets.Summary]:
     """The sets of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
-    taken, found, refused = job.request.take_over, list[sets.Summary](), list[Failed]()
+    taken, summaries, refused = job.request.take_over, list[sets.Summary](), list[Failed]()
 
     def claim(target: Target) -> None:
         try:
@@ -78,11 +82,11 @@ def _claimed(job: Job) -> list[sets.Summary]:
                 raise
             refused.append(error)
             return
-        for one in target.silent():
-            job.journal.say(f"{target.name}: {one} does not answer; the others do")
-        found.extend(sets.list_sets(target, job.stack, job.keys))
+        for node in target.silent():
+            job.journal.say(f"{target.name}: {node} does not answer; the others do")
+        summaries.extend(sets.list_sets(target, job.stack, job.keys))
 
     on_each(job, claim)
     if refused:
         raise refused[0]
-    return found
+    return summaries

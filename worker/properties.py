@@ -16,19 +16,19 @@ OUR_OWN = ("role", "session_authorization")
 
 def create(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
     """An empty database with the encoding, the locale, the tablespace and the owner of another; gives what it lacks of it."""
-    words = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
-    told = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
+    clauses = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
+    options = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
     if like["provider"] in ("i", "b"):
-        told["LOCALE_PROVIDER"] = {"i": "icu", "b": "builtin"}[like["provider"]]
-        told["ICU_LOCALE" if like["provider"] == "i" else "BUILTIN_LOCALE"] = like["locale"]
-        told["ICU_RULES"] = like.get("rules")
-    words += [sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in told.items() if value]
-    words.append(sql.SQL("OWNER {}").format(sql.Identifier(like["owner"])))
+        options["LOCALE_PROVIDER"] = {"i": "icu", "b": "builtin"}[like["provider"]]
+        options["ICU_LOCALE" if like["provider"] == "i" else "BUILTIN_LOCALE"] = like["locale"]
+        options["ICU_RULES"] = like.get("rules")
+    clauses += [sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in options.items() if value]
+    clauses.append(sql.SQL("OWNER {}").format(sql.Identifier(like["owner"])))
     place = like.get("tablespace") or "pg_default"
     is_here = bool(session.execute("SELECT FROM pg_tablespace WHERE spcname = %s", (place,)).fetchall())
     if is_here:
-        words.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(place)))
-    session.execute(sql.SQL(" ").join(words))
+        clauses.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(place)))
+    session.execute(sql.SQL(" ").join(clauses))
     return [] if is_here else [f"{name}: its tablespace {place} is not here, so it is in pg_default"]
 
 
@@ -41,39 +41,40 @@ def dress(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {} IS_TEMPLATE {}").format(database, limit, template)
         )
         session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(like["comment"])))
-        said = _rights(session, database, like) if like["has_rights"] else []
+        lacking = _rights(session, database, like) if like["has_rights"] else []
         # An extension may have given it some while it was loaded, as postgis_topology does.
         session.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
-        for one in like["settings"]:
+        for row in like["settings"]:
             begin = sql.SQL("ALTER DATABASE {}").format(database)
-            if one["role"]:
-                begin = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(one["role"]), database)
-            said += keep(session, one["settings"], begin)
-    return said
+            if row["role"]:
+                begin = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(row["role"]), database)
+            lacking += keep(session, row["settings"], begin)
+    return lacking
 
 
 def _rights(session: Connection, database: sql.Identifier, like: Mapping[str, Any]) -> list[str]:
     """Each by whom it had been granted, once that role may do so: the owner's first."""
     for who in (sql.SQL("PUBLIC"), sql.Identifier(like["owner"])):
         session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, who))
-    pending = sorted(like["rights"], key=lambda one: one["by"] != like["owner"])
+    pending = sorted(like["rights"], key=lambda grant: grant["by"] != like["owner"])
     while pending:
-        late = [one for one in pending if not _right(session, database, one)]
+        late = [grant for grant in pending if not _right(session, database, grant)]
         if len(late) == len(pending):
             break
         pending = late
     return [
-        f"{one['right']} on {database.as_string(None)} to {one['to']}: {one['by']} may not grant it" for one in pending
+        f"{grant['right']} on {database.as_string(None)} to {grant['to']}: {grant['by']} may not grant it"
+        for grant in pending
     ]
 
 
-def _right(session: Connection, database: sql.Identifier, one: Row) -> bool:
-    to = sql.SQL("PUBLIC") if one["to"] is None else sql.Identifier(one["to"])
-    option = sql.SQL(" WITH GRANT OPTION" if one["grantable"] else "")
-    right = sql.SQL(one["right"])
+def _right(session: Connection, database: sql.Identifier, grant: Row) -> bool:
+    to = sql.SQL("PUBLIC") if grant["to"] is None else sql.Identifier(grant["to"])
+    option = sql.SQL(" WITH GRANT OPTION" if grant["grantable"] else "")
+    right = sql.SQL(grant["right"])
     try:
         with session.transaction():
-            session.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(one["by"])))
+            session.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(grant["by"])))
             session.execute(sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(right, database, to, option))
             session.execute("SET LOCAL ROLE NONE")
     except psycopg.Error:
@@ -86,14 +87,14 @@ def keep(session: Connection, settings: Sequence[str] | None, begin: sql.Compose
 
     One that this server does not take costs only itself.
     """
-    said = []
-    for name, _, value in (one.partition("=") for one in settings or ()):
+    lacking = []
+    for name, _, value in (setting.partition("=") for setting in settings or ()):
         try:
             with session.transaction():
                 _keep(session, name, value, begin)
         except psycopg.Error as error:
-            said.append(f"{begin.as_string(None)} SET {name} is not taken here: {str(error).splitlines()[0]}")
-    return said
+            lacking.append(f"{begin.as_string(None)} SET {name} is not taken here: {str(error).splitlines()[0]}")
+    return lacking
 
 
 def _keep(session: Connection, name: str, value: str, begin: sql.Composed) -> None:
@@ -101,6 +102,6 @@ def _keep(session: Connection, name: str, value: str, begin: sql.Composed) -> No
         session.execute(sql.SQL("{} SET {} TO {}").format(begin, sql.SQL(name), sql.Literal(value)))
         return
     session.execute("SELECT set_config(%s, %s, false)", (name, value))
-    words = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
-    session.execute(sql.SQL("{} SET {} FROM CURRENT").format(begin, words))
-    session.execute(sql.SQL("RESET {}").format(words))
+    identifier = sql.SQL(".").join(sql.Identifier(part) for part in name.split("."))
+    session.execute(sql.SQL("{} SET {} FROM CURRENT").format(begin, identifier))
+    session.execute(sql.SQL("RESET {}").format(identifier))

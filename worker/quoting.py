@@ -31,8 +31,8 @@ def connection(name: str) -> str:
 def on_host(user: str, *statements: str, database: str = "postgres") -> str:
     """A command for a person on the host, to be pasted as it is."""
     place = database if PLAIN.fullmatch(database) else connection(database)
-    words = TOOL.format(user=shlex.quote(user), database=shlex.quote(place))
-    return " ".join([words, *(f"-c {shlex.quote(one)}" for one in statements)])
+    command = TOOL.format(user=shlex.quote(user), database=shlex.quote(place))
+    return " ".join([command, *(f"-c {shlex.quote(statement)}" for statement in statements)])
 
 
 def listed(names: Iterable[str]) -> str:

@@ -79,10 +79,10 @@ class Record:
     @classmethod
     def all(cls) -> list[Record]:
         """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
-        found = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
-        for one in found:
-            one.differs = {name: [Difference(*row) for row in rows] for name, rows in one.differs.items()}
-        return sorted(found, key=lambda one: (datetime.fromisoformat(one.at), one.run))
+        records = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
+        for record in records:
+            record.differs = {name: [Difference(*row) for row in rows] for name, rows in record.differs.items()}
+        return sorted(records, key=lambda record: (datetime.fromisoformat(record.at), record.run))
 
 
 def sync(folder: Path) -> None:

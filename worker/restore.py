@@ -75,8 +75,8 @@ def run(job: Job) -> int:
             for name in names:
                 record.differs[name] = loaded[name].lost + _compared(job, manifest, name, scratch[name])
             record.save()
-            for one in loaded.values():
-                one.gathered()
+            for result in loaded.values():
+                result.gathered()
             job.tools(RESTORE_FAILED).close()
             acceptance.must_be_the_set(job, manifest, record)
         if not job.request.databases:
@@ -108,11 +108,13 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
             "a dump does not go back to an older server",
             f"name an image of PostgreSQL {theirs}",
         )
-    if found := obstacles.found(session, names):
-        ways = "\n".join([*obstacles.ways(found, session.info.user), "then the same again"])
-        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(obstacles.told(found)), ways)
-    have = {one["name"] for one in session.execute("SELECT name FROM pg_available_extensions").fetchall()}
-    wanted = {name for one in manifest.databases.values() for name in one.get("contents", {}).get("extensions", {})}
+    if held := obstacles.found(session, names):
+        ways = "\n".join([*obstacles.ways(held, session.info.user), "then the same again"])
+        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(obstacles.told(held)), ways)
+    have = {row["name"] for row in session.execute("SELECT name FROM pg_available_extensions").fetchall()}
+    wanted = {
+        name for database in manifest.databases.values() for name in database.get("contents", {}).get("extensions", {})
+    }
     if missing := sorted(wanted - have):
         raise Failed(
             RESTORE_REFUSED, f"the image lacks the extensions {', '.join(missing)}", hint="name an image that has them"

@@ -55,14 +55,20 @@ def plan(
     complete set go.
     """
     seen = list(summaries)
-    valid = [one for one in seen if one.valid and one.manifest is not None]
-    sweep = [one for one in seen if one.reason == UNFINISHED and not one.pinned and _forsaken(one, now)]
-    keep = {one.id: f"{one.reason}, retention leaves it alone" for one in seen if not one.valid and one not in sweep}
-    keep |= {one.id: "pinned" for one in seen if one.pinned}
+    valid = [summary for summary in seen if summary.valid and summary.manifest is not None]
+    sweep = [
+        summary for summary in seen if summary.reason == UNFINISHED and not summary.pinned and _forsaken(summary, now)
+    ]
+    keep = {
+        summary.id: f"{summary.reason}, retention leaves it alone"
+        for summary in seen
+        if not summary.valid and summary not in sweep
+    }
+    keep |= {summary.id: "pinned" for summary in seen if summary.pinned}
     for group in _groups(valid).values():
-        for one, why in _kept(group, now, timedelta(days=days), keep_at_least):
-            keep.setdefault(one.id, why)
-    remove = [one for one in valid if one.id not in keep]
+        for summary, why in _kept(group, now, timedelta(days=days), keep_at_least):
+            keep.setdefault(summary.id, why)
+    remove = [summary for summary in valid if summary.id not in keep]
     refused = _refused(seen, valid, remove, now, allow_many)
     if refused:
         return Plan(keep=keep, refused=refused)
@@ -77,17 +83,17 @@ def carry_out(
         raise Failed(RETENTION_FAILED, f"{target.name}: nothing was removed", why=decided.refused)
     sets = objects = size = 0
     try:
-        for one in (*decided.remove, *decided.sweep):
-            manifest = f"{folder(stack, one.id)}/{MANIFEST}"
-            if one in decided.sweep and target.stat(manifest) is not None:
+        for summary in (*decided.remove, *decided.sweep):
+            manifest = f"{folder(stack, summary.id)}/{MANIFEST}"
+            if summary in decided.sweep and target.stat(manifest) is not None:
                 # It was finished after all, since it was listed.
                 continue
             # Without its manifest it is a backup no more, whatever happens to the rest.
-            for key in sorted((entry.key for entry in one.entries), key=lambda key: key != manifest):
+            for key in sorted((entry.key for entry in summary.entries), key=lambda key: key != manifest):
                 target.delete(key)
                 on_removed(key)
                 objects += 1
-            sets, size = sets + 1, size + one.size
+            sets, size = sets + 1, size + summary.size
     except Failed as error:
         raise Failed(RETENTION_FAILED, f"{error.what}, after {objects} objects", error.why, error.hint) from None
     return Removed(sets, objects, size)
@@ -98,7 +104,7 @@ def take_away(target: Target, stack: str, id: str) -> int:
     above = folder(stack, id)
     if target.stat(f"{above}/{MANIFEST}") is not None:
         return 0
-    keys = [one.key for one in target.list(f"{above}/")]
+    keys = [entry.key for entry in target.list(f"{above}/")]
     for key in keys:
         target.delete(key)
     return len(keys)
@@ -106,7 +112,7 @@ def take_away(target: Target, stack: str, id: str) -> int:
 
 def sweep_canaries(target: Target, now: datetime) -> int:
     """Removes what writers that may not delete left of their probes."""
-    old = [one.key for one in target.list(CANARY) if one.modified < now - GRACE]
+    old = [entry.key for entry in target.list(CANARY) if entry.modified < now - GRACE]
     for key in old:
         target.delete(key)
     return len(old)
@@ -114,14 +120,14 @@ def sweep_canaries(target: Target, now: datetime) -> int:
 
 def apply(job: Job) -> bool:
     """Old sets of every target, also of one that was too full for this one; what goes wrong here leaves the new set as it is."""
-    pruners, found, well = dict[str, Target](), dict[str, list[Summary]](), True
+    pruners, summaries, well = dict[str, Target](), dict[str, list[Summary]](), True
     for name in job.targets:
         try:
             pruners[name] = job.pruner(name)
-            found[name] = list(list_sets(pruners[name], job.stack, job.keys))
+            summaries[name] = list(list_sets(pruners[name], job.stack, job.keys))
         except Failed as error:
             well = _stays(job, name, error)
-    for name, there in sharing_drills(found).items():
+    for name, there in sharing_drills(summaries).items():
         try:
             _remove_old(job, pruners[name], there)
         except Failed as error:
@@ -151,25 +157,29 @@ def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
     lack a database or a folder, which stand for no other.
     """
     groups: dict[str, list[Summary]] = {}
-    for one in sorted(valid, key=lambda one: (one.created, one.id), reverse=True):
-        assert one.manifest is not None
-        components = [name for name in one.manifest.components if not one.manifest.lacks(name)]
-        names = [WHOLE] * one.complete + [INCOMPLETE] * bool(one.manifest.incomplete)
+    for summary in sorted(valid, key=lambda summary: (summary.created, summary.id), reverse=True):
+        assert summary.manifest is not None
+        components = [name for name in summary.manifest.components if not summary.manifest.lacks(name)]
+        names = [WHOLE] * summary.complete + [INCOMPLETE] * bool(summary.manifest.incomplete)
         for name in names + [f"with {component}" for component in components]:
-            groups.setdefault(name, []).append(one)
+            groups.setdefault(name, []).append(summary)
     return groups
 
 
 def _kept(group: Sequence[Summary], now: datetime, age: timedelta, at_least: int) -> Iterable[tuple[Summary, str]]:
-    young = [one for one in group if now - one.created < age]
-    yield from ((one, f"younger than {age.days} days") for one in young)
+    young = [summary for summary in group if now - summary.created < age]
+    yield from ((summary, f"younger than {age.days} days") for summary in young)
     # One that failed its check is no reason for another to go.
-    group = [one for one in group if not one.doubtful] or group
-    old = [one for one in group if one not in young]
+    group = [summary for summary in group if not summary.doubtful] or group
+    old = [summary for summary in group if summary not in young]
     # What is as old as was asked for must exist, or the days before the oldest young one could not be gone back to.
-    yield from ((one, f"the newest that is {age.days} days old") for one in old[:1])
-    yield from ((one, f"one of the newest {at_least}") for one in group[:at_least])
-    verified = max((one for one in group if one.verified), key=lambda one: (one.created, one.id), default=None)
+    yield from ((summary, f"the newest that is {age.days} days old") for summary in old[:1])
+    yield from ((summary, f"one of the newest {at_least}") for summary in group[:at_least])
+    verified = max(
+        (summary for summary in group if summary.verified),
+        key=lambda summary: (summary.created, summary.id),
+        default=None,
+    )
     if verified:
         yield verified, "the newest that passed a check"
 
@@ -177,10 +187,10 @@ def _kept(group: Sequence[Summary], now: datetime, age: timedelta, at_least: int
 def _refused(
     seen: Sequence[Summary], valid: Sequence[Summary], remove: Sequence[Summary], now: datetime, allow_many: bool
 ) -> str:
-    unreadable = [one for one in seen if one.reason == UNREADABLE]
+    unreadable = [summary for summary in seen if summary.reason == UNREADABLE]
     if unreadable:
         return f"{unreadable[0].id} could not be read: {unreadable[0].why}"
-    newest = max((one.created for one in seen), default=now)
+    newest = max((summary.created for summary in seen), default=now)
     if newest > now:
         return f"the newest set is of {newest:%Y-%m-%d %H:%M:%S} UTC, and here it is {now:%Y-%m-%d %H:%M:%S}: check the clock"
     if len(remove) > MOST * len(valid) and not allow_many:
@@ -188,10 +198,10 @@ def _refused(
     return ""
 
 
-def _forsaken(one: Summary, now: datetime) -> bool:
+def _forsaken(summary: Summary, now: datetime) -> bool:
     """Whether nobody can still be writing it, by its own name and by the target's clock."""
-    return now - max([one.created, *(entry.modified for entry in one.entries)]) > GRACE
+    return now - max([summary.created, *(entry.modified for entry in summary.entries)]) > GRACE
 
 
-def _oldest_first(some: Iterable[Summary]) -> list[Summary]:
-    return sorted(some, key=lambda one: (one.created, one.id))
+def _oldest_first(summaries: Iterable[Summary]) -> list[Summary]:
+    return sorted(summaries, key=lambda summary: (summary.created, summary.id))

@@ -35,47 +35,47 @@ COMPARED = ("attributes", "memberships", "comment", "settings")
 
 def missing(session: Connection, roles: Sequence[Row]) -> list[str]:
     """Those that `merge` will make."""
-    have = {one["name"] for one in session.execute(FOUND).fetchall()}
-    return [one["name"] for one in roles if one["name"] not in have]
+    have = {row["name"] for row in session.execute(FOUND).fetchall()}
+    return [role["name"] for role in roles if role["name"] not in have]
 
 
 def differences(session: Connection, roles: Sequence[Row]) -> dict[str, list[str]]:
     """The roles that are here and not as in the set, and in what; a restore leaves them as they are."""
-    here = {one["name"]: one for one in session.execute(FOUND).fetchall()}
-    found = {
-        one["name"]: [what for what in COMPARED if one.get(what) != here[one["name"]][what]]
-        for one in roles
-        if one["name"] in here
+    here = {row["name"]: row for row in session.execute(FOUND).fetchall()}
+    differing = {
+        role["name"]: [what for what in COMPARED if role.get(what) != here[role["name"]][what]]
+        for role in roles
+        if role["name"] in here
     }
-    return {name: what for name, what in found.items() if what}
+    return {name: what for name, what in differing.items() if what}
 
 
 def merge(session: Connection, roles: Sequence[Row]) -> list[str]:
     """Makes the roles that are missing, their passwords too; gives what of them could not be brought back."""
-    names, said = missing(session, roles), list[str]()
-    new = [one for one in roles if one["name"] in names]
+    names, lacking = missing(session, roles), list[str]()
+    new = [role for role in roles if role["name"] in names]
     with session.transaction():
-        for one in new:
-            session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(one["name"])))
-            session.execute(one["attributes"])
-            if one["password"]:
-                words = sql.SQL("ALTER ROLE {} PASSWORD {}")
-                session.execute(words.format(sql.Identifier(one["name"]), sql.Literal(one["password"])))
+        for role in new:
+            session.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(role["name"])))
+            session.execute(role["attributes"])
+            if role["password"]:
+                statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+                session.execute(statement.format(sql.Identifier(role["name"]), sql.Literal(role["password"])))
         # A setting may name another role.
-        for one in new:
-            said += keep(session, one["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(one["name"])))
-            if one.get("comment"):
-                words = sql.SQL("COMMENT ON ROLE {} IS {}")
-                session.execute(words.format(sql.Identifier(one["name"]), sql.Literal(one["comment"])))
+        for role in new:
+            lacking += keep(session, role["settings"], sql.SQL("ALTER ROLE {}").format(sql.Identifier(role["name"])))
+            if role.get("comment"):
+                statement = sql.SQL("COMMENT ON ROLE {} IS {}")
+                session.execute(statement.format(sql.Identifier(role["name"]), sql.Literal(role["comment"])))
         # Those of which a new role is a member, and its own members.
-        return said + _granted(session, [line for one in new for line in one["memberships"]])
+        return lacking + _granted(session, [line for role in new for line in role["memberships"]])
 
 
 def _granted(session: Connection, memberships: Sequence[Row]) -> list[str]:
     """Each by the role that had granted it, once that role may do so; else by the superuser, and that is told."""
-    pending = sorted({(one["by"] or "", one["grant"]) for one in memberships})
+    pending = sorted({(membership["by"] or "", membership["grant"]) for membership in memberships})
     while pending:
-        late = [one for one in pending if not _grant(session, one[1], one[0])]
+        late = [line for line in pending if not _grant(session, line[1], line[0])]
         if len(late) == len(pending):
             break
         pending = late
@@ -85,10 +85,10 @@ def _granted(session: Connection, memberships: Sequence[Row]) -> list[str]:
 
 
 def _grant(session: Connection, grant: str, by: str) -> bool:
-    words = sql.SQL(grant)
+    statement = sql.SQL(grant)
     try:
         with session.transaction():
-            session.execute(sql.SQL("{} GRANTED BY {}").format(words, sql.Identifier(by)) if by else words)
+            session.execute(sql.SQL("{} GRANTED BY {}").format(statement, sql.Identifier(by)) if by else statement)
     except psycopg.Error:
         return False
     return True

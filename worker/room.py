@@ -24,11 +24,13 @@ class Need:
 def must_be_there(needs: Iterable[Need], refusal: Failed) -> None:
     """Adds up what each filesystem is to take; the refusal, with its reasons, when one of them has less free."""
     filesystems: dict[int, list[Need]] = {}
-    for one in needs:
-        filesystems.setdefault(os.stat(one.place).st_dev, []).append(one)
-    for found in filesystems.values():
-        free = shutil.disk_usage(found[0].place).free
-        if free < sum(one.bytes for one in found):
-            told = "\n".join(f"{one.what} need {human(one.bytes)} in {one.place}" for one in found if one.bytes)
-            refusal.why = f"{told}\n{human(free)} are free there"
+    for need in needs:
+        filesystems.setdefault(os.stat(need.place).st_dev, []).append(need)
+    for together in filesystems.values():
+        free = shutil.disk_usage(together[0].place).free
+        if free < sum(need.bytes for need in together):
+            reasons = "\n".join(
+                f"{need.what} need {human(need.bytes)} in {need.place}" for need in together if need.bytes
+            )
+            refusal.why = f"{reasons}\n{human(free)} are free there"
             raise refusal

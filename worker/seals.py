@@ -26,35 +26,35 @@ class Unfit(Failed):
         return self
 
 
-def seal(keys: Keys, kind: str, told: Mapping[str, Any]) -> bytes:
+def seal(keys: Keys, kind: str, record: Mapping[str, Any]) -> bytes:
     """A record with its signature; one kind of record cannot stand for another."""
-    return canonical({"mac": keys.mac(_signed_text(kind, told)), kind: told})
+    return canonical({"mac": keys.mac(_signed_text(kind, record)), kind: record})
 
 
 def unseal(keys: Keys, kind: str, data: bytes) -> dict[str, Any]:
     """The record, when it is signed and not a byte differs from what was signed."""
     try:
         outer = json.loads(data)
-        told, mac = outer[kind], outer["mac"]
-        same = isinstance(told, dict) and isinstance(mac, str) and canonical({"mac": mac, kind: told}) == data
+        record, mac = outer[kind], outer["mac"]
+        same = isinstance(record, dict) and isinstance(mac, str) and canonical({"mac": mac, kind: record}) == data
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise unfit(f"this {kind} cannot be read", str(error)[:200], DAMAGED) from None
-    if not same or not hmac.compare_digest(keys.mac(_signed_text(kind, told)).encode(), mac.encode()):
+    if not same or not hmac.compare_digest(keys.mac(_signed_text(kind, record)).encode(), mac.encode()):
         why = "its signature is not by the stack's identity, or it was changed since"
         raise unfit(f"this {kind} is not ours", why, FORGED)
-    return dict(told)
+    return dict(record)
 
 
 def unfit(what: str, why: str, reason: str) -> Unfit:
     return Unfit(VERIFY_FAILED, what, why).because(reason)
 
 
-def _signed_text(kind: str, told: Mapping[str, Any]) -> bytes:
-    return kind.encode() + b"\n" + canonical(told)
+def _signed_text(kind: str, record: Mapping[str, Any]) -> bytes:
+    return kind.encode() + b"\n" + canonical(record)
 
 
-def canonical(told: Any) -> bytes:
-    text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
+def canonical(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
     return text.encode()
 
 

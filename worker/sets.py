@@ -98,13 +98,13 @@ class Summary:
 
     def has(self, names: set[str]) -> bool:
         """Whether it was to have everything, and has these databases, folders or buckets; none is named means no."""
-        told = self.manifest
+        manifest = self.manifest
         return (
             bool(names)
             and self.valid
-            and told is not None
-            and not told.only
-            and names <= {*told.databases, *told.folders, *map(bucket_named, told.buckets)}
+            and manifest is not None
+            and not manifest.only
+            and names <= {*manifest.databases, *manifest.folders, *map(bucket_named, manifest.buckets)}
         )
 
     @property
@@ -113,7 +113,7 @@ class Summary:
 
     @property
     def size(self) -> int:
-        return sum(one.size for one in self.entries)
+        return sum(entry.size for entry in self.entries)
 
 
 def bucket_named(bucket: str) -> str:
@@ -123,8 +123,8 @@ def bucket_named(bucket: str) -> str:
 
 def publish(target: Target, data: bytes) -> None:
     """Makes the set exist: the manifest is there and read back, or it is not there, or Failed says what is."""
-    told = json.loads(data)["manifest"]
-    key = f"{folder(told['stack'], told['id'])}/{MANIFEST}"
+    manifest = json.loads(data)["manifest"]
+    key = f"{folder(manifest['stack'], manifest['id'])}/{MANIFEST}"
     trouble: Failed | None = None
     # A reply may be lost: what counts is what is there, and not what was answered.
     for _ in range(3):
@@ -152,15 +152,15 @@ def reader(target: Target, keys: Keys, manifest: Manifest) -> PartReader:
 
 def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
     """Every set beneath the stack's prefix, newest first; Failed when the listing could not be had whole."""
-    found: dict[str, list[Entry]] = {}
+    entries: dict[str, list[Entry]] = {}
     above = shelf(stack)
     for entry in target.list(above):
         id, slash, _ = entry.key[len(above) :].partition("/")
         if slash and ID.fullmatch(id):
-            found.setdefault(id, []).append(entry)
+            entries.setdefault(id, []).append(entry)
     with ThreadPoolExecutor(READERS, "manifest") as pool:
-        summaries = list(pool.map(lambda id: _summary(target, stack, keys, id, tuple(found[id])), found))
-    yield from sorted(summaries, key=lambda one: (one.created, one.id), reverse=True)
+        summaries = list(pool.map(lambda id: _summary(target, stack, keys, id, tuple(entries[id])), entries))
+    yield from sorted(summaries, key=lambda summary: (summary.created, summary.id), reverse=True)
 
 
 def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary | None:
@@ -171,42 +171,49 @@ def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary 
     lacks databases is better than none.
     """
     names, seen = set(having), list(summaries)
-    found = [one for one in seen if one.complete or one.has(names)]
-    lacking = [one for one in seen if one.valid and one.manifest and not one.manifest.only]
-    return max(found or lacking, key=preference, default=None)
+    complete = [summary for summary in seen if summary.complete or summary.has(names)]
+    lacking = [summary for summary in seen if summary.valid and summary.manifest and not summary.manifest.only]
+    return max(complete or lacking, key=preference, default=None)
 
 
-def sharing_drills(found: Mapping[str, Sequence[Summary]]) -> dict[str, list[Summary]]:
+def sharing_drills(by_target: Mapping[str, Sequence[Summary]]) -> dict[str, list[Summary]]:
     """The sets of each target, where one whose newest drill failed on any target has failed it on all.
 
     What is in a set is the same wherever its bytes are right, and a drill is of one target when another is away.
     """
     newest = dict[str, Check]()
-    for one in (one for some in found.values() for one in some):
-        if one.check and one.check.drill and (one.id not in newest or one.check.at > newest[one.id].at):
-            newest[one.id] = one.check
+    for summary in (summary for summaries in by_target.values() for summary in summaries):
+        if (
+            summary.check
+            and summary.check.drill
+            and (summary.id not in newest or summary.check.at > newest[summary.id].at)
+        ):
+            newest[summary.id] = summary.check
     failed = {id: check for id, check in newest.items() if not check.passed}
     return {
-        name: [replace(one, check=failed[one.id]) if one.id in failed and not one.doubtful else one for one in some]
-        for name, some in found.items()
+        name: [
+            replace(summary, check=failed[summary.id]) if summary.id in failed and not summary.doubtful else summary
+            for summary in summaries
+        ]
+        for name, summaries in by_target.items()
     }
 
 
-def preference(one: Summary) -> tuple[bool, datetime, str]:
+def preference(summary: Summary) -> tuple[bool, datetime, str]:
     """Which of several sets to take: the greatest."""
-    return not one.doubtful, one.created, one.id
+    return not summary.doubtful, summary.created, summary.id
 
 
 def add_verified(target: Target, stack: str, id: str, keys: Keys, at: datetime, passed: bool, **more: Any) -> None:
     """Records a check beside the set; the manifest itself is never edited."""
-    told = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "passed": passed, **more}
-    target.put(f"{folder(stack, id)}/{VERIFIED}{at.astimezone(UTC):{STAMP}}.json", seal(keys, "verify", told))
+    record = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "passed": passed, **more}
+    target.put(f"{folder(stack, id)}/{VERIFIED}{at.astimezone(UTC):{STAMP}}.json", seal(keys, "verify", record))
 
 
 def add_pin(target: Target, stack: str, id: str, keys: Keys, at: datetime, why: str = "") -> None:
     """Keeps a set from retention for as long as the pin lies there."""
-    told = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "why": why}
-    target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", told))
+    record = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "why": why}
+    target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", record))
 
 
 def remove_pin(target: Target, stack: str, id: str) -> bool:
@@ -243,7 +250,7 @@ def hash_of(data: bytes) -> str:
 
 
 def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Entry, ...]) -> Summary:
-    where, sizes = folder(stack, id), {one.key: one.size for one in entries}
+    where, sizes = folder(stack, id), {entry.key: entry.size for entry in entries}
     # A pin is believed unsigned: all that it can do is keep a set.
     pinned = f"{where}/{PIN}" in sizes
     if f"{where}/{MANIFEST}" not in sizes:
@@ -251,7 +258,7 @@ def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Ent
     manifest: Manifest | None = None
     try:
         manifest = Manifest.parse(target.get(f"{where}/{MANIFEST}"), keys, id, stack)
-        lacking = [one.name for one in manifest.parts if sizes.get(f"{where}/{one.name}") != one.bytes]
+        lacking = [part.name for part in manifest.parts if sizes.get(f"{where}/{part.name}") != part.bytes]
         check = _check(target, stack, keys, id, entries)
     except Unfit as error:
         return Summary(id, entries, None, error.reason, f"{error.what}: {error.why}", pinned=pinned)
@@ -271,15 +278,15 @@ def _check(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[En
     Where that only read bytes and passed, a drill before it that failed still counts: bytes that are right may not restore.
     """
     start, newest = f"{folder(stack, id)}/{VERIFIED}", None
-    for key in sorted((one.key for one in entries if one.key.startswith(start)), reverse=True):
+    for key in sorted((entry.key for entry in entries if entry.key.startswith(start)), reverse=True):
         try:
-            told = unseal(keys, "verify", target.get(key))
+            record = unseal(keys, "verify", target.get(key))
         except (Unfit, Missing):
             continue
-        if told.get("id") != id or told.get("stack") != stack:
+        if record.get("id") != id or record.get("stack") != stack:
             continue
-        at = datetime.fromisoformat(str(told["at"]))
-        check = Check(at, told.get("passed") is True, bool(told.get("drill")), str(told.get("why", "")))
+        at = datetime.fromisoformat(str(record["at"]))
+        check = Check(at, record.get("passed") is True, bool(record.get("drill")), str(record.get("why", "")))
         newest = newest or check
         if check.drill or not newest.passed:
             return newest if newest.drill or not newest.passed or check.passed else check

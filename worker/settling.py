@@ -51,10 +51,10 @@ def _dropped_at_last(job: Job, record: Record) -> None:
 
 def must_be_settled(job: Job) -> int:
     """Fails while something that cut runs have left is not to be had away, and says what a person has to do."""
-    if not (records := [one for one in Record.all() if one.left]):
+    if not (records := [record for record in Record.all() if record.left]):
         return OK
     with job.server.connect() as session:
-        stuck = {name: why for one in records for name, why in _drop(session, one).items()}
+        stuck = {name: why for record in records for name, why in _drop(session, record).items()}
     if not stuck:
         return OK
     why = "\n".join(error.why for error in stuck.values())
@@ -86,21 +86,21 @@ def settle(job: Job, record: Record) -> list[str]:
         stuck = list[str]()
         phase = folder_swap.settled(job, record, stuck)
         return stuck + end(job, record, phase)
-    left = list[str]()
-    phase = _of_databases(job, record, left) if record.has_databases else ENDS[record.phase]
+    remaining = list[str]()
+    phase = _of_databases(job, record, remaining) if record.has_databases else ENDS[record.phase]
     if phase in ("failed", "undone") and (record.buckets or record.accounts):
-        left += takeback.all_of(job, record)
-    return left + end(job, record, phase)
+        remaining += takeback.all_of(job, record)
+    return remaining + end(job, record, phase)
 
 
-def _of_databases(job: Job, record: Record, left: list[str]) -> str:
+def _of_databases(job: Job, record: Record, remaining: list[str]) -> str:
     """Brings the names of databases to where they belong; gives the phase that this is."""
     decide = {"undoing": open_again, "current": open_restored}.get(record.phase, take_back)
     until, waits = time.monotonic() + PATIENCE, False
     while True:
         try:
             with job.server.connect() as session:
-                phase = decide(session, record, left)
+                phase = decide(session, record, remaining)
             break
         except (Failed, psycopg.OperationalError, psycopg.InterfaceError):
             if time.monotonic() > until:
@@ -109,7 +109,7 @@ def _of_databases(job: Job, record: Record, left: list[str]) -> str:
                 job.journal.say(f"PostgreSQL does not answer; it is asked again for {PATIENCE} s")
             waits = True
             time.sleep(PAUSE)
-    for line in left:
+    for line in remaining:
         job.journal.say(line)
     return phase
 
@@ -124,16 +124,16 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
         record.path.unlink(missing_ok=True)  # it was of the containers alone
     else:
         record.save()
-    said = [
+    lines = [
         f"{name} was stopped and does not start, mend it, then `docker start {name}` on the host: {why}"
         for name, why in silent.items()
     ]
-    for line in said:
+    for line in lines:
         job.journal.say(line)
-    return said
+    return lines
 
 
-def take_back(session: postgres.Connection, record: Record, left: list[str]) -> str:
+def take_back(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
     """Opens what was closed and drops what was loaded, unless the names have changed; gives the phase that this is.
 
     Where objects belong to it, and are not current yet, the names change back: nobody could get into what was restored.
@@ -150,7 +150,7 @@ def take_back(session: postgres.Connection, record: Record, left: list[str]) -> 
     for name in record.live:
         if oids.get(name) == record.live[name]:
             postgres.open_for_all(session, name, True)
-    left += [
+    remaining += [
         f"{name}, which a failed restore had loaded, could not be dropped: {error.why}; inv backup.settle says what ends that"
         for name, error in _drop(session, record).items()
     ]
@@ -181,7 +181,7 @@ def _swapped(oids: dict[str, int], record: Record) -> bool:
     )
 
 
-def open_again(session: postgres.Connection, record: Record, left: list[str]) -> str:
+def open_again(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
     """The names changed, or they did not; either way the databases that have them were closed."""
     oids = postgres.oids(session)
     for name in record.live:
@@ -190,7 +190,7 @@ def open_again(session: postgres.Connection, record: Record, left: list[str]) ->
     return "undone" if all(oids.get(name) == oid for name, oid in record.live.items()) else "done"
 
 
-def open_restored(session: postgres.Connection, record: Record, left: list[str]) -> str:
+def open_restored(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
     """All is in force: databases that were closed until the objects were current are opened."""
     oids = postgres.oids(session)
     for name in record.scratch.values():
@@ -205,10 +205,10 @@ def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
     A role that granted a membership goes only after whom it was granted to.
     """
     pending = list(names)
-    while left := [name for name in pending if not _drop_role(session, name)]:
-        if len(left) == len(pending):
+    while stuck := [name for name in pending if not _drop_role(session, name)]:
+        if len(stuck) == len(pending):
             return
-        pending = left
+        pending = stuck
 
 
 def _drop_role(session: postgres.Connection, name: str) -> bool:

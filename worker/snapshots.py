@@ -70,7 +70,7 @@ class Snapshot:
     def contents(self, dumping: Callable[[], bool]) -> Row:
         """Locks are taken once pg_dump has its own: one who wants a table for himself must not come to stand between the two."""
         tables = self.session.execute(TABLES).fetchall()
-        oids, pause = [one["oid"] for one in tables], 0.05
+        oids, pause = [table["oid"] for table in tables], 0.05
         until = time.monotonic() + PATIENCE + 15  # pg_dump gives up before
         while dumping() and time.monotonic() < until:
             held = self.session.execute(LOCKED, (oids, WORKER)).fetchone()
@@ -80,7 +80,7 @@ class Snapshot:
             pause = min(pause * 1.5, 0.5)
         if not dumping():  # it has waited already, or is done
             self.session.execute("SET LOCAL lock_timeout = '5s'")
-        names = sql.SQL(", ").join(sql.Identifier(one["schema"], one["name"]) for one in tables)
+        names = sql.SQL(", ").join(sql.Identifier(table["schema"], table["name"]) for table in tables)
         try:
             if tables:
                 self.session.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(names))
@@ -96,7 +96,9 @@ class Snapshot:
     def rewritten(self) -> list[str]:
         """The tables that were truncated or written anew since: a dump of this snapshot finds them empty, and says nothing."""
         now = self.session.execute(FILES).fetchall()
-        return [one["name"] for one in now if one["file"] not in (None, self.files.get(one["oid"], one["file"]))]
+        return [
+            table["name"] for table in now if table["file"] not in (None, self.files.get(table["oid"], table["file"]))
+        ]
 
     def close(self) -> None:
         self.session.close()
@@ -105,13 +107,13 @@ class Snapshot:
 def snapshot(server: Server, database: str) -> Snapshot:
     """Opens the session that keeps a snapshot; its name is for `pg_dump --snapshot`."""
     session = server.connect(database)
-    files = {one["oid"]: one["file"] for one in session.execute(FILES).fetchall()}
+    files = {row["oid"]: row["file"] for row in session.execute(FILES).fetchall()}
     session.autocommit = False
     session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
     session.execute(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
-    told = session.execute("SELECT pg_export_snapshot() AS name, pg_current_wal_lsn()::text AS position").fetchone()
-    assert told
-    return Snapshot(session, told["name"], told["position"], files)
+    row = session.execute("SELECT pg_export_snapshot() AS name, pg_current_wal_lsn()::text AS position").fetchone()
+    assert row
+    return Snapshot(session, row["name"], row["position"], files)
 
 
 def contents(session: Connection) -> Row:
@@ -121,11 +123,11 @@ def contents(session: Connection) -> Row:
         cursor.execute("SET row_security = off")
         tables = cursor.execute(TABLES).fetchall()
         counts: dict[str, int] = {}
-        for one in tables:
-            name = sql.Identifier(one["schema"], one["name"])
-            condition = sql.SQL(one["condition"])
+        for table in tables:
+            name = sql.Identifier(table["schema"], table["name"])
+            condition = sql.SQL(table["condition"])
             row = cursor.execute(sql.SQL("SELECT count(*) AS n FROM ONLY {} {}").format(name, condition)).fetchone()
-            counts[one["counted"]] = counts.get(one["counted"], 0) + (row["n"] if row else 0)
+            counts[table["counted"]] = counts.get(table["counted"], 0) + (row["n"] if row else 0)
         large = cursor.execute("SELECT count(*) AS n FROM pg_largeobject_metadata").fetchone()
         extensions = cursor.execute(
             "SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1"
@@ -134,19 +136,19 @@ def contents(session: Connection) -> Row:
         "rows": counts,
         "sequences": sequences(session),
         "large_objects": large["n"] if large else 0,
-        "extensions": {one["name"]: one["version"] for one in extensions},
+        "extensions": {extension["name"]: extension["version"] for extension in extensions},
     }
 
 
 def sequences(session: Connection) -> dict[str, int | None]:
     """Where each sequence is; nothing for one that was never called."""
-    return {one["name"]: one["last_value"] for one in session.execute(SEQUENCES).fetchall()}
+    return {row["name"]: row["last_value"] for row in session.execute(SEQUENCES).fetchall()}
 
 
-def places(said: str) -> dict[str, int | None]:
+def places(output: str) -> dict[str, int | None]:
     """Where a dump puts its sequences, of what `pg_restore` wrote of it. No snapshot holds them, so only the dump can tell."""
-    found: dict[str, int | None] = {}
-    for escaped, name, value, called in PLACES.findall(said):
+    positions: dict[str, int | None] = {}
+    for escaped, name, value, called in PLACES.findall(output):
         name = name.replace("''", "'")
-        found[name.replace("\\\\", "\\") if escaped else name] = int(value) if called == "true" else None
-    return found
+        positions[name.replace("\\\\", "\\") if escaped else name] = int(value) if called == "true" else None
+    return positions

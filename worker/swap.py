@@ -48,7 +48,10 @@ def swap(
         with job.journal.step("swap"), postgres.closed(session, there):
             if record.buckets:
                 postgres.empty(session, list(scratch.values()))
-            postgres.rename(session, {name: kept[name] for name in there} | {two: one for one, two in scratch.items()})
+            postgres.rename(
+                session,
+                {name: kept[name] for name in there} | {scratch_name: live for live, scratch_name in scratch.items()},
+            )
         if record.buckets and objects:
             objects.show(together=True)
             record.phase = "current"
@@ -144,7 +147,7 @@ def undoable(job: Job) -> Row:
         for kept, name in record.kept.items()
     ]
     rows += [
-        {"name": one.live, "kept": one.incoming, "away": one.aside} for one in folder_swap.swaps(record, undoing=True)
+        {"name": row.live, "kept": row.incoming, "away": row.aside} for row in folder_swap.swaps(record, undoing=True)
     ]
     return {
         "run": record.run,
@@ -161,15 +164,19 @@ def _newest() -> Record:
     Never an older one: what that had replaced is not what somebody means who types undo now.
     """
     came = ("swapping", "done", "undoing", "undone", "cleaned")
-    found = [one for one in Record.all() if one.phase in came and (one.kept or one.folders or one.buckets)]
-    record = found[-1] if found else Record("", "", "")
+    records = [
+        candidate
+        for candidate in Record.all()
+        if candidate.phase in came and (candidate.kept or candidate.folders or candidate.buckets)
+    ]
+    record = records[-1] if records else Record("", "", "")
     if record.phase in ("swapping", "done", "undoing"):
         return record
-    told = "was undone already" if record.phase == "undone" else "was cleaned up: what it had replaced was dropped"
+    reason = "was undone already" if record.phase == "undone" else "was cleaned up: what it had replaced was dropped"
     raise Failed(
         RESTORE_REFUSED,
         "there is no restore to undo",
-        f"the newest, of {record.set}, begun {moment(record.at)}, {told}" if record.run else "there was none yet",
+        f"the newest, of {record.set}, begun {moment(record.at)}, {reason}" if record.run else "there was none yet",
         "inv restore.cleanup says what earlier restores have kept",
     )
 
@@ -200,9 +207,9 @@ def undo(job: Job) -> int:
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
             raise Failed(RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed")
         names = list(record.kept.values())
-        if found := obstacles.found(session, names):
-            ways = "\n".join([*obstacles.ways(found, session.info.user), "then the same again"])
-            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(obstacles.told(found)), ways)
+        if held := obstacles.found(session, names):
+            ways = "\n".join([*obstacles.ways(held, session.info.user), "then the same again"])
+            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(obstacles.told(held)), ways)
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         try:
             with job.journal.step("undo"):

@@ -40,11 +40,11 @@ def pack(
             while chunk := tar.stdout.read(CHUNK):
                 yield chunk
         errors.seek(0)
-        said = errors.read().decode(errors="replace")
+        output = errors.read().decode(errors="replace")
     if complaints is not None and tar.returncode in (0, 1):
-        complaints += said.splitlines()
+        complaints += output.splitlines()
     elif tar.returncode:
-        raise Failed(FAILED, "packing failed", said[-500:])
+        raise Failed(FAILED, "packing failed", output[-500:])
 
 
 def unpack(
@@ -57,7 +57,7 @@ def unpack(
     hint: str = STAGING,
 ) -> None:
     """Unpacks a stream into a folder; what is unpacked was checked. `by` are the words that start tar."""
-    total, done = sum(one.plain_bytes for one in parts), 0
+    total, done = sum(part.plain_bytes for part in parts), 0
     argv = [*by, "-C", str(folder), *options, "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
@@ -70,6 +70,6 @@ def unpack(
                 job.journal.progress(done, total)
         with suppress(BrokenPipeError):
             tar.stdin.close()
-        said = tar.stderr.read().decode(errors="replace")
+        output = tar.stderr.read().decode(errors="replace")
     if tar.returncode:
-        raise Failed(RESTORE_FAILED, f"unpacking into {folder} failed", said[-500:], hint)
+        raise Failed(RESTORE_FAILED, f"unpacking into {folder} failed", output[-500:], hint)

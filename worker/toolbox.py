@@ -82,12 +82,12 @@ class Toolbox:
 
     def _open(self, run: Sequence[str], image: str, staging: Path) -> None:
         label = f"tools-{next(_number)}"
-        words = [*run, "-i", "--entrypoint", "sh", image, "-c", LOOP, "sh", str(staging), self.programs]
-        words = [f"{one}{label}" if one.startswith("stowage-backup-") else one for one in words]
+        command = [*run, "-i", "--entrypoint", "sh", image, "-c", LOOP, "sh", str(staging), self.programs]
+        command = [f"{argument}{label}" if argument.startswith("stowage-backup-") else argument for argument in command]
         errors = (staging / f"{label}.log").open("w")
         with errors:
             self._process = subprocess.Popen(
-                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
         log = staging / f"{label}.log"
         threading.Thread(target=self._listen, args=(self._process, log), daemon=True).start()
@@ -104,8 +104,8 @@ class Toolbox:
         with self._lock:
             if self._process is not process:
                 return
-            left, self._waiting, self._process = self._waiting, {}, None
-        for name, started in left.items():
+            waiting, self._waiting, self._process = self._waiting, {}, None
+        for name, started in waiting.items():
             with suppress(OSError):
                 (log.parent / f"{name}.log").open("a").write(log.read_text() or "its container was taken away\n")
             started.end(KILLED)

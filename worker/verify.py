@@ -43,27 +43,31 @@ def run(job: Job) -> int:
 
     A drill is of the content, which is the same wherever every byte is right: one is enough, and counts for each target.
     """
-    found = _Findings()
-    checked = _read_all(job, [job.request.source] if job.request.source else list(job.targets), found)
+    findings = _Findings()
+    checked = _read_all(job, [job.request.source] if job.request.source else list(job.targets), findings)
     job.request.set = ", ".join(checked) or job.request.set
-    for one in checked.values():
+    for checked_set in checked.values():
         # A set of the configuration alone has nothing to load.
-        if job.request.drill and (one.manifest.databases or one.manifest.folders or one.manifest.buckets) and one.whole:
-            _drill(job, one, found)
+        if (
+            job.request.drill
+            and (checked_set.manifest.databases or checked_set.manifest.folders or checked_set.manifest.buckets)
+            and checked_set.whole
+        ):
+            _drill(job, checked_set, findings)
         else:
-            for name, took in one.whole.items():
-                _record(job, one.manifest, name, took, "every byte is right")
+            for name, took in checked_set.whole.items():
+                _record(job, checked_set.manifest, name, took, "every byte is right")
     containers.remove(job.run)
-    if found.wrong:
-        ways = "\n".join(dict.fromkeys(found.ways or [OTHERS]))
+    if findings.wrong:
+        ways = "\n".join(dict.fromkeys(findings.ways or [OTHERS]))
         # A target that is away says nothing of its sets.
-        failed = any(not one["passed"] for one in job.checks.values())
+        failed = any(not check["passed"] for check in job.checks.values())
         what = "a set is not what it should be" if failed else "not everything could be checked"
-        raise Failed(VERIFY_FAILED, what, "\n".join(found.wrong), ways)
+        raise Failed(VERIFY_FAILED, what, "\n".join(findings.wrong), ways)
     return OK
 
 
-def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checked]:
+def _read_all(job: Job, names: list[str], findings: _Findings) -> dict[str, _Checked]:
     """Every byte on every target; the sets by id, for the latest of one target may be another than that of the next."""
     checked: dict[str, _Checked] = {}
     absent: dict[str, Failed] = {}
@@ -77,50 +81,50 @@ def _read_all(job: Job, names: list[str], found: _Findings) -> dict[str, _Checke
                     absent[name] = error
                     continue
         except Failed as error:
-            found.add(f"{error.what}: {error.why}")
+            findings.add(f"{error.what}: {error.why}")
             continue
         if job.request.drill:
             drill.must_have_room(job, manifest)
-        one = checked.setdefault(manifest.id, _Checked(manifest))
+        checked_set = checked.setdefault(manifest.id, _Checked(manifest))
         begun = time.monotonic()
         try:
             with job.journal.step("read"):
                 _read(job, manifest, name)
-            one.whole[name] = time.monotonic() - begun
+            checked_set.whole[name] = time.monotonic() - begun
         except Failed as error:
             why = f"{error.what}: {error.why}"
-            found.add(f"{manifest.id} on {name}: {why.removeprefix(f'{name}: ')}", OTHERS, ANEW)
+            findings.add(f"{manifest.id} on {name}: {why.removeprefix(f'{name}: ')}", OTHERS, ANEW)
             _record(job, manifest, name, time.monotonic() - begun, "", why)
-    if absent and not checked and not found.wrong:
+    if absent and not checked and not findings.wrong:
         first = next(iter(absent.values()))
         raise Failed(first.code, first.what, f"{', '.join(absent)}: {finding.ABSENT}", first.hint)
     for name, lacking in absent.items():
         # Of a set that somebody names, other targets may never have had it; any set at all each should have.
         if job.request.set == "latest":
-            found.add(f"{name}: {lacking.what}", ANEW)
+            findings.add(f"{name}: {lacking.what}", ANEW)
         else:
             job.journal.say(f"{name} does not have it")
     return checked
 
 
-def _drill(job: Job, one: _Checked, found: _Findings) -> None:
-    begun, why, manifest = time.monotonic(), "", one.manifest
+def _drill(job: Job, checked_set: _Checked, findings: _Findings) -> None:
+    begun, why, manifest = time.monotonic(), "", checked_set.manifest
     try:
         with job.journal.step("drill"):
-            drill.run(job, manifest, next(iter(one.whole)))
+            drill.run(job, manifest, next(iter(checked_set.whole)))
     except (Failed, psycopg.Error) as error:
         failed = error if isinstance(error, Failed) else Failed(VERIFY_FAILED, "the set cannot be loaded", str(error))
         why = f"{failed.what}: {failed.why}"
-        servers = isinstance(error, psycopg.OperationalError) or any(words in why for words in loading.SERVERS)
+        servers = isinstance(error, psycopg.OperationalError) or any(text in why for text in loading.SERVERS)
         if servers or failed.code != VERIFY_FAILED:  # it says nothing of the set
-            for name, took in one.whole.items():
+            for name, took in checked_set.whole.items():
                 _record(job, manifest, name, took, "every byte is right")
-            found.add(f"the drill could not be made: {why}", failed.hint or "inv status")
+            findings.add(f"the drill could not be made: {why}", failed.hint or "inv status")
             return
         # A new set of the same databases would be the same: what helps is what helps a restore.
-        found.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
+        findings.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
     took = round(time.monotonic() - begun, 1)
-    for name in one.whole:
+    for name in checked_set.whole:
         _record(job, manifest, name, took, "restored where nobody is hurt, and every count is right", why, drilled=True)
 
 
@@ -140,7 +144,7 @@ def _record(
 def _read(job: Job, manifest: sets.Manifest, name: str) -> None:
     """Every part, and every content of its buckets, is fetched, decrypted and compared with what was saved."""
     reader = sets.reader(job.targets[name], job.keys, manifest)
-    total, done = sum(one.plain_bytes for one in manifest.parts), 0
+    total, done = sum(part.plain_bytes for part in manifest.parts), 0
     for streams in manifest.components.values():
         for parts in streams.values():
             for chunk in reader.read(parts):

@@ -24,16 +24,16 @@ BY_HAND = "docs/restore-by-hand.md says how to load the set without Stowage, and
 
 def command(set_id: str, request: Request, databases: Sequence[str] = ()) -> str:
     """The restore of this request, or of these databases of its set."""
-    words = ["inv restore", "FILE" if request.local or request.folder else set_id]
+    parts = ["inv restore", "FILE" if request.local or request.folder else set_id]
     if request.stack:
-        words += ["--of-stack", shlex.quote(request.stack)]
+        parts += ["--of-stack", shlex.quote(request.stack)]
     if names := databases or request.databases:
-        words += ["--database", listed(names)]
+        parts += ["--database", listed(names)]
     if request.new_name and not databases:
-        words += ["--as", shlex.quote(request.new_name)]
+        parts += ["--as", shlex.quote(request.new_name)]
     if request.no_tablespaces:
-        words.append("--no-tablespaces")
-    return " ".join(words)
+        parts.append("--no-tablespaces")
+    return " ".join(parts)
 
 
 def ways_out(
@@ -46,7 +46,7 @@ def ways_out(
 ) -> str:
     """Each way on a line: what mends the reason, what goes round it, the databases that did not fail, and by hand."""
     same = command(set_id, request)
-    lines = list(dict.fromkeys(way for words, way in BY_WORDS if words in why))
+    lines = list(dict.fromkeys(way for text, way in BY_WORDS if text in why))
     if "ablespace" in why and not request.no_tablespaces:
         lines.append(f"{same} --no-tablespaces, which puts all tables where the server keeps its others")
     if differs:

@@ -37,8 +37,8 @@ def make(config: dict[str, Any]) -> Target:
     if kind not in KINDS:
         raise Failed(USAGE, f"target {name}: there is no kind {kind!r}", why=f"there are {', '.join(KINDS)}")
     target = getattr(importlib.import_module(f"worker.targets.{kind}"), KINDS[kind])
-    takes = {key: one for key, one in inspect.signature(target).parameters.items() if key not in NO_SETTING}
-    needs = [key for key, one in takes.items() if one.default is one.empty]
+    takes = {key: parameter for key, parameter in inspect.signature(target).parameters.items() if key not in NO_SETTING}
+    needs = [key for key, parameter in takes.items() if parameter.default is parameter.empty]
     problems = [f"{key} is missing" for key in needs if key not in settings]
     problems += [f"{key} is unknown" for key in settings if key not in takes]
     if problems:

@@ -100,7 +100,7 @@ class Target(Protocol):
 def checked(key: str) -> str:
     """The key, when it is one that is the same on every target: plain words between slashes."""
     segments = key.split("/")
-    if len(key) > 900 or not all(SEGMENT.fullmatch(one) and one not in (".", "..") for one in segments):
+    if len(key) > 900 or not all(SEGMENT.fullmatch(segment) and segment not in (".", "..") for segment in segments):
         raise Failed(
             USAGE, f"{key[:200]!r} cannot be the name of an object", why="words of A-Z a-z 0-9 ._@+=,~%- and /"
         )
@@ -150,7 +150,7 @@ def probe(target: Target) -> Probe:
     try:
         if target.get(key) != song or target.stat(key) != len(song):
             raise Failed(REFUSED, f"{target.name}: what was written is not what is read back")
-        if not any(one.key == key for one in target.list(CANARY)):
+        if not any(entry.key == key for entry in target.list(CANARY)):
             raise Failed(REFUSED, f"{target.name}: what was written does not stand in the listing")
         try:
             target.put(key, song, if_absent=True)

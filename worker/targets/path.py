@@ -156,18 +156,18 @@ class PathTarget:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[Entry]:
         try:
-            entries = sorted(os.scandir(self._root / folder), key=lambda one: one.name)
+            entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
-        for one in entries:
-            key = f"{folder}/{one.name}" if folder else one.name
-            if one.is_dir(follow_symlinks=False):
+        for entry in entries:
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
                 if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
                     yield from self._walk(key, prefix)
-            elif key.startswith(prefix) and one.is_file(follow_symlinks=False):
+            elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
                 # What another run deleted since is not there.
                 with suppress(FileNotFoundError):
-                    seen = one.stat(follow_symlinks=False)
+                    seen = entry.stat(follow_symlinks=False)
                     yield Entry(key, seen.st_size, datetime.fromtimestamp(seen.st_mtime, UTC))
 
     @contextmanager

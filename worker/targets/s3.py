@@ -117,8 +117,8 @@ class S3Target:
         more: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
         while True:
             page = self._ask(f"{prefix or '/'} cannot be listed", lambda client: client.list_objects_v2(**more))
-            for one in page.get("Contents", []):
-                yield Entry(one["Key"][len(self._prefix) :], one["Size"], one["LastModified"].astimezone(UTC))
+            for item in page.get("Contents", []):
+                yield Entry(item["Key"][len(self._prefix) :], item["Size"], item["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]
@@ -142,27 +142,27 @@ class S3Target:
     def _open(self) -> tuple[str, ...]:
         """The nodes that open their doors, so that no time is spent on the others."""
         silent = self.silent()
-        return tuple(one for one in self._endpoints if one not in silent)
+        return tuple(endpoint for endpoint in self._endpoints if endpoint not in silent)
 
     def _cannot_write(self, why: str) -> Failed:
-        told = (
+        nodes = (
             f"{len(silent)} of its {len(self._endpoints)} nodes do not answer: {', '.join(silent)}; "
             if (silent := self.silent())
             else ""
         )
-        return Failed(FAILED, f"{self.name}: it cannot be written", told + why, DOWN)
+        return Failed(FAILED, f"{self.name}: it cannot be written", nodes + why, DOWN)
 
     def silent(self) -> tuple[str, ...]:
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
             opened = tuple(pool.map(opens, self._endpoints))
-        return tuple(one for one, opens in zip(self._endpoints, opened, strict=True) if not opens)
+        return tuple(endpoint for endpoint, opens in zip(self._endpoints, opened, strict=True) if not opens)
 
     def check_rules(self) -> None:
-        found = dangers(lambda what, act: self._ask(what, act), self._bucket, self._prefix)
-        if found:
+        faults = dangers(lambda what, act: self._ask(what, act), self._bucket, self._prefix)
+        if faults:
             hint = "let only noncurrent versions and unfinished uploads expire there, or name another bucket"
             raise Failed(
-                REFUSED, f"{self.name}: the bucket {self._bucket} has rules of its own", "\n".join(found), hint
+                REFUSED, f"{self.name}: the bucket {self._bucket} has rules of its own", "\n".join(faults), hint
             )
 
     def _of(self, key: str) -> dict[str, str]:
@@ -204,8 +204,8 @@ class S3Target:
             return Exists(FAILED, f"{self.name}: {what}", why="it is there already")
         return Failed(FAILED, f"{self.name}: {what}", why=why)
 
-    def _redacted(self, said: object) -> str:
-        text = str(said)
+    def _redacted(self, error: object) -> str:
+        text = str(error)
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]") if secret else text
         return text
@@ -230,11 +230,11 @@ class S3Target:
         while True:
             # All at once, for a dead one costs a knock of seconds; and none is waited for once another opens.
             pool = ThreadPoolExecutor(len(turns), "knock")
-            opened = [pool.submit(opens, self._endpoints[one]) for one in turns]
-            found = next((one for one, opens in zip(turns, opened, strict=True) if opens.result()), None)
+            opened = [pool.submit(opens, self._endpoints[turn]) for turn in turns]
+            node = next((turn for turn, opens in zip(turns, opened, strict=True) if opens.result()), None)
             pool.shutdown(wait=False)
-            if found is not None or time.monotonic() > until:
-                return found
+            if node is not None or time.monotonic() > until:
+                return node
             time.sleep(1)
 
     def _distrust(self, endpoint: str) -> None:

@@ -20,10 +20,13 @@ def lacking(endpoints: Iterable[str], ca_file: str | None, pool: Any = None) -> 
     """
     pool = pool or urllib3.PoolManager(ca_certs=ca_file)
     answers = SimpleQueue[str | None]()
-    asked = [Thread(target=lambda one=one: answers.put(_asked(pool, one)), daemon=True) for one in endpoints]
+    asked = [
+        Thread(target=lambda endpoint=endpoint: answers.put(_asked(pool, endpoint)), daemon=True)
+        for endpoint in endpoints
+    ]
     for thread in asked:
         thread.start()
-    return next((said for _ in asked if (said := answers.get()) is not None), "")
+    return next((answer for _ in asked if (answer := answers.get()) is not None), "")
 
 
 def _asked(pool: Any, endpoint: str) -> str | None:

@@ -16,22 +16,22 @@ Ask = Callable[[str, Callable[[Any], Any]], Any]
 
 def dangers(ask: Ask, bucket: str, prefix: str) -> list[str]:
     """What the bucket would do to keys beneath the prefix; what cannot be read is refused, not taken for nothing."""
-    found = []
+    faults = []
     lifecycle = _read(
         ask,
         "the lifecycle rules cannot be read",
         lambda client: client.get_bucket_lifecycle_configuration(Bucket=bucket),
     )
     for rule in lifecycle.get("Rules", []):
-        found += [f"lifecycle rule {rule.get('ID', '?')}: {one}" for one in expiries(rule, prefix)]
+        faults += [f"lifecycle rule {rule.get('ID', '?')}: {expiry}" for expiry in expiries(rule, prefix)]
     lock = _read(
         ask, "the object lock cannot be read", lambda client: client.get_object_lock_configuration(Bucket=bucket)
     )
     default = lock.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention")
     if default:
-        told = ", ".join(f"{key.lower()} {value}" for key, value in sorted(default.items()))
-        found.append(f"object lock by default: {told}")
-    return found
+        retention = ", ".join(f"{key.lower()} {value}" for key, value in sorted(default.items()))
+        faults.append(f"object lock by default: {retention}")
+    return faults
 
 
 def expiries(rule: dict[str, Any], prefix: str) -> Iterator[str]:

@@ -129,7 +129,7 @@ class SftpTarget:
 
     def _walk(self, folder: str, prefix: str) -> Iterator[Entry]:
         try:
-            found = self._ask(
+            entries = self._ask(
                 f"{folder or '/'} cannot be listed", lambda session: session.sftp.listdir_attr(self._at(folder))
             )
         except Missing:
@@ -137,14 +137,14 @@ class SftpTarget:
             if not folder or self.stat("") is None:
                 raise Failed(REFUSED, f"{self.name}: there is no folder {self._root}", hint="make it") from None
             return
-        for one in sorted(found, key=lambda one: one.filename):
-            key = f"{folder}/{one.filename}" if folder else one.filename
-            mode = one.st_mode or 0
+        for entry in sorted(entries, key=lambda entry: entry.filename):
+            key = f"{folder}/{entry.filename}" if folder else entry.filename
+            mode = entry.st_mode or 0
             if stat.S_ISDIR(mode):
                 if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
                     yield from self._walk(key, prefix)
             elif key.startswith(prefix) and stat.S_ISREG(mode):
-                yield Entry(key, one.st_size or 0, datetime.fromtimestamp(one.st_mtime or 0, UTC))
+                yield Entry(key, entry.st_size or 0, datetime.fromtimestamp(entry.st_mtime or 0, UTC))
 
     def _ask(
         self,

@@ -99,11 +99,11 @@ class Session:
         with self.sftp.open(path, "wx") as file:
             file.chmod(0o600)
             file.set_pipelined(True)
-            whole = memoryview(data)
-            file.write(whole[:-1])
+            view = memoryview(data)
+            file.write(view[:-1])
             # Only a write that is not pipelined awaits all answers, and tells of a disk that was full on the way.
             file.set_pipelined(False)
-            file.write(whole[-1:])
+            file.write(view[-1:])
             self.sftp.fsync(file)
             size = file.stat().st_size
         if size != len(data):
@@ -150,10 +150,10 @@ def private_key(name: str, text: str) -> paramiko.PKey:
 
 def public_key(name: str, line: str) -> paramiko.PKey:
     """The host key of a line of known_hosts."""
-    words = line.split()
+    fields = line.split()
     with suppress(paramiko.SSHException, ValueError, IndexError, TypeError):
         if not line.lstrip().startswith(("@", "#")):
-            kind, key = words[1:3] if len(words) > 2 else words
+            kind, key = fields[1:3] if len(fields) > 2 else fields
             return paramiko.PKey.from_type_string(kind, base64.b64decode(key))
     why = "it has to be a line of known_hosts: name, kind and key"
     raise Failed(USAGE, f"{name}: the host key cannot be read", why=why, hint="ssh-keyscan HOST, and compare")
