@@ -1,4 +1,4 @@
-"""The head of a dump in PostgreSQL's archive format: which database it is of, which server, and which tool made it."""
+"""The header of a dump in PostgreSQL's archive format: its database, its server, and the tool that made it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import BinaryIO
 
 MAGIC = b"PGDMP"
 LONGEST_WORD = 1 << 12
-"""Bytes of a name or a version; more than that is no head of a dump."""
+"""The most bytes of a name or a version in a header."""
 CUSTOM = 1
-"""The format of a dump that is one file; the list of a dump that is a directory says another."""
+"""The format number of a dump in one file; the list of a directory dump has another."""
 SINCE_ALGORITHM = (1, 15)
 """From this version of the format on, compression is one byte instead of a number."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a dump says of itself. The server's major version is 0 where it says none."""
+    """The header of a dump. The server's major version is 0 if it is missing."""
 
     custom: bool
     database: str
@@ -32,7 +32,7 @@ class Head:
 
 
 def head(data: bytes) -> Head | None:
-    """The head of an archive; None where it is cut off or no head."""
+    """The header of an archive; None if it is cut off or no header."""
     file = io.BytesIO(data)
     try:
         if file.read(5) != MAGIC:

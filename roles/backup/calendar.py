@@ -1,4 +1,4 @@
-"""Calendar events as systemd reads them (`OnCalendar=`): whether a text is one, and whether it ever comes."""
+"""Calendar events as systemd reads them (`OnCalendar=`): whether a text is valid, and whether the event ever occurs."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class NoEvent(ValueError):
 
 @dataclass(frozen=True)
 class Event:
-    """What an event says: the numbers that each part may have, and the days of the week (Monday is 0)."""
+    """An event: the numbers that each part may have, and the days of the week (Monday is 0)."""
 
     weekdays: frozenset[int]
     numbers: dict[str, frozenset[int]]
     from_the_end: bool
 
     def next_day(self, today: datetime.date) -> datetime.date | None:
-        """The first day from today on at which it comes, if there is one."""
+        """The first day, from today on, on which it occurs, if any."""
         last = max(self.numbers["year"])
         day = max(today, datetime.date(min(self.numbers["year"]), 1, 1))
         while day.year <= last:
@@ -61,7 +61,7 @@ class Event:
 
 
 def event(text: str) -> Event:
-    """The event that a text says, or why it is none."""
+    """The event of a text; raises NoEvent with the reason."""
     parts = text.split()
     if len(parts) > 1 and re.fullmatch(r"[A-Z][A-Za-z0-9_+/-]*", parts[-1]):
         _known_zone(parts.pop())
@@ -146,7 +146,7 @@ def _numbers(part: str, text: str, from_the_end: bool = False) -> frozenset[int]
 
 
 def checked(text: str) -> str:
-    """A schedule for something that takes minutes: an event that comes again, at most once a minute."""
+    """A schedule for work of minutes: an event that repeats, at most once a minute."""
     schedule = event(text)
     today = datetime.datetime.now(tz=datetime.UTC).date()
     if schedule.next_day(today + datetime.timedelta(days=1)) is None:

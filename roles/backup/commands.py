@@ -1,4 +1,4 @@
-"""Backups: made, followed, checked, kept, fetched and stopped."""
+"""The commands of backups: make, follow, verify, pin, fetch and stop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def backup(host: Host[Settings], request: Request, command: str, as_json: bool = False) -> None:
-    """One set now, followed to its end. A lost line does not end it."""
+    """Make a set now and follow it to its end. A lost connection does not end it."""
     for component in request.only:
         if component not in (known := stack_components(host.settings)):
             raise Trouble(
@@ -56,7 +56,7 @@ def rate_of(text: str) -> int:
 
 
 def attach(host: Host[Settings], run: str, as_json: bool) -> None:
-    """The journal of the run that is under way, or of the last one, from its beginning."""
+    """The journal of the current run, or of the last one, from its beginning."""
     run = run or runs.current(host)
     end(host, watch(host, run, as_json), as_json)
 
@@ -82,12 +82,12 @@ def unpin(host: Host[Settings], id: str) -> None:
 
 
 def settle(host: Host[Settings], command: str) -> None:
-    """Brings to an end what runs that were cut off have left: closed databases, stopped containers, scratch databases."""
+    """Cleans up after interrupted runs: closed databases, stopped containers, scratch databases."""
     end(host, watch(host, runs.begin(host, Request(do="settle"), command)))
 
 
 def stop(host: Host[Settings], yes: bool) -> None:
-    """Ends the run that is under way; what it has begun is cleared away by the next one."""
+    """Ends the current run; the next run cleans up after it."""
     run = runs.under_way(host)
     if not run:
         say(f"{host.name}: no backup or restore is under way; nothing was stopped")

@@ -1,4 +1,4 @@
-"""What the worker of a host is told: where the stack's parts are, what of them a set holds, and where sets go."""
+"""The configuration of a host's worker: the parts of the stack, what a set holds of them, and the targets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HERE = f"{FOLDER}/backup"
 SECRETS = f"{HERE}/secrets"
 STACK_AUTHORITY = f"{HERE}/minio.authority.pem"
 """Of the stack's own MinIO; no target has a name with a dot."""
-# What a deploy writes on a host; with PostgreSQL's own this is what a set holds of configuration.
+# The files that a deploy writes on a host; with PostgreSQL's they are the configuration in a set.
 DEPLOYED = (FOLDER, "/etc/docker/daemon.json", "/etc/fstab", "/var/lib/stowage/applied")
 
 
@@ -52,7 +52,7 @@ def stack_of(host: Host[Settings]) -> str:
 
 
 def text(host: Host[Settings], code: bytes) -> str:
-    """The worker's file, for the modules that `code` is."""
+    """The worker's configuration file, for the program `code`."""
     settings = settings_of(host)
     content = {
         "stack": stack_of(host),
@@ -64,7 +64,7 @@ def text(host: Host[Settings], code: bytes) -> str:
         **({"buckets": _buckets(host)} if has_buckets(host.settings) else {}),
         "identity_file": f"{SECRETS}/identity",
         "staging": settings.staging,
-        # Who runs what is started in the staging directory: PostgreSQL's tools, servers of drills.
+        # The user of programs in the staging directory: PostgreSQL's tools, servers of drills.
         "owner": f"{host.settings.data_user.uid}:{host.settings.data_user.uid}",
         "paths": list(DEPLOYED),
         "memory": size_in_bytes(settings.memory),
@@ -98,7 +98,7 @@ def _postgres(host: Host[Settings]) -> dict[str, Any]:
 
 
 def components(settings: Settings) -> list[str]:
-    """What a set of this host is made of."""
+    """The components of a set of this host."""
     parts = {
         "config": True,
         "postgres": has_databases(settings),
@@ -109,24 +109,24 @@ def components(settings: Settings) -> list[str]:
 
 
 def has_databases(settings: Settings) -> bool:
-    """Whether there is a PostgreSQL whose databases belong into a set."""
+    """Whether a set has databases of PostgreSQL."""
     return "postgres" in settings.roles and settings.postgres is not None
 
 
 def has_buckets(settings: Settings) -> bool:
-    """Whether there is a MinIO whose buckets belong into a set."""
+    """Whether a set has buckets of MinIO."""
     return "minio" in settings.roles and settings.minio is not None
 
 
 def _buckets(host: Host[Settings]) -> dict[str, Any]:
-    """Which buckets a set holds, and how the worker reaches them: as root, for it saves who may use them as well."""
+    """The buckets of a set, and the access of the worker: as root, because it saves users and policies as well."""
     settings = settings_of(host)
     chosen = settings.buckets
     return {
         **_cluster(host),
         "access_key_file": f"{MINIO_SECRETS}/root_user",
         "secret_key_file": f"{MINIO_SECRETS}/root_password",
-        # What a drill puts objects back into.
+        # The image of the MinIO that a drill restores objects into.
         "image": image(host, minio_settings(host).image).reference,
         **({"kms_key_file": f"{MINIO_SECRETS}/kms_key"} if minio_settings(host).kms_key else {}),
         "names": chosen.names,
@@ -137,14 +137,14 @@ def _buckets(host: Host[Settings]) -> dict[str, Any]:
 
 
 def _cluster(host: Host[Settings]) -> dict[str, Any]:
-    """The nodes of the stack's MinIO, by their own addresses, and who signed their certificate."""
+    """The nodes of the stack's MinIO by their own addresses, and the authority of their certificate."""
     minio = minio_settings(host)
     nodes = [f"{scheme(minio)}://{node.address}:9000" for node in minio.nodes]
     return {"endpoints": nodes, **({"ca_file": STACK_AUTHORITY} if minio.tls else {})}
 
 
 def services(host: Host[Settings]) -> dict[str, Any]:
-    """The services whose folders a set holds: where these lie, and how one waits until the service answers."""
+    """The services with folders in a set: the folders on the host, and the shell that waits until the service answers."""
     from roles.services.role import answers
 
     kept = {}
@@ -159,7 +159,7 @@ def services(host: Host[Settings]) -> dict[str, Any]:
 
 
 def _target(host: Host[Settings], target: Target) -> dict[str, Any]:
-    """A target as the worker takes it."""
+    """The worker's configuration of a target."""
 
     def secret(key: str) -> str:
         return f"{SECRETS}/{target.name}-{key}"

@@ -1,4 +1,4 @@
-"""Whether the settings of backups agree with one another and with the rest: targets that differ, copies that survive."""
+"""Checks of the settings of backups: targets differ, and a copy survives the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 AT_LEAST, AN_UPLOAD = 128, 192
-"""MiB of the worker: for itself and what is being collected, and for each part on its way, which is held in clear and encrypted. See
+"""MiB that the worker needs: for itself and the part being collected, and for each part being sent, in clear and encrypted. See
 bench/RESULTS.md, "A bucket of a million names"."""
 
 
@@ -48,7 +48,7 @@ def inconsistencies(settings: Settings) -> Faults:
 
 
 def _buckets(settings: Settings, backup: Backup) -> Faults:
-    """What is said of buckets and would have no effect."""
+    """Settings of buckets without effect."""
     wanted, own = backup.buckets, [target.bucket for target in backup.targets if target.kind == "stack"]
     for at, name in enumerate(wanted.names):
         if name in own:
@@ -63,7 +63,7 @@ def _buckets(settings: Settings, backup: Backup) -> Faults:
 
 
 def _differ(targets: Sequence[Target]) -> Faults:
-    """Two names for one place are one copy, not two."""
+    """Targets must differ: two names for one place are one copy, not two."""
     names = [target.name for target in targets]
     places = [_place(target) for target in targets]
     for at, target in enumerate(targets):

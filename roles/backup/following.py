@@ -1,4 +1,4 @@
-"""A run as it goes on: each event a line for people, or a line of JSON for machines."""
+"""The progress of a run: each event a line for people, or a line of JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def watch(host: Host[Settings], run: str, as_json: bool = False) -> dict[str, An
 
 
 def show_event(event: dict[str, Any], terminal: bool) -> None:
-    """One event as a line; progress stays on one line of a terminal, and is left out elsewhere."""
+    """One event as a line; progress overwrites one line of a terminal, and is left out elsewhere."""
     wipe = "\r\033[K" if terminal else ""
     kind = event["event"]
     if kind == "say":
@@ -37,13 +37,13 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
         print(wipe, end="")
         say(f"  {event['step']:10} {how}  {event['seconds']:.1f} s")
     elif kind == "progress" and terminal:
-        # Not wider than the terminal: of a line that was broken only its end could be wiped.
+        # Not wider than the terminal: only the last row of a wrapped line could be overwritten.
         width = shutil.get_terminal_size().columns - 1
         print(f"{wipe}{f'  {_how_far(event)}'[:width]}", end="", flush=True)
 
 
 def _how_far(event: dict[str, Any]) -> str:
-    """Progress in words: the whole, and of buckets the one that is being saved."""
+    """Progress in words: of the whole set, and of the bucket that is being saved."""
     remaining = f", {spoken(event['remaining'])} left" if event.get("remaining") is not None else ""
     if pieces := event.get("pieces"):
         return f"{event['done']} of {event['total']} {pieces}{remaining}"

@@ -1,4 +1,4 @@
-"""What somebody gives to `inv restore`: a set, a dump, or something else, which is named and told what to do instead."""
+"""The argument of `inv restore`: a set, a dump, or another file, which is refused with what to do instead."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 HEAD = 1 << 12
-"""Bytes from the beginning of a file by which its kind is known."""
+"""Bytes at the beginning of a file that show its kind."""
 SET, DUMP, NONE = "set", "dump", ""
-"""What is restored: an archive that holds a set, a dump of one database, and the name of a set that is no file here."""
+"""What can be restored: an archive with a set, a dump of one database, or the name of a set that is no local file."""
 AGAIN = "pg_dump -Fc -f app.dump app"
 BY_HAND = "docs/restore-by-hand.md, or a dump in the custom format: " + AGAIN
 PLAIN = f"docs/runbook.md, A dump that is plain SQL; or once more: {AGAIN}"
 
 
 class Kind(NamedTuple):
-    """A kind of file that is not restored from: what it is, why not, and what to type instead."""
+    """A kind of file that cannot be restored: what it is, why not, and what to type instead."""
 
     what: str
     why: str
@@ -82,7 +82,7 @@ OPENERS: dict[bytes, tuple[str, str, Callable[..., Any]]] = {
     b"BZh": ("bzip2", "bunzip2 -k {path}", bz2.open),
     b"\xfd7zXZ\0": ("xz", "unxz -k {path}", lzma.open),
 }
-"""How a compressed file begins: with what, what unpacks it, and how to look into it."""
+"""Compressed files: their first bytes, the command to unpack them, and how to read them here."""
 SPECIAL = (
     (stat.S_ISFIFO, "is a pipe", "a dump is read more than once, and a pipe gives it once"),
     (stat.S_ISCHR, "is a device", "it has no end"),
@@ -92,9 +92,9 @@ SPECIAL = (
 
 
 def kind(text: str, host: Host[Settings]) -> str:
-    """Whether a word is a set's archive, a dump that can be restored, or no file here. Anything else is told, and refused."""
+    """Whether an argument is a set's archive, a dump that can be restored, or no local file. All else is refused."""
     if text == "latest" or ID.fullmatch(text):
-        return NONE  # whatever is called so in this folder
+        return NONE  # even if this folder has a file of that name
     path = Path(text).expanduser()
     try:
         mode = path.stat().st_mode
@@ -118,7 +118,7 @@ def kind(text: str, host: Host[Settings]) -> str:
 
 
 def missing(text: str, host: Host[Settings]) -> Trouble:
-    """What is neither a file of this machine nor the name of a set."""
+    """The error for an argument that is neither a local file nor the name of a set."""
     return Trouble(
         f"there is no file {text} on this machine, and it names no set",
         why="a set is named by its id, such as 20261121T020000Z-a1b2c3, by the key of one of its objects, or latest",
@@ -185,7 +185,7 @@ def _dump(data: bytes, major: int) -> Kind | str:
 
 
 def _compressed(path: Path, major: int, name: str, unpack: str, opened: Callable[..., Any]) -> Kind:
-    """What is in it tells what to do once it is unpacked."""
+    """Looks into a compressed file, to say what to do once it is unpacked."""
     try:
         with opened(path) as file:
             data = file.read(HEAD)
@@ -237,7 +237,7 @@ def _other(data: bytes) -> Kind:
     for begin, refusal in BEGINS.items():
         if data.startswith(begin):
             return refusal
-    # A character may be cut in two at the end of what was read.
+    # The bytes that were read may end within a character.
     text = data.decode("utf-8-sig", "ignore").lower()
     if b"\0" in data or len(text.encode()) < len(data) - 8:
         return Kind("is no dump of PostgreSQL", "its first bytes are of no kind that is known here", AGAIN)
@@ -250,7 +250,7 @@ def _other(data: bytes) -> Kind:
 
 
 def _manifest(path: Path) -> Kind:
-    """A manifest by itself; it may have been cut off, too."""
+    """The refusal of a manifest alone, complete or cut off."""
     with suppress(ValueError, KeyError, TypeError):
         id = str(json.loads(path.read_bytes())["manifest"]["id"])
         return Kind(f"is the manifest of the set {id}", NO_PARTS, f"inv restore {id}")

@@ -1,4 +1,4 @@
-"""What a person asks of the objects of a bucket, and how the plan for them reads."""
+"""The options of `inv restore` for objects of a bucket, and the lines of their plan."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 MORE = ("iam", "bucket-config")
-"""What comes back with objects when it is asked for, where it is absent."""
+"""What can be restored besides objects, if it is absent: users and policies, the configuration of buckets."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The words of `inv restore` that are of buckets."""
+    """The options of `inv restore` for buckets."""
 
     buckets: list[str]
     prefix: str = ""
@@ -35,7 +35,7 @@ class Objects:
     more: tuple[str, ...] = ()
 
     def asked(self, host: Host[Settings], request: Request, service: bool) -> None:
-        """Writes them into the request; a restore is of buckets, of something else, or of all that a set has."""
+        """Writes them into the request; a restore is of buckets, of something else, or of a whole set."""
         again = f"inv restore latest --bucket NAME --host {host.name}"
         for wrong, what in (
             (
@@ -71,12 +71,12 @@ class Objects:
 
 
 def words_of(text: str) -> list[str]:
-    """Words with commas between them; no name of a bucket has one."""
+    """The words of a comma list; names of buckets have no commas."""
     return [word for word in text.split(",") if word]
 
 
 def moment(text: str, host: Host[Settings]) -> str:
-    """A moment as a listing of MinIO tells it. One without an offset is in UTC, as all that is shown."""
+    """A time in the format of MinIO's listings. Without an offset it is in UTC, like all times on the screen."""
     if not text:
         return ""
     try:
@@ -93,7 +93,7 @@ def moment(text: str, host: Host[Settings]) -> str:
 
 
 def show_objects(bucket: dict[str, Any]) -> None:
-    """What becomes of a bucket, in the plan of a restore."""
+    """The lines for a bucket in the plan of a restore."""
     if "refused" in bucket:
         say(f"  ! {bucket['bucket']}  STAYS AS IT IS: {bucket['refused']}")
         return
@@ -137,5 +137,5 @@ def show_versions(answer: dict[str, Any]) -> None:
 
 
 def printable(key: str) -> str:
-    """A key on one line: what would move the cursor is written as an escape."""
+    """A key on one line: control characters are escaped."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in key)

@@ -1,4 +1,4 @@
-"""Restores as a person meets them: the plan, one question that wants the host's name, the run, and the way back."""
+"""The commands of restores: the plan, a question that wants the host's name, the run, and the undo."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def restore(
         upload.taken_back(host, request.local or request.folder)
         raise
     end(host, watch(host, run))
-    # A restore that replaced nothing has nothing to swap back.
+    # Nothing to undo if nothing was replaced.
     if plan.get("objects") or any(
         place["replaces"] is not None for place in [*plan["databases"], *plan.get("folders", ())]
     ):
@@ -101,7 +101,7 @@ def restore(
 
 
 def _folders(host: Host[Settings], service: str, folder: str, databases: bool) -> tuple[str, str]:
-    """What a request says of a service: one restore is of folders or of databases."""
+    """The part of a request for folders of a service: a restore is of folders or of databases, not both."""
     if databases or not service:
         what = (
             "--folder belongs to --service NAME"
@@ -131,13 +131,13 @@ def _names(given: Sequence[str]) -> list[str]:
 
 
 def _accepted(plan: dict[str, Any]) -> Iterator[str]:
-    """What will differ from the set, a line each."""
+    """The accepted differences from the set, a line each."""
     for name, rows in plan.get("accept", {}).items():
         yield from (f"{name}: {what}: {how}" for what, how in rows)
 
 
 def _named(host: Host[Settings], text: str) -> str:
-    """The set that a word names which is no file of this machine."""
+    """The set of an argument that is no local file."""
     if text != "latest" and not ID.search(text):
         raise given.missing(text, host)
     id = id_of(text)
@@ -147,7 +147,7 @@ def _named(host: Host[Settings], text: str) -> str:
 
 
 def _agreed_to_lose(host: Host[Settings], file: str, databases: list[dict[str, Any]], yes: bool) -> None:
-    """Tables that have rows, and of which a dump has none, are asked for once more: `--yes` was said of another plan."""
+    """Asks once more if tables with rows would be replaced by a dump without: `--yes` does not answer that."""
     for lossy in (lossy for lossy in databases if lossy.get("lost")):
         if yes or not sys.stdin.isatty():
             again = f"inv restore {quote(file)} --database {listed([lossy['name']])} --host {host.name}"
@@ -223,7 +223,7 @@ def _moment(at: str) -> str:
 
 
 def undo(host: Host[Settings], yes: bool, command: str) -> None:
-    """Swaps back what the last restore replaced."""
+    """Undoes the last restore: swaps back what it replaced."""
     answer = runs.ask(host, Request(ask="undo"))
     say(f"{host.name}: the last restore brought {answer['set']}, begun {_moment(answer['restored'])}")
     for database in answer["databases"]:
@@ -237,7 +237,7 @@ def undo(host: Host[Settings], yes: bool, command: str) -> None:
 
 
 def cleanup(host: Host[Settings], yes: bool, command: str) -> None:
-    """Drops what restores have kept; after that no undo is possible."""
+    """Drops what restores have kept; after that they cannot be undone."""
     answer = runs.ask(host, Request(ask="leftovers"))
     leftovers = answer["leftovers"]
     if not leftovers and not answer["configuration"]:

@@ -1,4 +1,4 @@
-"""Backups that the host makes by itself: the worker, its targets and keys, the units, and the timer that starts it."""
+"""Backups that the host makes itself: the worker, its targets and keys, the units, and the timer."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def backup(host: Host[Settings]) -> Wanted:
 
 
 def _own_bucket(host: Host[Settings], target: StackTarget) -> Wanted:
-    """The stack's own bucket, a user who writes there and cannot delete, and one who removes old sets."""
+    """The stack's own bucket, a user that writes there and cannot delete, and a user that removes old sets."""
     api, here = api_of(host), f"arn:aws:s3:::{target.bucket}"
     reads = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetLifecycleConfiguration"]
     reads += ["s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning"]
@@ -105,7 +105,7 @@ def _own_bucket(host: Host[Settings], target: StackTarget) -> Wanted:
 
 
 def _secrets(settings: Backup) -> list[tuple[str, Secret]]:
-    """Files of their own: neither the configuration nor a request holds a secret."""
+    """The secrets as separate files: neither the configuration nor a request holds a secret."""
     secrets = [("identity", settings.identity)]
     for target in settings.targets:
         named = {"stack": ("writer", "pruner"), "sftp": ("key",), "path": ()}.get(
@@ -143,7 +143,7 @@ def _script(host: Host[Settings]) -> str:
     values = SimpleNamespace(
         state=STATE,
         code=CODE,
-        # Half a day less: the backup before which it is due does not begin at the same second each time.
+        # Half a day less: the backup that makes the drill does not begin at the same second each time.
         drilled_within=max(0, settings.drill_days * 24 * 60 - 12 * 60),
         networks=_networks(host.settings),
         memory=size_in_bytes(settings.memory),
@@ -157,13 +157,13 @@ def _script(host: Host[Settings]) -> str:
 
 
 def _networks(settings: Settings) -> list[str]:
-    """Where the worker reaches the server, and the nodes of the stack's own bucket."""
+    """The networks of PostgreSQL and of the nodes of the stack's own bucket."""
     pages = [page for page in (settings.postgres, settings.minio) if page]
     return list(dict.fromkeys(first(settings, page.networks) for page in pages))
 
 
 def _data(host: Host[Settings]) -> list[str]:
-    """What of the host's data the worker reads as files: the server's, and folders of services."""
+    """The folders that the worker reads: configuration of PostgreSQL, and folders of services."""
     server = [postgres_settings(host).data] if has_databases(host.settings) else []
     return server + [path for service in services(host).values() for path in service["folders"].values()]
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 ACTIVE = "systemctl list-units --plain --no-legend --state=active,activating,deactivating 'stowage-backup@*'"
-"""Lists the units of the runs that are under way."""
-# The worker's exit codes that are ours by another number; docs say what the others are.
+"""Lists the units of the current runs."""
+# Exit codes of the worker that have another number here; docs list the others.
 CODES = {
     contract.OK: 0,
     contract.USAGE: ERROR,
@@ -36,7 +36,7 @@ CODES = {
     contract.REFUSED: REFUSED,
     contract.RESTORE_REFUSED: REFUSED,
 }
-# A run that ended without a word, by the step that it had begun last: its code, what may be, and what to type.
+# For a run that died without an error, by its last step: the exit code, the possible state, and what to type.
 _LOADING = (
     contract.RESTORE_FAILED,
     "what it had loaded beside them goes with the next run",
@@ -70,7 +70,7 @@ CUT["folders"] = (
 )
 CUT["publish"] = (contract.COPY_FAILED, "", "inv backup.list, then inv backup")
 CUT["retention"] = (contract.RETENTION_FAILED, "the next run removes what is too old", "inv backup.list")
-# Nothing of a unit that has ended is lost: the journal is read to its end after the unit was seen to be over.
+# Loses no line: after the unit has ended, the journal is read once more to its end.
 _FOLLOW = """
 journal={runs}/{run}/journal.jsonl
 [ -d {runs}/{run} ] || exit 66
@@ -128,7 +128,7 @@ systemctl start --no-block stowage-backup@{run}.service
 
 def _audited(command: str, run: str, accepted: Sequence[str]) -> str:
     """Shell that adds a line to what `inv history` shows."""
-    from converge.engine.audit import AUDIT  # only who accepts something pays for it
+    from converge.engine.audit import AUDIT  # imported only when something is accepted
 
     who = holder(command)
     line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": who["who"], "from": who["from"]}
@@ -146,7 +146,7 @@ def not_deployed(host: Host[Settings]) -> Trouble:
 
 
 def follow(host: Host[Settings], run: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Shows the journal of a run as it grows; gives its last event. Ctrl-C ends the view, not the run."""
+    """Shows the journal of a run while it grows; gives its last event. Ctrl-C ends the view, not the run."""
     link = connect(host.target)
     last: dict[str, Any] = {}
     step = ""
@@ -182,7 +182,7 @@ def follow(host: Host[Settings], run: str, show: Callable[[dict[str, Any]], None
 
 
 def cut(step: str) -> dict[str, Any]:
-    """The end of a run that was killed in a step. Of a restore nobody may believe that nothing was touched."""
+    """The end of a run that was killed in a step. For a restore it must not say that nothing was changed."""
     code, why, hint = CUT.get(step, (contract.FAILED, "", "inv backup"))
     end = {"event": "end", "code": code, "why": why, "hint": hint, "dead": {}}
     end["what"] = "the run was killed, or the host went down"
@@ -192,7 +192,7 @@ def cut(step: str) -> dict[str, Any]:
 
 
 def told_by_targets(host: Host[Settings], run: str, end: dict[str, Any]) -> dict[str, Any]:
-    """The end of a backup that was cut off, as its targets know it: whoever was killed cannot tell what had arrived."""
+    """The end of an interrupted backup, as its targets know it: the killed worker cannot report what was stored."""
     if end["code"] not in (contract.FAILED, contract.COPY_FAILED, contract.RETENTION_FAILED):
         return end
     try:
@@ -209,7 +209,7 @@ def told_by_targets(host: Host[Settings], run: str, end: dict[str, Any]) -> dict
 
 
 def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
-    """An answer of the worker to a question that only reads."""
+    """The answer of the worker to a read-only question."""
     link = connect(host.target)
     out = b""
     try:
@@ -240,7 +240,7 @@ def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
 
 
 def current(host: Host[Settings]) -> str:
-    """The run that is under way, or the last one that there was."""
+    """The current run, or the last one."""
     active, last = _runs(host)
     if not (active or last):
         raise Trouble("there was no run yet", host.name, hint=f"inv backup --host {host.name}")
@@ -248,12 +248,12 @@ def current(host: Host[Settings]) -> str:
 
 
 def under_way(host: Host[Settings]) -> str:
-    """The run that is under way; nothing where there is none."""
+    """The current run; empty if there is none."""
     return _runs(host)[0]
 
 
 def _runs(host: Host[Settings]) -> tuple[str, str]:
-    """The run that is under way, and the newest one of all; either may be empty."""
+    """The current run, and the newest of all; either may be empty."""
     script = f"""{ACTIVE} | sed 's/.*@\\([^.]*\\)\\..*/\\1/' | head -n 1; echo --
 ls {RUNS} 2>/dev/null | sort | tail -n 1"""
     link = connect(host.target)
@@ -266,12 +266,12 @@ ls {RUNS} 2>/dev/null | sort | tail -n 1"""
 
 
 def ended(host: Host[Settings], end: dict[str, Any]) -> Trouble | None:
-    """The error at the end of a run, where there is one."""
+    """The error at the end of a run, if any."""
     code = int(end.get("code", contract.FAILED))
     if not code:
         return None
     why, meaning = str(end.get("why", "")), contract.MEANS.get(code, "the run failed")
-    # Of a target that had died before, the reason may stand there already.
+    # The reason may have the error of a dead target already.
     dead = "\n".join(f"{name}: {reason}" for name, reason in (end.get("dead") or {}).items() if reason not in why)
     return Trouble(
         end.get("what") or meaning,

@@ -1,4 +1,4 @@
-"""Sets as a person sees them: listed, looked into, and compared with what is there."""
+"""Sets on the screen: the list, one set, and its differences from the live data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 CHANGES = {"gone": "-", "new": "+"}
-"""How a file of the configuration that is not the set's any more is marked; any other has `~`."""
+"""Marks of configuration files that differ from the set; all others have `~`."""
 FEW = 40
 
 
 def listing(host: Host[Settings], source: str, as_json: bool) -> None:
-    """Every set with its age, its size, and the targets on which it is whole."""
+    """Print every set with its age, its size, and the targets on which it is complete."""
     answer = runs.ask(host, Request(ask="list", source=source))
     if as_json:
         print(json.dumps({"host": host.name, **answer}))
@@ -57,7 +57,7 @@ def _listed(host: Host[Settings], answer: dict[str, Any]) -> None:
 
 
 def _marks(set_: dict[str, Any]) -> list[str]:
-    """The targets in the line of a set; what is the same of all of them is said once."""
+    """The targets in the line of a set; a remark that holds for all is written once."""
     marks = {name: _mark(name, state, set_["checks"].get(name)) for name, state in set_["targets"].items()}
     states = {mark.removeprefix(name) for name, mark in marks.items()}
     if len(marks) > 1 and len(states) == 1 and (same := next(iter(states))):
@@ -66,7 +66,7 @@ def _marks(set_: dict[str, Any]) -> list[str]:
 
 
 def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
-    """A target in the line of a set: whether it has it whole, and how its newest check there ended."""
+    """A target in the line of a set: whether the set is complete there, and its newest check."""
     marks = [] if state == "whole" else [state]
     if check:
         what = "drilled" if check["drill"] else "checked"
@@ -75,7 +75,7 @@ def _mark(name: str, state: str, check: dict[str, Any] | None) -> str:
 
 
 def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Objects | None = None) -> None:
-    """What is in a set; of one bucket, its versions."""
+    """Print the contents of a set, or the versions of one bucket."""
     request = Request(ask="show", set=id_of(id), source=source)
     if objects:
         objects.asked(host, request, service=False)
@@ -117,13 +117,13 @@ def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Obj
 
 
 def _moments(answer: dict[str, Any]) -> str:
-    """From when to when a set was made; its day once."""
+    """When a set was begun and finished; its day once."""
     begun, over = (answer[key][:19].replace("T", " ") for key in ("created", "finished"))
     return f"{begun} to {over.removeprefix(begun[:11])} UTC"
 
 
 def diff(host: Host[Settings], id: str, source: str, as_json: bool) -> None:
-    """A set against what is there now: databases by their counts, files by their text."""
+    """Print the differences of a set from the live data: databases by their counts, files by their text."""
     answer = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
     if as_json:
         print(json.dumps({"host": host.name, **answer}))
@@ -159,7 +159,7 @@ def _few(lines: list[str]) -> None:
 
 
 def id_of(text: str) -> str:
-    """`latest`, an id, or anything that holds one: the key of an object, the name of a fetched file."""
+    """`latest`, or the id in a text such as the key of an object or the name of a fetched file."""
     if text == "latest":
         return text
     if match := ID.search(text):
@@ -173,5 +173,5 @@ def id_of(text: str) -> str:
 
 
 def age(at: str) -> str:
-    """How long ago a moment is."""
+    """How long ago a time was."""
     return spoken(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds()))

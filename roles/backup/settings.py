@@ -21,11 +21,11 @@ from roles.settings.fields import (
 )
 
 WRITER, PRUNER = "stowage-backup-writer", "stowage-backup-pruner"
-"""The users of the stack's own bucket, each with a policy of its name."""
+"""The users of the stack's own bucket, each with a policy of the same name."""
 
 
 def _schedule(value: str) -> str:
-    # Only who has another schedule than the default pays for reading it.
+    # Loaded only for a schedule other than the default.
     from roles.backup.calendar import checked
 
     return checked(value)
@@ -53,7 +53,7 @@ ObjectPrefix = Annotated[str, matches(r"[^\x00-\x1f]{1,900}", "the beginning of 
 
 
 class StackTarget(Section):
-    """The stack's own MinIO: it protects against a mistake, not against the loss of the machine."""
+    """The stack's own MinIO: it protects against mistakes, not against the loss of the machine."""
 
     name: Name
     kind: Literal["stack"]
@@ -101,7 +101,7 @@ Target = Annotated[StackTarget | S3Target | SftpTarget | PathTarget, Field(discr
 
 
 class Objects(Section):
-    """What of the stack's buckets a set holds; not set, all of it."""
+    """The buckets and keys that a set holds; by default all."""
 
     names: list[BucketName] = Field(default=[], description="only these buckets; none named means all")
     prefixes: dict[BucketName, list[ObjectPrefix]] = Field(

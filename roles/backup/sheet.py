@@ -1,4 +1,4 @@
-"""What is kept beside the keys: the way back from a dead host, and what no set holds."""
+"""The recovery sheet: how to recover a dead host, and the data that no set holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def not_in_sets(settings: Settings) -> str:
-    """What a host keeps that no set holds, in words; nothing where all is held."""
+    """The data of a host that no set holds, in words; empty if there is none."""
     saved = settings.backup.buckets if settings.backup and has_buckets(settings) else None
     names = [bucket.name for bucket in settings.buckets] if "buckets" in settings.roles else []
     buckets = [bucket for bucket in names if not saved or (saved.names and bucket not in saved.names)]
@@ -35,7 +35,7 @@ def not_in_sets(settings: Settings) -> str:
 
 
 def recovery_sheet(host: Host[Settings]) -> None:
-    """What to do when the host is dead: to be printed, and kept where the keys are."""
+    """Print what to do when the host is dead: keep it together with the keys."""
     settings = settings_of(host)
     print(f"Recovery of the stack {stack_of(host)} ({host.name}), written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n")
     print("You need, from outside of the dead machine:")

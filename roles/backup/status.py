@@ -1,4 +1,4 @@
-"""What `inv status` says of backups: how old the newest set is, on which targets it is, and when the next one comes."""
+"""What `inv status` shows of backups: the age of the newest set, its targets, and the next backup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Backups:
-    """Ages are in seconds; None where there is no set yet."""
+    """Ages are in seconds; None without a set."""
 
     age: dict[str, float | None] = field(default_factory=dict)
     fresh: float = 0.0
@@ -30,20 +30,20 @@ class Backups:
     what: str = ""
     dead: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
-    """Databases that no backup can have, and why."""
+    """Databases that cannot be backed up, and why."""
     next: str = ""
     restored: dict[str, float] = field(default_factory=dict)
-    """The last restore that ended well: how long ago, and how long it took."""
+    """The last successful restore: how long ago, and how long it took."""
     checked: dict[str, Any] = field(default_factory=dict)
-    """The last check of a set: which, how long ago, its exit code, whether it was a drill."""
+    """The last check: its set, how long ago, its exit code, whether it was a drill."""
     failed: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The targets on which the newest check failed: of which set, how long ago, why, whether it was a drill."""
+    """The targets on which the newest check failed: the set, how long ago, why, whether it was a drill."""
     drilled: dict[str, Any] = field(default_factory=dict)
-    """The last drill: the same, with how long it took, in which run, and what was wrong."""
+    """The last drill: the same, with its duration, its run, and what was wrong."""
     drill_within: float = 0.0
-    """Seconds after which a drill should have passed again; 0 where none is made."""
+    """Seconds within which a drill must pass again; 0 if none is scheduled."""
     unfinished: list[str] = field(default_factory=list)
-    """What restores that were cut off may have left, in words."""
+    """What interrupted restores may have left, in words."""
     single_copy: bool = False
 
     @property
@@ -57,13 +57,13 @@ def has_one(host: Host[Settings]) -> bool:
 
 
 LATE = 3 * 86400.0
-"""A drill that the schedule could not make waits for the next backup; so long it may be overdue."""
+"""Seconds that a drill may be overdue: one that failed to run waits for the next backup."""
 LATEST = 12
-"""The newest runs that are looked at: among them is the last backup, unless somebody restores all day."""
+"""How many of the newest runs are read: they include the last backup, unless somebody restores all day."""
 
 
 def facts(host: Host[Settings]) -> str:
-    """Shell that reads how the last runs ended, from their own journals: whoever was killed has reported nothing else.
+    """Shell that reads the ends of the last runs from their journals: a killed run has no other report.
 
     Nothing for a host without backups.
     """
@@ -82,7 +82,7 @@ for record in {STATE}/restores/*.json; do [ ! -e "$record" ] || printf 'record %
 
 
 def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
-    """The backups of a host, from what its files tell."""
+    """The backups of a host, from its files."""
     settings = host.settings.backup
     if settings is None or not has_one(host):
         return None
@@ -91,7 +91,7 @@ def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
         answers.setdefault(key, []).append(rest)
     last = _json(answers.get("last", [""])[0])
     active = set(answers.get("active", []))
-    # By the host's own clock: the operator's may be another.
+    # By the host's clock, which may differ from the operator's.
     now = float(answers.get("now", [""])[0] or time.time())
     run, end = _last_backup(answers.get("run", []), active)
     end = end or last.get("last", {})
@@ -126,7 +126,7 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _last_backup(rows: Sequence[str], active: set[str]) -> tuple[str, dict[str, Any]]:
-    """The newest backup that is over, and its end. One whose journal has no end was cut off, by a power cut, say."""
+    """The newest finished backup, and its end. Without an end in its journal it was interrupted, for example by a power cut."""
     for row in reversed(rows):
         run, do, line = (*row.split(" ", 2), "", "")[:3]
         if do != "backup" or run in active:
@@ -139,7 +139,7 @@ def _last_backup(rows: Sequence[str], active: set[str]) -> tuple[str, dict[str, 
 
 
 def _unfinished(records: Sequence[str]) -> list[str]:
-    """The restores that no run has brought to an end, and what they may have left."""
+    """The interrupted restores that no later run has settled, and what they may have left."""
     unfinished = []
     for record in map(_json, records):
         if record.get("phase") == "packing":
@@ -162,7 +162,7 @@ def _unfinished(records: Sequence[str]) -> list[str]:
 
 
 def _left(records: Sequence[str]) -> list[str]:
-    """What failed restores had loaded, and could not drop."""
+    """Databases that failed restores had loaded and could not drop."""
     stuck = [name for record in map(_json, records) for name in record.get("left", [])]
     return [f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"] if stuck else []
 
@@ -198,7 +198,7 @@ def lines(backups: Backups) -> Iterator[str]:
     for name, failure in backups.failed.items():
         what = "drill" if failure["drill"] else "check"
         yield f"  backup     the {what} of {failure['set']} on {name} FAILED {spoken(failure['age'])} ago: {_first(failure['why'])}"
-    # That it failed stands above, with the reason, of each target.
+    # The failures are above, with the reason for each target.
     if backups.drilled and not (
         backups.drilled["code"] and any(failure["drill"] for failure in backups.failed.values())
     ):

@@ -1,4 +1,4 @@
-"""Files of the operator's machine on their way to a host: the archive of a set, or a dump that was made by hand."""
+"""Uploads from the operator's machine to a host: the archive of a set, or a dump made by hand."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def set_sent(host: Host[Settings], path: Path, stack: str) -> tuple[str, str]:
     link = connect(host.target)
     try:
         _must_have_room(host, link, path)
-        # What is cut or changed on the way is found by the worker: every part has its hash in a signed manifest.
+        # The worker detects a damaged upload: the signed manifest has the hash of every part.
         status, out, err = link.send(
             f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf - && cd {place} && "
-            # The contents of its objects lie beside sets, and travel within one.
+            # The contents of objects are stored beside the sets on a target, but inside the archive.
             f"{{ [ ! -d {id}/blobs ] || mv {id}/blobs ..; }}",
             _chunks(path),
         )
@@ -51,7 +51,7 @@ def set_sent(host: Host[Settings], path: Path, stack: str) -> tuple[str, str]:
 
 
 def dump_sent(host: Host[Settings], path: Path, databases: list[str]) -> str:
-    """Sends a local file to the host, and gives its place there; both sides count its SHA-256."""
+    """Sends a local file to the host, and gives its path there; both sides compute its SHA-256."""
     if len(databases) != 1:
         with path.open("rb") as file:
             head = archive.head(file.read(given.HEAD))
@@ -82,7 +82,7 @@ def dump_sent(host: Host[Settings], path: Path, databases: list[str]) -> str:
 
 
 def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
-    """A file piece by piece, counted on the way."""
+    """The chunks of a file, hashed on the way."""
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             if digest:
@@ -91,7 +91,7 @@ def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
 
 
 def _must_have_room(host: Host[Settings], link: Any, path: Path) -> None:
-    """A file that does not fit would fill the disk of the host before that is found."""
+    """Refuses a file that does not fit, before it fills the disk of the host."""
     staging, size = settings_of(host).staging, path.stat().st_size
     status, out, _ = link.send(f"df -B1 --output=avail {quote(staging)} | tail -n 1", iter(()))
     free = int(out) if not status and out.strip().isdigit() else size
@@ -108,10 +108,10 @@ def _must_have_room(host: Host[Settings], link: Any, path: Path) -> None:
 
 
 def taken_back(host: Host[Settings], there: str) -> None:
-    """A dump that was sent and is not restored from goes at once: it is a database in clear."""
+    """Removes an uploaded dump that is not restored: it is a database in clear."""
     if not there:
         return
-    # A line that broke is the error that is told; the next run sweeps what is a day old.
+    # The broken connection is the error to report; the next run removes uploads that are a day old.
     with suppress(Trouble):
         link = connect(host.target)
         link.send(f"rm -rf {quote(there)}", iter(()))

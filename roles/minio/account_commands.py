@@ -1,4 +1,4 @@
-"""The users and keys of a cluster as a list, and new ones, and their policies, put into the settings."""
+"""Lists the users and keys of a cluster; adds users, keys and policies to the settings."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _end(key: Row, now: datetime) -> str:
 def create(
     host: Host[Settings], name: str, policies: Sequence[str], key: str, expires: str, yes: bool, as_json: bool
 ) -> None:
-    """Put a user into the settings, or a key of a user; secrets are made here, and shown nowhere."""
+    """Add a user, or a key of a user, to the settings; secrets are generated here and never shown."""
     _known(host, policies)
     user = next((at for at, account in enumerate(host.settings.users) if account.name == name), None)
     hint = f"inv accounts.list --host {host.name}"
@@ -184,7 +184,7 @@ def assign(host: Host[Settings], name: str, policies: Sequence[str], remove: boo
 
 
 def user_at(host: Host[Settings], name: str) -> int:
-    """Where a user stands among those of the settings."""
+    """The index of a user in the settings."""
     users = host.settings.users
     for at, user in enumerate(users):
         if user.name == name:
@@ -199,7 +199,7 @@ def user_at(host: Host[Settings], name: str) -> int:
 
 
 def end_of(host: Host[Settings], expires: str) -> str:
-    """`90d`, a day, or never, as the setting has it; nothing for never."""
+    """`90d`, a day, or never as the setting has it; empty for never."""
     if expires == "never":
         return ""
     if re.fullmatch(r"[1-9]\d{0,4}d", expires):

@@ -1,4 +1,4 @@
-"""Whether the names of MinIO's accounts agree: policies that exist, and no name for two of them."""
+"""Checks of MinIO's accounts: their policies exist, and no name is used twice."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def inconsistencies(settings: Settings) -> Faults:
 
 
 def _taken(settings: Settings) -> dict[str, str]:
-    """The names that are no longer free, and whose they are."""
+    """The names that are in use, and by whom."""
     taken: dict[str, str] = {}
     if settings.minio and settings.minio.root_user is not UNREAD:
         taken[settings.minio.root_user.reveal()] = "minio.root_user"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from roles.minio import settings as model
 
 NEVER = "1970-01-01T00:00:00Z"
-"""What MinIO takes, and tells, as the expiry of a key that does not expire."""
+"""The expiry that MinIO reads and writes for a key without an end."""
 
 
 def _hide(lines: list[str]) -> list[str]:
@@ -101,7 +101,7 @@ def _make_user(user: User, before: State | None, client: Any) -> None:
 
 
 def _member(client: Any, group: str, user: str, remove: bool) -> None:
-    # minio-py sends the members as one text, which the server refuses.
+    # Not with minio-py: it sends the members as one string, which the server refuses.
     body = {"group": group, "members": [user], "groupStatus": "enabled", "isRemove": remove}
     admin(client, "PUT", "update-group-members", body=json.dumps(body).encode())
 
@@ -186,7 +186,7 @@ class ServiceAccount(Resource):
 
 
 def _rights(before: str, after: str) -> list[str]:
-    """How the rights of a key differ; its user's are no statements."""
+    """How the rights of a key differ; the rights of its user are not statements."""
     lines = difference(*("" if text == "its user's" else text for text in (before, after)))
     return ["rights:", *(["- its user's"] if before == "its user's" else []), *lines] + (
         ["+ its user's"] if after == "its user's" else []
@@ -199,7 +199,7 @@ def _session_policy(account: ServiceAccount) -> dict[str, Any] | None:
 
 
 def _change_account(account: ServiceAccount, before: State, client: Any) -> None:
-    """The policy is always sent along: MinIO drops the one that a key has with every change that comes without."""
+    """Always sends the policy: a change without it makes MinIO drop the policy of the key."""
     after = account.desired() or {}
     administrator(client).update_service_account(
         access_key=account.name,
@@ -218,7 +218,7 @@ def _make_account(account: ServiceAccount, client: Any) -> None:
     try:
         admins.add_service_account(access_key=name, secret_key=secret, policy=policy, expiration=end)
     except MinioAdminException as error:
-        # Asked a second time, for the answer was lost: of another user's key MinIO says "taken by another user".
+        # Sent again after a lost answer: for a key of another user MinIO answers "taken by another user".
         if "already taken" not in said(error):
             raise
         admins.update_service_account(

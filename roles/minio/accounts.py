@@ -1,4 +1,4 @@
-"""What MinIO tells of its policies, users, groups and keys: all in one answer, or piece by piece where it cannot."""
+"""MinIO's policies, users, groups and keys: from one export, or one by one if the export fails."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from converge.ssh.link import Link
 
 MOMENT = 0.5
-"""Seconds in which kinds that ask together share an answer; a change of ours ends them."""
+"""Seconds for which kinds share one answer; our own change ends them."""
 BROKEN = "InternalError"
-"""What MinIO says when it cannot read, or cannot write out, one of its policies."""
+"""MinIO's error code when it cannot read, or cannot export, one of its policies."""
 EXPORTED = ("policies", "users", "groups", "svcaccts", "user_mappings", "group_mappings")
 Document = Mapping[str, Any]
 
@@ -36,7 +36,7 @@ def fingerprint(secret: Secret) -> str:
 
 @dataclass(frozen=True)
 class Accounts:
-    """All of IAM as the server exports it; secret keys are in it in clear text, so it is neither shown nor kept."""
+    """All of IAM as the server exports it; it holds secret keys in clear text, so it is never shown or stored."""
 
     policies: Document
     users: Document
@@ -45,7 +45,7 @@ class Accounts:
     user_policies: Mapping[str, tuple[str, ...]]
     group_policies: Mapping[str, tuple[str, ...]]
     fault: str = field(default="", repr=False)
-    """Why it could not be exported as a whole. Then there are only the policies that were asked for, and no secret keys."""
+    """Why the export failed. Then only the requested policies are known, and no secret keys."""
 
     def groups_of(self, user: str) -> list[str]:
         return sorted(name for name, group in self.groups.items() if user in (group.get("members") or []))
@@ -57,12 +57,12 @@ class Accounts:
 
 
 def accounts(client: Any, link: Link, policies: Iterable[str] = (), keys: Iterable[str] = ()) -> Accounts:
-    """All of IAM. Where it cannot be exported as a whole, the policies and keys with these names, and all users and groups."""
+    """All of IAM. If the export fails: the policies and keys with these names, and all users and groups."""
     from minio.error import MinioAdminException
 
     try:
         return _together(client, link)
-    except zipfile.BadZipFile as error:  # it began to export, and could not go on
+    except zipfile.BadZipFile as error:  # the export began, and broke off
         return _piece_by_piece(client, policies, keys, str(error))
     except MinioAdminException as error:
         if code_of(error) != BROKEN:
@@ -75,7 +75,7 @@ _ASKING = Lock()
 
 
 def forget(link: Link) -> None:
-    """Something was changed: what was read before counts no more."""
+    """Drops the shared answer after a change."""
     with _ASKING:
         _ANSWERS.pop(link, None)
 
@@ -122,7 +122,7 @@ def _whole(client: Any) -> Accounts:
 
 
 def _piece_by_piece(client: Any, policies: Iterable[str], keys: Iterable[str], fault: str) -> Accounts:
-    """One policy keeps the server from telling of any in a list: so each is asked for by its name."""
+    """One broken policy makes every list fail: so each policy is read by its name."""
     admins = administrator(client)
     users = {
         name: user | {"policy": user.get("policyName", "")}
@@ -157,7 +157,7 @@ def _policy(client: Any, name: str) -> Document | None:
     try:
         policy: Document = json.loads(admin(client, "GET", "info-canned-policy", {"name": name}))
     except HTTPError:
-        return UNREADABLE  # after a restart MinIO breaks the line instead (seen)
+        return UNREADABLE  # after a restart MinIO closes the connection instead (seen)
     except MinioAdminException as error:
         if code_of(error) == BROKEN:
             return UNREADABLE
@@ -183,7 +183,7 @@ def _key(admins: Any, name: str) -> Document | None:
 
 
 def secret_of(client: Any, name: str, account: Document, wanted: Secret) -> str:
-    """The fingerprint of a secret. One that was not exported is tried: a request is signed with the one that is wanted."""
+    """The fingerprint of a secret. One that was not exported is tested: a request is signed with the wanted secret."""
     if "secretKey" in account:
         return fingerprint(Secret(account["secretKey"]))
     from minio import Minio

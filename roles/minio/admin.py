@@ -1,4 +1,4 @@
-"""Calls of the admin API: minio-py's own, and those that it has no method for."""
+"""Calls of the admin API: those of minio-py, and those that it lacks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def admin(
 
     answer = _sent(client, method, f"{path}/{of}" if of else path, query, body)
     if answer.status >= 300:
-        client._http.clear()  # MinIO closes a connection on which an archive had begun, sometimes a moment later
+        client._http.clear()  # MinIO closes a connection after an archive that broke off, sometimes a moment later
         raise MinioAdminException(str(answer.status), answer.data.decode(errors="replace"))
     return bytes(answer.data)
 
 
 def stream(client: Any, path: str, query: dict[str, str]) -> Iterator[bytes]:
-    """The lines of an answer that has no end; MinIO sends blanks meanwhile, so silence is a fault."""
+    """The lines of an endless answer; MinIO sends blanks while it waits, so silence is a fault."""
     from minio.error import MinioAdminException
 
     answer = _sent(client, "GET", path, query, preload_content=False)

@@ -1,4 +1,4 @@
-"""MinIO's API, spoken through the host's SSH connection straight to a node."""
+"""MinIO's API, through the host's SSH connection directly to a node."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 READS_WITHIN = (5.0, 10.0, 20.0)
-"""Seconds that a question may take, the first time and the next ones."""
+"""Seconds that a request may take, the first time and the next ones."""
 NOT_READ_WITH = (
     "minio.minioadmin.MinioAdmin",
     "minio.select.SelectObjectReader",
@@ -35,13 +35,13 @@ NOT_READ_WITH = (
     "minio.deleteobjects.DeleteRequest",
     "minio.deleteobjects.DeleteResult",
 )
-"""What minio-py loads and nothing is read with, half of its time: the admin client alone brings two libraries of ciphers."""
+"""Modules that minio-py loads and that no read needs, half of its load time: the admin client alone loads two cipher libraries."""
 NOT_READY = "NotInitialized"
-"""How the code ends with which a node asks for patience: of the server, of IAM, of the buckets (MinIO, cmd/api-errors.go)."""
+"""Endings of the codes for "not ready": of the server, IAM, or the buckets (MinIO, cmd/api-errors.go)."""
 
 
 def load_minio_py() -> None:
-    """Load minio-py, and what it stands on, before the first part of it is used."""
+    """Load minio-py and its dependencies before any part of it is used."""
     import_whole(
         "urllib3.connection",
         "urllib3.exceptions",
@@ -60,12 +60,12 @@ def said(error: Exception) -> str:
 
 
 def code_of(error: Exception) -> str:
-    """MinIO's own word for what went wrong."""
+    """MinIO's error code."""
     return str(getattr(error, "code", "") or _body(error).get("Code", ""))
 
 
 def _body(error: Exception) -> dict[str, Any]:
-    """What the admin API answered; minio-py hands it on as it came, which may be XML, nothing, or a page of HTML."""
+    """The body of an error of the admin API; minio-py passes it on unread, and it may be XML, empty, or a page of HTML."""
     text = getattr(error, "_body", None) or "{}"
     try:
         answer = json.loads(text)
@@ -76,13 +76,13 @@ def _body(error: Exception) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Api:
-    """Where a cluster answers and as whom."""
+    """The addresses of a cluster, and the credentials."""
 
     nodes: tuple[tuple[str, int], ...]
     user: Secret = field(repr=False)
     password: Secret = field(repr=False)
     authority: str = field(default="", repr=False)
-    """The certificate, as text, of who signed that of the nodes; nothing where they speak without TLS."""
+    """The certificate, as text, of the authority that signed the nodes' certificate; empty without TLS."""
 
     def client(self, link: Link, node: tuple[str, int], patience: float = 15, again: int = 1) -> Any:
         """A client of minio-py for one node, which waits `patience` seconds for an answer and asks once more."""

@@ -1,4 +1,4 @@
-"""The buckets of a cluster as a list, and a new one put into the settings."""
+"""Lists the buckets of a cluster; adds a bucket to the settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OF_STOWAGE = "made by Stowage"
 
 @dataclass(frozen=True)
 class Row:
-    """A bucket: what it keeps and for how long, how much it holds when it was counted, and whose it is."""
+    """A bucket: its versions and retention, its size at the last count, and whether the settings name it."""
 
     name: str
     versioning: str
@@ -97,7 +97,7 @@ def lines(host: str, table: list[Row]) -> Iterator[str]:
 def create(
     host: Host[Settings], name: str, retention_days: int, versioning: bool, quota: str, yes: bool, as_json: bool
 ) -> None:
-    """Put a bucket into the settings; the next deploy makes it."""
+    """Add a bucket to the settings; the next deploy makes it."""
     again = f"inv buckets.create NAME --retention-days 30 --host {host.name}"
     try:
         TypeAdapter(BucketName).validate_python(name)
@@ -117,7 +117,7 @@ def create(
         row["versioning"] = True
     if retention_days:
         rule = {"id": "retention", "expire_days": retention_days}
-        # What is deleted, by the rule or by somebody, becomes an old version first.
+        # A deleted object, by the rule or by a person, becomes an old version first.
         row["lifecycle"] = [rule | ({"expire_noncurrent_days": retention_days} if versioning else {})]
     if quota:
         row["quota"] = quota

@@ -1,4 +1,4 @@
-"""Buckets behind MinIO's API, with all that belongs to one."""
+"""Buckets with all their settings, through MinIO's API."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from roles.minio import settings as model
 
 ALL_KNOW_WITHIN = 30
-"""Seconds in which a change of a bucket must reach every node that answers; one that has just started hears of none."""
+"""Seconds within which a change of a bucket must reach every node that answers; a node that has just started gets no notice."""
 FOREIGN = ("replication", "notifications")
-"""What sends data, or word of it, elsewhere: there is none, unless `elsewhere` says that somebody else sets it."""
+"""Settings that send data or events elsewhere: they must be empty, unless `elsewhere` says that somebody else sets them."""
 LEFT_ALONE = ("encryption", "tags", "others")
 ANYBODY = {
     "none": ((), ()),
@@ -32,7 +32,7 @@ ANYBODY = {
     "upload": (("s3:GetBucketLocation",), ("s3:PutObject",)),
     "public": (("s3:GetBucketLocation", "s3:ListBucket"), ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")),
 }
-"""What anybody may do without a key: with the bucket, and with its objects."""
+"""What requests without a key may do: with the bucket, and with its objects."""
 
 
 def granted(bucket: model.Bucket) -> list[Statement]:
@@ -48,7 +48,7 @@ def granted(bucket: model.Bucket) -> list[Statement]:
 
 @dataclass(frozen=True)
 class Bucket(Resource):
-    """A bucket with its settings, and without those that let others in or send its data away."""
+    """A bucket with its settings; settings that give others access or send data away must be absent."""
 
     kind: ClassVar[str] = "bucket"
     api: Api = field(repr=False)
@@ -116,7 +116,7 @@ class Bucket(Resource):
         return reading(api, link, read, len(wanted))
 
     def stands_on(self) -> list[str]:
-        """One rule without its tier, and MinIO refuses them all."""
+        """If one rule lacks its tier, MinIO refuses all rules."""
         return [f"tier:{lifecycle.tier}" for lifecycle in self.settings.lifecycle if lifecycle.tier]
 
     def lost(self) -> Refusal:
@@ -137,7 +137,7 @@ class Bucket(Resource):
         now, after = (before or {}).get("anonymous", "none"), self.desired()["anonymous"]
         if now == after or before is None:
             return lines
-        if " (at " in now:  # one node tells something else
+        if " (at " in now:  # one node has another answer
             return [*lines, f"anonymous: {now}"]
         return [
             *lines,
@@ -154,7 +154,7 @@ class Bucket(Resource):
         return [Call(partial(self._until_all_nodes_know, before))]
 
     def _until_all_nodes_know(self, before: State | None, link: Link) -> None:
-        """Make it, and again while a node has not heard of it: that of the last look is the error."""
+        """Make it, and again until every node knows it; the last reading becomes the error."""
         now, until = before, time.monotonic() + ALL_KNOW_WITHIN
         while True:
             do(self.api, link, partial(_make_bucket, self, now))
@@ -172,7 +172,7 @@ def _settings(client: Any) -> dict[str, bytes]:
 
 
 def _compared(first: dict[str, str], others: dict[str, dict[str, str]]) -> dict[str, str]:
-    """What the first node tells of a bucket, with the words of those that tell something else."""
+    """The first node's state of a bucket, with the states of the nodes that differ."""
 
     def odd(key: str) -> str:
         different = [f"at {node}: {state[key]}" for node, state in sorted(others.items()) if state[key] != first[key]]
@@ -255,7 +255,7 @@ def _set_lifecycle(client: Any, want: Any) -> None:
                 if lifecycle.expire_noncurrent_days
                 else None
             ),
-            # Of 0 days minio-py writes nothing, which MinIO takes for at once.
+            # minio-py leaves out 0 days, which MinIO reads as at once.
             transition=Transition(days=lifecycle.transition_days, storage_class=lifecycle.tier)
             if lifecycle.transition_days is not None
             else None,

@@ -1,4 +1,4 @@
-"""What MinIO tells of a bucket, in words that can be compared: from the archive with the settings of all buckets."""
+"""The state of a bucket in comparable words, from the archive with the settings of all buckets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KNOWN = {
     "replication.xml",
     "bucket-targets.json",
 }
-"""The files of a bucket that are understood; what another version has as well is only shown."""
+"""The files of a bucket that are understood; other files, of another version, are only shown."""
 
 
 def bucket_state(name: str, files: Files) -> dict[str, str]:
-    """All that is compared of a bucket, and what is left alone: encryption, tags and what is not understood."""
+    """All that is compared of a bucket, and what is left alone: encryption, tags and unknown parts."""
 
     def text(file: str) -> str:
         return files.get(f"{name}/{file}", b"").decode()

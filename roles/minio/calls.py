@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from converge.ssh.link import Link
 
 ALREADY = ("BucketAlreadyOwnedByYou", "XMinioAdminPolicyChangeAlreadyApplied")
-"""What MinIO says to who asks a second time."""
+"""MinIO's error codes that mean "it exists already"."""
 REMOVED = ("NoSuchBucket", "XMinioAdminNoSuchUser", "XMinioAdminNoSuchPolicy", "XMinioInvalidIAMCredentials")
-"""What it says to who removes a second time."""
+"""MinIO's error codes that mean "it is removed already"."""
 
 
 def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
@@ -26,7 +26,7 @@ def doing(api: Api, act: Callable[[Any], Any]) -> list[Step]:
 
 
 def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
-    """One API call; what MinIO says becomes the error."""
+    """One API call; MinIO's message becomes the error."""
     load_minio_py()
     from minio.error import MinioAdminException, MinioException
     from urllib3.exceptions import HTTPError
@@ -43,7 +43,7 @@ def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
 
 @contextmanager
 def unless_done(codes: Sequence[str] = ALREADY) -> Iterator[None]:
-    """For a request that is sent again when its answer is lost: the plan saw that it was not done, so it was us."""
+    """For a request that is sent again after a lost answer: the plan saw that it was not done, so this run has done it."""
     from minio.error import MinioAdminException, S3Error
 
     try:
@@ -54,7 +54,7 @@ def unless_done(codes: Sequence[str] = ALREADY) -> Iterator[None]:
 
 
 def reading(api: Api, link: Link, read: Callable[[Any], list[Reading]], many: int) -> list[Reading]:
-    """What MinIO tells of `many` resources. That the host lets nobody through to MinIO is no matter of waiting."""
+    """The readings of `many` resources. If the host forbids forwarding to MinIO, waiting does not help."""
     try:
         return list(api.read(link, read))
     except Trouble as trouble:

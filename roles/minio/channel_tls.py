@@ -17,7 +17,7 @@ def _context(authority: str) -> ssl.SSLContext:
 
 
 class TlsChannel(SSLTransport):
-    """A channel, encrypted; who answers must show a certificate of the authority for this name or address.
+    """An encrypted channel; the server must show a certificate of the authority for this name or address.
 
     Like a socket it is closed when the last file that reads from it is.
     """

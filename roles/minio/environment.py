@@ -1,4 +1,4 @@
-"""Variables of the server: which the role gives by itself, and which no server reads, though manuals and examples name them."""
+"""Variables of the server: those that the role sets itself, and those that no server reads although manuals name them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OURS = {
     "MINIO_OPTS": "the role writes the command line",
     "MINIO_CI_CD": "with it MinIO takes the root disk for a drive",
 }
-"""What the role gives by itself, or what takes a guard away."""
+"""Variables that the role sets itself, or that disable a safeguard."""
 UNREAD = {
     "MINIO_DEFAULT_BUCKETS": "only Bitnami's image reads it: buckets says which there are",
     "MINIO_DATA_DIR": "minio.nodes says which drives hold the data",
@@ -48,7 +48,7 @@ _FAMILIES = (
 
 
 def faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each variable that cannot stand in `minio.environment`, with the reason."""
+    """Each variable that `minio.environment` must not have, with the reason."""
     for name in names:
         if name in OURS:
             yield name, OURS[name]

@@ -1,4 +1,4 @@
-"""What MinIO still has and the settings no longer name: removed where nobody else needs it and no data is in it."""
+"""Accounts and buckets that the settings no longer name: removed if nobody else uses them and they hold no data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 USED_BY = ("service-account", "minio-user", "policy", "bucket")
-"""What is used stands behind what uses it: a key before its user, a user before the policies that it has."""
+"""The order of removal: a key before its user, a user before its policies."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Gone(Resource):
     was: str
     called: str
     users: frozenset[str] = frozenset()
-    """Those of the inventory: what they no longer have is detached before this is removed."""
+    """The users of the inventory: policies that they no longer have are detached before this is removed."""
 
     @property
     def name(self) -> str:

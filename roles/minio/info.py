@@ -67,7 +67,7 @@ def show(host: Host[Settings], as_json: bool) -> None:
 
 
 def read(answer: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> Info:
-    """What the answer of the admin API says, each node by its name in the settings."""
+    """The answer of the admin API, each node by its name in the settings."""
     names = {node.address: node.name for node in nodes}
     servers = answer.get("servers") or []
     backend = answer.get("backend") or {}
@@ -92,7 +92,7 @@ def read(answer: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> Info:
 
 
 def _usable(pool: int, data_drives: int, servers: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """The bytes that the objects of a pool may take, and those that are left; drives that do not answer count as the others."""
+    """The bytes that the objects of a pool may take, and those that are free; drives without an answer count like the others."""
     drives = [drive for server in servers for drive in server.get("drives") or [] if drive.get("pool_index") == pool]
     sizes = [drive["totalspace"] for drive in drives if drive.get("totalspace")]
     free = [drive.get("availspace", 0) for drive in drives if drive.get("totalspace")]
@@ -136,5 +136,5 @@ def lines(host: str, info: Info) -> Iterator[str]:
 
 
 def _odd(version: str, versions: Sequence[str]) -> str:
-    """A version, where not all nodes have the same."""
+    """The version of a node, if not all nodes have the same."""
     return f", version {version}" if len(versions) > 1 and version else ""

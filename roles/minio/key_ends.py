@@ -1,4 +1,4 @@
-"""When keys end: the days and moments of the settings as MinIO tells them, and which keys need a new end soon."""
+"""When keys end: the days and times of the settings in MinIO's format, and the keys that end soon."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOON = timedelta(days=14)
 
 
 def moment(text: str) -> str:
-    """A day or a moment as MinIO tells it, in UTC: 2027-12-31T00:00:00Z."""
+    """A day or a time in MinIO's format, in UTC: 2027-12-31T00:00:00Z."""
     end = datetime.fromisoformat(text)
     end = end.replace(tzinfo=end.tzinfo or UTC).astimezone(UTC)
     return end.isoformat(timespec="seconds").replace("+00:00", "Z")

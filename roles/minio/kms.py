@@ -1,4 +1,4 @@
-"""The key with which MinIO encrypts at rest: the same one for ever, for nothing can be read with another."""
+"""The key with which MinIO encrypts at rest: it must never change, as no other key reads the data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ RECORD = "/var/lib/stowage/kms-key"
 """Holds the fingerprint of the key under which this host's MinIO was first deployed; never the key."""
 BUCKET, OBJECT, TEXT = "stowage-canary", "canary", b"Encrypted at the first deploy. Stowage reads it at each check.\n"
 NOT_READY = ("NotInitialized", "SlowDown", "ServiceUnavailable", "InternalError")
-"""Ends of codes after which a moment later another answer comes."""
+"""Endings of error codes that are gone a moment later."""
 
 
 @dataclass(frozen=True)
 class KmsKey(Resource):
-    """The key is the one of the first deploy. With another one MinIO starts, is green, and can read nothing that it has encrypted."""
+    """The key is that of the first deploy. With another key MinIO starts and is healthy, but reads no encrypted object."""
 
     kind: ClassVar[str] = "kms-key"
     fingerprint: str
@@ -62,7 +62,7 @@ class KmsKey(Resource):
 
 @dataclass(frozen=True)
 class Canary(Resource):
-    """An object that was encrypted at the first deploy can be read: the health of the cluster says nothing of that."""
+    """An object that was encrypted at the first deploy can be read: the health checks of the cluster do not test that."""
 
     kind: ClassVar[str] = "canary"
     api: Api = field(repr=False)

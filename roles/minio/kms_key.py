@@ -1,4 +1,4 @@
-"""What is taken for a key of MinIO's encryption, and what may be written down of one."""
+"""The format of a key of MinIO's encryption, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 
 
 def fault(key: str) -> str:
-    """What is wrong with a key, in words; nothing where MinIO takes it."""
+    """What is wrong with a key, in words; empty if MinIO accepts it."""
     name, colon, secret = key.partition(":")
     if not colon or not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name):
         return "a name, a colon and the key, such as prod-2026:BASE64; `echo NAME:$(openssl rand -base64 32)` makes one"
@@ -21,6 +21,6 @@ def fault(key: str) -> str:
 
 
 def fingerprint(key: str) -> str:
-    """What may be written down and compared: it tells keys apart, and nothing of the key."""
+    """A value that can be stored and compared: it differs between keys, and does not reveal the key."""
     name, _, secret = key.partition(":")
     return f"{name} {hashlib.sha256(secret.encode()).hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""The metrics of MinIO: a user who may read them and nothing else, and the token with which that is done."""
+"""The metrics of MinIO: a user that may only read them, and its token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def reader(host: Host[Settings], api: Api) -> Iterator[Chain]:
-    """The user with its policy, where the settings give it a secret."""
+    """The user with its policy, if the settings have its secret."""
     secret = settings_of(host).metrics.secret
     if secret is None:
         return

@@ -1,4 +1,4 @@
-"""The token with which the metrics of MinIO are read, made of the secret key of the user who may read them."""
+"""The token for the metrics of MinIO, made from the secret key of the user that may read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roles.minio.settings import METRICS
 
 
 def token(secret: Secret) -> Secret:
-    """The bearer token that MinIO takes, a JWT. It has no end and no date: the same secret gives the same token."""
+    """The bearer token for MinIO, a JWT. It has no expiry and no date: the same secret gives the same token."""
     claims = {"iss": "prometheus", "sub": METRICS}
     text = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "HS512", "typ": "JWT"}, claims))
     signature = hmac.new(secret.reveal().encode(), text, hashlib.sha512).digest()

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from converge.ssh.link import Link
 
 HEAD_START, CONNECTS_WITHIN = 0.4, 3.0
-"""Seconds that a node has before the next one is tried, and that the last one has."""
+"""Seconds before the next node is tried, and seconds for the last node."""
 
 _LIVING: WeakKeyDictionary[Any, Future[tuple[str, int]]] = WeakKeyDictionary()
 _FINDING = Lock()
 
 
 def living(link: Link, nodes: Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """The first node that takes a connection; found once for all questions that are asked at the same moment."""
+    """The first node that accepts a connection; searched once for all requests of the same moment."""
     with _FINDING:
         future = _LIVING.get(link)
         if (
@@ -48,12 +48,12 @@ def _takes(link: Link, node: tuple[str, int]) -> bool:
 
 def connect_once(link: Link, node: tuple[str, int]) -> None:
     channel = link.tunnel(*node)
-    with suppress(OSError):  # the line broke after it was opened: whoever speaks next is told
+    with suppress(OSError):  # the connection broke after it was opened: the next request gets the error
         channel.close()
 
 
 def _race(link: Link, nodes: Sequence[tuple[str, int]], first: Future[tuple[str, int]]) -> None:
-    """Knock at one node after the other, each with a head start: a dead one costs moments, not a time-out."""
+    """Connect to one node after the other, each with a head start: a dead node costs moments, not a time-out."""
     troubles: list[Trouble] = []
 
     def knock(node: tuple[str, int]) -> None:
@@ -83,7 +83,7 @@ def _no_node(link: Link, why: str) -> Trouble:
 
 
 def pool(link: Link, patience: float, again: int, authority: str = "") -> Any:
-    """A urllib3 pool whose connections are channels of the host's SSH connection, in TLS where there is an authority.
+    """A urllib3 pool whose connections are channels of the host's SSH connection, with TLS if there is an authority.
 
     To minio-py and its signatures all is plain HTTP: a channel is no socket, which Python's own TLS wants.
     """

@@ -1,4 +1,4 @@
-"""What MinIO would refuse in a policy, or take and never give back: told before anything is connected to."""
+"""Faults of a policy that MinIO would refuse, or accept and never return: found before any connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEYS = ("Sid", "Effect", *LISTS, "Condition")
 
 
 def faults(statements: Sequence[Any], of_bucket: bool = False) -> Iterator[Fault]:
-    """What MinIO would refuse, or take and mean otherwise, each with the path where it stands."""
+    """What MinIO would refuse, or accept with another meaning, each with its path."""
     for at, statement in enumerate(statements):
         for check in (_keys, _effect, _actions, _resources, _condition):
             yield from (((at, *path), text) for path, text in check(statement, of_bucket))
@@ -59,7 +59,7 @@ def _effect(statement: Statement, _: bool) -> Iterator[Fault]:
 
 
 def _texts(statement: Statement, key: str) -> list[str] | None:
-    """The values of a key; None where they are not texts, or none."""
+    """The values of a key; None if there are none or not all are strings."""
     values = many(statement.get(key))
     return values if values and all(isinstance(value, str) and value for value in values) else None
 
@@ -122,7 +122,7 @@ TAKES = {
     "IpAddress": "an address or a network such as 10.0.0.0/8",
     "NotIpAddress": "an address or a network such as 10.0.0.0/8",
 }
-"""What operators take, by how they begin; all others take texts."""
+"""The type that operators take, by the beginning of their name; all others take strings."""
 
 
 def _values(operator: str, values: list[Any]) -> str:

@@ -60,7 +60,7 @@ class Policy(Resource):
 
 @dataclass(frozen=True)
 class Iam(Resource):
-    """MinIO's own policies as MinIO made them, a list of all policies that can be read, and who else has admin rights."""
+    """MinIO's own policies unchanged, all policies readable, and who else has admin rights."""
 
     kind: ClassVar[str] = "iam"
     api: Api = field(repr=False)
@@ -94,7 +94,7 @@ class Iam(Resource):
         return {**state, "admins": ", ".join(self._others(iam))}
 
     def _others(self, iam: Accounts) -> list[str]:
-        """Who has rights of an administrator and does not stand in the inventory."""
+        """Users, groups and keys with admin rights that the inventory does not have."""
         strong = {name for name, policy in iam.policies.items() if _administers(policy)}
         holders = [
             f"user {name}" for name, names in iam.user_policies.items() if strong & {*names} and name in iam.users
@@ -138,7 +138,7 @@ class Iam(Resource):
 
 
 def _own(client: Any, name: str, policy: Document | None) -> str:
-    """What one of MinIO's own policies means. What another version words otherwise counts as ours; only what was written has a date."""
+    """The meaning of one of MinIO's own policies. The wording of another version counts as unchanged: only a policy that was written has a date."""
     wanted, answer = meaning(BUILT_IN[name]), meaning((policy or {}).get("Statement") or [])
     if answer == wanted or policy is None or policy is UNREADABLE:
         return answer
@@ -173,7 +173,7 @@ def _blind(unreadable: Sequence[str], fault: str) -> Unknown:
 
 
 def _fragment(fault: str) -> str:
-    """The words of the policy that MinIO stumbled over, or else its own."""
+    """The part of the policy that MinIO could not parse, or else its message."""
     text = html.unescape(fault)
     match = re.search(r"bigger context \.\.\.\|(.*?)\|", text) or re.search(r"\.\.\.\|(.*?)\|", text)
     return f"in it stands {match[1]}" if match else text[:120]

@@ -1,4 +1,4 @@
-"""The language of MinIO's policies: one form for all spellings of a statement, and what MinIO cannot carry."""
+"""The language of MinIO's policies: a normal form for all spellings of a statement."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ BUILT_IN: Mapping[str, Sequence[Statement]] = {
     ],
     "consoleAdmin": [_allow("admin:*", resource=""), _allow("kms:*", resource=""), _allow("s3:*")],
 }
-"""MinIO's own policies (minio/pkg, policy/constants.go). A server of another version may have them in other words."""
+"""MinIO's own policies (minio/pkg, policy/constants.go). Another version of the server may word them differently."""
 
 
 def document(statements: Sequence[Statement]) -> bytes:
-    """A policy as MinIO takes it, in its one form: MinIO refuses some spellings of the same."""
+    """A policy for MinIO, in the normal form: MinIO refuses some other spellings."""
     return json.dumps({"Version": VERSION, "Statement": normal(statements)}).encode()
 
 
 def meaning(statements: Sequence[Statement]) -> str:
-    """What statements mean, as text that can be compared: a line of JSON for each."""
+    """The meaning of statements as comparable text: a line of JSON for each."""
     return "\n".join(json.dumps(statement, sort_keys=True) for statement in normal(statements))
 
 
 def normal(statements: Sequence[Statement]) -> list[dict[str, Any]]:
-    """Statements in their one form: sorted, without doubles, each value a list of texts. A Sid means nothing."""
+    """Statements in the normal form: sorted, without duplicates, each value a list of strings, without the Sid."""
     by_text = {json.dumps(statement, sort_keys=True): statement for statement in map(_statement, statements)}
     return [by_text[key] for key in sorted(by_text)]
 
@@ -59,7 +59,7 @@ def _statement(statement: Statement) -> dict[str, Any]:
     form: dict[str, Any] = {"Effect": str(statement.get("Effect", ""))}
     for key in LISTS:
         if statement.get(key):
-            # MinIO gives "*" back as "**".
+            # MinIO returns "*" as "**".
             form[key] = sorted({"*" if value == "**" else str(value) for value in many(statement[key])})
     if statement.get("Principal"):
         whom = statement["Principal"]
@@ -75,7 +75,7 @@ def _statement(statement: Statement) -> dict[str, Any]:
 
 
 def many(value: Any) -> list[Any]:
-    """A list of values, of which one may stand alone."""
+    """A list of values; a single value need not be a list."""
     return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
@@ -95,15 +95,15 @@ SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("Null", _truth),
     ("Numeric", lambda text: str(int(text))),
     ("Date", _moment),
-    # MinIO takes an address without a width for one of /32, also one of IPv6.
+    # MinIO reads an address without a prefix length as /32, also one of IPv6.
     ("IpAddress", lambda text: str(ipaddress.ip_network(text, strict=False))),
     ("NotIpAddress", lambda text: str(ipaddress.ip_network(text, strict=False))),
 )
-"""How the values of a condition are spelt, by how its operator begins. All others are texts."""
+"""The normal spelling of a condition's values, by the beginning of its operator. All others are strings."""
 
 
 def spelling(operator: str) -> Callable[[str], str]:
-    """How the values of an operator are spelt; raises ValueError for one that it does not take."""
+    """The normal spelling of an operator's values; raises ValueError for a value that it does not accept."""
     name = operator.rpartition(":")[2]
     return next((spell for begins, spell in SPELLINGS if name.startswith(begins)), str)
 
@@ -121,7 +121,7 @@ def plain(value: Any) -> str:
 
 
 def words(statement: Statement) -> str:
-    """A statement in its one form, as a line for a person."""
+    """A statement in the normal form, as a line for a person."""
     parts = [statement["Effect"]]
     if "Principal" in statement:
         whom = statement["Principal"]["AWS"]
@@ -141,7 +141,7 @@ _PREFIXES = (
 
 
 def difference(before: str, after: str) -> list[str]:
-    """The statements that one meaning has and the other has not, as lines for a person."""
+    """The statements that only one of two meanings has, as lines for a person."""
     old, new = ([_line(line) for line in text.splitlines()] for text in (before, after))
     lines = [f"- {statement}" for statement in old if statement not in new] + [
         f"+ {statement}" for statement in new if statement not in old

@@ -1,4 +1,4 @@
-"""The proof that data passes: a small object written through each node and read through all."""
+"""The proof that data can be stored: a small object is written through each node and read through all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BUCKET = "stowage-proof"
 SETTLES_WITHIN = 60
-"""Seconds after a start in which a node may be green and yet not see the others' drives (measured by others: 15)."""
+"""Seconds after a start in which a node may be healthy and yet not see the others' drives (measured by others: 15)."""
 
 
 def prove_data_path(api: Api, link: Link, folders: Sequence[str]) -> None:
@@ -44,7 +44,7 @@ def prove_data_path(api: Api, link: Link, folders: Sequence[str]) -> None:
 
 
 def _must_let_through(link: Link, node: tuple[str, int]) -> None:
-    """Forwarding that sshd forbids is told at once: asking again does not help."""
+    """Fails at once when sshd forbids forwarding: a second try does not help."""
     try:
         connect_once(link, node)
     except Trouble as trouble:
@@ -74,11 +74,11 @@ def _write_and_read(api: Api, link: Link, folders: Sequence[str]) -> None:
         with suppress(MinioException, urllib3.exceptions.HTTPError):
             _clear_away(clients)
         raise
-    _clear_away(clients)  # or it is no proof: nobody would look for what is left of it
+    _clear_away(clients)  # a failure here fails the proof: nobody would look for the leftovers
 
 
 def _must_reach_the_same(api: Api, link: Link, folders: Sequence[str]) -> None:
-    """Count the copies of each node's object on the host: MinIO's health checks tell what others see."""
+    """Count the copies of each node's object on the host: a node's health check reports what the other nodes see."""
     objects = [f"{BUCKET}/node{number + 1}/xl.meta" for number in range(len(api.nodes))]
     pipe = link.shell(
         "\n".join(

@@ -1,4 +1,4 @@
-"""The MinIO cluster: one node a drive, each bound to its own drive's directory, all of them one unit."""
+"""The MinIO cluster: one node for each drive, bound to the directory of that drive; all nodes are one unit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INSIDE = "/run/secrets/minio"
 OPENID = "openid.env"
 
 
-# Without its identity provider MinIO knows nobody but root, so what it must find of that is there first.
+# Without its identity provider MinIO only knows root, so the answers that it needs are there first.
 @role(needs=("drives", "docker", "images"), after=("sso",))
 def minio(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
@@ -51,7 +51,7 @@ def minio(host: Host[Settings]) -> Wanted:
     ]
     # A new root credential must reach all nodes at once; only its hash goes into the label.
     certificates = tls.files(host, settings)
-    # The authority is read at a start only.
+    # MinIO reads the authority only when it starts.
     read_at_start = files + [
         resource for resource in certificates if isinstance(resource, File) and "/CAs/" in resource.path
     ]
@@ -84,7 +84,7 @@ def minio(host: Host[Settings]) -> Wanted:
                     says="a small object through each node, read through all",
                 ),
                 Shell(proven(host)),
-                # A power cut would bring the bucket of the proof back. A dead drive is told by others.
+                # Sync, so that a power cut cannot bring the proof bucket back. Dead drives are reported elsewhere.
                 Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
             ),
         ),
@@ -107,20 +107,20 @@ def settings_of(host: Host[Settings]) -> Minio:
 
 
 def api_of(host: Host[Settings]) -> Api:
-    """How the cluster's API is reached: at each node's own address, as root."""
+    """The cluster's API: at each node's own address, as root."""
     settings = settings_of(host)
     nodes = tuple((node.address, 9000) for node in settings.nodes)
     return Api(nodes, settings.root_user, settings.root_password, tls.authority(host))
 
 
 def folders(host: Host[Settings]) -> tuple[str, ...]:
-    """Where the nodes keep their data on the host."""
+    """The nodes' data folders on the host."""
     paths = {drive.label: drive.path for drive in host.settings.drives}
     return tuple(f"{paths[node.drive]}/{node.drive}" for node in settings_of(host).nodes)
 
 
 def service(host: Host[Settings], node: Node) -> dict[str, Any]:
-    """One node's container, as far as it does not depend on being the first or the last."""
+    """One node's container, without the settings of the first or last node."""
     settings, owner = settings_of(host), host.settings.data_user
     path = next(drive.path for drive in host.settings.drives if drive.label == node.drive)
     environment = {
@@ -128,9 +128,9 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
         "MINIO_ROOT_USER_FILE": f"{INSIDE}/root_user",
         "MINIO_ROOT_PASSWORD_FILE": f"{INSIDE}/root_password",
         **({"MINIO_KMS_SECRET_KEY_FILE": f"{INSIDE}/kms_key"} if settings.kms_key else {}),
-        # The one way for a secret that has no file of its own: a file of variables.
+        # A secret without a file variable of its own goes into a file of variables.
         **({"MINIO_CONFIG_ENV_FILE": f"{INSIDE}/{OPENID}"} if settings.openid else {}),
-        # A token is what the server asks for by itself.
+        # The server asks for a token by default.
         **({"MINIO_PROMETHEUS_AUTH_TYPE": "public"} if settings.metrics.auth == "public" else {}),
         **_console_url(host),
         **settings.environment,
@@ -138,7 +138,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
     if settings.root_drive_threshold:
         from roles.settings.model import size_in_bytes
 
-        # In a container MinIO takes an empty directory on the root disk for a new drive, unless it is told this.
+        # Without this MinIO, in a container, takes an empty directory on the root disk for a new drive.
         environment["MINIO_ROOTDRIVE_THRESHOLD_SIZE"] = str(size_in_bytes(settings.root_drive_threshold))
     return hardened(
         node.name,
@@ -158,13 +158,13 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
         stop_grace_period=f"{GRACE}s",
         environment=environment,
         volumes=[
-            # Missing on any drive but the right one, and never made by Docker: then the node does not start.
+            # Only on the right drive, and never created by Docker: without it the node does not start.
             bind(f"{path}/{node.drive}", "/data"),
             bind(SECRETS, INSIDE, read_only=True),
             *([bind(tls.CERTIFICATES, tls.INSIDE, read_only=True)] if settings.tls else []),
         ],
         networks=joins(joined(host.settings, settings.networks), node.address),
-        # Fixed, so that a node that is away does not lose its name.
+        # Fixed, so that the name of a node that is down still resolves.
         extra_hosts=[f"{other.name}:{other.address}" for other in settings.nodes if other is not node],
         healthcheck=healthcheck(
             *("curl", "-fsS", *(["-k"] if settings.tls else []), "-o", "/dev/null"),
@@ -174,7 +174,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
 
 
 def _openid(settings: OpenId) -> Secret:
-    """Who people are is asked of an identity provider; its name and the secret are in one file."""
+    """The identity provider; its address and the secret are in one file."""
     variables = {
         "CONFIG_URL": settings.config_url,
         "CLIENT_ID": settings.client,
@@ -187,7 +187,7 @@ def _openid(settings: OpenId) -> Secret:
 
 
 def _console_url(host: Host[Settings]) -> dict[str, str]:
-    """Under a path the console must be told where it is; otherwise it takes what it is asked as."""
+    """The console's address, which it needs below a path; else it uses the address of the request."""
     edge = host.settings.edge
     path = next((row.path for row in leading_to(host.settings, CONSOLE) if row.path), None)
     return {"MINIO_BROWSER_REDIRECT_URL": f"{edge.url}{path}"} if edge and edge.url and path else {}

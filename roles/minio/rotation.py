@@ -1,4 +1,4 @@
-"""A new secret for a user or a key: written, deployed, and the old one seen to be refused.
+"""A new secret for a user or a key: written, deployed, and the old one checked to be refused.
 
 Beside the new secret the old one lies in FILE.previous until MinIO refuses it. It marks a rotation that has begun: the
 same command finishes it, wherever it was cut.
@@ -48,7 +48,7 @@ class Account:
 
     @property
     def begun(self) -> bool:
-        """Whether a new secret was written and the old one not yet seen to be refused."""
+        """Whether a new secret was written, but the old one not yet checked to be refused."""
         return self.previous.exists() and self.previous.read_text() != self.file.read_text()
 
     @property
@@ -120,7 +120,7 @@ def _reference(host: Host[Settings], path: tuple[str | int, ...]) -> str:
 
 
 def _new_end(host: Host[Settings], account: Account, expires: str) -> tuple[Change | None, Plan | None]:
-    """The change of the settings that moves the end of a key on."""
+    """The change of the settings that gives a key a later end."""
     if expires and not account.is_key:
         why = "a user has no end, a key has"
         raise Trouble("--expires belongs to a key", host.name, why, NOTHING, f"inv accounts.rotate {account.name}")
@@ -153,7 +153,7 @@ def _old_one_is_refused(host: Host[Settings], account: Account) -> None:
 
 
 def _is_taken(name: str, secret: Secret, client: Any) -> bool:
-    """Whether MinIO takes a request that is signed so; what it may do is another matter."""
+    """Whether MinIO accepts the signature of a request, whatever the rights."""
     from minio import Minio
     from minio.error import S3Error
 

@@ -44,7 +44,7 @@ METRICS = "stowage-metrics"
 
 
 class Metrics(Section):
-    """Who may read the metrics of the nodes; from outside nobody, for the edge answers 403 to their paths."""
+    """The user that may read the metrics of the nodes; not from outside, as the edge answers 403 to their paths."""
 
     auth: Literal["token", "public"] = Field(
         default="token", description="who reads them: who has the token, or everybody who reaches a node"
@@ -62,7 +62,7 @@ class Metrics(Section):
 
 
 class Tier(Section):
-    """Another object store, to which the rules of buckets move old objects; they are read through this one as before."""
+    """Another object store, to which the rules of buckets move old objects; clients still read them through this one."""
 
     name: TierName
     kind: Literal["minio", "s3"]
@@ -93,7 +93,7 @@ class MinioTls(Section):
 
 
 class OpenId(Section):
-    """Who people are is asked of an identity provider, which also says by which policies they are judged."""
+    """An identity provider, which logs users in and names their policies."""
 
     config_url: WebUrl = Field(description="its discovery document, as the nodes reach it")
     client: Name
@@ -139,7 +139,7 @@ SomeDays = Annotated[int, Field(ge=0, le=36500)]
 
 
 class Lifecycle(Section):
-    """When a bucket forgets, or moves to a tier: whole objects, old versions; `prefix` limits it."""
+    """When objects and old versions of a bucket expire, or move to a tier; `prefix` limits the rule."""
 
     id: Name
     prefix: Prefix = ""

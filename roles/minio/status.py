@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from runbook.status import Status
 
 CLUSTER_PATIENCE = 4.0
-"""Seconds after which a cluster that has not answered is shown as silent."""
+"""Seconds after which a cluster without an answer is shown as silent."""
 
 
 @dataclass
 class Bucket:
-    """What MinIO's scanner counted in a bucket; None where it has not been there yet."""
+    """The scanner's counts of a bucket; None before its first visit."""
 
     name: str
     objects: int | None = None
@@ -59,7 +59,7 @@ def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, An
 
 
 def read_cluster(status: Status, host: Host[Settings], answers: dict[str, Any]) -> None:
-    """Drives, healing and quorum as the cluster itself sees them, and what is in the buckets."""
+    """Drives, healing and quorum as the cluster itself sees them, and the sizes of the buckets."""
     from roles.minio.role import settings_of
 
     for thread in answers.get("threads", []):
@@ -68,7 +68,7 @@ def read_cluster(status: Status, host: Host[Settings], answers: dict[str, Any]) 
     if info is None:
         up = sum(node.state.startswith("running") for node in status.nodes)
         why = answers.get("why") or f"no answer within {CLUSTER_PATIENCE:.0f} s"
-        # Containers that were not read either tell nothing: least of all that there are none.
+        # Containers that could not be read are unknown, not absent.
         shown = f"; by its containers: {quorum(up, len(status.nodes), None)}" if status.nodes else ""
         status.quorum = f"the cluster does not tell ({why}){shown}"
         return
@@ -99,7 +99,7 @@ def read_cluster(status: Status, host: Host[Settings], answers: dict[str, Any]) 
 
 
 def age(moment: str) -> float | None:
-    """How many seconds ago the scanner ended its round; None where it has not ended one."""
+    """How many seconds ago the scanner ended its round; None before the first end."""
     if not moment:
         return None
     # Python reads at most six digits of a second.

@@ -1,4 +1,4 @@
-"""Whether the rules of buckets move objects to tiers that there are."""
+"""Checks that the rules of buckets name tiers that exist."""
 
 from __future__ import annotations
 

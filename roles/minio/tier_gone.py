@@ -1,4 +1,4 @@
-"""Tiers that the settings no longer name, and what still lies in them."""
+"""Tiers that the settings no longer name, and the buckets with objects in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from converge.ssh.link import Link
 
 LOOKED_AT = 100_000
-"""Versions of a bucket of which the classes are looked at, to know whether any lies in a tier."""
+"""How many versions of a bucket are checked for the storage class of a tier."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TierGone(Resource):
     api: Api = field(repr=False)
     called: str
     buckets: frozenset[str] = frozenset()
-    """Those of the inventory, whose rules are put right before."""
+    """The buckets of the inventory: their rules are changed first."""
 
     @property
     def name(self) -> str:
@@ -44,7 +44,7 @@ class TierGone(Resource):
 
     @property
     def removed_last(self) -> int:
-        return len(USED_BY)  # behind the buckets that had a rule for it
+        return len(USED_BY)  # after the buckets that had a rule for it
 
     def desired(self) -> None:
         return None
@@ -87,7 +87,7 @@ class TierGone(Resource):
         return [*doing(self.api, self._remove), Shell(f"rm -f {RECORDS}/{self.called}")]
 
     def _remove(self, client: Any) -> None:
-        """MinIO looks into the tier itself, and knows of objects that no scanner has counted yet."""
+        """MinIO itself refuses to remove a tier with objects, also with those that no scanner has counted yet."""
         from minio.error import MinioAdminException
 
         try:
@@ -112,7 +112,7 @@ def _tiers(path: str, data: bytes) -> frozenset[str]:
 
 
 def holders(client: Any, tier: str) -> list[str]:
-    """The buckets of which an object lies in a tier, as far as their first versions tell."""
+    """The buckets with an object in a tier, judged by their first versions."""
     return [bucket.name for bucket in client.list_buckets() if tier in _classes(client, bucket.name)]
 
 

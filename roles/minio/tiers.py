@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from roles.minio import settings as model
 
 RECORDS = "/var/lib/stowage/tiers"
-"""A file for each tier with the fingerprint of the secret key that MinIO was given: MinIO tells it to nobody."""
+"""A file for each tier with the fingerprint of the secret key that MinIO got: MinIO never returns the key."""
 PLACE = ("kind", "endpoint", "bucket", "prefix", "region", "storage_class")
-"""Where a tier leads: chosen once, for its objects are read from there."""
+"""The address of a tier: it cannot change, as its objects are read from there."""
 ALL_KNOW = "all of them"
 
 
 @dataclass(frozen=True)
 class Tier(Resource):
-    """A tier that MinIO has tried: it wrote, read and removed an object there when it was given the keys."""
+    """A tier that MinIO has tested: it wrote, read and removed an object there when it got the keys."""
 
     kind: ClassVar[str] = "tier"
     api: Api = field(repr=False)
@@ -87,14 +87,14 @@ class Tier(Resource):
             admin(client, "PUT", "tier", body=_encrypted(client, configuration))
 
     def _give_keys(self, client: Any) -> None:
-        """MinIO tries the keys, takes them, and tells all nodes."""
+        """MinIO tests the keys, stores them, and tells all nodes."""
         keys = {"access": self.settings.access_key.reveal(), "secret": self.settings.secret_key.reveal()}
         with self._tried():
             admin(client, "POST", "tier", of=self.name, body=_encrypted(client, keys))
 
     @contextmanager
     def _tried(self) -> Iterator[None]:
-        """Silence is that of the other store: MinIO tries it before it answers."""
+        """A time-out is the fault of the other store: MinIO tests it before it answers."""
         from urllib3.exceptions import HTTPError
 
         try:
@@ -118,7 +118,7 @@ def _encrypted(client: Any, configuration: Mapping[str, Any]) -> bytes:
 
 
 def configured(client: Any) -> dict[str, dict[str, str]]:
-    """The tiers of a node by name; of the secret key it tells nothing."""
+    """The tiers of a node by name; it never returns the secret key."""
     return {tier["Name"]: _state(tier) for tier in json.loads(admin(client, "GET", "tier")) or []}
 
 
@@ -137,7 +137,7 @@ def _state(answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _known(name: str, have: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether the other nodes tell the same of a tier: one that has not heard cannot read what lies there."""
+    """Whether the other nodes have the same tier: a node without it cannot read its objects."""
     odd = sorted(node for node, tiers in others.items() if tiers.get(name) != have[name])
     return f"not {', '.join(odd)}" if odd else ALL_KNOW
 

@@ -1,4 +1,4 @@
-"""TLS of the nodes: among themselves, to the edge, and to us. One certificate names them all."""
+"""TLS of the nodes: among themselves, to the edge, and to us. One certificate has all their names."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def scheme(settings: Minio) -> str:
 
 
 def authority(host: Host[Settings]) -> str:
-    """The certificate of the authority that signed the nodes', as text; nothing where they speak without TLS."""
+    """The certificate of the authority that signed the nodes' certificate, as text; empty without TLS."""
     tls = host.settings.minio.tls if host.settings.minio else None
     return local_text(host, "minio.tls.authority", tls.authority) if tls else ""
 
 
 def files(host: Host[Settings], settings: Minio) -> list[Directory | File]:
-    """What the nodes read, in the folders that MinIO would make if they were not there."""
+    """The files that the nodes read, in folders that MinIO would otherwise create."""
     if settings.tls is None:
         return []
     owner = host.settings.data_user.name
@@ -62,7 +62,7 @@ def files(host: Host[Settings], settings: Minio) -> list[Directory | File]:
 
 
 def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -> list[str]:
-    """Why the nodes could not speak with it, or would not be believed."""
+    """Why the nodes could not use the certificate, or clients would not trust it."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -117,7 +117,7 @@ class ServedCertificate(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[ServedCertificate]) -> str:
         ask = "curl -q -s -k --noproxy '*' -m 4 -o /dev/null -w '%{certs}\\n'"
-        # All at once: a node that takes connections and says nothing costs these seconds once. The first of a chain is short
+        # All at once: nodes that accept connections and stay silent cost these seconds only once. The first of a chain is short
         # enough to be written in one piece.
         each = [
             f"( said=$({ask} {quote(f'https://{address}:9000/minio/health/live')} | sed '/END CERTIFICATE/q'); printf 'NODE %s\\n%s\\n' {quote(name)} \"$said\" ) &"
@@ -143,7 +143,7 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def _first(text: str) -> str:
-    """The first certificate of a text; a server shows its own before those that signed it."""
+    """The first certificate of a text; a server shows its own before those of its authorities."""
     start, end = text.find(_BEGIN), text.find(_END)
     return text[start : end + len(_END)] if 0 <= start < end else ""
 
@@ -153,7 +153,7 @@ def _fingerprint(pem: str) -> str:
 
 
 def served(settings: Minio, certificate: Sequence[Directory | File]) -> list[ServedCertificate]:
-    """The last look: what was written is what the nodes show."""
+    """The last check: the nodes show the certificate that was written."""
     text = next(
         (
             str(resource.content)

@@ -1,4 +1,4 @@
-"""The objects that a request for deletion means: counted, with what is locked, and deleted with all their versions."""
+"""The objects of a request for erasure: counted, with those that are locked, and deleted with all their versions."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ STANDARD = ("", "STANDARD", "REDUCED_REDUNDANCY", None)
 A_REQUEST = 1000
 """Versions that minio-py sends in a request for deletion."""
 DEEPEST = 100
-"""Rounds of deletion: MinIO lists what lies beneath an object (a/b beneath a) only once that is gone."""
+"""Rounds of deletion: MinIO lists objects below another object (a/b below a) only after that one is gone."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """Which objects are meant: the one of that name and what is beneath it as a folder; with `begins` all that begin so."""
+    """The requested objects: the one of that name and those below it as a folder; with `begins` all that begin with it."""
 
     bucket: str
     prefix: str
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass
 class Found:
-    """What is to be erased, what is locked and stays, and what only begins so."""
+    """What is to be erased, what is locked and stays, and other objects with the same beginning."""
 
     objects: int = 0
     versions: int = 0
@@ -53,7 +53,7 @@ class Found:
 
 
 def look(client: Any, asked: Asked) -> Found:
-    """Counts, and names what is locked; in a bucket with locks each version is asked for its own."""
+    """Counts the objects, and names those that are locked; in a bucket with locks each version is asked."""
     result, last, locks = Found(), "", _has_locks(client, asked.bucket)
     for version in _versions(client, asked):
         if not asked.means(version.object_name):
@@ -72,7 +72,7 @@ def look(client: Any, asked: Asked) -> Found:
 
 
 def hidden_by(client: Any, asked: Asked) -> str:
-    """The object above the folder that is asked for, which keeps MinIO from listing what is in that; mostly there is none."""
+    """An object with the name of a parent folder, which stops MinIO from listing the folder; mostly there is none."""
     steps = asked.prefix.split("/")
     for number in range(1, len(steps)):
         above = "/".join(steps[:number])
@@ -85,7 +85,7 @@ def hidden_by(client: Any, asked: Asked) -> str:
 
 
 def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
-    """Deletes and looks again until nothing is left: what was deleted, what is left, and MinIO's words for why."""
+    """Deletes and counts again until nothing is left; gives what was deleted, what is left, and MinIO's reason."""
     gone = Found()
     for _ in range(DEEPEST):
         before = gone.number
@@ -97,7 +97,7 @@ def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
 
 
 def _delete(client: Any, asked: Asked, gone: Found) -> str:
-    """Deletes all but what MinIO refuses, and counts it; gives MinIO's words for the first refusal that is no lock."""
+    """Deletes all that MinIO allows, and counts it; gives MinIO's reason for the first refusal other than a lock."""
     from minio.deleteobjects import DeleteObject
 
     sent: dict[tuple[str, str], Any] = {}
@@ -152,7 +152,7 @@ def _has_locks(client: Any, bucket: str) -> bool:
 
 
 def _lock(client: Any, bucket: str, version: Any) -> str:
-    """Why a version cannot be deleted now; nothing where it can."""
+    """Why a version cannot be deleted now; empty if it can."""
     headers = client.stat_object(bucket, version.object_name, version_id=version.version_id).metadata
     if headers.get("x-amz-object-lock-legal-hold") == "ON":
         return "legal hold"

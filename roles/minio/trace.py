@@ -1,4 +1,4 @@
-"""What `inv minio.trace` shows: the calls that the nodes of a cluster answer, as they come, without what is secret in them."""
+"""What `inv minio.trace` shows: the calls that the nodes of a cluster answer, as they come, without their secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HIDDEN = "[redacted]"
 SECRET = re.compile(r"(?i)auth|token|sign|cookie|key|credential|secret|passw|session|policy")
-"""In the name of a header or a parameter: its value is not shown."""
+"""A header or parameter with one of these words in its name is shown without its value."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Filter:
     internal: bool = False
 
     def query(self) -> dict[str, str]:
-        """What the server itself leaves out."""
+        """The filter that the server applies itself."""
         asked = {"s3": True, "internal": self.internal, "err": self.errors}
         return {name: str(value).lower() for name, value in asked.items()} | {"threshold": f"{self.slower}ms"}
 
@@ -69,7 +69,7 @@ def trace(host: Host[Settings], chosen: Filter, as_json: bool) -> None:
 
 
 def _follow(host: Host[Settings], client: Any, chosen: Filter, as_json: bool) -> None:
-    """Show the calls that one node tells of, which gathers those of the others; it returns only when the node goes away."""
+    """Show the calls from one node, which collects those of the others; returns only when the node goes away."""
     from urllib3.exceptions import ProtocolError
 
     print(f"{host.name}: listening at {client._base_url.host}; Ctrl-C ends", file=sys.stderr, flush=True)
@@ -81,7 +81,7 @@ def _follow(host: Host[Settings], client: Any, chosen: Filter, as_json: bool) ->
 
 
 def read(call: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> dict[str, Any]:
-    """A call, without bodies, and with nothing that would let somebody else make it."""
+    """A call without bodies, and without anything that would let somebody repeat it."""
     http = call.get("http") or {}
     request, response, stats = (http.get(part) or {} for part in ("request", "response", "stats"))
     headers = request.get("headers") or {}
@@ -104,7 +104,7 @@ def read(call: Mapping[str, Any], nodes: Sequence[NodeSettings]) -> dict[str, An
 
 
 def _node(place: str, nodes: Sequence[NodeSettings]) -> str:
-    """A node's name in the settings. A node that is alone calls itself as its client did."""
+    """A node's name in the settings. A single node reports the name that its client used."""
     name = place.rpartition(":")[0] or place
     known = {node.address: node.name for node in nodes}
     return str(nodes[0].name) if len(nodes) == 1 else known.get(name, name)
@@ -155,7 +155,7 @@ def _code(body: Any) -> str:
 
 
 def shown(call: Mapping[str, Any]) -> str:
-    """A call as a line; a client may have put anything into its path, also what moves a terminal's cursor."""
+    """A call as a line, safe for a terminal: a client may have put control characters into the path."""
     query = f"?{call['query']}" if call["query"] else ""
     how = f"{call['status']} {call['error']}".strip()
     who = f"{call['key'] or 'nobody'}@{call['client']}"

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 SILENCE = 10.0
-"""Seconds after which a listing says how far it is."""
+"""Seconds between two lines of progress of a listing."""
 
 
 @dataclass
 class Usage:
-    """What a bucket holds: objects (also those of which only old versions are left), their versions, the bytes of all these."""
+    """The contents of a bucket: objects (also those with only old versions), their versions, and the bytes of all."""
 
     objects: int = 0
     versions: int = 0
@@ -89,7 +89,7 @@ def _scanned(client: Any, names: Sequence[str]) -> tuple[str, Counted]:
 
 
 def scanned(answer: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Counted]:
-    """When the scanner ended its last round (nothing if it never did), and what it counted."""
+    """When the scanner ended its last round (empty before the first), and its counts."""
     at, sizes = answer.get("lastUpdate") or "", answer.get("bucketsUsageInfo") or {}
     return "" if at.startswith("0001-") else at, {
         name: Usage(*(sizes[name].get(key, 0) for key in _COUNTS)) if name in sizes else None for name in names
@@ -102,7 +102,7 @@ def _listed(client: Any, names: Sequence[str], prefix: str) -> tuple[str, Counte
 
 
 def _count(bucket: str, versions: Iterable[Any]) -> Usage:
-    """Count the versions of a listing, in which those of one object stand together."""
+    """Count the versions of a listing, which has those of one object together."""
     usage, last, spoke = Usage(), None, time.monotonic()
     for version in versions:
         usage.objects += version.object_name != last
