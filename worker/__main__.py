@@ -19,10 +19,10 @@ DOES = {
     "undo": (swap.undo, RESTORE_FAILED),
     "cleanup": (leftovers.cleanup, RESTORE_FAILED),
     "verify": (verify.run, VERIFY_FAILED),
-    # What cut runs left is brought to its end before whatever is asked for: here that is all, and has to be whole.
+    # Every run first settles what interrupted runs left; this run does nothing else, and fails if something remains.
     "settle": (settling.must_be_settled, RESTORE_FAILED),
 }
-"""What can be asked for, and the exit code of a fault in it."""
+"""The runs that can be requested, and the exit code of a fault in each."""
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     do, faulty = DOES[job.request.do]
     failure: Failed | None = None
     try:
-        # A check has to work with a dead PostgreSQL as well, and touches nothing that is live.
+        # A check must work without PostgreSQL, and changes nothing live.
         if job.request.do != "verify":
             settling.recover(job)
         code = do(job)
@@ -82,7 +82,7 @@ def _asked(text: str) -> Request:
 
 
 def _stopped(run: str) -> NoReturn:
-    """The tools first: who waits for one of them would else wait for its end."""
+    """Ends the tools first: a thread that waits for one of them would wait for its end."""
     containers.remove(run)
     raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What a person accepts of a restored database that is not what its set says: what was shown, by name, and nothing else."""
+"""Differences of a restored database from its set that a person accepts: only those that were shown, by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.ways_out import command, ways_out
 
 
 def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
-    """Nothing may differ from the set but what a person was shown, and has accepted."""
+    """Fails if anything differs from the set that was not shown and accepted."""
     accepted = job.request.accept
     failed = dict[str, list[Difference]]()
     for name, differences in record.differs.items():
@@ -36,7 +36,7 @@ def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
 
 
 def acceptable(job: Job, manifest: sets.Manifest, names: Container[str]) -> dict[str, list[Difference]]:
-    """What the last restore of this set that failed had found: only what was seen can be accepted."""
+    """The differences that the last failed restore of this set found: only these can be accepted."""
     for record in reversed(Record.all()):
         differs = {name: rows for name, rows in record.differs.items() if rows and name in names}
         if differs and record.set == manifest.id and record.phase == "failed":

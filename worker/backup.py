@@ -24,7 +24,7 @@ from worker.rate import Rate
 
 
 def run(job: Job) -> int:
-    """Makes a set on every target that takes it; the exit code says on how many it is."""
+    """Makes a set on every target that works; the exit code says whether all have it."""
     begun = datetime.now(UTC)
     finish.ping(job, "/start")
     only = job.request.only or list(job.config["components"])
@@ -41,7 +41,7 @@ def run(job: Job) -> int:
         if "postgres" in only:
             components["postgres"] = {}
             dumped = save(job, writer, components["postgres"], previous)
-        # After the snapshots: what a row names was there before it, and stays for as long as it is not deleted.
+        # After the snapshots: an object that a row refers to existed before the row, and exists until it is deleted.
         if BUCKETS in only:
             with job.journal.step("buckets"):
                 buckets = saving.save(job, writer, components.setdefault(BUCKETS, {}), there)

@@ -1,4 +1,4 @@
-"""Buckets in sets: listed, read, packed, stored by content, and put back beneath what is there."""
+"""Buckets in sets: listed, read, packed, stored by content, and restored below the live versions."""
 
 COMPONENT = "buckets"
-"""What they are called among the components of a set."""
+"""The name of the component in a set."""

@@ -1,4 +1,4 @@
-"""Who may use the buckets: what a set has of it and MinIO has not is brought back, and read back. What is there stays as it is."""
+"""Users, groups, policies and keys of MinIO: those that are absent are restored and read back; those that exist stay as they are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from worker.errors import Failed
 from worker.job import Job
 
 IAM = "buckets/iam.zip"
-"""The stream of a set that knows them."""
+"""The stream of a set that holds them."""
 ASSETS = "iam-assets"
 POLICIES, USERS, GROUPS, KEYS = "policies", "users", "groups", "svcaccts"
 MAPPINGS = {"user_mappings": USERS, "group_mappings": GROUPS}
-"""Which policies somebody has. Of one who is there already none come back: somebody may have taken them from him."""
+"""Which user or group has which policies. A user that exists gets none back: somebody may have removed them."""
 WORDS = {POLICIES: "policies", USERS: "users", GROUPS: "groups", KEYS: "keys of services"}
 DATES = {"updatedAt", "updateDate", "createDate", "UpdateDate", "CreateDate"}
 Accounts = dict[str, dict[str, Any]]
@@ -29,7 +29,7 @@ Accounts = dict[str, dict[str, Any]]
 
 
 def root(job: Job) -> str:
-    """The name of MinIO's root, who may own keys, and is no user."""
+    """The name of MinIO's root, which may own keys, and is not listed as a user."""
     return Path(job.config[COMPONENT]["access_key_file"]).read_text().strip()
 
 
@@ -38,7 +38,7 @@ def exported(minio: Client) -> Accounts:
 
 
 def of_set(job: Job, manifest: sets.Manifest, source: str) -> Accounts:
-    """What a set knows; Failed when it has none."""
+    """The accounts of a set; Failed when it has none."""
     parts = manifest.components.get(COMPONENT, {}).get(IAM)
     if not parts:
         raise Failed(
@@ -48,7 +48,7 @@ def of_set(job: Job, manifest: sets.Manifest, source: str) -> Accounts:
 
 
 def absent(saved: Accounts, there: Accounts, root: str, say: Callable[[str], None] = lambda text: None) -> Accounts:
-    """What is to be brought back; a key whose owner is not to be had is left out, and said."""
+    """The accounts to restore; a key without its owner is left out, and reported."""
     lacking = {
         kind: {name: entry for name, entry in saved.get(kind, {}).items() if name not in there.get(kind, {})}
         for kind in WORDS
@@ -68,12 +68,12 @@ def names(accounts: Accounts) -> dict[str, list[str]]:
 
 
 def told(by_kind: Mapping[str, list[str]]) -> list[str]:
-    """In words, a line for each kind."""
+    """A line for each kind."""
     return [f"{WORDS[kind]}: {', '.join(names_of_kind)}" for kind, names_of_kind in by_kind.items()]
 
 
 def bring(minio: Client, accounts: Accounts, brought: Callable[[], None] = lambda: None) -> None:
-    """Imports them, and when they are `brought` reads them back: each is then what the set has."""
+    """Imports them, calls `brought`, and reads them back: each must be as in the set."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for kind, entries in accounts.items():
@@ -92,13 +92,13 @@ def bring(minio: Client, accounts: Accounts, brought: Callable[[], None] = lambd
 
 
 def remove(minio: Client, brought: Mapping[str, list[str]]) -> None:
-    """Exactly those; one that is gone is no error. Keys first, policies last."""
+    """Removes exactly these; an absent one is no error. Keys first, policies last."""
     for key in brought.get(KEYS, ()):
         minio.ask("DELETE", "/minio/admin/v3/delete-service-account", {"accessKey": key}, may_fail=True)
     for name in brought.get(GROUPS, ()):
         answer = minio.ask("GET", "/minio/admin/v3/group", {"group": name}, may_fail=True)
         members = json.loads(answer.body).get("members") or [] if answer.status < 300 else []
-        for removed in (members, []):  # a group goes when it is empty
+        for removed in (members, []):  # a group can be removed when it is empty
             body = json.dumps({"group": name, "members": removed, "isRemove": True}).encode()
             minio.ask("PUT", "/minio/admin/v3/update-group-members", body=body, may_fail=True)
     for name in brought.get(USERS, ()):
@@ -117,7 +117,7 @@ def _unzipped(data: bytes) -> Accounts:
 
 
 def plain(entry: Any) -> Any:
-    """Without dates, and without an order of lists: a change of either is none."""
+    """The entry for comparison, without dates and with sorted lists."""
     if isinstance(entry, dict):
         return {key: plain(value) for key, value in entry.items() if key not in DATES}
     return sorted((plain(value) for value in entry), key=str) if isinstance(entry, list) else entry

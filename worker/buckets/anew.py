@@ -1,4 +1,4 @@
-"""Versions put by what every S3 server knows: in the order of the set, with ids and dates of their own, above what is there.
+"""Versions restored with plain S3: in the order of the set, with new ids and dates, above the live versions.
 
 Nothing can be put beneath in this way, so nothing is made before it is to show.
 """
@@ -19,13 +19,13 @@ from worker.buckets.made import Line, Made
 
 
 class Anew:
-    """The moves of one bucket, key by key. What is about to be put stands in the list of what was made, and its id right after it."""
+    """Restores one bucket, key by key. Each version is recorded before it is put, and its id afterwards."""
 
     def __init__(self, minio: Client, bucket: str, contents: Contents, made: Made) -> None:
         self._minio, self._bucket, self._contents, self._made = minio, bucket, contents, made
 
     def put(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
-        """The versions of a key that are not there by their ids, the oldest first, and the set's newest on top; gives the bytes."""
+        """Puts the versions of a key whose ids are absent, the oldest first, and the set's newest on top; gives the bytes."""
         lacking, top, size = to_put(rows, there), there[0].id if there else "", 0
         for row in reversed(lacking):
             top, size = self._one(row, top), size + row.get("size", 0)
@@ -57,18 +57,18 @@ class Anew:
 
 
 def to_put(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
-    """The newest first; the newest of the set also where it is there, beneath another one."""
+    """The rows to put, the newest first; also the set's newest if it exists below another version."""
     ids = {version.id for version in there}
     lacking = [row for row in rows if "unreadable" not in row and row["id"] not in ids]
     current = rows[0]
     if not current.get("latest") or "unreadable" in current or current in lacking:
         return lacking
-    # What is put would lie above it.
+    # The other versions that are put would lie above it.
     return [current, *lacking] if lacking or there[0].id != current["id"] else []
 
 
 def confirmed(lines: Iterable[Line]) -> Iterator[Line]:
-    """The lines of what was made; last those of which it is not known whether they were, at most one for a key."""
+    """The lines of versions that were made; last the uncertain ones, at most one for a key."""
     open = dict[str, Line]()
     for line in lines:
         if "number" in line:
@@ -80,7 +80,7 @@ def confirmed(lines: Iterable[Line]) -> Iterator[Line]:
 
 
 def in_doubt(minio: Client, bucket: str, line: Line) -> str:
-    """A kill came between the request and its answer: what lies right above what was on top then is ours, if it is the same."""
+    """The id of a version whose answer was lost: the version right above the former newest is ours, if it is the same."""
     versions = listing.of_key(minio, bucket, line["key"])
     ids = [version.id for version in versions]
     above = versions[: ids.index(line["above"]) if line["above"] in ids else len(versions)]

@@ -1,4 +1,4 @@
-"""What the newest set with buckets has: its contents, and its rows beside those of the listing, which stands in the same order."""
+"""The newest set with buckets: its contents, and its rows, which are read along with a listing in the same order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from worker.job import Job
 
 
 def index_of(bucket: str) -> str:
-    """The stream that lists what a bucket has."""
+    """The stream with the index of a bucket."""
     return f"buckets/{bucket}.index"
 
 
 class Before:
-    """The newest set that has buckets, from the first target that gives it; without one all is new."""
+    """The newest set that has buckets, from the first target that has it; without one everything is new."""
 
     def __init__(self, job: Job, there: Sequence[sets.Summary]) -> None:
         self._job = job
@@ -39,11 +39,11 @@ class Before:
 
     @property
     def buckets(self) -> Mapping[str, Mapping[str, Any]]:
-        """What it had of each bucket, in numbers."""
+        """Its counts of each bucket."""
         return self._manifest.buckets if self._manifest else {}
 
     def blobs(self) -> list[Blob]:
-        """Its contents; where the list cannot be had, nothing is known, and everything is read."""
+        """Its contents; empty if the list cannot be read, and then every object is read."""
         return [Blob(**row) for row in self._rows(LIST)]
 
     def rows(self, bucket: str) -> Rows:
@@ -66,9 +66,9 @@ class Rows:
         self._next = next(self._rows, None)
 
     def matched(self, versions: Sequence[Version]) -> Iterator[tuple[Version, Row | None]]:
-        """Versions of one key, each with the row of the very same version, where there is one."""
+        """Versions of one key, each with the row of the same version, if there is one."""
         key, known = versions[0].key, dict[str, Row]()
-        # By bytes, as MinIO sorts. A row that is passed over costs a second reading, and nothing else.
+        # By bytes, as MinIO sorts. A skipped row only means that the object is read again.
         while self._next and self._next["key"].encode() <= key.encode():
             if self._next["key"] == key:
                 known[self._next["id"]] = self._next
@@ -78,12 +78,12 @@ class Rows:
 
 
 def _same(row: Row, version: Version) -> bool:
-    """Of what could not be read only what was accepted is worth knowing."""
+    """Whether a row is of this version; unreadable versions count only if they were accepted."""
     known = "sha256" in row or "accepted" in row
     return known and (row["etag"], row["size"], row["at"]) == (version.etag, version.size, version.at)
 
 
 def _as_far_as_it_goes(rows: Iterator[Row]) -> Iterator[Row]:
-    """What is damaged in an earlier set is read anew; it does not keep this one from being made."""
+    """The rows until the first damage: the rest is read again, and the new set is made all the same."""
     with suppress(Failed):
         yield from rows

@@ -1,4 +1,4 @@
-"""Buckets with versions: what the set has is put beneath, with its own ids and dates; then its newest becomes current by a copy."""
+"""Buckets with versions: those of the set are put below the live ones, with their ids and dates; the newest is copied to the top."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from worker.errors import Failed
 
 
 class Beneath:
-    """The moves of a restore, key by key; each version stands in the list of what was made before it is made."""
+    """Restores key by key; each version is written to the list of what was made before it is made."""
 
     def __init__(self, minio: Client, bucket: str, contents: Contents, made: Made, say: Callable[[str], None]) -> None:
         self._minio, self._bucket, self._contents, self._made, self._say = minio, bucket, contents, made, say
         self._renamed = dict[tuple[str, str], str]()
-        """Versions whose own id was another object's, by key and id."""
+        """New ids of versions whose own id belonged to another object, by key and id."""
 
     def insert(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
-        """Puts what is missing of a key, and reads it back; gives the bytes."""
+        """Puts the missing versions of a key, and reads them back; gives the bytes."""
         at, todo = inserting.dates(rows, there), list[tuple[Row, Incoming]]()
         for row in missing(rows, there):
             version = inserting.incoming(row, at[row["id"]])
@@ -49,7 +49,7 @@ class Beneath:
         return sum(version.size for _, version in todo)
 
     def _under_another_id(self, version: Incoming) -> Incoming:
-        """Only what was written before a bucket had versions has an id that another object may have as well."""
+        """A new id, if another object has the id: possible only for the id `null`, from before the bucket had versions."""
         if version.id != NULL:
             raise Failed(
                 RESTORE_FAILED,
@@ -63,7 +63,7 @@ class Beneath:
         return new
 
     def make_current(self, rows: Sequence[Row], there: Sequence[Version]) -> None:
-        """The newest version of the set once more, on top; nothing where it is on top already."""
+        """Copies the newest version of the set to the top, unless it is there already."""
         row = rows[0]
         if "unreadable" in row or not row.get("latest") or is_current(row, there, self._id(row)):
             return
@@ -85,21 +85,21 @@ class Beneath:
 
 
 def missing(rows: Sequence[Row], there: Sequence[Version]) -> list[Row]:
-    """The rows of a key whose version is not there; what could not be read when the set was made is in no set."""
+    """The rows of a key whose version is absent; unreadable objects are in no set."""
     ids = {version.id: version for version in there}
     return [row for row in rows if "unreadable" not in row and not (row["id"] in ids and same(row, ids[row["id"]]))]
 
 
 def is_current(row: Row, there: Sequence[Version], id: str) -> bool:
-    """Whether a key is now as it was in the set; of delete markers one is as good as another."""
+    """Whether a key is current as in the set; all delete markers are equal."""
     if not there:
         return False
-    # An object without an id may be another than the one of the set that had none.
+    # An object without an id may differ from the set's object without an id.
     return (there[0].id == id and same(row, there[0])) or (bool(row.get("marker")) and there[0].marker)
 
 
 def _line(row: Row, version: Incoming) -> Line:
-    """Another object may get the id of none, so it is known by what was put as well."""
+    """The line of a version. The id `null` may pass to another object, so the line has its ETag and date as well."""
     put = {"put": version.etag, "at": row["at"]} if version.id == NULL else {}
     return {"key": version.key, "id": version.id, **put, **({"lock": row["lock"]} if row.get("lock") else {})}
 

@@ -1,4 +1,4 @@
-"""Contents on targets, which sets share: each stored once, beside the sets, for as long as one of these needs it."""
+"""Contents on targets, shared by sets: each is stored once, beside the sets, as long as a set needs it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from worker.parts import PartWriter
 from worker.targets import Entry, Missing, Target
 
 LIST = "buckets/blobs.list"
-"""The stream of a set that names all blobs that it needs."""
+"""The stream of a set that lists the blobs that it needs."""
 ALIVE = 0.5
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One stored content: what it is called, and what it has to decrypt to. A pack is compressed within."""
+    """One stored content: its name, and the size and hash after decryption. A pack is also compressed."""
 
     name: str
     bytes: int
     sha256: str
     held: int = 0
-    """Of a pack the bytes of all objects in it."""
+    """For a pack: the bytes of all objects in it."""
     live: int = 0
-    """Of a pack the bytes of the objects that the set has."""
+    """For a pack: the bytes of the objects that the set has."""
 
     def told(self) -> dict[str, Any]:
         return self.__dict__
 
     @property
     def mostly_dead(self) -> bool:
-        """Whether a pack is kept for less than half of what is in it: what lives is packed anew, and the pack can go."""
+        """Whether the set needs less than half of a pack: its objects are then packed again, and the pack can be removed."""
         return self.live < self.held * ALIVE
 
 
@@ -48,7 +48,7 @@ def key(stack: str, name: str) -> str:
 
 
 def on(target: Target, stack: str) -> Iterator[tuple[str, Entry]]:
-    """The blobs of a target by name, as its listing tells them."""
+    """The blobs of a target by name, from its listing."""
     for entry in target.list(shelf(stack)):
         yield entry.key.rpartition("/")[2], entry
 
@@ -64,7 +64,7 @@ class Blobs:
         self._live = dict[str, int]()
 
     def kept(self, names: Iterable[str]) -> bool:
-        """Whether an earlier set has these, and they are on every target that lives; then this set needs them as well."""
+        """Whether an earlier set has these, and every live target holds them; then this set needs them as well."""
         wanted = list(names)
         alive = [self._there[target.name] for target in self._writer.alive]
         if not all(name in self._before and all(name in there for there in alive) for name in wanted):
@@ -79,19 +79,19 @@ class Blobs:
         self._live[pack] = self._live.get(pack, 0) + size
 
     def list(self) -> Iterator[Blob]:
-        """All that the set needs, by name."""
+        """All blobs that the set needs, by name."""
         for name in sorted(self.used):
             yield replace(self.used[name], live=self._live.get(name, 0))
 
     def put(self, data: bytes | bytearray, name: str = "", held: int = 0, sha256: str = "") -> str:
-        """Stores a content, unless each target has it; gives its name, which is by its content unless it has one already."""
+        """Stores a content on targets that lack it; gives its name, which by default derives from the content."""
         sha256, size = sha256 or hashlib.sha256(data).hexdigest(), len(data)
         name = name or self._keys.name(sha256)
         if name not in self.used:
             having = [target for target, there in self._there.items() if name in there]
             if len(having) < len(self._there):
                 stored = self._keys.encrypt(data)
-                # A pack is nobody else's: while it is sent, what was encrypted must not be held as well.
+                # Nobody else uses a pack: free its plain bytes while the encrypted ones are sent.
                 del data
                 self._writer.send(key(self._stack, name), stored, having=having)
             self.used[name] = Blob(name, size, sha256, held)
@@ -99,7 +99,7 @@ class Blobs:
 
 
 def fetch(target: Target, stack: str, keys: Keys, blob: Blob) -> bytes:
-    """The content, which is what was saved, or Failed says that it is damaged."""
+    """The content as it was saved; Failed if it is damaged."""
     where = key(stack, blob.name)
     try:
         data = keys.decrypt(target.get(where))

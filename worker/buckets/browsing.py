@@ -1,4 +1,4 @@
-"""What a set has of a bucket, for a person who looks for an object; and where a bucket differs from the set."""
+"""The versions of a bucket in a set, for a person who looks for an object; and the differences of a bucket from the set."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from worker.job import Job
 from worker.manifest import Manifest
 
 MOST = 1000
-"""Rows that are shown; a prefix asks for fewer."""
+"""The most rows that are shown; with a prefix there are fewer."""
 TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable", "accepted")
 
 
 def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:
-    """The versions in a set of the keys that are asked for, and how many there are more."""
+    """The versions of the requested keys in a set, and how many more there are."""
     rows = Wanted(job, manifest, source, job.request.buckets[0]).rows()
     first = [{name: row[name] for name in TOLD if name in row} for row in islice(rows, MOST)]
     return {"objects": first, "more": sum(1 for _ in rows)}
@@ -43,7 +43,7 @@ def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str
 
 
 def _different(asked: Wanted, live: Live) -> Iterator[str]:
-    """What is not in the set is not listed key by key: who writes on makes that all the time; it is counted."""
+    """The differences of a bucket. Versions that the set lacks are only counted: applications write all the time."""
     total = 0
     for key, group in groupby(asked.rows(), key=lambda row: str(row["key"])):
         rows, now = list(group), live.of(key)
@@ -58,7 +58,7 @@ def _different(asked: Wanted, live: Live) -> Iterator[str]:
 
 
 def of_key(rows: list[Row], now: list[Version]) -> Iterator[str]:
-    """Where the versions of one key differ."""
+    """The differences of one key."""
     by_id = {version.id: version for version in now}
     for row in rows:
         there = by_id.pop(row["id"], None)

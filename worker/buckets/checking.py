@@ -1,4 +1,4 @@
-"""Whether every content that a set needs is on a target, and is what was saved; and which contents no set needs."""
+"""Checks that a target has every content of a set, undamaged; removes contents that no set needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def needed(target: Target, keys: Keys, manifest: Manifest) -> Iterator[Blob]:
 
 
 def read(target: Target, keys: Keys, manifest: Manifest, on_read: Callable[[int], None]) -> None:
-    """Fetches, decrypts and compares every content of a set; so many are in memory as are fetched at a time."""
+    """Fetches, decrypts and compares every content of a set; only those being fetched are in memory."""
     every = list(needed(target, keys, manifest))
     with ThreadPoolExecutor(READERS, "blob") as pool:
         tasks = [pool.submit(_size, target, keys, manifest.stack, blob) for blob in every]
@@ -42,11 +42,11 @@ def _size(target: Target, keys: Keys, stack: str, blob: Blob) -> int:
 
 
 def sweep(target: Target, keys: Keys, stack: str, now: datetime, grace: timedelta) -> int:
-    """Removes the contents that no set needs. Where it is not known what a set needs, none is removed."""
+    """Removes the contents that no set needs. If the needs of one set are unknown, none is removed."""
     wanted = set[str]()
     for summary in sets.list_sets(target, stack, keys):
         if summary.reason == sets.UNFINISHED:
-            continue  # one that is being made is younger than the grace
+            continue  # a set that is being made is younger than the grace
         if not summary.valid or not summary.manifest:
             raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", f"{summary.id} is {summary.reason}")
         wanted |= {blob.name for blob in needed(target, keys, summary.manifest)}

@@ -1,4 +1,4 @@
-"""The stack's own MinIO, as root, at whichever node answers. What is asked for is signed here, so that any header and query can be sent."""
+"""The stack's own MinIO, as root, at any node that answers. Requests are signed here, so that any header and query can be sent."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from worker.errors import Failed
 from worker.targets.base import with_patience
 from worker.targets.s3 import opens
 
-# A socket keeps its connect timeout while it sends, and a busy server may let us stand; dead nodes are found by knocking.
+# A socket keeps its connect time-out while it sends, and a busy server may be slow to read; dead nodes are found by `opens`.
 TIMEOUT = urllib3.Timeout(connect=20.0, read=60.0)
 DOWN = "inv status names what is down; start it"
 PATIENT = {500, 502, 503, 504, 408}
-"""What a node answers that may go well a moment later, or at another node."""
+"""Statuses and codes that may be gone a moment later, or at another node."""
 Query = Mapping[str, str]
 
 
 class Answer:
-    """What a node said: status, headers, body."""
+    """The answer of a node: status, headers, body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body
 
     @property
     def code(self) -> str:
-        """MinIO's own word for what is wrong; a HEAD has it in a header."""
+        """MinIO's error code; an answer to HEAD has it in a header."""
         for begin, end in ((b"<Code>", b"</Code>"), (b'"Code":"', b'"')):
             if begin in self.body:
                 return self.body.partition(begin)[2].partition(end)[0].decode(errors="replace")
@@ -48,21 +48,21 @@ class Answer:
 
 
 class Refused(Failed):
-    """What MinIO would not do; `answer` is what it said."""
+    """MinIO refused a request; `answer` is its answer."""
 
     answer: Answer
 
 
 class Silent(Failed):
-    """No node has given an answer to this, however often it was asked."""
+    """No node answered the request, after all tries."""
 
 
 class Away(Exception):
-    """A node that does not answer, or not now."""
+    """A node that does not answer, or is not ready."""
 
 
 class Client:
-    """Asks one node; when it is dead or busy, the next one, and all of them again after a pause."""
+    """Asks one node; if it is dead or busy, the next one, and all again after a pause."""
 
     def __init__(self, endpoints: list[str], access_key: str, secret_key: str, ca_file: str | None = None) -> None:
         self._endpoints, self._best, self._lock = endpoints, 0, threading.Lock()
@@ -80,7 +80,7 @@ class Client:
         body: bytes | bytearray = b"",
         may_fail: bool = False,
     ) -> Answer:
-        """The answer of a node; Refused when it says no, unless that is for the caller to judge."""
+        """The answer of a node; raises Refused for an error, unless `may_fail`."""
         query_string = urlencode(query, quote_via=quote, safe="~") if query else ""
 
         def once() -> Answer:
@@ -108,7 +108,7 @@ class Client:
     ) -> Answer:
         host, sha256 = urlsplit(endpoint).netloc, hashlib.sha256(body).hexdigest()
         signed = self._signer.signed(method, host, path, query, headers, sha256)
-        # Metadata may be any text; on the line it is UTF-8, as it was signed.
+        # Metadata may be any text; it is sent as UTF-8, as it was signed.
         sent = cast(Any, {name: value.encode() for name, value in signed.items()})
         response = self._pools[endpoint].urlopen(
             method,
@@ -123,7 +123,7 @@ class Client:
         return Answer(response.status, response.headers, response.data)
 
     def _endpoint(self) -> str:
-        """The node that answered last; at first, and after a failure, the next one that opens its door."""
+        """The node that answered last; at first, and after a failure, the next one that accepts a connection."""
         with self._lock:
             if not self._knocked and len(self._endpoints) > 1:
                 turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
@@ -154,12 +154,12 @@ def refused(what: str, answer: Answer) -> Refused:
 
 
 def md5_of(body: bytes) -> str:
-    """What S3 wants to have of a body that is a configuration."""
+    """The Content-MD5 that S3 requires for a body with a configuration."""
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def path(bucket: str, key: str = "") -> str:
-    """Where a bucket or an object is; any key is one, whatever it is made of."""
+    """The path of a bucket or an object; a key may hold any character."""
     return f"/{bucket}/{quote(key, safe='/~')}" if key else f"/{bucket}"
 
 
@@ -170,5 +170,5 @@ def from_config(config: Mapping[str, Any], read: Callable[[str], str]) -> Client
 
 
 def connect(config: Mapping[str, Any]) -> Client:
-    """The stack's MinIO, at its nodes' own addresses, by the configuration of the worker."""
+    """A client of the stack's MinIO, at its nodes' own addresses, from the worker's configuration."""
     return from_config(config["buckets"], lambda path: Path(path).read_text().strip())

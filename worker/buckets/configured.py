@@ -1,4 +1,4 @@
-"""The configuration of a bucket from a set: what the bucket has not is put on, when somebody asks for it."""
+"""Restores the configuration of a bucket from a set, on request: only parts that the bucket lacks."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from worker.buckets.client import Client
 from worker.errors import Failed
 
 ORDER = ("encryption", "tagging", "policy", settings.QUOTA, "object-lock", "notification", "replication", "lifecycle")
-"""What acts on objects comes last. Versioning and locks are of a bucket from its beginning."""
+"""The order of the parts: those that act on objects last. Versioning and locks are set when a bucket is made."""
 
 
 def absent(saved: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """The parts that the set has and the bucket has not; one that is other there is somebody's will, and stays."""
+    """The parts that the set has and the bucket lacks; a part that differs was set on purpose, and stays."""
     return {part: saved[part] for part in ORDER if _says(part, saved) and not _says(part, now)}
 
 
 def _says(part: str, configuration: Mapping[str, str]) -> bool:
-    """MinIO tells of some parts even where there is nothing in them."""
+    """Whether a part is set: MinIO returns some parts even if they are empty."""
     way = quiet.WAYS.get(part)
     return bool(configuration.get(part)) and (way is None or way.acts(configuration[part]))
 
 
 def put(minio: Client, bucket: str, parts: Mapping[str, str]) -> list[str]:
-    """Each by itself; gives those that MinIO does not take, and why."""
+    """Sets each part separately; gives those that MinIO refuses, and why."""
     wrong = []
     for part, text in parts.items():
         try:
@@ -35,7 +35,7 @@ def put(minio: Client, bucket: str, parts: Mapping[str, str]) -> list[str]:
 
 
 def take_away(minio: Client, bucket: str, parts: Mapping[str, str]) -> None:
-    """Those that are still as they were put."""
+    """Removes those parts that are still as they were set."""
     now = settings.read(minio, bucket)
     for part, text in parts.items():
         if now.get(part) == text:

@@ -1,4 +1,4 @@
-"""The contents of objects, as a set has them on one target: of a pack only what is asked for, each piece checked."""
+"""The contents of objects of a set, from one target: single members of packs, each piece checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.targets import Target
 
 OPEN = 2
-"""Packs that are held in memory; rows that follow each other mostly lie in one."""
+"""Packs that are held in memory; successive rows are mostly in the same pack."""
 
 
 class Contents:
@@ -32,7 +32,7 @@ class Contents:
         self._lock, self._open = threading.Lock(), OrderedDict[str, dict[str, memoryview]]()
 
     def pieces(self, row: Row) -> Iterator[bytes]:
-        """An object in the pieces in which it was saved; the whole is what was read then, or Failed is raised at its end."""
+        """An object in the pieces in which it was saved; Failed is raised at its end if the hash of all differs."""
         digest = hashlib.sha256()
         for piece in (self._fetch(name) for name in row["parts"]) if "parts" in row else [self._member(row)]:
             digest.update(piece)

@@ -1,4 +1,4 @@
-"""What a bucket has, what of it had to be read, and what could not be."""
+"""The counts of a bucket: its versions, those that had to be read, and those that could not be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FEW = 5
 
 @dataclass
 class Counts:
-    """Counted while a bucket is saved; of what could not be read only the first few are kept by name."""
+    """Counted while a bucket is saved; only the first unreadable versions are kept by name."""
 
     versions: int = 0
     markers: int = 0
@@ -21,7 +21,7 @@ class Counts:
     vanished: int = 0
     unreadable: int = 0
     accepted: int = 0
-    """What cannot be read either, and somebody has accepted that."""
+    """Unreadable versions that somebody has accepted."""
     named: list[str] = field(default_factory=list)
 
     def not_read(self, key: str, why: str, accepted: bool = False) -> None:
@@ -34,7 +34,7 @@ class Counts:
 
     @property
     def words(self) -> str:
-        """What is in the set, for the journal."""
+        """A line for the journal."""
         gone = f"; {self.vanished} were deleted meanwhile" if self.vanished else ""
         gone += f"; {self.accepted} cannot be read, which was accepted" if self.accepted else ""
         return (
@@ -45,7 +45,7 @@ class Counts:
 
     @property
     def lacking(self) -> str:
-        """What is not in the set, with reasons; nothing where all is."""
+        """What the set lacks, with reasons; empty if it is complete."""
         if not self.unreadable:
             return ""
         more = " and more" if self.unreadable > FEW else ""

@@ -1,4 +1,4 @@
-"""The drill of buckets: put back into a throwaway MinIO of its own, and its listing compared with the index, version by version."""
+"""The drill of buckets: restored into a throwaway MinIO, and its listing compared with the index, version by version."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from worker.manifest import Manifest
 
 PATIENCE = 60
 SHARE = 0.5
-"""Of what is free in the staging directory, so much may be filled; of a larger set only some of the keys are put back."""
+"""The share of the free room in the staging directory that a drill may fill; of a larger set only some keys are restored."""
 FEW = 5
 
 
 def run(job: Job, manifest: Manifest, source: str) -> None:
-    """Every bucket of a set; the contents that it needs were read before."""
+    """Drills every bucket of a set; its contents were checked before."""
     total = sum(bucket["bytes"] for bucket in manifest.buckets.values())
     step = int(total / max(1, shutil.disk_usage(job.staging).free * SHARE)) + 1
     contents = Contents(job.targets[source], job.keys, manifest)
@@ -71,7 +71,7 @@ def _bucket(job: Job, wanted: Wanted, contents: Contents, made: Made, step: int)
 
 
 def _some(wanted: Wanted, step: int) -> Iterator[list[Row]]:
-    """The rows of every key, or of some; what could not be read when the set was made is in no set."""
+    """The rows of every key, or of some; without unreadable objects, which are in no set."""
     for number, (_, rows) in enumerate(wanted.groups()):
         read = [row for row in rows if "unreadable" not in row]
         if read and not number % step:
@@ -80,7 +80,7 @@ def _some(wanted: Wanted, step: int) -> Iterator[list[Row]]:
 
 @contextmanager
 def _throwaway(job: Job) -> Iterator[Client]:
-    """A MinIO on a network that leads nowhere; its files lie in the staging directory and go with it."""
+    """A MinIO on a network without outside access; its files are in the staging directory and are removed with it."""
     configuration, called, network = (
         job.config[COMPONENT],
         f"stowage-backup-{job.run}-minio",
@@ -102,7 +102,7 @@ def _throwaway(job: Job) -> Iterator[Client]:
             *("-v", f"{data}:/data", "-v", f"{user}:/run/user:ro", "-v", f"{password}:/run/password:ro"),
             *("-e", "MINIO_ROOT_USER_FILE=/run/user", "-e", "MINIO_ROOT_PASSWORD_FILE=/run/password"),
             *("-e", "HOME=/tmp"),
-            # It is on the disk of the staging directory, which may be the root disk.
+            # MinIO refuses the root disk otherwise, and the staging directory may be on it.
             *("-e", "MINIO_CI_CD=on"),
             *(("-v", f"{kms}:/run/kms:ro", "-e", "MINIO_KMS_SECRET_KEY_FILE=/run/kms") if kms else ()),
             *(configuration["image"], "server", "--address", ":9000", "/data"),

@@ -1,4 +1,4 @@
-"""How many of the versions that come back the lifecycle of their bucket would expire again at once."""
+"""How many restored versions the lifecycle of their bucket would expire at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.buckets.index import Row
 
 @dataclass(frozen=True)
 class Rule:
-    """Of a rule what expires objects: from when on the current one goes, and after how long an old one."""
+    """The expiry of a lifecycle rule: for current objects and for old versions."""
 
     prefix: str
     before: datetime | None
@@ -21,7 +21,7 @@ class Rule:
     kept: int
 
     def takes(self, row: Row, since: datetime | None, place: int, now: datetime) -> bool:
-        """Whether a version goes; `since` is when it ceased to be current, and `place` how many old ones are newer."""
+        """Whether it expires a version; `since` is when it ceased to be current, and `place` how many old ones are newer."""
         if not row["key"].startswith(self.prefix):
             return False
         if since is None:
@@ -31,7 +31,7 @@ class Rule:
 
 
 def rules(text: str) -> list[Rule]:
-    """The rules that are on. A filter by tags or sizes is taken for none: rather one too many is told."""
+    """The enabled rules. Filters by tags or sizes are ignored: a count that is too high is safer."""
     active = []
     for element in ElementTree.fromstring(text).iter() if text else ():
         if _tag(element) != "Rule":
@@ -54,7 +54,7 @@ def rules(text: str) -> list[Rule]:
 
 
 def count(active: Sequence[Rule], rows: Sequence[Row], back: Container[str], now: datetime) -> int:
-    """Of the versions of a key, the newest first, those of `back` that go again."""
+    """How many of the restored versions (`back`) of a key expire; `rows` are the newest first."""
     number, newer = 0, None
     for place, row in enumerate(rows):
         if row["id"] in back and any(rule.takes(row, newer, place - 1, now) for rule in active):

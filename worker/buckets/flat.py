@@ -1,4 +1,4 @@
-"""Buckets without versions: what is missing is added; what differs is first kept in a bucket of its own, then replaced."""
+"""Buckets without versions: missing objects are added; one that differs is first copied to another bucket, then replaced."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from worker.contract import RESTORE_FAILED
 from worker.errors import Failed
 
 KEPT = "stowage-kept-"
-"""How buckets begin that hold what restores have displaced; no set has them."""
+"""The beginning of the names of buckets for displaced objects; no set has them."""
 
 
 def kept_bucket(run: str, number: int = 0) -> str:
-    """The one of a run, or of one of its buckets, for two of them may have the same key."""
+    """The bucket for displaced objects of a run, or of one of its buckets, as two buckets may have the same key."""
     return f"{KEPT}{run[-6:]}" + (f"-{number}" if number else "")
 
 
 def replace(
     minio: Client, contents: Contents, made: Made, kept: str, bucket: str, rows: Sequence[Row], there: Sequence[Version]
 ) -> None:
-    """The current object of a key, where the bucket has none or another one."""
+    """Puts the current object of a key, if the bucket has none or another one."""
     row = replaces(rows, there)
     if row is None:
         return
@@ -41,7 +41,7 @@ def replace(
 
 
 def replaces(rows: Sequence[Row], there: Sequence[Version]) -> Row | None:
-    """What comes into the place of what is there; nothing where it is the same."""
+    """The row that replaces the live object; None if they are the same."""
     row = next(
         (
             candidate
@@ -54,14 +54,14 @@ def replaces(rows: Sequence[Row], there: Sequence[Version]) -> Row | None:
 
 
 def remove(minio: Client, made: Made, kept: str, bucket: str, version: Version) -> None:
-    """An object that the set does not have; it is kept like one that is replaced."""
+    """Removes an object that the set lacks; it is kept like a replaced one."""
     made.add({"key": version.key, "etag": "", "was": version.etag})
     keep(minio, kept, bucket, version)
     inserting.delete(minio, bucket, version.key, "")
 
 
 def keep(minio: Client, kept: str, bucket: str, version: Version) -> None:
-    """The object as it is, with its date and ETag, in the bucket for what is displaced; read back."""
+    """Copies the object, with its date and ETag, into the bucket for displaced objects, and reads it back."""
     minio.ask("PUT", path(kept), may_fail=True)
     _moved(minio, bucket, kept, version)
 
@@ -90,12 +90,12 @@ def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
 
 
 def put_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
-    """What was there before; what a writer has put there since the restore is left, and told."""
+    """Puts the former object back; an object that was written since the restore stays, and is reported."""
     key = line["key"]
     here = listing.of_key(minio, bucket, key)
     etag = here[0].etag if here else ""
     if etag == line["was"]:
-        return ""  # the restore had not come to it, or it is put back already
+        return ""  # the restore had not replaced it yet, or it is put back already
     before = listing.of_key(minio, kept, key) if line["was"] else []
     if etag != line["etag"] or (line["was"] and not before):
         return f"{bucket}/{key} was replaced since the restore, and stays" + (

@@ -1,4 +1,4 @@
-"""What a set knows of each version in a bucket: lines of JSON, compressed with zstd, in the order of the listing."""
+"""The index of a bucket in a set: a line of JSON for each version, compressed with zstd, in the order of the listing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.errors import Failed
 from worker.pipes import through
 
 PIECE = 4 << 20
-"""Bytes of lines that are compressed together; zstd reads what was compressed piece by piece as one stream."""
+"""Bytes of lines that are compressed together; zstd reads the pieces as one stream."""
 Row = dict[str, Any]
 
 
@@ -45,7 +45,7 @@ def unpacked(chunks: Iterable[bytes]) -> Iterator[Row]:
                 yield json.loads(line)
             ended = True
         finally:
-            # Who wants no more of it ends zstd, and with it who feeds it.
+            # A reader that stops early ends zstd, and so the thread that feeds it.
             if not ended:
                 child.kill()
             feeder.join()
@@ -61,7 +61,7 @@ def _feed(
     assert child.stdin
     try:
         for chunk in chunks:
-            fed[:] = [True]  # of nothing zstd makes nothing, and takes it for no stream
+            fed[:] = [True]  # zstd makes no output of empty input, and refuses it as a stream
             child.stdin.write(chunk)
     except BrokenPipeError:
         pass
@@ -72,7 +72,7 @@ def _feed(
 
 
 def zstd(data: bytes | bytearray, *options: str) -> bytes:
-    """What zstd makes of some bytes."""
+    """The output of zstd for these bytes."""
     code, made, errors = through(["zstd", "-q", "-c", *options], data)
     if code:
         raise Failed(FAILED, "zstd failed", errors[-300:])

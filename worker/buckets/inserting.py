@@ -1,4 +1,4 @@
-"""A version with its own id, date and ETag, put beneath what is there; and the proof that it is what was put."""
+"""Puts a version with its own id, date and ETag below the live versions, and proves that it reads back."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from worker.errors import Failed
 
 MTIME, ETAG, MARKER = "X-Minio-Source-Mtime", "X-Minio-Source-Etag", "X-Minio-Source-DeleteMarker"
 AS_REPLICA = {"X-Minio-Source-Replication-Request": "true"}
-"""Takes a date of retention that is past, as a replica would."""
+"""Headers of a replica, with which MinIO accepts a retention date in the past."""
 TAGGING, VERSION, SEALED = "x-amz-tagging", "x-amz-version-id", "x-amz-server-side-encryption"
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """What a version is to be: `id` may be none, where the bucket has no versions; `at` has microseconds."""
+    """A version to put: `id` is empty in a bucket without versions; `at` has microseconds."""
 
     key: str
     id: str
@@ -49,7 +49,7 @@ def incoming(row: Row, at: str) -> Incoming:
 
 
 def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
-    """When each version of a key was made, by id. Rows stand newest first; of one millisecond they keep that order.
+    """When each version of a key was made, by id. Rows are newest first; those of one millisecond keep that order.
 
     A listing tells milliseconds: those newer than what is there still get the last microseconds of it, others the first.
     """
@@ -64,7 +64,7 @@ def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
 
 
 def put(minio: Client, bucket: str, version: Incoming, pieces: Iterable[bytes]) -> str:
-    """The version is there when this returns; where one of its id is there, it is not touched, and Failed says so.
+    """Puts a version; if its id exists already, that version is not touched, and Failed is raised.
 
     One without a date gets an id and a date of the server's own. Gives the id.
     """
@@ -76,12 +76,12 @@ def put(minio: Client, bucket: str, version: Incoming, pieces: Iterable[bytes]) 
         done = minio.ask(
             "PUT", path(bucket, version.key), which, headers={**dict(version.headers), **source}, body=first
         )
-        for _ in parts:  # an end that is checked
+        for _ in parts:  # the end of the pieces, which checks their hash
             pass
         return done.headers.get(VERSION, NULL)
     where = path(bucket, version.key)
     if source and "-" not in version.etag and _sealed(minio, bucket, version):
-        # What MinIO encrypts in parts it reads again only when the ETag says so, as of every object in parts.
+        # MinIO can read an encrypted object of several parts only if its ETag has the number of parts.
         source[ETAG] = f"{version.etag}-{-(-version.size // len(first))}"
     begun = minio.ask("POST", where, {"uploads": "", **which}, headers={**dict(version.headers), **source})
     upload = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
@@ -103,7 +103,7 @@ def put(minio: Client, bucket: str, version: Incoming, pieces: Iterable[bytes]) 
 
 
 def _sealed(minio: Client, bucket: str, version: Incoming) -> bool:
-    """Whether MinIO encrypts a version that is put: by its own headers, or because the bucket does so by itself."""
+    """Whether MinIO encrypts a version that is put: by its own headers, or by the bucket's default."""
     if any(name == SEALED for name, _ in version.headers):
         return True
     return minio.ask("GET", path(bucket), {"encryption": ""}, may_fail=True).status < 300
@@ -115,7 +115,7 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def mark(minio: Client, bucket: str, key: str) -> str:
-    """A delete marker with an id and a date of the server's own; gives the id."""
+    """Puts a delete marker with an id and a date of the server; gives the id."""
     return minio.ask("DELETE", path(bucket, key)).headers.get(VERSION, NULL)
 
 
@@ -125,19 +125,19 @@ def put_marker(minio: Client, bucket: str, version: Incoming) -> None:
 
 
 def copy(minio: Client, bucket: str, key: str, id: str, new: str) -> None:
-    """The version once more, on top of all others, by an id that was written down before."""
+    """Copies the version to the top, with an id that was recorded before."""
     source = f"{path(bucket, key)}?versionId={quote(id)}"
     minio.ask("PUT", path(bucket, key), {"versionId": new}, headers={"x-amz-copy-source": source})
 
 
 def delete(minio: Client, bucket: str, key: str, id: str) -> None:
-    """Exactly this version; one that is not there is no error."""
+    """Deletes exactly this version; an absent one is no error."""
     which = {"versionId": id} if id else {}
     minio.ask("DELETE", path(bucket, key), which, headers={"x-amz-bypass-governance-retention": "true"})
 
 
 def lock(minio: Client, bucket: str, key: str, id: str, retention: dict[str, str]) -> None:
-    """Retention, also one whose date is past, and legal hold."""
+    """Sets retention, also with a date in the past, and legal hold."""
     if "until" in retention:
         body = f"<Retention><Mode>{retention['mode']}</Mode><RetainUntilDate>{retention['until']}</RetainUntilDate></Retention>"
         _set(minio, bucket, key, id, "retention", body)
@@ -146,7 +146,7 @@ def lock(minio: Client, bucket: str, key: str, id: str, retention: dict[str, str
 
 
 def let_go(minio: Client, bucket: str, key: str, id: str) -> None:
-    """Ends a legal hold; one of a version that is not there is none."""
+    """Ends a legal hold; an absent version is no error."""
     with suppress(Refused):
         _hold(minio, bucket, key, id, "OFF")
 
@@ -161,7 +161,7 @@ def _set(minio: Client, bucket: str, key: str, id: str, part: str, body: str) ->
 
 
 def must_be(minio: Client, bucket: str, version: Incoming, sha256: str) -> None:
-    """Reads a version back, every byte of it."""
+    """Reads a version back, every byte."""
     digest = hashlib.sha256()
     try:
         for _, piece in reading.pieces(
@@ -178,5 +178,5 @@ def must_be(minio: Client, bucket: str, version: Incoming, sha256: str) -> None:
 
 
 def anew(version: Incoming) -> Incoming:
-    """The same under another id, where its own is another object's."""
+    """The same version with a new id."""
     return replace(version, id=str(uuid.uuid4()))

@@ -1,4 +1,4 @@
-"""What stands in a bucket: every version and delete marker, page by page, with metadata, tags and locks."""
+"""The listing of a bucket: every version and delete marker, page by page, with metadata, tags and locks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE = "1000"
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a key, or a delete marker; `at` is in UTC, as MinIO tells it, to the millisecond."""
+    """One version of a key, or a delete marker; `at` is in UTC, to the millisecond, as MinIO writes it."""
 
     key: str
     id: str
@@ -57,12 +57,12 @@ def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]
 
 
 def of_key(client: Client, bucket: str, key: str) -> list[Version]:
-    """The versions of one key, which stands before all others that begin as it does."""
+    """The versions of one key, which comes first among the keys that begin with it."""
     return list(takewhile(lambda version: version.key == key, versions(client, bucket, key)))
 
 
 def by_key(listed: Iterator[Version], most: int = 0) -> Iterator[list[Version]]:
-    """The versions of each key together, the newest first; with `most` only so many of them."""
+    """The versions of each key together, the newest first; at most `most` of them."""
     for _, group in groupby(listed, key=lambda version: version.key):
         yield list(group)[: most or None]
 

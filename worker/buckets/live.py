@@ -1,4 +1,4 @@
-"""What a bucket has now, read along with the index of a set: both stand in the order of their keys."""
+"""The live versions of a bucket, read along with the index of a set: both are in the order of keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = 64
 
 
 class Live:
-    """The versions of one key after the other. A key out of order is asked about by itself: what is there must not be missed."""
+    """The live versions of one key after the other. A key out of order is listed separately, so that none is missed."""
 
     def __init__(self, minio: Client, bucket: str, prefix: str) -> None:
         self._minio, self._bucket = minio, bucket
@@ -39,15 +39,15 @@ class Live:
 
 
 def same(row: Row, version: Version) -> bool:
-    """Whether a version is the one of a row, by what MinIO tells of it."""
+    """Whether a version is that of a row, by MinIO's listing."""
     if row.get("marker") or version.marker:
         return bool(row.get("marker")) and version.marker
-    # An encrypted object that was put in one piece and came back in parts has the number of these behind its ETag.
+    # An encrypted object that was restored in parts has their number after its ETag.
     return (row["etag"].partition("-")[0], row["size"]) == (version.etag.partition("-")[0], version.size)
 
 
 def at_once(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
-    """The results of tasks in order, so many of them begun as the window holds; the first failure ends it."""
+    """The results of tasks in order, with a limited number started ahead; the first failure ends it."""
     pending = deque[Future[Any]]()
     try:
         for task in tasks:

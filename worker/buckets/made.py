@@ -1,4 +1,4 @@
-"""What a restore of a bucket makes, on disk before it is made: one line for each version, so that exactly those can be deleted."""
+"""The list of versions that a restore makes, on disk before they are made, so that exactly these can be deleted."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Line = dict[str, Any]
 
 
 class Made:
-    """Lines that are only ever added to; a last line that was cut off in writing was not acted on."""
+    """A file of lines that only grows; an incomplete last line was not acted on."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._lock, self._writing = path, threading.Lock(), threading.Lock()
         self._waiting, self._came, self._written, self._broken = b"", 0, 0, False
 
     def add(self, *lines: Line) -> None:
-        """They are on disk when this returns. Those that come while a disk is busy go to it together."""
+        """The lines are on disk when this returns. Lines that arrive during a sync share the next one."""
         if not lines:
             return
         with self._lock:
@@ -45,7 +45,7 @@ class Made:
             self._written, self._broken = came, False
 
     def lines(self) -> Iterator[Line]:
-        """In the order in which they were written."""
+        """The lines, in the order in which they were written."""
         if self.path.exists():
             with self.path.open("rb") as file:
                 for line in file:

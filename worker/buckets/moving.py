@@ -1,4 +1,4 @@
-"""One bucket on its way back: put beneath what is there, read back, and only then made current."""
+"""The restore of one bucket: versions are put below the live ones, read back, and only then made current."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENABLED, SUSPENDED = "Enabled", "Suspended"
 
 
 class Move:
-    """The moves of one bucket; what they make stands in the record before it is made."""
+    """The steps of one bucket; each version is recorded before it is made."""
 
     def __init__(self, job: Job, record: Record, wanted: Wanted, survey: Survey, contents: Contents) -> None:
         self.wanted, self.found, self.name = wanted, survey, wanted.to
@@ -41,7 +41,7 @@ class Move:
         self._was_there = wanted.there
 
     def insert(self, pools: Pools, ahead: bool) -> None:
-        """What does not show yet: versions beneath. Where there are none, contents are read `ahead` of a swap, so that none fails after it."""
+        """Puts versions below the live ones, where they do not show. Without versions, reads contents `ahead` of a swap."""
         make_bucket(self.wanted)
         quiet.take_off(self._minio, self.name, self._record.buckets[self.name]["held"])
         live = self.wanted.live()
@@ -63,7 +63,7 @@ class Move:
         )
 
     def current(self, pools: Pools) -> None:
-        """Now it shows."""
+        """Makes the restored versions current."""
         live, exact = self.wanted.live(), self._job.request.exact
         if self.wanted.versioned and (anew := self._anew):
             puts = ((rows, partial(anew.put, rows, live.of(key))) for key, rows in self.wanted.groups())
@@ -84,7 +84,7 @@ class Move:
             flat.remove(self._minio, self._made, kept, self.name, versions[0])
 
     def lock(self) -> None:
-        """Retention and legal hold last of all, then what had to be off."""
+        """Sets retention and legal hold last, then restores the settings that were off."""
         lock(self._minio, self.name, self._made, self._job.journal)
         if not self._was_there and self.wanted.versioning == SUSPENDED:
             quiet.set_part(self._minio, self.name, "versioning", self.wanted.saved["versioning"])
@@ -99,7 +99,7 @@ class Move:
         )
 
     def configure(self) -> list[str]:
-        """What the bucket has no configuration of is as in the set; gives what MinIO does not take of it."""
+        """Sets the parts of the configuration that the bucket lacks; gives those that MinIO refuses."""
         state = self._record.buckets[self.name]
         parts = configured.absent(self.wanted.saved, self.wanted.now)
         if self._job.request.hold_lifecycle and "lifecycle" in parts:
@@ -110,7 +110,7 @@ class Move:
 
 
 def make_bucket(wanted: Wanted) -> None:
-    """Where it is not there: as in the set, with versions and with locks."""
+    """Makes an absent bucket as in the set, with versions and locks."""
     if wanted.there:
         return
     locks = {"x-amz-bucket-object-lock-enabled": "true"} if settings.locks(wanted.saved) else {}
@@ -121,7 +121,7 @@ def make_bucket(wanted: Wanted) -> None:
 
 
 def born(wanted: Wanted) -> Iterator[list[listing.Version]]:
-    """The keys that are there now, and not in the set."""
+    """The versions of each key that exists now and is not in the set."""
     groups = wanted.groups()
     key, rows = next(groups, ("", []))
     for versions in listing.by_key(listing.versions(wanted.minio, wanted.to, wanted.start)):
@@ -135,7 +135,7 @@ def born(wanted: Wanted) -> Iterator[list[listing.Version]]:
 
 
 def lock(minio: Client, bucket: str, made: Made, journal: Journal) -> None:
-    """Retention and legal hold, last: after them a version may not be deleted any more."""
+    """Sets retention and legal hold, last: after that a version can no longer be deleted."""
     total = sum("lock" in line for line in made.lines())
     for done, line in enumerate(line for line in made.lines() if "lock" in line):
         journal.progress(done, total, pieces="versions")

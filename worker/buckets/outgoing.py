@@ -1,4 +1,4 @@
-"""Versions on their way into a set: known ones are passed on, small ones go into packs, large ones go part by part."""
+"""Saves versions into a set: known ones are only listed, small ones go into packs, large ones are stored in parts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from worker.buckets.progress import Progress
 from worker.job import Job
 
 WINDOW = 64
-"""Objects that are on their way at a time; each small one is held in memory."""
+"""Objects that are read at a time; each small one is held in memory."""
 LOST = "MinIO lists it, and says that it is not there"
 
 
 def _apart(prefixes: Sequence[str]) -> list[str]:
-    """In the order of keys, and none within another: each object is listed once."""
+    """The prefixes in the order of keys, without those within another: each object is listed once."""
     apart = list[str]()
     for prefix in sorted(prefixes, key=str.encode):
         if not apart or not prefix.startswith(apart[-1]):
@@ -34,10 +34,10 @@ def _apart(prefixes: Sequence[str]) -> list[str]:
 
 
 class Outgoing:
-    """What becomes of each version of a bucket: a row of its index, and where its content lies."""
+    """Makes a row of the index for each version of a bucket, and stores its content."""
 
     _patience = 20
-    """Seconds of a run that are waited for MinIO to remove what has expired."""
+    """Seconds that a run waits for MinIO to remove expired objects."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Outgoing:
         self._progress.end()
 
     def end(self) -> None:
-        """The last pack, and every blob that is still on its way."""
+        """Stores the last pack, and waits for all blobs."""
         self._pack.close()
         for future in self._stored:
             future.result()
@@ -85,7 +85,7 @@ class Outgoing:
         row |= {"etag": version.etag, "size": version.size}
         row |= {name: value for name, value in (("tags", version.tags), ("lock", version.lock)) if value}
         if self._accept or (known and "accepted" in known):
-            row["accepted"] = True  # should it be unreadable
+            row["accepted"] = True  # in case it is unreadable
         if known and "sha256" in known and self._blobs.kept(known.get("parts", [known.get("pack")])):
             row |= {name: known[name] for name in ("sha256", "headers", "parts", "pack") if name in known}
             if any(row["headers"].get(name, value) != value for name, value in version.metadata.items()):
@@ -123,7 +123,7 @@ class Outgoing:
         yield row
 
     def _still_listed(self, bucket: str, row: Row) -> bool:
-        """What a rule of the bucket's lifecycle has expired is gone for who asks for it, and listed until MinIO has removed it."""
+        """Whether a version is still listed: an expired object cannot be read, but is listed until MinIO removes it."""
         while any(
             (it.id, it.etag) == (row["id"], row["etag"]) for it in listing.of_key(self.minio, bucket, row["key"])
         ):
@@ -143,7 +143,7 @@ class Outgoing:
             try:
                 for read, piece in reading.pieces(self.minio, bucket, version):
                     head, piece_digest = read, hashlib.sha256(piece)
-                    # Most objects are of one piece, which is hashed once for both.
+                    # Most objects have one piece, which is hashed only once.
                     if parts:
                         digest.update(piece)
                     else:
@@ -162,7 +162,7 @@ class Outgoing:
         return self._job.keys.name(hashlib.sha256(f"{self._job.run}/{number}".encode()).hexdigest())
 
     def _store(self, name: str, data: bytearray, held: int) -> None:
-        """A pack is made and sent while the next one is filled; no more of them wait than the setting allows."""
+        """Compresses and sends a pack while the next one is filled; waits if too many are under way."""
         for future in self._stored:
             if future.done():
                 future.result()
@@ -177,7 +177,7 @@ class Outgoing:
 
 
 def _unread(row: Row, why: str, counts: Counts) -> Row:
-    """A row without a content. That it was accepted stands in it, and so holds for the sets that follow."""
+    """A row without content. It says whether that was accepted, also for later sets."""
     counts.not_read(row["key"], why, "accepted" in row)
     return row | {"unreadable": why}
 

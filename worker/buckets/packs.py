@@ -1,4 +1,4 @@
-"""Small objects travel together: a tar archive of at most 64 MiB, in which each content is called by its sha256."""
+"""Packs of small objects: a tar archive of at most 64 MiB, in which the name of each content is its sha256."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from worker.buckets.index import zstd
 from worker.parts import PLAIN
 
 SMALL = 1 << 20
-"""Below this many bytes an object travels in a pack."""
+"""Objects with fewer bytes go into a pack."""
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
 
 
 class Pack:
-    """The pack that is being filled; a full one is handed to `store`, by the name that it was given before, with the bytes of what is in it."""
+    """The pack that is being filled; a full one is passed to `store` with its name, its archive, and the bytes of its contents."""
 
     def __init__(self, name: Callable[[int], str], store: Callable[[str, bytearray, int], None]) -> None:
         self._name, self._store = name, store
@@ -34,7 +34,7 @@ class Pack:
         return self._name(self._number)
 
     def close(self) -> None:
-        """Stores what there is."""
+        """Stores the last pack, if any."""
         if self._data:
             self._data += END
             self._store(self._name(self._number), self._data, self._held)
@@ -47,7 +47,7 @@ def compressed(data: bytearray) -> bytes:
 
 
 def members(stored: bytes) -> dict[str, memoryview]:
-    """The contents of a pack by their sha256; all of them are views of the one unpacked archive, which is in memory once."""
+    """The contents of a pack by their sha256; they are views of one unpacked archive in memory."""
     data, contents, at = zstd(stored, "-d"), dict[str, memoryview](), 0
     view = memoryview(data)
     while at + BLOCK <= len(data) and data[at]:

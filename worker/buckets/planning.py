@@ -1,4 +1,4 @@
-"""What a restore of buckets would do, for the person who is asked, and what is refused; nothing is changed."""
+"""The plan of a restore of buckets, and what is refused; nothing is changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IAM, CONFIGURATION = "iam", "bucket-config"
 
 
 def chosen(job: Job, manifest: sets.Manifest) -> list[str]:
-    """The buckets that a restore is of: those that are named, or all, unless it is of something else."""
+    """The buckets to restore: those that are named, or all, unless something else is requested."""
     asked = job.request
     if len(asked.buckets) > 1 and (asked.new_name or asked.prefix or asked.key):
         raise Failed(
@@ -38,20 +38,20 @@ def chosen(job: Job, manifest: sets.Manifest) -> list[str]:
 
 
 def without_minio(job: Job, manifest: sets.Manifest) -> list[str]:
-    """What of a whole set stays away from a stack without MinIO."""
+    """What a restore of a whole set leaves out on a stack without MinIO."""
     if COMPONENT in job.config or _of_a_part(job) or not manifest.buckets:
         return []
     return [f"the buckets {', '.join(manifest.buckets)} stay away: this stack has no MinIO"]
 
 
 def _of_a_part(job: Job) -> bool:
-    """Whether somebody asks for a part of a set, and not for all of it."""
+    """Whether a part of a set is requested, and not the whole set."""
     asked = job.request
     return bool(asked.buckets or asked.databases or asked.new_name or asked.local or asked.service)
 
 
 class Surveyed:
-    """What a restore would do to some buckets. Of those that are named each must be possible; of a whole set one that is not stays as it is."""
+    """What a restore would do to some buckets. A refused bucket refuses all if it was named; else only that bucket is left out."""
 
     def __init__(self, job: Job, manifest: sets.Manifest, source: str) -> None:
         self._job, names = job, chosen(job, manifest)
@@ -70,7 +70,7 @@ class Surveyed:
             try:
                 self.found.append((bucket, _checked(bucket)))
             except Failed as error:
-                if error.code == VERIFY_FAILED:  # its index is damaged: the bucket cannot come back from here
+                if error.code == VERIFY_FAILED:  # its index is damaged: the bucket cannot be restored from this target
                     error = error.coded(RESTORE_REFUSED)
                 if job.request.buckets or error.code != RESTORE_REFUSED:
                     raise error from None
@@ -87,7 +87,7 @@ class Surveyed:
         return bool(self.found or self.refused)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each bucket, for the person who is asked."""
+        """A row for each bucket, for the plan."""
         refused = [{"bucket": name, "refused": told(error)} for name, error in self.refused.items()]
         return [_row(self._job, wanted, survey) for wanted, survey in self.found] + refused
 
@@ -101,7 +101,7 @@ class Surveyed:
 
 
 def who(job: Job, manifest: sets.Manifest, source: str, minio: Client) -> list[str]:
-    """Who would be brought back, in words."""
+    """The users, groups, policies and keys that would be restored, in words."""
     if IAM not in job.request.more:
         return []
     absent = accounts.names(
@@ -111,7 +111,7 @@ def who(job: Job, manifest: sets.Manifest, source: str, minio: Client) -> list[s
 
 
 def plan(job: Job) -> dict[str, Any]:
-    """What a restore of objects alone would do; nothing is changed."""
+    """The plan of a restore of objects alone; nothing is changed."""
     manifest, where, warnings = find(job)
     objects = Surveyed(job, manifest, where)
     return {
@@ -142,7 +142,7 @@ def _row(job: Job, wanted: Wanted, survey: Survey) -> dict[str, Any]:
 
 
 def _checked(wanted: Wanted) -> Survey:
-    """What would be done, after all that can be refused was refused."""
+    """What would be done to a bucket; raises Failed for what is refused."""
     what = f"the bucket {wanted.to}"
     if wanted.job.request.exact and wanted.prefixes and not wanted.start.startswith(tuple(wanted.prefixes)):
         why = f"it has only the keys that begin with {', '.join(wanted.prefixes)}: all others would be hidden"

@@ -1,4 +1,4 @@
-"""Many keys at once: small objects beside each other, and of large ones, which are held in memory a piece at a time, fewer."""
+"""Thread pools for keys: many small objects at a time, and fewer large ones, of which a piece each is in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Task = Callable[[], int | None]
 
 
 class Pools:
-    """Does what it is given for each key, and says how far it is by the bytes that come back."""
+    """Runs tasks for keys, and reports progress by the bytes that they return."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -30,14 +30,14 @@ class Pools:
         self._large.shutdown(cancel_futures=True)
 
     def all(self, tasks: Iterable[tuple[Sequence[Row], Task]], total: int) -> None:
-        """Every task, with the rows whose contents it moves, of so many bytes in all; the first failure ends it."""
+        """Runs every task with its rows, `total` bytes in all; the first failure ends it."""
         done = 0
         for size in at_once(self._small, self._sorted(tasks)):
             done += size or 0
             self._job.journal.progress(done, max(done, total))
 
     def each(self, tasks: Iterable[Task], total: int) -> None:
-        """Every task, of so many keys, where no content is moved."""
+        """Runs every task, `total` keys in all, that moves no content."""
         for done, _ in enumerate(at_once(self._small, (partial(self._piece, task) for task in tasks)), 1):
             self._job.journal.progress(done, max(done, total), pieces="keys")
 

@@ -1,4 +1,4 @@
-"""Whether this MinIO takes versions with ids and dates of their own: tried on a scratch bucket before each restore, as releases differ."""
+"""Tests on a scratch bucket, before each restore, that this MinIO accepts versions with given ids and dates: releases differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEY, BODY, OLD = "probe", b"probe", "2020-02-02T02:02:02.002002Z"
 
 
 def must_take_ids(minio: Client, run: str) -> None:
-    """Puts a version and a marker beneath one that is there, copies the version on top, and reads the listing."""
+    """Puts a version and a delete marker below another version, copies the version to the top, and reads the listing."""
     bucket = f"stowage-probe-{run[-6:]}"
     first, marker, top = (str(uuid.uuid4()) for _ in range(3))
     etag = hashlib.md5(b"an etag of its own", usedforsecurity=False).hexdigest()

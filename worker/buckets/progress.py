@@ -1,4 +1,4 @@
-"""How far the buckets are: objects and bytes done, of how many by the last set and by MinIO's own count."""
+"""The progress of buckets: objects and bytes done, of the totals in the last set and in MinIO's own count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Amount:
 
 
 class Progress:
-    """What is expected of each bucket is a guess until it was listed to its end; a bucket that has more corrects it."""
+    """Counts progress. The total of a bucket is a guess until its listing has ended; larger counts correct it."""
 
     def __init__(self, journal: Journal, expected: Mapping[str, Amount]) -> None:
         self._journal, self._expected = journal, dict(expected)
@@ -35,7 +35,7 @@ class Progress:
         self._done[bucket] = Amount()
 
     def add(self, size: int, ahead: int = 0) -> None:
-        """One more version is in the set, of which so many bytes were told `ahead`; at most once a second the journal says how far it is."""
+        """Counts one more version; `ahead` of its bytes were counted before. Writes to the journal at most once a second."""
         with self._lock:
             now = self._done[self._bucket]
             now.objects, now.bytes = now.objects + 1, now.bytes + size
@@ -43,7 +43,7 @@ class Progress:
         self._tell()
 
     def ahead(self, size: int) -> None:
-        """So many bytes more, or less, of a version that is on its way: a large one takes minutes."""
+        """Counts bytes of a large version while it is read, which takes minutes; negative ones take them back."""
         with self._lock:
             self._ahead += size
         self._tell()
@@ -63,7 +63,7 @@ class Progress:
         )
 
     def end(self) -> None:
-        """Of this bucket it is known by now."""
+        """The bucket is done: its total is known now."""
         self._expected[self._bucket] = self._done[self._bucket]
 
     def _most(self, bucket: str) -> Amount:
@@ -72,7 +72,7 @@ class Progress:
 
 
 def expected(minio: Client, names: Sequence[str], before: Mapping[str, Mapping[str, Any]]) -> dict[str, Amount]:
-    """The larger of what the last set had and what MinIO's scanner has counted, which may be hours old or not there yet."""
+    """The expected totals: the larger of the last set's and the scanner's, which may be hours old or missing."""
     counted = dict[str, Any]()
     with suppress(Failed, ValueError, AttributeError):
         answer = minio.ask("GET", "/minio/admin/v3/datausageinfo")
@@ -80,7 +80,7 @@ def expected(minio: Client, names: Sequence[str], before: Mapping[str, Mapping[s
     amounts = {}
     for name in names:
         last, now = before.get(name, {}), counted.get(name) or {}
-        # Its versions are those with an id: an object of a bucket without versions is none.
+        # The scanner's versions only include those with an id, not objects of a bucket without versions.
         counted_now = max(now.get("objectsCount", 0), now.get("versionsCount", 0) + now.get("deleteMarkersCount", 0))
         objects = max(last.get("versions", 0) + last.get("markers", 0), counted_now)
         amounts[name] = Amount(objects, max(last.get("bytes", 0), now.get("size", 0)))

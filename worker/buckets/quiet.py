@@ -1,4 +1,4 @@
-"""What would act on a version that is put back: taken off a bucket while it is restored, and put on again as it was."""
+"""Settings that would act on restored versions: turned off in a bucket during a restore, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.buckets.client import Client, md5_of, path, refused
 
 
 class Way(NamedTuple):
-    """Whether a part acts on versions, and what stands in its place meanwhile; nothing is a deletion."""
+    """A part of the configuration: whether it acts on versions, and the value to use meanwhile; an empty one deletes it."""
 
     acts: Callable[[str], bool]
     meanwhile: Callable[[str], str]
@@ -32,7 +32,7 @@ def _limits(text: str) -> bool:
 
 
 def _passes_over(text: str) -> bool:
-    """Whether what is put there now, or beneath some prefixes, gets no id and would replace what has none in place."""
+    """Whether new objects, at least below some prefixes, get no id and would overwrite an object without an id."""
     return ">Suspended<" in text or "<Exclude" in text
 
 
@@ -42,7 +42,7 @@ _NOTHING = '<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-0
 WAYS = {
     "lifecycle": Way(bool, lambda text: ""),
     "notification": Way(_notifies, lambda text: _NOTHING),
-    # To delete it would take its targets away as well.
+    # Deleting it would remove its targets as well.
     "replication": Way(
         lambda text: ">Enabled<" in text,
         lambda text: text.replace("<Status>Enabled</Status>", "<Status>Disabled</Status>"),
@@ -54,7 +54,7 @@ WAYS = {
 
 
 def acting(configuration: dict[str, str]) -> dict[str, str]:
-    """The parts of a bucket's configuration that have to be off, as they are now."""
+    """The current values of the parts that must be off."""
     return {
         part: configuration[part]
         for part, way in WAYS.items()
@@ -68,13 +68,13 @@ def take_off(minio: Client, bucket: str, held: dict[str, str]) -> None:
 
 
 def put_on(minio: Client, bucket: str, held: dict[str, str]) -> None:
-    """As it was, whatever it is now; the quota last, for it may be full."""
+    """Restores the parts as they were; the quota last, as it may be exceeded."""
     for part, text in held.items():
         set_part(minio, bucket, part, text)
 
 
 def set_part(minio: Client, bucket: str, part: str, text: str) -> None:
-    """One part of a bucket's configuration; no text deletes it."""
+    """Sets one part of a bucket's configuration; an empty text deletes it."""
     body = text.encode()
     headers = {"Content-MD5": md5_of(body)}
     if part == settings.QUOTA:

@@ -1,4 +1,4 @@
-"""Objects as they are read from MinIO: whole, with their headers, and the same object from the first byte to the last."""
+"""Reads objects from MinIO: complete, with their headers, and the same object from the first byte to the last."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ KEPT = {
 """The headers that belong to an object, besides its metadata."""
 META = "x-amz-meta-"
 ROUNDS = 3
-"""How often an object that is replaced while it is read is read again from its beginning."""
+"""How often an object that was replaced during the read is read again."""
 
 
 class Vanished(Exception):
-    """The version was deleted since it was listed."""
+    """The version was deleted after it was listed."""
 
 
 class Unreadable(Exception):
-    """The object cannot be had, and why: a customer's key, a tier that is away, damage on too many drives."""
+    """The object cannot be read, and why: a customer's key, a missing tier, damage on too many drives."""
 
 
 class Replaced(Exception):
-    """Another object has the name by now."""
+    """Another object has the key now."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What the answer says of an object: it may be newer than what was listed, where there are no versions."""
+    """The headers of an object: without versions it may be newer than the listed one."""
 
     etag: str
     size: int
@@ -53,10 +53,10 @@ def head_of(version: Version, answer: Answer) -> Head:
     kept = {key: value for key, value in headers.items() if _belongs(key)}
     at = version.at
     if (etag, size) == (version.etag, version.size):
-        # A listing has metadata as it was given; an answer has what is no ASCII in a code of mails.
+        # A listing has metadata in clear; headers encode what is not ASCII as in mail (RFC 2047).
         kept |= {key: value for key, value in version.metadata.items() if _belongs(key)}
     elif version.id == NULL:
-        # It was replaced since it was listed; an answer tells the second alone.
+        # It was replaced after it was listed; the header only has seconds.
         at = parsedate_to_datetime(headers["last-modified"]).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     return Head(etag, size, at, kept)
 
@@ -72,10 +72,10 @@ def small(client: Client, bucket: str, version: Version) -> tuple[Head, bytes]:
 
 
 def pieces(client: Client, bucket: str, version: Version) -> Iterator[tuple[Head, bytes]]:
-    """An object in pieces as large as a part, all of them of the same object; Replaced when it is another on the way."""
+    """An object in pieces of the size of a part; raises Replaced when the object changes during the read."""
     at, head = 0, None
     while head is None or at < head.size:
-        # Of nothing no range can be had.
+        # An empty object has no range.
         headers = {"Range": f"bytes={at}-{at + PLAIN - 1}"} if version.size else {}
         if head:
             headers["If-Match"] = f'"{head.etag}"'
@@ -89,7 +89,7 @@ def pieces(client: Client, bucket: str, version: Version) -> Iterator[tuple[Head
 
 
 def head(client: Client, bucket: str, version: Version) -> dict[str, str]:
-    """The headers of an object that is known already, and whose metadata is not what it was."""
+    """The headers of a known object whose metadata changed."""
     return head_of(version, _asked(client, bucket, version, {}, "HEAD")).headers
 
 
@@ -97,7 +97,7 @@ def _asked(client: Client, bucket: str, version: Version, headers: dict[str, str
     try:
         answer = client.ask(method, path(bucket, version.key), _which(version), headers=headers, may_fail=True)
     except Silent as error:
-        # Damaged on too many drives: MinIO breaks off, again and again. Where it lists the key all the same, it is up.
+        # Damage on too many drives: MinIO breaks off every time. If it can list the key, it is up.
         listing.of_key(client, bucket, version.key)
         raise Unreadable(f"MinIO does not give it: {error.why}") from None
     return _judged(answer)
@@ -120,7 +120,7 @@ def _judged(answer: Answer) -> Answer:
 
 
 def _text(value: Any) -> str:
-    """A header as it was meant: what is no ASCII comes as UTF-8, which HTTP takes for Latin-1."""
+    """The text of a header: MinIO sends UTF-8, which the HTTP library decodes as Latin-1."""
     try:
         return str(value).encode("latin-1").decode()
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""Objects from a set, of one bucket or of many: put beneath what is there, read back, and only then made current.
+"""Restores objects of one or many buckets from a set: put below the live versions, read back, and only then made current.
 
 A bucket that cannot be put back costs only itself, until databases have been swapped that belong to it: then all is reversed.
 """
@@ -24,12 +24,12 @@ from worker.size import human
 
 
 class Objects:
-    """The buckets of one restore, moved together: all of them beneath, then all of them current."""
+    """The buckets of one restore: first the versions of all are put, then all become current."""
 
     def __init__(
         self, job: Job, manifest: sets.Manifest, source: str, record: Record, away: Sequence[str] = ()
     ) -> None:
-        """Tries and refuses, and touches nothing that is live. What of the set stays `away` is told at the end."""
+        """Checks and refuses; changes nothing live. `away` is what the restore leaves out, reported at the end."""
         self._job, self._record = job, record
         self._set, self._failed, self._lacks = manifest.id, dict[str, Failed](), [*away, *without_minio(job, manifest)]
         self._accounts = accounts.of_set(job, manifest, source) if IAM in job.request.more else {}
@@ -52,12 +52,12 @@ class Objects:
         return bool(self._moves or self._failed or self._lacks)
 
     def insert(self, ahead: bool = False) -> None:
-        """Every bucket as far as it does not show; one that fails is as it was, and the others go on."""
+        """The invisible part for every bucket; one that fails is taken back, and the others go on."""
         with self._job.journal.step("insert"), Pools(self._job) as pools:
             self._each(lambda move: move.insert(pools, ahead))
 
     def show(self, together: bool) -> None:
-        """Every bucket becomes current, then gets its locks. What belongs `together` with databases that were swapped fails as a whole."""
+        """Makes every bucket current, then sets its locks. With `together`, for swapped databases, one failure fails all."""
         with self._job.journal.step("current"), Pools(self._job) as pools:
             self._each(lambda move: move.current(pools), together)
         with self._job.journal.step("lock"):
@@ -69,7 +69,7 @@ class Objects:
                 self._bring_accounts()
 
     def _bring_accounts(self) -> None:
-        """Who may use the buckets; what goes wrong with that takes no object back."""
+        """Restores users, policies and keys; a failure here takes no object back."""
         say = self._job.journal.say
         try:
             absent = accounts.absent(self._accounts, accounts.exported(self._minio), accounts.root(self._job), say)
@@ -83,7 +83,7 @@ class Objects:
             say(f"who may use the buckets, brought back: {line}")
 
     def alone(self) -> int:
-        """All of it, where there is nothing else to restore."""
+        """The whole restore, if it is of objects alone."""
         self._only = len(self._moves) == 1 and not self._failed
         try:
             self.insert()
@@ -102,7 +102,7 @@ class Objects:
         return self.ended()
 
     def ended(self) -> int:
-        """What came back is said; what did not is an error."""
+        """Reports the restored buckets; raises an error for the others."""
         for move in self._moves:
             self._record.buckets[move.name]["held"] = {}
             self._job.journal.say(
@@ -120,7 +120,7 @@ class Objects:
         )
 
     def _each(self, do: Callable[[Move], None], together: bool = False) -> None:
-        """Does it for each bucket; of one that fails all is taken back, and it is left out from then on."""
+        """Runs a step for each bucket; one that fails is taken back, and left out from then on."""
         for move in list(self._moves):
             try:
                 do(move)
@@ -140,7 +140,7 @@ class Objects:
         return Failed(RESTORE_FAILED, what, why, "\n".join(self._ways()))
 
     def _ways(self) -> Iterator[str]:
-        """What to type for each bucket that did not come back."""
+        """What to type for each bucket that was not restored."""
         for name, error in self._failed.items():
             yield f"inv restore {self._set} --bucket {name} {error.hint if error.hint.startswith('--') else '--from TARGET'}"
 

@@ -1,4 +1,4 @@
-"""Whether MinIO has room for what is put back: it is asked before anything is touched."""
+"""Checks, before any change, that MinIO has room for a restore."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from worker.size import human
 
 
 def must_fit(minio: Client, surveys: Sequence[tuple[Wanted, Survey]]) -> None:
-    """Refuses when all versions together need more than is free. A full MinIO takes no object of anybody."""
-    # Where there are no versions, what is replaced is kept besides, and is at most as much again.
+    """Refuses if all versions together need more than is free: a full MinIO accepts no object from anybody."""
+    # Without versions, replaced objects are kept as well, which takes at most as much again.
     needed = sum(survey.bytes for _, survey in surveys)
     if (free := usable(minio)) is not None and needed > free:
         why = f"{human(needed)} are to be put back, and {human(free)} are free"
@@ -27,7 +27,7 @@ def must_fit(minio: Client, surveys: Sequence[tuple[Wanted, Survey]]) -> None:
 
 
 def usable(minio: Client) -> int | None:
-    """The bytes of objects that still fit, by the drives that answer; None where MinIO does not tell."""
+    """The bytes of objects that still fit, by the drives that answer; None if unknown."""
     info = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
     drives = [drive for server in info.get("servers", ()) for drive in server.get("drives") or ()]
     free = [drive["availspace"] for drive in drives if drive.get("state") == "ok" and "availspace" in drive]
@@ -35,5 +35,5 @@ def usable(minio: Client) -> int | None:
     width, parity = max(backend.get("totalDrivesPerSet") or [0]), backend.get("standardSCParity", 0)
     if not free or not width:
         return None
-    # An object lies on as many drives as a set has, and the fullest of them ends it.
+    # An object is on all drives of an erasure set, and the fullest drive is the limit.
     return int(min(free) * len(drives) * (width - parity) / width)

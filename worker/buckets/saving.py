@@ -1,4 +1,4 @@
-"""Buckets on their way into a set: what an earlier set has is neither read nor stored again. One that fails costs only itself."""
+"""Saves buckets into a set: contents of an earlier set are neither read nor stored again. One failure costs one bucket."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from worker.errors import Failed
 from worker.job import Job
 
 ALL = "*"
-"""What cannot be saved when it is of no one bucket."""
+"""The name for failures that are not of a single bucket."""
 READERS = 8
 
 
 @dataclass
 class Buckets:
-    """What became of each bucket."""
+    """The result for each bucket."""
 
     saved: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, Failed] = field(default_factory=dict)
@@ -41,12 +41,12 @@ def settings_of(bucket: str) -> str:
 
 
 def prefixes_of(bucket: str) -> str:
-    """The stream that says with which prefixes the keys begin that a set was to have; a set of all keys has none."""
+    """The stream with the prefixes that limit the keys of a set; absent if it has all keys."""
     return f"buckets/{bucket}.prefixes"
 
 
 def wanted(job: Job, there: Iterable[str]) -> list[str]:
-    """The buckets that a set has to hold: all, or those that the inventory names; never one that holds sets, or what a restore displaced."""
+    """The buckets that a set must hold: all, or those that the inventory names; never one with sets or with displaced objects."""
     configuration = job.config[COMPONENT]
     return [
         bucket
@@ -58,7 +58,7 @@ def wanted(job: Job, there: Iterable[str]) -> list[str]:
 
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[sets.Summary]) -> Buckets:
-    """Bucket after bucket, then who may use them; last the list of all contents that the set needs."""
+    """Saves each bucket, then users and policies, last the list of all contents that the set needs."""
     buckets, minio = Buckets(), client.connect(job.config)
     before = Before(job, there)
     blobs = Blobs(job.stack, job.keys, writer, before.blobs())
@@ -83,7 +83,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
 
 @contextmanager
 def by_itself(job: Job, writer: sets.PartWriter, buckets: Buckets, name: str) -> Iterator[None]:
-    """What goes wrong with one bucket, or with MinIO, is no reason to lose the databases, unless no target is left."""
+    """Records a failure of one bucket, or of MinIO, and goes on, unless no target is left."""
     try:
         yield
     except Failed as error:
@@ -94,7 +94,7 @@ def by_itself(job: Job, writer: sets.PartWriter, buckets: Buckets, name: str) ->
 
 
 def _names(job: Job, minio: client.Client, buckets: Buckets, before: Before) -> list[str]:
-    """The buckets to save; one that the inventory names, or the last set has, and that is not there, is told."""
+    """The buckets to save; reports buckets that the inventory or the last set has and MinIO lacks."""
     steady.wait(minio, job.journal.say)
     names = wanted(job, listing.names(minio))
     for name in set(job.config[COMPONENT]["names"]).difference(names):
@@ -111,14 +111,14 @@ def _saved(job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, bucke
     buckets.saved[name] = _told(configuration, counts)
     _say(job, name, counts, buckets)
     streams = {index_of(name): rows, settings_of(name): stored}
-    # In a stream, which is encrypted: the manifest is not, and names no key.
+    # In an encrypted stream: the manifest is not encrypted, and must not contain keys.
     if prefixes := job.config[COMPONENT]["prefixes"].get(name):
         streams[prefixes_of(name)] = tuple(writer.write(prefixes_of(name), [json.dumps(prefixes).encode()]))
     return streams
 
 
 def _told(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
-    """What the manifest says of a bucket; it is not encrypted, so it names no key."""
+    """The manifest's row of a bucket; it is not encrypted, so it contains no key."""
     return {
         "versioning": settings.versioning(configuration),
         "locks": settings.locks(configuration),

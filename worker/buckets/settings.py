@@ -1,4 +1,4 @@
-"""The configuration of a bucket, as MinIO tells it: each part is kept as it is, and put back as it is."""
+"""The configuration of a bucket: each part is saved and restored as MinIO writes it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ NONE = {
     *("NoSuchLifecycleConfiguration", "NoSuchBucketPolicy", "ServerSideEncryptionConfigurationNotFoundError"),
     *("NoSuchTagSet", "ReplicationConfigurationNotFoundError", "ObjectLockConfigurationNotFoundError"),
 }
-"""What MinIO answers where a bucket has no such configuration."""
+"""MinIO's error codes for an absent configuration."""
 QUOTA = "quota"
 
 
 def read(client: Client, bucket: str) -> dict[str, str]:
-    """Every part that the bucket has, by the word that asks for it."""
+    """Every part that the bucket has, by its query parameter."""
     parts = {}
     for part in PARTS:
         answer = client.ask("GET", path(bucket), {part: ""}, may_fail=True)
@@ -27,7 +27,7 @@ def read(client: Client, bucket: str) -> dict[str, str]:
 
 
 def versioning(configuration: dict[str, str]) -> str:
-    """Enabled, Suspended, or nothing."""
+    """Enabled, Suspended, or empty."""
     return next(
         (state for state in ("Enabled", "Suspended") if f">{state}<" in configuration.get("versioning", "")), ""
     )

@@ -1,4 +1,4 @@
-"""Signatures of S3, version 4. A general client takes as long for one as for all else of a small request, and hashes the body twice."""
+"""Signatures of S3, version 4. In a general client they take half of the time of a small request, and the body is hashed twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REGION = "us-east-1"
 
 
 class Signer:
-    """Signs requests with one key; what that key is for a day is worked out once a day."""
+    """Signs requests with one key; the key of the day is derived once a day."""
 
     def __init__(self, access_key: str, secret_key: str) -> None:
         self._access_key, self._secret_key = access_key, secret_key
@@ -27,7 +27,7 @@ class Signer:
         sha256: str,
         now: datetime | None = None,
     ) -> dict[str, str]:
-        """All headers of a request, signed: the given ones, and those of the signature. `path` and `query` are as on the line."""
+        """All headers of a request: the given ones, and those of the signature. `path` and `query` are encoded, as they are sent."""
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         complete = {**headers, "Host": host, "X-Amz-Content-SHA256": sha256, "X-Amz-Date": stamp}
         lines = sorted((name.lower(), " ".join(value.split())) for name, value in complete.items())

@@ -1,4 +1,4 @@
-"""A node that has just started does not see all drives yet: until it does, it may leave objects out of a list, or say that they are not there."""
+"""A node that has just started does not see all drives: until then it may omit objects, or deny that they exist."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from worker.buckets.client import Client
 
 SETTLES = 20
-"""Seconds that a node is given; it looks every 15 for drives that were away when it started."""
+"""Seconds that a node gets; every 15 it looks for drives that were missing at its start."""
 
 
 def wait(minio: Client, say: Callable[[str], None] = lambda text: None) -> None:
-    """Comes back once no node of the cluster is so young. One that is away is not waited for."""
+    """Waits until no node of the cluster is that young. Nodes that are down are ignored."""
     info = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
     ages = [server.get("uptime", 0) for server in info.get("servers", ()) if server.get("state") == "online"]
     remaining = SETTLES - min(ages, default=SETTLES)

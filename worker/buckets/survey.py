@@ -1,4 +1,4 @@
-"""What a restore of a bucket would do, counted from the index of the set and the listing of the bucket; nothing is changed."""
+"""What a restore of a bucket would do, counted from the index of the set and the listing of the bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.buckets.live import Live, same
 
 @dataclass
 class Survey:
-    """How many versions are put back, and what becomes current."""
+    """How many versions are restored, and how many become current."""
 
     keys: int = 0
     insert: int = 0
@@ -61,7 +61,7 @@ def surveyed(
             survey.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
         survey.bytes += sum(row.get("size", 0) for row in lacking)
         survey.locked += sum("lock" in row for row in lacking)
-        # Where nothing is there, what is put back is current by itself.
+        # Without live versions, the newest restored one is current at once.
         survey.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
     return survey
 

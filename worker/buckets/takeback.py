@@ -1,4 +1,4 @@
-"""The way back of a restore of buckets: exactly what it made is deleted, what it displaced is put back."""
+"""Takes a restore of buckets back: deletes exactly what it made, and puts displaced objects back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREADS = 8
 
 
 def all_of(job: Job, record: Record) -> list[str]:
-    """Every bucket of a restore that failed, or of an undo; one that cannot be taken back keeps no other from it.
+    """Takes back every bucket of a failed restore, or of an undo; one that cannot be taken back does not stop the others.
 
     Gives what is left for a person to do.
     """
@@ -44,14 +44,14 @@ def all_of(job: Job, record: Record) -> list[str]:
 
 
 def of_bucket(job: Job, minio: Client, record: Record, name: str) -> list[str]:
-    """One bucket; what could not be deleted is said, and stays in the list of what was made."""
+    """Takes one bucket back; versions that could not be deleted are reported, and stay in the list of what was made."""
     state, made, remaining = record.buckets[name], record.made(name), list[str]()
     if name not in listing.names(minio):
         return []
     if state.get("configured"):
         configured.take_away(minio, name, state["configured"])
     if record.phase == "undoing":
-        # What waits for the cleanup is put on by an undo as well, unless somebody has put on another.
+        # An undo also restores the parts that wait for the cleanup, unless somebody has set others.
         state["held"] = state.get("waiting", {}) | quiet.acting(settings.read(minio, name)) | state["held"]
         record.save()
         quiet.take_off(minio, name, state["held"])
@@ -80,7 +80,7 @@ def _tasks(job: Job, minio: Client, record: Record, bucket: str) -> Iterator[Cal
 
 
 def _taken_back(minio: Client, bucket: str, kept: str, line: Line, begins: Callable[[], None] = lambda: None) -> str:
-    """One version; nothing when it is as it was, else why it is not."""
+    """Takes one version back; gives why it could not, or nothing."""
     begins()
     try:
         if "number" in line:
@@ -100,13 +100,13 @@ def _taken_back(minio: Client, bucket: str, kept: str, line: Line, begins: Calla
 
 
 def _is_ours(minio: Client, bucket: str, line: Line) -> bool:
-    """Whether the object without an id is the one that the restore has put, or there is none: a writer may have replaced it in place."""
+    """Whether the object without an id is the restored one, or absent: an application may have replaced it."""
     there = [version for version in listing.of_key(minio, bucket, line["key"]) if version.id == listing.NULL]
     return all((version.etag, version.at) == (line["put"], line["at"]) for version in there)
 
 
 def undo(job: Job, record: Record) -> int:
-    """The last restore backwards, of objects alone; what writers have added since stays on top."""
+    """Undoes the last restore, of objects alone; later versions of applications stay on top."""
     gone = gone_since(job, record)
     with job.journal.step("undo"):
         if len(gone) == len(record.buckets):
@@ -124,7 +124,7 @@ def undo(job: Job, record: Record) -> int:
 
 
 def gone_since(job: Job, record: Record) -> list[str]:
-    """The buckets of a restore that somebody has removed since."""
+    """The buckets of a restore that somebody has removed afterwards."""
     there = listing.names(connect(job.config)) if record.buckets else []
     return [name for name in record.buckets if name not in there]
 
@@ -141,7 +141,7 @@ def told(job: Job, record: Record, gone: list[str]) -> None:
 
 
 def drop_kept(minio: Client, kept: str) -> None:
-    """Objects that were displaced, in a bucket of their own."""
+    """Deletes the bucket of displaced objects."""
     if kept in listing.names(minio):
         for version in listing.versions(minio, kept):
             inserting.delete(minio, kept, version.key, "")
@@ -149,7 +149,7 @@ def drop_kept(minio: Client, kept: str) -> None:
 
 
 def leftovers(job: Job, record: Record) -> dict[str, int]:
-    """The bytes of what a restore displaced, by bucket; a bucket of which nothing is kept, not even what was made, is not in it."""
+    """The bytes of displaced objects, by bucket; a bucket of which nothing is kept is left out."""
     names = [name for name, state in record.buckets.items() if state.get("waiting") or record.made(name).path.exists()]
     if not names or record.phase not in ("done", "undone", "failed"):
         return {}
@@ -162,7 +162,7 @@ def leftovers(job: Job, record: Record) -> dict[str, int]:
 
 
 def forget(job: Job, record: Record, bucket: str) -> None:
-    """What it displaced goes, and the list of what it made: after that there is no undo. What waits for it is put on."""
+    """Deletes displaced objects and the list of what was made, after which there is no undo; restores the waiting parts."""
     minio, state = connect(job.config), record.buckets[bucket]
     if state.get("waiting") and bucket in listing.names(minio):
         now = settings.read(minio, bucket)

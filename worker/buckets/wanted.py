@@ -1,4 +1,4 @@
-"""What is asked for of a set: a bucket, of it some keys, and where they go."""
+"""The request for a bucket of a set: its keys, and the bucket to restore them into."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.job import Job
 
 
 class Wanted:
-    """What is asked for of a set. MinIO is asked only for what it has now: a set can be looked into while it is dead."""
+    """The request for a bucket of a set. MinIO is only asked for the live state: a set can be browsed without it."""
 
     def __init__(
         self, job: Job, manifest: sets.Manifest, source: str, bucket: str, minio: Client | None = None
@@ -37,7 +37,7 @@ class Wanted:
         self._minio = minio
 
     def use(self, minio: Client) -> None:
-        """One connection is enough for all buckets."""
+        """Shares one connection among all buckets."""
         self._minio = minio
 
     @cached_property
@@ -54,19 +54,19 @@ class Wanted:
 
     @cached_property
     def now(self) -> dict[str, str]:
-        """The configuration that the bucket has."""
+        """The live configuration of the bucket."""
         return settings.read(self.minio, self.to) if self.there else {}
 
     @cached_property
     def saved(self) -> dict[str, str]:
-        """The configuration that it had."""
+        """The configuration of the bucket in the set."""
         parts = self.manifest.components[COMPONENT][settings_of(self.bucket)]
         reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
         return dict(json.loads(b"".join(reader.read(parts))))
 
     @cached_property
     def prefixes(self) -> list[str]:
-        """With which prefixes the keys begin that the set was to have; none where it has all keys."""
+        """The prefixes that limit the keys of the set; none if it has all keys."""
         if not (parts := self.manifest.components[COMPONENT].get(prefixes_of(self.bucket))):
             return []
         reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
@@ -74,7 +74,7 @@ class Wanted:
 
     @property
     def versioning(self) -> str:
-        """A bucket that is made for it is as the set's; one that is there keeps its own ways."""
+        """The versioning of the bucket: its own if it exists, else that of the set."""
         return settings.versioning(self.now if self.there else self.saved)
 
     @property
@@ -82,7 +82,7 @@ class Wanted:
         return bool(self.versioning)
 
     def rows(self) -> Iterator[Row]:
-        """The rows of the keys that are wanted, in the order of the listing."""
+        """The rows of the requested keys, in the order of the listing."""
         parts = self.manifest.components[COMPONENT][index_of(self.bucket)]
         reader = sets.reader(self.job.targets[self.source], self.job.keys, self.manifest)
         key, prefix = self.job.request.key, self.job.request.prefix
@@ -102,7 +102,7 @@ class Wanted:
 
 
 def as_at(rows: Iterable[Row], at: str) -> Iterator[Row]:
-    """As the keys were at a moment: what came later is left out, and what was the newest then is current."""
+    """The rows as of a moment: later versions are left out, and the newest of that time is current."""
     last = None
     for row in rows:
         if row["at"] <= at:
