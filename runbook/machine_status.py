@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from converge.engine.audit import AUDIT
-from converge.shell import quote
+from converge.shell import quote, sh
 from converge.ssh.root_shell import LOCK, describe
 from roles.backup import status as backup_status
 from roles.edge import served
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
     from runbook.status import Status
 
+LONGEST = 400
+"""Letters that are shown of a file; a public key of RSA has about as many."""
 NOT_MOUNTED, NO_ANSWER, NOT_READ = "not mounted", "does not answer", "not read"
 
 
@@ -51,6 +53,8 @@ class Container:
     """What is wrong with the answer of a container that runs."""
     loss: str = ""
     """What its failure costs, in the words of its page."""
+    shows: dict[str, str] = field(default_factory=dict)
+    """What its page wants to be shown of its data; empty where the file is not there."""
 
     @property
     def well(self) -> bool:
@@ -73,6 +77,7 @@ def facts(host: Host[Settings]) -> str:
         database_status.facts(host),
         backup_status.facts(host),
         served.look(host.settings),
+        _shown(host),
     )
     script, *others = (f"( {part}\n) </dev/null; printf '\\n--\\n'" for part in parts)
     for part in others:
@@ -91,6 +96,25 @@ def _space(host: Host[Settings]) -> str:
         for path in (quote(drive.path) for drive in _drives(host))
     ]
     return "\n".join([*asks, "wait"])
+
+
+def _shown(host: Host[Settings]) -> str:
+    """A line for each file that a page wants to be shown: the service, the place of the file on the page, and its first line.
+
+    Its folder is the container's, which may have put a link there: what that leads to is not shown.
+    """
+    asks = []
+    for name, service in host.settings.services.items():
+        for number, path in enumerate(service.shows.values() if service.enabled else ()):
+            folder, file = service.on_host(path) or ("", "")
+            asks.append(
+                f"printf '%s|%s|%s\\n' {name} {number} \"$(timeout 3 {sh('sh -c {} - {} {}', _FIRST_LINE, folder, file)})\" &"
+            )
+    return "\n".join([*asks, "wait"])
+
+
+_FIRST_LINE = f"""cd "$1" && [ -f "$2" ] && [ "$(realpath -e -- "$2")" = "$(pwd -P)/$2" ] &&
+head -c {LONGEST} -- "$2" | head -n 1 | LC_ALL=C tr -cd '[:print:]' """
 
 
 # `docker ps` would start a stopped Docker where systemd listens on its socket, so its unit is read first.
@@ -120,7 +144,7 @@ def _urls(host: Host[Settings], address: str) -> Iterator[str]:
 def read(status: Status, host: Host[Settings], answer: str) -> None:
     """Put the host's answer into its status."""
     parts = (part.strip().splitlines() for part in (answer + "\n").split("\n--\n"))
-    space, docker, audit, lock, urls, databases, backups, shown, *_ = [*parts, *([""] for _ in range(8))]
+    space, docker, audit, lock, urls, databases, backups, certificates, shown, *_ = [*parts, *([""] for _ in range(9))]
     status.drives = [_drive(drive, space) for drive in _drives(host)]
     rows = [line.split("|", 1) for line in docker if "|" in line]
     status.docker = _docker([rest for name, rest in rows if name == "unit"])
@@ -131,14 +155,16 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     if host.settings.edge and "edge" in host.settings.roles:
         edge = host.settings.edge.kind
         status.services.append(Container(edge, states.get(edge, missing)))
+    first_lines = {tuple(row.split("|", 2)[:2]): row.split("|", 2)[2] for row in shown if row.count("|") > 1}
     for name, settings in host.settings.services.items():
         if settings.enabled:
-            status.services.append(Container(name, states.get(name, missing), loss=settings.loss))
+            shows = {what: first_lines.get((name, str(number)), "") for number, what in enumerate(settings.shows)}
+            status.services.append(Container(name, states.get(name, missing), loss=settings.loss, shows=shows))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
-    if not status.docker and shown != [""]:
+    if not status.docker and certificates != [""]:
         status.certificates = [
-            trouble for certificate in served.read(host.settings, shown) if (trouble := certificate.trouble())
+            trouble for certificate in served.read(host.settings, certificates) if (trouble := certificate.trouble())
         ]
     status.endpoints = dict(
         sorted({line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}.items())

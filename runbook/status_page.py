@@ -15,6 +15,7 @@ from roles.backup import status as backup_status
 from roles.postgres import status as database_status
 from runbook import charts
 from runbook.charts import Chart
+from runbook.status_screen import NOTHING
 from worker.size import human
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Page:
             ("Nodes", [((node.name, node.drive, str(node)), node.well) for node in it.nodes]),
             ("Quorum", [((it.quorum,), True)] if it.quorum else []),
             ("Services", [((service.name, str(service)), service.well) for service in it.services]),
+            (
+                "Shown by services",
+                [
+                    ((each.name, what, text or NOTHING), bool(text))
+                    for each in it.services
+                    for what, text in each.shows.items()
+                ],
+            ),
             ("Endpoints", [((url, code), code[:1] in "23") for url, code in it.endpoints.items()]),
             ("Buckets", [((bucket.name, *_counted(bucket)), True) for bucket in it.buckets]),
             ("Not read in time", [((unread,), False) for unread in it.unread]),

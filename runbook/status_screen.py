@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WELL, WRONG, ADVICE = "32", "31;1", "33"
 WIDTH, INDENT = 100, " " * 13
+NOTHING = "there is none yet"
 # A command that somebody will paste stays on one line.
 _UNBROKEN = re.compile(r"\binv [a-z.-]+(?: --?[a-z-]+ [^\s,;:()]+| [a-z0-9-]+(?=[ ,;:)]|$))*\S*|\S+")
 
@@ -52,7 +53,10 @@ def lines(status: Status, colour: bool = False, width: int = WIDTH) -> list[str]
     screen += [
         f"  node       {node.name:8} on {node.drive:8} {wrong(node.state, not node.well)}" for node in status.nodes
     ]
-    screen += [f"  service    {service.name:8} {wrong(str(service), not service.well)}" for service in status.services]
+    for service in status.services:
+        screen.append(f"  service    {service.name:8} {wrong(str(service), not service.well)}")
+        # On one line, however long: it is there to be copied.
+        screen += [f"{INDENT}{what}: {text or NOTHING}" for what, text in service.shows.items()]
     if status.quorum:
         screen += labelled("quorum", status.quorum, width)
     screen += [

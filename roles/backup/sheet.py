@@ -24,11 +24,14 @@ def not_in_sets(settings: Settings) -> str:
         if saved
         else []
     )
+    services = settings.services.values()
+    # Of two services with one folder, the page of one is enough.
+    held = {service.data[inside] for service in services if service.backup for inside in service.backup.folders}
     folders = {
         folder: name
         for name, service in settings.services.items()
-        for inside, folder in service.data.items()
-        if not service.backup or inside not in service.backup.folders
+        for folder in service.data.values()
+        if folder not in held
     }
     missing += [f"the data of {name} ({folder})" for folder, name in folders.items()]
     return ", ".join(missing)

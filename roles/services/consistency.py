@@ -52,6 +52,7 @@ def inconsistencies(settings: Settings) -> Faults:
         yield from _variables(at, service)
         yield from _once(at, service)
         yield from _backup(at, service, settings)
+        yield from _shows(at, service)
     yield from _circles(settings.services)
 
 
@@ -148,6 +149,16 @@ def _backup(at: Path, service: Service, settings: Settings) -> Faults:
             yield (*place, number), f"data has no {known(folder, service.data)}"
         if folder in service.backup.folders[:number]:
             yield (*place, number), f"{folder} stands twice"
+
+
+def _shows(at: Path, service: Service) -> Faults:
+    """Only its own data is shown: secrets lie elsewhere."""
+    for what, path in service.shows.items():
+        if not service.on_host(path):
+            yield (
+                (*at, "shows", what),
+                f"it is in none of the folders of data: {', '.join(service.data) or 'there are none'}",
+            )
 
 
 def _circles(services: dict[str, Service]) -> Faults:

@@ -148,6 +148,10 @@ class Service(Section):
     backup: Annotated[ServiceBackup, BeforeValidator(_as_folders)] | None = Field(
         default=None, description="folders of `data` that every set holds; not set: no set holds them"
     )
+    shows: dict[Line, InsidePath] = Field(
+        default={},
+        description="files of `data` whose first line `inv status` shows, such as a public key, by what they are",
+    )
     temporary: list[InsidePath] = Field(default=["/tmp"], description="folders in memory, gone at a restart")
     networks: list[Name] = Field(default=[], description="those that it joins; not set: the only network of the host")
     ports: list[Port] = Field(default=[], description="what the host publishes")
@@ -167,3 +171,8 @@ class Service(Section):
     capabilities: list[Capability] = Field(default=[], description="of the kernel, such as NET_BIND_SERVICE")
     new_privileges: bool = Field(default=False, description="programs in it may gain rights (setuid)")
     grace: int = Field(default=30, ge=1, le=600, description="seconds that it may take to stop")
+
+    def on_host(self, path: str) -> tuple[str, str] | None:
+        """The folder of the host in which a file of its data lies, and the path from there; the innermost folder counts."""
+        inside = max((folder for folder in self.data if path.startswith(f"{folder}/")), key=len, default="")
+        return (self.data[inside], path.removeprefix(f"{inside}/")) if inside else None

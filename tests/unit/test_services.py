@@ -71,6 +71,10 @@ WRONG = {
     "nobody with data": ({"a": {"nobody": True, "data": {"/d": "/srv/x"}}}, "nobody owns no data"),
     "reading over its own data": ({"a": {"data": {"/d": "/srv/x"}, "reads": {"/d": "/srv/y"}}}, "data./d lies there"),
     "reading over its programs": ({"a": {"reads": {"/usr": "/srv/y"}}}, "the programs of the image lie there"),
+    "showing what is no data of its own": (
+        {"a": {"data": {"/d": "/srv/x"}, "shows": {"key": "/e/key"}}},
+        "it is in none of the folders of data: /d",
+    ),
     "a port that is none": ({"a": {"answers": {"http": ":70000/"}}}, "a port is a number from 1 to 65535"),
     "outside of the project": (
         {"a": {"files": {"/x/y": "files/../inventory/hosts.yml"}}},

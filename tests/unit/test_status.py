@@ -449,3 +449,38 @@ def test_a_service_that_does_not_run_says_what_that_costs():
         == "running; it answers 503. nobody logs in anew"
     )
     assert str(Container("keycloak", "running", loss=loss)) == "running"
+
+
+@pytest.fixture
+def shown(machine, storage_host):
+    """What the screen says beneath a service that shows files of its data."""
+
+    def show(**files) -> list[str]:
+        page = {"image": "nginx", "data": {"/root": "/srv/desk"}, "shows": {name: f"/root/{name}" for name in files}}
+        machine.places["/srv/desk"] = str(machine.folder / "desk")
+        for name, content in files.items():
+            path = machine.folder / "desk" / name
+            path.parent.mkdir(exist_ok=True)
+            path.symlink_to(content) if hasattr(content, "parts") else path.write_text(content)
+        machine.program("docker", "[ $1 = exec ] || echo 'desk|running|Up 3 days'")
+        machine.program("systemctl", "echo ActiveState=active")
+        machine.program("curl", "exit 7")
+        host, found = storage_host(services={"desk": page}), Status("prod")
+        machine_status.read(found, host, machine.run(machine_status.facts(host))[1])
+        screen = text(found).splitlines()
+        at = next(number for number, line in enumerate(screen) if " desk " in line)
+        return [line.strip() for line in screen[at + 1 : at + 1 + len(files)]]
+
+    return show
+
+
+def test_a_service_shows_the_first_line_of_a_file_of_its_data_to_be_copied(shown):
+    key = "z9Oq" * 25 + "|a\\b=="
+    assert shown(**{"id.pub": f"{key}\x1b[31m\nmore"}) == [f"id.pub: {key}[31m"]
+    assert shown(long="x" * 5000) == [f"long: {'x' * machine_status.LONGEST}"]
+    assert shown(empty="") == ["empty: there is none yet"]
+
+
+def test_a_link_that_a_container_has_put_into_its_data_shows_nothing_of_the_host(shown, tmp_path):
+    (tmp_path / "shadow").write_text("root:secret\n")
+    assert shown(key="public\n", link=tmp_path / "shadow") == ["key: public", "link: there is none yet"]

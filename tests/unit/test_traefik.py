@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from converge.engine import run as runs
-from converge.inventory.hosts import load
 from converge.inventory.secret import Secret
 from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
@@ -19,9 +17,7 @@ from roles.edge import authority, traefik
 from roles.edge.role import edge
 from roles.edge.served import Served, look, places, read
 from roles.postgres.role import postgres
-from roles.settings.model import Settings
 from roles.stack import stack
-from tests.unit.conftest import ROOT
 
 SERVICES = {"mlflow": {"image": "nginx"}, "off": {"image": "nginx", "enabled": False}}
 TABLE = [
@@ -239,35 +235,3 @@ def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
     assert shown[0] == Served(443, "s3.example.org", 4102444800, "CN=x", "0A") and shown[0].trouble() == ""
     assert shown[2].trouble() == "ml.example.org on port 443 shows no certificate"
     assert "its certificate has ended" in Served(443, "a", 1).trouble()
-
-
-def test_the_page_of_links_is_made_of_the_routes_and_remote_desktops_have_their_raw_ports(tmp_path):
-    for folder in ("files", "templates/homepage", "inventory/group_vars"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    shutil.copy(ROOT / "inventory/hosts.yml", tmp_path / "inventory")
-    drive = "drives: [{device: /dev/loop70, label: drive1, path: /mnt/drive1}]\n"
-    (tmp_path / "inventory/host_vars").mkdir()
-    (tmp_path / "inventory/host_vars/opengeo-lab.yml").write_text(f"ansible_host: 127.0.0.1\n{drive}")
-    on = [f"services.{name}.enabled=true" for name in ("homepage", "hbbs", "hbbr")]
-    (hub,) = load(tmp_path, "opengeo-lab", Settings, on, resolve_secrets=False)
-    page = {one.path.rpartition("/")[2]: one for one in wanted(hub, File, named("homepage", hub))}
-    assert {"services.yaml", "settings.yaml", "widgets.yaml", "bookmarks.yaml", "docker.yaml"} <= page.keys()
-    (group,) = yaml.safe_load(page["services.yaml"].text)
-    links = [link["href"] for row in group["opengeo-lab"] for link in row.values()]
-    assert links == [f"https://{name}.opengeo.example.org/" for name in ("mlflow", "minio-api", "minio")]
-    assert "udp://opengeo-lab:21116" in page["bookmarks.yaml"].text
-    ports = [
-        port
-        for name in ("hbbs", "hbbr")
-        for one in wanted(hub, Project, named(name, hub))
-        for port in one.services[name]["ports"]
-    ]
-    assert sorted(port.rpartition(":")[2] for port in ports) == [
-        "21115",
-        "21116",
-        "21116/udp",
-        "21117",
-        "21118",
-        "21119",
-    ]
-    assert "docker.sock" not in json.dumps([one.services for one in wanted(hub, Project, named("homepage", hub))])

@@ -1,0 +1,70 @@
+"""OpenGeoAIModelHub: the pages whose images no registry brings to the lab, rendered from its own inventory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from converge.engine.resource import Chain
+from converge.inventory.hosts import load
+from converge.resources.compose import Project
+from converge.resources.file import File
+from roles import named
+from roles.backup.configuration import services
+from roles.backup.sheet import not_in_sets, recovery_sheet
+from roles.settings.model import Settings
+from tests.unit.conftest import ROOT
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """The hub of the lab with what is off there, and with changes to its settings."""
+    for folder in ("files", "templates/homepage", "inventory/group_vars"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "inventory/hosts.yml", tmp_path / "inventory")
+    drive = "drives: [{device: /dev/loop70, label: drive1, path: /mnt/drive1}]\n"
+    (tmp_path / "inventory/host_vars").mkdir()
+    (tmp_path / "inventory/host_vars/opengeo-lab.yml").write_text(f"ansible_host: 127.0.0.1\n{drive}")
+    on = [f"services.{name}.enabled=true" for name in ("homepage", "hbbs", "hbbr")]
+
+    def make(*more: str):
+        (host,) = load(tmp_path, "opengeo-lab", Settings, [*on, *more], resolve_secrets=False)
+        return host
+
+    return make
+
+
+def wanted(host, name, kind):
+    chains = [one for one in named(name, host).wants(host) if isinstance(one, Chain)]
+    return [one for chain in chains for one in chain if isinstance(one, kind)]
+
+
+def test_the_page_of_links_is_made_of_the_routes(hub):
+    page = {one.path.rpartition("/")[2]: one for one in wanted(hub(), "homepage", File)}
+    assert {"services.yaml", "settings.yaml", "widgets.yaml", "bookmarks.yaml", "docker.yaml"} <= page.keys()
+    (group,) = yaml.safe_load(page["services.yaml"].text)
+    links = [link["href"] for row in group["opengeo-lab"] for link in row.values()]
+    assert links == [f"https://{name}.opengeo.example.org/" for name in ("mlflow", "minio-api", "minio")]
+    assert "udp://opengeo-lab:21116" in page["bookmarks.yaml"].text
+    assert "docker.sock" not in json.dumps([one.services for one in wanted(hub(), "homepage", Project)])
+
+
+def test_remote_desktops_have_their_raw_ports(hub):
+    pages = [one.services[name] for name in ("hbbs", "hbbr") for one in wanted(hub(), name, Project)]
+    ports = [port.rpartition(":")[2] for page in pages for port in page["ports"]]
+    assert sorted(ports) == ["21115", "21116", "21116/udp", "21117", "21118", "21119"]
+
+
+def test_the_key_pair_of_remote_desktops_is_in_every_set_and_its_public_half_is_shown(hub, capsys):
+    host = hub("services.hbbs.backup={folders: [/root], stop: true}")
+    (kept,) = services(host).values()
+    assert (kept["folders"], kept["stop"]) == ({"/root": "/srv/stowage/rustdesk"}, True)
+    assert not_in_sets(host.settings) == "", "hbbr has the same folder"
+    recovery_sheet(host)
+    assert "inv restore latest --service hbbs --host opengeo-lab" in capsys.readouterr().out
+    hbbs = host.settings.services["hbbs"]
+    assert [hbbs.on_host(path) for path in hbbs.shows.values()] == [("/srv/stowage/rustdesk", "id_ed25519.pub")]
+    assert "(/srv/stowage/rustdesk)" in not_in_sets(hub().settings)
