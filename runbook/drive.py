@@ -13,7 +13,7 @@ from converge.errors import REFUSED, Trouble
 from converge.resources.filesystem import Filesystem
 from converge.shell import sh
 from converge.ssh.link import connect
-from converge.ssh.root_shell import RootShell, holder
+from converge.ssh.root_shell import run_locked
 from converge.ui.cli import confirm
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iter
     confirm(f"Type {host.name} to go on: ", yes, word=host.name)
     new = Filesystem(drive.device, label)
     mounted = sh("! findmnt -nr --mountpoint {} >/dev/null", drive.path)
-    status, output = _on_host(
-        host,
+    status, output = run_locked(
+        host.target,
         command,
         f"{mounted} || {{ echo 'it is still mounted: pull the drive, or umount it'; exit 1; }}{new.replacement}",
     )
@@ -115,20 +115,8 @@ def replacing(host: Host[Settings], label: str, yes: bool, command: str) -> Iter
         yield
     except BaseException:
         with suppress(Trouble):
-            _on_host(host, command, new.no_replacement)
+            run_locked(host.target, command, new.no_replacement)
         raise
-
-
-def _on_host(host: Host[Settings], command: str, script: str) -> tuple[int, str]:
-    """The exit status and the output of a script that changes something, run with the host's lock."""
-    link = connect(host.target)
-    try:
-        shell = RootShell(link, holder(command))
-        answer = shell.run(f"set -e\n{script}")
-        shell.close()
-        return answer
-    finally:
-        link.close()
 
 
 def _may_be_replaced(host: Host[Settings], label: str) -> None:

@@ -16,7 +16,7 @@ from converge.errors import LOCKED, UNREACHABLE, Trouble
 from converge.shell import quote
 
 if TYPE_CHECKING:
-    from converge.ssh.link import Link, Pipe
+    from converge.ssh.link import Link, Pipe, Target
 
 LOCK = "/run/stowage.lock"
 STOP = "/run/stowage.stop"
@@ -213,3 +213,17 @@ class RootShell:
             hint=f"inv deploy --host {self.host}",
             code=UNREACHABLE,
         )
+
+
+def run_locked(target: Target, command: str, script: str) -> tuple[int, str]:
+    """The exit status and the output of a script that changes something, run with the host's lock for `command`."""
+    from converge.ssh.link import connect
+
+    link = connect(target)
+    try:
+        shell = RootShell(link, holder(command))
+        answer = shell.run(f"set -e\n{script}")
+        shell.close()
+        return answer
+    finally:
+        link.close()

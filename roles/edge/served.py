@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from converge.errors import PENDING, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
-from converge.ssh.root_shell import RootShell, holder
+from converge.ssh.root_shell import run_locked
 from roles.edge import authority, traefik
 from roles.edge.routes import ACME, active, certificate
 
@@ -137,7 +137,7 @@ def renew(host: Host[Settings], command: str) -> None:
     if edge.tls == ACME:
         _ask_authority(host, edge, command)
     elif authority.names_of(edge):
-        status, output = _run(host, command, f"sh {authority.SCRIPT} renew all")
+        status, output = run_locked(host.target, command, f"sh {authority.SCRIPT} renew all")
         print("\n".join(f"  {line}" for line in output.splitlines()), flush=True)
         if status:
             hint = f"inv status --host {host.name}"
@@ -165,8 +165,8 @@ def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
         return print(
             f"  none is due: {traefik.CONTAINER} asks for new ones by itself, a third of their life before they end"
         )
-    status, output = _run(
-        host, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
+    status, output = run_locked(
+        host.target, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
     )
     until, old = time.monotonic() + NOW, {(served.port, served.name): served.serial for served in due}
     while not status and time.monotonic() < until:
@@ -176,8 +176,10 @@ def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
         ]
         if not waiting:
             return None
-    _, why = _run(
-        host, command, f"docker logs --since 3m -- {traefik.CONTAINER} 2>&1 | grep -iE 'acme|certificate' | tail -n 4"
+    _, why = run_locked(
+        host.target,
+        command,
+        f"docker logs --since 3m -- {traefik.CONTAINER} 2>&1 | grep -iE 'acme|certificate' | tail -n 4",
     )
     raise Trouble(
         "the authority has not signed",
@@ -187,17 +189,6 @@ def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
         "do the names lead to this host, and is its port 80 reached from outside? "
         f"Then: inv certs.renew --host {host.name}",
     )
-
-
-def _run(host: Host[Settings], command: str, script: str) -> tuple[int, str]:
-    link = connect(host.target)
-    try:
-        shell = RootShell(link, holder(command))
-        answer = shell.run(f"set -e\n{script}")
-        shell.close()
-        return answer
-    finally:
-        link.close()
 
 
 def root(host: Host[Settings]) -> str:

@@ -146,6 +146,21 @@ def storage_server(root: Path) -> None:
     path.write_text(yaml.safe_dump(kept))
 
 
+def s3_of(host: Clone, key: str = "", secret: str = "", endpoint: str = "") -> Any:
+    """A client of S3 on a lab host, as its root where nobody else is named."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint or f"http://127.0.0.1:{host.port(9000)}",
+        aws_access_key_id=key or host.secret("root_user"),
+        aws_secret_access_key=secret or host.secret("root_password"),
+        region_name="us-east-1",
+        config=Config(retries={"max_attempts": 2}, read_timeout=20),
+    )
+
+
 def alone(inventory: Path) -> None:
     """Leaves the lab host as the only one of an inventory, without the groups of other systems."""
     (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from roles.backup.settings import WRITER
 from tests.lab.browser import Browser, browser
-from tests.lab.conftest import Clone
+from tests.lab.conftest import Clone, s3_of
 
 NAME = "ai-lab"
 REALM = "ai-infrastructure"
@@ -27,20 +27,6 @@ def host(ai: Clone) -> Clone:
 def chromium() -> Iterator[Browser]:
     with browser() as found:
         yield found
-
-
-def client(host: Clone, endpoint: str = "", key: str = "", secret: str = "") -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint or f"http://127.0.0.1:{host.port(9000)}",
-        aws_access_key_id=key or host.secret("root_user"),
-        aws_secret_access_key=secret or host.secret("root_password"),
-        region_name="us-east-1",
-        config=Config(retries={"max_attempts": 1}, read_timeout=20),
-    )
 
 
 def url(host: Clone) -> str:
@@ -60,9 +46,9 @@ def test_a_bare_host_becomes_the_whole_system_and_a_second_deploy_changes_nothin
 
 
 def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone) -> None:
-    client(host).put_object(Bucket="application-files", Key="a/b", Body=b"words")
-    assert client(host).get_object(Bucket="application-files", Key="a/b")["Body"].read() == b"words"
-    astray = client(host, f"{url(host)}/storage")
+    s3_of(host).put_object(Bucket="application-files", Key="a/b", Body=b"words")
+    assert s3_of(host).get_object(Bucket="application-files", Key="a/b")["Body"].read() == b"words"
+    astray = s3_of(host, endpoint=f"{url(host)}/storage")
     for act in (astray.list_buckets, lambda: astray.put_object(Bucket="application-files", Key="a", Body=b"x")):
         with pytest.raises(ClientError, match=r"S3 is at http://127\.0\.0\.1:9000, and not beneath a path") as told:
             act()
@@ -117,7 +103,7 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     host.inv("backup", "--host", NAME)
     found = json.loads(host.inv("backup.show", "latest", "--json", "--host", NAME))
     assert "keycloak" in found["databases"] and found["targets"] == {"own": "whole"}
-    sets = client(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/sets/{found['id']}/")
+    sets = s3_of(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/sets/{found['id']}/")
     assert sets["KeyCount"], "they lie in the bucket that the document names"
     timer = host.on_host("systemctl cat stowage-backup.timer; systemctl is-enabled stowage-backup.timer")
     assert "OnCalendar=*-*-* 02:00:00" in timer and timer.endswith("enabled\n")
@@ -133,8 +119,8 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
 
 
 def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Clone, chromium: Browser) -> None:
-    client(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
-    client(host).create_bucket(Bucket="secret-things")
+    s3_of(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
+    s3_of(host).create_bucket(Bucket="secret-things")
     with chromium.console(url(host), "alice", host.secret("sso_alice")) as alice:
         alice.text("/browser", "application-files", "secret-things")
         alice.text("/policies", "readonly-policy")
@@ -152,15 +138,15 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
 
 def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
     host.on_host("docker stop keycloak")
-    client(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
+    s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
     # As after a power cut: none of them has anything in memory.
     host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
     whole = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
     host.on_host(f"for node in 1 2 3 4; do until {whole}; do sleep 1; done; done", timeout=120)
     host.inv("restart", "minio", "--host", NAME)
     assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
-    assert client(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
-    reader = client(host, key=WRITER, secret=host.secret("backup_writer"))
+    assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
+    reader = s3_of(host, key=WRITER, secret=host.secret("backup_writer"))
     with pytest.raises(ClientError, match="AccessDenied"):
         reader.get_object(Bucket="application-files", Key="while")
     assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)

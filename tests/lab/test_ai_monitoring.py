@@ -14,7 +14,7 @@ import pytest
 import yaml
 from playwright.sync_api import sync_playwright
 
-from tests.lab.conftest import Clone
+from tests.lab.conftest import Clone, s3_of
 from tests.unit import alert_cases
 
 NAME = "ai-lab"
@@ -40,18 +40,6 @@ def until(ask: Callable[[], Any], what: str, within: float = 150) -> Any:
         assert time.monotonic() < end, f"not within {within:.0f} s: {what}"
         time.sleep(1)
     return found
-
-
-def client(host: Clone, key: str = "", secret: str = "") -> Any:
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{host.port(9000)}",
-        aws_access_key_id=key or host.secret("root_user"),
-        aws_secret_access_key=secret or host.secret("root_password"),
-        region_name="us-east-1",
-    )
 
 
 def asked(host: Clone, query: str) -> list[dict[str, Any]]:
@@ -126,7 +114,7 @@ def test_all_that_is_to_be_asked_answers(host: Clone) -> None:
 
 
 def test_each_question_of_each_panel_has_an_answer(host: Clone) -> None:
-    s3 = client(host)
+    s3 = s3_of(host)
     for at in range(5):
         s3.put_object(Bucket="application-files", Key=f"{at}", Body=b"x" * 1000)
         s3.get_object(Bucket="application-files", Key=f"{at}")
@@ -157,14 +145,14 @@ def found(host: Clone, query: str) -> list[dict[str, Any]]:
 def test_requests_are_found_by_their_labels_and_neither_keys_nor_signatures_are_kept(host: Clone) -> None:
     from botocore.exceptions import ClientError
 
-    s3 = client(host)
+    s3 = s3_of(host)
     s3.put_object(Bucket="application-files", Key="gone", Body=b"x")
     s3.delete_object(Bucket="application-files", Key="gone")
     link = s3.generate_presigned_url("get_object", {"Bucket": "application-files", "Key": "by-link"})
     signature = re.search(r"Signature=([^&]+)", link)[1]  # type: ignore[index]
     subprocess.run(["curl", "-s", "-o", "/dev/null", "--noproxy", "*", link], check=True)
     with pytest.raises(ClientError):
-        client(host, "nobody-at-all", "x" * 20).list_buckets()
+        s3_of(host, "nobody-at-all", "x" * 20).list_buckets()
     deleted = '{source="minio",operation_type="delete"} api.bucket:="application-files"'
     until(lambda: found(host, deleted), "the deletion is found")
     until(lambda: found(host, '{source="minio",security_event="access_denied"}'), "the refusal is found")
@@ -192,7 +180,7 @@ def test_containers_and_the_host_with_its_kernel_are_found(host: Clone) -> None:
 
 def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
     """Also when the agent itself is killed meanwhile: what waits is on its disk."""
-    s3 = client(host)
+    s3 = s3_of(host)
     host.on_host("docker stop -t 10 victorialogs >/dev/null")
     for at in range(50):
         s3.put_object(Bucket="application-files", Key=f"while-away-{at}", Body=b"x")

@@ -16,7 +16,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from tests.authority import Authority
-from tests.lab.conftest import Clone, fresh
+from tests.lab.conftest import Clone, fresh, s3_of
 
 NAME = "mlsec-lab"
 
@@ -26,18 +26,6 @@ def host() -> Iterator[Clone]:
     there = fresh("test-mlsec", host=NAME)
     yield there
     there.inv("lab.down", "--host", NAME, code=None)
-
-
-def client(host: Clone, key: str = "", secret: str = "") -> Any:
-    import boto3
-
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{host.port(9000)}",
-        aws_access_key_id=key or host.secret("root_user"),
-        aws_secret_access_key=secret or host.secret("root_password"),
-        region_name="us-east-1",
-    )
 
 
 def test_a_bare_host_becomes_the_storage_of_the_service(host: Clone) -> None:
@@ -52,7 +40,7 @@ def test_a_bare_host_becomes_the_storage_of_the_service(host: Clone) -> None:
 
 
 def test_the_four_buckets_keep_versions_expire_them_and_encrypt(host: Clone) -> None:
-    s3 = client(host)
+    s3 = s3_of(host)
     for name in ("mlflow-artifacts", "ml-security", "training-data", "red-team-data"):
         assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
         rules = s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
@@ -66,7 +54,7 @@ def test_the_four_buckets_keep_versions_expire_them_and_encrypt(host: Clone) -> 
 
 
 def test_mlflows_key_may_use_its_bucket_and_no_other(host: Clone) -> None:
-    mlflow = client(host, "mlflow-server", host.secret("mlflow_server"))
+    mlflow = s3_of(host, "mlflow-server", host.secret("mlflow_server"))
     mlflow.put_object(Bucket="mlflow-artifacts", Key="114/8de8/artifacts/model/model.pkl", Body=b"model")
     assert mlflow.list_objects_v2(Bucket="mlflow-artifacts", Prefix="114/")["KeyCount"] == 1
     upload = {"Bucket": "mlflow-artifacts", "Key": "114/large"}
@@ -93,7 +81,7 @@ def test_the_node_its_buckets_and_its_calls_are_shown(host: Clone) -> None:
     with host.start("minio.trace", "--host", NAME, "--errors", "--path", "red-team-data", "--json") as trace:
         assert trace.stdout and "Ctrl-C ends" in trace.stdout.readline()
         with pytest.raises(ClientError, match="AccessDenied"):
-            client(host, "mlflow-server", host.secret("mlflow_server")).list_objects_v2(Bucket="red-team-data")
+            s3_of(host, "mlflow-server", host.secret("mlflow_server")).list_objects_v2(Bucket="red-team-data")
         line = trace.stdout.readline()
         call = json.loads(line)
         assert (call["key"], call["status"], call["error"]) == ("mlflow-server", 403, "AccessDenied")
@@ -120,13 +108,13 @@ def test_the_metrics_want_a_token_that_is_good_for_nothing_else(host: Clone) -> 
         assert scraped(host, path, token, "127.0.0.1:9000")[0] == "403", "nginx lets nobody read them from outside"
     for path in ("/minio/admin/v3/info", "/ml-security/one", "/"):
         assert scraped(host, path, token)[0] in ("400", "403")
-    reader = client(host, "stowage-metrics", host.secret("metrics"))
+    reader = s3_of(host, "stowage-metrics", host.secret("metrics"))
     with pytest.raises(ClientError, match="AccessDenied"):
         reader.get_object(Bucket="ml-security", Key="one")
 
 
 def test_its_buckets_are_kept_and_come_back_though_the_stack_has_no_database(host: Clone) -> None:
-    s3, there = client(host), ("--host", NAME)
+    s3, there = s3_of(host), ("--host", NAME)
     old = s3.head_object(Bucket="training-data", Key="one")["VersionId"]
     screen = host.inv("backup", *there)
     assert "training-data: 1 version of 11 B," in screen and "postgres" not in screen.lower()
@@ -194,7 +182,7 @@ def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_i
     archive(host, tier=True, bucket={"lifecycle": [rule]})
     assert "+ tier:ARCHIVE" in host.inv("deploy", "--host", NAME, "--yes")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
-    s3, body = client(host), b"an old run " * 100_000
+    s3, body = s3_of(host), b"an old run " * 100_000
     s3.put_object(Bucket="old-runs", Key="archived/run", Body=body)
     s3.put_object(Bucket="old-runs", Key="fresh/run", Body=body)
     until = time.monotonic() + 60
@@ -243,14 +231,14 @@ def test_another_key_is_refused_in_the_plan_and_one_that_got_through_is_told_by_
     file.write_text(other)
     try:
         assert "MinIO was first deployed with the key" in host.inv("deploy", "--host", NAME, "--yes", code=3)
-        assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+        assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
         kept = host.on_host(f"cat {record}; rm {record}")
         assert "cannot be read" in host.inv("deploy", "--host", NAME, "--yes", code=3)
     finally:
         file.write_text(right)
     host.on_host(f"printf '%s\\n' '{kept.strip()}' >{record}")
     host.inv("deploy", "--host", NAME, "--yes")
-    assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+    assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
 
 
 def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_without_a_restart(host: Clone) -> None:
@@ -261,7 +249,7 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     tls = f"--set=minio.tls={json.dumps({name: f'inventory/secrets/{NAME}/{file}' for name, file in files.items()})}"
     host.inv("deploy", "--host", NAME, "--yes", tls)
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes", tls)
-    assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+    assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
     told = host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' http://{names[1]}:9000/minio/health/live || :")
     assert told in ("400", "000"), "nobody speaks in the clear"
     page = host.on_host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9001/login")
@@ -274,7 +262,7 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     Authority(folder).sign("minio", names)  # of an authority that the nodes do not know yet
     assert "served-certificate:minio" in host.inv("check", "--host", NAME, tls, code=2)
     host.inv("deploy", "--host", NAME, "--yes")
-    assert client(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+    assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
 
 
 def test_buckets_and_accounts_made_by_commands_are_kept_by_the_next_deploy(host: Clone) -> None:
@@ -293,17 +281,17 @@ def test_buckets_and_accounts_made_by_commands_are_kept_by_the_next_deploy(host:
     assert rows["requests"]["versioning"] == "off" and rows["requests"]["state"] == "in settings"
 
     old = host.secret("key_reporter-1")
-    client(host, "reporter-1", old).put_object(Bucket="requests", Key="one", Body=b"x")
+    s3_of(host, "reporter-1", old).put_object(Bucket="requests", Key="one", Body=b"x")
     host.inv("accounts.rotate", "reporter-1", "--expires", "90d", "--yes", *there)
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
-        client(host, "reporter-1", old).list_buckets()
-    client(host, "reporter-1", host.secret("key_reporter-1")).delete_object(Bucket="requests", Key="one")
+        s3_of(host, "reporter-1", old).list_buckets()
+    s3_of(host, "reporter-1", host.secret("key_reporter-1")).delete_object(Bucket="requests", Key="one")
     assert not (host.root / f"inventory/secrets/{NAME}/key_reporter-1.previous").exists()
     assert "nothing to do" in host.inv("deploy", "--yes", *there)
 
 
 def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named(host: Clone) -> None:
-    s3, there = client(host), ("--host", NAME)
+    s3, there = s3_of(host), ("--host", NAME)
     for key in ("people/7/a b+\u00e9", "people/7/a b+\u00e9", "people/7", "people/70/x"):
         s3.put_object(Bucket="ml-security", Key=key, Body=b"personal")
     s3.delete_object(Bucket="ml-security", Key="people/7/a b+\u00e9")
@@ -344,4 +332,4 @@ def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
         assert time.monotonic() < until
         time.sleep(2)
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
-    assert client(host).get_object(Bucket="red-team-data", Key="one")["Body"].read() == b"plain words"
+    assert s3_of(host).get_object(Bucket="red-team-data", Key="one")["Body"].read() == b"plain words"
