@@ -1,4 +1,4 @@
-"""A dump that somebody made by hand: what is in it, and which rows of the live database it would replace with none."""
+"""A dump made by hand: its contents, and the live tables with rows that it would replace with empty ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK = "5s"
 
 
 def listing(job: Job, encoding: str) -> str:
-    """What `pg_restore -l` says of it: a line for each thing that it holds. Refused when its list cannot be read."""
+    """The output of `pg_restore -l`: a line for each entry of the dump. Refused when it cannot be read."""
     path, image = Path(job.request.local), job.postgres["image"]
     command = ["docker", "run", "--rm", "--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     command += ["--user", "0:0", "--pull", "never", "-v", f"{path}:/dump:ro", "--entrypoint", "pg_restore", image]
@@ -31,7 +31,7 @@ def listing(job: Job, encoding: str) -> str:
 
 
 def must_have_tables(contents: str) -> None:
-    """Rows alone would be loaded into nothing."""
+    """Refuses a dump of rows alone: it has no tables to load them into."""
     if " TABLE DATA " in contents and not TABLE.search(contents):
         raise Failed(
             RESTORE_REFUSED,
@@ -42,7 +42,7 @@ def must_have_tables(contents: str) -> None:
 
 
 def lost(job: Job, database: str, contents: str) -> list[str]:
-    """The tables of a live database that have rows, of which the dump has none."""
+    """The tables of a live database with rows, for which the dump has no data."""
     tables = []
     with job.server.connect(database) as inside:
         inside.execute("SET row_security = off")
@@ -57,12 +57,12 @@ def lost(job: Job, database: str, contents: str) -> list[str]:
 
 
 def _line(schema: str, name: str) -> str:
-    """A table's rows in a listing, in which a name has no line breaks."""
+    """The line of a table's data in the listing, which has names without line breaks."""
     return re.sub(r"[\r\n]", " ", f" TABLE DATA {schema} {name} ")
 
 
 def _has_rows(inside: postgres.Connection, table: postgres.Row) -> bool:
-    """A table that somebody holds locked may have some."""
+    """Whether a table has rows; assumed of one that somebody has locked."""
     question = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {} {}) AS some")
     statement = question.format(sql.Identifier(table["schema"], table["name"]), sql.SQL(table["condition"]))
     try:

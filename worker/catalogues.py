@@ -1,4 +1,4 @@
-"""What becomes of each thing that PostgreSQL's catalogues hold of a cluster: a decision for every column.
+"""What a set does with each column of PostgreSQL's shared catalogues.
 
 What a later version brings stands in no row of this table. A backup names it as left out until somebody decides.
 """
@@ -11,7 +11,7 @@ RESTORED = "restored"
 DUMP = "in the dump of its database"
 NAMED = "left out, and named"
 MACHINE = "belongs to the machine"
-"""Numbers that a server gives, or what its files and its system library are: another machine has its own."""
+"""Numbers given by the server, and properties of its files and system library: another machine has its own."""
 
 COLUMNS: dict[str, dict[str, str]] = {
     "pg_database": {
@@ -46,7 +46,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         MACHINE: "dbid classid objid objsubid refclassid refobjid deptype",
     },
 }
-"""The catalogues that all databases share. Settings, rights and comments that belong to none of our databases are named."""
+"""The catalogues that all databases share. Settings, rights and comments that belong to no saved database are named as left out."""
 
 LOCAL = {
     DUMP: "pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_cast pg_class pg_collation pg_constraint"
@@ -56,10 +56,10 @@ LOCAL = {
     " pg_policy pg_proc pg_publication pg_publication_namespace pg_publication_rel pg_range pg_rewrite pg_seclabel"
     " pg_sequence pg_statistic_ext pg_transform pg_trigger pg_ts_config pg_ts_config_map pg_ts_dict pg_ts_parser"
     " pg_ts_template pg_type pg_user_mapping",
-    # Measured anew by ANALYZE; what a subscription has copied is the publisher's to say.
+    # ANALYZE measures it again; the publisher knows what a subscription has copied.
     MACHINE: "pg_statistic pg_statistic_ext_data pg_subscription_rel",
 }
-"""Those that each database has for itself: pg_dump is of the server's own version, and knows them."""
+"""The catalogues of each database: pg_dump, of the same version as the server, handles them."""
 
 FOUND = """
 SELECT c.relname AS catalogue, c.relisshared AS shared, array_agg(a.attname::text ORDER BY a.attnum) AS columns
@@ -70,7 +70,7 @@ GROUP BY 1, 2 ORDER BY 1
 
 
 def undecided(session: Connection) -> list[str]:
-    """The catalogues and columns of this server that no row of the table speaks of."""
+    """The catalogues and columns of this server that the table does not have."""
     missing = []
     local = " ".join(LOCAL.values()).split()
     for row in session.execute(FOUND).fetchall():

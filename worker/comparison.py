@@ -1,4 +1,4 @@
-"""Where a database differs from what its set says, thing by thing, so that a person can accept one and no other."""
+"""The differences of a database from its set, one by one, so that a person can accept single ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.postgres import Row
 
 
 class Difference(NamedTuple):
-    """One thing that is other than in the set: its name, which stays the same in each try, and how it differs."""
+    """One difference from the set: its name, which is the same in each try, and how it differs."""
 
     what: str
     how: str
@@ -20,7 +20,7 @@ class Difference(NamedTuple):
 
 
 def differences(wanted: Row, actual: Row) -> list[Difference]:
-    """Where two contents differ; versions of extensions are the image's matter."""
+    """The differences of two contents; versions of extensions are ignored, as the image decides them."""
     rows = []
     for what in ("rows", "sequences"):
         for name in sorted({*wanted[what], *actual[what]}):
@@ -36,7 +36,7 @@ def differences(wanted: Row, actual: Row) -> list[Difference]:
 
 
 def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
-    """Where the database of a session, just loaded, differs from what its set says.
+    """The differences of a freshly loaded database from its set.
 
     A sequence goes back to its place first: what is made anew, such as a materialised view, may have counted on it.
     """
@@ -53,11 +53,11 @@ def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
 
 
 def not_accepted(differing: Iterable[Difference], accepted: Collection[str]) -> list[Difference]:
-    """Those that nobody has accepted by name."""
+    """The differences that nobody has accepted by name."""
     return [difference for difference in differing if difference.what not in accepted]
 
 
 def told(differing: Collection[Difference], most: int = 8) -> str:
-    """The first of them, a line each, and how many more there are."""
+    """The first differences, a line each, and how many more there are."""
     lines = [str(difference) for difference in differing][:most]
     return "\n".join([*lines, *([f"and {len(differing) - most} more"] if len(differing) > most else [])])

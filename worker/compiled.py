@@ -1,4 +1,4 @@
-"""`python3 -m worker.compiled PATH`: the worker's zip once more, with what Python compiles of it.
+"""`python3 -m worker.compiled PATH`: the worker's zip with compiled modules.
 
 Python keeps nothing that it compiles out of a zip, and would compile all modules at each start. It goes to stdout. The sources
 stay in it: a Python of another version compiles them, as before.
@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 UNCHECKED = (0b01).to_bytes(4, "little")
-"""Of PEP 552: found again by the hash of the source, which nobody computes at a start."""
+"""The flag of PEP 552 for a .pyc that Python accepts without a check of its source."""
 
 
 def compiled(code: bytes) -> bytes:

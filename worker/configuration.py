@@ -1,4 +1,4 @@
-"""The deployed configuration in a set: packed, compared with the host's, and laid beside it. Nothing of it is ever installed."""
+"""The deployed configuration in a set: packed, compared with the host's, and unpacked beside it. It is never installed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from worker.postgres import Row
 
 FILES = "config/files.tar"
 BESIDE = STATE / "configuration"
-"""Where the files of the last restored set lie until `restore.cleanup`, for root alone."""
+"""The folder with the files of the last restored set until `restore.cleanup`, for root only."""
 
 
 def files(job: Job) -> list[Row]:
-    """Every deployed file of this host with its mode, its owner and a digest; not the key to the sets."""
+    """Every deployed file of this host with its mode, owner and digest, without the key to the sets."""
     rows = []
     for top in (path for path in job.config["paths"] if os.path.exists(path)):
         folders = sorted(Path(top).rglob("*")) if Path(top).is_dir() else [Path(top)]
@@ -37,7 +37,7 @@ def files(job: Job) -> list[Row]:
                     "mode": f"{status.st_mode & 0o7777:04o}",
                     "uid": status.st_uid,
                     "gid": status.st_gid,
-                    # With the stack's key: the manifest is not encrypted, and a plain hash of a password can be guessed at.
+                    # Keyed with the stack's key: the manifest is not encrypted, and a plain hash would allow guessing a password.
                     "digest": job.keys.name(hashlib.sha256(path.read_bytes()).hexdigest()),
                 }
             )
@@ -45,14 +45,14 @@ def files(job: Job) -> list[Row]:
 
 
 def packed(job: Job, writer: sets.PartWriter) -> tuple[list[Row], dict[str, tuple[sets.Part, ...]]]:
-    """What was deployed, with its secrets: the files as the manifest tells them, and their stream."""
+    """The deployed files, with their secrets: their rows in the manifest, and their stream."""
     rows = files(job)
     parts = writer.write(FILES, tar.pack(Path("/"), *(str(row["path"]).lstrip("/") for row in rows)))
     return rows, {FILES: tuple(parts)}
 
 
 def differences(job: Job, manifest: sets.Manifest) -> list[Row]:
-    """Where this host's files are not the set's: `what` is gone, new, content or rights, all as seen from the set."""
+    """The differences of this host's files from the set: `what` is gone, new, content or rights, as seen from the set."""
     was, now = ({row["path"]: row for row in rows} for rows in (manifest.config, files(job)))
     differing = []
     for path in sorted({*was, *now}):
@@ -71,7 +71,7 @@ def _rights(row: Mapping[str, Any]) -> str:
 
 
 def texts(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
-    """The differences with the lines that changed, of files that everybody may read: the others may hold secrets."""
+    """The differences, with the changed lines of files that everybody may read: others may hold secrets."""
     differing = differences(job, manifest)
     if not any(row["what"] == "content" for row in differing):
         return differing
@@ -91,7 +91,7 @@ def texts(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
 
 
 def lay_beside(job: Job, manifest: sets.Manifest, source: str) -> None:
-    """The set's files, with their owners and modes, where nothing reads them but a person; says what differs here."""
+    """Unpacks the set's files, with owners and modes, into a folder for a person to read; reports the differences."""
     if FILES not in manifest.components.get("config", {}):
         return
     clear()
@@ -108,10 +108,10 @@ def lay_beside(job: Job, manifest: sets.Manifest, source: str) -> None:
 
 
 def beside() -> list[str]:
-    """What a restore laid beside and nobody has cleared away."""
+    """The folder with files of a restored set, if it exists."""
     return [str(path) for path in BESIDE.glob("*")]
 
 
 def clear() -> None:
-    """Takes away what a restore laid beside."""
+    """Removes the folder with files of a restored set."""
     shutil.rmtree(BESIDE, ignore_errors=True)

@@ -25,15 +25,15 @@ CALLED = {
     "globals": "pg_dumpall --globals-only",
     "version": "pg_dump --version",
 }
-"""What a tool is called where a person reads it, by the first word of its container's name."""
+"""The names of tools for people, by the first word of the container's name."""
 NO_SPACE = "No space left on device"
 ALMOST_NOTHING = 16 << 20
-"""A filesystem with less than that free has run full; who failed has given some back by then."""
+"""A filesystem with fewer bytes free counts as full: the failed program has freed some of them."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """How to start a tool: the image it comes from, whose network it shares, who it is, and where it may write."""
+    """How to start a tool: its image, the container whose network it shares, its user, and its writable folder."""
 
     run: str
     image: str
@@ -44,26 +44,26 @@ class Tools:
     user: str
     code: int
     box: Toolbox
-    """The container that its tools share."""
+    """The container that the tools share."""
     options: str = ""
 
     def start(self, name: str, *argv: str) -> Started:
-        """Starts a tool. Its output is kept in the staging directory's `NAME.log`, for a tool may say a lot."""
+        """Starts a tool. Its output goes to `NAME.log` in the staging directory, as it may be large."""
         return self.box.start(name, argv, self._shared(), self.image, self.staging)
 
     def ready(self) -> None:
-        """Has the container of the tools started, and does not wait for it."""
+        """Starts the container of the tools without waiting for it."""
         self.box.open(self._shared(), self.image, self.staging)
 
     def close(self) -> None:
-        """No tool is started after this one: their container ends, which takes Docker a while, beside what is left to do."""
+        """Ends the container of the tools in the background; no tool may be started afterwards."""
         self.box.close()
 
     def _shared(self) -> list[str]:
         return self._container(f"stowage-backup-{self.run}-", f"container:{self.container}")
 
     def alone(self, name: str, *argv: str) -> str:
-        """What a tool said that reads what a stranger may have written: in a container of its own, without a network."""
+        """The output of a tool that reads untrusted input: it runs in a separate container without a network."""
         run = self._container(f"stowage-backup-{self.run}-{name}", "none")
         with (self.staging / f"{name}.log").open("w") as log:
             command = [*run, "--entrypoint", argv[0], self.image, *argv[1:]]
@@ -76,24 +76,24 @@ class Tools:
             *("--network", network, "--user", self.owner),
             *("-v", f"{self.staging}:{self.staging}", "-v", f"{self.password_file}:/run/pgpass:ro"),
             *("-e", "PGPASSFILE=/run/pgpass", "-e", "PGAPPNAME=stowage-backup", "-e", f"PGUSER={self.user}"),
-            # Its messages are read, whatever language the image speaks.
+            # English messages, as they are parsed.
             *("-e", f"PGOPTIONS={self.options}", "-e", "LC_MESSAGES=C"),
             *("-e", "PGHOST=127.0.0.1", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pull", "never"),
         ]
 
     def finish(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> str:
-        """Waits for the end of a tool; what it said, or a failure with the last lines of it."""
+        """Waits for the end of a tool; gives its output, or raises Failed with its last lines."""
         status, output = self.said(name, started, encoding)
         if status:
             raise self._failure(name, status, output)
         return output
 
     def said(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> tuple[int, str]:
-        """Waits for the end of a tool; its status, and what it said."""
+        """Waits for the end of a tool; gives its status and its output."""
         return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
 
     def _failure(self, name: str, status: int, output: str) -> Failed:
-        """The last words of a tool; where a disk is full, which one, and how full."""
+        """The error of a tool: its last lines, and on a full disk, which one and how full."""
         ending, hint = "\n".join(output.splitlines()[-8:]), ""
         free = shutil.disk_usage(self.staging).free
         if NO_SPACE in output and free < ALMOST_NOTHING:
@@ -109,18 +109,18 @@ class Tools:
 
 
 def remove(run: str = "") -> None:
-    """Ends the containers of one run, or those that any run left, and the networks that were theirs."""
+    """Removes the containers and networks of one run, or those that any run left."""
     theirs = ("--filter", f"label={LABEL}={run}" if run else f"label={LABEL}")
     networks = subprocess.Popen(
         ["docker", "network", "ls", "-q", *theirs], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     ids = docker("ps", "-aq", *theirs).split()
-    if not run:  # whoever was killed while Docker made its worker has left one that never ran
+    if not run:  # a run that was killed while Docker created its worker left a container that never ran
         unused = ("--filter", "status=created", "--filter", "status=exited")
         ids += docker("ps", "-aq", "--filter", "name=^stowage-backup-[0-9]", *unused).split()
     if ids:
         docker("rm", "-f", *ids)
-    # One that the worker itself is still in stays, and its run removes it.
+    # A network that the worker itself still uses stays; its run removes it.
     if ids := networks.communicate()[0].split():
         docker("network", "rm", *ids)
 
@@ -132,7 +132,7 @@ def docker(*arguments: str) -> str:
 
 
 def must(*arguments: str) -> str:
-    """The output of a docker command that has to work."""
+    """The output of a docker command; raises Failed when it fails."""
     done = subprocess.run(["docker", *arguments], text=True, capture_output=True, check=False)
     if done.returncode:
         raise Failed(FAILED, f"docker {arguments[0]} failed", done.stderr.strip()[-500:])
@@ -144,7 +144,7 @@ def running(name: str) -> bool:
 
 
 def stop(names: Sequence[str]) -> None:
-    """Stops containers, and comes back when they are stopped, also when the run itself is being stopped."""
+    """Stops containers and waits until they are stopped, even if the run itself is being stopped."""
     if not names:
         return
     stopping = subprocess.Popen(
@@ -153,7 +153,7 @@ def stop(names: Sequence[str]) -> None:
     try:
         _, errors = stopping.communicate()
     except BaseException:
-        # Docker goes on with it: who started them meanwhile would find them running, and do nothing.
+        # Docker continues the stop: a start before its end would find the containers running, and do nothing.
         stopping.wait()
         raise
     if stopping.returncode:
@@ -162,7 +162,7 @@ def stop(names: Sequence[str]) -> None:
 
 
 def start(names: Sequence[str]) -> dict[str, str]:
-    """Starts each for itself; gives those that do not start, and why."""
+    """Starts each container separately; gives those that do not start, and why."""
     silent = {}
     for name in names:
         done = subprocess.run(["docker", "start", name], text=True, capture_output=True, check=False)

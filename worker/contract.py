@@ -1,4 +1,4 @@
-"""What the operator's side and the worker say to each other: requests, exit codes, steps and paths. Both import this."""
+"""The contract of operator and worker: requests, exit codes, steps and paths. Both sides import this."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEANS = {
     PARTLY_RESTORED: "restored, but not all of it; what is named was left as it was",
     INTERRUPTED: "stopped",
 }
-"""What the exit code of a run means."""
+"""The meaning of a run's exit code."""
 
 STEPS = {
     "backup": (
@@ -78,12 +78,12 @@ STEPS = {
     ),
     "verify": ("find", "read", "drill", "record"),
 }
-"""What a run does, by what was asked for, in order; undo and cleanup have steps of a restore."""
+"""The steps of each kind of run, in order; undo and cleanup have steps of a restore."""
 
 
 @dataclass
 class Request:
-    """What is asked of the worker: a run (`do`), or a question that only reads (`ask`). What is not said does not matter."""
+    """A request to the worker: a run (`do`), or a read-only question (`ask`). Fields that are not set do not matter."""
 
     do: str = ""
     ask: str = ""
@@ -92,66 +92,66 @@ class Request:
     only: list[str] = field(default_factory=list)
     """Components of a backup; none means all."""
     limit_rate: int = 0
-    """Bytes a second that a backup may send to each target; 0 is what the configuration says."""
+    """Bytes a second that a backup may send to each target; 0 means the limit of the configuration."""
     accept_shrink: bool = False
     accept_unreadable: bool = False
-    """Whether the objects that cannot be read now make this set, and those that follow, no less complete."""
+    """Whether this set and later ones count as complete without the objects that cannot be read now."""
     take_over: bool = False
     allow_many: bool = False
     set: str = ""
     """The id of a set, or latest."""
     source: str = ""
-    """The one target to read from."""
+    """The target to read from."""
     stack: str = ""
     """Another stack than the host's own."""
     local: str = ""
-    """A dump that was sent from the operator's machine, by its path on the host."""
+    """The path on the host of a dump that was sent from the operator's machine."""
     folder: str = ""
-    """Where a set lies that was sent from the operator's machine."""
+    """The folder on the host of a set that was sent from the operator's machine."""
     databases: list[str] = field(default_factory=list)
     new_name: str = ""
-    """Under which the one database is restored, beside the live ones."""
+    """The name under which a single database is restored, beside the live ones."""
     service: str = ""
-    """Whose folders are restored, and no database."""
+    """The service whose folders are restored, and no database."""
     inside: str = ""
-    """The one folder of the service, by its path in the container."""
+    """One folder of the service, by its path in the container."""
     buckets: list[str] = field(default_factory=list)
-    """Whose objects are restored, and nothing else."""
+    """The buckets whose objects are restored, and nothing else."""
     prefix: str = ""
-    """Only the keys that begin so."""
+    """Only the keys that begin with it."""
     key: str = ""
     """Only this key."""
     exact: bool = False
-    """Whether keys that are not in the set get a delete marker."""
+    """Whether live keys that the set lacks get a delete marker."""
     new_ids: bool = False
-    """Whether versions are put in their order with ids and dates of the server's own, as on a MinIO that keeps none that are given."""
+    """Whether versions get new ids and dates from the server, as for a MinIO that does not accept given ones."""
     at: str = ""
-    """The moment as which a bucket comes back, in UTC as a listing tells it."""
+    """The time whose state of a bucket is restored, in UTC, in the format of a listing."""
     hold_lifecycle: bool = False
     """Whether the lifecycle of restored buckets stays off until the cleanup."""
     more: list[str] = field(default_factory=list)
-    """What comes back besides, where it is absent: iam, bucket-config."""
+    """What is restored as well, if it is absent: iam, bucket-config."""
     no_tablespaces: bool = False
     show_differences: bool = False
-    """Whether a plan tells what the last try found to differ."""
+    """Whether a plan has the differences that the last try found."""
     accept: Mapping[str, list[str]] = field(default_factory=dict)
-    """What may differ from the set, by database."""
+    """The accepted differences from the set, by database."""
     drill: bool = False
     of: str = ""
-    """The run that an undo is of."""
+    """The run that an undo takes back."""
     why: str = ""
     """Why a set is pinned."""
     pause: str = ""
-    """Where a test makes the run stand still: before a step (`swap`), or in it at a piece of its work (`current+3`)."""
+    """Where a test pauses the run: before a step (`swap`), or within it at a piece of its work (`current+3`)."""
 
     def text(self) -> str:
-        """As JSON, without what was not said."""
+        """The request as JSON, without unset fields."""
         values = dataclasses.asdict(self)
         return json.dumps({key: value for key, value in values.items() if value})
 
     @classmethod
     def parse(cls, text: str | bytes) -> Request:
-        """ValueError when it is none; a key that is not known is another Stowage's."""
+        """The request of a text; ValueError when it is not one. An unknown key means another version of Stowage."""
         values: Any = json.loads(text)
         known = {known_field.name for known_field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or (strange := sorted(values.keys() - known)):

@@ -1,4 +1,4 @@
-"""The targets of a run: what is done with all that live, and what is told of those that were given up."""
+"""The live targets of a run, and the report of those that were given up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.job import Job
 
 
 def on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
-    """Does something with every target that lives, at once; the last one that dies ends the run."""
+    """Runs a function for every live target at the same time; when the last target dies the run ends."""
     with ThreadPoolExecutor(max(1, len(job.alive))) as pool:
         asked = {target.name: pool.submit(do, target) for target in job.alive}
     for name, future in asked.items():
@@ -24,7 +24,7 @@ def on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
         elif error:
             raise error
     if not job.alive:
-        # Why, stands with each target: job.dead is told with the end.
+        # The end of the run reports the reasons, from job.dead.
         ways = "\n".join(f"{name}: {way}" for name, way in job.ways.items())
         raise Failed(code, "no target takes a backup", hint=ways or "inv status")
 
@@ -37,7 +37,7 @@ def died(job: Job, name: str, error: Failed) -> None:
 
 
 def lacks_copies(job: Job) -> Failed:
-    """What is told of a set that is not on every target; why it is not stands with the targets themselves."""
+    """The error for a set that some targets lack; the reasons are reported with the targets."""
     lacking = ", ".join(job.dead)
     what = f"the set is on {', '.join(target.name for target in job.alive)}, and not on {lacking}"
     ways = [f"{name}: {way}" for name, way in job.ways.items()]
@@ -45,7 +45,7 @@ def lacks_copies(job: Job) -> Failed:
 
 
 def take_away(job: Job, dropped: Iterable[str]) -> None:
-    """What had arrived on a target that was given up is no set, and takes room that the next one needs."""
+    """Removes the incomplete set from a target that was given up, to free the room."""
     for name in dropped:
         with suppress(Failed):
             if gone := retention.take_away(job.pruner(name), job.stack, job.run):

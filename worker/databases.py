@@ -1,4 +1,4 @@
-"""All databases of a server in one set, some at a time. One that fails costs only itself."""
+"""Saves all databases of a server into a set, some at a time. One failure costs one database."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ WAYS_OUT = (
     ("remaining connection slots", "raise postgres.settings.max_connections"),
     ("too many clients", "raise postgres.settings.max_connections"),
 )
-"""What PostgreSQL or its tools say, and what mends it."""
+"""Messages of PostgreSQL or its tools, and their remedy."""
 Streams = dict[str, tuple[sets.Part, ...]]
 
 
 @dataclass
 class Databases:
-    """What became of each database. One that fails costs only itself."""
+    """The result for each database."""
 
     server: Row = field(default_factory=dict)
     saved: dict[str, Row] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Databases:
 
 
 def incomplete(failed: Mapping[str, Failed]) -> Failed:
-    """What is told of a set that lacks these databases and folders."""
+    """The error for a set that lacks these databases and folders."""
     why = "\n".join(f"{name}: {error.what}: {error.why}" for name, error in failed.items())
     hints = dict.fromkeys(error.hint for error in failed.values() if error.hint)
     return Failed(
@@ -57,7 +57,7 @@ def incomplete(failed: Mapping[str, Failed]) -> Failed:
 
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Databases:
-    """Database after database, each with its counts from the very same moment; those of a server at most seconds apart."""
+    """Saves every database with counts of the same snapshot; the snapshots of a server are at most seconds apart."""
     tools, databases, scratch = job.tools(FAILED), Databases(), leftovers.scratch()
     with job.server.connect() as session:
         every = [database for database in postgres.databases(session) if database["name"] not in scratch]
@@ -93,7 +93,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
         lacking = incomplete(databases.failed)
         raise Failed(FAILED, "no database could be saved", lacking.why, lacking.hint)
     with job.journal.step("globals"):
-        # Into a file: its warnings would stand between the statements, and bytes that are no text would be lost.
+        # Into a file: the log would mix its warnings into the statements, and lose bytes that are no text.
         path = job.staging / "globals.sql"
         tools.call("globals", "pg_dumpall", "--globals-only", "-f", str(path))
         texts = {GLOBALS: path.read_bytes(), ROLES: json.dumps(who, default=str).encode()}
@@ -105,7 +105,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
 
 @dataclass(frozen=True)
 class _Saving:
-    """Where databases go that are saved, and what becomes of each."""
+    """Saves databases and records the result for each."""
 
     job: Job
     writer: sets.PartWriter
@@ -114,9 +114,9 @@ class _Saving:
     found: Databases
 
     def save(self, catalog: dict[str, Row]) -> None:
-        """Dump some databases; those that had no room in the server's table of locks once more, each alone.
+        """Dump some databases; those that found the server's lock table full again, each alone.
 
-        One with too many tables fills that table for all who need locks at the same time.
+        A database with very many tables fills the lock table for all others.
         """
         self._together(catalog)
         failed = self.found.failed
@@ -127,7 +127,7 @@ class _Saving:
             self._together({name: catalog[name]})
 
     def _together(self, catalog: dict[str, Row]) -> None:
-        """Dump databases as they are at one moment, read the dumps to their end, and store them."""
+        """Dump databases as of one moment, verify the dumps, and store them."""
         moments: dict[str, snapshots.Snapshot] = {}
         with self.job.journal.step("snapshot"):
             with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -152,7 +152,7 @@ class _Saving:
                 for dump, written in made.items():
                     with self._by_itself(dump.name):
                         written.result()
-                    if dump.name in failed:  # the others need the room
+                    if dump.name in failed:  # frees room for the others
                         shutil.rmtree(dump.folder, ignore_errors=True)
             with self.job.journal.step("check"):
                 sent = {dump: pool.submit(dump.check, self.writer) for dump in dumps if dump.name not in failed}
@@ -167,7 +167,7 @@ class _Saving:
 
 @contextmanager
 def by_itself(name: str, writer: sets.PartWriter, databases: Databases, user: str = "postgres") -> Iterator[None]:
-    """What goes wrong with one database is that one's failure, unless there is no target left to write to."""
+    """Records the failure of one database and goes on, unless no target is left."""
     try:
         yield
     except (Failed, psycopg.Error, OSError, UnicodeError) as error:
@@ -175,7 +175,7 @@ def by_itself(name: str, writer: sets.PartWriter, databases: Databases, user: st
             raise
         why = f"{error.what}: {error.why}".removesuffix(": ") if isinstance(error, Failed) else str(error).strip()
         hint = next((way for text, way in WAYS_OUT if text in why), error.hint if isinstance(error, Failed) else "")
-        # Of a connection that is refused libpq says four times where to; what counts comes last, and its hint is ours.
+        # libpq repeats the address of a refused connection four times; the last line has the reason.
         why = why.rpartition("FATAL:  ")[2].partition("\nHINT:")[0] or type(error).__name__
         drop = on_host(user, f"DROP DATABASE {ident(name)}")
         databases.failed[name] = Failed(FAILED, "it could not be dumped", why, hint.replace("{drop}", drop))
@@ -186,7 +186,7 @@ def _dumped(databases: Mapping[str, Mapping[str, Any]], name: str) -> int:
 
 
 def shrunk(job: Job, now: int, before: int, previous: sets.Manifest | None, what: str) -> Failed | None:
-    """What is gone, or lost half of its bytes since the last set, is a fault until somebody says that it is none."""
+    """The failure of something that is gone, or lost half of its bytes since the last set, unless that was accepted."""
     if job.request.accept_shrink or before <= 1 << 20 or now >= before / 2:
         return None
     loss = f"{what} is less than half of the last one" if now else f"{what} is gone, or empty"

@@ -24,7 +24,7 @@ PATIENCE = 120
 
 
 def must_have_room(job: Job, manifest: sets.Manifest) -> None:
-    """The throwaway server's files lie beside the dumps; a full disk says nothing of the set."""
+    """Fails without room for the throwaway server beside the dumps: a full disk would not be a fault of the set."""
     names, place = plan.all_of(manifest) if manifest.databases else [], job.staging
     refusal = Failed(
         REFUSED, "there is no room for the drill", hint="set backup.staging to a directory on a larger filesystem"
@@ -36,7 +36,7 @@ def must_have_room(job: Job, manifest: sets.Manifest) -> None:
 
 
 def run(job: Job, manifest: sets.Manifest, source: str) -> None:
-    """Everything of the set, one after the other."""
+    """Drills every component of the set, one after the other."""
     if manifest.databases:
         _databases(job, manifest, source)
     for name, row in manifest.folders.items():
@@ -74,7 +74,7 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
     data = job.staging / "data"
     data.mkdir(mode=0o700)
     job.hand_over(password, access, data)
-    # Its network leads nowhere; its files lie in the staging directory and go with it.
+    # Its network has no outside access; its files are in the staging directory and are removed with it.
     network = f"stowage-backup-{job.run}"
     containers.must("network", "create", "--internal", "--label", f"{containers.LABEL}={job.run}", network)
     try:
@@ -115,7 +115,7 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
         _must_be_the_set(server, manifest, lost)
         for name in names:
             with server.connect(name) as inside:
-                # In a schema of its own: a database's search_path may lead nowhere.
+                # In a separate schema: the search_path of a database may have no valid schema.
                 inside.execute("CREATE SCHEMA stowage_drill")
                 inside.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA stowage_drill")
             tools.call("amcheck", "pg_amcheck", "--heapallindexed", connection(name))
@@ -129,7 +129,7 @@ def _databases(job: Job, manifest: sets.Manifest, source: str) -> None:
 
 
 def _must_be_the_set(server: postgres.Server, manifest: sets.Manifest, lost: dict[str, list[Difference]]) -> None:
-    """All databases are compared before the first difference ends it: whoever reads of one wants to know of the others."""
+    """Compares all databases before it fails, so that the error names every difference."""
     wrong = dict[str, list[Difference]]()
     for name in lost:
         with server.connect(name) as inside:

@@ -1,4 +1,4 @@
-"""The dump of one database: made of a moment, counted at the same, read to its end while it is stored."""
+"""The dump of one database: made and counted from one snapshot, and verified while it is stored."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from worker.job import Job
 from worker.postgres import Row
 from worker.quoting import connection
 
-# Whether all of it can be read, what is in it, and where its sequences are. A program takes longer to start than a small
-# database to be read.
+# Reads the whole dump, lists its entries, and prints the positions of its sequences. All in one shell, because a program takes
+# longer to start than a small database takes to be read.
 CHECK = """pg_restore -v -f /dev/null "$1" || exit
 if LC_ALL=C grep -aq '^pg_restore: executing SEQUENCE SET ' "$2"; then
   pg_restore -l "$1" | LC_ALL=C grep -a ' SEQUENCE SET ' | pg_restore -L /dev/stdin -f - "$1"
@@ -25,16 +25,16 @@ fi
 """
 ENTRIES = ("pg_restore: creating ", "pg_restore: processing data ", "pg_restore: executing ")
 ATTEMPTS = 3
-# What a session of pg_dump says when it comes too late for its leader's lock.
+# The error of a pg_dump worker that cannot get the lock of its leader.
 NO_LOCK = "could not obtain lock on relation"
 SMALL, AT_ONCE = 256 << 20, 4
-"""Bytes of databases that are staged together, and how many of those are dumped at a time."""
+"""Bytes of databases that are staged together, and how many databases are dumped at a time."""
 MOMENTS = 20
-"""Databases whose snapshots are held at once: each is a session, and a server has a hundred."""
+"""How many snapshots are held at once: each needs a session, and a server allows a hundred by default."""
 
 
 def groups(sizes: dict[str, int]) -> Iterator[list[str]]:
-    """Small databases together, as long as there is room for all of them; the others one by one."""
+    """Groups small databases that fit into the staging room together; large ones are alone."""
     group, room = list[str](), SMALL
     for name, size in sizes.items():
         if size >= SMALL:
@@ -51,7 +51,7 @@ def groups(sizes: dict[str, int]) -> Iterator[list[str]]:
 
 @dataclass(eq=False)
 class Dump:
-    """One database on its way: dumped and counted from the very same moment, then read to its end while it is stored."""
+    """One database: dumped and counted from one snapshot, then verified while it is stored."""
 
     job: Job
     tools: containers.Tools
@@ -72,9 +72,9 @@ class Dump:
         return self.moment.name.lower()
 
     def make(self) -> None:
-        """Dumps and counts, of a later snapshot when somebody wanted a table for himself meanwhile.
+        """Dumps and counts; again from a later snapshot if somebody requested an exclusive lock meanwhile.
 
-        What was emptied before pg_dump came to it is empty in the dump, whatever it was in the snapshot.
+        A table that was truncated before pg_dump read it is empty in the dump, although the snapshot has its rows.
         """
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
@@ -101,7 +101,7 @@ class Dump:
     def _dump(self) -> None:
         configuration = self.job.postgres
         compress = "zstd:1" if configuration["major"] >= 16 else "1"
-        # Each more is a session that has to begin.
+        # Each job needs a session, which takes time to start.
         jobs = configuration["jobs"] if self.database["bytes"] >= SMALL else 1
         moving = ["--load-via-partition-root"] if self.moment.moving() else []
         dump = self.tools.start(
@@ -125,13 +125,13 @@ class Dump:
         try:
             self.contents = self.moment.contents(dumping)
         except BaseException:
-            with suppress(Failed):  # it fails for the same reason
+            with suppress(Failed):  # its error has the same cause
                 self.tools.finish(f"dump-{self.log}", dump)
             raise
         self.tools.finish(f"dump-{self.log}", dump)
 
     def check(self, writer: sets.PartWriter) -> tuple[tuple[sets.Part, ...], Row]:
-        """Reading it to its end finds what listing does not: a dump that was cut, or whose bytes changed."""
+        """Stores the dump while all of it is read, which finds a truncated or damaged dump."""
         name, size = self.database["name"], sum(file.stat().st_size for file in self.folder.iterdir())
         log = str(self.job.staging / f"check-{self.log}.log")
         check = self.tools.start(f"check-{self.log}", "sh", "-c", CHECK, "sh", str(self.folder), log)
@@ -149,7 +149,7 @@ class Dump:
 
 
 def dump_of(name: str) -> str:
-    """The stream that holds a database: a directory of pg_dump's in a tar archive."""
+    """The stream of a database: a directory dump in a tar archive."""
     return f"pg/{sets.word(name)}.tar"
 
 

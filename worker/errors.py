@@ -1,4 +1,4 @@
-"""What went wrong in the worker, said once; its code is the exit code of the run."""
+"""The error of the worker; its code is the exit code of the run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Failed(Exception):
         return "\n".join([self.what, *(f"     {line}" for part in rest if part for line in part.splitlines())])
 
     def words(self, name: str = "") -> str:
-        """What and why in one line, for a place that has said already of which target it is."""
+        """What and why in one line, without the name of the target, which the caller prints."""
         return (f"{self.what}: {self.why}" if self.why else self.what).removeprefix(f"{name}: ")
 
     def coded(self, code: int) -> Self:
-        """The same error with the exit code of whom it stopped: a damaged part refuses a restore, and fails a check."""
+        """The same error with the exit code of the caller: a damaged part refuses a restore, and fails a check."""
         self.code = code
         return self

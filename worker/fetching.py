@@ -1,4 +1,4 @@
-"""What is read of a set before anything is touched: its dumps, its roles, and the room that they need."""
+"""Reads a set before anything is changed: its dumps, its roles, and the room that they need."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from worker.job import Job
 from worker.postgres import Row
 
 GROWTH = 1.3
-"""What a database may need while it is loaded, to what it has in the end."""
+"""The room that a database may need while it is loaded, as a multiple of its final size."""
 
 
 def dump_bytes(manifest: sets.Manifest, names: list[str]) -> int:
-    """What the dumps need where they are staged; a file that somebody sent is there already."""
+    """The bytes of the dumps in the staging directory; 0 for a file that was sent."""
     if manifest.id == LOCAL:
         return 0
     return sum(part.plain_bytes for name in names for part in manifest.components["postgres"][dump_of(name)])
 
 
 def loaded_bytes(manifest: sets.Manifest, names: list[str]) -> int:
-    """What the databases may need while they are loaded. Of a file that somebody sent only its own size is known."""
+    """The bytes that the databases may need while they are loaded; for a file that was sent, only its own size is known."""
     return int(sum(manifest.databases[name]["bytes"] for name in names) * GROWTH)
 
 
 def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
-    """Every part is read to its end, and its hashes compared, before anything is touched."""
+    """Reads every part and compares its hashes, before anything is changed."""
     if manifest.id == LOCAL:
         path = job.staging / "set-0"
         path.mkdir(mode=0o700)
         os.replace(job.request.local, path / "dump")
         job.hand_over(path, path / "dump")
-        # It has no checksum: what can be known is that it can be read to its end.
+        # It has no checksum: it can only be checked that it can be read to its end.
         job.tools(RESTORE_REFUSED).alone("check", "pg_restore", "-f", "/dev/null", str(path / "dump"))
         return
     for name in names:
@@ -55,9 +55,9 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
 
 
 def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
-    """A set of which any byte is wrong is not restored from, unless somebody names the databases that they want of it."""
+    """Checks the parts that are not restored as well: a damaged set is refused, unless databases were named."""
     reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
-    # Folders of services and buckets are read by those who restore them: they may be many times what is restored here.
+    # Folders and buckets are only read when they are restored, as they may be much larger.
     others = ("services", "buckets")
     for streams in (named for component, named in manifest.components.items() if component not in others):
         for parts in (parts for stream, parts in streams.items() if stream not in taken):
@@ -66,7 +66,7 @@ def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[st
 
 
 def roles(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
-    """The roles of a set; a dump made by hand has none."""
+    """The roles of a set; none for a dump made by hand."""
     if manifest.id == LOCAL:
         return []
     reader = sets.reader(job.targets[source], job.keys, manifest)

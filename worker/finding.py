@@ -1,4 +1,4 @@
-"""Which set a restore or a check means, on which target it is whole, and what was passed over."""
+"""Finds the set for a restore or a check, a target that has it complete, and the sets that were skipped."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.targets import Target
 
 ABSENT = "it is not there"
 LOCAL = "local"
-"""The set of a file that somebody made by hand."""
+"""The name of the set for a dump made by hand."""
 
 
 def places(job: Job) -> list[Target]:
-    """The target that somebody names, or all of them."""
+    """The requested target, or all."""
     source = job.request.source
     if source and source not in job.targets:
         near = difflib.get_close_matches(source, job.targets, 1, 0)
@@ -29,11 +29,11 @@ def places(job: Job) -> list[Target]:
 
 
 class Absent(Failed):
-    """All targets that were asked have answered, and none has the set."""
+    """All requested targets have answered, and none has the set."""
 
 
 class Found(NamedTuple):
-    """A set, the target to read it from, and what a person has to know of the others."""
+    """A set, the target to read it from, and warnings about other sets."""
 
     manifest: sets.Manifest
     source: str
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def find(job: Job) -> Found:
-    """The set that was asked for, and the first target that has it whole; the latest is that of all of them."""
+    """The requested set, and the first target that has it complete; `latest` is the newest on all targets."""
     if job.request.local:
         return Found(_by_hand(job), LOCAL, [])
     wanted = job.request.set
@@ -71,7 +71,7 @@ def find(job: Job) -> Found:
         why = "\n".join(dead + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()])
         kind = Absent if list(reasons) == [ABSENT] and not dead else Failed
         raise kind(RESTORE_REFUSED, what, why, "inv backup.list")
-    # A target that was away for a night has a latest of its own, which is an older one. Of equals, the first.
+    # A target that missed the last backup has an older latest set. Of equal ones, the first.
     name = max(newest, key=lambda target_name: sets.preference(newest[target_name]))
     chosen = newest[name]
     assert chosen.manifest
@@ -82,7 +82,7 @@ def find(job: Job) -> Found:
 
 
 def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:
-    """How a plan says which set it is of."""
+    """The beginning of a plan: the set and its source."""
     return {
         "set": manifest.id,
         "from": source,
@@ -94,7 +94,7 @@ def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:
 
 
 def _folders(job: Job) -> list[str]:
-    """The folders that are asked for: of a service those of its page, or one."""
+    """The requested folders: all folders of a service, or one."""
     service, inside = job.request.service, job.request.inside
     return [
         folder.name for folder in folders.of(job.config) if folder.service == service and inside in ("", folder.inside)
@@ -110,14 +110,14 @@ def _suspect(summary: sets.Summary) -> bool:
 
 
 def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) -> list[str]:
-    """The sets that would have been taken, and are none to restore from or failed their check: newer ones, or the same on
+    """The preferred sets that were skipped, as they are damaged or failed their check: newer ones, or the same on
     another target.
 
     When nobody can read when a set was made, its name says it.
     """
     by_set: dict[str, dict[str, list[str]]] = {}
     for target, summary in suspect:
-        # `latest` never means a set of a part of the stack, whole or not.
+        # `latest` never means a set of a part of the stack.
         if summary.id == chosen.id or (
             summary.created > chosen.created and (not summary.manifest or summary.manifest.complete)
         ):
@@ -130,7 +130,7 @@ def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) 
 
 
 def _fault(target: str, summary: sets.Summary) -> str:
-    """What is wrong with a set, with room for the targets on which it is so."""
+    """The fault of a set, with a placeholder for the targets."""
     what, why = summary.reason, summary.why
     if summary.valid and summary.check:
         what, why = "failed its check", (summary.check.why.splitlines() or [""])[0].removeprefix(f"{target}: ")
@@ -138,7 +138,7 @@ def _fault(target: str, summary: sets.Summary) -> str:
 
 
 def _by_hand(job: Job) -> sets.Manifest:
-    """A dump that somebody made: what belongs to its database is taken from the live one of that name, or from the server."""
+    """A set for a dump made by hand: it takes the properties from the live database of that name, or from the server."""
     (name,) = job.request.databases
     with job.server.connect() as session:
         here = {database["name"]: database for database in postgres.databases(session)}

@@ -1,4 +1,4 @@
-"""What is told at the end of a run: to the operator, to `inv status`, to Prometheus, and to whoever waits for silence."""
+"""The reports at the end of a run: to the operator, to `inv status`, to Prometheus, and to a service that alarms on silence."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from worker.job import STATE, Job
 from worker.journal import Journal
 
 DRILLED = "drilled"
-"""A file whose age tells the schedule when a drill has passed last."""
+"""A file whose age shows the schedule when a drill passed last."""
 PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED, INCOMPLETE)
 
 
 def told(job: Job, code: int, failure: Failed | None) -> None:
-    """The last line of the journal is the result; `last.json` keeps the last backup, the last one that was
+    """Writes the result as the last line of the journal; `last.json` keeps the last backup, the last one that was
     published, and how long the last restore took.
     """
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
@@ -48,13 +48,13 @@ def told(job: Job, code: int, failure: Failed | None) -> None:
 
 
 def refused(run: str, failure: Failed) -> None:
-    """The last line of the journal of a run that could not even be read."""
+    """Writes the last line of the journal of a run whose request could not be read."""
     journal = Journal(STATE / "runs" / run / "journal.jsonl", ())
     journal.write("end", code=failure.code, what=failure.what, why=failure.why, hint=failure.hint)
 
 
 def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
-    """Keeps the last check, and the last drill: a check that passes does not take back that a drill failed."""
+    """Keeps the last check and the last drill: a passed check does not replace a failed drill."""
     now = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun, "set": job.request.set, **end}
     drill = job.request.drill
     kept = {**before, "checked": now | {"drill": drill}, "checks": _checks(job, before.get("checks", {}))}
@@ -69,7 +69,7 @@ def _checked(job: Job, before: dict[str, Any], end: dict[str, Any]) -> None:
 
 
 def _checks(job: Job, before: dict[str, Any]) -> dict[str, Any]:
-    """The newest check on each target. That bytes are right does not take back that the same set did not restore."""
+    """The newest check on each target. A passed check does not replace a failed drill of the same set."""
     names = {target["name"] for target in job.config["targets"]}
     checks = {name: check for name, check in before.items() if name in names}
     for name, now in job.checks.items():
@@ -92,7 +92,7 @@ def last() -> dict[str, Any]:
 
 
 def ping(job: Job, what: str) -> None:
-    """Tells a service that raises an alarm on silence. A service that is away is no reason to fail."""
+    """Notifies a service that alarms on silence. Without that service the run does not fail."""
     if job.config["ping"]:
         with suppress(OSError, ValueError):
             urllib.request.urlopen(job.config["ping"].rstrip("/") + what, timeout=10).close()
@@ -131,7 +131,7 @@ def _metrics(job: Job, kept: dict[str, Any]) -> str:
 
 
 def _last(stack: str, name: str, what: str, end: dict[str, Any]) -> list[str]:
-    """How the last check or drill of a set ended, when, and how long it took."""
+    """The metrics of the last check or drill: its result, its time and its duration."""
     rows = (
         ("exit_code", f"Exit code of the last {what} of a set; 0 is well.", end["code"]),
         ("timestamp_seconds", f"When the last {what} of a set ended.", f"{end['at']:.0f}"),
@@ -145,7 +145,7 @@ def _last(stack: str, name: str, what: str, end: dict[str, Any]) -> list[str]:
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Whole or not at all."""
+    """Writes a file atomically."""
     unfinished = path.with_name(f".{path.name}.new")
     with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)

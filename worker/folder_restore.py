@@ -1,4 +1,4 @@
-"""A service's folders from a set: unpacked beside the live ones, compared with their lists, and only then swapped.
+"""Restores folders of a service: unpacked beside the live ones, compared with their lists, and only then swapped.
 
 PostgreSQL has no part in it. The service is stopped for the swap alone, then started and asked whether it answers.
 """
@@ -26,7 +26,7 @@ AFTER = "inv logs --service {service}; inv restore.undo swaps back"
 
 
 def chosen(job: Job, manifest: sets.Manifest) -> list[Folder]:
-    """The folders to restore: those of a service that the set has, to where its page says that they lie now."""
+    """The folders of a service to restore, at their paths in the current configuration; refused if the set lacks one."""
     service, inside = job.request.service, job.request.inside
     here = [folder for folder in folders.of(job.config) if folder.service == service]
     if not here:
@@ -111,7 +111,7 @@ def run(job: Job) -> int:
 
 
 def _refuse(job: Job, manifest: sets.Manifest, wanted: Sequence[Folder]) -> None:
-    """What can be known before anything is written: the folder is there, can be renamed, and has room beside it."""
+    """Refuses, before anything is written, a folder that is absent, cannot be renamed, or has no room beside it."""
     needs: dict[str, int] = {}
     for folder in wanted:
         above = folder.here.rpartition("/")[0] or "/"
@@ -163,7 +163,7 @@ def _must_be_the_set(job: Job, wanted: Listing, folder: Folder, scratch: str) ->
 
 
 def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
-    """The service is stopped, the names change, and it is started and asked; what is wrong after that takes no swap back."""
+    """Stops the service, swaps the folders, starts it and waits for its answer; a fault after the swap does not undo it."""
     try:
         with job.journal.step("stop"):
             swap.stop(job, record, "swapping", [record.service])
@@ -181,7 +181,7 @@ def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
 
 
 def _answers(job: Job, record: Record, what: str) -> None:
-    """Starts the service where it ran before, and asks it as a deploy does."""
+    """Starts the service if it ran before, and checks it like a deploy."""
     service, ran, wrong = record.service, bool(record.stopped), list[str]()
     try:
         with job.journal.step("start"):
@@ -198,7 +198,7 @@ def _answers(job: Job, record: Record, what: str) -> None:
 
 
 def undo(job: Job, record: Record) -> int:
-    """The last restore backwards; what it had brought is kept as well."""
+    """Undoes the last restore; the restored folders are kept as well."""
     rows = folder_swap.swaps(record, undoing=True)
     there = host.there(job, [row.incoming for row in rows])
     if gone := [row.incoming for row in rows if row.incoming not in there]:

@@ -1,4 +1,4 @@
-"""The swap of a service's folders: two renames each, on the host, while the service stands still; the same way forward and back."""
+"""The swap of a service's folders: two renames each, on the host, while the service is stopped; the same for an undo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Swap(NamedTuple):
-    """What is live, where it goes, and what takes its name."""
+    """The live folder, its name after the swap, and the folder that takes its place."""
 
     live: str
     aside: str
@@ -31,7 +31,7 @@ def swap(job: Job, record: Record, undoing: bool = False) -> None:
 
 
 def settled(job: Job, record: Record, remaining: list[str]) -> str:
-    """Brings a run that was cut to its end; gives the phase that this is. Folders that are swapped all of them stay so.
+    """Settles an interrupted run; gives its new phase. If all folders are swapped they stay so.
 
     Else all are put back, and what was loaded goes. What cannot be removed is put into `left`: it must not hold back the rest.
     """
@@ -54,6 +54,6 @@ def settled(job: Job, record: Record, remaining: list[str]) -> str:
 
 
 def kept(record: Record) -> list[str]:
-    """What a restore of folders and its undo have kept; of one that failed, what it had loaded."""
+    """The folders that a restore and its undo have kept; those that a failed one had loaded."""
     kinds = ("r",) if record.phase == "failed" else ("old", "undone")
     return [record.beside(folder, kind) for folder in record.folders for kind in kinds]

@@ -1,4 +1,4 @@
-"""Folders of services in a set: each packed as it lies there, with a list of what was packed. One that fails costs only itself."""
+"""Saves folders of services into a set, each with a list of its files. One failure costs one folder."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ COMPONENT = "services"
 
 @dataclass
 class Folders:
-    """What became of each folder."""
+    """The result for each folder."""
 
     saved: dict[str, Row] = field(default_factory=dict)
     failed: dict[str, Failed] = field(default_factory=dict)
     silent: dict[str, Failed] = field(default_factory=dict)
-    """Services that were stopped while they were copied, and do not start."""
+    """Services that were stopped for the copy and do not start."""
 
 
 def not_started(silent: Mapping[str, Failed]) -> Failed:
-    """What is told of a set that has all, when a service that was stopped for it is down now."""
+    """The error for a complete set, if a service that was stopped for it is down now."""
     why = "\n".join(error.what for error in silent.values())
     hint = "\n".join(error.hint for error in silent.values())
     return Failed(INCOMPLETE, f"the set is whole, and {', '.join(silent)} does not run since it was copied", why, hint)
 
 
 def of(config: dict[str, Any]) -> list[Folder]:
-    """The folders that a set has to hold, by the pages of the services."""
+    """The folders that a set must hold, from the configuration of the services."""
     return [
         Folder(service, inside, here, page["stop"])
         for service, page in config.get(COMPONENT, {}).items()
@@ -51,7 +51,7 @@ def of(config: dict[str, Any]) -> list[Folder]:
 
 
 def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Manifest | None) -> Folders:
-    """Service after service; one that is to stand still is stopped for as long as its own folders are read."""
+    """Saves the folders of each service; a service with `stop` is stopped while they are read."""
     outcome = Folders()
     for service, page in job.config[COMPONENT].items():
         folders = [folder for folder in of(job.config) if folder.service == service]
@@ -83,7 +83,7 @@ def _must_not_shrink(job: Job, outcome: Folders, previous: sets.Manifest | None)
 
 @contextmanager
 def standing_still(job: Job, service: str, outcome: Folders) -> Iterator[None]:
-    """A service that runs is stopped, and started again on every way out; that it is stopped is on disk before."""
+    """Stops a running service, and starts it again in any case; the stop is recorded on disk before."""
     if not containers.running(service):
         yield
         return
@@ -104,7 +104,7 @@ def standing_still(job: Job, service: str, outcome: Folders) -> Iterator[None]:
 
 @contextmanager
 def by_itself(name: str, writer: sets.PartWriter, outcome: Folders) -> Iterator[None]:
-    """What goes wrong with one folder is that one's failure, unless there is no target left to write to."""
+    """Records the failure of one folder and goes on, unless no target is left."""
     try:
         yield
     except (Failed, OSError) as error:
@@ -116,7 +116,7 @@ def by_itself(name: str, writer: sets.PartWriter, outcome: Folders) -> Iterator[
 
 
 def _saved(job: Job, folder: Folder, writer: sets.PartWriter, streams: Streams) -> Row:
-    """One folder, packed and stored; what the manifest says of it. Names of files stand in its list, which is encrypted."""
+    """Packs and stores a folder; gives its row in the manifest. Names of files are only in its encrypted list."""
     if not os.path.isdir(folder.here):
         hint = f"inv deploy --role {folder.service}, which makes it, or mounts what it lies on"
         raise Failed(FAILED, f"{folder.here} is not there", "a service that has written nothing has an empty one", hint)
@@ -137,7 +137,7 @@ def _saved(job: Job, folder: Folder, writer: sets.PartWriter, streams: Streams) 
 
 
 def listed(job: Job, manifest: sets.Manifest, source: str, folder: Folder) -> Listing:
-    """What lay in a folder when the set was made."""
+    """The list of a folder when the set was made."""
     reader = sets.reader(job.targets[source], job.keys, manifest)
     data = b"".join(reader.read(manifest.components[COMPONENT][folder.list]))
     return Listing.parse(data.decode(errors="surrogateescape"))
@@ -152,6 +152,6 @@ def unpack(
     by: Sequence[str] = ("tar",),
     hint: str = tar.STAGING,
 ) -> None:
-    """A folder of a set, with owners, modes, links and holes, into an empty one."""
+    """Unpacks a folder of a set, with owners, modes, links and holes, into an empty one."""
     reader = sets.reader(job.targets[source], job.keys, manifest)
     tar.unpack(job, reader, manifest.components[COMPONENT][folder.archive], place, *UNPACK, by=by, hint=hint)

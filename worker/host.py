@@ -1,4 +1,4 @@
-"""What the worker does on the host itself, as root: it sees the folders of services read-only, and a restore has to write beside them.
+"""Programs of the worker on the host, as root: it mounts the folders of services read-only, but a restore must write beside them.
 
 Each program runs in a container of the worker's image that has entered the host's namespaces. It is named after the run, so
 that whoever ends the run ends it.
@@ -17,14 +17,14 @@ from worker.errors import Failed
 
 ENTER = ("nsenter", "-t", "1", "-m", "-n", "-u", "-i", "--")
 SWAP = 'set -e; mv -nT -- "$1" "$2"; mv -nT -- "$3" "$1"; sync -f "$1"'
-"""What is live goes aside, and what came takes its name. A folder of another name than these is never written to."""
+"""The swap: the live folder is renamed, and the restored one takes its name. No other folder is changed."""
 TAKE_BACK = '[ ! -e "$2" ] || { [ ! -e "$1" ] || mv -nT -- "$1" "$3"; mv -nT -- "$2" "$1"; sync -f "$1"; }'
-"""The way back from wherever that was cut."""
+"""Takes a swap back, complete or interrupted."""
 _number = itertools.count(1)
 
 
 def words(job: Any, *argv: str) -> list[str]:
-    """The words that start a program on the host."""
+    """The command line that starts a program on the host."""
     return [
         *("docker", "run", "--rm", "-i", "--name", f"stowage-backup-{job.run}-host-{next(_number)}"),
         *("--label", f"{LABEL}={job.run}", "--log-driver", "none", "--pull", "never", "--read-only"),
@@ -35,13 +35,13 @@ def words(job: Any, *argv: str) -> list[str]:
 
 
 def said(job: Any, *argv: str) -> tuple[int, str, str]:
-    """The status of a program on the host, its output and its complaint."""
+    """The status, output and errors of a program on the host."""
     done = subprocess.run(words(job, *argv), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="replace").strip()
 
 
 def must(job: Any, what: str, *argv: str) -> str:
-    """The output of a program on the host that has to work."""
+    """The output of a program on the host; raises Failed when it fails."""
     status, output, complaint = said(job, *argv)
     if status:
         raise Failed(RESTORE_FAILED, what, complaint[-500:] or f"status {status}")
@@ -49,23 +49,23 @@ def must(job: Any, what: str, *argv: str) -> str:
 
 
 def swap(job: Any, live: str, aside: str, incoming: str) -> None:
-    """Two renames: what is live goes aside, what is incoming takes its place."""
+    """Swaps with two renames: `live` becomes `aside`, and `incoming` becomes `live`."""
     must(job, f"{live} cannot be renamed", "sh", "-c", SWAP, "sh", live, aside, incoming)
 
 
 def take_back(job: Any, live: str, aside: str, incoming: str) -> None:
-    """What a swap of these has done is undone, also half of it; nothing where it has done nothing."""
+    """Takes back what a swap has done, complete, half or nothing."""
     must(job, f"{live} cannot be put back", "sh", "-c", TAKE_BACK, "sh", live, aside, incoming)
 
 
 def there(job: Any, paths: Sequence[str]) -> set[str]:
-    """Those of the paths that exist."""
+    """The paths that exist."""
     _, output, _ = said(job, "stat", "-c", "%n", "--", *paths)
     return set(output.splitlines())
 
 
 def sizes(job: Any, paths: Sequence[str]) -> dict[str, int]:
-    """The bytes that folders take, of those that exist."""
+    """The bytes of the folders that exist."""
     if not paths:
         return {}
     _, output, _ = said(job, "du", "-sxB1", "--", *paths)

@@ -1,4 +1,4 @@
-"""One run of the worker: what the host is configured for, what was asked, and where its files are.
+"""One run of the worker: the configuration of the host, the request, and the files.
 
 `/etc/stowage/backup/worker.json` is the role's; `request.json` of the run is written by whoever asks, for root's eyes.
 Secrets stand in files of their own beside the configuration, never in either of the two.
@@ -32,7 +32,7 @@ STATE = Path(contract.STATE)
 DEPLOY = "inv deploy --role backup, which brings the worker of this checkout, then the same again"
 FORSAKEN = 24 * 3600
 FILE = "file"
-"""The target that a set from the operator's machine is."""
+"""The name of the target for a set from the operator's machine."""
 SECRETS = ("access_key", "secret_key", "key")
 
 
@@ -45,15 +45,15 @@ class Job:
     request: Request
     journal: Journal
     dead: dict[str, str] = field(default_factory=dict)
-    """Targets that are no longer written to in this run, and why."""
+    """Targets that were given up in this run, and why."""
     closed: dict[str, str] = field(default_factory=dict)
-    """Databases that let nobody in, so that no backup can have them."""
+    """Databases that allow no connections and cannot be saved, and why."""
     lacking: set[str] = field(default_factory=set)
-    """Components of which something could not be saved."""
+    """Components that could not be saved completely."""
     ways: dict[str, str] = field(default_factory=dict)
-    """What mends these, where that is known."""
+    """The remedies, if known."""
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What the checks of this run found, for each target."""
+    """The result of this run's check on each target."""
     begun: float = field(default_factory=time.time)
 
     @classmethod
@@ -68,7 +68,7 @@ class Job:
 
     @classmethod
     def asked(cls, request: Request) -> Job:
-        """A question, which has no run of its own."""
+        """The job of a read-only question, which has no run."""
         config = json.loads(CONFIG.read_text())
         return cls("look", config, request, Journal("/dev/null", ()))
 
@@ -83,12 +83,12 @@ class Job:
     @cached_property
     def targets(self) -> dict[str, Target]:
         if folder := self.request.folder:
-            # A set from the operator's machine, which lies beside what it was made of for as long as this run.
+            # A set from the operator's machine, unpacked for this run.
             return {FILE: PathTarget(FILE, folder, device=lambda path: int(path == folder))}
         return {target["name"]: make(_revealed(target)) for target in self.config["targets"]}
 
     def pruner(self, name: str) -> Target:
-        """The target with the credentials that may delete, where it has such."""
+        """The target with credentials that may delete, if it has some."""
         target = next(target for target in self.config["targets"] if target["name"] == name)
         return make(_revealed({**target, **target.get("pruner", {})}))
 
@@ -98,12 +98,12 @@ class Job:
 
     @property
     def has_postgres(self) -> bool:
-        """Whether this stack has databases at all."""
+        """Whether this stack has databases."""
         return "postgres" in self.config
 
     @property
     def postgres(self) -> dict[str, Any]:
-        """What the configuration says of the server; a stack without one has nothing that could be restored into."""
+        """The configuration of the server; Failed for a stack without one."""
         if not self.has_postgres:
             why = (
                 "the roles of this host in the inventory name no postgres, so no database can be saved or restored here"
@@ -124,7 +124,7 @@ class Job:
 
     @cached_property
     def staging(self) -> Path:
-        """Empty at the start of a run, for PostgreSQL's tools and the servers of drills to write in."""
+        """The working directory of PostgreSQL's tools and the servers of drills, empty at the start of a run."""
         path = Path(self.config["staging"]) / self.run
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True, mode=0o700)
@@ -167,23 +167,23 @@ class Job:
         return path
 
     def hand_over(self, *paths: Path) -> None:
-        """What PostgreSQL's own user must read or write."""
+        """Gives files to the user that runs PostgreSQL's tools."""
         for path in paths:
             os.chown(path, *self.owner)
 
     def clear(self) -> None:
-        """Staged files are the database in clear: they go with the run."""
+        """Removes staged files at the end of a run: they are the databases in clear."""
         shutil.rmtree(Path(self.config["staging"]) / self.run, ignore_errors=True)
-        # Whoever stages again begins with an empty directory.
+        # the next use of the directory creates it again
         self.__dict__.pop("staging", None)
 
     def forget(self) -> None:
-        """What the operator's machine had sent for this run is of no use to another."""
+        """Removes the files that the operator's machine sent for this run."""
         if folder := self.request.folder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Clears away what cut runs have staged; a dump from the operator's machine may still wait for its run."""
+        """Removes staged files of interrupted runs, but not a dump from the operator's machine that may wait for its run."""
         for path in Path(self.config["staging"]).iterdir():
             if ID.fullmatch(path.name):
                 shutil.rmtree(path, ignore_errors=True)

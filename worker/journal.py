@@ -1,4 +1,4 @@
-"""What a run says while it works: lines of JSON in one file, which outlives the run and is what the operator sees."""
+"""The journal of a run: lines of JSON in a file that outlives the run and that the operator follows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GO = "go"
 
 
 class Journal:
-    """Appends events; each is on disk before the work goes on. Steps are only those of the table it is given."""
+    """Appends events; each is on disk before the work continues. Only the given steps are allowed."""
 
     def __init__(self, path: Path | str, steps: Collection[str], pause: str | None = None) -> None:
         step, _, after = (pause or "").partition("+")
@@ -34,14 +34,14 @@ class Journal:
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             size = os.fstat(self._file).st_size
-            # A run that was killed may have left half a line; ours must not become its end.
+            # A killed run may have left half a line, which must not join the next one.
             if size and os.pread(self._file, 1, size - 1) != b"\n":
                 os.write(self._file, b"\n")
         except OSError as error:
             raise self._lost(error) from None
 
     def write(self, event: str, **more: Any) -> None:
-        """One event; `more` is what belongs to it."""
+        """Writes one event; `more` are its other fields."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps({"at": at, "event": event, **more}, ensure_ascii=False) + "\n"
         with self._lock:
@@ -58,8 +58,7 @@ class Journal:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Writes where the step begins and how it ends; here, or at one of its pieces, a test makes a run stand still, until it is
-        killed or told to go on."""
+        """Writes the begin and the end of a step; a test can pause the run here until it kills it or lets it continue."""
         if name not in self._steps:
             raise Failed(USAGE, f"{name} is no step of this run", why=f"there are {', '.join(sorted(self._steps))}")
         begun = time.monotonic()
@@ -76,9 +75,7 @@ class Journal:
         self.write("end", step=name, seconds=round(time.monotonic() - begun, 3))
 
     def progress(self, done: int, total: int, **more: Any) -> None:
-        """How far the work is, at most once a second: bytes or pieces, with the rate and the seconds that remain; `more` is
-        what besides belongs to it.
-        """
+        """Writes the progress at most once a second: bytes or pieces, the rate, and the seconds that remain; `more` are other fields."""
         now = time.monotonic()
         with self._lock:
             if now - self._said_at < PROGRESS_EVERY:
@@ -92,7 +89,7 @@ class Journal:
         self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining, **more)
 
     def piece(self) -> None:
-        """A piece of the step's work begins. Of many threads all stand still when a test has asked for it at this one."""
+        """Marks the begin of a piece of work; if a test has asked for a pause here, all threads wait."""
         if self._after:
             with self._still:
                 self._pieces += 1
@@ -126,7 +123,7 @@ class Journal:
 
 
 def read(path: Path | str) -> Iterator[dict[str, Any]]:
-    """The events of a journal; a line that was cut by a kill is left out."""
+    """The events of a journal, without a line that a kill has cut."""
     with open(path, "rb") as file:
         for line in file:
             try:

@@ -19,7 +19,7 @@ HINT = "backup.identity must name the secret that `age-keygen` wrote"
 
 
 class Keys:
-    """Encrypts, decrypts and signs with one identity, which never stands in an argument, a file or an error."""
+    """Encrypts, decrypts and signs with one identity, which is never in an argument, a file or an error."""
 
     def __init__(self, identity: str) -> None:
         lines = [line.strip() for line in identity.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -38,17 +38,17 @@ class Keys:
         return f"Keys({self.recipient})"
 
     def encrypt(self, plain: bytes | bytearray) -> bytes:
-        """What only this identity can read."""
+        """The encrypted bytes, which only this identity can read."""
         code, stored, errors = through(["age", "-r", self.recipient], plain)
         if code:
             raise Failed(FAILED, "age could not encrypt", why=_words(errors))
         return stored
 
     def decrypt(self, stored: bytes) -> bytes:
-        """What was encrypted; anything that this identity did not encrypt, or that was changed since, is refused."""
+        """The decrypted bytes; refuses those that were encrypted for another identity, or changed."""
         door, hand = os.pipe()
         try:
-            # It is shorter than a pipe holds, so this does not wait for a reader.
+            # The identity fits into the buffer of the pipe, so this does not block.
             os.write(hand, self._identity + b"\n")
             os.close(hand)
             code, plain, errors = through(["age", "-d", "-i", f"/dev/fd/{door}"], stored, door)
@@ -63,15 +63,15 @@ class Keys:
         raise Failed(VERIFY_FAILED, "this cannot be decrypted", why=errors)
 
     def mac(self, data: bytes) -> str:
-        """What only a holder of the identity can write beneath `data`."""
+        """The signature of `data`, which only a holder of the identity can make."""
         return hmac.new(self._mac, data, hashlib.sha256).hexdigest()
 
     def name(self, sha256: str) -> str:
-        """What a blob is called on a target: from its content, but telling a stranger nothing of it."""
+        """The name of a blob on a target, derived from its content with the key, so that it reveals nothing."""
         return hmac.new(self._names, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
 
 def _words(errors: str) -> str:
-    """A complaint of age, without where to report bugs of its own, which it adds to every error."""
+    """The error of age, without its line about bug reports."""
     lines = [line.removeprefix("age: ").strip() for line in errors.splitlines()]
     return "; ".join(line for line in lines if line and "report" not in line)

@@ -1,4 +1,4 @@
-"""What restores and undos have kept, and its end."""
+"""Databases, folders and buckets that restores and undos have kept, and their cleanup."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ def found(job: Job) -> list[Row]:
 
 
 def ours() -> set[str]:
-    """The databases that restores and undos have made or kept. They let nobody in, and no backup has to have them."""
+    """The databases that restores and undos have made or kept. They allow no connections, and need no backup."""
     return {name for record in Record.all() for name in (*record.kept, *_brought(record), *record.scratch)}
 
 
 def scratch() -> set[str]:
-    """The databases that restores have loaded and not yet swapped, or could not drop: no backup has to have them."""
+    """The databases that restores have loaded and not yet swapped, or could not drop: they need no backup."""
     return {name for record in Record.all() for name in record.scratch}
 
 
 def _brought(record: Record) -> Iterator[str]:
-    """What an undo keeps of a restore. A database whose name is too long for it was never undone."""
+    """The names of databases that an undo keeps. A name that is too long was never undone."""
     for name in record.kept.values():
         with suppress(Failed):
             yield postgres.beside(name, "undone", record.run[-6:])
 
 
 def _session(job: Job) -> AbstractContextManager[postgres.Connection | None]:
-    """A connection to the server, where the stack has one."""
+    """A connection to the server, if the stack has one."""
     return job.server.connect() if job.has_postgres else nullcontext()
 
 
 def cleanup(job: Job) -> int:
-    """Drops what restores have kept, and nothing else. One that cannot be dropped keeps no other."""
+    """Drops only what restores have kept. One that cannot be dropped does not stop the others."""
     failed = dict[str, Failed]()
     with job.journal.step("cleanup"), _session(job) as session:
         for row in found(job):

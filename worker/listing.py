@@ -1,4 +1,4 @@
-"""What lies in a folder, a line each, as tar tells it: the same words of an archive that is made and of a folder on disk."""
+"""The files of a folder as tar lists them, a line each: in the same form for an archive and for a folder on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = (
     *("--format=posix", "--sparse", "--acls", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sort=name"),
     *("--quoting-style=escape", "--full-time", "--utc", "-vv"),
 )
-"""Everything that a file has, in an order that does not depend on the disk, with one line for each name."""
+"""Options of tar: all attributes, sorted by name, one line for each name."""
 UNPACK = (
     "--ignore-zeros",
     "--same-owner",
@@ -26,18 +26,18 @@ UNPACK = (
     "--xattrs",
     "--xattrs-include=*",
 )
-"""A file that changed while it was packed stands in the archive a second time, behind its end."""
+"""Options to unpack. A file that changed during packing follows the end of the archive, hence --ignore-zeros."""
 _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"b": b"\b", b"f": b"\f", b"v": b"\v", b"a": b"\a"}
 
 
 def only_listing(folder: str) -> list[str]:
-    """tar reads no file for an archive that it would throw away."""
+    """The tar command that only lists a folder: with output to /dev/null tar reads no files."""
     return ["tar", "-C", folder, *OPTIONS, "-cf", "/dev/null", "."]
 
 
 def of_folder(folder: Path) -> Listing:
-    """What lies in a folder now."""
+    """The listing of a live folder."""
     done = subprocess.run(
         only_listing(str(folder)), capture_output=True, check=False, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
     )
@@ -48,13 +48,13 @@ def of_folder(folder: Path) -> Listing:
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows by name: mode, owner, size, and when it was changed."""
+    """The rows by name: mode, owner, size and time of change."""
 
     rows: dict[str, tuple[str, str, str, str]]
 
     @classmethod
     def parse(cls, text: str) -> Listing:
-        """What stands twice counts as it stands last."""
+        """The listing in tar's output; of two rows for one name the last counts."""
         rows = {}
         for line in text.split("\n"):
             parts = line.split(maxsplit=5)
@@ -79,14 +79,14 @@ class Listing:
         return f"{name}/" in self.rows
 
     def with_links(self, names: Iterable[str]) -> list[str]:
-        """These names and the further names of the same files: a file that is packed anew is another file."""
+        """These names and all hard links to the same files, as a file that is packed again is a separate file."""
         wanted = set(names)
         links = (name.partition(" link to ") for name, (mode, *_) in self.rows.items() if mode.startswith("h"))
         return [*wanted, *(name for name, _, first in links if first in wanted)]
 
 
 def differences(wanted: Listing, actual: Listing) -> list[Difference]:
-    """Where two listings differ. When a folder was changed says nothing: whoever puts a file into it changes that."""
+    """The differences of two listings, without the times of folders, which every new file changes."""
     rows = []
     for name in sorted({*wanted.rows, *actual.rows}):
         before, after = _told(wanted, name), _told(actual, name)
@@ -105,7 +105,7 @@ def _told(listing: Listing, name: str) -> str:
 
 
 def raw(name: str) -> bytes:
-    """The bytes of a name that tar has written with escapes."""
+    """The bytes of a name that tar has escaped."""
 
     def letter(match: re.Match[bytes]) -> bytes:
         escape = match[1]
