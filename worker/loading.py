@@ -1,4 +1,4 @@
-"""A fetched dump into a new database: in parallel, and where that fails, section after section in the order of the dump.
+"""Loads a fetched dump into a new database: in parallel, and if that fails, section after section in the order of the dump.
 
 A parallel load takes tables in any order, and every load runs with an empty search_path. Neither suits all databases: a
 key between tables of an extension wants one of them first, a CHECK may ask a function that reads another table by its
@@ -24,16 +24,16 @@ from worker.job import Job
 from worker.quoting import connection
 
 SERVERS = ("No space left on device", "server closed the connection", "terminating connection")
-"""Failures of a server, which say nothing of what it was given."""
+"""Failures of the server, which are no fault of the dump."""
 FUTILE = (*SERVERS, "ablespace")
-"""Failures that would be the same in another order."""
+"""Failures that another order would not avoid."""
 SERVERS_TEMPLATES = ("template0", "template1")
 MISSING = "does not exist"
 EVERYBODYS_PATH = '"$user", public'
-"""What PostgreSQL searches where nobody has said anything else."""
+"""PostgreSQL's default search_path."""
 _NO_PATH = "SELECT pg_catalog.set_config('search_path', '', false);\n"
 _HEAD = 1 << 16
-"""Bytes of a dump in one file, at whose beginning the path is."""
+"""The search_path is within these first bytes of a dump in one file."""
 _ENTRY = re.compile(r"pg_restore: from TOC entry (\d+); \d+ \d+ (.*)")
 _TABLE = re.compile(r"^(\d+); \d+ \d+ (TABLE DATA .*)$", re.M)
 _DATA = 'pg_restore: processing data for table "'
@@ -49,7 +49,7 @@ class Failure(NamedTuple):
 
 
 def failures(output: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]:
-    """What `pg_restore` says that it left out; of each entry its first error.
+    """The entries that `pg_restore` could not restore, each with its first error.
 
     It names no entry where the rows of a table fail, only that it comes to the next table of its list.
     """
@@ -68,12 +68,12 @@ def failures(output: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failur
 
 
 class Loaded(NamedTuple):
-    """A database that was loaded, while PostgreSQL gathers the statistics of its tables."""
+    """A loaded database, whose statistics PostgreSQL still gathers."""
 
     lost: list[Difference]
-    """What could not be made."""
+    """The entries that could not be restored."""
     gathered: Callable[[], None]
-    """Waits for the statistics. Until then a session is in the database, which cannot be renamed."""
+    """Waits for the statistics. Until then a session keeps the database from being renamed."""
 
 
 def load(
@@ -87,11 +87,11 @@ def load(
     *,
     tablespaces: bool = True,
 ) -> Loaded:
-    """A fetched dump into a new database, with what belongs to the database itself."""
+    """Loads a fetched dump into a new database, with the properties of the database."""
     job.journal.say(f"loading {name} as {scratch}")
     (dump,) = (job.staging / f"set-{number}").iterdir()
     like = {**manifest.databases[name], "name": name}
-    # What is restored of the server's own, beside it, is a database as any other.
+    # A copy of `postgres` or a template beside it is an ordinary database.
     like["template"] = like["template"] and name not in SERVERS_TEMPLATES
     begun = time.monotonic()
     lost = _Loading(job, session, like, scratch, dump, tools, tablespaces).run()
@@ -107,21 +107,21 @@ def load(
         try:
             tools.finish(called, gathering)
         except Failed as error:
-            # The server gathers them by itself, later; no row depends on it.
+            # No row depends on statistics; autovacuum gathers them later.
             job.journal.say(f"{name}: statistics could not be gathered: {error.why}")
 
     return Loaded(lost, gathered)
 
 
 def _told(job: Job, lines: Sequence[str]) -> None:
-    """What does not come back as it was."""
+    """Reports properties that could not be restored."""
     for line in lines:
         job.journal.say(line)
 
 
 @dataclass(frozen=True)
 class _Loading:
-    """One database on its way in."""
+    """The load of one database."""
 
     job: Job
     session: postgres.Connection
@@ -136,7 +136,7 @@ class _Loading:
         return str(self.like["name"])
 
     def run(self) -> list[Difference]:
-        """Gives what could not be loaded in any way."""
+        """Loads the dump; gives the entries that could not be loaded in any way."""
         self._create()
         status, output = self._restore("-j", str(self.job.postgres["jobs"]), "--exit-on-error")
         if not status:
@@ -162,7 +162,7 @@ class _Loading:
             raise Failed(self.tools.code, f"{self.name} cannot be made anew", str(error).strip()) from None
 
     def _search(self) -> bool:
-        """Has the dump loaded with the search_path that the database's own sessions have."""
+        """Changes the dump to load with the search_path of the database's own sessions."""
         path = _path_of(self.like)
         exchanged = _exchange_path(self.dump, path)
         if exchanged:
@@ -170,7 +170,7 @@ class _Loading:
         return exchanged
 
     def _in_order(self) -> list[Failure]:
-        """A fresh database: what failed of the data is tried again for as long as that brings more of it in."""
+        """Loads into an empty database in order; data that failed is tried again as long as some of it succeeds."""
         postgres.drop(self.session, self.scratch)
         self._create()
         lost, data = self._section("pre-data"), self._section("data")
@@ -182,7 +182,7 @@ class _Loading:
         return [*lost, *data, *self._section("post-data")]
 
     def _section(self, section: str, only: Sequence[Failure] = ()) -> list[Failure]:
-        """What of a section could not be restored."""
+        """Restores a section; gives the entries that failed."""
         wanted = [f"--section={section}"]
         if only:
             file = self.job.staging / "again"
@@ -209,13 +209,13 @@ def _first(output: str) -> str:
 
 
 def _path_of(like: dict[str, Any]) -> str:
-    """Where the database's own sessions search."""
+    """The search_path of the database's own sessions."""
     own = [setting for row in like["settings"] if row["role"] is None for setting in row["settings"] or ()]
     return next((setting.partition("=")[2] for setting in own if setting.startswith("search_path=")), EVERYBODYS_PATH)
 
 
 def _exchange_path(dump: Path, path: str) -> bool:
-    """Has a dump set this search_path instead of none; False where that cannot be.
+    """Replaces the empty search_path in a dump; False if that is not possible.
 
     In a table of contents a text has its length before it. That of one file is followed by places in the file, so what
     is exchanged there must be as long.
@@ -233,6 +233,6 @@ def _exchange_path(dump: Path, path: str) -> bool:
 
 
 def _text(text: str) -> bytes:
-    """A sign, four bytes of length, the least first, and the bytes."""
+    """A string of the format: a sign, its length in four bytes, the lowest first, and its bytes."""
     data = text.encode()
     return b"\0" + len(data).to_bytes(4, "little") + data

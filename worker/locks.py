@@ -1,4 +1,4 @@
-"""Who holds a table for himself, so that no dump of it can begin."""
+"""Sessions with an exclusive lock on a table, which blocks a dump."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind IN ('r', 'p', '
 ORDER BY a.pid, 1 LIMIT 5
 """
 TIMEOUT = "due to lock timeout"
-"""What PostgreSQL says to who waited for a lock in vain."""
+"""PostgreSQL's error when a lock was not granted in time."""
 SOON = 5.0
-"""Seconds after which it is said for whom a dump waits."""
+"""Seconds after which the journal says what a dump waits for."""
 
 
 def holders(server: Server, database: str) -> list[Row]:
-    """The tables of a database that somebody holds for himself; none where that cannot be asked."""
+    """The tables of a database with an exclusive lock, and its holders; empty if the server cannot be asked."""
     with suppress(Failed, psycopg.Error), server.connect(database) as session:
         return session.execute(HOLDERS).fetchall()
     return []
 
 
 def locked(server: Server, database: str) -> Failed:
-    """The error of a dump that waited in vain: which table, who holds it, and what ends that."""
+    """The error of a dump without its lock: the table, the session that holds it, and the command that ends it."""
     held = holders(server, database)
     names = ", ".join(dict.fromkeys(row["name"] for row in held)) or "a table"
     why = "\n".join(dict.fromkeys(row["who"] for row in held)) or "it is free again"
@@ -50,7 +50,7 @@ def locked(server: Server, database: str) -> Failed:
 
 
 def saying(server: Server, database: str, say: Callable[[str], None]) -> Callable[[], None]:
-    """To be called while a dump waits: says once for whom, when that takes long."""
+    """A function to call while a dump waits: it reports the holders once, after some seconds."""
     begun, announced = time.monotonic(), [False]
 
     def tell() -> None:

@@ -1,4 +1,4 @@
-"""Questions that only read: the sets on each target, one set, what a restore would do. They take no lock."""
+"""Read-only questions: the sets on each target, one set, the plan of a restore. They take no lock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answer(request: Request) -> dict[str, Any]:
 
 
 def _list(job: Job) -> dict[str, Any]:
-    """Every set, with the targets on which it is; a target that does not answer is told as such."""
+    """Every set with its targets, and the targets that do not answer."""
     rows: dict[str, dict[str, Any]] = {}
     dead = {}
     for target in finding.places(job):
@@ -102,13 +102,13 @@ def _show(job: Job) -> dict[str, Any]:
 
 
 def _where(job: Job, id: str) -> dict[str, Any]:
-    """The targets that have a set, and how its newest check on each ended."""
+    """The targets that have a set, with its newest check on each."""
     row: dict[str, Any] = next((listed for listed in _list(job)["sets"] if listed["id"] == id), {})
     return {"targets": row.get("targets", {}), "checks": row.get("checks", {})}
 
 
 def _diff(job: Job) -> dict[str, Any]:
-    """The set against what is here now: every count of every database, and every file of the configuration."""
+    """The differences of a set from the live state: counts of databases, files of the configuration, folders and buckets."""
     manifest, where, _ = finding.find(job)
     databases: dict[str, list[str]] = {}
     names = plan.all_of(manifest)
@@ -143,7 +143,7 @@ def _diff(job: Job) -> dict[str, Any]:
 
 
 def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
-    """Each folder of the set against what lies there now: by size, time, owner and mode, not by content."""
+    """The differences of each folder from the live one: by size, time, owner and mode, not by content."""
     differing: dict[str, list[str]] = {}
     for folder in folders.of(job.config):
         if folder.name not in manifest.folders:
@@ -163,7 +163,7 @@ def _leftovers(job: Job) -> dict[str, Any]:
 
 
 def _pin(job: Job) -> dict[str, Any]:
-    """A pin beside the set on every target that has it."""
+    """Pins the set on every target that has it."""
     targets = _having(job)
     for target in targets:
         sets.add_pin(target, job.stack, job.request.set, job.keys, datetime.now(UTC), job.request.why)
@@ -178,7 +178,7 @@ def _unpin(job: Job) -> dict[str, Any]:
 
 
 def _having(job: Job) -> list[Target]:
-    """The targets that have the set; one that is dead does not keep the others from being asked."""
+    """The targets that have the set; dead targets are skipped."""
     id, targets, reasons = job.request.set, list[Target](), list[str]()
     for target in job.targets.values():
         try:
@@ -192,12 +192,12 @@ def _having(job: Job) -> list[Target]:
 
 
 def stream(request: Request) -> None:
-    """A set as it lies on its target, as a tar archive on standard output; the manifest is its last member."""
+    """Writes a set, encrypted as on its target, as a tar archive to standard output; the manifest is its last member."""
     job = Job.asked(request)
     manifest, where, _ = finding.find(job)
     target, place, stack = job.targets[where], sets.folder(manifest.stack, manifest.id), manifest.stack
     keys = {part.name: f"{place}/{part.name}" for part in manifest.parts}
-    # Contents that it shares with other sets travel within it.
+    # The archive includes contents that the set shares with others.
     contents = (blob.name for blob in checking.needed(target, job.keys, manifest))
     keys |= {blobs.key("", name).lstrip("/"): blobs.key(stack, name) for name in contents}
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:

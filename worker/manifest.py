@@ -1,4 +1,4 @@
-"""What is known of one backup, and what it is called."""
+"""The manifest of a set, and its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 
 
 def new_id(now: datetime) -> str:
-    """The name of a set: when it was begun, and what keeps two of the same second apart."""
+    """The name of a set: the time of its begin, and random digits for two of the same second."""
     return f"{now.astimezone(UTC):{STAMP}}-{secrets.token_hex(3)}"
 
 
@@ -33,34 +33,34 @@ def stamp_of(id: str) -> datetime:
 
 
 def shelf(stack: str) -> str:
-    """Where the sets of a stack lie, with a slash at the end."""
+    """The prefix of a stack's sets, with a slash at the end."""
     if not STACK.fullmatch(stack):
         raise Failed(USAGE, f"{stack!r} cannot be a stack", why="it has to be a word of a-z, 0-9 and -")
     return f"{stack}/sets/"
 
 
 def folder(stack: str, id: str) -> str:
-    """Where a set lies, without a slash at the end."""
+    """The prefix of a set, without a slash at the end."""
     if not ID.fullmatch(id):
         raise Failed(USAGE, f"{id!r} cannot be a set", why="a set is called like 20261121T090000Z-a1b2c3")
     return shelf(stack) + id
 
 
 def word(name: str) -> str:
-    """Any name, such as that of a database, as a word of a key; two names never meet."""
+    """A name, such as that of a database, encoded for a key; different names have different words."""
     return quote(name, safe="") if name not in (".", "..") else name.replace(".", "%2E")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a set; times are of the host, in UTC."""
+    """The description of a set; times are of the host's clock, in UTC."""
 
     id: str
     stack: str
     host: str
     created: datetime
     finished: datetime
-    # Components that were asked for by --only; none means all of them.
+    # Components of --only; none means all.
     only: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
@@ -69,34 +69,34 @@ class Manifest:
     components: Mapping[str, Mapping[str, tuple[Part, ...]]] = field(default_factory=dict)
     databases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     config: tuple[Mapping[str, Any], ...] = ()
-    # Databases that could not be saved, and why; and those that let nobody in, which nothing can save.
+    # Databases that could not be saved, and why; and those that allow no connections.
     failed: Mapping[str, str] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
     # Folders of services by SERVICE:PATH, with their counts; and those that could not be saved.
     folders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failed_folders: Mapping[str, str] = field(default_factory=dict)
-    # Buckets by name, with their counts; and those that lack something.
+    # Buckets by name, with their counts; and those that are not complete.
     buckets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failed_buckets: Mapping[str, str] = field(default_factory=dict)
-    # What belongs to the server and a restore does not bring back, by its kind.
+    # Properties of the server that a restore does not bring back, by their kind.
     omitted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     previous: str = ""
     schema: int = SCHEMA
 
     @property
     def complete(self) -> bool:
-        """Whether it was to have all, and has it."""
+        """Whether it has every component, completely."""
         return not self.only and not self.incomplete
 
     @property
     def incomplete(self) -> dict[str, str]:
-        """What could not be saved, or not whole, and why."""
+        """Parts that could not be saved completely, and why."""
         buckets = {f"the bucket {name}": why for name, why in self.failed_buckets.items()}
         return {**self.failed, **self.failed_folders, **buckets}
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The databases, folders and buckets that it does not have, and why."""
+        """The databases, folders and buckets that it lacks, and why."""
         return {**self.incomplete, **self.closed}
 
     def lacks(self, component: str) -> bool:
@@ -109,7 +109,7 @@ class Manifest:
         return tuple(part for streams in self.components.values() for parts in streams.values() for part in parts)
 
     def canonical(self) -> bytes:
-        """The one form of this manifest as bytes; it is what is signed."""
+        """The canonical bytes of this manifest, which are signed."""
         record = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
         return canonical({**record, "created": _time(self.created), "finished": _time(self.finished)})
 
@@ -118,7 +118,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes, keys: Keys, expect_id: str, expect_stack: str) -> Manifest:
-        """The manifest of this very set; Unfit when it is forged, of another set or stack, or of a later Stowage."""
+        """The manifest of exactly this set; Unfit when it is forged, of another set or stack, or of a later Stowage."""
         record = unseal(keys, "manifest", data)
         if record.get("schema") != SCHEMA:
             why = f"schema {record.get('schema')}, this is {SCHEMA}"

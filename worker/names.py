@@ -1,4 +1,4 @@
-"""Names that a restored database may get: PostgreSQL takes nearly any, and some of them nobody could mean."""
+"""Names for a restored database: PostgreSQL accepts nearly any, but some are surely a mistake."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 
 OURS = re.compile(r"__(?:r|old|undone)_[0-9a-f]{6}$")
-"""How the databases end that a restore makes beside others."""
+"""The endings of names of databases that a restore makes."""
 SERVERS_OWN = ("postgres", "template0", "template1")
 
 
 def must_fit(name: str) -> None:
-    """Refuses a name for a restored database that is the server's, that ends like ours, or that nobody could type again."""
+    """Refuses a name for a restored database that belongs to the server, ends like ours, or cannot be typed."""
     if name in SERVERS_OWN:
         what, why = f"{name} belongs to the server, and is never replaced", ""
     else:

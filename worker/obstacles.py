@@ -1,4 +1,4 @@
-"""What hangs on a database, so that PostgreSQL neither renames nor drops it, and what ends that."""
+"""What keeps PostgreSQL from renaming or dropping a database, and the commands that end it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ ENDS = {
         ]
     },
 }
-"""Statements that end one, in its database, by what they mean for it."""
+"""Statements that remove an obstacle, run in its database, by their effect."""
 
 
 def found(session: Connection, names: Sequence[str]) -> list[Row]:
-    """What forbids to rename or drop a database, and is only found at the last moment otherwise."""
+    """The obstacles to rename or drop these databases; without this they would only show at the swap."""
     return [row for row in session.execute(FOUND).fetchall() if row["database"] in names]
 
 
@@ -47,7 +47,7 @@ def told(rows: Sequence[Row]) -> list[str]:
 
 
 def ways(rows: Sequence[Row], user: str) -> list[str]:
-    """The commands that end them, a line each."""
+    """The commands that remove the obstacles, a line each."""
     lines = []
     for row in rows:
         quoted = {"ident": ident(row["name"]), "literal": literal(row["name"])}
@@ -58,7 +58,7 @@ def ways(rows: Sequence[Row], user: str) -> list[str]:
 
 
 def holding(session: Connection, name: str, error: psycopg.Error) -> Failed:
-    """The error of a database that PostgreSQL does not drop."""
+    """The error for a database that PostgreSQL does not drop."""
     rows = found(session, [name])
     why = "; ".join(told(rows)) or str(error).strip()
     return Failed(RESTORE_FAILED, f"{name} cannot be dropped", why, "\n".join(ways(rows, session.info.user)))

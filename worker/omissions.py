@@ -1,4 +1,4 @@
-"""What a set does not bring back by itself: it is named, and the statements that would bring it are kept in the set.
+"""Properties of the server that a restore does not bring back: they are named, and their statements are kept in the set.
 
 A restore is of databases. What belongs to the whole server, to its machine or to another server would change what is live.
 """
@@ -19,7 +19,7 @@ from worker.postgres import Connection, Row
 STREAM = "pg/left_out.json"
 FILE = "left_out.sql"
 FEW = 5
-# Settings that are lists of names are kept as such; quoted once more they would be one name.
+# Lists of names in settings stay lists; quoted again, a list would be one name.
 VALUE = """CASE WHEN {name} IN ('search_path', 'temp_tablespaces', 'shared_preload_libraries', 'session_preload_libraries',
   'local_preload_libraries', 'unix_socket_directories') AND {value} <> '' THEN {value} ELSE quote_literal({value}) END"""
 SETTING = VALUE.format(name="split_part(s, '=', 1)", value="substr(s, strpos(s, '=') + 1)")
@@ -27,7 +27,7 @@ SETTING = VALUE.format(name="split_part(s, '=', 1)", value="substr(s, strpos(s, 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of thing that is left out; the query gives its `name` and the `statement` that makes it."""
+    """One kind of omission; the query gives its `name` and the `statement` that makes it."""
 
     called: str
     query: str
@@ -136,7 +136,7 @@ UNKNOWN = "what this Stowage does not know of this PostgreSQL"
 
 
 def found(session: Connection) -> list[Row]:
-    """All of it on this server: kind, name, statement. A statement may hold a secret, a name never does."""
+    """All omissions on this server: kind, name, statement. A statement may hold a secret, a name never does."""
     major, rows = session.info.server_version // 10000, list[Row]()
     for kind in KINDS:
         if major >= kind.since:
@@ -145,7 +145,7 @@ def found(session: Connection) -> list[Row]:
 
 
 def _of(session: Connection, kind: Kind) -> list[Row]:
-    """One kind. What cannot be read is named as well, and stops no backup."""
+    """The omissions of one kind. An unreadable kind is named as well, and does not stop the backup."""
     try:
         return [{"kind": kind.called, **row} for row in session.execute(kind.query).fetchall()]
     except psycopg.Error as error:
@@ -169,7 +169,7 @@ def lines(by_kind: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def lacking(session: Connection, rows: Sequence[Row]) -> list[Row]:
-    """What of a set this server does not have just so."""
+    """The omissions of a set that this server does not have in the same form."""
     here = {(row["kind"], row["name"], row["statement"]) for row in found(session)}
     return [row for row in rows if (row["kind"], row["name"], row["statement"]) not in here]
 
@@ -179,7 +179,7 @@ def packed(rows: Sequence[Row]) -> bytes:
 
 
 def fetched(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
-    """All that a set has of it; a set of the configuration alone, or a dump made by hand, has none."""
+    """The omissions of a set; none for a set of the configuration alone, or a dump made by hand."""
     if STREAM not in manifest.components.get("postgres", {}):
         return []
     reader = sets.reader(job.targets[source], job.keys, manifest)
@@ -187,7 +187,7 @@ def fetched(job: Job, manifest: sets.Manifest, source: str) -> list[Row]:
 
 
 def lay_beside(job: Job, manifest: sets.Manifest, source: str, folder: Path) -> None:
-    """What this server lacks as a file of statements, of which a person takes what they want; for root alone."""
+    """Writes a file with the statements of what this server lacks, for a person to choose from; only root can read it."""
     if not (rows := fetched(job, manifest, source)):
         return
     with job.server.connect() as session:

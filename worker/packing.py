@@ -1,4 +1,4 @@
-"""A folder of a service on its way into an archive, while others may write to it."""
+"""Packs a folder of a service into an archive while the service may write to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.job import Job
 from worker.listing import OPTIONS, Listing, raw
 
 ROUNDS = 3
-"""How often a file that changes while it is read is read again."""
+"""How often a file that changed during the read is read again."""
 _CHANGED = (": file changed as we read it", ": File shrank by ")
 _GONE, _IGNORED = ": File removed before we read it", " ignored"
 FEW = 5
@@ -43,7 +43,7 @@ class Folder:
 
 
 class Packing:
-    """One folder on its way into an archive. A file that changed while it was read is read again, and stands there twice."""
+    """Packs one folder. A file that changed during the read is read again, and is in the archive twice."""
 
     def __init__(self, job: Job, folder: Folder) -> None:
         self._job, self._folder = job, folder
@@ -86,14 +86,14 @@ class Packing:
         self._sort(complaints)
 
     def _sort(self, complaints: Sequence[str]) -> None:
-        """What tar complains of: what changed, has vanished, or is none of the things that an archive holds."""
+        """Sorts the complaints of tar: files that changed, that vanished, or that an archive cannot hold."""
         self.unsteady = []
         for line in complaints:
             text = line.removeprefix("tar: ")
             for phrase in _CHANGED:
                 name, matched, _ = text.partition(phrase)
                 if matched and not self.listing.is_folder(name) and name != ".":
-                    # In a complaint a colon has a backslash before it.
+                    # tar escapes a colon in a complaint with a backslash.
                     self.unsteady.append(name.replace("\\:", ":"))
             if text.endswith(_GONE):
                 self._vanished.add(text.removesuffix(_GONE))

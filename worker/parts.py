@@ -1,4 +1,4 @@
-"""Streams of bytes as parts: cut, hashed, encrypted and stored on every target at once; and the way back, checked."""
+"""Streams of bytes as parts: cut, hashed, encrypted and stored on every target at once; read back with checks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from worker.keys import Keys
 from worker.rate import Rate
 from worker.targets import LARGEST, Missing, Target
 
-# What age adds to it stays beneath the largest object.
+# With age's overhead a part stays below the largest object.
 PLAIN = LARGEST - (32 << 10)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One stored object: `name` is its key beneath the set, the rest is what has to be found there."""
+    """One stored object: `name` is its key below the set, the rest are its sizes and hashes."""
 
     name: str
     bytes: int
@@ -85,11 +85,11 @@ class PartWriter:
                     self._room.release()
 
     def put(self, name: str, data: bytes, *, if_absent: bool = False) -> None:
-        """One object as it is, on every target that lives."""
+        """Stores one object unchanged on every live target."""
         self.send(f"{self._prefix}/{name}", data, if_absent=if_absent)
 
     def send(self, key: str, data: bytes, *, if_absent: bool = False, having: Collection[str] = ()) -> None:
-        """One object by its whole key, on every target that lives, but for those `having` it."""
+        """Stores one object by its full key on every live target, except those `having` it."""
         with self._lock:
             alive = [receiver for receiver in self.alive if receiver.name not in having]
         self._rate.take(len(data))
@@ -106,13 +106,13 @@ class PartWriter:
             raise Failed(FAILED, "no target is left", why, "\n".join(ways) or "inv status")
 
     def drop(self, target: Target, error: Failed) -> None:
-        """Nothing more is sent to a target; the first reason is the one that is kept."""
+        """Gives a target up; the first reason is kept."""
         with self._lock:
             self.dropped.setdefault(target.name, error)
             self.alive = [other for other in self.alive if other is not target]
 
     def _store(self, name: str, box: list[bytearray]) -> Part:
-        # The pool holds the box until the end; while a part is sent, its plain bytes must not be held as well.
+        # The pool keeps the box until the end; emptied, it frees the plain bytes while the part is sent.
         try:
             plain = box.pop()
             size, plain_sha256 = len(plain), hashlib.sha256(plain).hexdigest()
@@ -127,13 +127,13 @@ class PartWriter:
 
 
 class PartReader:
-    """Gives a stream back from one target; no byte of a part is given before all of the part was checked."""
+    """Reads a stream from one target; a part is checked completely before any byte of it is passed on."""
 
     def __init__(self, target: Target, keys: Keys, prefix: str, *, ahead: int = 2) -> None:
         self._target, self._keys, self._prefix, self._ahead = target, keys, prefix.rstrip("/"), ahead
 
     def read(self, parts: Sequence[Part]) -> Iterator[bytes]:
-        """The plain bytes, a part at a time, while the next ones are being fetched."""
+        """The plain bytes, a part at a time, while the next parts are being fetched."""
         with ThreadPoolExecutor(self._ahead, "get") as pool:
             waiting: deque[Future[bytes]] = deque()
             remaining = iter(parts)
@@ -161,7 +161,7 @@ class PartReader:
         return plain
 
     def fetch_stored(self, part: Part) -> bytes:
-        """One part as it lies there, after its size and its hash were compared."""
+        """One part as it is stored, after its size and its hash were compared."""
         try:
             stored = self._target.get(f"{self._prefix}/{part.name}")
         except Missing:

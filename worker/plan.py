@@ -1,4 +1,4 @@
-"""What a restore would do: which databases come back, under which names, and what does not."""
+"""The plan of a restore: the databases to restore, their names, and what is left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from worker.ways_out import command
 
 
 def plan(job: Job) -> Row:
-    """What a restore would do, for the person who is asked; nothing is changed."""
+    """The plan of a restore; nothing is changed."""
     if job.request.service:
         return folder_restore.plan(job)
     if job.request.buckets:
@@ -62,7 +62,7 @@ def plan(job: Job) -> Row:
 
 
 def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tuple[list[Row], list[Row]]:
-    """What becomes of each database, and what forbids it."""
+    """What would be done to each database, and the obstacles."""
     with job.server.connect() as session:
         here = {database["name"]: database for database in postgres.databases(session)}
         _, kept = beside(names, here, "NUMBER")
@@ -82,9 +82,9 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
 
 
 def beside(names: dict[str, str], here: Container[str], number: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The scratch name of each database, and the name under which what it replaces is kept."""
+    """The scratch name of each database, and the name under which the replaced one is kept."""
     for to in names.values():
-        # The longest name of all comes with an undo, which is too late to learn that it does not fit.
+        # Checked now: the longest name is only needed by an undo.
         if to in here:
             postgres.beside(to, "undone", number)
     scratch = {name: postgres.beside(to, "r", number) for name, to in names.items()}
@@ -97,12 +97,12 @@ def _free(job: Job) -> dict[str, int]:
 
 
 def has_databases(manifest: sets.Manifest) -> bool:
-    """A set may be of the configuration alone."""
+    """Whether the set has databases."""
     return manifest.id == LOCAL or "postgres" in manifest.components
 
 
 def without_server(job: Job, manifest: sets.Manifest) -> list[str]:
-    """What of a set with buckets stays away from a stack without PostgreSQL; who asks for a database there is refused."""
+    """What a restore of a whole set leaves out on a stack without PostgreSQL."""
     asked = job.request
     if job.has_postgres or not has_databases(manifest) or not manifest.buckets:
         return []
@@ -116,12 +116,12 @@ def counted(manifest: sets.Manifest, name: str) -> bool:
 
 
 def all_of(manifest: sets.Manifest) -> list[str]:
-    """What a restore brings back unless somebody names databases: `postgres` and templates belong to the server."""
+    """The databases of a restore without names: not `postgres` and templates, which belong to the server."""
     return [name for name, database in manifest.databases.items() if name != "postgres" and not database["template"]]
 
 
 def left_out(manifest: sets.Manifest, names: Container[str], objects: bool) -> list[str]:
-    """What a restore of these databases, with objects or without, does not bring back, and why."""
+    """What a restore of these databases, with or without objects, leaves out, and why."""
     lacking = manifest.left_out
     lines = [
         f"the set does not have {', '.join(name for name, reason in lacking.items() if reason == why)}: {why}"
@@ -152,7 +152,7 @@ def left_out(manifest: sets.Manifest, names: Container[str], objects: bool) -> l
 
 
 def not_brought_back(job: Job, manifest: sets.Manifest, source: str) -> list[str]:
-    """What the set knows of the server and its roles, this server does not have just so, and a restore leaves as it is."""
+    """Differences of the server and its roles from the set, which a restore leaves as they are."""
     if not (rows := omissions.fetched(job, manifest, source)):
         return []
     with job.server.connect() as session:
@@ -164,7 +164,7 @@ def not_brought_back(job: Job, manifest: sets.Manifest, source: str) -> list[str
 
 
 def chosen(job: Job, manifest: sets.Manifest) -> dict[str, str]:
-    """The databases to restore, and the name that each gets. `postgres` and templates hold nothing unless they are named."""
+    """The databases to restore, and the new name of each. `postgres` and templates only if they are named."""
     asked = job.request.databases
     for name in asked:
         if name not in manifest.databases:

@@ -1,4 +1,4 @@
-"""PostgreSQL as a backup sees it: sessions, what a dump does not hold, and the swap of names.
+"""PostgreSQL for backups: sessions, properties that a dump lacks, and the swap of names.
 
 Facts: a rename is transactional, so several databases change their names in one moment or not at all (measured: 7 ms, and a killed server
 leaves the old names); settings, rights and comments of a database belong to it and are in no dump without `-C`.
@@ -39,7 +39,7 @@ SELECT d.oid::bigint AS oid, datname AS name, pg_get_userbyid(datdba) AS owner, 
       'settings', to_jsonb(setconfig)) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid), '[]') AS settings
 FROM pg_database d WHERE datname <> 'template0' ORDER BY datname
 """
-# Who keeps a database from being renamed, dropped or closed. No text of a query: it may hold a secret.
+# Sessions that keep a database from being renamed, dropped or closed. Without their queries, which may hold secrets.
 HOLDERS = """
 SELECT 'session ' || a.pid || ' of ' || a.usename || coalesce(' (' || nullif(a.application_name, '') || ')', '') || ', ' || a.state
     || ' since ' || to_char(coalesce(a.xact_start, a.backend_start) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' AS who,
@@ -49,29 +49,29 @@ WHERE l.classid = 'pg_database'::regclass AND l.granted AND d.datname = ANY(%s) 
 """
 LONGEST_NAME = 63
 PATIENCE = 60
-"""Seconds to wait for somebody's lock."""
+"""Seconds to wait for another session's lock."""
 SWAP_PATIENCE = 20
-"""The same within a swap, while nobody can work."""
+"""The same within a swap, while clients cannot connect."""
 WORKER = "stowage-backup"
-# Of more weight than what a database or a role is set to; and verifiers of passwords are not for the server's log.
+# They override settings of the database and the role; and keep password verifiers out of the server's log.
 OPTIONS = (
     "statement_timeout=0",
     "lock_timeout=0",
     "idle_in_transaction_session_timeout=0",
     "default_transaction_read_only=off",
-    # Else the session would be somebody else's, or find other tables and functions.
+    # Otherwise the session could have another role, or find other tables and functions.
     "role=none",
     "search_path=",
     "session_replication_role=origin",
     "log_statement=none",
     "log_min_duration_statement=-1",
     "log_min_error_statement=panic",
-    # Its messages are read.
+    # Its messages are parsed.
     "lc_messages=C",
 )
 SINCE = {17: ("event_triggers=off",)}
-"""Settings that older servers do not know. A login or a table that the worker makes is nothing to be logged in a table."""
-# Servers that do not know one of them have nothing to set.
+"""Settings that older servers lack. They keep event triggers from acting on the worker's sessions."""
+# Servers without one of them need no setting.
 NO_LIMIT = (
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')"
 )
@@ -85,7 +85,7 @@ def options(major: int) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """Where PostgreSQL is on the stack's network, and how its superuser gets in."""
+    """The address of PostgreSQL on the stack's network, and the login of its superuser."""
 
     address: str
     port: int
@@ -110,7 +110,7 @@ class Server:
             )
             session.execute(NO_LIMIT)
             if session.info.parameter_status("server_encoding") == "SQL_ASCII":
-                # Its names are bytes of any encoding: read so that each is a letter, and comes back as it was.
+                # Names may be bytes of any encoding: read as Latin-1, so that they are written back unchanged.
                 session.execute("SET client_encoding TO LATIN1")
             session.autocommit = autocommit
         except psycopg.OperationalError as error:
@@ -119,7 +119,7 @@ class Server:
 
 
 def codec(encoding: str) -> str:
-    """Python's name for an encoding of a database, in which PostgreSQL's tools write its names."""
+    """Python's name for the encoding of a database, in which PostgreSQL's tools print its names."""
     named = {"SQL_ASCII": "latin-1", "LATIN9": "iso8859-15", "LATIN10": "iso8859-16", "MULE_INTERNAL": "latin-1"}
     named |= {"KOI8R": "koi8-r", "KOI8U": "koi8-u"}
     try:
@@ -129,13 +129,13 @@ def codec(encoding: str) -> str:
 
 
 def databases(session: Connection) -> list[Row]:
-    """All databases but template0, with what belongs to them and stands in no dump."""
+    """All databases except template0, with the properties that no dump holds."""
     return session.execute(DATABASES).fetchall()
 
 
 def drop(session: Connection, name: str) -> None:
     with limited(session, [name], PATIENCE):
-        # PostgreSQL drops no template.
+        # PostgreSQL does not drop templates.
         if session.execute("SELECT FROM pg_database WHERE datname = %s AND datistemplate", (name,)).fetchall():
             session.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
         try:
@@ -146,7 +146,7 @@ def drop(session: Connection, name: str) -> None:
 
 @contextmanager
 def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator[None]:
-    """Nothing in here waits longer than that for a lock; the failure names who holds it."""
+    """Limits the wait for locks to so many seconds; the failure names the holder."""
     session.execute(f"SET lock_timeout = '{seconds}s'")
     try:
         yield
@@ -159,7 +159,7 @@ def limited(session: Connection, names: Sequence[str], seconds: int) -> Iterator
             "\n".join(_ended(session.info.user, holder["pid"]) for holder in holders) or "the same again",
         ) from None
     finally:
-        with suppress(psycopg.Error):  # one that is broken has no more settings
+        with suppress(psycopg.Error):  # a broken connection has no settings
             session.execute("SET lock_timeout = 0")
 
 
@@ -169,7 +169,7 @@ def _ended(user: str, pid: int) -> str:
 
 
 def oids(session: Connection) -> dict[str, int]:
-    """The databases by name; a name may move, an oid stays."""
+    """The oids of databases by name; a name may change, an oid does not."""
     return {
         row["name"]: row["oid"]
         for row in session.execute("SELECT oid::bigint AS oid, datname AS name FROM pg_database").fetchall()
@@ -185,7 +185,7 @@ def sessions(session: Connection, names: Sequence[str]) -> int:
 
 @contextmanager
 def closed(session: Connection, names: Sequence[str]) -> Iterator[None]:
-    """Nobody gets into these databases meanwhile, whoever was in them is out; on failure they are opened again."""
+    """Closes these databases and ends their sessions; opens them again on failure."""
     try:
         empty(session, names)
         yield
@@ -196,7 +196,7 @@ def closed(session: Connection, names: Sequence[str]) -> Iterator[None]:
 
 
 def empty(session: Connection, names: Sequence[str]) -> None:
-    """Nobody gets into these databases any more, and whoever was in them is out."""
+    """Closes these databases and ends their sessions."""
     for name in names:
         open_for_all(session, name, False)
     session.execute(

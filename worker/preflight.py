@@ -1,4 +1,4 @@
-"""What can be known before anything is written: keys, targets, whose the sets are, the clock, the server, and room."""
+"""Checks before anything is written: keys, targets, the owner of the sets, the clock, the server, and room."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SKEW = timedelta(seconds=60)
 
 
 def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[sets.Summary]]:
-    """Everything that can be refused is refused here, before anything is written. Gives the last good set's manifest, and all sets."""
+    """Refuses, before anything is written, all that can be refused. Gives the manifest of the last good set, and all sets."""
     containers.remove()
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
@@ -27,7 +27,7 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
     summaries = _claimed(job)
     if job.config["single_copy"]:
         job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
-    # Also one that failed its check: what is published now would be older, and so never the newest.
+    # Also a set that failed its check: a set made now would be older than it, and never the newest.
     if ahead := [
         summary.id
         for summary in summaries
@@ -63,7 +63,7 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
 
 
 def must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:
-    """A target that has less room than the last set took is not begun to be filled; databases may have become smaller."""
+    """Refuses a target with less room than the last set took; databases may have become smaller."""
     wanted = min(most, sum(part.bytes for part in previous.parts)) if previous else 0
     if wanted and (room := target.room()) and room.free < wanted:
         why = f"the last one took {human(wanted)}, {human(room.free)} are free in {room.place}"
@@ -71,7 +71,7 @@ def must_have_room(target: Target, previous: sets.Manifest | None, most: int) ->
 
 
 def _claimed(job: Job) -> list[sets.Summary]:
-    """The sets of all targets. One that cannot be listed is given up; one whose sets are somebody else's ends the run."""
+    """The sets of all targets. A target that cannot be listed is given up; one with sets of another host ends the run."""
     taken, summaries, refused = job.request.take_over, list[sets.Summary](), list[Failed]()
 
     def claim(target: Target) -> None:

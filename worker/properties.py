@@ -1,4 +1,4 @@
-"""What belongs to a database itself and stands in no dump of it: locale, owner, limit, rights, settings, comment."""
+"""Properties of a database that no dump holds: locale, owner, limit, rights, settings, comment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from psycopg import sql
 from worker.postgres import Connection, Row
 
 OUR_OWN = ("role", "session_authorization")
-"""Settings that would make the session that sets them somebody else."""
+"""Settings that would change the role of the session."""
 
 
 def create(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
-    """An empty database with the encoding, the locale, the tablespace and the owner of another; gives what it lacks of it."""
+    """Makes an empty database with the encoding, locale, tablespace and owner of `like`; gives what could not be set."""
     clauses = [sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))]
     options = {"ENCODING": like["encoding"], "LC_COLLATE": like["collate"], "LC_CTYPE": like["ctype"]}
     if like["provider"] in ("i", "b"):
@@ -33,7 +33,7 @@ def create(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]
 
 
 def dress(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
-    """Gives a database what else belonged to another; gives what could not be brought back."""
+    """Sets the other properties of `like`; gives what could not be set."""
     database = sql.Identifier(name)
     with session.transaction():
         limit, template = sql.Literal(like["connections"]), sql.Literal(bool(like["template"]))
@@ -42,7 +42,7 @@ def dress(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
         )
         session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(database, sql.Literal(like["comment"])))
         lacking = _rights(session, database, like) if like["has_rights"] else []
-        # An extension may have given it some while it was loaded, as postgis_topology does.
+        # An extension such as postgis_topology may have set some during the load.
         session.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(database))
         for row in like["settings"]:
             begin = sql.SQL("ALTER DATABASE {}").format(database)
@@ -53,7 +53,7 @@ def dress(session: Connection, name: str, like: Mapping[str, Any]) -> list[str]:
 
 
 def _rights(session: Connection, database: sql.Identifier, like: Mapping[str, Any]) -> list[str]:
-    """Each by whom it had been granted, once that role may do so: the owner's first."""
+    """Grants each right as its former grantor, once that role may grant it: the owner's first."""
     for who in (sql.SQL("PUBLIC"), sql.Identifier(like["owner"])):
         session.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, who))
     pending = sorted(like["rights"], key=lambda grant: grant["by"] != like["owner"])
@@ -83,7 +83,7 @@ def _right(session: Connection, database: sql.Identifier, grant: Row) -> bool:
 
 
 def keep(session: Connection, settings: Sequence[str] | None, begin: sql.Composed) -> list[str]:
-    """Settings as the server itself writes them: put on in this session, kept from there, and taken off again.
+    """Keeps settings in the server's own spelling: set in this session, saved from it, and reset.
 
     One that this server does not take costs only itself.
     """

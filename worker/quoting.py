@@ -1,4 +1,4 @@
-"""Names on the way to whoever types them again: in SQL, in a command on the host, and in the comma lists of `inv`."""
+"""Quotes names for SQL, for commands on the host, and for the comma lists of `inv`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 
 PLAIN = re.compile(r"[\w .-]+")
-"""What psql does not take for more than a name."""
+"""Names that psql does not read as more than a name."""
 TOOL = "docker exec postgres psql -U {user} -d {database}"
 
 
@@ -24,7 +24,7 @@ def literal(text: str) -> str:
 
 
 def connection(name: str) -> str:
-    """A database as libpq takes it, whatever its name holds."""
+    """The connection string of libpq for a database with any name."""
     return "dbname='{}'".format(name.replace("\\", "\\\\").replace("'", "\\'"))
 
 
@@ -36,7 +36,7 @@ def on_host(user: str, *statements: str, database: str = "postgres") -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """A word of the shell that `--database` takes for these names."""
+    """The shell word for `--database` with these names."""
     return shlex.quote(",".join(_one(name) for name in names))
 
 
@@ -47,7 +47,7 @@ def _one(name: str) -> str:
 
 
 def names_in(text: str) -> list[str]:
-    """The names of a comma list; one that holds a comma stands in double quotes, as in CSV. ValueError where a quote has no end."""
+    """The names of a comma list; a name with a comma is in double quotes, as in CSV. ValueError for an open quote."""
     try:
         return [name for row in csv.reader([text], strict=True) for name in row if name]
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""How fast a run may send: on the whole no more bytes a second than somebody allows."""
+"""Limits the bytes a second that a run may send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Rate:
-    """Whoever takes some bytes waits until those before them have had their time; 0 is no limit."""
+    """Makes callers wait until earlier bytes have had their time; 0 is no limit."""
 
     def __init__(
         self, limit: int, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -17,7 +17,7 @@ class Rate:
         self._free_at, self._lock = 0.0, threading.Lock()
 
     def take(self, size: int) -> None:
-        """Comes back when these bytes may be sent."""
+        """Returns when these bytes may be sent."""
         if not self._limit:
             return
         with self._lock:

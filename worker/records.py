@@ -1,4 +1,4 @@
-"""What restores made and moved, on disk before it happens, so that the next run can clear away what a cut one left."""
+"""Records of restores, on disk before each action, so that the next run can clean up after an interrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORDS = STATE / "restores"
 
 @dataclass
 class Record:
-    """What a restore made and moved, by name and oid; on disk before it happens."""
+    """What a restore makes and renames, by name and oid; on disk before it happens."""
 
     run: str
     set: str
@@ -32,11 +32,11 @@ class Record:
     stopped: list[str] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
     differs: dict[str, list[Difference]] = field(default_factory=dict)
-    """What was found to be other than in the set, by database."""
+    """The differences from the set, by database."""
     left: list[str] = field(default_factory=list)
     """The scratch databases that could not be dropped."""
     accepted: list[str] = field(default_factory=list)
-    """What of it a person had accepted, in words."""
+    """The accepted differences, in words."""
     service: str = ""
     folders: list[str] = field(default_factory=list)
     """The folders of a service that are replaced; such a restore has no databases."""
@@ -45,7 +45,7 @@ class Record:
     meanwhile, as they were, the bucket in which is `kept` what is displaced, the parts that were `configured`, and those that are
     `waiting` to be put on by the cleanup."""
     accounts: dict[str, list[str]] = field(default_factory=dict)
-    """Who may use the buckets, and was not there before: by kind, those that the restore brought."""
+    """The users, groups, policies and keys of MinIO that the restore made, by kind."""
     phase: str = "begun"
     """begun, loaded, swapping, current, done, undoing, undone, cleaned, or failed; of a backup packing, and then there is none"""
 
@@ -54,7 +54,7 @@ class Record:
         return RECORDS / f"{self.run}.json"
 
     def made(self, bucket: str) -> Made:
-        """What a restore makes in a bucket, version by version."""
+        """The list of versions that a restore makes in a bucket."""
         return Made(self.path.with_suffix(f".{bucket}.made"))
 
     @property
@@ -62,7 +62,7 @@ class Record:
         return bool(self.scratch or self.live or self.roles)
 
     def beside(self, folder: str, kind: str) -> str:
-        """Where a folder lies that is loaded (`r`), kept (`old`) or was undone (`undone`): beside the live one, on its filesystem."""
+        """The path of a loaded (`r`), kept (`old`) or undone (`undone`) folder: beside the live one, on the same filesystem."""
         return f"{folder}.{kind}-{self.run[-6:]}"
 
     def save(self) -> None:
@@ -78,7 +78,7 @@ class Record:
 
     @classmethod
     def all(cls) -> list[Record]:
-        """The oldest first, by this host's clock: that of the operator, which names the run, may be another."""
+        """All records, the oldest first by this host's clock: the names of runs have the operator's clock."""
         records = [cls(**json.loads(path.read_text())) for path in RECORDS.glob("*.json")]
         for record in records:
             record.differs = {name: [Difference(*row) for row in rows] for name, rows in record.differs.items()}
@@ -86,7 +86,7 @@ class Record:
 
 
 def sync(folder: Path) -> None:
-    """A new name is lost in a power cut until its directory is on disk."""
+    """Syncs a directory, so that a power cut does not lose a new name."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

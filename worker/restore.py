@@ -1,4 +1,4 @@
-"""Restore beside, compare, and only then swap.
+"""Restores databases beside the live ones, compares them, and only then swaps.
 
 The live databases are not touched before every byte of the set was verified, loaded beside them and counted. What they
 were is kept under another name until `restore.cleanup`.
@@ -92,7 +92,7 @@ def run(job: Job) -> int:
 
 
 def _without_databases(job: Job, manifest: sets.Manifest, source: str, record: Record, away: list[str]) -> int:
-    """There is nothing to swap: objects, and the configuration beside. What stays `away` is said, and makes it a restore of a part."""
+    """Restores objects and the configuration of a set. `away` is what is left out, which makes it a partial restore."""
     objects = restoring.Objects(job, manifest, source, record, away)
     with job.journal.step("fetch"):
         configuration.lay_beside(job, manifest, source)
@@ -122,7 +122,7 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
 
 
 def _must_have_room(job: Job, manifest: sets.Manifest, names: list[str]) -> None:
-    """A server whose disk is full stops for everybody."""
+    """Fails without room: a server with a full disk stops for everybody."""
     refusal = Failed(
         RESTORE_REFUSED,
         "there is no room for the restore",
@@ -154,7 +154,7 @@ def _load(
     scratch: str,
     place: int,
 ) -> Loaded:
-    """A database beside; the failure says how to get the others."""
+    """Loads a database beside the live one; the failure says how to restore the others."""
     tablespaces = not job.request.no_tablespaces
     try:
         return load(job, session, manifest, name, scratch, place, job.tools(RESTORE_FAILED), tablespaces=tablespaces)

@@ -1,4 +1,4 @@
-"""Which sets may go: planned from what is signed, carried out key by key, and refused where a doubt remains."""
+"""Retention: planned from signed manifests, carried out key by key, and refused in doubt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.targets.base import CANARY
 
 KEEP_AT_LEAST = 3
 MOST = 0.5
-# A set that is being made has no manifest yet; nothing that takes longer than this is still being made.
+# A set without a manifest may still be in the making, but not for longer than this.
 GRACE = timedelta(hours=48)
 WHOLE, INCOMPLETE = "all", "incomplete"
 
@@ -34,7 +34,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was carried out."""
+    """What was removed."""
 
     sets: int = 0
     objects: int = 0
@@ -86,9 +86,9 @@ def carry_out(
         for summary in (*decided.remove, *decided.sweep):
             manifest = f"{folder(stack, summary.id)}/{MANIFEST}"
             if summary in decided.sweep and target.stat(manifest) is not None:
-                # It was finished after all, since it was listed.
+                # It was finished after the listing.
                 continue
-            # Without its manifest it is a backup no more, whatever happens to the rest.
+            # The manifest first: without it the rest is no backup, even if the removal is interrupted.
             for key in sorted((entry.key for entry in summary.entries), key=lambda key: key != manifest):
                 target.delete(key)
                 on_removed(key)
@@ -100,7 +100,7 @@ def carry_out(
 
 
 def take_away(target: Target, stack: str, id: str) -> int:
-    """Removes the parts of a set that has no manifest, and whose run is sure that it gets none."""
+    """Removes the parts of a set without a manifest, for the run that made them."""
     above = folder(stack, id)
     if target.stat(f"{above}/{MANIFEST}") is not None:
         return 0
@@ -111,7 +111,7 @@ def take_away(target: Target, stack: str, id: str) -> int:
 
 
 def sweep_canaries(target: Target, now: datetime) -> int:
-    """Removes what writers that may not delete left of their probes."""
+    """Removes the canaries of probes by writers that may not delete."""
     old = [entry.key for entry in target.list(CANARY) if entry.modified < now - GRACE]
     for key in old:
         target.delete(key)
@@ -119,7 +119,7 @@ def sweep_canaries(target: Target, now: datetime) -> int:
 
 
 def apply(job: Job) -> bool:
-    """Old sets of every target, also of one that was too full for this one; what goes wrong here leaves the new set as it is."""
+    """Removes old sets from every target, also from a full one; a failure here does not affect the new set."""
     pruners, summaries, well = dict[str, Target](), dict[str, list[Summary]](), True
     for name in job.targets:
         try:
@@ -136,12 +136,12 @@ def apply(job: Job) -> bool:
 
 
 def _remove_old(job: Job, pruner: Target, there: list[Summary]) -> None:
-    """What retention decides of the sets of one target, carried out."""
+    """Plans and carries out retention on one target."""
     now, days = datetime.now(UTC), job.config["retention"]["days"]
     decided = plan(there, now, days, allow_many=job.request.allow_many)
     gone = carry_out(pruner, job.stack, decided)
     sweep_canaries(pruner, now)
-    # Contents are shared: they go when the last set that needs them has gone.
+    # Contents are shared: removed after the last set that needs them.
     if gone.sets and (number := checking.sweep(pruner, job.keys, job.stack, now, GRACE)):
         job.journal.say(f"{pruner.name}: {number} contents of buckets that no set needs any more were removed")
     job.journal.say(f"{pruner.name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
@@ -169,10 +169,10 @@ def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
 def _kept(group: Sequence[Summary], now: datetime, age: timedelta, at_least: int) -> Iterable[tuple[Summary, str]]:
     young = [summary for summary in group if now - summary.created < age]
     yield from ((summary, f"younger than {age.days} days") for summary in young)
-    # One that failed its check is no reason for another to go.
+    # A set that failed its check replaces no other.
     group = [summary for summary in group if not summary.doubtful] or group
     old = [summary for summary in group if summary not in young]
-    # What is as old as was asked for must exist, or the days before the oldest young one could not be gone back to.
+    # One set of at least the requested age must stay, to cover the time before the oldest young set.
     yield from ((summary, f"the newest that is {age.days} days old") for summary in old[:1])
     yield from ((summary, f"one of the newest {at_least}") for summary in group[:at_least])
     verified = max(
@@ -199,7 +199,7 @@ def _refused(
 
 
 def _forsaken(summary: Summary, now: datetime) -> bool:
-    """Whether nobody can still be writing it, by its own name and by the target's clock."""
+    """Whether the set is too old to be in the making, by its name and by the target's clock."""
     return now - max([summary.created, *(entry.modified for entry in summary.entries)]) > GRACE
 
 

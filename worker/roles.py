@@ -1,4 +1,4 @@
-"""Roles of a set: those that are missing are made with all that belongs to them; those that are there stay as they are."""
+"""Roles of a set: missing ones are made with all their properties; existing ones stay as they are."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %
 FROM pg_authid r WHERE rolname !~ '^pg_' ORDER BY rolname
 """
 COMPARED = ("attributes", "memberships", "comment", "settings")
-"""Not passwords: a verifier has a salt of its own, so the same password is another one elsewhere."""
+"""Without passwords: the salt makes each verifier of the same password different."""
 
 
 def missing(session: Connection, roles: Sequence[Row]) -> list[str]:
-    """Those that `merge` will make."""
+    """The roles that `merge` will make."""
     have = {row["name"] for row in session.execute(FOUND).fetchall()}
     return [role["name"] for role in roles if role["name"] not in have]
 
 
 def differences(session: Connection, roles: Sequence[Row]) -> dict[str, list[str]]:
-    """The roles that are here and not as in the set, and in what; a restore leaves them as they are."""
+    """The existing roles that differ from the set, and in what; a restore leaves them as they are."""
     here = {row["name"]: row for row in session.execute(FOUND).fetchall()}
     differing = {
         role["name"]: [what for what in COMPARED if role.get(what) != here[role["name"]][what]]
@@ -51,7 +51,7 @@ def differences(session: Connection, roles: Sequence[Row]) -> dict[str, list[str
 
 
 def merge(session: Connection, roles: Sequence[Row]) -> list[str]:
-    """Makes the roles that are missing, their passwords too; gives what of them could not be brought back."""
+    """Makes the missing roles with their passwords; gives what could not be set."""
     names, lacking = missing(session, roles), list[str]()
     new = [role for role in roles if role["name"] in names]
     with session.transaction():
@@ -67,12 +67,12 @@ def merge(session: Connection, roles: Sequence[Row]) -> list[str]:
             if role.get("comment"):
                 statement = sql.SQL("COMMENT ON ROLE {} IS {}")
                 session.execute(statement.format(sql.Identifier(role["name"]), sql.Literal(role["comment"])))
-        # Those of which a new role is a member, and its own members.
+        # In both directions: the groups of a new role, and its members.
         return lacking + _granted(session, [line for role in new for line in role["memberships"]])
 
 
 def _granted(session: Connection, memberships: Sequence[Row]) -> list[str]:
-    """Each by the role that had granted it, once that role may do so; else by the superuser, and that is told."""
+    """Grants each membership as its former grantor, once that role may grant it; else as the superuser, which is reported."""
     pending = sorted({(membership["by"] or "", membership["grant"]) for membership in memberships})
     while pending:
         late = [line for line in pending if not _grant(session, line[1], line[0])]

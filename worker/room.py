@@ -1,4 +1,4 @@
-"""Room on disk: by default staged files and databases lie on one filesystem, where each alone may fit and both do not."""
+"""Room on disk: by default staged files and databases share a filesystem, where each may fit alone but not both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.size import human
 
 @dataclass(frozen=True)
 class Need:
-    """So many bytes in a directory, for something."""
+    """The bytes that something needs in a directory."""
 
     place: Path
     bytes: int
@@ -22,7 +22,7 @@ class Need:
 
 
 def must_be_there(needs: Iterable[Need], refusal: Failed) -> None:
-    """Adds up what each filesystem is to take; the refusal, with its reasons, when one of them has less free."""
+    """Adds up the needs of each filesystem; raises the refusal, with its reasons, if one has less room."""
     filesystems: dict[int, list[Need]] = {}
     for need in needs:
         filesystems.setdefault(os.stat(need.place).st_dev, []).append(need)

@@ -1,4 +1,4 @@
-"""Records that lie on a target and are believed all the same: signed with the stack's identity."""
+"""Signed records on a target: signed with the stack's identity, because targets are not trusted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from worker.contract import VERIFY_FAILED
 from worker.errors import Failed
 from worker.keys import Keys
 
-# Why a record is not believed.
+# Why a record is rejected.
 FORGED, REPLAYED, FOREIGN, SCHEMA_UNKNOWN, DAMAGED = "forged", "replayed", "foreign", "unknown schema", "damaged"
 
 
 class Unfit(Failed):
-    """A manifest or a record that is not believed; `reason` is one word for it."""
+    """A manifest or a record that is rejected; `reason` is one word."""
 
     reason = DAMAGED
 
@@ -32,7 +32,7 @@ def seal(keys: Keys, kind: str, record: Mapping[str, Any]) -> bytes:
 
 
 def unseal(keys: Keys, kind: str, data: bytes) -> dict[str, Any]:
-    """The record, when it is signed and not a byte differs from what was signed."""
+    """The record, if its signature is valid and every byte is canonical."""
     try:
         outer = json.loads(data)
         record, mac = outer[kind], outer["mac"]

@@ -1,4 +1,4 @@
-"""The backups of a stack on one target: which there are, which are whole, and how one comes to be."""
+"""The sets of a stack on one target: their list, their state, and their publication."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ __all__ = [
 ]
 
 MANIFEST, PIN, VERIFIED, WRITER = "manifest.json", "pin.json", "verify-", "writer.json"
-# Besides what a record says of itself: a set without a manifest, and one whose target does not give it.
+# Besides the reasons of records: a set without a manifest, and one that the target cannot read.
 UNFINISHED, UNREADABLE = "unfinished", "unreadable"
 READERS = 8
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the newest check of a set found, on this target."""
+    """The newest check of a set on this target."""
 
     at: datetime
     passed: bool
@@ -67,7 +67,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Summary:
-    """One set as it lies on a target. With a `reason` it is none to restore from, and `why` says more."""
+    """One set on a target. With a `reason` it cannot be restored, and `why` says more."""
 
     id: str
     entries: tuple[Entry, ...]
@@ -88,16 +88,16 @@ class Summary:
 
     @property
     def doubtful(self) -> bool:
-        """Whether its newest check failed: it counts for nothing where another set can be had."""
+        """Whether its newest check failed: it is only used if there is no other set."""
         return self.check is not None and not self.check.passed
 
     @property
     def complete(self) -> bool:
-        """Valid, and of everything that the stack has."""
+        """Whether it is valid and has everything of the stack."""
         return self.valid and self.manifest is not None and self.manifest.complete
 
     def has(self, names: set[str]) -> bool:
-        """Whether it was to have everything, and has these databases, folders or buckets; none is named means no."""
+        """Whether it is a set of everything that has these databases, folders or buckets; False without names."""
         manifest = self.manifest
         return (
             bool(names)
@@ -117,16 +117,16 @@ class Summary:
 
 
 def bucket_named(bucket: str) -> str:
-    """A bucket where databases and folders are named beside it."""
+    """The name of a bucket among names of databases and folders."""
     return f"bucket:{bucket}"
 
 
 def publish(target: Target, data: bytes) -> None:
-    """Makes the set exist: the manifest is there and read back, or it is not there, or Failed says what is."""
+    """Publishes the set: writes the manifest and reads it back; Failed says what exists otherwise."""
     manifest = json.loads(data)["manifest"]
     key = f"{folder(manifest['stack'], manifest['id'])}/{MANIFEST}"
     trouble: Failed | None = None
-    # A reply may be lost: what counts is what is there, and not what was answered.
+    # A reply may be lost: what is stored counts, not the answer.
     for _ in range(3):
         try:
             target.put(key, data, if_absent=True)
@@ -146,12 +146,12 @@ def publish(target: Target, data: bytes) -> None:
 
 
 def reader(target: Target, keys: Keys, manifest: Manifest) -> PartReader:
-    """Reads the streams of a set from one target."""
+    """A reader of the streams of a set on one target."""
     return PartReader(target, keys, folder(manifest.stack, manifest.id))
 
 
 def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
-    """Every set beneath the stack's prefix, newest first; Failed when the listing could not be had whole."""
+    """Every set of the stack, newest first; Failed when the listing is not complete."""
     entries: dict[str, list[Entry]] = {}
     above = shelf(stack)
     for entry in target.list(above):
@@ -164,7 +164,7 @@ def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
 
 
 def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary | None:
-    """The newest complete set by the time that stands in its manifest: what a target says of times is not signed.
+    """The newest complete set by the time in its manifest: the times of a target are not signed.
 
     One that failed its newest check is it only where there is no other. Of named databases it is the newest set that
     was to have all, and has these: a database that could not be saved is no reason to restore an older one. One that
@@ -177,7 +177,7 @@ def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary 
 
 
 def sharing_drills(by_target: Mapping[str, Sequence[Summary]]) -> dict[str, list[Summary]]:
-    """The sets of each target, where one whose newest drill failed on any target has failed it on all.
+    """The sets of each target; a drill that failed on one target counts on all.
 
     What is in a set is the same wherever its bytes are right, and a drill is of one target when another is away.
     """
@@ -200,7 +200,7 @@ def sharing_drills(by_target: Mapping[str, Sequence[Summary]]) -> dict[str, list
 
 
 def preference(summary: Summary) -> tuple[bool, datetime, str]:
-    """Which of several sets to take: the greatest."""
+    """The key to choose a set: the greatest is preferred."""
     return not summary.doubtful, summary.created, summary.id
 
 
@@ -211,7 +211,7 @@ def add_verified(target: Target, stack: str, id: str, keys: Keys, at: datetime, 
 
 
 def add_pin(target: Target, stack: str, id: str, keys: Keys, at: datetime, why: str = "") -> None:
-    """Keeps a set from retention for as long as the pin lies there."""
+    """Keeps a set from retention as long as the pin exists."""
     record = {"stack": stack, "id": id, "at": at.astimezone(UTC).isoformat(), "why": why}
     target.put(f"{folder(stack, id)}/{PIN}", seal(keys, "pin", record))
 
@@ -226,7 +226,7 @@ def remove_pin(target: Target, stack: str, id: str) -> bool:
 
 
 def claim(target: Target, stack: str, keys: Keys, host: str, take_over: bool) -> None:
-    """One host writes the sets of a stack: two that were deployed under one name would remove each other's."""
+    """Claims the stack for this host: two hosts with one name of a stack would remove each other's sets."""
     key = f"{shelf(stack)}{WRITER}"
     try:
         writer = unseal(keys, "writer", target.get(key)).get("host")
@@ -251,7 +251,7 @@ def hash_of(data: bytes) -> str:
 
 def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Entry, ...]) -> Summary:
     where, sizes = folder(stack, id), {entry.key: entry.size for entry in entries}
-    # A pin is believed unsigned: all that it can do is keep a set.
+    # A pin needs no valid signature: all that it can do is keep a set.
     pinned = f"{where}/{PIN}" in sizes
     if f"{where}/{MANIFEST}" not in sizes:
         return Summary(id, entries, None, UNFINISHED, "it has no manifest", pinned=pinned)
@@ -273,7 +273,7 @@ def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Ent
 
 
 def _check(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[Entry]) -> Check | None:
-    """The newest check of the set; a record that is not ours says nothing.
+    """The newest check of the set; a record without our signature is ignored.
 
     Where that only read bytes and passed, a drill before it that failed still counts: bytes that are right may not restore.
     """

@@ -1,4 +1,4 @@
-"""What cut runs left is brought to its end: scratch databases go, databases that were closed are opened, containers that were stopped start."""
+"""Settles interrupted runs: scratch databases are dropped, closed databases are opened, containers that were stopped start."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ CUT = dict.fromkeys(("begun", "loaded", "swapping", "current"), "the restore") |
     "undoing": "the undo of",
     "packing": "the backup",
 }
-"""The phases in which no record stays, and what was cut in them."""
+"""The phases that no record may stay in, and what was interrupted."""
 ENDS = dict.fromkeys(("begun", "loaded", "swapping"), "failed") | {"current": "done", "undoing": "undone"}
-"""What becomes of a restore of objects alone that was cut."""
+"""The final phase of an interrupted restore of objects alone."""
 PATIENCE, PAUSE = 60, 2
-"""Seconds that a server has to come back, and between two questions."""
+"""Seconds for a server to come back, and seconds between two tries."""
 
 
 def recover(job: Job) -> None:
-    """Brings to an end what a cut run left. The lock says that none is running."""
+    """Settles what interrupted runs left. The caller holds the lock, so no other run is active."""
     containers.remove()
     job.sweep()
     for record in Record.all():
@@ -43,14 +43,14 @@ def recover(job: Job) -> None:
 
 
 def _dropped_at_last(job: Job, record: Record) -> None:
-    """What could not be dropped then may be free by now. Why it is not, was told."""
+    """Drops what could not be dropped before; the reasons have been reported."""
     with suppress(Failed, psycopg.Error), job.server.connect() as session:
         _drop(session, record)
         record.save()
 
 
 def must_be_settled(job: Job) -> int:
-    """Fails while something that cut runs have left is not to be had away, and says what a person has to do."""
+    """Fails while something of interrupted runs remains, and says what a person has to do."""
     if not (records := [record for record in Record.all() if record.left]):
         return OK
     with job.server.connect() as session:
@@ -64,17 +64,17 @@ def must_be_settled(job: Job) -> int:
 
 
 def _stopped_for_good(job: Job, names: list[str]) -> None:
-    """Docker goes on with a stop whose caller was killed: whoever starts the container before that ends finds it running."""
+    """Stops the containers again: Docker continues the stop of a killed run, and a start before its end would do nothing."""
     if running := [name for name in names if containers.docker("ps", "-q", "-f", f"name=^{name}$")]:
         job.journal.say(
             f"{', '.join(running)}: a stop of a run that was cut may not be over; ended, then started again"
         )
-        with suppress(Failed):  # one that cannot be stopped is started like the others
+        with suppress(Failed):  # a container that cannot be stopped is started like the others
             containers.stop(running)
 
 
 def settle(job: Job, record: Record) -> list[str]:
-    """Brings one record to its end, on a connection of its own: the one of the swap may have died with it.
+    """Settles one record, on a new connection: that of the swap may be dead.
 
     A server that restarts is waited for. Gives what is left for a person to do.
     """
@@ -94,7 +94,7 @@ def settle(job: Job, record: Record) -> list[str]:
 
 
 def _of_databases(job: Job, record: Record, remaining: list[str]) -> str:
-    """Brings the names of databases to where they belong; gives the phase that this is."""
+    """Settles the names of databases; gives the new phase."""
     decide = {"undoing": open_again, "current": open_restored}.get(record.phase, take_back)
     until, waits = time.monotonic() + PATIENCE, False
     while True:
@@ -115,13 +115,13 @@ def _of_databases(job: Job, record: Record, remaining: list[str]) -> str:
 
 
 def end(job: Job, record: Record, phase: str) -> list[str]:
-    """Starts what was stopped and keeps how it ended. One that does not start is told: it must not hold back every
+    """Starts stopped containers and saves the phase. One that does not start is reported: it must not block every
     later run, which could not start it either.
     """
     silent = containers.start(record.stopped)
     record.stopped, record.phase = [], phase
     if phase == PACKED:
-        record.path.unlink(missing_ok=True)  # it was of the containers alone
+        record.path.unlink(missing_ok=True)  # the record only had containers
     else:
         record.save()
     lines = [
@@ -134,7 +134,7 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
 
 
 def take_back(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
-    """Opens what was closed and drops what was loaded, unless the names have changed; gives the phase that this is.
+    """Opens closed databases and drops loaded ones, unless the names have changed; gives the new phase.
 
     Where objects belong to it, and are not current yet, the names change back: nobody could get into what was restored.
     What cannot be dropped is put into `left`, with the reason: it must not hold back what is live, nor every later run.
@@ -159,7 +159,7 @@ def take_back(session: postgres.Connection, record: Record, remaining: list[str]
 
 
 def _drop(session: postgres.Connection, record: Record) -> dict[str, Failed]:
-    """Drops what a restore had loaded; gives what could not be dropped, why, and what ends that."""
+    """Drops what a restore had loaded; gives what could not be dropped, why, and the remedy."""
     stuck = dict[str, Failed]()
     for name in record.scratch:
         try:
@@ -173,7 +173,7 @@ def _drop(session: postgres.Connection, record: Record) -> dict[str, Failed]:
 
 
 def _swapped(oids: dict[str, int], record: Record) -> bool:
-    """The swap is one transaction. That no scratch name is left does not tell: who took back may have been cut, too."""
+    """Whether the swap was committed. Absent scratch names are no proof: a take-back may have been interrupted, too."""
     return (
         not set(record.scratch) & set(oids)
         and set(record.scratch.values()) <= set(oids)
@@ -182,7 +182,7 @@ def _swapped(oids: dict[str, int], record: Record) -> bool:
 
 
 def open_again(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
-    """The names changed, or they did not; either way the databases that have them were closed."""
+    """Opens the databases with the live names, whether or not the swap happened."""
     oids = postgres.oids(session)
     for name in record.live:
         if name in oids:
@@ -191,7 +191,7 @@ def open_again(session: postgres.Connection, record: Record, remaining: list[str
 
 
 def open_restored(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
-    """All is in force: databases that were closed until the objects were current are opened."""
+    """Opens the restored databases, which were closed until the objects were current."""
     oids = postgres.oids(session)
     for name in record.scratch.values():
         if name in oids:
@@ -200,7 +200,7 @@ def open_restored(session: postgres.Connection, record: Record, remaining: list[
 
 
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
-    """Roles that only the failed restore had made; one that owns something by now stays.
+    """Drops roles that the failed restore had made; a role that owns something stays.
 
     A role that granted a membership goes only after whom it was granted to.
     """

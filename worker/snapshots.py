@@ -43,7 +43,7 @@ WHERE c.relkind = 'S' AND c.relpersistence <> 't'
   AND (c.oid IN (SELECT unnest(extconfig) FROM pg_extension) OR NOT EXISTS (SELECT FROM pg_depend d
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) ORDER BY 1
 """
-# A table that is truncated or written anew gets another file at once, whatever a snapshot sees.
+# A table that is truncated or rewritten gets a new file at once, whatever a snapshot sees.
 FILES = """
 SELECT c.oid::bigint AS oid, format('%I.%I', n.nspname, c.relname) AS name, pg_relation_filenode(c.oid)::bigint AS file
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -54,13 +54,13 @@ SELECT count(DISTINCT relation) AS n FROM pg_locks l JOIN pg_stat_activity a USI
 WHERE l.granted AND l.mode = 'AccessShareLock' AND l.relation::bigint = ANY(%s) AND a.datname = current_database()
   AND a.application_name = %s AND a.pid <> pg_backend_pid()
 """
-# As pg_restore writes them: the name is an identifier within a string.
+# The form of pg_restore's output: the name is an identifier within a string.
 PLACES = re.compile(r"^SELECT pg_catalog\.setval\((E?)'((?:[^'\\]|''|\\.)*)', (-?\d+), (true|false)\);$", re.M | re.S)
 
 
 @dataclass
 class Snapshot:
-    """A database as it was at one moment, for as long as the session lives."""
+    """A database at one moment, as long as the session lives."""
 
     session: Connection
     name: str
@@ -68,7 +68,7 @@ class Snapshot:
     files: Mapping[int, int]
 
     def contents(self, dumping: Callable[[], bool]) -> Row:
-        """Locks are taken once pg_dump has its own: one who wants a table for himself must not come to stand between the two."""
+        """Counts, with locks taken only after pg_dump has its own: a request for an exclusive lock must not get between the two."""
         tables = self.session.execute(TABLES).fetchall()
         oids, pause = [table["oid"] for table in tables], 0.05
         until = time.monotonic() + PATIENCE + 15  # pg_dump gives up before
@@ -78,7 +78,7 @@ class Snapshot:
                 break
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
-        if not dumping():  # it has waited already, or is done
+        if not dumping():  # pg_dump has its locks, or is done
             self.session.execute("SET LOCAL lock_timeout = '5s'")
         names = sql.SQL(", ").join(sql.Identifier(table["schema"], table["name"]) for table in tables)
         try:
@@ -89,12 +89,12 @@ class Snapshot:
             raise Failed(FAILED, f"a table of {self.session.info.dbname} is locked", str(error), "inv backup") from None
 
     def moving(self) -> bool:
-        """Whether rows may belong to another partition in a restored database: then each goes in by the partitioned table."""
+        """Whether rows may belong to another partition after a restore: then they are loaded through the partitioned table."""
         row = self.session.execute(MOVING).fetchone()
         return bool(row and row["moving"])
 
     def rewritten(self) -> list[str]:
-        """The tables that were truncated or written anew since: a dump of this snapshot finds them empty, and says nothing."""
+        """The tables that were truncated or rewritten since: a dump of this snapshot finds them empty, without an error."""
         now = self.session.execute(FILES).fetchall()
         return [
             table["name"] for table in now if table["file"] not in (None, self.files.get(table["oid"], table["file"]))
@@ -119,7 +119,7 @@ def snapshot(server: Server, database: str) -> Snapshot:
 def contents(session: Connection) -> Row:
     """Exact counts of all rows, the sequences, the large objects and the extensions of a session's database."""
     with session.cursor() as cursor:
-        # Row security would hide rows from all but superusers; a backup that sees less must fail instead.
+        # Row security would hide rows from all but superusers; the backup must fail instead.
         cursor.execute("SET row_security = off")
         tables = cursor.execute(TABLES).fetchall()
         counts: dict[str, int] = {}
@@ -141,12 +141,12 @@ def contents(session: Connection) -> Row:
 
 
 def sequences(session: Connection) -> dict[str, int | None]:
-    """Where each sequence is; nothing for one that was never called."""
+    """The value of each sequence; None for one that was never called."""
     return {row["name"]: row["last_value"] for row in session.execute(SEQUENCES).fetchall()}
 
 
 def places(output: str) -> dict[str, int | None]:
-    """Where a dump puts its sequences, of what `pg_restore` wrote of it. No snapshot holds them, so only the dump can tell."""
+    """The values of sequences in a dump, from the output of `pg_restore`. Snapshots do not include sequences."""
     positions: dict[str, int | None] = {}
     for escaped, name, value, called in PLACES.findall(output):
         name = name.replace("''", "'")

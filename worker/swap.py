@@ -21,7 +21,7 @@ NEXT = "inv backup: the next run puts this right before it begins"
 
 
 class Objects(Protocol):
-    """The objects that belong to the databases; they become current while nobody can get into these."""
+    """The objects that belong to the databases; they become current while the databases are closed."""
 
     def __bool__(self) -> bool: ...
     def show(self, together: bool) -> None: ...
@@ -71,7 +71,7 @@ def swap(
 
 
 def stop(job: Job, record: Record, phase: str, names: Sequence[str]) -> None:
-    """Stops those of the containers that run; which, is on disk before."""
+    """Stops the running containers; their names are recorded on disk before."""
     record.stopped = [name for name in names if containers.running(name)]
     record.phase = phase
     record.save()
@@ -79,17 +79,17 @@ def stop(job: Job, record: Record, phase: str, names: Sequence[str]) -> None:
 
 
 def taken_back(job: Job, record: Record, error: BaseException, committed: str) -> None:
-    """Returns when all is as it was before; else says what it is."""
+    """Returns when the swap is taken back; else raises Failed with the state."""
     try:
         settle(job, record)
     except BaseException as again:
         why = f"{words(error)}\nit could not be taken back: {words(again)}"
         raise Failed(SWAP_FAILED, _between(record), why, NEXT) from None
     if committed and record.phase == committed:
-        # The line may break after the server has committed, and before it says so.
+        # The connection may break after the commit, before its answer.
         raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", words(error), AFTER) from None
     if isinstance(error, psycopg.Error):
-        # Who opened the databases again on the dead line failed as well, and hides why it died.
+        # Opening the databases on the dead connection failed as well, and hides the first error.
         why = words(error.__context__ or error)
         raise Failed(
             RESTORE_FAILED, "PostgreSQL failed within the swap", why, "inv status, then the same again"
@@ -97,7 +97,7 @@ def taken_back(job: Job, record: Record, error: BaseException, committed: str) -
 
 
 def _after(job: Job, record: Record, names: list[str]) -> list[str]:
-    """What is wrong after the commit. Nothing of it takes the swap back, so none of it may be told as if it did."""
+    """The error after the commit. It does not take the swap back, and must not read as if it did."""
     wrong = []
     try:
         with job.journal.step("health"):
@@ -125,7 +125,7 @@ def _between(record: Record) -> str:
 
 
 def cleared(job: Job, record: Record) -> None:
-    """Takes away what was loaded. Where that fails, the error to tell is still that of the restore."""
+    """Drops what was loaded; if that fails, the restore's error is still the one to report."""
     try:
         settle(job, record)
     except (Failed, psycopg.Error, OSError) as error:
@@ -139,7 +139,7 @@ def words(error: BaseException) -> str:
 
 
 def undoable(job: Job) -> Row:
-    """What an undo would swap back, for the person who is asked; nothing is changed."""
+    """The plan of an undo; nothing is changed."""
     record = _newest()
     number = record.run[-6:]
     rows = [
@@ -159,7 +159,7 @@ def undoable(job: Job) -> Row:
 
 
 def _newest() -> Record:
-    """The newest restore that replaced something, if that can be swapped back.
+    """The newest restore that replaced something; refused if it cannot be undone.
 
     Never an older one: what that had replaced is not what somebody means who types undo now.
     """
@@ -186,7 +186,7 @@ def moment(at: str) -> str:
 
 
 def undo(job: Job) -> int:
-    """The last restore backwards; what it had brought is kept as well."""
+    """Undoes the last restore; the restored databases are kept as well."""
     record = _newest()
     if job.request.of not in ("", record.run):
         raise Failed(
@@ -198,7 +198,7 @@ def undo(job: Job) -> int:
     if record.buckets and not record.kept:
         return takeback.undo(job, record)
     if record.folders:
-        from worker import folder_restore  # which stops and takes back by what stands here
+        from worker import folder_restore  # imported here, as it imports this module
 
         return folder_restore.undo(job, record)
     gone_buckets = takeback.gone_since(job, record)

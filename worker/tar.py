@@ -1,4 +1,4 @@
-"""Tar archives on their way into a set and out of one."""
+"""Tar archives into and out of a set."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def unpack(
     by: Sequence[str] = ("tar",),
     hint: str = STAGING,
 ) -> None:
-    """Unpacks a stream into a folder; what is unpacked was checked. `by` are the words that start tar."""
+    """Unpacks a stream, checked part by part, into a folder. `by` is the command that starts tar."""
     total, done = sum(part.plain_bytes for part in parts), 0
     argv = [*by, "-C", str(folder), *options, "-xf", "-"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
         assert tar.stdin and tar.stderr
         widen(tar.stdin)
-        # When tar ends early, it says why.
+        # If tar ends early, its error says why.
         with suppress(BrokenPipeError):
             for chunk in reader.read(parts):
                 tar.stdin.write(chunk)

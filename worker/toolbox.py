@@ -23,7 +23,7 @@ _number = itertools.count(1)
 
 
 class Started:
-    """A tool that was started; it is over when its status is known."""
+    """A started tool; it has ended when its status is known."""
 
     def __init__(self) -> None:
         self._over, self._status = threading.Event(), 0
@@ -53,27 +53,27 @@ class Toolbox:
         self._waiting: dict[str, Started] = {}
 
     def start(self, name: str, argv: Sequence[str], run: Sequence[str], image: str, staging: Path) -> Started:
-        """Starts a tool, whose output goes to `NAME.log`; `run` are the words that start a container from an image."""
+        """Starts a tool, whose output goes to `NAME.log`; `run` is the command that starts a container from an image."""
         (staging / f"{name}.run").write_text(f"exec {shlex.join(argv)}\n")
         (staging / f"{name}.run").chmod(0o644)
         with self._lock:
             self.open(run, image, staging)
             started = self._waiting[name] = Started()
             assert self._process and self._process.stdin
-            # One that has just ended takes no more; its end is told by whoever listens to it.
+            # The container may have just ended; the listening thread reports that.
             with suppress(OSError):
                 self._process.stdin.write(f"{name}\n")
                 self._process.stdin.flush()
         return started
 
     def open(self, run: Sequence[str], image: str, staging: Path) -> None:
-        """Has the container started, where there is none: the first tool need not wait for it then."""
+        """Starts the container, if there is none, so that the first tool need not wait for it."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._open(run, image, staging)
 
     def close(self) -> None:
-        """Lets the container end, where no tool runs in it; the next tool would open another."""
+        """Ends the container if no tool runs in it; the next tool opens another."""
         with self._lock:
             if self._process and self._process.stdin and not self._waiting:
                 with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Whether a set could be restored: `cheap` reads every byte of it, `drill` restores it into a throwaway server."""
+"""Checks of sets: a check reads every byte, a drill also restores the set into a throwaway server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANEW = "inv backup, which makes a set that is whole"
 
 @dataclass
 class _Checked:
-    """One set, and what is known of it so far: where its bytes are right, and how long that took."""
+    """One set: the targets on which every byte is right, and how long the read took."""
 
     manifest: sets.Manifest
     whole: dict[str, float] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class _Checked:
 
 @dataclass
 class _Findings:
-    """What was wrong, a line each, and what to type about it."""
+    """The faults, a line each, and what to type."""
 
     wrong: list[str] = field(default_factory=list)
     ways: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class _Findings:
 
 
 def run(job: Job) -> int:
-    """Checks a set on every target that has it, or on the one that was asked for; records what it found beside it.
+    """Checks a set on every target that has it, or on the requested one; records the result beside it.
 
     A drill is of the content, which is the same wherever every byte is right: one is enough, and counts for each target.
     """
@@ -47,7 +47,7 @@ def run(job: Job) -> int:
     checked = _read_all(job, [job.request.source] if job.request.source else list(job.targets), findings)
     job.request.set = ", ".join(checked) or job.request.set
     for checked_set in checked.values():
-        # A set of the configuration alone has nothing to load.
+        # a set of the configuration alone needs no drill
         if (
             job.request.drill
             and (checked_set.manifest.databases or checked_set.manifest.folders or checked_set.manifest.buckets)
@@ -60,7 +60,7 @@ def run(job: Job) -> int:
     containers.remove(job.run)
     if findings.wrong:
         ways = "\n".join(dict.fromkeys(findings.ways or [OTHERS]))
-        # A target that is away says nothing of its sets.
+        # a target that does not answer is no fault of its sets
         failed = any(not check["passed"] for check in job.checks.values())
         what = "a set is not what it should be" if failed else "not everything could be checked"
         raise Failed(VERIFY_FAILED, what, "\n".join(findings.wrong), ways)
@@ -68,7 +68,7 @@ def run(job: Job) -> int:
 
 
 def _read_all(job: Job, names: list[str], findings: _Findings) -> dict[str, _Checked]:
-    """Every byte on every target; the sets by id, for the latest of one target may be another than that of the next."""
+    """Reads every byte on every target; gives sets by id, as the latest may differ between targets."""
     checked: dict[str, _Checked] = {}
     absent: dict[str, Failed] = {}
     for name in names:
@@ -99,7 +99,7 @@ def _read_all(job: Job, names: list[str], findings: _Findings) -> dict[str, _Che
         first = next(iter(absent.values()))
         raise Failed(first.code, first.what, f"{', '.join(absent)}: {finding.ABSENT}", first.hint)
     for name, lacking in absent.items():
-        # Of a set that somebody names, other targets may never have had it; any set at all each should have.
+        # A named set may never have been on other targets; but every target should have some set.
         if job.request.set == "latest":
             findings.add(f"{name}: {lacking.what}", ANEW)
         else:
@@ -116,12 +116,12 @@ def _drill(job: Job, checked_set: _Checked, findings: _Findings) -> None:
         failed = error if isinstance(error, Failed) else Failed(VERIFY_FAILED, "the set cannot be loaded", str(error))
         why = f"{failed.what}: {failed.why}"
         servers = isinstance(error, psycopg.OperationalError) or any(text in why for text in loading.SERVERS)
-        if servers or failed.code != VERIFY_FAILED:  # it says nothing of the set
+        if servers or failed.code != VERIFY_FAILED:  # no fault of the set
             for name, took in checked_set.whole.items():
                 _record(job, manifest, name, took, "every byte is right")
             findings.add(f"the drill could not be made: {why}", failed.hint or "inv status")
             return
-        # A new set of the same databases would be the same: what helps is what helps a restore.
+        # A new set of the same databases would fail as well: the remedies of a restore help.
         findings.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
     took = round(time.monotonic() - begun, 1)
     for name in checked_set.whole:
@@ -131,7 +131,7 @@ def _drill(job: Job, checked_set: _Checked, findings: _Findings) -> None:
 def _record(
     job: Job, manifest: sets.Manifest, name: str, took: float, what: str, why: str = "", drilled: bool = False
 ) -> None:
-    """The result of a check beside the set, on one target."""
+    """Records the result of a check beside the set, on one target."""
     more = {"drill": drilled, "seconds": round(took, 1), "why": why}
     job.checks[name] = {"set": manifest.id, "at": time.time(), "passed": not why, "drill": drilled, "why": why}
     with job.journal.step("record"):
@@ -142,7 +142,7 @@ def _record(
 
 
 def _read(job: Job, manifest: sets.Manifest, name: str) -> None:
-    """Every part, and every content of its buckets, is fetched, decrypted and compared with what was saved."""
+    """Fetches, decrypts and compares every part, and every content of its buckets."""
     reader = sets.reader(job.targets[name], job.keys, manifest)
     total, done = sum(part.plain_bytes for part in manifest.parts), 0
     for streams in manifest.components.values():

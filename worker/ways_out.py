@@ -1,4 +1,4 @@
-"""What to type after a restore or a drill that failed: never what would only fail again."""
+"""What to type after a failed restore or drill: never a command that would fail again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BY_WORDS = (
     ("server closed the connection", "inv status, then the same again"),
     ("terminating connection", "inv status, then the same again"),
 )
-"""What PostgreSQL or its tools say, and what mends it."""
+"""Messages of PostgreSQL or its tools, and their remedy."""
 BY_HAND = "docs/restore-by-hand.md says how to load the set without Stowage, and leave out what does not work"
 
 
 def command(set_id: str, request: Request, databases: Sequence[str] = ()) -> str:
-    """The restore of this request, or of these databases of its set."""
+    """The command of this restore, or of some databases of its set."""
     parts = ["inv restore", "FILE" if request.local or request.folder else set_id]
     if request.stack:
         parts += ["--of-stack", shlex.quote(request.stack)]
@@ -44,7 +44,7 @@ def ways_out(
     why: str,
     differs: bool = False,
 ) -> str:
-    """Each way on a line: what mends the reason, what goes round it, the databases that did not fail, and by hand."""
+    """The commands, a line each: to remove the cause, to avoid it, to restore the other databases, and to restore by hand."""
     same = command(set_id, request)
     lines = list(dict.fromkeys(way for text, way in BY_WORDS if text in why))
     if "ablespace" in why and not request.no_tablespaces:

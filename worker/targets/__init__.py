@@ -1,4 +1,4 @@
-"""Where backups are kept: peers that hold the same sets, and of which any one can die."""
+"""Targets of backups: they hold the same sets, and any one of them can fail."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
     "make",
 ]
 
-# Loaded when there is one: what speaks to a target takes as long to load as all else of a run.
+# Loaded on demand: the library of a target takes as long to load as the rest of a run.
 KINDS = {"s3": "S3Target", "sftp": "SftpTarget", "path": "PathTarget"}
-# What a test hands in, and no configuration.
+# parameters for tests, not settings
 NO_SETTING = {"device"}
 
 

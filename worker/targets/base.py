@@ -1,4 +1,4 @@
-"""What every target promises, and what they share: names of keys, and how often luck is tried."""
+"""The interface of targets, and what they share: valid keys, retries, and the canary."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from worker.size import human
 
 T = TypeVar("T")
 
-# Each object is one request, is held in memory whole, and is sent again whole when a line breaks.
+# Each object is one request; it is in memory completely, and sent again completely when the connection breaks.
 LARGEST = 64 << 20
-# What a key that is being written is called until it is whole; a listing tells of it, so that a sweep finds it.
+# The temporary name of an incomplete object; listings include it, so that a sweep finds it.
 PARTIAL = ".partial"
 CANARY = "canary-"
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 LONGEST = 60.0
-"""Seconds after which nothing is tried again: a server may take half a minute for each refusal."""
+"""Seconds after which there are no more tries: a server may take half a minute for each refusal."""
 SEGMENT = re.compile(r"[A-Za-z0-9._@+=,~%-]{1,200}")
 
 
 class Exists(Failed):
-    """A key that had to be absent is there; it was not touched."""
+    """A key that had to be absent exists; it was not changed."""
 
 
 class Missing(Failed):
-    """A key that had to be there is not."""
+    """A key that had to exist is absent."""
 
 
 class Full(Failed):
-    """There is no room left for what was to be written."""
+    """The target has no room for the write."""
 
 
 class Entry(NamedTuple):
@@ -50,14 +50,14 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Probe:
-    """What a target was seen to do: refuse to replace a key, and delete one."""
+    """The result of a probe: whether the target refuses to replace a key, and whether it deletes one."""
 
     conditional: bool
     deletes: bool
 
 
 class Room(NamedTuple):
-    """What is free, where that is, and what makes more of it."""
+    """The free room, its place, and how to get more."""
 
     free: int
     place: str
@@ -88,17 +88,17 @@ class Target(Protocol):
         """Writes, reads and deletes a canary; a target that cannot be written or read fails."""
 
     def silent(self) -> tuple[str, ...]:
-        """The doors of the target that stay shut, where it has several."""
+        """Endpoints of the target that refuse connections, if it has several."""
 
     def room(self) -> Room | None:
-        """What is free there; None where nobody can tell."""
+        """The free room; None if unknown."""
 
     def check_rules(self) -> None:
-        """Refuses a target that would delete our objects, or keep us from deleting them, by itself."""
+        """Refuses a target that would itself delete our objects, or keep us from deleting them."""
 
 
 def checked(key: str) -> str:
-    """The key, when it is one that is the same on every target: plain words between slashes."""
+    """The key, if it is valid on every target: plain words between slashes."""
     segments = key.split("/")
     if len(key) > 900 or not all(SEGMENT.fullmatch(segment) and segment not in (".", "..") for segment in segments):
         raise Failed(
@@ -121,7 +121,7 @@ def fits(name: str, key: str, size: int) -> None:
 
 
 def full(name: str, size: int, room: Room | None, hint: str = "") -> Full:
-    """The error of a target that ran full while so many bytes were written to it."""
+    """The error of a target that ran full during a write of so many bytes."""
     why = f"{human(size)} were to be written"
     if room:
         why += f", {human(room.free)} are free in {room.place}"
@@ -131,7 +131,7 @@ def full(name: str, size: int, room: Room | None, hint: str = "") -> Full:
 def with_patience(
     act: Callable[[], T], transient: Callable[[Exception], bool], pauses: tuple[float, ...] = PAUSES
 ) -> T:
-    """Tries again a few times what failed by bad luck; the last failure is the caller's."""
+    """Repeats a call after transient failures; raises the last one."""
     begun = time.monotonic()
     for pause in pauses:
         try:
@@ -164,6 +164,6 @@ def probe(target: Target) -> Probe:
     try:
         target.delete(key)
     except Failed:
-        # A writer that may not delete is as it should be; the pruner sweeps the canary.
+        # A writer should not be able to delete; the pruner removes the canary.
         return Probe(conditional, deletes=False)
     return Probe(conditional, deletes=True)

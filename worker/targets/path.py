@@ -1,4 +1,4 @@
-"""A target that is a folder of another filesystem: a second drive, or what is mounted over a network."""
+"""A target that is a folder of another filesystem: a second drive, or a network mount."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker.targets.base import (
     with_patience,
 )
 
-# A network filesystem says these for a moment; a disk that says EIO has said it for good.
+# Transient errors of a network filesystem; EIO of a disk is permanent.
 TRANSIENT = {errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT, errno.ESTALE}
 
 
@@ -75,13 +75,13 @@ class PathTarget:
         self._must_be_there()
         folder = checked_prefix(prefix).rpartition("/")[0]
         with self._plainly(f"{prefix or '/'} cannot be listed"):
-            # Sets that somebody copied to the host's own disk are read; nothing at all there is a drive that is not mounted.
+            # Sets that were copied to the host's own disk can be read; an empty folder there is a missing mount.
             if not any(self._root.iterdir()):
                 self._must_be_mounted()
             yield from self._walk(folder, prefix)
 
     def delete(self, key: str) -> None:
-        # A key that a sweep found may be of an unfinished file.
+        # A sweep also deletes keys of unfinished files.
         checked(key.removesuffix(PARTIAL))
         self._must_be_there()
         file = self._root / key
@@ -110,7 +110,7 @@ class PathTarget:
         self._must_be_elsewhere()
 
     def _must_be_there(self) -> None:
-        # An empty mount point must not look like a target without a single set.
+        # An empty mount point must not look like a target without sets.
         if not self._root.is_dir():
             raise Failed(REFUSED, f"{self.name}: {self._root} is not there", hint=f"mount it: findmnt {self._root}")
 
@@ -136,7 +136,7 @@ class PathTarget:
 
     def _write(self, file: Path, data: bytes, if_absent: bool) -> None:
         _make_folders(file.parent, self._root)
-        # Its own name each time: whoever writes the same key at the same moment writes another file.
+        # A unique name: another writer of the same key uses another file.
         unfinished = file.with_name(f"{file.name}.{secrets.token_hex(4)}{PARTIAL}")
         try:
             with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
@@ -165,7 +165,7 @@ class PathTarget:
                 if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
                     yield from self._walk(key, prefix)
             elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
-                # What another run deleted since is not there.
+                # Another run may have deleted it since.
                 with suppress(FileNotFoundError):
                     seen = entry.stat(follow_symlinks=False)
                     yield Entry(key, seen.st_size, datetime.fromtimestamp(seen.st_mtime, UTC))
@@ -191,7 +191,7 @@ def _transient(error: Exception) -> bool:
 
 
 def _transient_write(error: Exception) -> bool:
-    # A sweep may remove an empty folder between its making and the first file in it.
+    # A sweep may remove an empty folder before its first file is written.
     return _transient(error) or isinstance(error, FileNotFoundError)
 
 

@@ -1,4 +1,4 @@
-"""A target that is a bucket, on any server that speaks S3; its nodes are tried in turn."""
+"""A target that is a bucket, on any S3 server; its nodes are tried in turn."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ from worker.targets.s3_rules import dangers
 
 KNOCK, PAUSE = 3.0, 5.0
 FIRST, AGAIN = 8.0, 30.0
-"""Seconds for which doors that are all shut are knocked at: before one has opened, and when they opened before in this run."""
-# A socket keeps its connect timeout while it sends: a busy server may let us stand for longer than a knock.
+"""Seconds to retry when no node accepts connections: before the first success in this run, and after one."""
+# A socket keeps its connect time-out while it sends, and a busy server may need longer than a connect.
 CONFIG = {"connect_timeout": 20, "read_timeout": 60, "retries": {"total_max_attempts": 1}, "max_pool_connections": 32}
 STYLE = {"addressing_style": "path"}
-# Older servers know no CRC trailers; every body is signed by its sha256 anyhow.
+# Older servers do not support CRC trailers; every body is signed by its sha256 anyhow.
 CHECKSUMS = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 TAKEN = {"412", "PreconditionFailed"}
@@ -53,17 +53,17 @@ FULL = {
     *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded", "InsufficientStorage", "StorageFull"),
     *("InsufficientCapacity", "NotEnoughSpace", "507"),
 }
-"""What servers say when their drives are full, or a quota is reached."""
+"""Error codes for full drives, or an exceeded quota."""
 DOWN = "inv status names what is down; start it"
 BUSY = {"RequestTimeout", "SlowDown", "OperationAborted", "IncompleteBody", "ConditionalRequestConflict"}
 
 
 class NobodyHome(OSError):
-    """No node of a target opens its door."""
+    """No node of the target accepts a connection."""
 
 
 class S3Target:
-    """Each object is one request, whole or not at all."""
+    """Each object is one request, so it is stored completely or not at all."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class S3Target:
         self._ask(f"{key} cannot be deleted", lambda client: client.delete_object(**self._of(key)))
 
     def probe(self) -> Probe:
-        # A cluster that lacks drives takes minutes to refuse the canary, with words about rates of requests.
+        # A cluster without enough drives takes minutes to refuse the canary, with a message about request rates.
         if lacking(self._open(), self._ca):
             time.sleep(PAUSE)  # it may be starting
             if why := lacking(self._open(), self._ca):
@@ -136,11 +136,11 @@ class S3Target:
         return base.probe(self)
 
     def room(self) -> Room | None:
-        """No question of S3 tells it."""
+        """S3 has no request for it."""
         return None
 
     def _open(self) -> tuple[str, ...]:
-        """The nodes that open their doors, so that no time is spent on the others."""
+        """The nodes that accept connections, so that no time is spent on the others."""
         silent = self.silent()
         return tuple(endpoint for endpoint in self._endpoints if endpoint not in silent)
 
@@ -169,7 +169,7 @@ class S3Target:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
     def _ask(self, what: str, act: Callable[[Any], T]) -> T:
-        """What a node answers; another node is asked when one is dead, and all of them again after a pause."""
+        """The answer of a node; after a dead one the next node is asked, and all again after a pause."""
 
         def once() -> T:
             endpoint = self._endpoint()
@@ -211,11 +211,11 @@ class S3Target:
         return text
 
     def _endpoint(self) -> str:
-        """The node that answered last; after a failure the next one that opens its door."""
+        """The node that answered last; after a failure the next one that accepts a connection."""
         came = time.monotonic()
         with self._lock:
             if not self._knocked:
-                # Who stood here while somebody else found nobody has waited long enough.
+                # Another thread may have found all nodes dead while this one waited for the lock: that wait counts.
                 opens = self._another(came + self._patience) if self._nobody < came else None
                 if opens is None:
                     self._nobody = time.monotonic()
@@ -224,11 +224,10 @@ class S3Target:
             return self._endpoints[self._best]
 
     def _another(self, until: float) -> int | None:
-        """The node whose turn it is, or the next one that opens its door. Nobody has answered: they may be starting, and are
-        asked again."""
+        """The current node, or the next one that accepts a connection; tried until the time is over, as nodes may be starting."""
         turns = [(self._best + turn) % len(self._endpoints) for turn in range(len(self._endpoints))]
         while True:
-            # All at once, for a dead one costs a knock of seconds; and none is waited for once another opens.
+            # All at once, as a dead node costs a time-out of seconds; the first that accepts is taken.
             pool = ThreadPoolExecutor(len(turns), "knock")
             opened = [pool.submit(opens, self._endpoints[turn]) for turn in turns]
             node = next((turn for turn, opens in zip(turns, opened, strict=True) if opens.result()), None)
@@ -267,14 +266,14 @@ def _transient(error: Exception) -> bool:
         return _code(error) not in FULL and (
             _code(error) in BUSY or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
         )
-    # Among these are bodies that end early, and answers that never come. Nobody at home was found out with patience.
+    # Including truncated bodies and time-outs. NobodyHome is not transient: it was retried before.
     return not isinstance(error, NobodyHome) and isinstance(
         error, NoConnection | HTTPClientError | urllib3.exceptions.HTTPError | OSError
     )
 
 
 def opens(endpoint: str) -> bool:
-    """Whether a node takes connections."""
+    """Whether a node accepts connections."""
     where = urlsplit(endpoint)
     port = where.port or (443 if where.scheme == "https" else 80)
     with suppress(OSError), socket.create_connection((where.hostname, port), KNOCK):

@@ -1,4 +1,4 @@
-"""Whether the MinIO behind a bucket has enough drives to write; other servers do not tell."""
+"""Whether the MinIO of a bucket has enough drives to write; other servers do not report that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 10.0
 
 
 def lacking(endpoints: Iterable[str], ca_file: str | None, pool: Any = None) -> str:
-    """What a cluster that cannot write says of itself; nothing where it can, or is no MinIO, or is silent.
+    """Why a cluster cannot write; empty if it can, is not MinIO, or does not answer.
 
     All nodes are asked at once: one that takes connections and answers nothing is not waited for.
     """
@@ -30,7 +30,7 @@ def lacking(endpoints: Iterable[str], ca_file: str | None, pool: Any = None) -> 
 
 
 def _asked(pool: Any, endpoint: str) -> str | None:
-    """What one node says; None where it says nothing."""
+    """The answer of one node; None without one."""
     try:
         answer = pool.request("GET", endpoint + QUESTION, timeout=PATIENCE, retries=False)
     except urllib3.exceptions.HTTPError:

@@ -1,4 +1,4 @@
-"""Rules of a bucket that would work against us: an expiry deletes parts which newer sets still need."""
+"""Rules of a bucket that would harm backups: an expiry deletes contents that newer sets still need."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from worker.contract import REFUSED
 from worker.errors import Failed
 
-# A server without the feature has no rule of it.
+# A server without the feature has no such rule.
 NONE_THERE = ("NoSuchLifecycleConfiguration", "ObjectLockConfigurationNotFoundError", "NotImplemented")
 
 Ask = Callable[[str, Callable[[Any], Any]], Any]
 
 
 def dangers(ask: Ask, bucket: str, prefix: str) -> list[str]:
-    """What the bucket would do to keys beneath the prefix; what cannot be read is refused, not taken for nothing."""
+    """The harmful rules for keys below the prefix; rules that cannot be read are a fault."""
     faults = []
     lifecycle = _read(
         ask,
@@ -35,7 +35,7 @@ def dangers(ask: Ask, bucket: str, prefix: str) -> list[str]:
 
 
 def expiries(rule: dict[str, Any], prefix: str) -> Iterator[str]:
-    """Why a lifecycle rule deletes current objects beneath the prefix, where it does."""
+    """The reasons why a lifecycle rule would delete current objects below the prefix."""
     expiration = rule.get("Expiration", {})
     after = [f"{key.lower()} {expiration[key]}" for key in ("Days", "Date") if key in expiration]
     if rule.get("Status") != "Enabled" or not after or _tagged(rule):
@@ -46,7 +46,7 @@ def expiries(rule: dict[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _tagged(rule: dict[str, Any]) -> bool:
-    """Whether it is only for tagged objects: ours have no tags."""
+    """Whether the rule is only for tagged objects: ours have no tags."""
     chosen = rule.get("Filter", {})
     return bool(chosen.get("Tag") or chosen.get("And", {}).get("Tags"))
 

@@ -30,12 +30,12 @@ from worker.targets.base import (
 )
 from worker.targets.sftp_session import Session, broken, private_key, public_key
 
-# What one answer of an SFTP server may hold, and what is on its way to us at once.
+# The size of one SFTP read, and the bytes that are requested ahead.
 PIECE, AHEAD = 1 << 15, 2 << 20
 
 
 class Unexplained(Failed):
-    """The server said `Failure`, which is all that SFTP says of a full disk, of a quota, and of much else."""
+    """The server answered `Failure`, SFTP's only code for a full disk, a quota and much else."""
 
 
 class SftpTarget:
@@ -70,7 +70,7 @@ class SftpTarget:
             with session.sftp.open(self._at(checked(key)), "rb") as file:
                 size = file.stat().st_size or 0
                 fits(self.name, key, size)
-                # Paramiko searches all that it has asked for at each answer: of a whole part that takes minutes.
+                # Paramiko searches all open requests at each answer, which takes minutes for a whole part.
                 data = b"".join(piece for ahead in _asked_for(size) for piece in file.readv(ahead))
             if len(data) != size:
                 raise EOFError("the file ended early")
@@ -92,14 +92,14 @@ class SftpTarget:
         return self._walk(folder, prefix)
 
     def delete(self, key: str) -> None:
-        # A key that a sweep found may be of an unfinished file.
+        # A sweep also deletes keys of unfinished files.
         checked(key.removesuffix(PARTIAL))
         with suppress(Missing):
             self._ask(f"{key} cannot be deleted", lambda session: session.sftp.remove(self._at(key)))
 
         def tidy(session: Session) -> None:
             above = posixpath.dirname(key)
-            # A folder that is not empty answers with an error, and so does one that another run removed.
+            # An error means that the folder is not empty, or that another run removed it.
             with suppress(OSError):
                 while above:
                     session.sftp.rmdir(self._at(above))
@@ -133,7 +133,7 @@ class SftpTarget:
                 f"{folder or '/'} cannot be listed", lambda session: session.sftp.listdir_attr(self._at(folder))
             )
         except Missing:
-            # An empty answer would tell of a target without a single set; a share that is not mounted is none.
+            # A missing folder must not look like a target without sets: a share may not be mounted.
             if not folder or self.stat("") is None:
                 raise Failed(REFUSED, f"{self.name}: there is no folder {self._root}", hint="make it") from None
             return
@@ -152,7 +152,7 @@ class SftpTarget:
         act: Callable[[Session], T],
         transient: Callable[[Exception], bool] = broken,
     ) -> T:
-        """What the server answers; a connection that broke is left, and a new one made."""
+        """The answer of the server; a broken connection is replaced by a new one."""
 
         def once() -> T:
             session = self._session()
@@ -161,7 +161,7 @@ class SftpTarget:
             except Exception as error:
                 if broken(error) or not session.alive():
                     session.close()
-                    # Of a line that broke Paramiko has a dozen words, one of them a bare OSError.
+                    # Paramiko has a dozen errors for a broken connection, one of them a bare OSError.
                     raise EOFError(str(error) or "the connection broke") from None
                 self._idle.put(session)
                 raise
@@ -193,11 +193,11 @@ class SftpTarget:
 
 
 def _transient_write(error: Exception) -> bool:
-    # A sweep may remove an empty folder between its making and the first file in it.
+    # A sweep may remove an empty folder before its first file is written.
     return broken(error) or isinstance(error, FileNotFoundError)
 
 
 def _asked_for(size: int) -> Iterator[list[tuple[int, int]]]:
-    """Offsets and lengths of a file, so many at a time as are on the way at once."""
+    """Offsets and lengths for the reads of a file, in groups that are requested together."""
     for start in range(0, size, AHEAD):
         yield [(at, min(PIECE, size - at)) for at in range(start, min(start + AHEAD, size), PIECE)]

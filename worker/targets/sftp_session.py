@@ -1,4 +1,4 @@
-"""One SFTP connection: made to the very machine that is known, and careful where Paramiko is not."""
+"""One SFTP connection: only to the host key that is known, and with care for Paramiko's gaps."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FSYNC, STATVFS = "fsync@openssh.com", "statvfs@openssh.com"
 
 class Client(paramiko.SFTPClient):
     def fsync(self, file: paramiko.SFTPFile) -> None:
-        """What was written is on the server's disk, where the server can promise that."""
-        # Servers that cannot answer that they do not know it.
+        """Has the server write the file to its disk, if it supports that."""
+        # Servers that do not answer an unknown request properly.
         with suppress(OSError):
             self._request(paramiko.sftp.CMD_EXTENDED, FSYNC, file.handle)  # type: ignore[attr-defined]
 
     def free(self, path: str) -> int | None:
-        """Bytes that are free to us in a folder; None where the server does not tell."""
+        """The free bytes in a folder; None if the server does not report them."""
         try:
             kind, answer = self._request(paramiko.sftp.CMD_EXTENDED, STATVFS, path)  # type: ignore[attr-defined]
             if kind != paramiko.sftp.CMD_EXTENDED_REPLY:
@@ -42,7 +42,7 @@ class Client(paramiko.SFTPClient):
 
 
 class Session:
-    """One connection, to the very machine whose key is known."""
+    """One connection to the machine with the known host key."""
 
     def __init__(self, name: str, host: str, port: int, user: str, key: paramiko.PKey, host_key: paramiko.PKey) -> None:
         line = socket.create_connection((host, port), CONNECT)
@@ -67,7 +67,7 @@ class Session:
         try:
             self._transport.auth_publickey(user, key)
         except paramiko.AuthenticationException:
-            # Paramiko says the same of a line that broke meanwhile.
+            # Paramiko raises the same error for a broken connection.
             if not self._transport.is_active():
                 raise EOFError("the connection broke at the login") from None
             hint = f"the public half belongs into authorized_keys of {user}"
@@ -101,7 +101,7 @@ class Session:
             file.set_pipelined(True)
             view = memoryview(data)
             file.write(view[:-1])
-            # Only a write that is not pipelined awaits all answers, and tells of a disk that was full on the way.
+            # Only a write that is not pipelined waits for all answers, and so reports a full disk.
             file.set_pipelined(False)
             file.write(view[-1:])
             self.sftp.fsync(file)
@@ -110,7 +110,7 @@ class Session:
             raise OSError(errno.EIO, f"{len(data)} bytes were sent, the server has {size}")
 
     def _place(self, unfinished: str, path: str) -> None:
-        """SFTP's own rename replaces nothing; what it says of a taken name is only that it failed."""
+        """Renames a file without replacing another; SFTP reports an existing name only as a failure."""
         try:
             self.sftp.rename(unfinished, path)
         except OSError:
@@ -160,11 +160,11 @@ def public_key(name: str, line: str) -> paramiko.PKey:
 
 
 def _expect(transport: paramiko.Transport, host_key: paramiko.PKey) -> None:
-    """Has the server show the kind of key that is known; it may have others."""
+    """Asks the server for the type of host key that is known; it may have others."""
     kind = host_key.get_name()
     transport.get_security_options().key_types = ("rsa-sha2-512", "rsa-sha2-256") if kind == "ssh-rsa" else (kind,)
 
 
 def broken(error: Exception) -> bool:
-    """Whether the connection is of no more use; a server that refuses one thing still does others."""
+    """Whether the connection is unusable; after a refusal it still works."""
     return isinstance(error, EOFError | paramiko.SSHException | ConnectionError | TimeoutError | socket.gaierror)
