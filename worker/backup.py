@@ -1,6 +1,6 @@
 """One set: snapshots of all databases, their dumps, the globals, buckets, folders of services, the deployed configuration; the manifest last.
 
-Nothing exists before its manifest does. A target that dies on the way does not stop the others.
+A set exists only once its manifest does. A target that fails does not stop the others.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a set does with each column of PostgreSQL's shared catalogues.
 
-What a later version brings stands in no row of this table. A backup names it as left out until somebody decides.
+Columns of later versions are not in this table. A backup names them as left out until somebody decides.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def differences(wanted: Row, actual: Row) -> list[Difference]:
 def compared(session: postgres.Connection, wanted: Row) -> list[Difference]:
     """The differences of a freshly loaded database from its set.
 
-    A sequence goes back to its place first: what is made anew, such as a materialised view, may have counted on it.
+    Sequences are reset first: the refresh of a materialised view, for example, may have advanced them.
     """
     actual = snapshots.contents(session)
     moved = {

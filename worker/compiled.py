@@ -1,7 +1,7 @@
 """`python3 -m worker.compiled PATH`: the worker's zip with compiled modules.
 
-Python keeps nothing that it compiles out of a zip, and would compile all modules at each start. It goes to stdout. The sources
-stay in it: a Python of another version compiles them, as before.
+Python does not cache modules of a zip, and would compile all of them at each start. The zip goes to stdout. It keeps the
+sources, which another version of Python compiles as before.
 """
 
 from __future__ import annotations

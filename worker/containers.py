@@ -1,6 +1,6 @@
 """Sibling containers: PostgreSQL's own tools, from the database's own image, beside its container on its network.
 
-They are named after the run and never started by `docker exec`: what an exec began goes on when its caller has died.
+They are named after the run and never started by `docker exec`, whose processes outlive a killed caller.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The drill: a set restored from what the target gives, and compared: databases in a throwaway server of its own to the last
-row, folders of services in the staging directory to the last file, buckets in a throwaway MinIO to the last version."""
+"""The drill: restores a set from a target and compares it: every row of databases in a throwaway server, every file of
+folders in the staging directory, every version of buckets in a throwaway MinIO."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _passed_over(chosen: sets.Summary, suspect: list[tuple[str, sets.Summary]]) 
     """The preferred sets that were skipped, as they are damaged or failed their check: newer ones, or the same on
     another target.
 
-    When nobody can read when a set was made, its name says it.
+    For a set without a readable manifest the time in its name counts.
     """
     by_set: dict[str, dict[str, list[str]]] = {}
     for target, summary in suspect:

@@ -1,6 +1,6 @@
 """Restores folders of a service: unpacked beside the live ones, compared with their lists, and only then swapped.
 
-PostgreSQL has no part in it. The service is stopped for the swap alone, then started and asked whether it answers.
+It does not need PostgreSQL. The service is only stopped for the swap, then started and checked.
 """
 
 from __future__ import annotations

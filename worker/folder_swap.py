@@ -33,7 +33,7 @@ def swap(job: Job, record: Record, undoing: bool = False) -> None:
 def settled(job: Job, record: Record, remaining: list[str]) -> str:
     """Settles an interrupted run; gives its new phase. If all folders are swapped they stay so.
 
-    Else all are put back, and what was loaded goes. What cannot be removed is put into `left`: it must not hold back the rest.
+    Otherwise all are put back, and loaded ones are removed. Those that cannot be removed are added to `remaining`.
     """
     undoing, moved = record.phase == "undoing", record.phase in ("swapping", "undoing")
     rows = swaps(record, undoing)

@@ -1,7 +1,7 @@
 """Programs of the worker on the host, as root: it mounts the folders of services read-only, but a restore must write beside them.
 
-Each program runs in a container of the worker's image that has entered the host's namespaces. It is named after the run, so
-that whoever ends the run ends it.
+Each program runs in a container of the worker's image that enters the host's namespaces. It is named after the run, and
+ends with it.
 """
 
 from __future__ import annotations

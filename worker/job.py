@@ -1,7 +1,7 @@
 """One run of the worker: the configuration of the host, the request, and the files.
 
-`/etc/stowage/backup/worker.json` is the role's; `request.json` of the run is written by whoever asks, for root's eyes.
-Secrets stand in files of their own beside the configuration, never in either of the two.
+The role writes `/etc/stowage/backup/worker.json`; the operator's side writes `request.json` of the run, readable by root.
+Secrets are in separate files beside the configuration, never in these two.
 """
 
 from __future__ import annotations

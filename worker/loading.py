@@ -1,9 +1,8 @@
 """Loads a fetched dump into a new database: in parallel, and if that fails, section after section in the order of the dump.
 
-A parallel load takes tables in any order, and every load runs with an empty search_path. Neither suits all databases: a
-key between tables of an extension wants one of them first, a CHECK may ask a function that reads another table by its
-bare name. Indexes, keys and triggers come after all data, so a table that failed can be tried again when the others are
-there.
+A parallel load takes tables in any order, and every load runs with an empty search_path. Some databases need more: a
+foreign key between tables of an extension needs one of them first, a CHECK may call a function that reads another table
+without its schema. Indexes, keys and triggers come after all data, so a failed table can be tried again after the others.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Failure(NamedTuple):
 def failures(output: str, tables: Sequence[tuple[str, str]] = ()) -> list[Failure]:
     """The entries that `pg_restore` could not restore, each with its first error.
 
-    It names no entry where the rows of a table fail, only that it comes to the next table of its list.
+    For rows of a table it does not name the entry: the table is known from the lines about its progress.
     """
     by_entry: dict[int, Failure] = {}
     entry, what, at = 0, "a statement", iter(tables)
@@ -217,8 +216,8 @@ def _path_of(like: dict[str, Any]) -> str:
 def _exchange_path(dump: Path, path: str) -> bool:
     """Replaces the empty search_path in a dump; False if that is not possible.
 
-    In a table of contents a text has its length before it. That of one file is followed by places in the file, so what
-    is exchanged there must be as long.
+    A table of contents has the length before each string. In a dump of one file it is followed by offsets into the
+    file, so the replacement must have the same length.
     """
     folder = dump.is_dir()
     before, after = _text(_NO_PATH), _text(f"SET search_path = {path};".ljust(len(_NO_PATH) - 1) + "\n")

@@ -1,6 +1,6 @@
 """Properties of the server that a restore does not bring back: they are named, and their statements are kept in the set.
 
-A restore is of databases. What belongs to the whole server, to its machine or to another server would change what is live.
+A restore brings back databases. Properties of the whole server, its machine or another server would change the live server.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class Part:
 
 
 class PartWriter:
-    """Stores streams beneath `prefix` on all targets that live; one that fails is left out from then on.
+    """Stores streams below `prefix` on all live targets; one that fails is given up.
 
-    It holds at most `ahead` parts at a time, plus one that is being collected for each stream.
+    Holds at most `ahead` parts in memory, plus one being collected for each stream.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PartWriter:
     def write(self, stream: str, chunks: Iterable[bytes]) -> list[Part]:
         """The parts of a stream, in order, once all of them are stored; an empty stream has none.
 
-        What the producer raises is raised here: a stream that was cut has no list of parts.
+        An error of the producer is raised here: an incomplete stream has no list of parts.
         """
         waiting: list[Future[Part]] = []
         try:

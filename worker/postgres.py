@@ -1,7 +1,7 @@
 """PostgreSQL for backups: sessions, properties that a dump lacks, and the swap of names.
 
-Facts: a rename is transactional, so several databases change their names in one moment or not at all (measured: 7 ms, and a killed server
-leaves the old names); settings, rights and comments of a database belong to it and are in no dump without `-C`.
+A rename is transactional, so several databases change their names together or not at all (measured: 7 ms; after a kill the
+server has the old names). A dump without `-C` has no settings, rights and comments of the database.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def _right(session: Connection, database: sql.Identifier, grant: Row) -> bool:
 def keep(session: Connection, settings: Sequence[str] | None, begin: sql.Composed) -> list[str]:
     """Keeps settings in the server's own spelling: set in this session, saved from it, and reset.
 
-    One that this server does not take costs only itself.
+    A setting that this server refuses does not stop the others.
     """
     lacking = []
     for name, _, value in (setting.partition("=") for setting in settings or ()):

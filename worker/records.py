@@ -41,9 +41,9 @@ class Record:
     folders: list[str] = field(default_factory=list)
     """The folders of a service that are replaced; such a restore has no databases."""
     buckets: dict[str, Row] = field(default_factory=dict)
-    """The buckets into which objects are put back: whether it was `made`, the parts of its configuration that are `held` off
-    meanwhile, as they were, the bucket in which is `kept` what is displaced, the parts that were `configured`, and those that are
-    `waiting` to be put on by the cleanup."""
+    """The restored buckets: whether it was `made`, the former parts of its configuration that are off meanwhile (`held`), the
+    bucket of displaced objects (`kept`), the parts that were restored (`configured`), and those that the cleanup restores
+    (`waiting`)."""
     accounts: dict[str, list[str]] = field(default_factory=dict)
     """The users, groups, policies and keys of MinIO that the restore made, by kind."""
     phase: str = "begun"

@@ -1,7 +1,7 @@
 """Restores databases beside the live ones, compares them, and only then swaps.
 
-The live databases are not touched before every byte of the set was verified, loaded beside them and counted. What they
-were is kept under another name until `restore.cleanup`.
+The live databases are not changed before the set was verified, loaded beside them and counted. The replaced ones are
+kept under another name until `restore.cleanup`.
 """
 
 from __future__ import annotations

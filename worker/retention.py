@@ -49,10 +49,9 @@ def plan(
     keep_at_least: int = KEEP_AT_LEAST,
     allow_many: bool = False,
 ) -> Plan:
-    """Only sets that are valid may go, and only when others that are as good stay.
+    """Decides which sets to remove: only valid ones, and only when equally good ones stay.
 
-    Complete sets count among themselves, and each component among all sets that have it: a run with --only makes no
-    complete set go.
+    Complete sets are counted separately from sets of each component: a run with --only removes no complete set.
     """
     seen = list(summaries)
     valid = [summary for summary in seen if summary.valid and summary.manifest is not None]
@@ -153,8 +152,8 @@ def _stays(job: Job, name: str, error: Failed) -> bool:
 
 
 def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
-    """Sets that can stand for each other, newest first: the complete ones, those with each component, and those that
-    lack a database or a folder, which stand for no other.
+    """Groups of sets that can replace each other, newest first: complete ones, those with each component, and incomplete
+    ones, which replace no other.
     """
     groups: dict[str, list[Summary]] = {}
     for summary in sorted(valid, key=lambda summary: (summary.created, summary.id), reverse=True):

@@ -166,9 +166,8 @@ def list_sets(target: Target, stack: str, keys: Keys) -> Iterator[Summary]:
 def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary | None:
     """The newest complete set by the time in its manifest: the times of a target are not signed.
 
-    One that failed its newest check is it only where there is no other. Of named databases it is the newest set that
-    was to have all, and has these: a database that could not be saved is no reason to restore an older one. One that
-    lacks databases is better than none.
+    A set that failed its newest check is only taken if there is no other. For named databases it is the newest set of
+    everything that has them, even if it lacks others. If there is no complete set, an incomplete one is taken.
     """
     names, seen = set(having), list(summaries)
     complete = [summary for summary in seen if summary.complete or summary.has(names)]
@@ -179,7 +178,7 @@ def latest(summaries: Iterable[Summary], having: Iterable[str] = ()) -> Summary 
 def sharing_drills(by_target: Mapping[str, Sequence[Summary]]) -> dict[str, list[Summary]]:
     """The sets of each target; a drill that failed on one target counts on all.
 
-    What is in a set is the same wherever its bytes are right, and a drill is of one target when another is away.
+    The content of a set is the same on all targets, and a drill reads only one of them.
     """
     newest = dict[str, Check]()
     for summary in (summary for summaries in by_target.values() for summary in summaries):
@@ -275,7 +274,7 @@ def _summary(target: Target, stack: str, keys: Keys, id: str, entries: tuple[Ent
 def _check(target: Target, stack: str, keys: Keys, id: str, entries: Iterable[Entry]) -> Check | None:
     """The newest check of the set; a record without our signature is ignored.
 
-    Where that only read bytes and passed, a drill before it that failed still counts: bytes that are right may not restore.
+    A failed drill before a passed check of the bytes still counts: correct bytes do not prove a restore.
     """
     start, newest = f"{folder(stack, id)}/{VERIFIED}", None
     for key in sorted((entry.key for entry in entries if entry.key.startswith(start)), reverse=True):

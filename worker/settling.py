@@ -76,7 +76,7 @@ def _stopped_for_good(job: Job, names: list[str]) -> None:
 def settle(job: Job, record: Record) -> list[str]:
     """Settles one record, on a new connection: that of the swap may be dead.
 
-    A server that restarts is waited for. Gives what is left for a person to do.
+    Waits for a server that restarts. Gives what is left for a person to do.
     """
     if record.phase not in CUT:
         return []
@@ -136,8 +136,8 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
 def take_back(session: postgres.Connection, record: Record, remaining: list[str]) -> str:
     """Opens closed databases and drops loaded ones, unless the names have changed; gives the new phase.
 
-    Where objects belong to it, and are not current yet, the names change back: nobody could get into what was restored.
-    What cannot be dropped is put into `left`, with the reason: it must not hold back what is live, nor every later run.
+    If objects belong to it and are not current yet, the names change back: the restored databases were never open.
+    What cannot be dropped is added to `remaining`, with the reason: it must not block the live databases or later runs.
     """
     oids = postgres.oids(session)
     if record.phase == "swapping" and _swapped(oids, record):
@@ -202,7 +202,7 @@ def open_restored(session: postgres.Connection, record: Record, remaining: list[
 def _drop_roles(session: postgres.Connection, names: list[str]) -> None:
     """Drops roles that the failed restore had made; a role that owns something stays.
 
-    A role that granted a membership goes only after whom it was granted to.
+    A role that granted a membership can only be dropped after the member.
     """
     pending = list(names)
     while stuck := [name for name in pending if not _drop_role(session, name)]:

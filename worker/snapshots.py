@@ -1,6 +1,6 @@
-"""Databases as they were at one moment: snapshots, and exact counts of what a dump of them holds.
+"""Snapshots of databases, and exact counts of what a dump of them holds.
 
-A snapshot can be imported within its own database only, so there is one session for each.
+A snapshot can only be imported within its own database, so each has a session.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from worker.contract import FAILED
 from worker.errors import Failed
 from worker.postgres import PATIENCE, WORKER, Connection, Row, Server
 
-# What a dump holds of a table: of one that belongs to an extension, the rows that the extension says. A materialised view is
-# made anew by a restore, and may well have other rows than it had. Partitions are counted as the table that they belong to:
-# the hash of an enum's value, or the order of a text, may be another in a restored database, and rows are in another partition.
+# The rows in a dump: of a table of an extension, those that the extension selects. Materialised views are not counted: a restore
+# refreshes them, which may change their rows. Partitions are counted as their partitioned table: the hash of an enum's value, or
+# the order of a text, may differ in a restored database, and put rows into another partition.
 TABLES = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, coalesce(x.condition, '') AS condition,
   s.nspname || '.' || r.relname AS counted
@@ -30,7 +30,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' AND n.n
   AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_depend d
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) ORDER BY 1, 2
 """
-# Partitions by a hash, or by a text whose order the system's locale decides.
+# Tables partitioned by hash, or by a text whose order depends on the system's locale.
 MOVING = """
 SELECT EXISTS (SELECT FROM pg_partitioned_table p WHERE partstrat = 'h'
   OR partstrat = 'r' AND EXISTS (SELECT FROM unnest(partcollation) c JOIN pg_collation l ON l.oid = c WHERE l.collname NOT IN ('C', 'POSIX'))

@@ -36,8 +36,8 @@ def swap(
     kept: dict[str, str],
     objects: Objects | None = None,
 ) -> int:
-    """All names change in one transaction, with nobody in the databases, and objects become current; then what depends on them is
-    started and asked. Before all objects are current all of it is reversed when something fails."""
+    """Renames all closed databases in one transaction and makes objects current; then starts and checks dependent containers.
+    A failure before all objects are current takes everything back."""
     oids = postgres.oids(session)
     there = [name for name in scratch if name in oids]
     record.live = {name: oids[name] for name in there}
@@ -161,7 +161,7 @@ def undoable(job: Job) -> Row:
 def _newest() -> Record:
     """The newest restore that replaced something; refused if it cannot be undone.
 
-    Never an older one: what that had replaced is not what somebody means who types undo now.
+    Never an older one: a person who types undo now does not mean that.
     """
     came = ("swapping", "done", "undoing", "undone", "cleaned")
     records = [

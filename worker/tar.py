@@ -24,7 +24,7 @@ def pack(
 ) -> Iterator[bytes]:
     """The bytes of a tar archive; it fails when tar does.
 
-    With `complaints` it goes on where tar does, which says of files that changed or vanished, and what it says is put there.
+    With `complaints`, tar's messages about files that changed or vanished are collected there instead.
     """
     argv = ["tar", "-C", str(base), "--numeric-owner", *options, "-cf", "-", "--", *names]
     with tempfile.TemporaryFile() as errors:

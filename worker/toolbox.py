@@ -1,6 +1,6 @@
-"""One container in which the tools of a run are started: there a tool starts in milliseconds, in one of its own in half a second.
+"""One container for the tools of a run: a tool starts there in milliseconds, in a separate container in half a second.
 
-It is no `docker exec`: the container is the worker's child by its input, and ends with it.
+Without `docker exec`: the container reads commands from the worker's pipe, and ends with it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# Reads the names of tools, starts each beside the others, and says how each ended. Debian's own names of PostgreSQL's programs,
-# which come first in the official image's PATH, are a Perl script each, which takes longer than the program.
+# Reads the names of tools, starts each in the background, and prints its status. Debian's wrappers of PostgreSQL's programs,
+# which come first in the official image's PATH, are Perl scripts that take longer than the programs.
 LOOP = """cd "$1" && PATH=$2:$PATH && while IFS= read -r name; do
   (sh "./$name.run" >"./$name.log" 2>&1 </dev/null; echo "$? $name") &
 done; wait"""
@@ -41,9 +41,9 @@ class Started:
 
 
 class Toolbox:
-    """The container, opened with its first tool, and anew when it was taken away.
+    """The container, started with its first tool, and again when it was removed.
 
-    `programs` is the folder of its image that is looked into first.
+    `programs` is the folder of its image that comes first in PATH.
     """
 
     def __init__(self, programs: str = "/usr/bin") -> None:

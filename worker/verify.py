@@ -41,7 +41,7 @@ class _Findings:
 def run(job: Job) -> int:
     """Checks a set on every target that has it, or on the requested one; records the result beside it.
 
-    A drill is of the content, which is the same wherever every byte is right: one is enough, and counts for each target.
+    One drill counts for all targets on which every byte is right, as they have the same content.
     """
     findings = _Findings()
     checked = _read_all(job, [job.request.source] if job.request.source else list(job.targets), findings)

@@ -46,8 +46,8 @@ def restore(
 ) -> None:
     """Restores a set, or a dump that was made by hand. Nothing is replaced before all of it was loaded and compared.
 
-    With `accept` it may differ from the set in what an earlier try has found, which is shown, asked for, and written down.
-    It is `of` the folders of a service, or of one of them by its path in the container, and then of nothing else.
+    With `accept` it may have the differences that an earlier try found: they are shown, confirmed, and recorded.
+    `of` limits it to the folders of a service, or to one of them by its path in the container.
     """
     request = Request(
         source=source, databases=_names(database), new_name=name, no_tablespaces=not tablespaces, stack=other_stack

@@ -128,8 +128,8 @@ def _authorities(host: Host[Settings]) -> list[File]:
 
 
 def program(folder: Path) -> bytes:
-    """The worker's modules as one file that Python imports from. The same for everybody who has the same modules: dates are left
-    out, and nothing is compressed, which no two versions of zlib promise to do alike."""
+    """The worker's modules as one file that Python imports from. Equal modules give equal bytes: without dates, and without
+    compression, which may differ between versions of zlib."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for path in sorted(folder.rglob("*.py")):

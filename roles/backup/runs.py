@@ -1,6 +1,6 @@
-"""Runs of the backup worker, seen from the operator's machine: begun as a unit of the host, followed by its journal.
+"""Runs of the backup worker, controlled from the operator's machine: started as a unit of the host, followed by its journal.
 
-A lost line loses only the view: the unit goes on, and `inv backup.attach` shows the same journal again.
+A lost connection only ends the view: the unit continues, and `inv backup.attach` shows the same journal again.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ def new_id() -> str:
 
 
 def begin(host: Host[Settings], request: Request, command: str, accepted: Sequence[str] = ()) -> str:
-    """Hands a request to the host and starts its unit; gives the id of the run, which of a backup is also that of its set.
+    """Sends a request to the host and starts its unit; gives the id of the run, which for a backup is also the id of its set.
 
-    What a person accepts goes into the host's audit before it begins.
+    Accepted differences are written to the host's audit log before the start.
     """
     run = new_id()
     audit = _audited(command, run, accepted) if accepted else ":"

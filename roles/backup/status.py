@@ -65,7 +65,7 @@ LATEST = 12
 def facts(host: Host[Settings]) -> str:
     """Shell that reads the ends of the last runs from their journals: a killed run has no other report.
 
-    Nothing for a host without backups.
+    Empty for a host without backups.
     """
     if not has_one(host):
         return ":"

@@ -110,7 +110,7 @@ def _member(client: Any, group: str, user: str, remove: bool) -> None:
 class ServiceAccount(Resource):
     """A key of an application that acts for a user: switched on, with its end if it has one, and its user's rights or fewer.
 
-    One whose end is over is none: MinIO would take it as little as its programs.
+    A key that has ended counts as absent: MinIO accepts neither its requests nor a new key with an end in the past.
     """
 
     kind: ClassVar[str] = "service-account"

@@ -100,9 +100,9 @@ class Api:
         )
 
     def read(self, link: Link, do: Callable[[Any], Any]) -> Any:
-        """Ask a node that answers, and again while it stays silent or says that it is not ready: it has just started.
+        """Ask a node, and again while it is silent or not ready, as it may have just started.
 
-        Raises Trouble with MinIO's own words when it tells no more than that.
+        Raises Trouble with MinIO's message if that does not change.
         """
         load_minio_py()
         from minio.error import MinioAdminException, MinioException
@@ -122,9 +122,9 @@ class Api:
                 raise _untold(link, error) from None
 
     def others(self, link: Link, client: Any, do: Callable[[Any], Any]) -> Callable[[], dict[str, Any]]:
-        """Ask all nodes but the client's, at the same moment; what is returned tells their answers by address.
+        """Ask all nodes but the client's at the same time; returns a function that gives their answers by address.
 
-        One that says that it is not ready is asked again, one that is silent is left out.
+        A node that is not ready is asked again, a silent one is left out.
         """
         from minio.error import MinioAdminException, MinioException
         from urllib3.exceptions import HTTPError

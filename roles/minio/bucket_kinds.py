@@ -92,8 +92,8 @@ class Bucket(Resource):
     def ask(cls, link: Link, wanted: Sequence[Bucket]) -> list[Reading]:
         """Two requests for all buckets: their names, and all their settings in one archive, which every node is asked for.
 
-        Each node goes by the settings that it has in memory. One that did not hear of a change goes by the old ones for
-        up to 15 minutes (MinIO, cmd/bucket-metadata-sys.go), and an object that is overwritten through it may be lost.
+        Each node uses the settings in its memory. A node that missed a change uses the old ones for up to 15 minutes
+        (MinIO, cmd/bucket-metadata-sys.go), and an object that is overwritten through it may be lost.
         """
         api = wanted[0].api
 

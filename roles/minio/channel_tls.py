@@ -19,7 +19,7 @@ def _context(authority: str) -> ssl.SSLContext:
 class TlsChannel(SSLTransport):
     """An encrypted channel; the server must show a certificate of the authority for this name or address.
 
-    Like a socket it is closed when the last file that reads from it is.
+    Like a socket, it is closed together with the last file that reads from it.
     """
 
     def __init__(self, channel: Any, authority: str, host: str) -> None:

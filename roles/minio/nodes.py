@@ -85,7 +85,7 @@ def _no_node(link: Link, why: str) -> Trouble:
 def pool(link: Link, patience: float, again: int, authority: str = "") -> Any:
     """A urllib3 pool whose connections are channels of the host's SSH connection, with TLS if there is an authority.
 
-    To minio-py and its signatures all is plain HTTP: a channel is no socket, which Python's own TLS wants.
+    minio-py sees plain HTTP: Python's own TLS needs a socket, and a channel is none.
     """
     import urllib3
     from urllib3.connection import HTTPConnection

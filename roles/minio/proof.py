@@ -22,9 +22,9 @@ SETTLES_WITHIN = 60
 
 
 def prove_data_path(api: Api, link: Link, folders: Sequence[str]) -> None:
-    """Write a small object through each node and read it through all: green health checks alone do not prove that.
+    """Write a small object through each node and read it through all: health checks do not prove that.
 
-    Each node must reach as many drives as the others: one that sees fewer says of whole objects that they are not there.
+    Each node must reach as many drives as the others: a node with fewer answers that existing objects are absent.
     """
     load_minio_py()
     import urllib3.exceptions

@@ -1,7 +1,7 @@
 """A new secret for a user or a key: written, deployed, and the old one checked to be refused.
 
-Beside the new secret the old one lies in FILE.previous until MinIO refuses it. It marks a rotation that has begun: the
-same command finishes it, wherever it was cut.
+FILE.previous keeps the old secret until MinIO refuses it. It marks an unfinished rotation, which the same command
+finishes, wherever it was interrupted.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Bucket:
 
 
 def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, Any]) -> None:
-    """Ask the cluster about itself while the host is read; each answer is put into `told` when it comes."""
+    """Ask the cluster about itself while the host is read; each answer is put into `answers` when it comes."""
     from roles.minio.admin import admin
     from roles.minio.api import said
     from roles.minio.role import api_of

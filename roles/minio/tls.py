@@ -97,9 +97,9 @@ def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -
 
 @dataclass(frozen=True)
 class ServedCertificate(Resource):
-    """The certificate that each node shows is the one of the file. MinIO does not see a file that was renamed into place.
+    """Each node shows the certificate of the file. MinIO does not notice a file that was renamed into place.
 
-    A node that is silent is told of elsewhere, and shows the right one when it starts.
+    A silent node is reported elsewhere, and shows the new one when it starts.
     """
 
     kind: ClassVar[str] = "served-certificate"

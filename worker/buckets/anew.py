@@ -1,6 +1,6 @@
 """Versions restored with plain S3: in the order of the set, with new ids and dates, above the live versions.
 
-Nothing can be put beneath in this way, so nothing is made before it is to show.
+Versions cannot be put below others in this way, so they are only put when they may become visible.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def incoming(row: Row, at: str) -> Incoming:
 def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
     """When each version of a key was made, by id. Rows are newest first; those of one millisecond keep that order.
 
-    A listing tells milliseconds: those newer than what is there still get the last microseconds of it, others the first.
+    A listing has milliseconds: within one, versions newer than a live one get the last microseconds, others the first.
     """
     dated, ids = dict[str, str](), {version.id for version in there}
     for at in dict.fromkeys(row["at"] for row in rows):
@@ -66,7 +66,7 @@ def dates(rows: Sequence[Row], there: Sequence[Version]) -> dict[str, str]:
 def put(minio: Client, bucket: str, version: Incoming, pieces: Iterable[bytes]) -> str:
     """Puts a version; if its id exists already, that version is not touched, and Failed is raised.
 
-    One without a date gets an id and a date of the server's own. Gives the id.
+    A version without a date gets its id and date from the server. Gives the id.
     """
     source = {MTIME: version.at, ETAG: version.etag} if version.at else {}
     which = {"versionId": version.id} if version.id else {}

@@ -1,6 +1,6 @@
 """Restores objects of one or many buckets from a set: put below the live versions, read back, and only then made current.
 
-A bucket that cannot be put back costs only itself, until databases have been swapped that belong to it: then all is reversed.
+One failure costs one bucket; but once the databases of the same restore are swapped, it takes everything back.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def device_of(path: str) -> int:
 class PathTarget:
     """Each object is a file, under its final name only when all of it is on the disk.
 
-    It is written only where its filesystem is not that of / nor of any path in `not_on`: in a container a folder of
-    the host's own disk looks like a mount, so whoever starts the worker names there what lies on that disk.
+    It is only written if its filesystem is neither that of / nor that of a path in `not_on`: in a container a folder of
+    the host's own disk looks like a mount, so `not_on` has paths on that disk.
     """
 
     def __init__(

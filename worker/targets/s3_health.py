@@ -16,7 +16,7 @@ PATIENCE = 10.0
 def lacking(endpoints: Iterable[str], ca_file: str | None, pool: Any = None) -> str:
     """Why a cluster cannot write; empty if it can, is not MinIO, or does not answer.
 
-    All nodes are asked at once: one that takes connections and answers nothing is not waited for.
+    All nodes are asked at once, and the first answer counts: a node may accept a connection and stay silent.
     """
     pool = pool or urllib3.PoolManager(ca_certs=ca_file)
     answers = SimpleQueue[str | None]()

@@ -41,7 +41,7 @@ class Unexplained(Failed):
 class SftpTarget:
     """Each object is a file, under its final name only when the server has all of it.
 
-    A connection serves one request at a time, since Paramiko's answers get mixed up otherwise; idle ones are kept.
+    A connection serves one request at a time, as Paramiko would mix up the answers; idle connections are kept.
     """
 
     def __init__(self, name: str, host: str, port: int, user: str, key: str, host_key: str, path: str) -> None:
