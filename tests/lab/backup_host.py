@@ -123,15 +123,15 @@ def prepare(there: Clone) -> None:
     there.on_host("""set -e
 mkdir -p /mnt/backup; echo 'tmpfs /mnt/backup tmpfs size=1g,mode=0700 0 0' >>/etc/fstab; mount /mnt/backup""")
     file = there.root / "inventory/group_vars/lab.yml"
-    said = yaml.safe_load(file.read_text())
-    said["roles"] = ROLES
-    said["services"] = {"keeper": KEEPER}
-    said["postgres"]["settings"] = {"max_prepared_transactions": "5"}
-    said["backup"]["targets"] += [
+    settings = yaml.safe_load(file.read_text())
+    settings["roles"] = ROLES
+    settings["services"] = {"keeper": KEEPER}
+    settings["postgres"]["settings"] = {"max_prepared_transactions": "5"}
+    settings["backup"]["targets"] += [
         sftp(there, there, "far", "172.30.99.1"),
         {"name": "disk", "kind": "path", "path": "/mnt/backup"},
     ]
-    file.write_text(yaml.safe_dump(said))
+    file.write_text(yaml.safe_dump(settings))
 
 
 def sftp(there: Clone, server: Clone, name: str, address: str) -> dict[str, Any]:
@@ -201,8 +201,8 @@ def mlflow_client(there: Clone, experiment: str, count: int = 0, bucket: str = "
         where = f"s3://{bucket}" if bucket else str(there.root / "artifacts")
         argv = [sys.executable, str(program), uri, where, experiment, str(count)]
         keys = {"AWS_ACCESS_KEY_ID": there.secret("root_user"), "AWS_SECRET_ACCESS_KEY": there.secret("root_password")}
-        told = {**os.environ, **keys, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{minio}"}
-        client = subprocess.Popen(argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=told)
+        environment = {**os.environ, **keys, "MLFLOW_S3_ENDPOINT_URL": f"http://127.0.0.1:{minio}"}
+        client = subprocess.Popen(argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         try:
             yield client
         finally:
@@ -227,15 +227,15 @@ def sql(there: Clone, text: str, database: str = "postgres") -> str:
 def texts(there: Clone, name: str, *databases: str) -> None:
     """Keeps the text of the databases, with all that belongs to them, and of the roles, under a name."""
     dumps = [
-        f"{IN_POSTGRES} pg_dump -U postgres -C -d {_connection(one)} | plain {number}\n"
-        for number, one in enumerate(databases or DATABASES)
+        f"{IN_POSTGRES} pg_dump -U postgres -C -d {_connection(database)} | plain {number}\n"
+        for number, database in enumerate(databases or DATABASES)
     ]
     there.on_host(TEXTS.format(name=name, inside=IN_POSTGRES) + "".join(dumps))
 
 
 def changed(there: Clone, before: str, after: str, *leave_out: str) -> str:
     """Where two texts differ; nothing when they are the same to the letter."""
-    without = " ".join(f"-x {one}" for one in leave_out)
+    without = " ".join(f"-x {option}" for option in leave_out)
     folders = f"/root/texts/{before} /root/texts/{after}"
     return there.on_host(f"diff -rq {without} {folders}; diff -r {without} {folders} | head -40", check=False)
 
@@ -246,8 +246,8 @@ def names(there: Clone) -> set[str]:
 
 def sets(there: Clone, *more: str) -> dict[str, dict[str, str]]:
     """Each set with the targets on which it is, as `inv` lists them; the newest first."""
-    found = json.loads(there.inv("backup.list", "--json", *more).splitlines()[-1])
-    return {one["id"]: one["targets"] for one in found["sets"]}
+    answer = json.loads(there.inv("backup.list", "--json", *more).splitlines()[-1])
+    return {set_["id"]: set_["targets"] for set_ in answer["sets"]}
 
 
 def newest(there: Clone) -> str:
@@ -256,8 +256,8 @@ def newest(there: Clone) -> str:
 
 def look(there: Clone, **request: Any) -> dict[str, Any]:
     """A question to the worker itself."""
-    said: dict[str, Any] = json.loads(there.on_host(f"{SCRIPT} look {quote(json.dumps(request))}"))
-    return said
+    answer: dict[str, Any] = json.loads(there.on_host(f"{SCRIPT} look {quote(json.dumps(request))}"))
+    return answer
 
 
 def begin(there: Clone, **request: Any) -> str:
@@ -278,10 +278,10 @@ def journal(there: Clone, run: str) -> list[dict[str, Any]]:
 
 def until(true: Callable[[], Any], seconds: float, what: str = "") -> Any:
     end = time.monotonic() + seconds
-    while not (found := true()):
+    while not (result := true()):
         assert time.monotonic() < end, f"it did not come true in time: {what}"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def over(there: Clone, run: str) -> dict[str, Any]:
@@ -332,8 +332,8 @@ def left(there: Clone) -> str:
     closed = ["SELECT datname FROM pg_database WHERE NOT datallowconn AND datname IN ('geo', 'mlflow', '%s')"]
     more = ["SELECT datname FROM pg_database WHERE datname LIKE '%\\_\\_r\\_%'"]
     more += ["SELECT pid FROM pg_stat_activity WHERE application_name = 'stowage-backup'"]
-    found = sql(there, ";\n".join([closed[0] % ODD.replace("'", "''"), *more]) + ";")
-    return found + there.on_host(f"docker ps -aq --filter name=stowage-backup-; ls -A {STAGING}")
+    rows = sql(there, ";\n".join([closed[0] % ODD.replace("'", "''"), *more]) + ";")
+    return rows + there.on_host(f"docker ps -aq --filter name=stowage-backup-; ls -A {STAGING}")
 
 
 @contextmanager

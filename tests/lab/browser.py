@@ -21,15 +21,15 @@ class Console:
     root: str
     websockets: list[str] = field(default_factory=list)
 
-    def text(self, path: str, *words: str) -> str:
+    def text(self, path: str, *texts: str) -> str:
         """What stands on a page once these words are there."""
         self.page.goto(f"{self.root}{path}")
-        return self.now(*words)
+        return self.now(*texts)
 
-    def now(self, *words: str) -> str:
+    def now(self, *texts: str) -> str:
         """What stands on this page once these words are there."""
-        for word in words:
-            self.page.get_by_text(word).first.wait_for()
+        for text in texts:
+            self.page.get_by_text(text).first.wait_for()
         return str(self.page.inner_text("body"))
 
     def cookies(self) -> list[dict[str, Any]]:

@@ -38,8 +38,8 @@ COPIED_ANEW = (
 class Screen(str):
     """What a command said. Words are found in it wherever a line was broken between them."""
 
-    def __contains__(self, words: str) -> bool:  # type: ignore[override]
-        return super().__contains__(words) or words in " ".join(self.split())
+    def __contains__(self, text: str) -> bool:  # type: ignore[override]
+        return super().__contains__(text) or text in " ".join(self.split())
 
 
 @dataclass
@@ -49,28 +49,28 @@ class Clone:
     root: Path
     host: str = "lab"
 
-    def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
+    def inv(self, *arguments: str, code: int | None = 0, **more: Any) -> str:
         """The output of a command, standard error included; with `code` its exit code is checked."""
-        if words[0].startswith("lab."):
+        if arguments[0].startswith("lab."):
             lines.hang_up(self.root, self.host)
-        with ledger.spent(f"inv {words[0]}"):
-            ended, said = self._run(words, more)
-        assert code is None or ended == code, f"inv {' '.join(words)} ended with {ended}:\n{said}"
-        return Screen(said)
+        with ledger.spent(f"inv {arguments[0]}"):
+            ended, output = self._run(arguments, more)
+        assert code is None or ended == code, f"inv {' '.join(arguments)} ended with {ended}:\n{output}"
+        return Screen(output)
 
-    def _run(self, words: tuple[str, ...], more: dict[str, Any]) -> tuple[int, str]:
-        if not more and (done := warm.run(self.root, words)):
+    def _run(self, arguments: tuple[str, ...], more: dict[str, Any]) -> tuple[int, str]:
+        if not more and (done := warm.run(self.root, arguments)):
             ledger.used(done[2])
             return done[:2]
-        argv = [sys.executable, "-S", "converge/entry.py", *words]
+        argv = [sys.executable, "-S", "converge/entry.py", *arguments]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         cold = subprocess.run(argv, cwd=self.root, check=False, timeout=1800, **streams | more)
         return cold.returncode, cold.stdout
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that goes on meanwhile. What a shell starts in the background would ignore Ctrl-C for ever."""
         return subprocess.Popen(
-            ["env", "--default-signal=INT", sys.executable, "-S", "converge/entry.py", *words],
+            ["env", "--default-signal=INT", sys.executable, "-S", "converge/entry.py", *arguments],
             cwd=self.root,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -85,7 +85,7 @@ class Clone:
         return dict(yaml.safe_load((self.root / f"inventory/host_vars/{self.host}.yml").read_text()))
 
     def ssh(self) -> list[str]:
-        said = self.vars
+        variables = self.vars
         options = [
             "-o",
             f"UserKnownHostsFile={self.root}/inventory/known_hosts",
@@ -97,9 +97,9 @@ class Clone:
         return [
             "ssh",
             "-i",
-            said["ansible_ssh_private_key_file"],
+            variables["ansible_ssh_private_key_file"],
             "-p",
-            str(said["ansible_port"]),
+            str(variables["ansible_port"]),
             *options,
             "root@127.0.0.1",
         ]
@@ -130,9 +130,9 @@ class Clone:
 
     def changes(self, *flags: str, code: int | None = None) -> dict[str, str]:
         """What `inv check` would change: address to action."""
-        said = self.inv("check", "--json", *flags, code=code).splitlines()
-        told = json.loads(next(line for line in said if line.startswith("{")))
-        return {one["address"]: one["action"] for host in told["hosts"] for one in host["changes"]}
+        output = self.inv("check", "--json", *flags, code=code).splitlines()
+        answer = json.loads(next(line for line in output if line.startswith("{")))
+        return {change["address"]: change["action"] for host in answer["hosts"] for change in host["changes"]}
 
 
 def storage_server(root: Path) -> None:
@@ -140,9 +140,9 @@ def storage_server(root: Path) -> None:
     import yaml
 
     path = root / "inventory/group_vars/lab.yml"
-    said = yaml.safe_load(path.read_text())
-    kept = {key: said[key] for key in ("lab", "base", "minio", "edge")}
-    kept["images"] = {name: said["images"][name] for name in ("minio", "nginx")}
+    settings = yaml.safe_load(path.read_text())
+    kept = {key: settings[key] for key in ("lab", "base", "minio", "edge")}
+    kept["images"] = {name: settings["images"][name] for name in ("minio", "nginx")}
     path.write_text(yaml.safe_dump(kept))
 
 
@@ -253,8 +253,8 @@ def story(kept: Clone) -> Iterator[Any]:
     """That host with two sets of its databases."""
     from tests.lab import backup_sets
 
-    with backup_sets.told(kept) as found:
-        yield found
+    with backup_sets.told(kept) as sets_there:
+        yield sets_there
 
 
 @pytest.fixture
@@ -262,5 +262,5 @@ def unharmed(story: Any) -> Iterator[Any]:
     """A test that must not change what is live."""
     from tests.lab import backup_sets
 
-    with backup_sets.unharmed(story) as found:
-        yield found
+    with backup_sets.unharmed(story) as story_here:
+        yield story_here

@@ -26,8 +26,8 @@ Operator = subprocess.Popen[str] | warm.Started
 class Host(Clone):
     """One of several lab hosts of a clone; its commands are for this host."""
 
-    def inv(self, *words: str, code: int | None = 0, **more: Any) -> str:
-        return super().inv(*words, "--host", self.host, code=code, **more)
+    def inv(self, *arguments: str, code: int | None = 0, **more: Any) -> str:
+        return super().inv(*arguments, "--host", self.host, code=code, **more)
 
     def hands(self, *calls: str) -> None:
         """What hands do at a machine: functions of lab.hosts, one after the other."""
@@ -40,9 +40,9 @@ class Host(Clone):
 
     def operator(self, **orders: Any) -> Operator:
         """Somebody who deploys to this host, see cutter.py."""
-        told = json.dumps({"host": self.host, **orders})
-        return warm.start(self.root, "tests.lab.cutter", [told]) or subprocess.Popen(
-            [sys.executable, "-m", "tests.lab.cutter", told],
+        request = json.dumps({"host": self.host, **orders})
+        return warm.start(self.root, "tests.lab.cutter", [request]) or subprocess.Popen(
+            [sys.executable, "-m", "tests.lab.cutter", request],
             cwd=self.root,
             text=True,
             stdin=subprocess.PIPE,
@@ -54,11 +54,11 @@ class Host(Clone):
 def fresh_clone(*names: str) -> list[Host]:
     """A clone whose inventory knows these lab hosts; none of them is up, and what an earlier run left is gone."""
     folder = place("test-cuts")
-    found = [Host(folder, name) for name in names]
+    hosts = [Host(folder, name) for name in names]
     if (folder / "lab/hosts.py").exists():
-        for one in found:
-            one.inv("lab.down", code=None)
-    for name in (one for one in COPIED_ANEW if one != "inventory/secrets"):
+        for host in hosts:
+            host.inv("lab.down", code=None)
+    for name in (folder_name for folder_name in COPIED_ANEW if folder_name != "inventory/secrets"):
         shutil.rmtree(folder / name, ignore_errors=True)
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
@@ -73,7 +73,7 @@ def fresh_clone(*names: str) -> list[Host]:
     subprocess.run(
         [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=folder, check=True
     )
-    return found
+    return hosts
 
 
 def known(root: Path, *names: str) -> None:
@@ -110,8 +110,8 @@ class Relay:
     def _serve(self) -> None:
         while True:
             readable, _, _ = select.select([self._door, self._woken, *self._ends], [], [])
-            for one in readable:
-                if one is self._woken:
+            for source in readable:
+                if source is self._woken:
                     self._woken.recv(100)
                     for end in self._ends:
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -119,10 +119,10 @@ class Relay:
                     self._ends.clear()
                     self._is_cut.set()
                     break
-                if one is self._door:
+                if source is self._door:
                     self._connect(self._door.accept()[0])
-                elif one in self._ends:
-                    self._pass_on(one)
+                elif source in self._ends:
+                    self._pass_on(source)
 
     def _connect(self, near: socket.socket) -> None:
         far = socket.create_connection(("127.0.0.1", self._to))
@@ -130,15 +130,15 @@ class Relay:
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _pass_on(self, one: socket.socket) -> None:
-        other = self._ends[one]
+    def _pass_on(self, sender: socket.socket) -> None:
+        other = self._ends[sender]
         try:
-            data = one.recv(1 << 20)
+            data = sender.recv(1 << 20)
             other.sendall(data)
         except OSError:
             data = b""
         if not data:
-            for end in (one, other):
+            for end in (sender, other):
                 del self._ends[end]
                 end.close()
 
@@ -191,10 +191,12 @@ def likeness(host: Host) -> dict[str, list[str]]:
     """What a deploy has made of a host: lines by section, the same for two hosts that were brought to the same end."""
     heal(host)
     sections = host.on_host(LIKENESS).split("\n== ")[1:]
-    found = {name: lines for name, *lines in (part.strip().splitlines() for part in sections)}
-    found["docker"] = sorted(line if line[0] != "{" else container(json.loads(line)) for line in found["docker"])
-    found["buckets"] = buckets(host)
-    return found
+    by_section = {name: lines for name, *lines in (part.strip().splitlines() for part in sections)}
+    by_section["docker"] = sorted(
+        line if line[0] != "{" else container(json.loads(line)) for line in by_section["docker"]
+    )
+    by_section["buckets"] = buckets(host)
+    return by_section
 
 
 def heal(host: Host) -> None:
@@ -216,21 +218,21 @@ while missed=$(buckets); [ -n "$missed" ] && [ $((tries -= 1)) -gt 0 ]; do
 done""")
 
 
-def container(told: dict[str, Any]) -> str:
+def container(inspected: dict[str, Any]) -> str:
     """What a container is; compose draws the order of some lists anew each time."""
-    config, machine = told["Config"], told["HostConfig"]
+    config, machine = inspected["Config"], inspected["HostConfig"]
     kept = {
-        "image": told["Image"],
-        "status": told["State"]["Status"],
-        "addresses": {name: one["IPAddress"] for name, one in told["NetworkSettings"]["Networks"].items()},
-        "mounts": sorted(f"{one['Source']} {one['Destination']} {one['RW']}" for one in told["Mounts"]),
+        "image": inspected["Image"],
+        "status": inspected["State"]["Status"],
+        "addresses": {name: network["IPAddress"] for name, network in inspected["NetworkSettings"]["Networks"].items()},
+        "mounts": sorted(f"{mount['Source']} {mount['Destination']} {mount['RW']}" for mount in inspected["Mounts"]),
         **{key: config.get(key) for key in ("User", "Cmd", "Entrypoint", "Healthcheck", "StopTimeout", "StopSignal")},
         "env": sorted(config["Env"]),
         "hash": config["Labels"].get("org.stowage.hash"),
         **{key: machine[key] for key in ("LogConfig", "RestartPolicy", "PortBindings", "CapAdd", "CapDrop")},
         **{key: machine[key] for key in ("Privileged", "ReadonlyRootfs", "SecurityOpt", "Tmpfs")},
     }
-    return f"{told['Name']} {json.dumps(kept, sort_keys=True)}"
+    return f"{inspected['Name']} {json.dumps(kept, sort_keys=True)}"
 
 
 def buckets(host: Host) -> list[str]:
@@ -248,12 +250,12 @@ def buckets(host: Host) -> list[str]:
         # A host that has just booted says for a while that it cannot tell yet: asked again, as a client does.
         config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 12}),
     )
-    found = []
-    for name in (one["Name"] for one in client.list_buckets()["Buckets"]):
+    rows = []
+    for name in (bucket["Name"] for bucket in client.list_buckets()["Buckets"]):
         try:
             lifecycle = client.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
         except ClientError as error:
             lifecycle = error.response["Error"]["Code"]
         versioning = client.get_bucket_versioning(Bucket=name).get("Status")
-        found.append(f"{name} {versioning} {json.dumps(lifecycle, sort_keys=True)}")
-    return found
+        rows.append(f"{name} {versioning} {json.dumps(lifecycle, sort_keys=True)}")
+    return rows

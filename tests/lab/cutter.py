@@ -124,9 +124,9 @@ def frames(cut: Cut) -> Callable[[Any, str], str]:
         script = original(replace(part, steps=tuple(steps)), marker)
         if first:
             # Where the script says that the step begins, or ends because nobody listens any more.
-            head, said, tail = script.partition(f"printf '@%s %s\\n' {marker} {first[0]} ||")
-            assert said
-            script = f"{head}\n{pause(first[1].replace(' ', '-'))}\n{said}{tail}"
+            head, question, tail = script.partition(f"printf '@%s %s\\n' {marker} {first[0]} ||")
+            assert question
+            script = f"{head}\n{pause(first[1].replace(' ', '-'))}\n{question}{tail}"
         return script
 
     return frame
@@ -150,10 +150,10 @@ def others(cut: Cut) -> Callable[..., str]:
             step = replace(step, source=lambda source=step.source, size=step.size: half(source(), size * cut.share))
         if where == "inside" and isinstance(step, Call):
             step = replace(step, run=lambda link, do=step.run: between_requests(link, do))
-        said = original(link, step, change, report)
+        result = original(link, step, change, report)
         if where == "after":
             stand("after")
-        return said
+        return result
 
     def half(chunks: Iterator[bytes], size: float) -> Iterator[bytes]:
         sent = 0
@@ -192,18 +192,18 @@ def carrying_out(cut: Cut) -> Callable[..., Any]:
     original = apply.carry_out
 
     def carry_out(shell: Any, link: Any, changes: Any, report: Any) -> Any:
-        told = False
+        announced = False
 
         def listen(event: str, change: Change, text: str) -> None:
-            nonlocal told
+            nonlocal announced
             now = time.monotonic()
             if event == "begin":
                 cut.begun[change.address] = now
             elif event == "end":
                 cut.took[change.address] = now - cut.begun.get(change.address, now)
             if event == "says" and text.startswith(PAUSED):
-                if not told:
-                    told = True
+                if not announced:
+                    announced = True
                     say("CUT", text.removeprefix(PAUSED).strip())
                 return
             report(event, change, text)
@@ -225,11 +225,18 @@ def list_steps(name: str) -> None:
     from roles.settings.model import Settings
 
     (host,) = load(Path.cwd(), name, Settings, ())
-    found = run.prepare(host, roles_of(host, ()).roles)
-    run.look(found, "", lock=False)
-    assert found.plan
-    say("STEPS", [(one.address, n) for one in found.plan.todo for n, _ in enumerate(one.resource.fix(one.before))])
-    found.close()
+    prepared = run.prepare(host, roles_of(host, ()).roles)
+    run.look(prepared, "", lock=False)
+    assert prepared.plan
+    say(
+        "STEPS",
+        [
+            (change.address, n)
+            for change in prepared.plan.todo
+            for n, _ in enumerate(change.resource.fix(change.before))
+        ],
+    )
+    prepared.close()
 
 
 HANGS = 1200

@@ -114,7 +114,7 @@ class Load:
             "LIST", start, lambda: s3.list_objects_v2(Bucket=self.bucket, Prefix="writer1-", StartAfter=start)
         )
         if answer:
-            there = {one["Key"] for one in answer.get("Contents", [])}
+            there = {entry["Key"] for entry in answer.get("Contents", [])}
             last = max(there, default="~") if answer.get("IsTruncated") else "~"
             missing = [key for key in before if key not in there and key <= last]
             self.counts["LIST without an acknowledged object"] += bool(missing)
@@ -128,8 +128,8 @@ class Load:
         try:
             answer = do()
         except ClientError as error:
-            said = error.response["ResponseMetadata"]
-            code, node = said["HTTPStatusCode"], said["HTTPHeaders"].get("x-amz-id-2", "")[:4]
+            metadata = error.response["ResponseMetadata"]
+            code, node = metadata["HTTPStatusCode"], metadata["HTTPHeaders"].get("x-amz-id-2", "")[:4]
             self._failed(verb, str(code), done and code != 404)
             if code == 404 and key != NEVER_WRITTEN:
                 self._note(f"{verb} {key}: 404 {error.response['Error']['Code']} from node {node}")
@@ -155,7 +155,7 @@ class Load:
         """Acknowledged objects that are not there when all is well again; all are listed, some are read."""
         s3, there = client(self.clone, attempts=12), set[str]()  # a list is put off for 20 s after a boot
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
-            there |= {one["Key"] for one in page.get("Contents", [])}
+            there |= {entry["Key"] for entry in page.get("Contents", [])}
         read = random.sample(self.acknowledged, min(100, len(self.acknowledged)))
         other = [key for key in read if s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() != body(key)]
         return sorted(set(self.acknowledged) - there) + other
@@ -163,8 +163,8 @@ class Load:
     def clear(self) -> None:
         """Remove the bucket with all that was written, acknowledged or not."""
         s3 = client(self.clone, attempts=12)
-        while found := s3.list_objects_v2(Bucket=self.bucket).get("Contents"):
-            s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": one["Key"]} for one in found]})
+        while entries := s3.list_objects_v2(Bucket=self.bucket).get("Contents"):
+            s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": entry["Key"]} for entry in entries]})
         s3.delete_bucket(Bucket=self.bucket)
 
     def told(self) -> str:

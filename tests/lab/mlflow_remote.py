@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 class Doubler(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
     def predict(self, context: Any, model_input: list[int]) -> list[int]:
-        return [2 * one for one in model_input]
+        return [2 * number for number in model_input]
 
 
 def write(name: str) -> None:
@@ -40,13 +40,13 @@ def read(name: str) -> None:
     experiment = client.get_experiment_by_name(name)
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.params == {"rate": "0.1"} and run.data.metrics["loss"] == 0.05
-    assert [one.step for one in client.get_metric_history(run.info.run_id, "loss")] == list(range(20))
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == list(range(20))
     with tempfile.TemporaryDirectory() as folder:
         note = Path(client.download_artifacts(run.info.run_id, "note.txt", folder))
         assert note.read_text() == "größer\n"
         plot = Path(client.download_artifacts(run.info.run_id, "plot.bin", folder))
         assert plot.read_bytes() == bytes(range(256)) * 40_000
-    assert [one.version for one in client.search_model_versions(f"name='{name}-doubler'")] == ["1"]
+    assert [model.version for model in client.search_model_versions(f"name='{name}-doubler'")] == ["1"]
     assert mlflow.pyfunc.load_model(f"models:/{name}-doubler/1").predict([1, 2]) == [2, 4]
     print(run.info.run_id)
 

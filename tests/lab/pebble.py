@@ -34,7 +34,7 @@ def started(host: Clone, seconds: int) -> str:
         packed = gzip.compress((built() / name).read_bytes(), 1)
         into = f"mkdir -p /root/pebble && gunzip >/root/pebble/{name} && chmod 755 /root/pebble/{name}"
         subprocess.run([*host.ssh(), into], input=packed, check=True, timeout=120)
-    said = {
+    settings = {
         "listenAddress": "0.0.0.0:14000",
         "managementListenAddress": "0.0.0.0:15000",
         "certificate": "/root/pebble/server.crt",
@@ -48,7 +48,7 @@ def started(host: Clone, seconds: int) -> str:
     }
     host.on_host(f"""
 cat >/root/pebble/config.json <<'ENDS'
-{json.dumps({"pebble": said})}
+{json.dumps({"pebble": settings})}
 ENDS
 [ -s /root/pebble/server.crt ] || sh /usr/local/lib/stowage/certificates sign /root/pebble server root {WHERE}
 systemctl stop pebble pebble-names 2>/dev/null || :

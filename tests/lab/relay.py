@@ -42,8 +42,8 @@ class Relay:
 
     def cut(self) -> None:
         _shut(*self._ends)
-        for one in self._ends:
-            one.close()
+        for end in self._ends:
+            end.close()
 
     def close(self) -> None:
         self._door.close()
@@ -52,6 +52,6 @@ class Relay:
 
 
 def _shut(*ends: socket.socket) -> None:
-    for one in ends:
+    for end in ends:
         with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            end.shutdown(socket.SHUT_RDWR)

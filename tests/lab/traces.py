@@ -28,33 +28,33 @@ ON_HOST = {
 
 def hosts(fixtures: dict[str, Any]) -> Iterator[Clone]:
     """The lab hosts among the fixtures of a test, also those in a mapping or an object of them."""
-    for one in fixtures.values():
-        if isinstance(one, Clone):
-            yield one
-        elif isinstance(one, dict):
-            yield from (inner for inner in one.values() if isinstance(inner, Clone))
-        elif isinstance(there := getattr(one, "there", None), Clone):
+    for fixture in fixtures.values():
+        if isinstance(fixture, Clone):
+            yield fixture
+        elif isinstance(fixture, dict):
+            yield from (inner for inner in fixture.values() if isinstance(inner, Clone))
+        elif isinstance(there := getattr(fixture, "there", None), Clone):
             yield there
 
 
 def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
     """Write it all to a folder named after the test; None when the test has no host, or enough have left theirs."""
     into = folder / re.sub(r"\W+", "-", test).strip("-")[:120]
-    found = {(one.root, one.host): one for one in hosts(fixtures)}
-    if not found or len(_kept) >= MOST:
+    clones = {(clone.root, clone.host): clone for clone in hosts(fixtures)}
+    if not clones or len(_kept) >= MOST:
         return None
     _kept.append(test)
     into.mkdir(parents=True, exist_ok=True)
     (into / "why").write_text(why)
-    for one in found.values():
-        there = into / one.host
+    for clone in clones.values():
+        there = into / clone.host
         there.mkdir(parents=True, exist_ok=True)
-        for name, words in COMMANDS.items():
+        for name, arguments in COMMANDS.items():
             (there / name).write_text(
-                _said([sys.executable, "-S", "converge/entry.py", *words, "--host", one.host], one.root)
+                _said([sys.executable, "-S", "converge/entry.py", *arguments, "--host", clone.host], clone.root)
             )
         for name, script in ON_HOST.items():
-            (there / name).write_text(_on_host(one, script))
+            (there / name).write_text(_on_host(clone, script))
     return into
 
 

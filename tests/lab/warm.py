@@ -30,16 +30,16 @@ LIMIT = 1800
 _WARM: dict[Path, Warm | None] = {}
 
 
-def run(root: Path, words: Sequence[str]) -> tuple[int, str, float] | None:
+def run(root: Path, arguments: Sequence[str]) -> tuple[int, str, float] | None:
     """Exit code, output and seconds of CPU; None where this command is to be started as people start it."""
     warm = _warm(root)
-    return warm.run(words) if warm else None
+    return warm.run(arguments) if warm else None
 
 
-def start(root: Path, module: str, words: Sequence[str]) -> Started | None:
+def start(root: Path, module: str, arguments: Sequence[str]) -> Started | None:
     """`python -m module words` that goes on meanwhile; None where it is to be started as people start it."""
     warm = _warm(root)
-    return warm.start(module, words) if warm else None
+    return warm.start(module, arguments) if warm else None
 
 
 def _warm(root: Path) -> Warm | None:
@@ -69,30 +69,30 @@ class Warm:
             argv = [sys.executable, "-S", __file__, str(far.fileno())]
             subprocess.Popen(argv, cwd=root, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL)
 
-    def run(self, words: Sequence[str]) -> tuple[int, str, float]:
-        command = self.start("", words)
+    def run(self, arguments: Sequence[str]) -> tuple[int, str, float]:
+        command = self.start("", arguments)
         text, _ = command.communicate()
         assert command.returncode is not None
         return command.returncode, text, command.seconds
 
-    def start(self, module: str, words: Sequence[str]) -> Started:
+    def start(self, module: str, arguments: Sequence[str]) -> Started:
         """`inv`, or another module that has a `main`."""
         heard, hears = os.pipe()
-        said, says = os.pipe()
+        output, says = os.pipe()
         ended, ends = os.pipe()
-        request = json.dumps({"module": module, "words": words, "environment": dict(os.environ)}).encode()
+        request = json.dumps({"module": module, "words": arguments, "environment": dict(os.environ)}).encode()
         socket.send_fds(self._near, [request], [heard, says, ends])
         for theirs in (heard, says, ends):
             os.close(theirs)
-        return Started(hears, said, ended)
+        return Started(hears, output, ended)
 
 
 class Started:
     """A command that goes on, with what the tests use of Popen."""
 
-    def __init__(self, hears: int, said: int, ended: int) -> None:
+    def __init__(self, hears: int, output: int, ended: int) -> None:
         self.stdin: IO[str] = os.fdopen(hears, "w")
-        self.stdout: IO[str] = os.fdopen(said, encoding="utf-8", errors="replace")
+        self.stdout: IO[str] = os.fdopen(output, encoding="utf-8", errors="replace")
         self._end = os.fdopen(ended)
         self._pid = int(self._end.readline())
         self.returncode: int | None = None
@@ -115,10 +115,10 @@ class Started:
         with suppress(BrokenPipeError):
             self.stdin.write(text)
             self.stdin.close()
-        said = self.stdout.read()
+        output = self.stdout.read()
         self.stdout.close()
         self.wait()
-        return said, None
+        return output, None
 
 
 def _serve(control: socket.socket) -> None:
@@ -164,8 +164,8 @@ def _be(request: dict[str, Any], entry: int, output: int, end: int) -> None:
     os.dup2(entry, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for one in (entry, output, end):
-        os.close(one)
+    for descriptor in (entry, output, end):
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["inv", *request["words"]]
@@ -192,9 +192,9 @@ def _load(root: Path) -> None:
     for name in LIBRARIES:
         importlib.import_module(name)
     for package in PACKAGES:
-        for found in pkgutil.walk_packages([str(root / package)], f"{package}."):
-            if found.name != "converge.entry":
-                importlib.import_module(found.name)
+        for module in pkgutil.walk_packages([str(root / package)], f"{package}."):
+            if module.name != "converge.entry":
+                importlib.import_module(module.name)
     gc.freeze()
 
 
