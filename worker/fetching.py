@@ -55,7 +55,7 @@ def fetch(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> N
 
 
 def read_the_rest(job: Job, manifest: sets.Manifest, source: str, names: list[str]) -> None:
-    """Checks the parts that are not restored as well: a damaged set is refused, unless databases were named."""
+    """Checks the other parts as well: a damaged set is refused, unless databases were named."""
     reader, taken = sets.reader(job.targets[source], job.keys, manifest), {dump_of(name) for name in names}
     # Folders and buckets are only read when they are restored, as they may be much larger.
     others = ("services", "buckets")

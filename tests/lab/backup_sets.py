@@ -1,4 +1,4 @@
-"""Two sets of a host and the objects that they are made of, for the tests that damage them."""
+"""Two sets of a host and their objects on a target, for tests that damage them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BUCKET = "backups-postgresql"
 
 @dataclasses.dataclass
 class Story:
-    """Two sets of the same databases, and the bucket in which their objects lie."""
+    """Two sets of the same databases, and the bucket with their objects."""
 
     there: Clone
     s3: Any
@@ -39,7 +39,7 @@ class Story:
 
     @contextmanager
     def instead(self, key: str, data: bytes | None) -> Iterator[None]:
-        """An object with other bytes, or none at all, for a while."""
+        """Replaces or removes an object for the duration of the block."""
         before = self.get(key)
         self.put(key, data) if data is not None else self.s3.delete_object(Bucket=BUCKET, Key=key)
         try:
@@ -49,7 +49,7 @@ class Story:
 
     @contextmanager
     def retold(self, **other: Any) -> Iterator[None]:
-        """The first set's manifest with other words in it, signed as if we had written them."""
+        """The first set's manifest with other values, validly signed."""
         key = self.key(self.first, "manifest.json")
         manifest = Manifest.parse(self.get(key), self.keys, self.first, "lab")
         with self.instead(key, dataclasses.replace(manifest, **other).signed(self.keys)):
@@ -58,7 +58,7 @@ class Story:
 
 @contextmanager
 def told(there: Clone) -> Iterator[Story]:
-    """Two backups of a host, whose live databases go on; MinIO's own port is reached through SSH."""
+    """Makes two backups of a host; MinIO's port is reached through SSH."""
     import boto3
 
     there.inv("backup")
@@ -79,7 +79,7 @@ def told(there: Clone) -> Iterator[Story]:
 
 @contextmanager
 def unharmed(story: Story) -> Iterator[Story]:
-    """The live database is afterwards what it was, and nothing of a run is left."""
+    """Checks that the block leaves the live database unchanged, and nothing of a run."""
     yield story
     texts(story.there, "after", ODD)
     assert changed(story.there, "live", "after") == ""

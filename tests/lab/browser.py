@@ -1,4 +1,4 @@
-"""A real browser without a window: Debian's Chromium, in which people log in to the console."""
+"""A headless browser, Debian's Chromium, for logins to the console."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PATIENCE = 30_000
-"""Milliseconds for whatever a page shows."""
+"""Milliseconds to wait for a text on a page."""
 
 
 @dataclass
 class Console:
-    """The console as one person sees it."""
+    """The console in one person's browser."""
 
     page: Any
     root: str
     websockets: list[str] = field(default_factory=list)
 
     def text(self, path: str, *texts: str) -> str:
-        """What stands on a page once these words are there."""
+        """The text of a page once it has these texts."""
         self.page.goto(f"{self.root}{path}")
         return self.now(*texts)
 
     def now(self, *texts: str) -> str:
-        """What stands on this page once these words are there."""
+        """The text of the current page once it has these texts."""
         for text in texts:
             self.page.get_by_text(text).first.wait_for()
         return str(self.page.inner_text("body"))
@@ -36,7 +36,7 @@ class Console:
         return list(self.page.context.cookies(f"{self.root}/"))
 
     def status(self, method: str, path: str, body: Any = None) -> int:
-        """What the console's own API answers to this person."""
+        """The status of the console's own API for this person."""
         ask = "async ([method, url, body]) => (await fetch(url, {method, body, headers: {'Content-Type': 'application/json'}})).status"
         return int(self.page.evaluate(ask, [method, f"{self.root}{path}", None if body is None else json.dumps(body)]))
 
@@ -49,7 +49,7 @@ class Browser:
 
     @contextmanager
     def console(self, url: str, user: str, password: str, at: str = "/browser") -> Iterator[Console]:
-        """Somebody who has gone through the login of Keycloak from the console's own page, and is where they come out."""
+        """Logs in through Keycloak from the console's page, and returns with the page after the login."""
         context = self._chromium.new_context()
         page = context.new_page()
         page.set_default_timeout(PATIENCE)

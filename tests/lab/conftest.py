@@ -1,4 +1,4 @@
-"""A fresh clone of the project with a lab host of its own, used as a newcomer uses it: by its commands."""
+"""A fresh clone of the project with its own lab host, used through its commands only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.lab.places import CACHE, place
 
 HERE = Path(__file__).resolve().parents[2]
 USUAL = DEFAULT if os.environ.get("STOWAGE_BARE") else PREPARED
-"""The system of hosts whose story is not how packages and images come to them: that is told by others, and of these by script/soak."""
+"""The prepared system image, for hosts whose tests are not about installing packages: other tests are, and script/soak for these."""
 COPIED_ANEW = (
     "roles",
     "converge",
@@ -36,7 +36,7 @@ COPIED_ANEW = (
 
 
 class Screen(str):
-    """What a command said. Words are found in it wherever a line was broken between them."""
+    """The output of a command. `in` ignores line breaks."""
 
     def __contains__(self, text: str) -> bool:  # type: ignore[override]
         return super().__contains__(text) or text in " ".join(self.split())
@@ -68,7 +68,7 @@ class Clone:
         return cold.returncode, cold.stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """A command that goes on meanwhile. What a shell starts in the background would ignore Ctrl-C for ever."""
+        """A command in the background. Without `env` it would ignore Ctrl-C, like background programs of a shell."""
         return subprocess.Popen(
             ["env", "--default-signal=INT", sys.executable, "-S", "converge/entry.py", *arguments],
             cwd=self.root,
@@ -147,7 +147,7 @@ def storage_server(root: Path) -> None:
 
 
 def s3_of(host: Clone, key: str = "", secret: str = "", endpoint: str = "") -> Any:
-    """A client of S3 on a lab host, as its root where nobody else is named."""
+    """An S3 client for a lab host, by default as root."""
     import boto3
     from botocore.config import Config
 
@@ -162,7 +162,7 @@ def s3_of(host: Clone, key: str = "", secret: str = "", endpoint: str = "") -> A
 
 
 def alone(inventory: Path) -> None:
-    """Leaves the lab host as the only one of an inventory, without the groups of other systems."""
+    """Removes all other hosts and groups from the inventory."""
     (inventory / "hosts.yml").write_text("all: {children: {lab: {hosts: {lab: }}}}\n")
     for group in (inventory / "group_vars").glob("*.yml"):
         if group.stem not in ("all", "lab"):
@@ -173,7 +173,7 @@ def alone(inventory: Path) -> None:
 def fresh(
     name: str, prepare: Callable[[Path], None] = lambda root: None, system: str = "debian-13", host: str = "lab"
 ) -> Clone:
-    """A copy of the working tree with a bare lab host that is up; what an earlier run left there is gone."""
+    """A copy of the working tree with a new lab host, without leftovers of an earlier run."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, text=True, capture_output=True, check=True
     ).stdout
@@ -195,7 +195,7 @@ def fresh(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
-    """A test that fails leaves its host's plan, journal and logs in a folder, whose name stands in the report."""
+    """Saves the plan, journal and logs of a failed test's host in a folder, named in the report."""
     from tests.lab import traces
 
     report = yield
@@ -222,7 +222,7 @@ def clone() -> Iterator[Clone]:
 
 @pytest.fixture(scope="session")
 def ai() -> Iterator[Clone]:
-    """A bare host that is to have the AI infrastructure, for all of its tests; the last of them take it down."""
+    """A bare host for all tests of the AI infrastructure; the last test takes it down."""
     there = fresh("test-ai", host="ai-lab")
     yield there
     there.inv("lab.down", "--host", "ai-lab", code=None)
@@ -230,13 +230,13 @@ def ai() -> Iterator[Clone]:
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[Clone]:
-    """A host whose databases are backed up, for the story about that."""
+    """A host with backups of its databases, for the backup tests that share it."""
     yield from _kept("test-backup")
 
 
 @pytest.fixture(scope="session")
 def spare() -> Iterator[Clone]:
-    """Another one, for the tests that stand by themselves: they can run beside the story."""
+    """Another such host, for independent tests, which can run in parallel."""
     yield from _kept("test-backup-spare")
 
 

@@ -1,4 +1,4 @@
-"""What the cut tests need: a clone of the project with several lab hosts, a cable that can be cut, and a host's likeness."""
+"""Helpers of the cut tests: a clone with several lab hosts, a relay that can be cut, and the comparable state of a host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Host(Clone):
         return super().inv(*arguments, "--host", self.host, code=code, **more)
 
     def hands(self, *calls: str) -> None:
-        """What hands do at a machine: functions of lab.hosts, one after the other."""
+        """Actions at the machine, such as power off: functions of lab.hosts, one after the other."""
         lines.hang_up(self.root, self.host)
         code = f"from lab import hosts\nfor call in {calls!r}: getattr(hosts, call)({self.host!r})"
         done = subprocess.run(
@@ -39,7 +39,7 @@ class Host(Clone):
         assert done.returncode == 0, f"{calls}\n{done.stdout}{done.stderr}"
 
     def operator(self, **orders: Any) -> Operator:
-        """Somebody who deploys to this host, see cutter.py."""
+        """A deploy to this host, see cutter.py."""
         request = json.dumps({"host": self.host, **orders})
         return warm.start(self.root, "tests.lab.cutter", [request]) or subprocess.Popen(
             [sys.executable, "-m", "tests.lab.cutter", request],
@@ -52,7 +52,7 @@ class Host(Clone):
 
 
 def fresh_clone(*names: str) -> list[Host]:
-    """A clone whose inventory knows these lab hosts; none of them is up, and what an earlier run left is gone."""
+    """A clone with these lab hosts in its inventory; none is up, and leftovers of an earlier run are removed."""
     folder = place("test-cuts")
     hosts = [Host(folder, name) for name in names]
     if (folder / "lab/hosts.py").exists():
@@ -69,7 +69,7 @@ def fresh_clone(*names: str) -> list[Host]:
             shutil.copy2(HERE / name, folder / name)
     storage_server(folder)
     known(folder, *names)
-    # All hosts of a clone share the secrets of `lab`; so their files are the same, byte for byte.
+    # All hosts of a clone share the secrets of `lab`, so that their files are equal byte for byte.
     subprocess.run(
         [sys.executable, "-c", "from lab.records import secrets_of; secrets_of('lab')"], cwd=folder, check=True
     )
@@ -87,7 +87,7 @@ def known(root: Path, *names: str) -> None:
 
 
 class Relay:
-    """A TCP relay to a port of this machine that can be cut as a cable is.
+    """A TCP relay to a port of this machine that can be cut like a cable.
 
     Not that of relay.py: here a cut is a reset, and every connection has met it when `cut` returns.
     """
@@ -102,7 +102,7 @@ class Relay:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def cut(self) -> None:
-        """Both ends are told, hard, that the connection is no more."""
+        """Resets all connections at both ends."""
         self._is_cut.clear()
         self._wake.send(b"x")
         assert self._is_cut.wait(10)
@@ -188,7 +188,7 @@ find / -xdev \( -name '*stowage-??????*' -o -name 'compose-??????.yaml' -o -name
 
 
 def likeness(host: Host) -> dict[str, list[str]]:
-    """What a deploy has made of a host: lines by section, the same for two hosts that were brought to the same end."""
+    """The state of a host after a deploy: lines by section, equal for two hosts with equal settings."""
     heal(host)
     sections = host.on_host(LIKENESS).split("\n== ")[1:]
     by_section = {name: lines for name, *lines in (part.strip().splitlines() for part in sections)}
@@ -219,7 +219,7 @@ done""")
 
 
 def container(inspected: dict[str, Any]) -> str:
-    """What a container is; compose draws the order of some lists anew each time."""
+    """A container's properties, with sorted lists, as compose changes the order of some."""
     config, machine = inspected["Config"], inspected["HostConfig"]
     kept = {
         "image": inspected["Image"],
@@ -236,7 +236,7 @@ def container(inspected: dict[str, Any]) -> str:
 
 
 def buckets(host: Host) -> list[str]:
-    """Every bucket of the cluster, with its settings, as MinIO tells them to an S3 client."""
+    """Every bucket of the cluster with its settings, from an S3 client."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import ClientError
@@ -247,7 +247,7 @@ def buckets(host: Host) -> list[str]:
         aws_access_key_id=Clone(host.root).secret("root_user"),
         aws_secret_access_key=Clone(host.root).secret("root_password"),
         region_name="us-east-1",
-        # A host that has just booted says for a while that it cannot tell yet: asked again, as a client does.
+        # A freshly booted host is not ready for a while: asked again, like a client does.
         config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 12}),
     )
     rows = []

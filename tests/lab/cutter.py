@@ -46,7 +46,7 @@ SHORT = 0.25
 
 @dataclass
 class Cut:
-    """Where this run is cut, and how far it has come."""
+    """The place of the cut, and the progress of the run."""
 
     steps: list[tuple[str, int]]
     at: int
@@ -59,7 +59,7 @@ class Cut:
     took: dict[str, float] = field(default_factory=dict)
 
     def place(self, change: Change) -> str:
-        """Where to stop at the next step of a change; a step that comes after the place which was asked for is too far."""
+        """Where to stop at the next step of a change, empty to go on; a step after the requested place is an error."""
         number = self.numbers[change.address] = self.numbers.get(change.address, -1) + 1
         step = (change.address, number)
         if self.at < 0 or self.stands or step not in self.steps:
@@ -76,7 +76,7 @@ def say(word: str, what: Any) -> None:
 
 
 def pause(how: str) -> str:
-    """Shell that stands still until nobody listens any more, and then is as if it had not been there."""
+    """Shell that pauses until its connection ends, and has no other effect."""
     return (
         f"( trap '' PIPE; n=0; while [ $n -lt 3000 ] && printf '{PAUSED} %s\\n' {how} 2>/dev/null; "
         "do n=$((n + 1)); sleep 0.1; done )"
@@ -84,9 +84,9 @@ def pause(how: str) -> str:
 
 
 def cut_script(script: str, where: str, cut: Cut) -> str:
-    """The script of a step with a pause in it or after it."""
+    """The script of a step with a pause in it or at its end."""
     if where == "after":
-        # In a shell of its own, whose `exit` and whose trap at its end are over when the pause begins.
+        # In a subshell, so that its `exit` and its trap have run when the pause begins.
         return f"( set -e\n{script}\n)\n{pause('after')}"
     end = "END_" + secrets.token_hex(8)
     unquoted = re.sub(r"'[^']*'", "", script.strip())
@@ -123,7 +123,7 @@ def frames(cut: Cut) -> Callable[[Any, str], str]:
             steps.append((change, step))
         script = original(replace(part, steps=tuple(steps)), marker)
         if first:
-            # Where the script says that the step begins, or ends because nobody listens any more.
+            # The line of the script that reports the begin of the step, or ends the script without a listener.
             head, question, tail = script.partition(f"printf '@%s %s\\n' {marker} {first[0]} ||")
             assert question
             script = f"{head}\n{pause(first[1].replace(' ', '-'))}\n{question}{tail}"
@@ -133,13 +133,13 @@ def frames(cut: Cut) -> Callable[[Any, str], str]:
 
 
 def stand(how: str) -> None:
-    """Stand still on the operator's side, until told to go on."""
+    """Pauses on the operator's side until a line of input."""
     say("CUT", how)
     sys.stdin.readline()
 
 
 def others(cut: Cut) -> Callable[..., str]:
-    """Streams are cut between two of their bytes, calls of an API between two of their requests."""
+    """Cuts streams between two bytes, and API calls between two requests."""
     original = carrying._run_other
 
     def run_other(link: Any, step: Step, change: Change, report: Any) -> str:
@@ -169,7 +169,7 @@ def others(cut: Cut) -> Callable[..., str]:
 
 
 def between_requests(link: Any, do: Callable[[Any], None]) -> None:
-    """Stand still before the second request: the thing was made, its settings were not."""
+    """Pauses before the second request: the resource exists, without its settings."""
     import urllib3
 
     original, count = urllib3.PoolManager.urlopen, 0
@@ -219,7 +219,7 @@ def connect_through(port: int) -> None:
 
 
 def list_steps(name: str) -> None:
-    """The steps of the whole plan of a host, which is only read."""
+    """Prints the steps of a host's whole plan, without changes."""
     from converge.inventory.hosts import load
     from roles.deploying import roles_of
     from roles.settings.model import Settings

@@ -1,8 +1,8 @@
-"""What a tired colleague or an intruder may change on a host, beside the contents of files."""
+"""Changes that a colleague or an intruder may make on a host, besides the contents of files."""
 
 from __future__ import annotations
 
-# All of it is put right by one deploy. By the address under which a check must tell it.
+# Changes that one deploy reverts, by the address that a check must report.
 MENDED = {
     "mount:/mnt/drive1": "sed -i '1i UUID=11111111-2222-3333-4444-555555555555 /mnt/drive1/ ext4 defaults 0 2' /etc/fstab",
     "mount:/mnt/drive2": "mount -o remount,ro /mnt/drive2",
@@ -20,7 +20,7 @@ MENDED = {
     "file:/etc/updatedb.conf": "ln -sf /etc/shadow /etc/updatedb.conf",
 }
 
-# What a person must decide: how to do it, how to undo it, and what the way out names.
+# Changes that a person must decide on: how to make them, how to undo them, and what the advice names.
 REFUSED = {
     "mount:/mnt/drive1": (
         "printf '[Mount]\\nWhat=/dev/gone\\nWhere=/mnt/drive1\\n' >/etc/systemd/system/mnt-drive1.mount",

@@ -1,4 +1,4 @@
-"""Where the time of a run of tests goes: seconds by command, shown at its end."""
+"""The time of a test run: seconds by command, shown at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def spent(what: str) -> Iterator[None]:
 
 
 def used(seconds: float) -> None:
-    """Counts CPU of a command that is no child of this process."""
+    """Counts the CPU of a command that is not a child of this process."""
     _CPU.append(seconds)
 
 

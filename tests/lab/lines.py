@@ -1,4 +1,4 @@
-"""SSH connections that stay, for the looks that tests take at a lab host: a login for each takes 0.2 s of a core."""
+"""Persistent SSH connections to lab hosts: a login for each command takes 0.2 s of a core."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPENING = Lock()
 
 
 def along(root: Path, host: str, ssh: list[str]) -> list[str]:
-    """That ssh command, over the connection to this host of this clone; a broken one is opened anew."""
+    """The ssh command over the persistent connection to this host; a broken one is replaced."""
     path = _path(root, host)
     with _OPENING:
         if path not in _LINES or _LINES[path].poll() is not None:
@@ -34,7 +34,7 @@ def along(root: Path, host: str, ssh: list[str]) -> list[str]:
 
 
 def hang_up(root: Path, host: str) -> None:
-    """Before a host is switched off: its connection would wait for an answer."""
+    """Closes the connection before a host is switched off, as it would wait for an answer."""
     _end(_path(root, host))
 
 

@@ -45,14 +45,14 @@ def client(clone: Clone, attempts: int = 1) -> Any:
 
 
 def body(key: str) -> bytes:
-    """The content of an object, which follows from its key."""
+    """The content of an object, derived from its key."""
     size = SIZES[int(key.rpartition("-")[2]) % len(SIZES)]
     return (hashlib.sha256(key.encode()).digest() * (size // 32 + 1))[:size]
 
 
 @dataclass
 class Load:
-    """What is written and read meanwhile, and what came of it."""
+    """The clients, and the counts of their requests."""
 
     clone: Clone
     bucket: str = "under-load"
@@ -62,12 +62,12 @@ class Load:
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
-    """Set when the command that changed something has said that it is done."""
+    """Set when the command that makes the change has reported its end."""
     over: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def running(self) -> Iterator[Load]:
-        """The clients run until the block ends, also when it fails."""
+        """Runs the clients until the block ends, also when it fails."""
         with suppress(Exception):
             client(self.clone).create_bucket(Bucket=self.bucket)
         works = [*(lambda s3, n=n: self._write(s3, n) for n in range(WRITERS)), *[self._read] * READERS, self._list]
@@ -104,7 +104,7 @@ class Load:
             self._asked("HEAD of none", NEVER_WRITTEN, lambda: s3.head_object(Bucket=self.bucket, Key=NEVER_WRITTEN))
 
     def _list(self, s3: Any) -> None:
-        """Whatever was acknowledged before a listing began stands in it."""
+        """Lists, and checks that every object acknowledged before is in the listing."""
         time.sleep(0.3)
         before = sorted(key for key in self.acknowledged[:] if key.startswith("writer1-"))[-200:]
         if not before:
@@ -136,7 +136,7 @@ class Load:
             if code != 404:
                 time.sleep(0.05)
             return None
-        except Exception as error:  # a line that broke
+        except Exception as error:  # a broken connection
             self._failed(verb, type(error).__name__, done)
             time.sleep(0.05)
             return None
@@ -152,8 +152,8 @@ class Load:
         self.wrong.append(f"{time.strftime('%H:%M:%S')} {text}")
 
     def lost(self) -> list[str]:
-        """Acknowledged objects that are not there when all is well again; all are listed, some are read."""
-        s3, there = client(self.clone, attempts=12), set[str]()  # a list is put off for 20 s after a boot
+        """Acknowledged objects that are missing after the event; all are listed, some are read."""
+        s3, there = client(self.clone, attempts=12), set[str]()  # MinIO answers no listing for 20 s after a boot
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
             there |= {entry["Key"] for entry in page.get("Contents", [])}
         read = random.sample(self.acknowledged, min(100, len(self.acknowledged)))
@@ -161,7 +161,7 @@ class Load:
         return sorted(set(self.acknowledged) - there) + other
 
     def clear(self) -> None:
-        """Remove the bucket with all that was written, acknowledged or not."""
+        """Removes the bucket with all its objects."""
         s3 = client(self.clone, attempts=12)
         while entries := s3.list_objects_v2(Bucket=self.bucket).get("Contents"):
             s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": entry["Key"]} for entry in entries]})
@@ -174,7 +174,7 @@ class Load:
 
 
 def writable(clone: Clone) -> None:
-    """Waits until a node says that the cluster takes writes, at most two minutes. It asks on the host: a command costs much of a machine that boots."""
+    """Waits, at most two minutes, until the cluster accepts writes, in one loop on the host, to spare a booting machine."""
     ask = "curl -fs -m 2 -o /dev/null http://172.30.99.1$node:9000/minio/health/cluster"
     clone.on_host(f"for try in $(seq 120); do for node in 1 2 3 4; do ! {ask} || exit 0; done; sleep 1; done")
 
@@ -188,7 +188,7 @@ def well(clone: Clone) -> None:
 
 
 def pull(clone: Clone) -> None:
-    """A drive is pulled, put back after a while without what was written meanwhile, and taken up again."""
+    """Removes a drive, and puts it back after a while with its old content."""
     drive = str(random.randint(1, 4))
     clone.inv("lab.pull-drive", drive)
     time.sleep(6)
@@ -218,7 +218,7 @@ EVENTS: dict[str, Callable[[Clone], None]] = {
 
 
 def during(clone: Clone, event: str, rounds: int = 1, pace: float = 0.0) -> Load:
-    """The load before, during and some time after an event, as often as `rounds` says; each on a host that is well."""
+    """Runs the load before, during and some time after an event, `rounds` times, each on a healthy host."""
     with Load(clone, f"under-load-{event}", pace).running() as load:
         time.sleep(3)
         for number in range(rounds):

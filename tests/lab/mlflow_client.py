@@ -45,7 +45,7 @@ def main(uri: str, folder: str, experiment: str, count: int) -> None:
 
 
 def left(client: Any, run: str) -> str:
-    """Leaves an artifact, and gives its sha256."""
+    """Stores an artifact, and gives its sha256."""
     body = secrets.token_bytes(50_000)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "out.bin").write_bytes(body)

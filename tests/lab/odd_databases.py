@@ -43,7 +43,7 @@ SELECT nextval('"zähler"') > 0;
 CREATE TABLE "größe" (id serial, "zähl" text);
 INSERT INTO "größe" ("zähl") SELECT 'ä' FROM generate_series(1, 50);
 """
-# Its own rows do not pass its CHECK any more.
+# Its rows violate its CHECK by now.
 LIAR = """
 CREATE FUNCTION fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 CREATE TABLE facts (n int CHECK (fine(n)));

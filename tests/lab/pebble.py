@@ -1,4 +1,4 @@
-"""Let's Encrypt's own test server, with the name service that it asks, on a lab host: its certificates last for minutes."""
+"""Let's Encrypt's own test server with its name service on a lab host: its certificates last for minutes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.lab.conftest import Clone
 VERSION = "v2.10.3"
 PROGRAMS = ("pebble", "pebble-challtestsrv")
 WHERE = "172.30.99.1"
-"""The host, as containers of its network see it."""
+"""The host's address for containers of its network."""
 
 
 def built() -> Path:
-    """The folder with both programs; built once, then kept outside the checkout."""
+    """The folder with both programs, built once and kept outside the checkout."""
     folder = clone.cache("bin", f"pebble-{VERSION}")
     if not all((folder / name).exists() for name in PROGRAMS):
         named = [f"github.com/letsencrypt/pebble/v2/cmd/{name}@{VERSION}" for name in PROGRAMS]
@@ -29,7 +29,7 @@ def built() -> Path:
 
 
 def started(host: Clone, seconds: int) -> str:
-    """Starts it; whoever asks must believe the authority that is given back: it signed the server's own certificate."""
+    """Starts the server; gives the authority that signed its own certificate, for clients to trust."""
     for name in PROGRAMS:
         packed = gzip.compress((built() / name).read_bytes(), 1)
         into = f"mkdir -p /root/pebble && gunzip >/root/pebble/{name} && chmod 755 /root/pebble/{name}"
@@ -64,6 +64,6 @@ def stopped(host: Clone) -> None:
 
 
 def roots(host: Clone) -> str:
-    """What clients trust of it, which it makes anew at each start."""
+    """Its root certificates, which are new at each start."""
     ask = "curl -q -fsSk --noproxy '*' https://127.0.0.1:15000"
     return host.on_host(f"{ask}/roots/0; {ask}/intermediates/0")

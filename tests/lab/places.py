@@ -1,4 +1,4 @@
-"""Where the tests keep their clones: a folder belongs to one run at a time."""
+"""Folders for the clones of tests: each belongs to one run at a time."""
 
 from __future__ import annotations
 

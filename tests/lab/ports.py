@@ -22,7 +22,7 @@ def until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
 
 
 def wait_for(port: int) -> None:
-    """Until somebody listens there."""
+    """Waits until a program listens on the port."""
     for _ in range(2400):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

@@ -1,4 +1,4 @@
-"""A line that breaks."""
+"""A TCP relay that can break connections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 class Relay:
-    """TCP through us, which can fall silent, and be cut: now, or after so many bytes of the next connections."""
+    """A TCP relay that can fall silent or cut connections: now, or after so many bytes of the next ones."""
 
     def __init__(self, port: int) -> None:
         self.cuts: list[int] = []

@@ -1,4 +1,4 @@
-"""The share of a test's cases that a run takes: another one each day, whose names it prints, and all of them in script/soak."""
+"""The share of a test's cases for a run: it changes each day and is printed; script/soak takes all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DAY = int(time.time() / 86400)
 
 
 def todays(cases: Sequence[T], parts: int, day: int = DAY, all_of_them: bool = "STOWAGE_COLD" in os.environ) -> list[T]:
-    """One of so many parts of the cases.
+    """Today's part of the cases.
 
     >>> [todays("abcde", 2, day, False) for day in (20784, 20785, 20786)], todays("abcde", 2, 20784, True)
     ([['a', 'c', 'e'], ['b', 'd'], ['a', 'c', 'e']], ['a', 'b', 'c', 'd', 'e'])

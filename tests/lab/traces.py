@@ -1,4 +1,4 @@
-"""What a failed lab test leaves behind, in one folder: why it failed, the plan, and the journal and logs of its hosts."""
+"""Traces of a failed lab test, in one folder: the error, the plan, and the journal and logs of its hosts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from tests.lab.conftest import Clone
 
 LONGEST = 120
-"""Seconds for each of the questions: a host that is the reason for the failure may not answer."""
+"""Seconds for each command: a broken host may not answer."""
 COMMANDS = {"plan": ("check", "--full"), "status": ("status",), "history": ("history",)}
 MOST = 5
-"""Tests of one run that leave something behind: when a host has died, all that follow fail with it."""
+"""The most tests of one run that leave traces: after a host has died, all later tests fail."""
 _kept: list[str] = []
 ON_HOST = {
     "journal": "journalctl -b --no-pager -n 2000",
@@ -38,7 +38,7 @@ def hosts(fixtures: dict[str, Any]) -> Iterator[Clone]:
 
 
 def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
-    """Write it all to a folder named after the test; None when the test has no host, or enough have left theirs."""
+    """Writes the traces to a folder named after the test; None without a host, or after enough tests."""
     into = folder / re.sub(r"\W+", "-", test).strip("-")[:120]
     clones = {(clone.root, clone.host): clone for clone in hosts(fixtures)}
     if not clones or len(_kept) >= MOST:
@@ -61,7 +61,7 @@ def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | 
 def _on_host(clone: Clone, script: str) -> str:
     try:
         return _said([*clone.ssh(), script], clone.root)
-    except OSError as error:  # a host that never was up has no settings
+    except OSError as error:  # a host that was never up has no settings
         return f"not to be had: {error}\n"
 
 

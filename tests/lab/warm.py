@@ -1,4 +1,4 @@
-"""Commands that need no start: a process that has loaded the program of a checkout forks for each.
+"""Fast commands: a process that has loaded the program of a checkout forks for each.
 
 To load it is most of what a short command costs. The first command of a checkout is started as people start it, and so are
 all with STOWAGE_COLD, as in script/soak.
@@ -88,7 +88,7 @@ class Warm:
 
 
 class Started:
-    """A command that goes on, with what the tests use of Popen."""
+    """A running command, with the part of Popen's interface that the tests use."""
 
     def __init__(self, hears: int, output: int, ended: int) -> None:
         self.stdin: IO[str] = os.fdopen(hears, "w")
@@ -97,10 +97,10 @@ class Started:
         self._pid = int(self._end.readline())
         self.returncode: int | None = None
         self.seconds = 0.0
-        """Of CPU, once it has ended."""
+        """Seconds of CPU, once it has ended."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """A command ends by itself, after LIMIT at the latest."""
+        """Waits; a command is killed after LIMIT."""
         if self.returncode is None:
             self.returncode, self.seconds = json.loads(self._end.readline())
             self._end.close()

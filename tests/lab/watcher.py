@@ -1,4 +1,4 @@
-"""Looks at the arguments of all programs, here and on a host, while something is done: no secret may stand there."""
+"""Collects the arguments of all programs, here and on a host, during an action: they must not contain a secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.lab.conftest import Clone
 
-# Each program once a look: `ps` in a loop would take a core of the machine from what is watched.
+# Reads /proc itself: `ps` in a loop would take a core from the watched programs.
 LOOKS = """
 import glob, sys, threading, time
 over = threading.Event()
@@ -40,7 +40,7 @@ def arguments_here() -> Iterator[str]:
 
 @contextmanager
 def on(clone: Clone) -> Iterator[list[str]]:
-    """Filled at the end with every command line that was seen on the host meanwhile."""
+    """A list that is filled at the end with every command line seen on the host."""
     seen: list[str] = []
     script = "exec python3 -u -c '" + LOOKS.replace("'", "'\\''") + "'"
     looks = subprocess.Popen([*clone.ssh(), script], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
