@@ -44,7 +44,9 @@ def on(clone: Clone) -> Iterator[list[str]]:
     seen: list[str] = []
     script = "exec python3 -u -c '" + LOOKS.replace("'", "'\\''") + "'"
     looks = subprocess.Popen([*clone.ssh(), script], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert looks.stdout and looks.stdout.readline() == "watching\n"
+    assert looks.stdin and looks.stdout and looks.stdout.readline() == "watching\n"
     yield seen
-    seen += map(ast.literal_eval, looks.communicate("\n", timeout=120)[0].splitlines())
-    assert looks.returncode == 0
+    looks.stdin.close()
+    # communicate() would lose what readline() has read ahead.
+    seen += map(ast.literal_eval, looks.stdout.read().splitlines())
+    assert looks.wait(timeout=120) == 0
