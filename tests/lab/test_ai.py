@@ -25,8 +25,8 @@ def host(ai: Clone) -> Clone:
 
 @pytest.fixture
 def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
+    with browser() as chromium_now:
+        yield chromium_now
 
 
 def url(host: Clone) -> str:
@@ -50,9 +50,9 @@ def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone
     assert s3_of(host).get_object(Bucket="application-files", Key="a/b")["Body"].read() == b"words"
     astray = s3_of(host, endpoint=f"{url(host)}/storage")
     for act in (astray.list_buckets, lambda: astray.put_object(Bucket="application-files", Key="a", Body=b"x")):
-        with pytest.raises(ClientError, match=r"S3 is at http://127\.0\.0\.1:9000, and not beneath a path") as told:
+        with pytest.raises(ClientError, match=r"S3 is at http://127\.0\.0\.1:9000, and not beneath a path") as failure:
             act()
-        assert told.value.response["Error"]["Code"] == "InvalidRequest"
+        assert failure.value.response["Error"]["Code"] == "InvalidRequest"
 
 
 def keycloak(host: Clone, method: str, path: str, body: Any = None) -> Any:
@@ -60,10 +60,10 @@ def keycloak(host: Clone, method: str, path: str, body: Any = None) -> Any:
     form = f"grant_type=client_credentials&client_id=stowage&client_secret={host.secret('sso_admin')}"
     base, send = "http://127.0.0.1:8085/auth", f"-X {method} -H 'Content-Type: application/json'"
     data = f"--data-binary {shlex.quote(json.dumps(body))}" if body is not None else ""
-    said = host.on_host(f"""set -e
+    answer = host.on_host(f"""set -e
 token=$(curl -sf -d {shlex.quote(form)} {base}/realms/master/protocol/openid-connect/token | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
 curl -sf -H "Authorization: Bearer $token" {send} {data} {base}/admin/realms/{REALM}{path}""")
-    return json.loads(said) if said.strip() else None
+    return json.loads(answer) if answer.strip() else None
 
 
 def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> None:
@@ -78,7 +78,7 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     (admins,) = keycloak(host, "GET", "/groups?search=storage-admins")
     keycloak(host, "PUT", f"/users/{carol['id']}/groups/{admins['id']}")
     profile = keycloak(host, "GET", "/users/profile")
-    profile["attributes"] = [one for one in profile["attributes"] if one["name"] != "policy"]
+    profile["attributes"] = [attribute for attribute in profile["attributes"] if attribute["name"] != "policy"]
     keycloak(host, "PUT", "/users/profile", profile)
 
     plan = host.inv("check", "--host", NAME, code=2)
@@ -101,9 +101,9 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     keycloak(host, "POST", "/users", {"username": "dora", "enabled": True})
     (dora,) = keycloak(host, "GET", "/users?username=dora&exact=true")
     host.inv("backup", "--host", NAME)
-    found = json.loads(host.inv("backup.show", "latest", "--json", "--host", NAME))
-    assert "keycloak" in found["databases"] and found["targets"] == {"own": "whole"}
-    sets = s3_of(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/sets/{found['id']}/")
+    shown = json.loads(host.inv("backup.show", "latest", "--json", "--host", NAME))
+    assert "keycloak" in shown["databases"] and shown["targets"] == {"own": "whole"}
+    sets = s3_of(host).list_objects_v2(Bucket="backups-postgresql", Prefix=f"{NAME}/sets/{shown['id']}/")
     assert sets["KeyCount"], "they lie in the bucket that the document names"
     timer = host.on_host("systemctl cat stowage-backup.timer; systemctl is-enabled stowage-backup.timer")
     assert "OnCalendar=*-*-* 02:00:00" in timer and timer.endswith("enabled\n")
@@ -124,12 +124,12 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
     with chromium.console(url(host), "alice", host.secret("sso_alice")) as alice:
         alice.text("/browser", "application-files", "secret-things")
         alice.text("/policies", "readonly-policy")
-        (cookie,) = [one for one in alice.cookies() if one["name"] == "token"]
+        (cookie,) = [each for each in alice.cookies() if each["name"] == "token"]
         assert cookie["path"] == "/minio-console/", "whatever else is on this name does not get it"
     with chromium.console(url(host), "bob", host.secret("sso_bob")) as bob:
         assert "secret-things" not in bob.text("/browser", "application-files")
         bob.text("/browser/application-files", "report.txt")
-        assert any("/minio-console/ws/" in one for one in bob.websockets), "it lists over a WebSocket"
+        assert any("/minio-console/ws/" in websocket for websocket in bob.websockets), "it lists over a WebSocket"
         assert bob.status("PUT", "/api/v1/buckets/application-files/tags", {"tags": {"a": "b"}}) == 403
         assert bob.status("GET", "/api/v1/policies") == 403
     with chromium.console(url(host), "carol", host.secret("sso_carol"), at="/oauth_callback") as carol:
@@ -141,8 +141,8 @@ def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clo
     s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
     # As after a power cut: none of them has anything in memory.
     host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
-    whole = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
-    host.on_host(f"for node in 1 2 3 4; do until {whole}; do sleep 1; done; done", timeout=120)
+    healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
+    host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)
     host.inv("restart", "minio", "--host", NAME)
     assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
     assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"

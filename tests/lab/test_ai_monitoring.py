@@ -36,10 +36,10 @@ http.server.HTTPServer(("{GATEWAY}", 8099), Receiver).serve_forever()
 def until(ask: Callable[[], Any], what: str, within: float = 150) -> Any:
     """What a question gives, once it gives something."""
     end = time.monotonic() + within
-    while not (found := ask()):
+    while not (result := ask()):
         assert time.monotonic() < end, f"not within {within:.0f} s: {what}"
         time.sleep(1)
-    return found
+    return result
 
 
 def asked(host: Clone, query: str) -> list[dict[str, Any]]:
@@ -49,9 +49,9 @@ def asked(host: Clone, query: str) -> list[dict[str, Any]]:
     with requests.Session() as session:
         session.trust_env = False
         where = f"http://127.0.0.1:{host.port(9090)}/api/v1/query"
-        told = session.get(where, params={"query": query}, timeout=30).json()
-    assert told["status"] == "success", f"{query}: {told}"
-    return list(told["data"]["result"])
+        answer = session.get(where, params={"query": query}, timeout=30).json()
+    assert answer["status"] == "success", f"{query}: {answer}"
+    return list(answer["data"]["result"])
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,10 @@ def host(ai: Clone) -> Iterator[Clone]:
     quick(ai.root / "templates/alertmanager/alertmanager.yml.j2", r"(group_wait|group_interval): \w+", r"\1: 2s")
     (ai.root / f"inventory/secrets/{NAME}/alert_webhook").write_text(f"http://{GATEWAY}:8099/\n")
     file = ai.root / "inventory/group_vars/ai_infrastructure_lab.yml"
-    told = yaml.safe_load(file.read_text())
-    page = told["services"]["alertmanager"]
+    settings = yaml.safe_load(file.read_text())
+    page = settings["services"]["alertmanager"]
     page["secrets"] = {"WEBHOOK_URL": {"file": f"inventory/secrets/{NAME}/alert_webhook"}}
-    file.write_text(yaml.safe_dump(told))
+    file.write_text(yaml.safe_dump(settings))
     ai.on_host(
         f"cat >/run/receiver.py <<'END'\n{RECEIVER}\nEND\n"
         "systemctl stop receiver 2>/dev/null; systemd-run -q --unit receiver python3 /run/receiver.py"
@@ -86,7 +86,7 @@ def test_prometheus_itself_says_that_each_alert_fires_when_it_must_and_only_then
     files = [f"cases{number}.yml" for number, _ in enumerate(alert_cases.tests("alerts.yml"))]
     for file, cases in zip(files, alert_cases.tests("alerts.yml"), strict=True):
         (tmp_path / file).write_text(yaml.safe_dump(cases))
-    words = [
+    command = [
         "docker",
         "run",
         "--rm",
@@ -97,7 +97,7 @@ def test_prometheus_itself_says_that_each_alert_fires_when_it_must_and_only_then
         "stowage-lab/watch:trixie",
     ]
     done = subprocess.run(
-        [*words, "promtool", "test", "rules", *(f"/cases/{file}" for file in files)], capture_output=True, text=True
+        [*command, "promtool", "test", "rules", *(f"/cases/{file}" for file in files)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -125,21 +125,21 @@ def test_each_question_of_each_panel_has_an_answer(host: Clone) -> None:
         for target in panel["targets"]
     }
     assert len(queries) > 50
-    left = set(queries)
+    unanswered = set(queries)
 
     def answered() -> bool:
-        left.difference_update([one for one in left if asked(host, one)])
-        return not left
+        unanswered.difference_update([query for query in unanswered if asked(host, query)])
+        return not unanswered
 
     try:
         until(answered, "every panel has data", within=240)
     except AssertionError:
-        raise AssertionError(f"no data: {sorted(left)}") from None
+        raise AssertionError(f"no data: {sorted(unanswered)}") from None
 
 
 def found(host: Clone, query: str) -> list[dict[str, Any]]:
-    said = host.inv("logs.search", query, "--since", "1h", "--json", "--host", NAME)
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    output = host.inv("logs.search", query, "--since", "1h", "--json", "--host", NAME)
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 
 def test_requests_are_found_by_their_labels_and_neither_keys_nor_signatures_are_kept(host: Clone) -> None:
@@ -192,7 +192,8 @@ def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
 
     def all_there() -> bool:
         names = {
-            one["api.object"] for one in found(host, '{source="minio",operation_type="write"} api.object:~"while-away"')
+            entry["api.object"]
+            for entry in found(host, '{source="minio",operation_type="write"} api.object:~"while-away"')
         }
         return names == {*(f"while-away-{at}" for at in range(50)), "while-away-last"}
 
@@ -218,7 +219,7 @@ def test_the_page_of_the_status_has_its_facts_and_its_charts(host: Clone, tmp_pa
 def told(host: Clone) -> dict[str, dict[str, Any]]:
     """What the receiver has heard, by name."""
     lines = host.on_host("cat /run/alerts 2>/dev/null || :").splitlines()
-    return {one["labels"]["alertname"]: one for one in map(json.loads, lines)}
+    return {alert["labels"]["alertname"]: alert for alert in map(json.loads, lines)}
 
 
 def test_what_goes_wrong_is_heard_by_whoever_is_to_be_told(host: Clone) -> None:

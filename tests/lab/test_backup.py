@@ -88,12 +88,12 @@ def test_a_set_is_on_every_target_and_nothing_is_left_of_its_making(kept: Clone)
 
 
 def test_a_set_is_pinned_and_unpinned_on_every_target(kept: Clone) -> None:
-    found = newest(kept)
+    newest_set = newest(kept)
     kept.inv("backup.pin", "latest", "--why", "before the move")
-    assert {one["id"]: one["pinned"] for one in look(kept, ask="list")["sets"]}[found]
-    assert ", ".join(TARGETS) in kept.inv("backup.unpin", found)
-    assert not any(one["pinned"] for one in look(kept, ask="list")["sets"])
-    assert "was not pinned" in kept.inv("backup.unpin", found)
+    assert {set_["id"]: set_["pinned"] for set_ in look(kept, ask="list")["sets"]}[newest_set]
+    assert ", ".join(TARGETS) in kept.inv("backup.unpin", newest_set)
+    assert not any(set_["pinned"] for set_ in look(kept, ask="list")["sets"])
+    assert "was not pinned" in kept.inv("backup.unpin", newest_set)
 
 
 def test_what_was_destroyed_comes_back_to_the_letter(kept: Clone) -> None:
@@ -189,12 +189,12 @@ def test_databases_that_no_parallel_load_brings_back_come_back(kept: Clone) -> N
     assert "hard: the parallel load failed, loading again, table after table" in screen
     assert sql(kept, "SELECT count(*) FROM a_words", "hard") == "100"
     assert sql(kept, "SELECT count(*), max(n) FROM things", "hard") == "3000|3000"
-    words = ("restore", odd, "--database", "liar,latin", "--yes")
-    assert "there is nothing to accept" in kept.inv(*words, "--accept-differences", code=3)
-    screen = kept.inv(*words, code=41)
+    arguments = ("restore", odd, "--database", "liar,latin", "--yes")
+    assert "there is nothing to accept" in kept.inv(*arguments, "--accept-differences", code=3)
+    screen = kept.inv(*arguments, code=41)
     assert "rows of public.facts: 10 in the set, 0 here" in screen
     assert f"{odd} --database latin, for what did not fail" in screen
-    assert "ACCEPTED  liar: rows of public.facts" in kept.inv(*words, "--accept-differences")
+    assert "ACCEPTED  liar: rows of public.facts" in kept.inv(*arguments, "--accept-differences")
     assert "  accepted  " in kept.inv("history")
     kept.inv("restore.cleanup", "--yes")
     for name in odd_databases.NAMES:
@@ -217,7 +217,7 @@ def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
     kept.inv("restore", "latest", "--database", "mlflow", "--as", "beside", "--yes")
     sums = "SELECT sum(abalance) FROM pgbench_accounts", "SELECT sum(tbalance) FROM pgbench_tellers"
     sums += "SELECT sum(bbalance) FROM pgbench_branches", "SELECT sum(delta) FROM pgbench_history"
-    assert len({sql(kept, one, "beside") for one in sums}) == 1
+    assert len({sql(kept, query, "beside") for query in sums}) == 1
     finished = "SELECT r.run_uuid FROM runs r JOIN metrics m USING (run_uuid) WHERE status = 'FINISHED' GROUP BY 1 HAVING count(*) = 20"
     runs = set(sql(kept, finished, "beside").split())
     assert {*before} <= runs
@@ -233,7 +233,7 @@ OURS = {"postgres", "template0", "template1", *DATABASES}
 OF_OBJECTS = {"insert", "current", "lock", "accounts"}
 """Steps of a restore with buckets: test_buckets.py kills it there."""
 # undo and cleanup are runs of their own.
-RESTORE_STEPS = tuple(one for one in STEPS["restore"] if one not in ("undo", "cleanup", *OF_OBJECTS))
+RESTORE_STEPS = tuple(step for step in STEPS["restore"] if step not in ("undo", "cleanup", *OF_OBJECTS))
 BEFORE_THE_SWAP = RESTORE_STEPS[: RESTORE_STEPS.index("swap") + 1]
 
 
@@ -260,7 +260,7 @@ def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_work
 
 def whole(there: Clone) -> set[str]:
     everywhere = dict.fromkeys(TARGETS, "whole")
-    return {one["id"] for one in look(there, ask="list")["sets"] if one["targets"] == everywhere}
+    return {set_["id"] for set_ in look(there, ask="list")["sets"] if set_["targets"] == everywhere}
 
 
 def test_after_all_that_the_databases_are_as_they_were(kept: Clone) -> None:
@@ -356,7 +356,7 @@ def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
     assert ran(kept, do="backup")["code"] == 0
     assert live(kept)[1] == rows
     assert left(kept) == ""
-    states = [one["targets"] for one in look(kept, ask="list")["sets"]]
+    states = [set_["targets"] for set_ in look(kept, ask="list")["sets"]]
     assert {state for targets in states for state in targets.values()} <= {"whole", "unfinished"}
     assert ran(kept, do="restore", set=wanted, databases=[ODD])["code"] == 0
     assert live(kept)[1] == "2000"

@@ -47,10 +47,10 @@ DUMP = f"pg/{word(ODD)}.tar.00000"
 def cases(story: Story) -> Iterator[tuple[str, str]]:
     """Every damage to the manifest and to a dump, and one that no listing shows to every other object."""
     listed = story.s3.list_objects_v2(Bucket=BUCKET, Prefix=story.key(story.first, ""))["Contents"]
-    stored = {one["Key"].removeprefix(story.key(story.first, "")) for one in listed}
+    stored = {entry["Key"].removeprefix(story.key(story.first, "")) for entry in listed}
     assert {"manifest.json", DUMP, "config/files.tar.00000", "pg/globals.sql.00000", "pg/roles.json.00000"} < stored
     # Those of buckets are damaged where these are restored.
-    for name in sorted(one for one in stored if not one.startswith(("verify-", "buckets/"))):
+    for name in sorted(object_name for object_name in stored if not object_name.startswith(("verify-", "buckets/"))):
         for damage in DAMAGE if name in ("manifest.json", DUMP) else ("middle byte",):
             yield name, damage
 
@@ -79,15 +79,15 @@ def test_inv_refuses_a_damaged_set_by_name_and_takes_it_from_another_target(unha
         assert "--from" in screen
         assert "nothing was touched" in screen
         assert "is damaged" in story.there.inv("backup.verify", story.first, code=30)
-        words = ("--database", ODD, "--as", "beside")
-        story.there.inv("restore", story.first, "--from", "far", "--yes", *words)
+        options = ("--database", ODD, "--as", "beside")
+        story.there.inv("restore", story.first, "--from", "far", "--yes", *options)
     sql(story.there, "DROP DATABASE beside")
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_set_is_restored_from_each_target(unharmed: Story, target: str) -> None:
-    words = ("--database", ODD, "--as", "beside", "--from", target, "--yes")
-    assert f"read from {target}" in unharmed.there.inv("restore", unharmed.first, *words)
+    options = ("--database", ODD, "--as", "beside", "--from", target, "--yes")
+    assert f"read from {target}" in unharmed.there.inv("restore", unharmed.first, *options)
     count = """SELECT count(*), max(id) FROM "Käfer 'x'" """
     assert sql(unharmed.there, count, "beside") == sql(unharmed.there, count, ODD)
     sql(unharmed.there, "DROP DATABASE beside")
@@ -126,6 +126,6 @@ def test_latest_says_which_newer_set_it_passed_over(story: Story) -> None:
     broken = story.key(id, "manifest.json")
     with configured(there, "d['targets'] = [t for t in d['targets'] if t['name'] == 'own']"):
         with story.instead(broken, story.get(broken)[:-1]):
-            found = look(there, ask="plan", set="latest")
-        assert found["set"] != id
-        assert any(line.startswith(f"{id} is newer, and ") for line in found["warnings"]), found["warnings"]
+            plan = look(there, ask="plan", set="latest")
+        assert plan["set"] != id
+        assert any(line.startswith(f"{id} is newer, and ") for line in plan["warnings"]), plan["warnings"]

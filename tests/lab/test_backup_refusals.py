@@ -36,8 +36,8 @@ REFUSED, LOCKED, NOT_EVERYWHERE = 3, 5, 21
 def test_without_room_to_stage_it_is_refused(unharmed: Story, do: str) -> None:
     unharmed.there.on_host(f"mount -t tmpfs -o size=128k,mode=0711 tmpfs {STAGING}")
     try:
-        words = ("backup",) if do == "backup" else ("restore", unharmed.first, "--yes")
-        screen = unharmed.there.inv(*words, code=REFUSED)
+        arguments = ("backup",) if do == "backup" else ("restore", unharmed.first, "--yes")
+        screen = unharmed.there.inv(*arguments, code=REFUSED)
     finally:
         unharmed.there.on_host(f"umount {STAGING}")
     assert "no room" in screen
@@ -85,8 +85,8 @@ def test_what_forbids_to_rename_a_database_is_refused_before_the_question(unharm
     finally:
         sql(there, "ROLLBACK PREPARED 'forgotten'", ODD)
     assert "prepared transaction forgotten" in screen
-    words = "CONNECTION 'dbname=no' PUBLICATION p WITH (connect = false, slot_name = NONE)"
-    sql(there, f"CREATE SUBSCRIPTION follower {words}", ODD)
+    options = "CONNECTION 'dbname=no' PUBLICATION p WITH (connect = false, slot_name = NONE)"
+    sql(there, f"CREATE SUBSCRIPTION follower {options}", ODD)
     try:
         screen = there.inv("restore", unharmed.first, "--database", ODD, "--yes", code=REFUSED)
     finally:
@@ -188,16 +188,18 @@ def test_the_timer_makes_a_set_and_restores_it_in_a_drill_without_anybody(unharm
     (made,) = set(sets(unharmed.there)) - before
     assert sets(unharmed.there)[made] == dict.fromkeys(TARGETS, "whole")
     assert "timer" in unharmed.there.on_host(f"cat /var/lib/stowage/backup/runs/{made}/request.json")
-    (checks,) = (one["checks"] for one in look(unharmed.there, ask="list")["sets"] if one["id"] == made)
-    assert {name: (one["passed"], one["drill"]) for name, one in checks.items()} == dict.fromkeys(TARGETS, (True, True))
+    (checks,) = (set_["checks"] for set_ in look(unharmed.there, ask="list")["sets"] if set_["id"] == made)
+    assert {name: (check["passed"], check["drill"]) for name, check in checks.items()} == dict.fromkeys(
+        TARGETS, (True, True)
+    )
     assert f"the last drill, of {made}, passed" in unharmed.there.inv("status", code=None)
 
 
 def test_no_secret_is_seen_while_backups_run(unharmed: Story) -> None:
     there = unharmed.there
     named = ("backup_identity", "backup_writer", "backup_pruner", "postgres_password", "root_password")
-    words = [there.secret(one) for one in named] + there.secret("sftp_key").splitlines()[2:4]
-    there.on_host("umask 077; cat >/root/words <<'END'\n" + "\n".join(words) + "\nEND\nrm -f /root/over")
+    secrets = [there.secret(name) for name in named] + there.secret("sftp_key").splitlines()[2:4]
+    there.on_host("umask 077; cat >/root/words <<'END'\n" + "\n".join(secrets) + "\nEND\nrm -f /root/over")
     look = """while [ ! -e /root/over ]; do
 cat /proc/[0-9]*/cmdline 2>/dev/null | grep -aoFf /root/words
 docker ps -q --filter name=stowage-backup- | xargs -r docker inspect 2>/dev/null | grep -oFf /root/words
@@ -214,7 +216,7 @@ echo turn; sleep 0.1; done"""
     assert watcher.wait(30) == 0
     assert seen.count("turn") > 10
     assert set(seen) == {"turn"}
-    assert not [word for word in words if word in screens]
+    assert not [secret for secret in secrets if secret in screens]
     readable = there.on_host(
         """find /etc /var/lib/stowage /var/log /run /usr/local /srv /tmp /mnt/backup /home -xdev -type f \\
   -perm -o+r -print0 | xargs -0 grep -alFf /root/words; grep -rlFf /root/words /var/lib/stowage /mnt/backup /home/operator
@@ -226,7 +228,7 @@ journalctl -q --no-pager | grep -oFf /root/words; rm /root/words""",
 
 def test_after_all_of_it_no_set_is_damaged_and_no_target_is_lost(unharmed: Story) -> None:
     """What cut runs left is told as unfinished, and swept when nobody can still be writing it."""
-    found = sets(unharmed.there)
-    assert {found[unharmed.first][name] for name in ("own", "far")} == {"whole"}
-    assert {state for one in found.values() for state in one.values()} <= {"whole", "unfinished"}
+    listed = sets(unharmed.there)
+    assert {listed[unharmed.first][name] for name in ("own", "far")} == {"whole"}
+    assert {state for states in listed.values() for state in states.values()} <= {"whole", "unfinished"}
     assert json.loads(unharmed.there.inv("backup.list", "--json").splitlines()[-1])["dead"] == {}

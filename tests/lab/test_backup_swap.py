@@ -128,8 +128,8 @@ def test_a_dependent_that_was_removed_meanwhile_is_named_and_holds_back_nothing(
 
 def test_after_the_swap_a_dependent_that_does_not_start_is_42_and_the_swap_stays(halved: Clone, whole: str) -> None:
     with leaning(halved, "leaning", "gone"):
-        told = ran(halved, do="restore", set="latest", databases=[ODD])
-        assert (told["code"], "docker start gone" in told["why"]) == (AFTER_THE_SWAP, True)
+        end = ran(halved, do="restore", set="latest", databases=[ODD])
+        assert (end["code"], "docker start gone" in end["why"]) == (AFTER_THE_SWAP, True)
         assert live(halved)[1] == whole
         assert runs(halved, "leaning")
 
@@ -145,8 +145,8 @@ def test_a_server_that_restarts_within_the_swap_is_waited_for(halved: Clone, do:
             run = begin(halved, do=do, set="latest", databases=[ODD])
             until(lambda: sql(halved, waits), 300, "renaming")
             halved.on_host("docker restart -t 5 postgres")
-        told = over(halved, run)
-        assert (told["code"], told["what"]) == (41, "PostgreSQL failed within the swap")
+        end = over(halved, run)
+        assert (end["code"], end["what"]) == (41, "PostgreSQL failed within the swap")
         assert live(halved) == before
         assert runs(halved, "leaning")
         assert left(halved) == ""
@@ -162,8 +162,8 @@ def test_a_stop_while_dependents_are_stopped_leaves_all_as_it_was(halved: Clone)
         run = begin(halved, do="restore", set="latest", databases=[ODD])
         until(lambda: '"stop"' in halved.on_host(f"cat {STATE}/runs/{run}/journal.jsonl", check=False), 300, "the stop")
         halved.on_host(f"systemctl stop stowage-backup@{run}.service")
-        told = over(halved, run)
-        assert told["code"] == 130, (told, said(halved, run))
+        end = over(halved, run)
+        assert end["code"] == 130, (end, said(halved, run))
         assert runs(halved, "leaning")
     assert live(halved) == before
     assert left(halved) == ""
@@ -198,10 +198,10 @@ def test_a_database_that_cannot_be_saved_costs_only_itself(spare: Clone) -> None
             "odd_bytes",
         )
         run = begin(spare, do="backup")
-        told = over(spare, run)
-        assert (told["code"], told["what"]) == (23, "the set was published without odd_broken")
-        assert "invalid database" in told["why"]
-        assert 'DROP DATABASE "odd_broken"' in told["hint"]
+        end = over(spare, run)
+        assert (end["code"], end["what"]) == (23, "the set was published without odd_broken")
+        assert "invalid database" in end["why"]
+        assert 'DROP DATABASE "odd_broken"' in end["hint"]
         assert "odd_closed is left out: it lets nobody in" in said(spare, run)
         assert "INCOMPLETE, without odd_broken" in spare.inv("backup.list")
         assert "the set was published without odd_broken" in spare.inv("status", code=None)
@@ -219,10 +219,10 @@ def test_a_database_that_cannot_be_saved_costs_only_itself(spare: Clone) -> None
 def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(halved: Clone) -> None:
     before = live(halved)
     with held(halved, f"BEGIN; COMMENT ON DATABASE {named(ODD)} IS 'being written'"):
-        told = ran(halved, do="restore", set="latest", databases=[ODD])
-    assert (told["code"], told["what"].startswith("somebody holds a lock on")) == (41, True)
-    assert "of postgres (psql), " in told["why"]
-    assert "pg_terminate_backend(" in told["hint"]
+        end = ran(halved, do="restore", set="latest", databases=[ODD])
+    assert (end["code"], end["what"].startswith("somebody holds a lock on")) == (41, True)
+    assert "of postgres (psql), " in end["why"]
+    assert "pg_terminate_backend(" in end["hint"]
     assert live(halved) == before
 
 
@@ -255,10 +255,10 @@ def test_a_restore_that_replaced_nothing_offers_no_undo_and_is_not_in_the_way_of
 
 
 def test_a_name_that_an_undo_could_not_keep_is_refused_before_anything_is_loaded(halved: Clone) -> None:
-    long = "g" * 50
-    sql(halved, f"CREATE DATABASE {long}")
+    long_name = "g" * 50
+    sql(halved, f"CREATE DATABASE {long_name}")
     try:
-        words = ("restore", "latest", "--database", ODD, "--as", long, "--yes")
-        assert "__undone_" in halved.inv(*words, code=REFUSED)
+        arguments = ("restore", "latest", "--database", ODD, "--as", long_name, "--yes")
+        assert "__undone_" in halved.inv(*arguments, code=REFUSED)
     finally:
-        sql(halved, f"DROP DATABASE {long}")
+        sql(halved, f"DROP DATABASE {long_name}")

@@ -37,9 +37,9 @@ def busy(spare: Clone) -> Iterator[Clone]:
 
 def rows_of(there: Clone, run: str, table: str) -> int:
     there.inv("restore", run, "--database", "busy", "--as", "beside", "--yes")
-    found = int(sql(there, f"SELECT count(*) FROM {table}", "beside"))
+    count = int(sql(there, f"SELECT count(*) FROM {table}", "beside"))
     sql(there, "DROP DATABASE beside")
-    return found
+    return count
 
 
 def test_sequences_that_move_and_stale_views_make_a_set_that_a_drill_takes(busy: Clone) -> None:
@@ -65,8 +65,8 @@ def test_a_table_that_is_emptied_before_its_dump_is_not_empty_in_the_set(busy: C
     sql(busy, f"{MINE} BEGIN; TRUNCATE etl; INSERT INTO etl SELECT generate_series(1, 5000); COMMIT", "busy")
     busy.on_host(f"touch {STATE}/runs/{run}/go")
     assert over(busy, run)["code"] == 0
-    said = [one.get("text", "") for one in journal(busy, run)]
-    assert any("public.etl was emptied or written anew during its dump: dumped again" in one for one in said)
+    texts = [event.get("text", "") for event in journal(busy, run)]
+    assert any("public.etl was emptied or written anew during its dump: dumped again" in text for text in texts)
     assert rows_of(busy, run, "etl") == 5000
 
 

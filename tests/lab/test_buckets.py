@@ -99,8 +99,8 @@ class Odd:
         for micro in ("123456", "123457", "123999"):
             body = micro.encode()
             etag = hashlib.md5(body).hexdigest()
-            one = inserting.Incoming("one-ms", str(uuid.uuid4()), f"2025-05-05T05:05:05.{micro}Z", etag, len(body))
-            inserting.put(self.minio, "odd", one, [body])
+            version = inserting.Incoming("one-ms", str(uuid.uuid4()), f"2025-05-05T05:05:05.{micro}Z", etag, len(body))
+            inserting.put(self.minio, "odd", version, [body])
         many = inserting.Incoming("multi", "", "2025-05-05T05:05:05.5Z", "ab" * 16 + "-2", len(LARGE), ())
         inserting.put(self.minio, "odd", many, [LARGE[: 60 << 20], LARGE[60 << 20 :]])
         for number in range(20):
@@ -120,11 +120,11 @@ class Odd:
         self.put("odd", "born", b"born later")
         self.minio.ask("DELETE", path("odd", "large"))
         for key in ("multi", "new\nline", "one-ms"):
-            for one in listing.of_key(self.minio, "odd", key)[-2:]:
-                inserting.delete(self.minio, "odd", key, one.id)
-        for one in listing.versions(self.minio, "locked"):
-            inserting.let_go(self.minio, "locked", one.key, one.id)
-            inserting.delete(self.minio, "locked", one.key, one.id)
+            for changed in listing.of_key(self.minio, "odd", key)[-2:]:
+                inserting.delete(self.minio, "odd", key, changed.id)
+        for version in listing.versions(self.minio, "locked"):
+            inserting.let_go(self.minio, "locked", version.key, version.id)
+            inserting.delete(self.minio, "locked", version.key, version.id)
         quiet.set_part(self.minio, "odd", "lifecycle", LIFECYCLE)
         quiet.set_part(self.minio, "odd", settings.QUOTA, QUOTA)
 
@@ -159,11 +159,13 @@ def connected(there: Clone) -> Iterator[Client]:
 def test_a_second_set_reads_no_object_that_the_first_one_has(odd: Odd) -> None:
     run = begin(odd.there, do="backup", only=["buckets"])
     assert over(odd.there, run)["code"] == 0
-    said = [
-        one["text"] for one in journal(odd.there, run) if one["event"] == "say" and "versions" in one.get("text", "")
+    texts = [
+        event["text"]
+        for event in journal(odd.there, run)
+        if event["event"] == "say" and "versions" in event.get("text", "")
     ]
-    assert any(one.startswith("odd: ") for one in said)
-    assert all("; 0 were new" in one for one in said)
+    assert any(text.startswith("odd: ") for text in texts)
+    assert all("; 0 were new" in text for text in texts)
 
 
 @pytest.mark.parametrize("bucket", ["odd", "locked"])
@@ -179,17 +181,21 @@ def test_a_bucket_beside_is_the_set_version_by_version_and_an_undo_takes_it_away
 
 
 def test_what_was_lost_comes_back_beneath_and_an_undo_leaves_the_listing_as_before(odd: Odd) -> None:
-    saved = {(one.key, one.id) for one in listing.versions(odd.minio, "odd")}
+    saved = {(version.key, version.id) for version in listing.versions(odd.minio, "odd")}
     odd.harmed()
     before = odd.listed("odd")
     screen = odd.there.inv("restore", odd.set, "--bucket", "odd", "--exact", "--yes")
     assert "off meanwhile: lifecycle, quota" in screen
     after = odd.listed("odd")
-    assert saved <= {(one.key, one.id) for one in after[:-1]}
-    assert [one for one in before[:-1] if (one.key, one.id) not in {(one.key, one.id) for one in after[:-1]}] == []
+    assert saved <= {(version.key, version.id) for version in after[:-1]}
+    assert [
+        version
+        for version in before[:-1]
+        if (version.key, version.id) not in {(version.key, version.id) for version in after[:-1]}
+    ] == []
     assert after[-1] == before[-1]
     assert (odd.body("odd", "plain.txt"), odd.body("odd", "multi")) == (b"then plain.txt", LARGE)
-    markers = {one.key for one in after[:-1] if one.latest and one.marker}
+    markers = {version.key for version in after[:-1] if version.latest and version.marker}
     assert markers == {"gone", "born"}
     odd.there.inv("restore.undo", "--yes")
     assert odd.listed("odd") == before
@@ -207,8 +213,8 @@ def test_a_restore_that_is_killed_leaves_the_listing_as_before_once_it_is_settle
 
 def test_a_content_that_is_damaged_is_found_by_a_check_and_ends_a_restore_which_leaves_all_as_it_was(odd: Odd) -> None:
     before, sets = odd.listed("odd"), "backups-postgresql"
-    blobs = [one for one in listing.versions(odd.minio, sets, "lab/blobs/") if one.size < 4 << 20]
-    bodies = {one.key: odd.body(sets, one.key) for one in blobs}
+    blobs = [version for version in listing.versions(odd.minio, sets, "lab/blobs/") if version.size < 4 << 20]
+    bodies = {blob.key: odd.body(sets, blob.key) for blob in blobs}
     for key, body in bodies.items():
         odd.minio.ask("PUT", path(sets, key), body=body[:-1] + bytes([body[-1] ^ 1]))
     try:
@@ -232,11 +238,11 @@ def test_without_versions_what_is_replaced_is_kept_and_comes_back(odd: Odd) -> N
     before = odd.listed("flat")
     odd.there.inv("restore", odd.set, "--bucket", "flat", "--prefix", "runs/1/", "--exact", "--yes")
     assert (odd.body("flat", "runs/1/3"), odd.body("flat", "runs/0/2")) == (b"333", b"of another prefix")
-    keys = {one.key for one in odd.listed("flat")[:-1]}
+    keys = {version.key for version in odd.listed("flat")[:-1]}
     assert "runs/1/5" in keys and "runs/1/born" not in keys
     odd.there.inv("restore.undo", "--yes")
     assert odd.listed("flat") == before
-    assert not [one for one in odd.there_are() if one.startswith("stowage-kept-")]
+    assert not [bucket for bucket in odd.there_are() if bucket.startswith("stowage-kept-")]
 
 
 @pytest.mark.parametrize(
@@ -251,10 +257,10 @@ def test_without_versions_what_is_replaced_is_kept_and_comes_back(odd: Odd) -> N
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: dict[str, Any], why: str) -> None:
-    before = [odd.listed(one) for one in ("odd", "flat")]
+    before = [odd.listed(bucket) for bucket in ("odd", "flat")]
     assert why in json.dumps(look(odd.there, ask="plan", set=odd.set, **asked))
     assert ran(odd.there, do="restore", set=odd.set, **asked)["code"] == REFUSED
-    assert [odd.listed(one) for one in ("odd", "flat")] == before
+    assert [odd.listed(bucket) for bucket in ("odd", "flat")] == before
 
 
 ROWS = "SELECT count(*) FROM \"Käfer 'x'\""
@@ -275,14 +281,14 @@ def behind(odd: Odd) -> Iterator[dict[str, list[Any]]]:
     accounts.remove(odd.minio, {accounts.POLICIES: [POLICY]})
     sql(odd.there, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
     assert rows(odd.there) == "1000"
-    yield {one: odd.listed(one) for one in odd.there_are() if not one.startswith("backups-")}
+    yield {bucket: odd.listed(bucket) for bucket in odd.there_are() if not bucket.startswith("backups-")}
     if rows(odd.there) != "2000":
         assert ran(odd.there, do="restore", set=odd.set, databases=[ODD])["code"] == 0
     odd.there.inv("restore.cleanup", "--yes")
 
 
 def same_as(odd: Odd, before: dict[str, list[Any]]) -> bool:
-    return {one: odd.listed(one) for one in odd.there_are() if not one.startswith("backups-")} == before
+    return {bucket: odd.listed(bucket) for bucket in odd.there_are() if not bucket.startswith("backups-")} == before
 
 
 def test_a_whole_set_brings_back_databases_and_buckets_together_and_an_undo_takes_both(
@@ -344,8 +350,8 @@ def test_an_undo_that_is_killed_is_brought_to_its_end_or_was_not_begun(
 
 def test_a_bucket_that_is_damaged_costs_a_whole_restore_only_itself(odd: Odd, behind: dict[str, list[Any]]) -> None:
     sets = "backups-postgresql"
-    large = [one for one in listing.versions(odd.minio, sets, "lab/blobs/") if one.size >= 4 << 20]
-    bodies = {one.key: odd.body(sets, one.key) for one in large}
+    large = [version for version in listing.versions(odd.minio, sets, "lab/blobs/") if version.size >= 4 << 20]
+    bodies = {version.key: odd.body(sets, version.key) for version in large}
     for key, body in bodies.items():
         odd.minio.ask("PUT", path(sets, key), body=body[:-1] + bytes([body[-1] ^ 1]))
     try:
@@ -364,9 +370,9 @@ def test_a_bucket_that_is_damaged_costs_a_whole_restore_only_itself(odd: Odd, be
 def test_a_bucket_that_cannot_be_put_back_is_named_in_the_plan_of_a_whole_set_and_stays_as_it_is(
     odd: Odd, behind: dict[str, list[Any]]
 ) -> None:
-    for one in listing.versions(odd.minio, "locked"):
-        inserting.let_go(odd.minio, "locked", one.key, one.id)
-        inserting.delete(odd.minio, "locked", one.key, one.id)
+    for version in listing.versions(odd.minio, "locked"):
+        inserting.let_go(odd.minio, "locked", version.key, version.id)
+        inserting.delete(odd.minio, "locked", version.key, version.id)
     odd.minio.ask("DELETE", path("locked"))
     odd.minio.ask("PUT", path("locked"))
     before = odd.listed("locked")
@@ -377,7 +383,7 @@ def test_a_bucket_that_cannot_be_put_back_is_named_in_the_plan_of_a_whole_set_an
     assert ran(odd.there, do="undo")["code"] == 0
     odd.minio.ask("DELETE", path("locked"))
     assert ran(odd.there, do="restore", set=odd.set, buckets=["locked"])["code"] == 0
-    assert {one.key: one.lock.get("hold", "") for one in odd.listed("locked")[:-1]} == {"held": "ON", "kept": ""}
+    assert {row.key: row.lock.get("hold", "") for row in odd.listed("locked")[:-1]} == {"held": "ON", "kept": ""}
 
 
 def test_what_a_stack_has_no_server_for_is_named_and_all_else_comes_back(
@@ -405,15 +411,15 @@ def test_every_run_of_mlflow_that_is_in_a_set_has_its_artifact_there(odd: Odd) -
         assert over(odd.there, made)["code"] == 0
         later, _ = client.communicate(timeout=120)
     assert later.split(), "it went on while the backup ran"
-    for one in listing.versions(odd.minio, "artifacts"):
-        inserting.delete(odd.minio, "artifacts", one.key, one.id)
+    for version in listing.versions(odd.minio, "artifacts"):
+        inserting.delete(odd.minio, "artifacts", version.key, version.id)
     odd.minio.ask("DELETE", path("artifacts"))
     assert ran(odd.there, do="restore", set=made)["code"] == 0
-    told = sql(odd.there, "SELECT run_uuid, value FROM tags WHERE key = 'sha256'", "mlflow").splitlines()
-    runs = dict(line.split("|") for line in told)
+    tags = sql(odd.there, "SELECT run_uuid, value FROM tags WHERE key = 'sha256'", "mlflow").splitlines()
+    runs = dict(line.split("|") for line in tags)
     assert before <= runs.keys()
-    found = {one: odd.body("artifacts", f"{one}/artifacts/model/out.bin") for one in runs}
-    assert {one: hashlib.sha256(body).hexdigest() for one, body in found.items()} == runs
+    artifacts = {run: odd.body("artifacts", f"{run}/artifacts/model/out.bin") for run in runs}
+    assert {run: hashlib.sha256(body).hexdigest() for run, body in artifacts.items()} == runs
     assert ran(odd.there, do="undo")["code"] == 0
     odd.there.inv("restore.cleanup", "--yes")
 
@@ -426,15 +432,17 @@ def saved_now(odd: Odd) -> str:
 
 def without_ids(odd: Odd, bucket: str) -> list[Any]:
     """A bucket as every S3 server can tell it: which contents lie beneath which, and nothing of when they came."""
-    found = []
-    for one in listing.versions(odd.minio, bucket):
+    contents = []
+    for version in listing.versions(odd.minio, bucket):
         content = (
-            hashlib.sha256(odd.minio.ask("GET", path(bucket, one.key), {"versionId": one.id}).body).hexdigest()
-            if not one.marker
+            hashlib.sha256(odd.minio.ask("GET", path(bucket, version.key), {"versionId": version.id}).body).hexdigest()
+            if not version.marker
             else ""
         )
-        found.append((one.key, content, one.latest, one.marker, one.metadata, one.tags, one.lock))
-    return found
+        contents.append(
+            (version.key, content, version.latest, version.marker, version.metadata, version.tags, version.lock)
+        )
+    return contents
 
 
 def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_takes_them_away(odd: Odd) -> None:
@@ -453,8 +461,8 @@ def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_
     odd.there.inv("backup.settle")
     assert odd.listed("odd") == harmed
     odd.there.inv("restore", made, "--bucket", "odd", "--exact", "--new-ids", "--yes")
-    now = {one[0]: one[1:] for one in without_ids(odd, "odd") if one[2]}
-    assert now == {one[0]: one[1:] for one in before if one[2]} | {"born": ("", True, True, {}, "", {})}
+    now = {row[0]: row[1:] for row in without_ids(odd, "odd") if row[2]}
+    assert now == {row[0]: row[1:] for row in before if row[2]} | {"born": ("", True, True, {}, "", {})}
     odd.there.inv("restore.undo", "--yes")
     assert odd.listed("odd") == harmed
 
@@ -462,7 +470,7 @@ def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_
 def test_a_bucket_comes_back_as_it_was_at_a_moment(odd: Odd) -> None:
     odd.put("odd", "timed", b"first")
     odd.put("odd", "timed", b"second")
-    (at,) = (one.at for one in listing.of_key(odd.minio, "odd", "timed") if one.latest)
+    (at,) = (version.at for version in listing.of_key(odd.minio, "odd", "timed") if version.latest)
     time.sleep(1)
     odd.put("odd", "timed", b"third")
     odd.put("odd", "born-after", b"")
@@ -480,16 +488,16 @@ def test_a_bucket_comes_back_as_it_was_at_a_moment(odd: Odd) -> None:
 
 def test_a_lifecycle_that_would_expire_what_comes_back_is_told_and_waits_for_the_cleanup(odd: Odd) -> None:
     quiet.set_part(odd.minio, "odd", "lifecycle", LIFECYCLE.replace("3650", "30"))
-    for one in listing.of_key(odd.minio, "odd", "one-ms"):
-        inserting.delete(odd.minio, "odd", "one-ms", one.id)
-    words = ["restore", odd.set, "--bucket", "odd", "--key", "one-ms"]
-    assert "expires 2 of the versions again: --hold-lifecycle" in odd.there.inv(*words, code=None)
-    odd.there.inv(*words, "--hold-lifecycle", "--yes")
+    for version in listing.of_key(odd.minio, "odd", "one-ms"):
+        inserting.delete(odd.minio, "odd", "one-ms", version.id)
+    arguments = ["restore", odd.set, "--bucket", "odd", "--key", "one-ms"]
+    assert "expires 2 of the versions again: --hold-lifecycle" in odd.there.inv(*arguments, code=None)
+    odd.there.inv(*arguments, "--hold-lifecycle", "--yes")
     assert "lifecycle" not in settings.read(odd.minio, "odd")
     assert len(listing.of_key(odd.minio, "odd", "one-ms")) == 3
     odd.there.inv("restore.undo", "--yes")
     assert "30</NoncurrentDays>" in settings.read(odd.minio, "odd")["lifecycle"]
-    odd.there.inv(*words, "--hold-lifecycle", "--yes")
+    odd.there.inv(*arguments, "--hold-lifecycle", "--yes")
     odd.there.inv("restore.cleanup", "--yes")
     assert "30</NoncurrentDays>" in settings.read(odd.minio, "odd")["lifecycle"]
     quiet.set_part(odd.minio, "odd", "lifecycle", LIFECYCLE)
@@ -536,7 +544,7 @@ def test_who_may_use_the_buckets_and_their_settings_come_back_where_they_are_abs
     screen = odd.there.inv("restore", run, "--bucket", "flat", "--with", "iam,bucket-config", "--yes")
     assert "keys of services: ana-trainer, roots-own-key" in screen and "users: ana" in screen
     now = accounts.exported(odd.minio)
-    assert {kind: sorted(some) for kind, some in now.items()} == {kind: sorted(some) for kind, some in who.items()}
+    assert {kind: sorted(names) for kind, names in now.items()} == {kind: sorted(names) for kind, names in who.items()}
     assert now["users"]["stays"] == before["users"]["stays"]
     assert odd.listed("flat") == as_it_was
     with tunnel(odd.there, "172.30.99.12:9000") as port:
@@ -557,26 +565,28 @@ def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
 
 def held(odd: Odd, set: str, bucket: str) -> list[tuple[str, str]]:
     """The versions that a set has of a bucket, by key and id."""
-    return [(one["key"], one["id"]) for one in look(odd.there, ask="show", set=set, buckets=[bucket])["objects"]]
+    return [
+        (version["key"], version["id"]) for version in look(odd.there, ask="show", set=set, buckets=[bucket])["objects"]
+    ]
 
 
 def test_a_set_holds_the_buckets_prefixes_and_versions_that_the_inventory_names(odd: Odd) -> None:
-    told = {"names": ["odd", "flat"], "prefixes": {"flat": ["runs/1/", "runs/1/3", "runs/0/2"]}, "versions": 1}
-    odd.there.inv("deploy", "--role", "backup", "--yes", f"--set=backup.buckets={json.dumps(told)}")
+    chosen = {"names": ["odd", "flat"], "prefixes": {"flat": ["runs/1/", "runs/1/3", "runs/0/2"]}, "versions": 1}
+    odd.there.inv("deploy", "--role", "backup", "--yes", f"--set=backup.buckets={json.dumps(chosen)}")
     try:
         odd.there.inv("backup", "--only", "buckets")
         made = newest(odd.there)
         assert sorted(look(odd.there, ask="show", set=made)["buckets"]) == ["flat", "odd"]
-        listed = [one.key for one in listing.versions(odd.minio, "flat")]
+        listed = [version.key for version in listing.versions(odd.minio, "flat")]
         wanted = [key for key in listed if key.startswith(("runs/1/", "runs/0/2"))]
         assert sorted(key for key, _ in held(odd, made, "flat")) == sorted(wanted)
-        newest_of = {one.key: one.id for one in listing.versions(odd.minio, "odd") if one.latest}
+        newest_of = {version.key: version.id for version in listing.versions(odd.minio, "odd") if version.latest}
         assert dict(held(odd, made, "odd")) == newest_of and len(held(odd, made, "odd")) == len(newest_of)
         # What the set was never to have is not hidden by a restore that is exact.
         refused = odd.there.inv("restore", made, "--bucket", "flat", "--exact", "--yes", code=REFUSED_HERE)
         assert "only the keys that begin with" in refused
         odd.there.inv("restore", made, "--bucket", "flat", "--prefix", "runs/1/", "--exact", "--yes")
-        assert [one.key for one in listing.versions(odd.minio, "flat")] == listed
+        assert [version.key for version in listing.versions(odd.minio, "flat")] == listed
         odd.there.inv("restore.undo", "--yes")
     finally:
         odd.there.inv("deploy", "--role", "backup", "--yes")
@@ -590,10 +600,10 @@ def test_a_bucket_that_is_named_and_not_there_makes_the_set_incomplete(odd: Odd)
 
 
 def test_each_component_can_be_had_alone_and_latest_stays_the_newest_that_has_all(odd: Odd) -> None:
-    for one, streams in (("buckets", "buckets"), ("config", "files"), ("postgres", "databases")):
-        odd.there.inv("backup", "--only", one)
+    for component, streams in (("buckets", "buckets"), ("config", "files"), ("postgres", "databases")):
+        odd.there.inv("backup", "--only", component)
         shown = look(odd.there, ask="show", set=newest(odd.there))
-        assert shown["only"] == [one] and shown[streams]
+        assert shown["only"] == [component] and shown[streams]
         assert not [other for other in ("buckets", "files", "databases") if other != streams and shown[other]]
     assert look(odd.there, ask="show", set="latest")["id"] == odd.set
 
@@ -608,7 +618,7 @@ for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do t
         ended = ran(odd.there, do="backup", only=["buckets"])
         assert ended["code"] == INCOMPLETE and "harmed" in ended["why"] and "1 of its objects" in ended["why"]
         shown = look(odd.there, ask="show", set=newest(odd.there), buckets=["flat"])
-        rows = {one["key"]: "unreadable" in one for one in shown["objects"]}
+        rows = {row["key"]: "unreadable" in row for row in shown["objects"]}
         assert rows["harmed"] and [key for key, unreadable in rows.items() if unreadable] == ["harmed"]
         # Accepted once, it makes no later set incomplete, by whomever that is made.
         odd.there.inv("backup", "--only", "buckets", "--accept-unreadable")
@@ -632,7 +642,7 @@ def test_a_pack_that_is_mostly_dead_is_packed_anew_and_goes_when_no_set_needs_it
     def saved() -> str:
         run = begin(odd.there, do="backup", only=["buckets"])
         assert over(odd.there, run)["code"] == 0
-        return next(one["text"] for one in journal(odd.there, run) if one.get("text", "").startswith("packed: "))
+        return next(event["text"] for event in journal(odd.there, run) if event.get("text", "").startswith("packed: "))
 
     with configured(odd.there, "d['buckets']['names'] = ['packed']"):
         before = blobs_on_disk(odd)
@@ -689,8 +699,8 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
 
     odd.put("paused", "both", b"in the place of what had no id")
     odd.minio.ask("DELETE", path("paused", "later"), {"versionId": "null"})
-    for one in listing.of_key(odd.minio, "paused", "older"):
-        inserting.delete(odd.minio, "paused", "older", one.id)
+    for version in listing.of_key(odd.minio, "paused", "older"):
+        inserting.delete(odd.minio, "paused", "older", version.id)
     harmed = odd.listed("paused")
     run = begin(odd.there, do="restore", set=made, buckets=["paused"], pause="current")
     paused(odd.there, run)
@@ -702,15 +712,15 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
     assert odd.listed("paused")[-1]["versioning"] == harmed[-1]["versioning"]
     bodies = {key: odd.body("paused", key) for key in ("both", "older", "later")}
     assert bodies == {"both": b"without an id, on top", "older": b"two", "later": b"without an id"}
-    assert {one.id for one in before[:-1] if one.key == "older"} <= {
-        one.id for one in odd.listed("paused")[:-1] if one.key == "older"
+    assert {version.id for version in before[:-1] if version.key == "older"} <= {
+        version.id for version in odd.listed("paused")[:-1] if version.key == "older"
     }
     # Whoever writes to it now replaces an object without an id in place; an undo is not of that.
     odd.put("paused", "later", b"since the restore")
     odd.there.inv("restore.undo", "--yes")
     assert odd.body("paused", "later") == b"since the restore"
-    assert [one for one in odd.listed("paused")[:-1] if one.key != "later"] == [
-        one for one in harmed[:-1] if one.key != "later"
+    assert [version for version in odd.listed("paused")[:-1] if version.key != "later"] == [
+        version for version in harmed[:-1] if version.key != "later"
     ]
 
 
@@ -725,4 +735,4 @@ def test_objects_come_back_by_hand_as_the_document_says(odd: Odd, tmp_path: Path
     wanted = {key: b"then " + key.encode() for key in KEYS} | {"multi": LARGE, "sealed": b"by the server", "empty": b""}
     assert {key: (place / "odd" / key).read_bytes() for key in wanted} == wanted
     assert not (place / "odd/gone").exists() and (place / "odd/dir").is_dir()
-    assert {one.name for one in (place / "flat/runs/1").iterdir()} == {str(number) for number in range(1, 20, 2)}
+    assert {entry.name for entry in (place / "flat/runs/1").iterdir()} == {str(number) for number in range(1, 20, 2)}

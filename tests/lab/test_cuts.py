@@ -97,25 +97,26 @@ class Pass:
             if (number + self.turn) % parts == part:
                 self.one(number, at, where)
         for operator in self.left:
-            said, _ = operator.communicate(timeout=300)
-            assert operator.returncode == UNREACHABLE, said
+            output, _ = operator.communicate(timeout=300)
+            assert operator.returncode == UNREACHABLE, output
 
     def one(self, number: int, at: int, where: str) -> None:
         """A run that is cut at one place; the host may still be busy with what the one before began."""
         begun = time.monotonic()
         while True:
-            operator, how, said = self.until_cut(at, where)
+            operator, how, output = self.until_cut(at, where)
             # A cluster that has just booted may need longer for an answer than a deploy waits: then it is asked again.
             if how or not (
-                operator.returncode == LOCKED or (operator.returncode == REFUSED and any(one in said for one in SILENT))
+                operator.returncode == LOCKED
+                or (operator.returncode == REFUSED and any(text in output for text in SILENT))
             ):
                 break
             self.waited += 1
-            assert time.monotonic() - begun < PATIENCE, said
+            assert time.monotonic() - begun < PATIENCE, output
             time.sleep(1)
         address, step = self.whole.steps[at]
         if not how:
-            assert operator.returncode == 0, f"{where} {address}:\n{said}"
+            assert operator.returncode == 0, f"{where} {address}:\n{output}"
         else:
             self.cut(self, operator, number)
         self.log.append(
@@ -132,21 +133,21 @@ class Pass:
             "seconds": self.whole.took.get(self.whole.steps[at][0], 0.1),
             "through": self.relay.port if self.relay else 0,
         }
-        operator, said = self.host.operator(**orders), ""
+        operator, output = self.host.operator(**orders), ""
         assert operator.stdout
         for line in operator.stdout:
             if line.startswith("CUT "):
-                return operator, json.loads(line[4:]), said
-            said += line
+                return operator, json.loads(line[4:]), output
+            output += line
         operator.wait(PATIENCE)
-        return operator, "", said
+        return operator, "", output
 
 
 def drop(self: Pass, operator: Operator, number: int) -> None:
     assert self.relay
     self.relay.cut()
-    said, _ = operator.communicate("go on\n", timeout=300)
-    assert operator.returncode == UNREACHABLE, said
+    output, _ = operator.communicate("go on\n", timeout=300)
+    assert operator.returncode == UNREACHABLE, output
 
 
 def kill(self: Pass, operator: Operator, number: int) -> None:
@@ -169,19 +170,21 @@ PASSES = passes_of(os.environ.get("STOWAGE_CUT", ""), DAY, list(KINDS))
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[dict[str, Host]]:
-    found = {one.host: one for one in fresh_clone("lab-whole", *(f"lab-{kind}" for kind in KINDS))}
-    yield found
-    for one in found.values():
-        one.inv("lab.down", code=None)
+    by_name = {host.host: host for host in fresh_clone("lab-whole", *(f"lab-{kind}" for kind in KINDS))}
+    yield by_name
+    for host in by_name.values():
+        host.inv("lab.down", code=None)
 
 
 def steps_of_bare(host: Host) -> tuple[list[tuple[str, int]], dict[str, str]]:
     """The steps of the plan of a bare host in their order, and the role of each of its changes."""
-    told = json.loads(host.inv("check", "--json", code=2).splitlines()[-1])["hosts"][0]["changes"]
-    said, _ = host.operator(list=True).communicate(timeout=300)
-    steps = [tuple(one) for one in json.loads(said.splitlines()[-1].removeprefix("STEPS "))]
-    assert [address for address, _ in groupby(address for address, _ in steps)] == [one["address"] for one in told]
-    return steps, {one["address"]: one["role"] for one in told}
+    changes = json.loads(host.inv("check", "--json", code=2).splitlines()[-1])["hosts"][0]["changes"]
+    output, _ = host.operator(list=True).communicate(timeout=300)
+    steps = [tuple(step) for step in json.loads(output.splitlines()[-1].removeprefix("STEPS "))]
+    assert [address for address, _ in groupby(address for address, _ in steps)] == [
+        change["address"] for change in changes
+    ]
+    return steps, {change["address"]: change["role"] for change in changes}
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +194,9 @@ def whole(hosts: dict[str, Host]) -> Whole:
     host.inv("lab.up")
     steps, roles = steps_of_bare(host)
     operator = host.operator()
-    said, _ = operator.communicate(timeout=1300)
-    assert operator.returncode == 0, said
-    took = json.loads(said.splitlines()[-1].removeprefix("TOOK "))
+    output, _ = operator.communicate(timeout=1300)
+    assert operator.returncode == 0, output
+    took = json.loads(output.splitlines()[-1].removeprefix("TOOK "))
     end = likeness(host)
     host.inv("lab.down")
     return Whole(steps, roles, took, end)
@@ -203,7 +206,7 @@ def whole(hosts: dict[str, Host]) -> Whole:
 def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole) -> Iterator[dict[str, Future[Pass]]]:
     """The passes that were asked for, all at once: most of the time a host boots or waits."""
     chosen = [
-        one.callspec.params["kind"] for one in request.session.items if "passes" in getattr(one, "fixturenames", ())
+        item.callspec.params["kind"] for item in request.session.items if "passes" in getattr(item, "fixturenames", ())
     ]
     with ThreadPoolExecutor(len(KINDS)) as pool:
         yield {
@@ -216,9 +219,9 @@ def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole)
 def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
     host.inv("lab.up")
     relay = Relay(host.vars["ansible_port"]) if kind == "dropped" else None
-    found = Pass(host, whole, turn, KINDS[kind], relay)
-    found.run()
-    return found
+    pass_ = Pass(host, whole, turn, KINDS[kind], relay)
+    pass_.run()
+    return pass_
 
 
 @pytest.mark.timeout(3000)

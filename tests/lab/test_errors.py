@@ -203,9 +203,9 @@ def test_a_host_that_cannot_be_reached_ends_with_4_and_the_next_step(host: Clone
 def test_an_unreachable_host_is_told_to_machines_too(host: Clone) -> None:
     with edited(host_vars(host), ("ansible_host: 127.0.0.1", "ansible_host: nowhere.invalid")):
         screen = host.inv("check", "--json", code=4)
-    told = json.loads(next(line for line in screen.splitlines() if line.startswith("{")))
-    assert told["failures"]["lab"]["exit_code"] == 4
-    assert told["failures"]["lab"]["untouched"] == NOTHING
+    answer = json.loads(next(line for line in screen.splitlines() if line.startswith("{")))
+    assert answer["failures"]["lab"]["exit_code"] == 4
+    assert answer["failures"]["lab"]["untouched"] == NOTHING
 
 
 def test_an_unknown_host_key_is_refused_until_it_is_trusted(host: Clone) -> None:
@@ -293,11 +293,11 @@ def test_sudo_without_a_password_and_with_the_right_one_lead_to_the_same_plan(ho
 @pytest.fixture
 def through_a_hop(host: Clone, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The host behind a jump host, by the operator's own ssh configuration: the host itself is the hop to itself."""
-    said = host.vars
+    variables = host.vars
     config = tmp_path / "config"
     config.write_text(
         f"Host behind\n HostName 127.0.0.1\n Port 22\n ProxyJump hop\n"
-        f"Host hop\n HostName 127.0.0.1\n Port {said['ansible_port']}\n User operator\n IdentityFile {said['ansible_ssh_private_key_file']}\n"
+        f"Host hop\n HostName 127.0.0.1\n Port {variables['ansible_port']}\n User operator\n IdentityFile {variables['ansible_ssh_private_key_file']}\n"
     )
     program = tmp_path / "bin/ssh"
     program.parent.mkdir()
@@ -308,7 +308,7 @@ def through_a_hop(host: Clone, tmp_path: Path) -> Iterator[dict[str, str]]:
     with edited(
         host_vars(host),
         ("ansible_host: 127.0.0.1", "ansible_host: behind"),
-        (f"ansible_port: {said['ansible_port']}\n", ""),
+        (f"ansible_port: {variables['ansible_port']}\n", ""),
     ):
         yield {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
     known.write_text(pinned)
@@ -328,14 +328,14 @@ def test_a_host_behind_a_jump_host_is_checked_as_strictly_and_works(host: Clone,
 
 def test_a_jump_host_that_forbids_forwarding_is_named(host: Clone, through_a_hop: dict[str, str]) -> None:
     direct = through_a_hop  # the host is edited over its own port, without the hop
-    said = host_vars(host).read_text()
-    host_vars(host).write_text(said + f"ansible_port: {host.port(22)}\n")
+    settings = host_vars(host).read_text()
+    host_vars(host).write_text(settings + f"ansible_port: {host.port(22)}\n")
     host.on_host("echo 'AllowTcpForwarding no' >/etc/ssh/sshd_config.d/forwarding.conf; systemctl reload ssh")
-    host_vars(host).write_text(said)
+    host_vars(host).write_text(settings)
     screen = host.inv("check", code=4, env=direct)
-    host_vars(host).write_text(said + f"ansible_port: {host.port(22)}\n")
+    host_vars(host).write_text(settings + f"ansible_port: {host.port(22)}\n")
     host.on_host("rm /etc/ssh/sshd_config.d/forwarding.conf; systemctl reload ssh")
-    host_vars(host).write_text(said)
+    host_vars(host).write_text(settings)
     says(screen, "lab (hop hop): forwarding is forbidden by sshd", NOTHING, "AllowTcpForwarding yes")
 
 
@@ -384,7 +384,8 @@ def test_drives_with_data_missing_or_mounted_elsewhere_are_refused_and_the_other
     devices = [drive["device"] for drive in host.vars["drives"]]
     harm = f"mkfs.ext4 -q -L photos {devices[1]}; mkfs.xfs -q -L backup {devices[3]}; mkdir /srv/b; mount {devices[3]} /srv/b"
     blank = " ".join(
-        f"wipefs -aq {one}; dd if=/dev/zero of={one} bs=1M count=16 2>/dev/null;" for one in (devices[1], devices[3])
+        f"wipefs -aq {device}; dd if=/dev/zero of={device} bs=1M count=16 2>/dev/null;"
+        for device in (devices[1], devices[3])
     )
     with (
         while_(host, harm, f"umount /srv/b; rmdir /srv/b; {blank}"),
@@ -443,13 +444,13 @@ def by_id(host: Clone, many: int) -> str:
 
 def test_a_new_machine_is_read_and_what_is_written_loads(host: Clone) -> None:
     inventory, known = host.root / "inventory", host.root / "inventory/known_hosts"
-    said, pinned, hosts = host.vars, known.read_text(), (host.root / "inventory/hosts.yml").read_text()
-    words = [
+    variables, pinned, hosts = host.vars, known.read_text(), (host.root / "inventory/hosts.yml").read_text()
+    arguments = [
         "host.add",
         "store2",
         "127.0.0.1",
         "--port",
-        str(said["ansible_port"]),
+        str(variables["ansible_port"]),
         "--group",
         "weatherlearn",
         "--user",
@@ -459,26 +460,26 @@ def test_a_new_machine_is_read_and_what_is_written_loads(host: Clone) -> None:
     ]
     known.write_text("")
     says(
-        host.inv(*words, code=3),
+        host.inv(*arguments, code=3),
         "its host key is not known",
-        f"try: inv host.trust store2 --address 127.0.0.1 --port {said['ansible_port']}",
+        f"try: inv host.trust store2 --address 127.0.0.1 --port {variables['ansible_port']}",
     )
-    host.inv("host.trust", "store2", "--address", "127.0.0.1", "--port", str(said["ansible_port"]), "--yes")
+    host.inv("host.trust", "store2", "--address", "127.0.0.1", "--port", str(variables["ansible_port"]), "--yes")
     assert known.read_text() == pinned
     says(
-        host.inv(*words, code=1),
+        host.inv(*arguments, code=1),
         "sudo wants a password of operator",
         "nothing was written",
         "try: the same with --sudo-password",
     )
-    words += ["--sudo-password", f"file:{SUDO}"]
+    arguments += ["--sudo-password", f"file:{SUDO}"]
     host.on_host(by_id(host, 3))
-    screen = host.inv(*words, code=3)
+    screen = host.inv(*arguments, code=3)
     says(screen, "device: /dev/disk/by-id/ata-DISK_3", "drives has no label drive4", "nothing was written")
     assert (inventory / "hosts.yml").read_text() == hosts
     assert not (inventory / "host_vars/store2.yml").exists() and not (inventory / "secrets/store2").exists()
     host.on_host(by_id(host, 4))
-    screen = host.inv(*words)
+    screen = host.inv(*arguments)
     says(
         screen,
         "wrote inventory/hosts.yml, inventory/host_vars/store2.yml",
@@ -489,7 +490,7 @@ def test_a_new_machine_is_read_and_what_is_written_loads(host: Clone) -> None:
         "makes xfs on /dev/disk/by-id/ata-DISK_1",
         "makes xfs on /dev/disk/by-id/ata-DISK_4",
     )
-    says(host.inv(*words, code=3), "store2 is already there", "nothing was connected to or written")
+    says(host.inv(*arguments, code=3), "store2 is already there", "nothing was connected to or written")
 
 
 # --- the whole, without root ------------------------------------------------------------------------------------------

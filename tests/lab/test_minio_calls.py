@@ -69,21 +69,21 @@ class Server:
         self.link, self.api = connect(self.host.target), api_of(self.host)
 
     def reads(self, resource: Resource) -> Any:
-        (told,) = resource.ask(self.link, [resource])
-        return told
+        (reading,) = resource.ask(self.link, [resource])
+        return reading
 
     def differs(self, resource: Resource) -> list[str]:
         """The keys in which it is not as it should be; of what is absent, all of them."""
-        told, want = self.reads(resource), resource.desired() or {}
-        assert not isinstance(told, Unknown), told
-        return [key for key, value in want.items() if (told or {}).get(key) != value]
+        reading, want = self.reads(resource), resource.desired() or {}
+        assert not isinstance(reading, Unknown), reading
+        return [key for key, value in want.items() if (reading or {}).get(key) != value]
 
     def settle(self, *resources: Resource) -> None:
         """Make each as it should be, and look whether it came to rest."""
-        for one in resources:
-            for step in one.fix(self.reads(one)):
+        for resource in resources:
+            for step in resource.fix(self.reads(resource)):
                 self.run(step)
-            assert self.differs(one) == [], one.address
+            assert self.differs(resource) == [], resource.address
 
     def run(self, step: Step) -> None:
         if isinstance(step, Call):
@@ -99,7 +99,7 @@ class Server:
         return answer
 
     def is_gone(self, *resources: Gone) -> bool:
-        return [one.ask(self.link, resources) for one in resources[:1]] == [[None] * len(resources)]
+        return [resource.ask(self.link, resources) for resource in resources[:1]] == [[None] * len(resources)]
 
     def user(self, name: str, **more: Any) -> User:
         return User(self.api, UserSettings(name=name, password=Secret("a-password-of-it"), **more))
@@ -292,8 +292,8 @@ def test_a_bucket_that_encrypts_and_the_canary_of_the_key(server: Server) -> Non
     assert server.differs(bucket) == ["encryption"]
     server.settle(bucket)
     server.does(lambda client: client.put_object("walk-sealed", "one", io.BytesIO(b"x"), 1))
-    found = server.does(lambda client: client.stat_object("walk-sealed", "one"))
-    assert found.metadata["x-amz-server-side-encryption"] == "AES256"
+    answer = server.does(lambda client: client.stat_object("walk-sealed", "one"))
+    assert answer.metadata["x-amz-server-side-encryption"] == "AES256"
     server.settle(server.bucket("walk-sealed", encryption=False))
     server.does(lambda client: client.remove_object("walk-sealed", "one"))
 
@@ -332,15 +332,15 @@ def test_what_is_named_no_more_is_removed_by_dependency_and_what_others_have_sta
     )
     made = ["policy:walk-policy", "minio-user:walk-user", "service-account:walk-key", "bucket:walk-models"]
     memory = dict.fromkeys(made, "buckets 0")
-    wants = [one.resource for one in gone.no_longer_wanted(server.host, memory, set(), {"buckets": role})]
+    wants = [entry.resource for entry in gone.no_longer_wanted(server.host, memory, set(), {"buckets": role})]
     server.does(lambda client: administrator(client).user_add("walk-eve", "a-password-of-it"))
     server.does(lambda client: administrator(client).attach_policy(["walk-policy"], user="walk-eve"))
-    readings = dict(zip((one.address for one in wants), wants[0].ask(server.link, wants), strict=True))
-    refusal = next(one for one in wants if one.was == "policy").refusal(readings["policy:walk-policy"])
+    readings = dict(zip((want.address for want in wants), wants[0].ask(server.link, wants), strict=True))
+    refusal = next(want for want in wants if want.was == "policy").refusal(readings["policy:walk-policy"])
     assert refusal and "user walk-eve has it" in refusal.why and "--user walk-eve" in refusal.hint
     server.does(lambda client: administrator(client).detach_policy(["walk-policy"], user="walk-eve"))
-    for one in wants:
-        for step in one.fix({}):
+    for want in wants:
+        for step in want.fix({}):
             server.run(step)
     assert server.is_gone(*wants)
     server.clear()  # what is removed a second time is no error
@@ -384,17 +384,17 @@ def test_what_is_erased_is_counted_and_what_is_locked_stays(server: Server) -> N
         client.remove_object("walk-locked", "a/1")
         return look(client, asked), *erase_all(client, asked)
 
-    before, erased, left, refusal = server.does(erase)
+    before, erased, remaining, refusal = server.does(erase)
     assert (before.versions, before.delete_markers, before.others) == (2, 1, ["also"])
-    assert (erased.number, left.number, refusal) == (3, 0, "")
-    assert [line.split()[0] for line in left.locked] == ["a/2"] and "legal hold" in left.locked[0]
+    assert (erased.number, remaining.number, refusal) == (3, 0, "")
+    assert [line.split()[0] for line in remaining.locked] == ["a/2"] and "legal hold" in remaining.locked[0]
 
     def release(client: Any) -> tuple[Found, Found, str]:
         client.disable_object_legal_hold("walk-locked", "a/2")
         return erase_all(client, Asked("walk-locked", "a", begins=True))
 
-    erased, left, _ = server.does(release)
-    assert (erased.number, left.number, left.locked) == (2, 0, [])
+    erased, remaining, _ = server.does(release)
+    assert (erased.number, remaining.number, remaining.locked) == (2, 0, [])
     server.does(lambda client: admin(client, "GET", "datausageinfo"))
 
 

@@ -93,8 +93,8 @@ def test_the_node_its_buckets_and_its_calls_are_shown(host: Clone) -> None:
 def scraped(host: Clone, path: str, token: str = "", where: str = "172.30.99.11:9000") -> tuple[str, str]:
     """The status and the text of a GET that is made on the host itself."""
     given = f"-H 'Authorization: Bearer {token}'" if token else ""
-    told = host.on_host(f"curl -s -w '%{{http_code}}' {given} 'http://{where}{path}'")
-    return told[-3:], told[:-3]
+    output = host.on_host(f"curl -s -w '%{{http_code}}' {given} 'http://{where}{path}'")
+    return output[-3:], output[:-3]
 
 
 def test_the_metrics_want_a_token_that_is_good_for_nothing_else(host: Clone) -> None:
@@ -160,16 +160,16 @@ def archive(host: Clone, **more: Any) -> None:
     }
     tier = {"name": "ARCHIVE", "kind": "minio", "endpoint": "http://cold:9000", "bucket": "archive", "prefix": "mlsec"}
     tier |= {"access_key": keys["user"], "secret_key": keys["password"]}
-    told = {key: value for key, value in host.vars.items() if key not in ("minio", "buckets")} | {
+    settings = {key: value for key, value in host.vars.items() if key not in ("minio", "buckets")} | {
         "services": {"cold": cold}
     }
     if more:
         buckets = yaml.safe_load((host.root / "inventory/group_vars/ml_security.yml").read_text())["buckets"]
-        told |= {
+        settings |= {
             "minio": {"tiers": [tier] if more["tier"] else []},
             "buckets": [*buckets, {"name": "old-runs", **more["bucket"]}],
         }
-    file.write_text(yaml.safe_dump(told))
+    file.write_text(yaml.safe_dump(settings))
 
 
 def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_is_there(host: Clone) -> None:
@@ -215,8 +215,8 @@ def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_i
 def until_empty(host: Clone, find: str) -> None:
     """Waits until nothing is found any more; a find whose folder goes meanwhile complains and is asked again."""
     until = time.monotonic() + 60
-    while left := host.on_host(f"{find} 2>&1 || :"):
-        assert time.monotonic() < until, left
+    while remaining := host.on_host(f"{find} 2>&1 || :"):
+        assert time.monotonic() < until, remaining
         time.sleep(0.5)
 
 
@@ -250,8 +250,8 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     host.inv("deploy", "--host", NAME, "--yes", tls)
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes", tls)
     assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
-    told = host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' http://{names[1]}:9000/minio/health/live || :")
-    assert told in ("400", "000"), "nobody speaks in the clear"
+    status = host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' http://{names[1]}:9000/minio/health/live || :")
+    assert status in ("400", "000"), "nobody speaks in the clear"
     page = host.on_host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9001/login")
     assert page == "200"
 
@@ -303,25 +303,31 @@ def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named
     s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "ON"})
     host.inv("backup", *there)
 
-    told = json.loads(host.inv("buckets.erase", "ml-security", "people/70/", "--json", *there, code=2))
-    assert told["versions"] == 1 and not told["erased"] and [one["versions"] for one in told["copies"]["sets"]] == [1]
+    answer = json.loads(host.inv("buckets.erase", "ml-security", "people/70/", "--json", *there, code=2))
+    assert (
+        answer["versions"] == 1
+        and not answer["erased"]
+        and [entry["versions"] for entry in answer["copies"]["sets"]] == [1]
+    )
     assert "people/7 is an object" in host.inv("buckets.erase", "ml-security", "people/7/", "--yes", *there, code=3)
     erased = host.inv("buckets.erase", "ml-security", "people/7", "--yes", *there)
     assert "people/70/x" in erased and "--begins" in erased and "copies that this does not erase" in erased
     assert "erased 3 versions and 1 delete markers of 2 objects" in erased
-    left = s3.list_object_versions(Bucket="ml-security", Prefix="people/")
-    assert [one["Key"] for one in left["Versions"]] == ["people/70/x"] and "DeleteMarkers" not in left
+    remaining = s3.list_object_versions(Bucket="ml-security", Prefix="people/")
+    assert [version["Key"] for version in remaining["Versions"]] == ["people/70/x"] and "DeleteMarkers" not in remaining
     assert "nothing to erase" in host.inv("buckets.erase", "ml-security", "people/7", "--yes", *there)
     audit = host.inv("history", "--json", *there)
     assert "people" not in audit and hashlib.sha256(b"people/7").hexdigest() in audit
 
     screen = host.inv("buckets.erase", "held", "p/", "--yes", *there, code=3)
     assert "2 locked versions were not erased" in screen and "legal hold" in screen and "governance until" in screen
-    left = s3.list_object_versions(Bucket="held")["Versions"]
-    assert [one["Key"] for one in left] == ["p/kept", "p/on-hold"]
+    remaining = s3.list_object_versions(Bucket="held")["Versions"]
+    assert [version["Key"] for version in remaining] == ["p/kept", "p/on-hold"]
     s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "OFF"})
-    for one in left:
-        s3.delete_object(Bucket="held", Key=one["Key"], VersionId=one["VersionId"], BypassGovernanceRetention=True)
+    for version in remaining:
+        s3.delete_object(
+            Bucket="held", Key=version["Key"], VersionId=version["VersionId"], BypassGovernanceRetention=True
+        )
     s3.delete_bucket(Bucket="held")
 
 

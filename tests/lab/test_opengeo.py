@@ -17,7 +17,9 @@ NAME = "opengeo-lab"
 DOMAIN = "opengeo.example.org"
 # A person elsewhere, who knows the names and the authority: in the host's own network, where the edge's ports are published.
 ELSEWHERE = f"""docker run --rm --network host -v /root/client:/client:ro {
-    " ".join(f"--add-host {one}.{DOMAIN}:127.0.0.1" for one in ("mlflow", "minio-api", "minio", "postgres", "traefik"))
+    " ".join(
+        f"--add-host {name}.{DOMAIN}:127.0.0.1" for name in ("mlflow", "minio-api", "minio", "postgres", "traefik")
+    )
 }"""
 CURL = "curl -q -s --noproxy '*' --cacert /root/client/authority.pem --connect-to ::127.0.0.1: -o /dev/null -w '%{http_code} %{redirect_url}\\n'"
 
@@ -63,24 +65,26 @@ def mlflow(host: Clone, what: str, name: str) -> str:
         "PYTHONWARNINGS": "ignore",
     }
     variables = " ".join(f"-e {key}={value}" for key, value in environment.items())
-    said = host.on_host(
+    output = host.on_host(
         f"timeout 120 {ELSEWHERE} {variables} stowage-lab/mlflow:3.17.2 python /client/mlflow_remote.py {what} {name} 2>&1"
     )
-    return said.split()[-1]
+    return output.split()[-1]
 
 
 def psql(host: Clone, mode: str, more: str = "sslrootcert=/client/authority.pem") -> str:
-    words = f"host=postgres.{DOMAIN} dbname=geo user=geo sslmode={mode} {more} connect_timeout=5"
+    connection = f"host=postgres.{DOMAIN} dbname=geo user=geo sslmode={mode} {more} connect_timeout=5"
     return host.on_host(
-        f"{ELSEWHERE} -e PGPASSWORD={host.secret('postgres_geo')} --entrypoint psql stowage-lab/postgres:17-3.5 '{words}'"
+        f"{ELSEWHERE} -e PGPASSWORD={host.secret('postgres_geo')} --entrypoint psql stowage-lab/postgres:17-3.5 '{connection}'"
         " -Atc \"select st_astext(st_point(1,2)), count(*) from pg_extension where extname in ('postgis','hstore','postgis_topology','postgis_raster','pgrouting')\" 2>&1 || :"
     ).strip()
 
 
 def serial(host: Clone, name: str, port: int = 443) -> str:
-    told = json.loads(host.inv("certs.show", "--host", NAME, "--json"))
+    answer = json.loads(host.inv("certs.show", "--host", NAME, "--json"))
     return next(
-        one["serial"] for one in told["certificates"] if (one["port"], one["name"]) == (port, f"{name}.{DOMAIN}")
+        certificate["serial"]
+        for certificate in answer["certificates"]
+        if (certificate["port"], certificate["name"]) == (port, f"{name}.{DOMAIN}")
     )
 
 
@@ -106,8 +110,8 @@ s3.put_object(Bucket="mlflow", Key={odd!r}, Body=os.urandom(9 << 20))
 print(len(s3.get_object(Bucket="mlflow", Key={odd!r})["Body"].read()), [one["Key"] for one in s3.list_objects_v2(Bucket="mlflow", Prefix="a/b")["Contents"]])
 s3.delete_object(Bucket="mlflow", Key={odd!r})"""
     keys = f"-e AWS_ACCESS_KEY_ID=mlflow-server -e AWS_SECRET_ACCESS_KEY={host.secret('mlflow_server')}"
-    said = host.on_host(f"{ELSEWHERE} {keys} -i stowage-lab/mlflow:3.17.2 python - <<'ENDS' 2>&1\n{code}\nENDS")
-    assert said.strip() == f"{9 << 20} [{odd!r}]"
+    output = host.on_host(f"{ELSEWHERE} {keys} -i stowage-lab/mlflow:3.17.2 python - <<'ENDS' 2>&1\n{code}\nENDS")
+    assert output.strip() == f"{9 << 20} [{odd!r}]"
 
 
 def test_a_bare_host_becomes_the_hub_behind_traefik(host: Clone) -> None:
@@ -150,10 +154,10 @@ def test_a_table_that_traefik_refuses_is_not_live_for_a_moment(host: Clone) -> N
     right = path.read_text()
     path.write_text(right.replace("PathPrefix(`/`)", "PathPrefix(`/`"))
     try:
-        said = host.inv("deploy", "--host", NAME, "--yes", code=1)
+        output = host.inv("deploy", "--host", NAME, "--yes", code=1)
     finally:
         path.write_text(right)
-    assert "the new file is refused by its check" in said
+    assert "the new file is refused by its check" in output
     assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
 
@@ -199,8 +203,8 @@ def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) 
         assert not set(first) & set(second)
         pebble.stopped(host)
         host.on_host("sleep 6")
-        said = host.inv("certs.renew", "--host", NAME, code=1)
-        assert "the authority has not signed" in said and "the old certificates are served on" in said
+        output = host.inv("certs.renew", "--host", NAME, code=1)
+        assert "the authority has not signed" in output and "the old certificates are served on" in output
         assert signed(host) == second
         assert "its certificate ends in 0 days" in host.inv("status", "--host", NAME, code=None)
     finally:
@@ -214,10 +218,10 @@ def signed(host: Clone) -> list[str]:
     """The serials of all certificates that are served, once an authority has signed them."""
     until = time.monotonic() + 90
     while True:
-        told = json.loads(host.inv("certs.show", "--host", NAME, "--json", code=None))["certificates"]
-        if all("Pebble" in one["issuer"] for one in told):
-            return [one["serial"] for one in told]
-        assert time.monotonic() < until, told
+        certificates = json.loads(host.inv("certs.show", "--host", NAME, "--json", code=None))["certificates"]
+        if all("Pebble" in certificate["issuer"] for certificate in certificates):
+            return [certificate["serial"] for certificate in certificates]
+        assert time.monotonic() < until, certificates
         time.sleep(1)
 
 

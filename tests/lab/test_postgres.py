@@ -21,9 +21,9 @@ def there() -> Iterator[Clone]:
     """A host of its own that has the lab's database server, and nothing else of the lab's systems."""
     clone = fresh("test-postgres")
     inventory = clone.root / "inventory"
-    said = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
-    kept = {key: said[key] for key in ("lab", "base", "postgres", "database_users", "databases")}
-    kept |= {"roles": ROLES, "images": {"postgres": said["images"]["postgres"]}}
+    settings = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
+    kept = {key: settings[key] for key in ("lab", "base", "postgres", "database_users", "databases")}
+    kept |= {"roles": ROLES, "images": {"postgres": settings["images"]["postgres"]}}
     (inventory / "group_vars/lab.yml").write_text(yaml.safe_dump(kept))
     alone(inventory)
     yield clone
@@ -41,7 +41,7 @@ END"""
 
 
 def as_root(there: Clone, *statements: str, database: str = "postgres") -> str:
-    text = "\n".join(f"{one};" for one in statements)
+    text = "\n".join(f"{statement};" for statement in statements)
     return there.on_host(f"docker exec -i postgres psql -qAtX -U postgres -d {database} <<'END'\n{text}\nEND").strip()
 
 
@@ -146,9 +146,9 @@ sql postgres 'ALTER ROLE postgres SET role = geo'"""
 def test_what_was_set_by_hand_is_seen_at_once_and_put_right_at_once(there: Clone) -> None:
     sql = 'sql() { docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres -d $1 -c "$2"; }'
     there.on_host(f"set -e\n{sql}\n{BY_HAND}")
-    found = {address for address, action in there.changes(code=2).items() if action == "update"}
+    updated = {address for address, action in there.changes(code=2).items() if action == "update"}
     users, bases = {"pg-user:postgres", "pg-user:geo", "pg-user:mlflow"}, {"pg-database:geo", "pg-database:mlflow"}
-    assert found == users | bases | {"pg-settings:postgres", "pg-inside:geo"}
+    assert updated == users | bases | {"pg-settings:postgres", "pg-inside:geo"}
     assert "~ pg-settings:postgres  restarts postgres" in there.inv("deploy", "--yes")
     assert there.changes(code=0) == {}
     settings = as_root(there, "SHOW fsync", "SHOW max_connections", "SHOW autovacuum", "SHOW statement_timeout")
@@ -165,9 +165,9 @@ def test_what_no_deploy_may_mend_is_refused_with_commands_that_do(there: Clone) 
     # PostgreSQL warns at each connection, which must not hide its answer.
     there.on_host("docker stop -t 90 postgres")
     assert "~ pg-answers:postgres  done" in there.inv("deploy", "--yes", code=3)
-    found = json.loads(there.inv("check", "--json", code=3).splitlines()[0])["hosts"][0]["changes"]
-    for one in found:
-        there.on_host(one["try"].partition("on the host")[2].partition(": ")[2])
+    changes = json.loads(there.inv("check", "--json", code=3).splitlines()[0])["hosts"][0]["changes"]
+    for change in changes:
+        there.on_host(change["try"].partition("on the host")[2].partition(": ")[2])
     assert there.changes(code=0) == {}
     as_root(there, "DROP ROLE eve")
 

@@ -32,45 +32,49 @@ BY_DEFAULT = (
 def vault(spare: Clone) -> Iterator[Host]:
     """Another machine, which takes sets by SFTP and outlives the first."""
     known(spare.root, "lab-vault")
-    found = Host(spare.root, "lab-vault")
-    found.inv("lab.down", code=None)
-    found.inv("lab.up")
-    yield found
-    found.inv("lab.down")
+    host = Host(spare.root, "lab-vault")
+    host.inv("lab.down", code=None)
+    host.inv("lab.up")
+    yield host
+    host.inv("lab.down")
 
 
 def targets(spare: Clone, *more: dict[str, object]) -> None:
     """The stack's own bucket, and others."""
     file = spare.root / "inventory/group_vars/lab.yml"
-    said = yaml.safe_load(file.read_text())
-    said["backup"]["targets"] = [*said["backup"]["targets"][:1], *more]
-    file.write_text(yaml.safe_dump(said))
+    settings_now = yaml.safe_load(file.read_text())
+    settings_now["backup"]["targets"] = [*settings_now["backup"]["targets"][:1], *more]
+    file.write_text(yaml.safe_dump(settings_now))
 
 
 def plain(spare: Clone, name: str) -> list[str]:
     texts(spare, name)
-    return [spare.on_host(PLAIN.format(name=name, file=one)) for one in ("globals", *map(str, range(len(DATABASES))))]
+    return [
+        spare.on_host(PLAIN.format(name=name, file=file_name))
+        for file_name in ("globals", *map(str, range(len(DATABASES))))
+    ]
 
 
 def objects(spare: Clone) -> list[Any]:
     """All versions of both buckets, and that the second encrypts by default."""
     with connected(spare) as minio:
         # What is encrypted and comes back in parts has their number behind its ETag.
-        found: list[Any] = [
-            replace(one, etag=one.etag.partition("-")[0])
+        versions: list[Any] = [
+            replace(version, etag=version.etag.partition("-")[0])
             for name in (BUCKET, VAULT)
-            for one in listing.versions(minio, name)
+            for version in listing.versions(minio, name)
         ]
-        return [*found, settings.read(minio, VAULT)["encryption"], settings.read(minio, VAULT)["versioning"]]
+        return [*versions, settings.read(minio, VAULT)["encryption"], settings.read(minio, VAULT)["versioning"]]
 
 
 def sealed(spare: Clone) -> list[tuple[bytes, str]]:
     """What is encrypted by MinIO's own key, opened by it, and with which key."""
     with connected(spare) as minio:
         answers = [
-            minio.ask("GET", path(*one)) for one in ((BUCKET, "sealed/kms"), (VAULT, "by/default"), (VAULT, "large"))
+            minio.ask("GET", path(*place))
+            for place in ((BUCKET, "sealed/kms"), (VAULT, "by/default"), (VAULT, "large"))
         ]
-        return [(one.body, one.headers["x-amz-server-side-encryption-aws-kms-key-id"]) for one in answers]
+        return [(answer.body, answer.headers["x-amz-server-side-encryption-aws-kms-key-id"]) for answer in answers]
 
 
 def made_by_hand(spare: Clone) -> None:
@@ -87,7 +91,7 @@ def made_by_hand(spare: Clone) -> None:
 def who(spare: Clone) -> dict[str, list[str]]:
     """Who may use MinIO, by kind and name."""
     with connected(spare) as minio:
-        return {kind: sorted(some) for kind, some in accounts.exported(minio).items()}
+        return {kind: sorted(names) for kind, names in accounts.exported(minio).items()}
 
 
 def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> None:
@@ -111,11 +115,11 @@ def test_a_dead_machine_is_rebuilt_from_its_sheet(spare: Clone, vault: Host) -> 
 
     spare.inv("lab.up", "--system", USUAL)
     typed = [line.split("#")[0].split()[1:] for line in sheet.splitlines() if line.startswith("  inv ")]
-    assert [words[0] for words in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 2]
-    for words in typed[1:]:  # the lab has trusted its new host itself
-        screen = spare.inv(*words, *(["--yes"] if words[0] in ("deploy", "restore") else []))
-        assert words[0] != "backup.list" or set_of_before in screen
-        if words[0] == "restore":
+    assert [arguments[0] for arguments in typed] == ["host.trust", "deploy", "backup.list", *["restore"] * 2]
+    for arguments in typed[1:]:  # the lab has trusted its new host itself
+        screen = spare.inv(*arguments, *(["--yes"] if arguments[0] in ("deploy", "restore") else []))
+        assert arguments[0] != "backup.list" or set_of_before in screen
+        if arguments[0] == "restore":
             assert f"{set_of_before} of lab, made on lab" in screen
             assert "read from vault" in screen
             assert "nothing to do" in screen, "what the restore brought is what the inventory says"

@@ -59,11 +59,11 @@ INSERT INTO runs (note) SELECT md5(n::text) FROM generate_series(1, 20000) n;
 def prepare(root: Path) -> None:
     """A host with the lab's database server and its backups, which go to a filesystem of their own."""
     inventory = root / "inventory"
-    said = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
-    kept = {key: said[key] for key in ("lab", "postgres", "database_users", "databases")}
-    kept |= {"roles": ROLES, "images": {name: said["images"][name] for name in ("postgres", "worker")}}
+    settings = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
+    kept = {key: settings[key] for key in ("lab", "postgres", "database_users", "databases")}
+    kept |= {"roles": ROLES, "images": {name: settings["images"][name] for name in ("postgres", "worker")}}
     kept["backup"] = {
-        "identity": said["backup"]["identity"],
+        "identity": settings["backup"]["identity"],
         "targets": [{"name": "shelf", "kind": "path", "path": "/mnt/shelf"}],
     }
     (inventory / "group_vars/lab.yml").write_text(yaml.safe_dump(kept))
@@ -122,7 +122,9 @@ for try in $(seq 60); do ./psql -U postgres -c 'SELECT 1' >/dev/null 2>&1 && exi
 
 def follow(there: Clone, id: str, *numbers: int) -> subprocess.CompletedProcess[str]:
     """The blocks of these steps, on the host, up to the first that fails; only the name of the set is another."""
-    where, *others = (block for name, block in steps().items() for one in (1, *numbers) if name.startswith(f"{one}. "))
+    where, *others = (
+        block for name, block in steps().items() for number in (1, *numbers) if name.startswith(f"{number}. ")
+    )
     script = [
         f"set -e; PATH={RESCUE}/bin:$PATH; export PGUSER=postgres\n",
         told_where(where, SET=f"{RESCUE}/{id}"),
@@ -137,9 +139,9 @@ def dumped(there: Clone, container: str) -> dict[str, str]:
     """Every database as text, with what belongs to it, and the roles; the superuser is the server's own."""
     asked = {name: f"pg_dump -C -U postgres {name}" for name in ("geo", "mlflow")}
     asked["roles"] = "pg_dumpall --globals-only -U postgres"
-    found = {name: there.on_host(f"docker exec {container} {what} | {DUMP}") for name, what in asked.items()}
-    found["roles"] = "".join(line for line in found["roles"].splitlines(True) if "ROLE postgres" not in line)
-    return found
+    texts = {name: there.on_host(f"docker exec {container} {what} | {DUMP}") for name, what in asked.items()}
+    texts["roles"] = "".join(line for line in texts["roles"].splitlines(True) if "ROLE postgres" not in line)
+    return texts
 
 
 def test_a_fetched_set_is_what_lies_on_the_target(there: Clone, id: str) -> None:

@@ -114,11 +114,11 @@ def test_what_no_deploy_may_mend_is_refused_each_with_its_own_way_out(clone: Clo
     finally:
         clone.on_host("\n".join(mend for _, mend, _ in drift.REFUSED.values()))
     changes = json.loads(next(line for line in screen.splitlines() if line.startswith("{")))["hosts"][0]["changes"]
-    told = {one["address"]: one for one in changes}
+    by_address = {change["address"]: change for change in changes}
     for address, (_, _, way_out) in drift.REFUSED.items():
-        assert told[address]["action"] in ("refused", "unknown")
-        assert way_out in told[address]["try"]
-        assert "--host lab" in told[address]["try"]
+        assert by_address[address]["action"] in ("refused", "unknown")
+        assert way_out in by_address[address]["try"]
+        assert "--host lab" in by_address[address]["try"]
     clone.inv("deploy", "--yes")
     assert clone.changes(code=0) == {}
 
@@ -253,8 +253,8 @@ def test_the_examples_of_the_seed_run_with_only_endpoint_keys_and_paths_substitu
     client.fput_object("superdarn-data", "training/dataset.h5", str(local))
     client.fput_object("models", "pangu-model-v1.pth", str(local))
     client.fput_object("processed-data", "predictions/forecast.nc", str(local))
-    for one in client.list_objects("superdarn-data", recursive=True):
-        client.fget_object("superdarn-data", one.object_name, str(tmp_path / "back"))
+    for entry in client.list_objects("superdarn-data", recursive=True):
+        client.fget_object("superdarn-data", entry.object_name, str(tmp_path / "back"))
         assert (tmp_path / "back").read_bytes() == local.read_bytes()
 
 
@@ -442,7 +442,7 @@ def test_a_power_cut_right_after_the_proof_of_the_data_path_does_not_bring_its_b
     clone.inv("lab.power-cut")
     clone.inv("lab.up")
     load.well(clone)
-    assert "stowage-proof" not in [one["Name"] for one in s3(clone).list_buckets()["Buckets"]]
+    assert "stowage-proof" not in [bucket["Name"] for bucket in s3(clone).list_buckets()["Buckets"]]
 
 
 def test_swapped_drives_keep_their_nodes_for_they_are_known_by_label(clone: Clone) -> None:
@@ -463,7 +463,7 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
 
     def watch(over: threading.Event) -> None:
         while not over.wait(0.05):
-            seen.extend(one for one in watcher.arguments_here() if secret in one)
+            seen.extend(arguments for arguments in watcher.arguments_here() if secret in arguments)
 
     with beside(watch), watcher.on(clone) as there:
         screens = (
@@ -474,7 +474,7 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
             + clone.inv("inventory")
         )
     assert not seen
-    assert len(there) > 100 and not [one for one in there if secret in one]
+    assert len(there) > 100 and not [line for line in there if secret in line]
     assert secret not in screens
     readable = clone.on_host(
         "find /etc /var/lib/stowage /var/log /run /usr/local -xdev -type f -perm -o+r -size -2M -print0 2>/dev/null | xargs -0 cat 2>/dev/null | strings | grep -c stowage-admin || true; cat /var/lib/stowage/audit.jsonl /var/lib/stowage/applied; docker inspect $(docker ps -aq); journalctl -q --no-pager -n 3000"
@@ -483,10 +483,10 @@ def test_no_secret_is_seen_in_argv_output_audit_or_world_readable_files(clone: C
 
 
 def test_history_tells_who_did_what(clone: Clone) -> None:
-    told = json.loads(clone.inv("history", "--json").splitlines()[-1])["history"]
-    assert told[-1]["event"] == "end"
-    assert told[-1]["result"] == "done"
-    assert told[-1]["who"]
+    history = json.loads(clone.inv("history", "--json").splitlines()[-1])["history"]
+    assert history[-1]["event"] == "end"
+    assert history[-1]["result"] == "done"
+    assert history[-1]["who"]
 
 
 def test_an_nginx_configuration_that_does_not_parse_is_refused_and_the_old_one_goes_on(clone: Clone) -> None:
@@ -514,19 +514,19 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     started = "docker inspect -f '{{.State.StartedAt}}' minio1 minio4"
     before = clone.on_host(started).split()
     rounds = int(os.environ.get("ROUNDS", "1"))
-    found = load.during(clone, event, rounds, load.PACE)
+    result = load.during(clone, event, rounds, load.PACE)
     assert event != "restart" or not set(before) & set(clone.on_host(started).split())
-    assert not found.wrong, found.told()
-    assert not found.lost()
-    assert found.counts["PUT well"], found.told()
+    assert not result.wrong, result.told()
+    assert not result.lost()
+    assert result.counts["PUT well"], result.told()
     if event != "reboot":  # who reboots a host says no word of when it is done
-        assert not found.counts["failed after it was done"], found.told()
+        assert not result.counts["failed after it was done"], result.told()
     if event == "restart-nginx":
         # nginx closes a line that waits for the next request; who sends it in that moment sends it again (RFC 9112, 9.3.1).
-        failed = {name for name, n in found.counts.items() if n and name.startswith("PUT")}
-        assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, found.told()
-        assert found.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, found.told()
-    found.clear()
+        failed = {name for name, n in result.counts.items() if n and name.startswith("PUT")}
+        assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, result.told()
+        assert result.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, result.told()
+    result.clear()
 
 
 def test_a_restart_of_nginx_changes_its_processes_or_starts_it_and_a_node_is_not_restarted_alone(clone: Clone) -> None:
@@ -548,24 +548,24 @@ def test_unfinished_uploads_are_listed_whole_also_when_their_node_is_away(clone:
 
     def begin(word: str) -> set[str]:
         asked = [client.create_multipart_upload(Bucket="models", Key=f"{word}{n}") for n, client in enumerate(clients)]
-        return {one["UploadId"] for one in asked}
+        return {entry["UploadId"] for entry in asked}
 
     def listed() -> list[set[str]]:
         pages = [client.list_multipart_uploads(Bucket="models") for client in clients]
-        return [{one["UploadId"] for one in page.get("Uploads", [])} for page in pages]
+        return [{entry["UploadId"] for entry in page.get("Uploads", [])} for page in pages]
 
     begun = begin("a")
-    assert all(one >= begun for one in listed())
+    assert all(ids >= begun for ids in listed())
     password = clone.secret("root_password")
     ask = f"curl -qsS --aws-sigv4 aws:amz:us-east-1:s3 -u {clone.secret('root_user')}:{shlex.quote(password)}"
-    found = clone.on_host(
+    names = clone.on_host(
         f"for n in 1 2 3 4; do {ask} 'http://172.30.99.1'$n':9000/models?uploads=' | grep -q '<UploadId>' && echo minio$n; done; true"
     )
-    (node,) = found.split()
+    (node,) = names.split()
     clone.on_host(f"docker stop {node}")
     try:
         meanwhile = begin("b")
-        assert all(one >= meanwhile for one in listed())
+        assert all(ids >= meanwhile for ids in listed())
     finally:
         clone.on_host(f"docker start {node}")
     for key, upload in _uploads(clients[0]):
@@ -576,7 +576,7 @@ def test_unfinished_uploads_are_listed_whole_also_when_their_node_is_away(clone:
 def _uploads(client: Any) -> list[tuple[str, str]]:
     keys = [f"{word}{n}" for word in "ab" for n in range(6)]
     pages = (client.list_multipart_uploads(Bucket="models", Prefix=key) for key in keys)
-    return [(one["Key"], one["UploadId"]) for page in pages for one in page.get("Uploads", [])]
+    return [(upload["Key"], upload["UploadId"]) for page in pages for upload in page.get("Uploads", [])]
 
 
 def test_logs_of_one_service_and_of_all_are_shown(clone: Clone) -> None:
@@ -665,6 +665,6 @@ def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_obj
     names = [bucket["Name"] for bucket in s3(clone).list_buckets()["Buckets"]]
     assert "kept" in names
     assert "empty" not in names
-    for one in (versions := s3(clone).list_object_versions(Bucket="kept"))["Versions"] + versions["DeleteMarkers"]:
-        s3(clone).delete_object(Bucket="kept", Key="a", VersionId=one["VersionId"])
+    for version in (versions := s3(clone).list_object_versions(Bucket="kept"))["Versions"] + versions["DeleteMarkers"]:
+        s3(clone).delete_object(Bucket="kept", Key="a", VersionId=version["VersionId"])
     assert "- bucket:kept" in clone.inv("deploy", "--yes")

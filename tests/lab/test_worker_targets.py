@@ -263,7 +263,7 @@ def test_every_kind_keeps_the_same_promises(target: Target) -> None:
         target.put("lab/sets/x/manifest.json", b"two", if_absent=True)
     assert target.get("lab/sets/x/manifest.json") == b"one"
     target.put("lab/sets-b", b"beside")
-    listed = {one.key: one for one in target.list("lab/sets/")}
+    listed = {entry.key: entry for entry in target.list("lab/sets/")}
     assert sorted(listed) == ["lab/sets/x/manifest.json", "lab/sets/x/pg/app.00000"]
     assert listed["lab/sets/x/manifest.json"].size == 3
     assert abs(listed["lab/sets/x/manifest.json"].modified - datetime.now(UTC)) < timedelta(minutes=1)
@@ -289,16 +289,16 @@ def test_of_many_writers_of_one_key_exactly_one_is_first(target: Target) -> None
         return number
 
     with ThreadPoolExecutor(8) as pool:
-        first = [one for one in pool.map(put, range(8)) if one is not None]
+        first = [result for result in pool.map(put, range(8)) if result is not None]
     assert len(first) == 1 and target.get("a/b") == b"%d" % first[0]
-    assert [one.key for one in target.list("")] == ["a/b"]
+    assert [entry.key for entry in target.list("")] == ["a/b"]
 
 
 def test_a_listing_of_more_than_one_page_is_whole(minio: Minio, bucket: str) -> None:
     target = minio.target(bucket, prefix="pages")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: target.put(f"a/{n:05d}", b""), range(1100)))
-    assert [one.key for one in target.list("a/")] == [f"a/{n:05d}" for n in range(1100)]
+    assert [entry.key for entry in target.list("a/")] == [f"a/{n:05d}" for n in range(1100)]
 
 
 def test_a_dead_node_costs_one_knock_and_the_next_one_serves(minio: Minio, bucket: str) -> None:
@@ -307,9 +307,9 @@ def test_a_dead_node_costs_one_knock_and_the_next_one_serves(minio: Minio, bucke
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
         callers = [socket.socket() for _ in range(4)]
-        for one in callers:
-            one.setblocking(False)
-            one.connect_ex(deaf.getsockname())
+        for caller in callers:
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
         target = minio.target(bucket, free_port(), deaf.getsockname()[1], minio.port, prefix="dead")
         began = time.monotonic()
         target.put("a", b"x")
@@ -317,8 +317,8 @@ def test_a_dead_node_costs_one_knock_and_the_next_one_serves(minio: Minio, bucke
         for _ in range(20):
             assert target.get("a") == b"x"
         assert first < 8 and time.monotonic() - began < 15
-        for one in callers:
-            one.close()
+        for caller in callers:
+            caller.close()
 
 
 def test_a_node_that_dies_between_two_requests_is_left_for_the_next(minio: Minio, bucket: str, proxy: Proxy) -> None:
@@ -338,7 +338,7 @@ def test_one_bad_answer_is_asked_again(minio: Minio, bucket: str, proxy: Proxy, 
         lambda: target.put("a", data),
         lambda: target.get("a") == data,
         lambda: target.stat("a") == len(data),
-        lambda: [one.key for one in target.list("")] == ["a"],
+        lambda: [entry.key for entry in target.list("")] == ["a"],
         lambda: target.delete("a"),
     ]
     for call in calls:
@@ -356,10 +356,10 @@ def test_a_line_that_stays_broken_is_one_error_after_a_bounded_time(
     target.put("a", b"x" * 100)
     proxy.always = fault
     began = time.monotonic()
-    with pytest.raises(Failed, match="away: a cannot be read") as told:
+    with pytest.raises(Failed, match="away: a cannot be read") as failure:
         target.get("a")
     assert time.monotonic() - began < 15
-    assert "SENTINEL" not in str(told.value) and told.value.__cause__ is None and told.value.why
+    assert "SENTINEL" not in str(failure.value) and failure.value.__cause__ is None and failure.value.why
     proxy.always = ""
     assert target.get("a") == b"x" * 100
 
@@ -371,7 +371,7 @@ def test_a_put_whose_answer_was_lost_is_published_once(minio: Minio, bucket: str
     proxy.faults = ["lost"]
     sets.publish(target, data)
     assert not proxy.faults
-    assert [one.id for one in sets.list_sets(target, "lab", keys) if one.valid] == [id]
+    assert [summary.id for summary in sets.list_sets(target, "lab", keys) if summary.valid] == [id]
     with pytest.raises(Failed, match="not touched"):
         sets.publish(target, Manifest(id, "lab", "another", NOW, NOW).signed(keys))
 
@@ -391,17 +391,17 @@ def test_a_listing_that_breaks_off_is_no_short_listing(minio: Minio, bucket: str
     ("more", "why"), [({"access_key": "nobody"}, "InvalidAccessKeyId"), ({"secret_key": SECRET + "x"}, "Signature")]
 )
 def test_wrong_credentials_are_told_without_them(minio: Minio, bucket: str, more: dict[str, str], why: str) -> None:
-    with pytest.raises(Failed, match="cannot be written") as told:
+    with pytest.raises(Failed, match="cannot be written") as failure:
         minio.target(bucket, **more).probe()
-    assert why in told.value.why and "SENTINEL" not in str(told.value)
+    assert why in failure.value.why and "SENTINEL" not in str(failure.value)
 
 
 def test_a_bucket_that_is_missing_is_told(minio: Minio) -> None:
     target = minio.target("no-such-bucket")
     for call in (lambda: target.put("a", b""), lambda: list(target.list("")), target.check_rules, target.probe):
-        with pytest.raises(Failed) as told:
+        with pytest.raises(Failed) as failure:
             call()
-        assert "NoSuchBucket" in told.value.why
+        assert "NoSuchBucket" in failure.value.why
 
 
 LIFECYCLES: dict[str, tuple[dict[str, Any], str]] = {
@@ -421,9 +421,9 @@ def test_only_a_rule_that_deletes_our_objects_is_refused(minio: Minio, name: str
     minio.client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=configuration)
     if not refused:
         return minio.target(bucket).check_rules()
-    with pytest.raises(Failed, match="rules of its own") as told:
+    with pytest.raises(Failed, match="rules of its own") as failure:
         minio.target(bucket).check_rules()
-    assert told.value.code == REFUSED and "lifecycle rule r" in told.value.why and refused in told.value.why
+    assert failure.value.code == REFUSED and "lifecycle rule r" in failure.value.why and refused in failure.value.why
     return None
 
 
@@ -434,17 +434,17 @@ def test_a_lock_by_default_is_refused_and_a_lock_without_is_not(minio: Minio) ->
     minio.client.put_object_lock_configuration(
         Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
     )
-    with pytest.raises(Failed, match="rules of its own") as told:
+    with pytest.raises(Failed, match="rules of its own") as failure:
         minio.target(bucket).check_rules()
-    assert "object lock by default: days 7, mode GOVERNANCE" in told.value.why
+    assert "object lock by default: days 7, mode GOVERNANCE" in failure.value.why
 
 
 def test_another_machine_behind_the_address_is_never_spoken_to(sshd: Sshd, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "k"], check=True)
     stranger = f"backup.example {(tmp_path / 'k.pub').read_text()}"
-    with pytest.raises(Failed, match="not the machine that was known") as told:
+    with pytest.raises(Failed, match="not the machine that was known") as failure:
         sshd.target(host_key=stranger).put("a", b"x")
-    assert told.value.code == REFUSED
+    assert failure.value.code == REFUSED
     sshd.target(host_key=f"x {(sshd.folder / 'other_key.pub').read_text()}").put("a", b"x")
     with pytest.raises(Failed, match=r"lets .* not in"):
         sshd.target(key=(tmp_path / "k").read_text()).put("a", b"x")
@@ -466,9 +466,9 @@ def test_a_broken_ssh_line_is_made_again_and_leaves_the_whole_object(
 
 def test_an_ssh_server_that_is_gone_is_one_error_after_a_bounded_time(sshd: Sshd) -> None:
     began = time.monotonic()
-    with pytest.raises(Failed, match="box: a cannot be written") as told:
+    with pytest.raises(Failed, match="box: a cannot be written") as failure:
         sshd.target(free_port()).put("a", b"x")
-    assert time.monotonic() - began < 15 and "refused" in told.value.why
+    assert time.monotonic() - began < 15 and "refused" in failure.value.why
 
 
 def test_a_folder_that_is_missing_is_no_empty_target(sshd: Sshd, keys: Keys) -> None:
@@ -490,9 +490,9 @@ def test_a_server_that_runs_full_on_the_way_is_found_out_and_nothing_is_left(tmp
     try:
         target = server.target()
         for size in (room * 1024 + 1, room * 1024 + 100_000, 4_000_000):
-            with pytest.raises(Failed, match="cannot be written") as told:
+            with pytest.raises(Failed, match="cannot be written") as failure:
                 target.put("a/b", os.urandom(size))
-            assert told.value.code == FAILED
+            assert failure.value.code == FAILED
         assert list(target.list("")) == []
     finally:
         server.stop()
@@ -512,15 +512,15 @@ def test_a_set_outlives_the_death_of_one_of_its_targets(
         made = Manifest(
             id, "lab", "h", NOW, NOW, components={"postgres": {"pg/one": tuple(first), "pg/two": tuple(second)}}
         )
-        for one in writer.alive:
-            sets.publish(one, made.signed(keys))
+        for living in writer.alive:
+            sets.publish(living, made.signed(keys))
     proxy.always = ""
-    assert [one.reason for one in sets.list_sets(away, "lab", keys)] == ["unfinished"]
-    for one in (box, near):
-        there = next(sets.list_sets(one, "lab", keys))
+    assert [summary.reason for summary in sets.list_sets(away, "lab", keys)] == ["unfinished"]
+    for living in (box, near):
+        there = next(sets.list_sets(living, "lab", keys))
         assert there.complete and there.manifest == made
         for parts in made.components["postgres"].values():
-            assert b"".join(PartReader(one, keys, prefix).read(parts)) == data
+            assert b"".join(PartReader(living, keys, prefix).read(parts)) == data
 
 
 def test_a_part_that_was_changed_on_a_target_is_named(target: Target, keys: Keys) -> None:

@@ -36,20 +36,20 @@ def follow(clone: Clone, text: str) -> None:
 def typed(clone: Clone, line: str) -> str:
     """What a line of the guide prints. The code with which it ends stands in its comment, where that is not 0."""
     command, _, comment = line.partition(" #")
-    words = command.split()
-    if words[0] != "inv":
+    arguments = command.split()
+    if arguments[0] != "inv":
         subprocess.run(command, shell=True, check=True, cwd=clone.root)
         return ""
     code = int(comment.partition("exit code ")[2][:1] or 0)
-    return clone.inv(*words[1:], *(["--yes"] if words[1] == "deploy" else []), code=code)
+    return clone.inv(*arguments[1:], *(["--yes"] if arguments[1] == "deploy" else []), code=code)
 
 
 def shown(screen: str, lines: str) -> None:
     place = 0
     for line in lines.splitlines():
-        found = screen.find(line.strip(), place)
-        assert found >= 0, f"{line!r} is not where the guide has it:\n{screen}"
-        place = found + len(line.strip())
+        position = screen.find(line.strip(), place)
+        assert position >= 0, f"{line!r} is not where the guide has it:\n{screen}"
+        place = position + len(line.strip())
 
 
 @pytest.fixture
@@ -111,9 +111,9 @@ def the_edge_passes_a_websocket_and_refuses_what_is_too_large(clone: Clone, sett
     assert clone.on_host(S3) == "200"
     ask = "GET /echo/ws HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n"
     talk = f"exec 3<>/dev/tcp/127.0.0.1/80; printf '{ask}' >&3; sleep 2; printf hello >&3; timeout 3 cat <&3 || :"
-    said = clone.on_host(f'bash -c "{talk}"')
-    assert said.startswith("HTTP/1.1 101"), said
-    assert said.endswith("HELLO")
+    output = clone.on_host(f'bash -c "{talk}"')
+    assert output.startswith("HTTP/1.1 101"), output
+    assert output.endswith("HELLO")
     large = "head -c 2M /dev/zero | curl -s -o /dev/null -w '%{http_code}' --data-binary @- http://127.0.0.1/echo"
     assert clone.on_host(large) == "413"
 
