@@ -34,7 +34,7 @@ from worker.keys import Keys
 from worker.parts import PartWriter
 from worker.targets import PathTarget
 
-ARGUMENTS = [int(one) for one in sys.argv[1:]]
+ARGUMENTS = [int(argument) for argument in sys.argv[1:]]
 NUMBER, SIZE, UPLOADS = (*ARGUMENTS, *(1_000_000, 100, 2)[len(ARGUMENTS) :])
 PAGE, NEW = 1000, 1 if len(ARGUMENTS) > 1 else 1000
 CONTENT = b"x" * 100

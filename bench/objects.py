@@ -45,8 +45,11 @@ class Servers:
 
     def configured(self, stack: str) -> None:
         """The worker saves this one bucket, to the second server, as this stack."""
-        told = self.told | {"stack": stack, "buckets": self.told["buckets"] | {"names": [self.bucket], "prefixes": {}}}
-        run(self.here.ssh(f"umask 077; cat >{CONFIG}"), stdin=None, input=json.dumps(told))
+        configuration = self.told | {
+            "stack": stack,
+            "buckets": self.told["buckets"] | {"names": [self.bucket], "prefixes": {}},
+        }
+        run(self.here.ssh(f"umask 077; cat >{CONFIG}"), stdin=None, input=json.dumps(configuration))
 
     def saved(self, stack: str = "") -> float:
         """A backup; of a stack that has no set yet unless one is named."""
@@ -157,16 +160,18 @@ cp -p {CONFIG} {FOLDER}/worker.json; printf bench >{SECRETS}/bench-user; cp {FOL
     address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     target = "http://" + on_host(here, f"docker inspect -f '{address}' {SERVER}").strip() + ":9000"
     _known(here, {"src": (source, user, password), "dst": (target, "bench", secret)})
-    told = json.loads(on_host(here, f"cat {CONFIG}"))
+    configuration = json.loads(on_host(here, f"cat {CONFIG}"))
     files = {"access_key_file": f"{SECRETS}/bench-user", "secret_key_file": f"{SECRETS}/bench-secret"}
-    told["targets"] = [{"kind": "s3", "name": "bench", "endpoints": [target], "bucket": "sets", "prefix": "", **files}]
+    configuration["targets"] = [
+        {"kind": "s3", "name": "bench", "endpoints": [target], "bucket": "sets", "prefix": "", **files}
+    ]
     on_host(here, f"printf %s {target} >{FOLDER}/url; {MC} mb -q dst/sets")
     try:
-        yield Servers(here, told | {"single_copy": False})
+        yield Servers(here, configuration | {"single_copy": False})
     finally:
         # While the configuration is the one of the sets: their restores are forgotten, then all of it.
         forget = unit(json.dumps({"do": "cleanup"}))
-        buckets = " ".join(f"src/{one}" for one in (SMALL, LARGE))
+        buckets = " ".join(f"src/{bucket}" for bucket in (SMALL, LARGE))
         on_host(
             here,
             f"""({forget}) || :
@@ -202,10 +207,12 @@ def _lines(
         "start of its unit to its end, with a quarter of a container's weight of CPU: it encrypts, packs, and writes an index with versions, tags and",
         "locks. `mc mirror` and `rclone copy --transfers 16` copy what is current, in clear; restic encrypts, and reads files of `rclone mount`.",
     ]
-    for bucket, found in first.items():
-        best = min(one.median for name, one in found.items() if name != "Stowage" and one.median == one.median)
-        ratio = verdict("rate to the best of them", best / found["Stowage"].median, 0.9, most=False)
-        lines += ["", f"### {titles[bucket]}", "", *table(found), "", ratio]
+    for bucket, by_tool in first.items():
+        best = min(
+            times.median for name, times in by_tool.items() if name != "Stowage" and times.median == times.median
+        )
+        ratio = verdict("rate to the best of them", best / by_tool["Stowage"].median, 0.9, most=False)
+        lines += ["", f"### {titles[bucket]}", "", *table(by_tool), "", ratio]
     again = verdict("to `mc mirror` with nothing to do", second["Stowage"].median / second["mc mirror"].median, 3.0)
     back = verdict("rate to `mc mirror`", restored["mc mirror"].median / restored["Stowage"].median, 0.9, most=False)
     return [

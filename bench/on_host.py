@@ -26,10 +26,10 @@ def timed(here: Lab, script: str, before: str = "true") -> Callable[[], object]:
     return once
 
 
-def nanoseconds(said: str) -> float:
-    last = said.strip().splitlines()[-1:]
+def nanoseconds(output: str) -> float:
+    last = output.strip().splitlines()[-1:]
     if not last or not last[0].isdigit():
-        raise Failed(f"it said {said[-200:]}")
+        raise Failed(f"it said {output[-200:]}")
     return int(last[0]) / 1e9
 
 

@@ -33,7 +33,7 @@ def advice(status: Status, host: Host[Settings]) -> list[str]:
     if all(container.well for container in status.services):
         sentences += [f"{trouble}: inv certs.renew --host {name}" for trouble in status.certificates]
     if "buckets" in host.settings.roles:
-        sentences += [f"{words} --host {name}" for words in ending(host.settings, datetime.now(UTC))]
+        sentences += [f"{sentence} --host {name}" for sentence in ending(host.settings, datetime.now(UTC))]
     if status.drift and not sentences:
         sentences.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
     return sentences
