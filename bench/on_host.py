@@ -20,8 +20,8 @@ def timed(here: Lab, script: str, before: str = "true") -> Callable[[], object]:
 
     def once() -> float:
         begun = "a=$(date +%s%N)"
-        words = f"set -e\n(\n{before}\n) >&2 </dev/null\n{begun}\n(\n{script}\n) >&2 </dev/null\necho $(($(date +%s%N) - a))\n"
-        return nanoseconds(on_host(here, words))
+        measured = f"set -e\n(\n{before}\n) >&2 </dev/null\n{begun}\n(\n{script}\n) >&2 </dev/null\necho $(($(date +%s%N) - a))\n"
+        return nanoseconds(on_host(here, measured))
 
     return once
 

@@ -56,7 +56,7 @@ def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone
 
 
 def keycloak(host: Clone, method: str, path: str, body: Any = None) -> Any:
-    """Keycloak's admin API, as an administrator uses it who knows nothing of Stowage."""
+    """Keycloak's admin API, used by an administrator without Stowage."""
     form = f"grant_type=client_credentials&client_id=stowage&client_secret={host.secret('sso_admin')}"
     base, send = "http://127.0.0.1:8085/auth", f"-X {method} -H 'Content-Type: application/json'"
     data = f"--data-binary {shlex.quote(json.dumps(body))}" if body is not None else ""
@@ -139,7 +139,7 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
 def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
     host.on_host("docker stop keycloak")
     s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
-    # As after a power cut: none of them has anything in memory.
+    # As after a power cut: nothing is cached in memory.
     host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
     healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
     host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)

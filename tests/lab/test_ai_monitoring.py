@@ -1,4 +1,4 @@
-"""The AI infrastructure watched: metrics, alerts that reach somebody, logs with their labels, and the panels of its dashboards."""
+"""Monitoring of the AI infrastructure: metrics, delivered alerts, logs with their labels, and the panels of its dashboards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ http.server.HTTPServer(("{GATEWAY}", 8099), Receiver).serve_forever()
 
 
 def until(ask: Callable[[], Any], what: str, within: float = 150) -> Any:
-    """What a question gives, once it gives something."""
+    """The first answer that is not empty."""
     end = time.monotonic() + within
     while not (result := ask()):
         assert time.monotonic() < end, f"not within {within:.0f} s: {what}"
@@ -56,7 +56,7 @@ def asked(host: Clone, query: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def host(ai: Clone) -> Iterator[Clone]:
-    """The host with an alarm that waits for nothing, and somebody who hears it."""
+    """The host with alerts without delay, and a receiver for them."""
     quick(ai.root / "templates/prometheus/prometheus.yml.j2", r"(_interval|timeout): \d+s", r"\1: 4s")
     quick(ai.root / "files/prometheus/alerts.yml", r"for: \w+", "for: 4s")
     quick(ai.root / "templates/alertmanager/alertmanager.yml.j2", r"(group_wait|group_interval): \w+", r"\1: 2s")
@@ -166,7 +166,7 @@ def test_requests_are_found_by_their_labels_and_neither_keys_nor_signatures_are_
 
 def test_containers_and_the_host_with_its_kernel_are_found(host: Clone) -> None:
     host.on_host(
-        # A lab host has no kernel of its own, and does not listen to that of the machine: here it does.
+        # A lab host shares the machine's kernel and ignores its log: here it reads it.
         "[ -e /dev/kmsg ] || { mknod /dev/kmsg c 1 11 && systemctl restart systemd-journald; }\n"
         "logger -p user.err 'a line of the host'; echo '<3>XFS (nowhere): a line of the kernel' >/dev/kmsg\n"
         "docker restart -t 5 blackbox >/dev/null"
@@ -179,7 +179,7 @@ def test_containers_and_the_host_with_its_kernel_are_found(host: Clone) -> None:
 
 
 def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
-    """Also when the agent itself is killed meanwhile: what waits is on its disk."""
+    """Also when the agent is killed meanwhile: its queue is on disk."""
     s3 = s3_of(host)
     host.on_host("docker stop -t 10 victorialogs >/dev/null")
     for at in range(50):
@@ -217,17 +217,17 @@ def test_the_page_of_the_status_has_its_facts_and_its_charts(host: Clone, tmp_pa
 
 
 def told(host: Clone) -> dict[str, dict[str, Any]]:
-    """What the receiver has heard, by name."""
+    """The alerts that the receiver got, by name."""
     lines = host.on_host("cat /run/alerts 2>/dev/null || :").splitlines()
     return {alert["labels"]["alertname"]: alert for alert in map(json.loads, lines)}
 
 
 def test_what_goes_wrong_is_heard_by_whoever_is_to_be_told(host: Clone) -> None:
-    """The last of them: the host is left as it is."""
+    """The last test: it leaves the host with faults."""
     until(lambda: "Watchdog" in told(host), "the watchdog comes")
     host.inv("lab.pull-drive", "4", "--host", NAME)
     host.on_host(
-        # Drives of 1 TiB with room for little more; the host's own record of its backups, made old; a program that is away.
+        # Nearly full drives of 1 TiB; an old record of the last backup; a stopped program.
         "for one in 1 2 3; do fallocate -l 950G /mnt/drive$one/drive$one-full; done\n"
         f"sed -i 's/^\\(stowage_backup_last_success_timestamp_seconds.*\\) [0-9]*$/\\1 1/' {TEXTFILES}/stowage_backup.prom\n"
         "docker stop -t 5 blackbox >/dev/null; /usr/local/lib/stowage/facts"

@@ -1,4 +1,4 @@
-"""What a backup brings back, and what a cut run leaves: proven by texts of pg_dump. The tests are one story, in their order."""
+"""Restores, and leftovers of interrupted runs, checked by dumps as text. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def destroy(there: Clone) -> None:
 
 
 def test_every_column_of_the_catalogues_has_a_decision(kept: Clone) -> None:
-    """A new version may bring one: then worker/catalogues.py has to say what becomes of it."""
+    """A new version may add a column: worker/catalogues.py must then decide on it."""
     rows = json.loads(sql(kept, f"SELECT json_agg(c) FROM ({catalogues.FOUND}) c"))
     server: Any = SimpleNamespace(execute=lambda _: SimpleNamespace(fetchall=lambda: rows))
     assert len(rows) > 60
@@ -112,7 +112,7 @@ def test_what_was_destroyed_comes_back_to_the_letter(kept: Clone) -> None:
 
 
 def test_undo_brings_back_exactly_what_the_restore_replaced(kept: Clone) -> None:
-    """Of the databases; roles that the restore made stay, for what it had brought is kept and may belong to them."""
+    """For databases; roles that the restore made stay, as the kept databases may belong to them."""
     kept.inv("restore.undo", "--yes")
     texts(kept, "after")
     assert changed(kept, "destroyed", "after", "globals") == ""
@@ -120,7 +120,7 @@ def test_undo_brings_back_exactly_what_the_restore_replaced(kept: Clone) -> None
 
 
 def test_cleanup_drops_what_was_kept_and_nothing_else(kept: Clone, tmp_path: Path) -> None:
-    """And a set that was fetched to this machine is as good as one that lies on a target."""
+    """Also: a fetched set can be restored like one on a target."""
     before = names(kept)
     sql(kept, "CREATE DATABASE geo__old_mine TEMPLATE template0")
     screen = kept.inv("restore.cleanup", "--yes")
@@ -177,7 +177,7 @@ def test_one_database_comes_back_beside_itself_under_another_name(kept: Clone) -
 
 
 def test_databases_that_no_parallel_load_brings_back_come_back(kept: Clone) -> None:
-    """And one whose own rows pass its CHECK no more, when somebody accepts what is shown."""
+    """Also a database whose rows violate its CHECK, when the difference is accepted."""
     sql(kept, odd_databases.MADE)
     for name, text in (("hard", odd_databases.HARD), ("latin", odd_databases.LATIN), ("liar", odd_databases.LIAR)):
         sql(kept, text, name)
@@ -202,7 +202,7 @@ def test_databases_that_no_parallel_load_brings_back_come_back(kept: Clone) -> N
 
 
 def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
-    """No half transaction is in it, and nothing is missing that was acknowledged before it was begun."""
+    """It has no half transaction, and everything that was acknowledged before its begin."""
     bench = "docker exec postgres pgbench -n -U postgres -c 4 -R 100 -T 3600 mlflow"
     ssh = subprocess.Popen([*kept.ssh(), bench], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with mlflow_client(kept, "beside") as client:
@@ -231,8 +231,8 @@ def test_a_set_made_beside_writers_is_of_one_moment(kept: Clone) -> None:
 KILLED: set[str] = set()
 OURS = {"postgres", "template0", "template1", *DATABASES}
 OF_OBJECTS = {"insert", "current", "lock", "accounts"}
-"""Steps of a restore with buckets: test_buckets.py kills it there."""
-# undo and cleanup are runs of their own.
+"""Steps of a restore with buckets: test_buckets.py kills runs there."""
+# undo and cleanup are separate runs
 RESTORE_STEPS = tuple(step for step in STEPS["restore"] if step not in ("undo", "cleanup", *OF_OBJECTS))
 BEFORE_THE_SWAP = RESTORE_STEPS[: RESTORE_STEPS.index("swap") + 1]
 
@@ -249,7 +249,7 @@ def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_work
     stopped_at(kept, run, step)
     before = whole(kept)
     killed(kept, run)
-    # Published is what has its manifest, whatever happened after it.
+    # A set with a manifest is published, whatever happened afterwards.
     assert (run in before) is (step == "retention")
     assert ("failed" in look(kept, ask="plan", set=run)) is (step != "retention")
     again = begin(kept, do="backup")
@@ -269,7 +269,7 @@ def test_after_all_that_the_databases_are_as_they_were(kept: Clone) -> None:
 
 
 def live(there: Clone) -> tuple[str, str]:
-    """The database that the kills are after: which it is, and what is in it."""
+    """The live database of the kill tests: its oid and its content."""
     oid = sql(there, f"SELECT oid FROM pg_database WHERE datname = {quoted(ODD)} AND datallowconn")
     return oid, sql(there, """SELECT count(*) FROM "Käfer 'x'" """, ODD) if oid else ""
 
@@ -296,7 +296,7 @@ def test_a_restore_that_is_killed_at_any_step_is_none_or_is_whole(kept: Clone, s
 
 
 def restored(there: Clone) -> str:
-    """The database that the kills are after is the set's again; gives the id of the run."""
+    """Restores the live database from the set; gives the id of the run."""
     run = begin(there, do="restore", set="latest", databases=[ODD])
     assert over(there, run)["code"] == 0
     return run
@@ -326,12 +326,12 @@ def test_an_undo_or_a_cleanup_that_is_killed_is_done_by_the_next(kept: Clone, st
 
 
 def test_every_step_of_the_worker_was_killed() -> None:
-    """Of those whose turn it is today."""
+    """Of today's share."""
     assert {*todays(STEPS["backup"], 2), *todays(RESTORE_STEPS, 3), "undo", "cleanup"} == KILLED
 
 
 def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
-    """Backups and restores in turns; each run begins with what the one before left behind. script/soak: KILLS=100."""
+    """Backups and restores in turns; each run settles what the previous one left. script/soak: KILLS=100."""
     half = """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0"""
     took = {}
     for do in ("backup", "restore"):
@@ -367,7 +367,7 @@ def test_kills_at_random_moments_harm_nothing(kept: Clone) -> None:
 @pytest.mark.parametrize("moment", ["closed", "renaming"])
 @pytest.mark.parametrize("do", ["restore", "undo"])
 def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clone, do: str, moment: str) -> None:
-    """A lock makes long what takes milliseconds."""
+    """A lock prolongs the swap, which takes milliseconds."""
     sql(kept, """DELETE FROM "Käfer 'x'" WHERE id % 2 = 0""", ODD)
     if do == "undo":
         restored(kept)

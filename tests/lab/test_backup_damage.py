@@ -1,4 +1,4 @@
-"""Damaged sets and dead targets: refused by name, or done without. One story, in this order."""
+"""Damaged sets and dead targets: refused by name, or skipped. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ DUMP = f"pg/{word(ODD)}.tar.00000"
 
 
 def cases(story: Story) -> Iterator[tuple[str, str]]:
-    """Every damage to the manifest and to a dump, and one that no listing shows to every other object."""
+    """Every kind of damage to the manifest and to a dump, and to every other object one that no listing shows."""
     listed = story.s3.list_objects_v2(Bucket=BUCKET, Prefix=story.key(story.first, ""))["Contents"]
     stored = {entry["Key"].removeprefix(story.key(story.first, "")) for entry in listed}
     assert {"manifest.json", DUMP, "config/files.tar.00000", "pg/globals.sql.00000", "pg/roles.json.00000"} < stored
-    # Those of buckets are damaged where these are restored.
+    # test_buckets.py damages the objects of buckets.
     for name in sorted(object_name for object_name in stored if not object_name.startswith(("verify-", "buckets/"))):
         for damage in DAMAGE if name in ("manifest.json", DUMP) else ("middle byte",):
             yield name, damage
@@ -61,7 +61,7 @@ def test_no_damaged_object_of_a_set_is_restored_from_or_passes_a_check(unharmed:
         print(f"{name}: {damage}")
         key = story.key(story.first, name)
         with story.instead(key, DAMAGE[damage](story.get(key), story.get(story.key(story.second, name)))):
-            # The files of a service are read by who restores these.
+            # Only a restore of the service reads its files.
             whose = {"service": "keeper"} if name.startswith("services/") else {}
             restored = ran(story.there, do="restore", set=story.first, **whose, source="own")
             checked = ran(story.there, do="verify", set=story.first, source="own")

@@ -1,4 +1,4 @@
-"""Bad luck and bad input around backups: refused or survived, each by name. One story, in this order."""
+"""Bad input and bad luck with backups: each refused or survived, with a clear error. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_local_file_is_restored_when_it_is_a_whole_dump_and_refused_otherwise(
     none.write_text("-- PostgreSQL database dump\n")
     assert "is plain SQL of pg_dump" in there.inv("restore", str(none), "--database", ODD, "--yes", code=REFUSED)
     assert "needs the name" in there.inv("restore", str(good), "--yes", code=REFUSED)
-    # It is of another database: of the rows that this one has it has none.
+    # The dump is of another database, and has none of the rows of this one.
     assert "the dump has no rows of" in there.inv("restore", str(good), "--database", ODD, "--yes", code=REFUSED)
     assert "end of file" in there.inv("restore", str(cut), "--database", "mlflow", "--yes", code=REFUSED)
     assert there.on_host(f"ls -A {STAGING}") == ""
@@ -227,7 +227,7 @@ journalctl -q --no-pager | grep -oFf /root/words; rm /root/words""",
 
 
 def test_after_all_of_it_no_set_is_damaged_and_no_target_is_lost(unharmed: Story) -> None:
-    """What cut runs left is told as unfinished, and swept when nobody can still be writing it."""
+    """Leftovers of interrupted runs are listed as unfinished, and removed when they are too old to be in the making."""
     listed = sets(unharmed.there)
     assert {listed[unharmed.first][name] for name in ("own", "far")} == {"whole"}
     assert {state for states in listed.values() for state in states.values()} <= {"whole", "unfinished"}

@@ -1,4 +1,4 @@
-"""What may go wrong around the swap itself: dependents, a server that restarts, a stop, and the undo of the right restore."""
+"""Failures around the swap: dependents, a restart of the server, a stop, and the undo of the right restore."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def whole(spare: Clone) -> str:
 
 @pytest.fixture
 def halved(spare: Clone, whole: str) -> Iterator[Clone]:
-    """Half of them are gone; the host is as it was when the test is over."""
+    """Deletes half of the rows; restores the host after the test."""
     half = f"""SELECT id FROM "Käfer 'x'" ORDER BY id LIMIT {int(whole) // 2}"""
     sql(spare, f"""DELETE FROM "Käfer 'x'" WHERE id IN ({half})""", ODD)
     yield spare
@@ -69,7 +69,7 @@ KEPT = "/srv/stowage/keeper"
 
 
 def test_folders_of_a_service_are_swapped_whole_or_not_at_all(spare: Clone) -> None:
-    """The service stands still for its copy; a kill meets the swap between its two renames."""
+    """The service is stopped for its copy; a kill hits the swap between its two renames."""
 
     def one() -> str:
         return spare.on_host(f"cat {KEPT}/sub/one").strip()

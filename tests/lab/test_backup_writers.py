@@ -1,4 +1,4 @@
-"""Backups beside programs that go on: what no snapshot holds must not make a set that lacks something, or that no restore takes."""
+"""Backups while programs write: changes outside of snapshots must not make an incomplete set, or one that cannot be restored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICKETS = f"{MINE} DO $$ BEGIN LOOP PERFORM nextval('ticket'); PERFORM pg_sleep(
 
 @pytest.fixture
 def busy(spare: Clone) -> Iterator[Clone]:
-    """A database of its own, of settings that are in the way, and roles that name each other."""
+    """A database with settings that disturb a backup, and roles that grant each other."""
     sql(spare, "CREATE ROLE zoe; CREATE ROLE abe LOGIN; GRANT zoe TO abe; ALTER ROLE abe SET role = 'zoe'")
     sql(spare, "CREATE DATABASE busy")
     sql(spare, BUSY, "busy")

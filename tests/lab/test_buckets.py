@@ -1,4 +1,4 @@
-"""Buckets in sets, and back: what a set has is the same, version by version; a restore that fails leaves the listing as it was."""
+"""Buckets in sets: a restore brings back equal versions; a failed restore leaves the listing unchanged."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ LARGE = random.Random(1).randbytes(66 << 20)
 POLICY = "of-the-set"
 FAILED, REFUSED, INCOMPLETE, PARTLY = 41, 40, 23, 43
 REFUSED_HERE = 3
-"""What `inv` itself ends with when the worker refuses."""
+"""The exit code of `inv` when the worker refuses."""
 
 
 class Odd:
-    """A bucket with all that may stand in one, one without versions, and one with locks."""
+    """A bucket with every kind of object, one without versions, and one with locks."""
 
     def __init__(self, there: Clone, minio: Client) -> None:
         self.there, self.minio, self.set = there, minio, ""
@@ -114,7 +114,7 @@ class Odd:
         self.minio.ask("PUT", "/minio/admin/v3/add-canned-policy", {"name": POLICY}, body=body)
 
     def harmed(self) -> None:
-        """What people do to a bucket after a backup; and rules that would act on what comes back."""
+        """Changes to buckets after a backup, and rules that would act on restored versions."""
         self.put("odd", "plain.txt", b"newer")
         self.put("odd", "gone", b"here again")
         self.put("odd", "born", b"born later")
@@ -129,7 +129,7 @@ class Odd:
         quiet.set_part(self.minio, "odd", settings.QUOTA, QUOTA)
 
     def listed(self, bucket: str) -> list[Any]:
-        """All that MinIO tells of a bucket: versions with metadata, tags and locks, and the configuration."""
+        """The state of a bucket: versions with metadata, tags and locks, and the configuration."""
         return [*listing.versions(self.minio, bucket), settings.read(self.minio, bucket)]
 
     def there_are(self) -> list[str]:
@@ -264,7 +264,7 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(odd: Odd, asked: d
 
 
 ROWS = "SELECT count(*) FROM \"Käfer 'x'\""
-# The story of backups, whose host this is, has deleted some.
+# The backup tests before, on the same host, have deleted some.
 ALL_ROWS = """INSERT INTO "Käfer 'x'" (id, said) SELECT n, 'größer \\ ' || n FROM generate_series(1, 2000) n
 WHERE n NOT IN (SELECT id FROM "Käfer 'x'")"""
 
@@ -275,7 +275,7 @@ def rows(there: Clone) -> str:
 
 @pytest.fixture
 def behind(odd: Odd) -> Iterator[dict[str, list[Any]]]:
-    """Rows and objects are lost, a database and two buckets: what is there then, by bucket."""
+    """Deletes rows, objects, a database and two buckets; gives the remaining state by bucket."""
     odd.harmed()
     odd.put("flat", "runs/1/3", b"changed")
     accounts.remove(odd.minio, {accounts.POLICIES: [POLICY]})
@@ -315,7 +315,7 @@ PLACES = [
     *("insert", "insert+5", "load", "swap", "current", "current+3"),
     *("lock", "lock+2", "accounts", "accounts+1", "start", "current+9"),
 ]
-"""Before a step, or in it: the first pieces of its work are done, the others are not."""
+"""Kills before a step, or within it, after the first pieces of its work."""
 
 
 @pytest.mark.parametrize("place", turn(PLACES))
@@ -431,7 +431,7 @@ def saved_now(odd: Odd) -> str:
 
 
 def without_ids(odd: Odd, bucket: str) -> list[Any]:
-    """A bucket as every S3 server can tell it: which contents lie beneath which, and nothing of when they came."""
+    """The state of a bucket without ids and dates: the contents in their order."""
     contents = []
     for version in listing.versions(odd.minio, bucket):
         content = (
@@ -582,7 +582,7 @@ def test_a_set_holds_the_buckets_prefixes_and_versions_that_the_inventory_names(
         assert sorted(key for key, _ in held(odd, made, "flat")) == sorted(wanted)
         newest_of = {version.key: version.id for version in listing.versions(odd.minio, "odd") if version.latest}
         assert dict(held(odd, made, "odd")) == newest_of and len(held(odd, made, "odd")) == len(newest_of)
-        # What the set was never to have is not hidden by a restore that is exact.
+        # An exact restore hides no keys that the set was not meant to have.
         refused = odd.there.inv("restore", made, "--bucket", "flat", "--exact", "--yes", code=REFUSED_HERE)
         assert "only the keys that begin with" in refused
         odd.there.inv("restore", made, "--bucket", "flat", "--prefix", "runs/1/", "--exact", "--yes")
@@ -620,7 +620,7 @@ for drive in 1 2 3; do for part in /mnt/drive$drive/*/flat/harmed/*/part.1; do t
         shown = look(odd.there, ask="show", set=newest(odd.there), buckets=["flat"])
         rows = {row["key"]: "unreadable" in row for row in shown["objects"]}
         assert rows["harmed"] and [key for key, unreadable in rows.items() if unreadable] == ["harmed"]
-        # Accepted once, it makes no later set incomplete, by whomever that is made.
+        # Accepted once, it does not make later sets incomplete.
         odd.there.inv("backup", "--only", "buckets", "--accept-unreadable")
         assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
         shown = odd.there.inv("backup.show", newest(odd.there), "--bucket", "flat", "--prefix", "harmed")
@@ -654,9 +654,9 @@ def test_a_pack_that_is_mostly_dead_is_packed_anew_and_goes_when_no_set_needs_it
         assert "3 versions" in (text := saved()) and "; 0 were new" in text
         assert "3 versions" in (text := saved()) and "; 3 were new" in text
         assert "; 0 were new" in saved()
-        # Two days are long over, and every set is old: the three newest stay, with what they need.
+        # All sets are older than two days: the three newest stay, with their contents.
         odd.there.on_host("find /mnt/backup/lab/blobs -type f -exec touch -d '5 days ago' {} +")
-        # In the configuration that is put back afterwards: `configured` keeps one, and not one within another.
+        # Within a configuration that is restored afterwards: calls of `configured` cannot be nested.
         old = f"import json; p = '{CONFIG}'; d = json.load(open(p)); d['retention']['days'] = 0; json.dump(d, open(p, 'w'))"
         odd.there.on_host(f"python3 -c {quote(old)}")
         assert ran(odd.there, do="backup", only=["buckets"], allow_many=True)["code"] == 0
@@ -715,7 +715,7 @@ def test_a_bucket_whose_versioning_is_suspended_is_saved_whole_and_comes_back_as
     assert {version.id for version in before[:-1] if version.key == "older"} <= {
         version.id for version in odd.listed("paused")[:-1] if version.key == "older"
     }
-    # Whoever writes to it now replaces an object without an id in place; an undo is not of that.
+    # A write now overwrites an object without an id, which an undo cannot take back.
     odd.put("paused", "later", b"since the restore")
     odd.there.inv("restore.undo", "--yes")
     assert odd.body("paused", "later") == b"since the restore"

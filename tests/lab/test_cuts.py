@@ -29,13 +29,13 @@ from tests.lab.cut_hosts import Host, Operator, Relay, fresh_clone, likeness
 from tests.lab.shares import DAY
 
 SHARES = (0.3, 0.6, 0.85)
-"""How far into a step it is killed; the steps take turns, and in each pass another one begins."""
+"""How far into a step it is killed: the values alternate, with another beginning in each pass."""
 PATIENCE = 240
 SILENT = ("the API did not answer within", "NotInitialized: ")
 
 
 def share(asked: str, day: int) -> tuple[int, int]:
-    """Which part of how many: what was asked for, else a third, another one when each pass had its day.
+    """Which part of how many: as requested, else a third that changes after each pass had its day.
 
     >>> [share("", day) for day in (20784, 20785, 20787)], share("2/5", 20784)
     ([(1, 3), (1, 3), (2, 3)], (2, 5))
@@ -46,7 +46,7 @@ def share(asked: str, day: int) -> tuple[int, int]:
 
 
 def passes_of(asked: str, day: int, kinds: Sequence[str]) -> list[str]:
-    """The passes of a run: what was asked for, else one, which the day chooses.
+    """The passes of a run: as requested, else the one of the day.
 
     >>> kinds = ["dropped", "killed", "rebooted"]
     >>> [passes_of("", day, kinds) for day in (20784, 20785)], passes_of("killed,rebooted", 20784, kinds)
@@ -59,7 +59,7 @@ def passes_of(asked: str, day: int, kinds: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a deploy does to a bare host when nothing cuts it."""
+    """An uninterrupted deploy to a bare host: its steps and its result."""
 
     steps: list[tuple[str, int]]
     roles: dict[str, str]
@@ -69,7 +69,7 @@ class Whole:
 
 @dataclass
 class Pass:
-    """One pass over one host: what was cut where, and what it looked like."""
+    """One pass over one host: the cuts and their output."""
 
     host: Host
     whole: Whole
@@ -101,11 +101,11 @@ class Pass:
             assert operator.returncode == UNREACHABLE, output
 
     def one(self, number: int, at: int, where: str) -> None:
-        """A run that is cut at one place; the host may still be busy with what the one before began."""
+        """A run that is cut at one place; the host may still be busy with the previous run."""
         begun = time.monotonic()
         while True:
             operator, how, output = self.until_cut(at, where)
-            # A cluster that has just booted may need longer for an answer than a deploy waits: then it is asked again.
+            # A freshly booted cluster may need longer than a deploy waits: then try again.
             if how or not (
                 operator.returncode == LOCKED
                 or (operator.returncode == REFUSED and any(text in output for text in SILENT))
@@ -189,7 +189,7 @@ def steps_of_bare(host: Host) -> tuple[list[tuple[str, int]], dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def whole(hosts: dict[str, Host]) -> Whole:
-    """A bare host that one deploy brought to its end."""
+    """A bare host after one uninterrupted deploy."""
     host = hosts["lab-whole"]
     host.inv("lab.up")
     steps, roles = steps_of_bare(host)
@@ -204,7 +204,7 @@ def whole(hosts: dict[str, Host]) -> Whole:
 
 @pytest.fixture(scope="module")
 def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole) -> Iterator[dict[str, Future[Pass]]]:
-    """The passes that were asked for, all at once: most of the time a host boots or waits."""
+    """The requested passes, in parallel: most of the time a host boots or waits."""
     chosen = [
         item.callspec.params["kind"] for item in request.session.items if "passes" in getattr(item, "fixturenames", ())
     ]

@@ -1,4 +1,4 @@
-"""Bad input and bad luck on a real host: one clear error each, its exit code, and nothing lost. One story, in this order."""
+"""Bad input and bad luck on a real host: one clear error each, its exit code, and nothing lost. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def host() -> Iterator[Clone]:
 
 @contextmanager
 def edited(path: Path, *changes: tuple[str, str], add: str = "") -> Iterator[None]:
-    """A file with other text in it, for a while."""
+    """Edits a file for the duration of the block."""
     before = path.read_text()
     text = before
     for old, new in changes:
@@ -62,7 +62,7 @@ SUDO = "inventory/secrets/lab/sudo_password"
 
 @contextmanager
 def unharmed(host: Clone) -> Iterator[None]:
-    """The host is afterwards as it was before."""
+    """Checks that the test leaves the host unchanged."""
     before = host.on_host(STATE, check=False)
     yield
     assert host.on_host(STATE, check=False) == before
@@ -87,14 +87,14 @@ def no_forwarding(host: Clone) -> Iterator[None]:
 
 
 def says(screen: str, *words: str) -> None:
-    """The words that matter stand on the screen, and no traceback."""
+    """Checks that the screen has these words and no traceback."""
     assert "Traceback" not in screen
     for word in words:
         assert word in screen, f"no {word!r} in:\n{screen}"
 
 
 def on_a_terminal(host: Clone, answer: str, *words: str) -> tuple[int, str]:
-    """A command with a terminal on which somebody types an answer."""
+    """Runs a command in a terminal, and types an answer."""
     near, far = pty.openpty()
     started = subprocess.Popen(
         [sys.executable, "-m", "invoke", *words],
@@ -228,7 +228,7 @@ def test_an_unknown_host_key_is_refused_until_it_is_trusted(host: Clone) -> None
 
 
 def another_key(host: Clone) -> str:
-    """Let another key than its own be known of the host."""
+    """Makes a wrong host key the known one."""
     name = f"[127.0.0.1]:{host.port(22)}"
     key = " ".join((host.root / "inventory/secrets/lab/ssh_key.pub").read_text().split()[:2])
     (host.root / "inventory/known_hosts").write_text(f"{name} {key}\n")
@@ -292,7 +292,7 @@ def test_sudo_without_a_password_and_with_the_right_one_lead_to_the_same_plan(ho
 
 @pytest.fixture
 def through_a_hop(host: Clone, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The host behind a jump host, by the operator's own ssh configuration: the host itself is the hop to itself."""
+    """The host behind a jump host, by the operator's ssh configuration: the host is its own jump host."""
     variables = host.vars
     config = tmp_path / "config"
     config.write_text(
@@ -646,7 +646,7 @@ def test_a_lock_that_is_held_names_its_holder_and_ends_with_5(host: Clone) -> No
     assert hold.stdout and "held" in hold.stdout.readline()
     begun = time.monotonic()
     screen = host.inv("deploy", "--yes", code=5)
-    assert time.monotonic() - begun < 60  # a bound for hanging, not a measure
+    assert time.monotonic() - begun < 60  # only catches a hang
     says(screen, "another run holds the lock", ": inv deploy, by anna", NOTHING, "inv unlock --host lab")
     says(host.inv("unlock", code=2), "inv deploy, by anna", NOTHING)
     assert host.inv("check").startswith("lab: nothing to do")

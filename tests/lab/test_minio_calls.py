@@ -1,4 +1,4 @@
-"""MinIO's accounts and buckets on a real server: every call that the roles make, and what drifts, is seen and mended."""
+"""MinIO's accounts and buckets on a real server: every call of the roles; drift is found and repaired."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ WALKED = {
     *("put_object", "get_object", "remove_object", "remove_objects", "stat_object"),
     *("get_object_lock_config", "GET datausageinfo"),
 }
-"""The calls that the tests of this page make; the last of them looks whether they did."""
+"""The calls that the tests of this file must make; the last test checks that they did."""
 MODELS = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::walk-models/*"}
 NEVER_READ = {"Effect": "Allow", "NotAction": "s3:DeleteObject", "Resource": "arn:aws:s3:::walk-models/*"}
 
 
 class Server:
-    """The cluster of a lab host, whose resources are made one by one."""
+    """The cluster of a lab host, for tests of single resources."""
 
     def __init__(self, clone: Clone) -> None:
         (self.host,) = load(clone.root, "lab", Settings)
@@ -73,13 +73,13 @@ class Server:
         return reading
 
     def differs(self, resource: Resource) -> list[str]:
-        """The keys in which it is not as it should be; of what is absent, all of them."""
+        """The keys that differ from the desired state; all if the resource is absent."""
         reading, want = self.reads(resource), resource.desired() or {}
         assert not isinstance(reading, Unknown), reading
         return [key for key, value in want.items() if (reading or {}).get(key) != value]
 
     def settle(self, *resources: Resource) -> None:
-        """Make each as it should be, and look whether it came to rest."""
+        """Fix each resource, and check that nothing differs afterwards."""
         for resource in resources:
             for step in resource.fix(self.reads(resource)):
                 self.run(step)
@@ -92,7 +92,7 @@ class Server:
         return None
 
     def does(self, act: Any) -> Any:
-        """Something that a person does by hand."""
+        """An action of a person."""
         minio_api.load_minio_py()
         answer = self.api.any(self.link, act)
         forget(self.link)
@@ -114,7 +114,7 @@ class Server:
         return Bucket(self.api, BucketSettings(name=name, **more))
 
     def clear(self) -> None:
-        """Nothing of these tests stays behind."""
+        """Removes everything of these tests."""
         for name in ("walk-user", "walk-eve"):
             self._gone("minio-user", name)
         for name in ("walk-policy", "walk-broken", "walk-lost"):
@@ -135,7 +135,7 @@ def calls() -> Iterator[set[str]]:
 
 @pytest.fixture(scope="module")
 def server(clone: Clone, calls: set[str]) -> Iterator[Server]:
-    clone.inv("deploy", "--yes", code=None)  # the story before it may have left a bucket that is refused
+    clone.inv("deploy", "--yes", code=None)  # an earlier test may have left a bucket that is refused
     server = Server(clone)
     server.clear()
     yield server
@@ -187,7 +187,7 @@ def test_a_user_that_was_changed_by_hand_is_seen_and_mended(server: Server) -> N
         admins.attach_policy(["consoleAdmin"], user="walk-user")
         _members(client, "walk-user")
         admins.attach_policy(["consoleAdmin"], group="walk-group")
-        admins.user_disable("walk-user")  # from now on MinIO attaches nothing to it
+        admins.user_disable("walk-user")  # MinIO attaches nothing to a disabled user
 
     server.does(harm)
     assert server.differs(user) == ["password", "policies", "groups", "status"]
@@ -243,14 +243,14 @@ def test_data_that_is_sent_elsewhere_is_seen_and_stopped(server: Server) -> None
     assert server.differs(bucket) == ["replication"]
     assert server.differs(server.bucket("walk-models", versioning=True, elsewhere=["replication"])) == []
     server.settle(bucket)
-    # No server of the lab takes notifications: only the call that takes them away can be made.
+    # The lab has no server for notifications: only their removal can be tested.
     for step in bucket.fix({**server.reads(bucket), "notifications": "arn:minio:sqs::1:webhook"}):
         assert isinstance(step, Call)
         step.run(server.link)
 
 
 def _replicate(server: Server, client: Any) -> None:
-    """What a person types to copy all that is written to another bucket."""
+    """Sets up replication to another bucket, like a person."""
     from minio.crypto import encrypt
 
     secret = server.api.password.reveal()
@@ -343,11 +343,11 @@ def test_what_is_named_no_more_is_removed_by_dependency_and_what_others_have_sta
         for step in want.fix({}):
             server.run(step)
     assert server.is_gone(*wants)
-    server.clear()  # what is removed a second time is no error
+    server.clear()  # a second removal is no error
 
 
 def test_a_tier_is_made_given_new_keys_used_by_rules_and_removed_when_nothing_needs_it(server: Server) -> None:
-    """The last node is the tier of the first: MinIO holds a lock while it tries one, and would wait for itself. What lies in it and comes back is tried in test_mlsec.py."""
+    """The last node is the tier of the first: MinIO locks itself while it tests a tier. test_mlsec.py tests objects in a tier."""
     (node, port), where = server.api.nodes[-1], {"kind": "minio", "bucket": "walk-cold", "prefix": "walk"}
     given = {"name": "WALK", **where, "endpoint": f"http://{node}:{port}", "access_key": server.api.user}
     tier = Tier(server.api, TierSettings(**given, secret_key=server.api.password))

@@ -140,7 +140,7 @@ COLD += "$(cat /run/secrets/MINIO_ROOT_PASSWORD_FILE) >/dev/null; mc"
 
 
 def archive(host: Clone, **more: Any) -> None:
-    """Gives the host a second MinIO as a service, and with `more` what uses it as a tier."""
+    """Gives the host a second MinIO as a service, and with `more` a tier on it."""
     file, secrets = host.root / f"inventory/host_vars/{NAME}.yml", f"inventory/secrets/{NAME}"
     keys = {what: {"file": f"{secrets}/root_{what}"} for what in ("user", "password")}
     cold = {
@@ -200,11 +200,11 @@ def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_i
     assert s3.get_object(Bucket="old-runs", Key="archived/run")["Body"].read() == body
     s3.delete_object(Bucket="old-runs", Key="archived/run")
     s3.delete_object(Bucket="old-runs", Key="fresh/run")
-    # What was removed here is removed there.
+    # The objects are removed from the tier as well.
     until_empty(host, "find /srv/stowage/cold/archive -path '*/mlsec/*' -type f")
     assert "- tier:ARCHIVE" in host.inv("deploy", "--host", NAME, "--yes")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
-    # MinIO keeps a trace of what lay in a tier until its scanner comes by: a bucket with that is not empty.
+    # MinIO keeps records of objects in a tier until its scanner runs: until then the bucket is not empty.
     s3.meta.events.register("before-call.s3.DeleteBucket", force)
     s3.delete_bucket(Bucket="old-runs")
     own = {key: value for key, value in host.vars.items() if key not in ("minio", "buckets", "services")}
@@ -213,7 +213,7 @@ def test_old_objects_move_to_a_tier_and_come_back_and_the_tier_stays_while_one_i
 
 
 def until_empty(host: Clone, find: str) -> None:
-    """Waits until nothing is found any more; a find whose folder goes meanwhile complains and is asked again."""
+    """Waits until `find` prints nothing; a folder that vanishes during the search is an error, and searched again."""
     until = time.monotonic() + 60
     while remaining := host.on_host(f"{find} 2>&1 || :"):
         assert time.monotonic() < until, remaining
@@ -259,7 +259,7 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     authority.sign("minio", names)
     assert "~ served-certificate:minio" in host.inv("deploy", "--host", NAME, "--yes", tls)
     assert host.on_host("docker inspect -f '{{.State.StartedAt}}' minio1") == since
-    Authority(folder).sign("minio", names)  # of an authority that the nodes do not know yet
+    Authority(folder).sign("minio", names)  # from an authority that the nodes do not know yet
     assert "served-certificate:minio" in host.inv("check", "--host", NAME, tls, code=2)
     host.inv("deploy", "--host", NAME, "--yes")
     assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"

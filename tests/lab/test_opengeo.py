@@ -15,7 +15,7 @@ from tests.lab.conftest import Clone, fresh
 
 NAME = "opengeo-lab"
 DOMAIN = "opengeo.example.org"
-# A person elsewhere, who knows the names and the authority: in the host's own network, where the edge's ports are published.
+# A client with the names and the authority, in the host's network, where the edge's ports are published.
 ELSEWHERE = f"""docker run --rm --network host -v /root/client:/client:ro {
     " ".join(
         f"--add-host {name}.{DOMAIN}:127.0.0.1" for name in ("mlflow", "minio-api", "minio", "postgres", "traefik")
@@ -38,7 +38,7 @@ def deployed(host: Clone, *flags: str) -> str:
 
 
 def given(host: Clone) -> None:
-    """What clients have: the authority, and the researcher's program."""
+    """The files of a client: the authority, and the researcher's program."""
     files = {"authority.pem": host.inv("certs.authority", "--host", NAME), "mlflow_remote.py": PROGRAM.read_text()}
     for name, text in files.items():
         host.on_host(f"mkdir -p /root/client; cat >/root/client/{name} <<'ENDS'\n{text}\nENDS")
@@ -48,18 +48,18 @@ PROGRAM = Path(__file__).with_name("mlflow_remote.py")
 
 
 def asked(host: Clone, url: str, *words: str) -> str:
-    """The status of an answer, and where it sends to."""
+    """The status of an answer, and its redirect."""
     return host.on_host(f"{CURL} {' '.join(words)} '{url}' || :").strip()
 
 
 def mlflow(host: Clone, what: str, name: str) -> str:
-    """The program of a researcher, who has a password and the authority, and no key of MinIO's."""
+    """Runs a researcher's program with a password and the authority, and without a key of MinIO."""
     environment = {
         "MLFLOW_TRACKING_URI": f"https://mlflow.{DOMAIN}",
         "MLFLOW_TRACKING_USERNAME": "mlops",
         "MLFLOW_TRACKING_PASSWORD": host.secret("edge_mlops"),
         "MLFLOW_TRACKING_SERVER_CERT_PATH": "/client/authority.pem",
-        # Else the server sends it to MinIO, by a name that only containers know.
+        # Otherwise the server redirects it to MinIO, by a name that only containers know.
         "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
         "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
         "PYTHONWARNINGS": "ignore",
@@ -89,7 +89,7 @@ def serial(host: Clone, name: str, port: int = 443) -> str:
 
 
 def each_route(host: Clone) -> None:
-    """Every row of the table does what it says, whichever program carries it."""
+    """Checks every row of the table, the same for nginx and Traefik."""
     user = f"-u mlops:{host.secret('edge_mlops')}"
     assert asked(host, f"https://mlflow.{DOMAIN}/health").startswith("401")
     assert asked(host, f"https://mlflow.{DOMAIN}/health", "-u mlops:wrong-password").startswith("401")
@@ -103,7 +103,7 @@ def each_route(host: Clone) -> None:
     assert asked(host, f"https://nobody.{DOMAIN}/").startswith("000"), "a name that is not served has no certificate"
     assert psql(host, "verify-full") == "POINT(1 2)|5"
     assert "POINT" not in psql(host, "disable", "")
-    odd = "a/b c/ö+%2F;=@.bin"  # what clients sign is what arrives
+    odd = "a/b c/ö+%2F;=@.bin"  # signed requests arrive unchanged
     code = f"""import boto3, os
 s3 = boto3.client("s3", endpoint_url="https://minio-api.{DOMAIN}", verify="/client/authority.pem", region_name="us-east-1")
 s3.put_object(Bucket="mlflow", Key={odd!r}, Body=os.urandom(9 << 20))
@@ -138,7 +138,7 @@ def test_certificates_are_renewed_without_a_restart_and_told_of_before_they_end(
     assert not set(before) & set(after)
     assert host.on_host("docker inspect -f '{{.State.StartedAt}}' traefik postgres") == since
     assert psql(host, "verify-full") == "POINT(1 2)|5"
-    # One that ends soon is told of; the timer's service renews it.
+    # A certificate that ends soon is reported; the timer's service renews it.
     shorter = "sed -i 's/^here=\\(.*\\) days=90/here=\\1 days=5/' /usr/local/lib/stowage/certificates"
     host.on_host(f"cp -a /usr/local/lib/stowage/certificates /root/kept; {shorter}")
     host.inv("certs.renew", "--host", NAME)
@@ -163,7 +163,7 @@ def test_a_table_that_traefik_refuses_is_not_live_for_a_moment(host: Clone) -> N
 
 
 def edge(host: Clone, **said: object) -> None:
-    """Sets the edge of the host otherwise; nothing sets it as its group has it."""
+    """Overrides the edge section for the host; without arguments removes the override."""
     own = {key: value for key, value in host.vars.items() if key != "edge"} | ({"edge": said} if said else {})
     (host.root / f"inventory/host_vars/{NAME}.yml").write_text(yaml.safe_dump(own))
 
@@ -196,7 +196,7 @@ def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) 
         assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
         assert psql(host, "verify-full") == "POINT(1 2)|5"
         assert host.on_host("stat -c %a /etc/stowage/traefik/acme/acme.json").strip() == "600"
-        # Good for 5 seconds more than the 20 minutes before the end from which it is due.
+        # Valid for 5 seconds more than the 20 minutes in which it is due.
         host.on_host("sleep 6")
         host.inv("certs.renew", "--host", NAME)
         second = signed(host)
@@ -215,7 +215,7 @@ def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) 
 
 
 def signed(host: Clone) -> list[str]:
-    """The serials of all certificates that are served, once an authority has signed them."""
+    """The serials of all served certificates, once the authority has signed them."""
     until = time.monotonic() + 90
     while True:
         certificates = json.loads(host.inv("certs.show", "--host", NAME, "--json", code=None))["certificates"]

@@ -1,4 +1,4 @@
-"""PostgreSQL on a real host: made, found changed, mended, guarded. The tests are one story, in their order."""
+"""PostgreSQL on a real host: deploy, drift, repair and guards. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = ("hstore", "pgrouting", "postgis", "postgis_raster", "postgis_topology")
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[Clone]:
-    """A host of its own that has the lab's database server, and nothing else of the lab's systems."""
+    """A separate host with only the lab's database server."""
     clone = fresh("test-postgres")
     inventory = clone.root / "inventory"
     settings = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
@@ -31,7 +31,7 @@ def there() -> Iterator[Clone]:
 
 
 def query(there: Clone, user: str, password: str, statement: str, database: str = "geo") -> str:
-    """What a client of the private network is told, logged in by password; the error where it is refused."""
+    """The answer to a client of the private network with a password; the error if it is refused."""
     script = f"""docker exec -i postgres sh -c 'IFS= read -r PGPASSWORD; export PGPASSWORD
 psql -qAtX -h 172.30.99.20 -U {user} -d {database}' 2>&1 <<'END'
 {password}
@@ -109,7 +109,7 @@ DRIFT = [
     ("docker stop postgres", {"project:postgres", "pg-answers:postgres"}),
     ("docker rm -f postgres", {"project:postgres", "pg-answers:postgres", "loaded:postgres"}),
 ]
-"""The first are those that do not touch one another: one check, one deploy and one check see all of them."""
+"""Independent changes come first: one check, one deploy and one check test all of them."""
 
 
 @pytest.mark.parametrize(("harm", "found"), DRIFT, ids=[" ".join(sorted(found)) for _, found in DRIFT])
@@ -162,7 +162,7 @@ def test_what_no_deploy_may_mend_is_refused_with_commands_that_do(there: Clone) 
     assert "eve: superuser" in screen
     assert "geo by 2.28" in screen
     assert "indexes of geo may miss rows" in " ".join(there.inv("status", code=2).split())
-    # PostgreSQL warns at each connection, which must not hide its answer.
+    # PostgreSQL prints a warning at each connection, which must not hide its answer.
     there.on_host("docker stop -t 90 postgres")
     assert "~ pg-answers:postgres  done" in there.inv("deploy", "--yes", code=3)
     changes = json.loads(there.inv("check", "--json", code=3).splitlines()[0])["hosts"][0]["changes"]
@@ -178,7 +178,7 @@ def test_settings_that_no_server_takes_leave_the_running_one_alone(there: Clone)
     assert "Cannot allocate memory" in screen
     assert "the running one was not touched" in screen
     assert started(there) == before
-    # What only the data shows: a certificate that does not lie there.
+    # A fault that only shows in the data: a missing certificate.
     screen = there.inv("deploy", "--yes", "--set=postgres.settings={ssl: 'on', work_mem: 8MB}", code=1)
     assert "could not load server certificate" in screen
     assert "the project before it was put back, and answers" in screen
@@ -299,7 +299,7 @@ def test_restart_logs_and_status_know_it(there: Clone) -> None:
 
 def test_no_secret_is_seen_in_argv_logs_or_world_readable_files(there: Clone) -> None:
     secrets = [there.secret(f"postgres_{name}") for name in ("password", "geo", "mlflow")]
-    # The server logs every statement, and forgets all passwords: they are set anew while everything is watched.
+    # The server logs every statement and loses all passwords: they are set again while everything is watched.
     loud = "--set=postgres.settings={log_statement: all, log_min_duration_statement: '0'}"
     there.inv("deploy", "--yes", loud)
     as_root(there, *(f"ALTER ROLE {name} PASSWORD 'unknown'" for name in ("postgres", "geo", "mlflow")))

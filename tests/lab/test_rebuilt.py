@@ -1,4 +1,4 @@
-"""The machine is dead, with all that was on it. What the recovery sheet says brings its databases and its objects back on a blank one."""
+"""The machine is lost with all its data. The commands of the recovery sheet restore databases and objects on a blank one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.test_buckets import LARGE, administrator, connected
 from worker.buckets import accounts, listing, quiet, settings
 from worker.buckets.client import Client, path
 
-# Passwords of the inventory's users are salted anew by a deploy.
+# A deploy gives passwords of the inventory's users a new salt.
 PLAIN = "cd /root/texts/{name}; sed -E \"s/(PASSWORD) '[^']*'/\\1/\" -- {file}"
 
 
@@ -30,7 +30,7 @@ BY_DEFAULT = (
 
 @pytest.fixture
 def vault(spare: Clone) -> Iterator[Host]:
-    """Another machine, which takes sets by SFTP and outlives the first."""
+    """Another machine, an SFTP target that survives the first."""
     known(spare.root, "lab-vault")
     host = Host(spare.root, "lab-vault")
     host.inv("lab.down", code=None)
@@ -40,7 +40,7 @@ def vault(spare: Clone) -> Iterator[Host]:
 
 
 def targets(spare: Clone, *more: dict[str, object]) -> None:
-    """The stack's own bucket, and others."""
+    """Sets the targets: the stack's own bucket, and others."""
     file = spare.root / "inventory/group_vars/lab.yml"
     settings_now = yaml.safe_load(file.read_text())
     settings_now["backup"]["targets"] = [*settings_now["backup"]["targets"][:1], *more]
@@ -56,9 +56,9 @@ def plain(spare: Clone, name: str) -> list[str]:
 
 
 def objects(spare: Clone) -> list[Any]:
-    """All versions of both buckets, and that the second encrypts by default."""
+    """All versions of both buckets, and the encryption and versioning of the second."""
     with connected(spare) as minio:
-        # What is encrypted and comes back in parts has their number behind its ETag.
+        # An encrypted object that was restored in parts has their number after its ETag.
         versions: list[Any] = [
             replace(version, etag=version.etag.partition("-")[0])
             for name in (BUCKET, VAULT)
@@ -68,7 +68,7 @@ def objects(spare: Clone) -> list[Any]:
 
 
 def sealed(spare: Clone) -> list[tuple[bytes, str]]:
-    """What is encrypted by MinIO's own key, opened by it, and with which key."""
+    """Objects that MinIO encrypts with its key: their decrypted content, and the key."""
     with connected(spare) as minio:
         answers = [
             minio.ask("GET", path(*place))
@@ -78,7 +78,7 @@ def sealed(spare: Clone) -> list[tuple[bytes, str]]:
 
 
 def made_by_hand(spare: Clone) -> None:
-    """Users and keys that no inventory knows."""
+    """Users and keys that are not in the inventory."""
     statement = {"Effect": "Allow", "Action": ["s3:*"], "Resource": [f"arn:aws:s3:::{BUCKET}/*"]}
     with administrator(spare, spare.secret("root_user"), spare.secret("root_password")) as admin:
         admin.policy_add("by-hand", policy={"Version": "2012-10-17", "Statement": [statement]})

@@ -1,4 +1,4 @@
-"""docs/restore-by-hand.md, followed word for word with a set that a host made: what comes back is what was there."""
+"""docs/restore-by-hand.md, followed literally with a set of a host: the restored databases are equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.test_restore_by_hand import steps, told_where
 ROLES = ["base", "docker", "images", "postgres", "stack", "databases", "backup"]
 SERVER = "by-hand"
 RESCUE = "/srv/rescue"
-# What dumps differ in though databases do not: a key that pg_dump draws each time, and the partition of a row by the hash of an enum.
+# Differences of dumps of equal databases: a random key of pg_dump, and the partition of a row by the hash of an enum.
 DUMP = r"grep -v -e '^\\restrict ' -e '^\\unrestrict ' -e '^\(red\|green\|blue\)$'"
 DATA = r"""
 CREATE ROLE reader LOGIN PASSWORD 'of the reader' CONNECTION LIMIT 3 VALID UNTIL '2099-01-01';
@@ -57,7 +57,7 @@ INSERT INTO runs (note) SELECT md5(n::text) FROM generate_series(1, 20000) n;
 
 
 def prepare(root: Path) -> None:
-    """A host with the lab's database server and its backups, which go to a filesystem of their own."""
+    """A host with the lab's database server and backups to a separate filesystem."""
     inventory = root / "inventory"
     settings = yaml.safe_load((inventory / "group_vars/lab.yml").read_text())
     kept = {key: settings[key] for key in ("lab", "postgres", "database_users", "databases")}
@@ -83,7 +83,7 @@ def there() -> Iterator[Clone]:
 
 @pytest.fixture(scope="module")
 def id(there: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A set, fetched to this machine and brought to another place, with the identity beside it."""
+    """A set, fetched to this machine and copied to another folder, with the identity beside it."""
     there.inv("backup")
     folder = tmp_path_factory.mktemp("fetched")
     there.inv("backup.fetch", "latest", str(folder))
@@ -100,7 +100,7 @@ def id(there: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def server(there: Clone, id: str) -> None:
-    """A new server, and the programs that the document needs: on a bare host they come out of images."""
+    """A new server, and the programs that the document needs: on a bare host they are taken from images."""
     images = yaml.safe_load((there.root / "inventory/group_vars/lab.yml").read_text())["images"]
     postgres, worker = (images[name]["reference"] for name in ("postgres", "worker"))
     there.on_host(
@@ -121,7 +121,7 @@ for try in $(seq 60); do ./psql -U postgres -c 'SELECT 1' >/dev/null 2>&1 && exi
 
 
 def follow(there: Clone, id: str, *numbers: int) -> subprocess.CompletedProcess[str]:
-    """The blocks of these steps, on the host, up to the first that fails; only the name of the set is another."""
+    """Runs the blocks of these steps on the host, up to the first failure; only the name of the set is replaced."""
     where, *others = (
         block for name, block in steps().items() for number in (1, *numbers) if name.startswith(f"{number}. ")
     )
@@ -136,7 +136,7 @@ def follow(there: Clone, id: str, *numbers: int) -> subprocess.CompletedProcess[
 
 
 def dumped(there: Clone, container: str) -> dict[str, str]:
-    """Every database as text, with what belongs to it, and the roles; the superuser is the server's own."""
+    """Every database as text with its properties, and the roles without the superuser, which belongs to the server."""
     asked = {name: f"pg_dump -C -U postgres {name}" for name in ("geo", "mlflow")}
     asked["roles"] = "pg_dumpall --globals-only -U postgres"
     texts = {name: there.on_host(f"docker exec {container} {what} | {DUMP}") for name, what in asked.items()}

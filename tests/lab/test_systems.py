@@ -10,8 +10,8 @@ import pytest
 from tests.lab import load
 from tests.lab.conftest import Clone, fresh, storage_server
 
-# The names are Docker's; what they hold is what the packages of Debian 13 hold, which run on Debian 12, too.
-# They are packed without compression: xz would take minutes of a busy machine.
+# Docker's names with the contents of Debian 13's packages, which run on Debian 12, too.
+# Packed without compression: xz would take minutes on a busy machine.
 MAKE = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
@@ -33,7 +33,7 @@ mv /tmp/Release dists/bookworm/Release
 for name in good other; do gpg --batch --quiet --passphrase '' --quick-gen-key $name@example.org ed25519 sign never; done
 """
 SIGN = "cd /srv/docker/dists/bookworm; gpg --batch --yes --quiet -u {0}@example.org --clearsign -o InRelease Release; chmod -R a+rX /srv/docker"
-# All else about Docker's repository is as `inv host.add` writes it for Debian 12, and the lab with it.
+# All other settings of Docker's repository are as `inv host.add` writes them for Debian 12.
 HERE = "--set=docker.repository=file:///srv/docker"
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_was_removed_beneath_a_running_container_is_put_right_in_o
     ubuntu.on_host("docker exec nginx nginx -t -c /etc/stowage/nginx.conf")
 
 
-# Debian's and Ubuntu's own registry, for whoever asks on this host.
+# Debian's and Ubuntu's own registry package, for requests from this host.
 REGISTRY = """
 set -e
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq docker-registry >/dev/null

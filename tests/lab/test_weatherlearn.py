@@ -1,4 +1,4 @@
-"""The storage server of WeatherLearn on a real host, from bare metal to 3 a.m. The tests are one story, in their order."""
+"""The storage server of WeatherLearn on a real host, from bare metal to 3 a.m. The tests depend on their order."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_second_deploy_changes_nothing_and_says_so_in_one_sentence(clone: Clon
 
 
 def test_a_no_op_uses_one_session_on_the_host(clone: Clone) -> None:
-    clone.on_host("true")  # from here on the countings share a session
+    clone.on_host("true")  # from here on the counts share a session
     count = "journalctl -q -u ssh -u sshd --no-pager | grep -c 'session opened for user root' || true"
     before = int(clone.on_host(count))
     clone.inv("deploy", "--yes")
@@ -147,7 +147,7 @@ def _copies(clone: Clone, key: str) -> int:
 
 @contextmanager
 def beside(*works: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Each of them runs meanwhile, until the event, and its error is the test's; a test that fails ends them, or pytest waits for ever."""
+    """Runs functions in threads until the event; their errors fail the test. A failed test ends them, too."""
     over = threading.Event()
     errors: list[BaseException] = []
 
@@ -177,7 +177,7 @@ def _until(true: Any, seconds: float) -> None:
         time.sleep(2)
 
 
-# Those that neither bring about nor mend one another stand together: for each group one check, one deploy, one check.
+# Independent changes form a group: each group needs one check, one deploy, one check.
 DRIFT = {
     "all over the host": {
         "sysctl -q -w net.core.somaxconn=111": "sysctl:net.core.somaxconn",
@@ -332,15 +332,15 @@ def test_a_node_killed_under_a_client_loses_no_acknowledged_write(clone: Clone) 
 
 def test_status_names_the_dead_node_and_what_to_do_within_seconds(clone: Clone) -> None:
     begun = time.monotonic()
-    screen = clone.inv("status", code=None)  # 2, or 3 where the machine is too slow to read all of it in time
-    assert time.monotonic() - begun < 60  # a bound for hanging, not a measure
+    screen = clone.inv("status", code=None)  # 2, or 3 if the machine is too slow to read everything in time
+    assert time.monotonic() - begun < 60  # only catches a hang
     assert "lab: needs you" in screen
     assert "minio2 is exited" in screen
     assert "inv logs --service minio2" in screen
 
 
 def test_with_two_nodes_dead_reads_go_on(clone: Clone) -> None:
-    """minio2 is dead already. What was written while a node was away is on fewer drives until MinIO has healed it."""
+    """minio2 is dead already. Objects written without it are on fewer drives until MinIO has healed them."""
     assert _copies(clone, "models/pangu-model-v1.pth") == 4
     clone.on_host("docker kill minio3")
     time.sleep(12)
@@ -413,7 +413,7 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
     _until(lambda: "3 of 4 drives" in clone.inv("status", code=None), 300)
     screen = clone.inv("status", code=None)
     assert "drive1 is not mounted" in screen
-    # After a power cut each node takes a moment of its own to find the others.
+    # After a power cut each node needs some time to find the others.
     _until(lambda: _written(s3(clone), b"written with three drives"), 120)
     assert clone.on_host("find /mnt/drive1 -mindepth 1") == ""
     clone.inv("lab.put-back-drive", "1")
@@ -422,7 +422,7 @@ def test_after_a_power_cut_with_a_missing_drive_the_other_nodes_serve_and_the_ro
 
 
 def test_drives_that_were_pulled_and_are_put_back_are_mounted_again_while_others_are_away(clone: Clone) -> None:
-    """The nodes still hold what was mounted before, and so does a monitor; XFS mounts no filesystem that is still held."""
+    """The nodes and a monitor still use the old mount; XFS does not mount a filesystem that is still in use."""
     image = clone.on_host("docker inspect -f '{{.Config.Image}}' nginx").strip()
     clone.on_host(f"docker run -d --name monitor --network none -v /:/rootfs:ro --entrypoint sleep {image} infinity")
     clone.inv("lab.pull-drive", "2")
@@ -519,10 +519,10 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     assert not result.wrong, result.told()
     assert not result.lost()
     assert result.counts["PUT well"], result.told()
-    if event != "reboot":  # who reboots a host says no word of when it is done
+    if event != "reboot":  # a reboot does not report its end
         assert not result.counts["failed after it was done"], result.told()
     if event == "restart-nginx":
-        # nginx closes a line that waits for the next request; who sends it in that moment sends it again (RFC 9112, 9.3.1).
+        # nginx closes an idle connection; a client that sends a request at that moment repeats it (RFC 9112, 9.3.1).
         failed = {name for name, n in result.counts.items() if n and name.startswith("PUT")}
         assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, result.told()
         assert result.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, result.told()
@@ -655,7 +655,7 @@ def test_what_the_settings_no_longer_name_is_removed_but_never_a_bucket_with_obj
     clone.inv("deploy", "--yes", more, user, policy)
     assert clone.changes(more, user, policy, code=0) == {}
     s3(clone).put_object(Bucket="kept", Key="a", Body=b"data")
-    s3(clone).delete_object(Bucket="kept", Key="a")  # a marker and an old version stay behind
+    s3(clone).delete_object(Bucket="kept", Key="a")  # leaves a delete marker and an old version
     screen = clone.inv("deploy", "--yes", code=3)
     assert "- bucket:empty" in screen
     assert "- minio-user:ana" in screen

@@ -1,4 +1,4 @@
-"""Targets as they are met: a real MinIO, a real sshd, another filesystem, and the lines between which break."""
+"""Real targets: a MinIO, an sshd, another filesystem, and connections that break."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Minio:
 
 
 class Proxy:
-    """HTTP between a client and MinIO; each request meets the next of `faults`, and none when they are used up."""
+    """An HTTP proxy before MinIO; each request gets the next of `faults`, until they are used up."""
 
     def __init__(self, port: int) -> None:
         self.faults: list[str] = []
@@ -160,7 +160,7 @@ class Proxy:
 
 
 class Sshd:
-    """A private sshd that offers SFTP, and what a client needs to know of it."""
+    """A private sshd with SFTP, and the settings of a client for it."""
 
     def __init__(self, folder: Path, subsystem: str = "internal-sftp") -> None:
         self.folder, self.user, self.port = folder, getpass.getuser(), free_port()
@@ -229,7 +229,7 @@ def relay(sshd: Sshd) -> Iterator[Relay]:
 
 @pytest.fixture
 def drive() -> Iterator[Path]:
-    """A folder of a filesystem that is not that of /."""
+    """A folder on another filesystem than /."""
     folder = Path(f"/dev/shm/stowage-test-{os.getpid()}")
     folder.mkdir()
     yield folder
@@ -245,7 +245,7 @@ def keys() -> Keys:
 def target(
     request: pytest.FixtureRequest, minio: Minio, bucket: str, sshd: Sshd, drive: Path, tmp_path: Path
 ) -> Target:
-    """One of each kind, each with a place of its own."""
+    """One target of each kind, each with a separate place."""
     if request.param == "s3":
         return minio.target(bucket, prefix=f"test/{tmp_path.name}")
     if request.param == "sftp":
@@ -303,7 +303,7 @@ def test_a_listing_of_more_than_one_page_is_whole(minio: Minio, bucket: str) -> 
 
 def test_a_dead_node_costs_one_knock_and_the_next_one_serves(minio: Minio, bucket: str) -> None:
     with socket.socket() as deaf:
-        # Its queue is full, so that whoever knocks waits: as at a machine that is off.
+        # Its queue is full, so that a connection waits, as for a machine that is off.
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
         callers = [socket.socket() for _ in range(4)]
@@ -481,7 +481,7 @@ def test_a_folder_that_is_missing_is_no_empty_target(sshd: Sshd, keys: Keys) -> 
 
 @pytest.mark.parametrize("room", [0, 64, 3000])
 def test_a_server_that_runs_full_on_the_way_is_found_out_and_nothing_is_left(tmp_path: Path, room: int) -> None:
-    """Paramiko forgets the errors of writes that it did not wait for: the last three megabytes of each file."""
+    """Paramiko drops the errors of writes that it does not wait for: the last three megabytes of each file."""
     (tmp_path / "small").write_text(
         f"#!/bin/bash\ntrap '' XFSZ\nulimit -f {room}\nexec /usr/lib/openssh/sftp-server \"$@\"\n"
     )

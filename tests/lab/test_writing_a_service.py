@@ -1,4 +1,4 @@
-"""The guide to writing a service, followed word for word: its files, its commands, and what it says that they print."""
+"""The guide to writing a service, followed literally: its files, its commands, and their documented output."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.unit.test_docs import FENCE, SERVICE, write
 
 PROMPT = "root@lab:~# "
 SEEN = "docker inspect redis; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
-"""What others may see of a program: its arguments and variables."""
+"""What other users can see of a program: its arguments and variables."""
 
 
 def follow(clone: Clone, text: str) -> None:
-    """Write each file, type each command, and find each line that is shown below one, in this order."""
+    """Writes each file, runs each command, and finds each line of its documented output, in order."""
     screen = ""
     for language, name, body in FENCE.findall(text):
         if name:
@@ -34,7 +34,7 @@ def follow(clone: Clone, text: str) -> None:
 
 
 def typed(clone: Clone, line: str) -> str:
-    """What a line of the guide prints. The code with which it ends stands in its comment, where that is not 0."""
+    """The output of a command of the guide. Its comment has the exit code, if that is not 0."""
     command, _, comment = line.partition(" #")
     arguments = command.split()
     if arguments[0] != "inv":
@@ -54,7 +54,7 @@ def shown(screen: str, lines: str) -> None:
 
 @pytest.fixture
 def settings(clone: Clone) -> Iterator[Path]:
-    """Those of a deployed host. They are as before at the end, and so is the host, also when a test fails in its middle."""
+    """The settings of a deployed host, restored together with the host, also after a failed test."""
     path = clone.root / "inventory/group_vars/lab.yml"
     before = path.read_text()
     clone.inv("deploy", "--yes")
@@ -68,7 +68,7 @@ S3 = "curl -s -o /dev/null -m 10 -w '%{http_code}' http://127.0.0.1:9000/minio/h
 
 
 def the_edge_finds_a_service_again(clone: Clone) -> None:
-    """A service that was made anew has another address; nginx is neither told nor stopped by one that is away."""
+    """A recreated service has another address, and nginx gets no notice; a missing service does not stop nginx."""
     workers = "docker top nginx -o pid,args | grep 'worker process$'"
     before = clone.on_host(workers)
     clone.on_host("docker network disconnect stowage pages; docker network connect --ip 172.30.99.240 stowage pages")
@@ -84,7 +84,7 @@ APART = [
     *(f"--set={page}.networks=[stowage]" for page in ("minio", "services.redis", "services.pages")),
     "--set=services.echo.networks=[apart]",
 ]
-"""The service of this test is on a network of its own, which the edge joins."""
+"""The service of this test is on a separate network, which the edge joins."""
 ECHO = r"""use IO::Socket::INET;
 my $server = IO::Socket::INET->new(LocalPort => 8000, Listen => 5, ReuseAddr => 1) or die;
 while (my $line = $server->accept) {
@@ -96,11 +96,11 @@ while (my $line = $server->accept) {
     close $line;
 }
 """
-"""A service that says 101 to a WebSocket, and then everything once more in capitals."""
+"""A service that answers 101 to a WebSocket, and then echoes everything in capitals."""
 
 
 def the_edge_passes_a_websocket_and_refuses_what_is_too_large(clone: Clone, settings: Path) -> None:
-    """Bytes go both ways once the service has said 101."""
+    """Bytes pass in both directions after the service's 101."""
     (clone.root / "files/echo.pl").write_text(ECHO)
     page = "  echo: {image: nginx, command: [perl, /etc/echo/echo.pl], files: {/etc/echo/echo.pl: files/echo.pl}}\n"
     row = "    - {port: 80, path: /echo, to: 'echo:8000', websocket: true, body_limit: 1MiB}\n"
