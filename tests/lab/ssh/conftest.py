@@ -71,17 +71,17 @@ class Sshd:
 
     def sessions(self) -> list[int]:
         """The processes that serve connections."""
-        found, parents = [], [self.process.pid]
+        processes, parents = [], [self.process.pid]
         while parents:
-            said = subprocess.run(["pgrep", "-P", str(parents.pop())], capture_output=True, text=True).stdout
-            found += (children := [int(one) for one in said.split()])
+            output = subprocess.run(["pgrep", "-P", str(parents.pop())], capture_output=True, text=True).stdout
+            processes += (children := [int(line) for line in output.split()])
             parents += children
-        return found
+        return processes
 
     def stop(self) -> None:
-        for one in self.sessions():
+        for session in self.sessions():
             with suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
+                os.kill(session, signal.SIGKILL)
         self.process.terminate()
         self.process.wait()
 
@@ -111,8 +111,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
         return started[-1]
 
     yield begin
-    for one in started:
-        one.stop()
+    for sshd in started:
+        sshd.stop()
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def open_link() -> Iterator[Callable[[ssh.Target], ssh.Link]]:
         return opened[-1]
 
     yield connect
-    for one in opened:
-        one.close()
+    for link in opened:
+        link.close()
 
 
 def refusal(target: ssh.Target) -> Trouble:

@@ -32,8 +32,8 @@ def test_a_changed_key_is_refused_with_both_fingerprints(start):
     trouble = refusal(sshd.target())
     assert trouble.code == REFUSED
     for key in (other, sshd.host_key):
-        said = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, text=True).stdout
-        assert said.split()[1] in trouble.why
+        output = subprocess.run(["ssh-keygen", "-lf", f"{key}.pub"], capture_output=True, text=True).stdout
+        assert output.split()[1] in trouble.why
     assert "nothing was sent" in trouble.untouched
     assert "Accepted" not in (sshd.folder / "log").read_text()
 

@@ -31,8 +31,8 @@ def relay() -> Iterator[Callable[[int], Relay]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for opened in made:
+        opened.close()
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def test_an_sshd_that_stands_still_is_given_up(start, open_link, impatient):
     link = open_link(sshd.target())
     pipe = link.shell("sleep 60")
     time.sleep(0.3)
-    for one in sshd.sessions():
+    for session in sshd.sessions():
         with suppress(ProcessLookupError):  # what had only helped to log in
-            os.kill(one, signal.SIGSTOP)
+            os.kill(session, signal.SIGSTOP)
     with pytest.raises(Trouble, match="silent for"):
         pipe.readline(10)
 

@@ -116,7 +116,7 @@ def test_no_password_stands_in_a_command_line(start, open_link):
     sshd = start()
     link = as_operator(open_link(sshd.target()), sshd, "password", "right \\ $one")
     pipe = link.shell("read -r _")
-    assert not any(b"right \\ $one" in one for one in command_lines())
+    assert not any(b"right \\ $one" in line for line in command_lines())
     pipe.close()
 
 

@@ -124,6 +124,6 @@ def test_many_threads_share_a_link(start, open_link):
         threading.Thread(target=lambda n=n: seen.append(link.send("cat", [b"%d" % n])[1] == b"%d" % n))
         for n in range(24)
     ]
-    [one.start() for one in workers]
-    [one.join(20) for one in workers]
+    [worker.start() for worker in workers]
+    [worker.join(20) for worker in workers]
     assert seen == [True] * 24

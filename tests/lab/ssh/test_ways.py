@@ -24,9 +24,9 @@ PROXY = (
 
 
 def both_known(*sshds: Sshd) -> None:
-    text = "".join(f"{one.name} {one.public(one.host_key)}\n" for one in sshds)
-    for one in sshds:
-        one.know(text)
+    text = "".join(f"{sshd.name} {sshd.public(sshd.host_key)}\n" for sshd in sshds)
+    for sshd in sshds:
+        sshd.know(text)
 
 
 def through_hop(ssh_config: Path, sshd: Sshd, hop: Sshd) -> None:
@@ -39,12 +39,12 @@ def test_a_host_behind_hops_is_reached(start, open_link, ssh_config, hops):
     before = [start(f"hop{n}") for n in range(hops)]
     sshd = start()
     both_known(sshd, *before)
-    jumps = ",".join(f"{one.user}@127.0.0.1:{one.port}" for one in before)
-    keys = "".join(f"IdentityFile {one.key}\n" for one in before)
+    jumps = ",".join(f"{hop.user}@127.0.0.1:{hop.port}" for hop in before)
+    keys = "".join(f"IdentityFile {hop.key}\n" for hop in before)
     ssh_config.write_text(f'Match host 127.0.0.1 exec "test %p = {sshd.port}"\n ProxyJump {jumps}\nMatch all\n{keys}')
     link = open_link(sshd.target())
     assert link.send("wc -c", [bytes(3_000_000)])[1] == b"3000000\n"
-    assert all("Accepted publickey" in (one.folder / "log").read_text() for one in before)
+    assert all("Accepted publickey" in (hop.folder / "log").read_text() for hop in before)
 
 
 def test_the_key_of_a_hop_is_checked_as_well(start, ssh_config):
@@ -116,7 +116,7 @@ def test_what_is_being_loaded_is_waited_for_at_the_end(tmp_path, monkeypatch, da
     asking = threading.Thread(target=ask, daemon=daemon)
     asking.start()
     asking.join()
-    waited_for = [one for one in {*threading.enumerate()} - before if not one.daemon]
+    waited_for = [thread for thread in {*threading.enumerate()} - before if not thread.daemon]
     loaded.set()
     assert waited_for
 
