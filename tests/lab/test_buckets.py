@@ -454,6 +454,7 @@ def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_
     odd.there.inv("restore.undo", "--yes")
     assert "beside" not in odd.there_are()
     odd.harmed()
+    odd.put("odd", "born since", b"born later")
     harmed = odd.listed("odd")
     run = begin(odd.there, do="restore", set=made, buckets=["odd"], exact=True, new_ids=True, pause="current+3")
     paused(odd.there, run)
@@ -462,7 +463,7 @@ def test_where_ids_cannot_be_given_the_versions_come_in_their_order_and_an_undo_
     assert odd.listed("odd") == harmed
     odd.there.inv("restore", made, "--bucket", "odd", "--exact", "--new-ids", "--yes")
     now = {row[0]: row[1:] for row in without_ids(odd, "odd") if row[2]}
-    assert now == {row[0]: row[1:] for row in before if row[2]} | {"born": ("", True, True, {}, "", {})}
+    assert now == {row[0]: row[1:] for row in before if row[2]} | {"born since": ("", True, True, {}, "", {})}
     odd.there.inv("restore.undo", "--yes")
     assert odd.listed("odd") == harmed
 
