@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
-SCREENS = {"status.py", "info.py", "usage.py", "trace.py"}
+SCREENS = {"status.py", "info.py", "usage.py", "trace.py", "bucket_commands.py"}
 RECEIVERS = {"client", "clients", "admins", "other", "reader", "writer"}
 """What the roles call a client of minio-py, besides `administrator(...)`."""
 
