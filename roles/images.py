@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -35,7 +35,7 @@ class LocalImage:
     """An image of the operator's own Engine, with which the one on the host is compared."""
 
     reference: str
-    build: str = ""
+    build: str = field(default="", compare=False)
     """The command that makes it, where no registry has it."""
 
     @cached_property

@@ -19,6 +19,7 @@ from converge.resources.docker import Content
 from converge.resources.file import File
 from converge.ssh import root
 from converge.ssh.known import HostKey, Known, KnownHostsLine
+from lab import records
 from roles import named, names_of
 from roles.images import LocalImage
 from roles.minio.kms_key import fault
@@ -300,6 +301,23 @@ def test_a_host_of_each_group_is_whole_once_it_was_added(checkout, says, monkeyp
     assert len(texts) >= 9
     for path, text in texts.items():
         assert text.strip() and "secrets/%h" not in text, path
+
+
+@pytest.mark.parametrize("name", ["lab", "mlsec-lab", "ai-lab", "opengeo-lab"])
+def test_what_a_host_of_the_lab_is_to_have_is_wanted_in_one_way(checkout, monkeypatch, name):
+    """Its settings are those of its group and the lab's together."""
+    for folder in ("files", "templates"):
+        shutil.copytree(ROOT / folder, checkout / folder)
+    monkeypatch.setattr(LocalImage, "content", lambda image: Content("linux/amd64", "1", "{}"))
+    drives = "".join(f"  - {{device: /dev/loop7{n}, label: drive{n}, path: /mnt/drive{n}}}\n" for n in range(1, 5))
+    (checkout / f"inventory/host_vars/{name}.yml").write_text(f"ansible_host: 127.0.0.1\ndrives:\n{drives}")
+    (host,) = load(checkout, name, Settings, resolve_secrets=False)
+    monkeypatch.setattr(records, "INVENTORY", checkout / "inventory")
+    for whose in ("lab", name):
+        records.secrets_of(whose)
+    records.own_secrets(host)
+    (host,) = load(checkout, name, Settings)
+    assert prepare(host, [role for role_name in names_of(host.settings) if (role := named(role_name, host))]).wants
 
 
 def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
