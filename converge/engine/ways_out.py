@@ -10,6 +10,7 @@ from converge.shell import quote
 
 # A pattern of what a failed command prints, and what helps against that error.
 _WORDS = (
+    ("no backup has ended well within the last hour", "inv backup"),
     ("previous files are put back", "mend in the inventory what its own words above are about"),
     ("refused by its check", "mend the file of templates/ or files/, or the setting, that its own words above are about"),
     ("no space left on device|disk quota exceeded", "on the host: df -h; df -i; make room"),

@@ -131,10 +131,11 @@ def _variables(at: Path, service: Service) -> Faults:
 
 
 def _once(at: Path, service: Service) -> Faults:
-    names = [command.name for command in service.once]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            yield (*at, "once", number, "name"), f"{name} stands twice; it must differ from the other"
+    for section, commands in (("before", service.before), ("once", service.once)):
+        names = [command.name for command in commands]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                yield (*at, section, number, "name"), f"{name} stands twice; it must differ from the other"
 
 
 def _backup(at: Path, service: Service, settings: Settings) -> Faults:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from converge.engine.resource import Resource, in_order
 from converge.engine.role import Role, Wanted
 from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
+from converge.resources.before import Before
 from converge.resources.compose import FOLDER, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer, reloaded
@@ -20,6 +22,7 @@ from converge.resources.no_folder import NoFolder
 from converge.resources.permissions import Permissions
 from converge.resources.serving import Once, Question, Serving
 from converge.shell import quote
+from roles.backup.recent import backed_up
 from roles.images import image, image_identity, of_services
 from roles.services import configuration
 from roles.services.definition import definition
@@ -64,6 +67,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
     identity = " ".join(
         [image_identity(host, settings.image), *(secret.sha256[:12] for secret in secrets if isinstance(secret, File))]
     )
+    container = definition(name, settings, owner.uid, reference, joins(networks), place, bound)
     yield in_order(
         Group(owner.name, owner.uid),
         User(owner.name, owner.uid),
@@ -74,9 +78,10 @@ def resources(host: Host[Settings], name: str) -> Wanted:
         *secrets,
         *(directory for folder in bound for directory in (*folder.directories, *folder.files, folder.contents)),
         *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
+        *_before(host, name, container, external(networks)),
         Project(
             name,
-            {name: definition(name, settings, owner.uid, reference, joins(networks), place, bound)},
+            {name: container},
             external(networks),
             also_hashed={name: identity},
             # A file that somebody changed is put right, but a container that was started in between has read it.
@@ -90,6 +95,24 @@ def resources(host: Host[Settings], name: str) -> Wanted:
     )
     yield at_boot(host, name)
     yield Permissions(f"compose file of {name}", ((f"{place}/compose.yaml", "0644"),))
+
+
+def _before(host: Host[Settings], name: str, container: dict[str, Any], networks: dict[str, Any]) -> Iterator[Before]:
+    """What must have been done before it is started with another image."""
+    settings = host.settings.services[name]
+    content = hashlib.sha256(image_identity(host, settings.image).encode()).hexdigest()[:12]
+    for command in settings.before:
+        yield Before(
+            name,
+            command.name,
+            f"{container['image']} {content}",
+            container,
+            networks,
+            tuple(command.command),
+            tuple(command.unless),
+            guard=backed_up(host) if command.backup else "",
+            asks_for="a backup of the last hour" if command.backup else "",
+        )
 
 
 def question(settings: Service) -> Question | None:

@@ -120,6 +120,15 @@ class Once(Section):
     )
 
 
+class Before(Once):
+    """A command that is run in a container of a new image before the service is started with it, unless its check says that it has
+    been done, or that there is nothing yet to be done."""
+
+    backup: bool = Field(
+        default=True, description="only when a backup has ended well within the last hour: it changes data for good"
+    )
+
+
 class Service(Section):
     """A container that is deployed, configured, watched and restarted. It is no root, writes nowhere but in its data and
     in `temporary`, and has no capabilities, unless its page says so."""
@@ -162,6 +171,9 @@ class Service(Section):
     needs: list[Name] = Field(default=[], description="roles or services that must answer before it is started")
     answers: Answers | None = Field(default=None, description="how one knows that it is there")
     reload: Reload | None = Field(default=None, description="how it takes up new files; not set: by a restart")
+    before: list[Before] = Field(
+        default=[], description="commands before it is started with another image, such as the upgrade of a schema"
+    )
     once: list[Once] = Field(default=[], description="commands after its first start")
     root: bool = Field(default=False, description="runs as root of the container, not as data_user")
     nobody: bool = Field(
