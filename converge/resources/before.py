@@ -102,9 +102,11 @@ class Before(Resource):
 mkdir -p -m 0755 {FOLDER}/{name}; rm -f {FOLDER}/{name}/before-??????.yaml
 new=$(mktemp {FOLDER}/{name}/before-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
 printf %s {quote(text)} >"$new"
-# One that a cut has left goes on without us: its end is waited for.
-docker wait {made} >/dev/null 2>&1 || :
-docker rm -f {made} >/dev/null 2>&1 || :
+if docker inspect -f x -- {made} >/dev/null 2>&1; then
+  echo "{made} was left by a deploy that was cut off: its end is waited for"
+  docker wait {made} >/dev/null 2>&1 || :
+  docker rm -f {made} >/dev/null 2>&1 || :
+fi
 unless() {{ timeout -k 5 {PATIENCE} {compose} unless </dev/null 2>&1; }}
 ended=0; said=$(unless) || ended=$?
 [ $ended = 0 ] || printf '%s\\n' "$said" | tail -n 5

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step, Unknown
+from converge.resources.before import Before
 from converge.resources.compose import UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, each_running, inspect
 from converge.shell import quote, sh, words
@@ -129,7 +130,11 @@ class Serving(Resource):
         return f"does not answer to {self.question}" if verdict == _SILENT else f"answers {verdict} to {self.question}"
 
     def undone_by(self, other: Resource, made: bool) -> bool:
-        return isinstance(other, Project) or other.address == f"loaded:{self.container}"
+        return (
+            isinstance(other, Project)
+            or other.address == f"loaded:{self.container}"
+            or (isinstance(other, Before) and other.container == self.container)
+        )
 
     def note(self, before: State | None) -> str:
         return f"waits up to {self.within} s"

@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from converge.engine.resource import Chain
+from converge.inventory.hosts import load
+from converge.resources.compose import Project
+from roles import named
+from roles.settings.model import Settings
 from tests.lab import pebble
+from tests.lab.backup_host import sftp
 from tests.lab.conftest import Clone, fresh
+from tests.lab.cut_hosts import Host, known
 
 NAME = "opengeo-lab"
 DOMAIN = "opengeo.example.org"
@@ -225,8 +232,61 @@ def signed(host: Clone) -> list[str]:
         time.sleep(1)
 
 
-def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
+NO_IMAGE = ("homepage", "hbbs", "hbbr")
+"""Services whose images no registry brings to the lab."""
+
+
+def test_pages_whose_images_cannot_be_had_here_are_taken_by_compose_as_they_are_meant(host: Clone) -> None:
+    on = [f"services.{name}.enabled=true" for name in NO_IMAGE]
+    (hub,) = load(host.root, NAME, Settings, on, resolve_secrets=False)
+    published = set()
+    for name in NO_IMAGE:
+        chains = [chain for chain in named(name, hub).wants(hub) if isinstance(chain, Chain)]
+        (project,) = (resource for chain in chains for resource in chain if isinstance(resource, Project))
+        read = f"docker compose --env-file /dev/null -p {name} -f /root/compose.yaml config --format json"
+        taken = json.loads(host.on_host(f"cat >/root/compose.yaml <<'ENDS'\n{project.text()}\nENDS\n{read}"))
+        (service,) = taken["services"].values()
+        assert service["image"] == project.services[name]["image"] and service["read_only"] is True
+        assert service.get("command") == (project.services[name].get("command"))
+        published |= {(port["published"], port["protocol"]) for port in service.get("ports", ())}
+    raw = {(str(port), "tcp") for port in (21115, 21116, 21117, 21118, 21119)}
+    assert published == {*raw, ("21116", "udp")}
+
+
+OLDER = """
+import os
+from alembic import command
+from mlflow.store.db.utils import _get_alembic_config
+command.downgrade(_get_alembic_config(os.environ["MLFLOW_BACKEND_STORE_URI"]), "-1")
+"""
+"""Leaves MLflow's tables as the version before has left them."""
+
+
+def schema(host: Clone) -> str:
+    ask = "docker exec postgres psql -U postgres -d mlflow -Atc 'select version_num from alembic_version'"
+    return host.on_host(ask).strip()
+
+
+def test_an_older_schema_is_upgraded_before_mlflow_is_started_and_after_a_backup(host: Clone) -> None:
+    newest, started = schema(host), host.on_host("docker inspect -f '{{.State.StartedAt}}' mlflow")
+    host.on_host(f"""docker exec -i mlflow python - <<'ENDS' 2>&1
+{OLDER}
+ENDS
+echo 'mlflow:3.16.0 older' >/var/lib/stowage/before/mlflow.schema
+find /var/lib/stowage/backup/runs -name journal.jsonl -exec touch -d '2 hours ago' {{}} +""")
+    assert schema(host) != newest
+    plan = host.inv("check", "--host", NAME, code=2)
+    assert "~ before:mlflow schema" in plan and "image: mlflow:3.16.0 older -> stowage-lab/mlflow:3.17.2" in plan
+    refused = host.inv("deploy", "--host", NAME, "--yes", code=1)
+    assert "no backup has ended well within the last hour" in refused and f"inv backup --host {NAME}" in refused
+    assert host.on_host("docker inspect -f '{{.State.StartedAt}}' mlflow") == started, "it was not stopped for that"
     host.inv("backup", "--host", NAME)
+    deployed(host)
+    assert schema(host) == newest
+    assert mlflow(host, "read", "rain")
+
+
+def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
     host.inv("lab.reboot", "--host", NAME)
     until = time.monotonic() + 240
     while not host.inv("status", "--host", NAME, code=None).startswith(f"{NAME}: all is well"):
@@ -234,3 +294,33 @@ def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
         time.sleep(2)
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
     assert mlflow(host, "read", "rain")
+
+
+@pytest.fixture
+def vault(host: Clone) -> Iterator[Host]:
+    """Another machine, which takes sets by SFTP and outlives the first."""
+    known(host.root, "lab-vault")
+    machine = Host(host.root, "lab-vault")
+    machine.inv("lab.down", code=None)
+    machine.inv("lab.up")
+    yield machine
+    machine.inv("lab.down")
+
+
+def test_on_a_new_host_it_is_there_again_from_a_set(host: Clone, vault: Host) -> None:
+    (host.root / "inventory/secrets/lab").mkdir(parents=True, exist_ok=True)
+    path = host.root / "inventory/group_vars/opengeo_lab.yml"
+    group = yaml.safe_load(path.read_text())
+    group["backup"]["targets"].append(sftp(host, vault, "vault", vault.on_host("hostname -I").split()[0]))
+    path.write_text(yaml.safe_dump(group))
+    host.inv("deploy", "--host", NAME, "--yes")
+    host.inv("backup", "--host", NAME)
+    run = mlflow(host, "read", "rain")
+    host.inv("lab.down", "--host", NAME)
+    host.inv("lab.up", "--host", NAME, "--system", "debian-13-prepared")
+    host.inv("deploy", "--host", NAME, "--yes")
+    said = host.inv("restore", "latest", "--with", "iam,bucket-config", "--host", NAME, "--yes")
+    assert "read from vault" in said and "nothing to do" in said
+    given(host)
+    assert mlflow(host, "read", "rain") == run
+    assert psql(host, "verify-full") == "POINT(1 2)|5"

@@ -10,6 +10,7 @@ import pytest
 from converge.inventory.secret import Secret
 from converge.resources.before import Before
 from converge.resources.compose import Project
+from converge.resources.serving import Question, Serving
 from roles import named
 from roles.backup.recent import backed_up
 
@@ -100,6 +101,13 @@ def test_a_service_is_started_again_as_it_was_when_that_fails(engine, docker, do
     assert not engine.plan(before()).in_sync
 
 
+def test_what_a_cut_has_left_is_waited_for_and_never_killed(engine, docker):
+    docker.runs("stowage-before-any")
+    assert engine.deploy(before()).done
+    verbs = [line.split()[0] for line in docker.said]
+    assert verbs.index("wait") < verbs.index("rm") < verbs.index("compose")
+
+
 @pytest.mark.parametrize("ended", [124, 125, 126, 127])
 def test_a_check_that_cannot_be_made_has_not_said_no(engine, docker, ended):
     docker.runs("any")
@@ -115,6 +123,12 @@ def test_who_ends_as_soon_as_it_is_started_is_asked_anew(engine, docker):
     docker.runs("any", status="restarting", pid=0)
     (change,) = engine.plan(before()).changes
     assert change.resource.diff(change.before) == ["starts: no -> yes"]
+
+
+def test_an_answer_is_waited_for_anew_after_that():
+    wanted = Serving("any", Question(tcp=1))
+    assert wanted.undone_by(before(), made=False)
+    assert not Serving("other", Question(tcp=1)).undone_by(before(), made=False)
 
 
 PAGE = {

@@ -75,6 +75,10 @@ WRONG = {
         {"a": {"data": {"/d": "/srv/x"}, "shows": {"key": "/e/key"}}},
         "it is in none of the folders of data: /d",
     ),
+    "two commands of one name": (
+        {"a": {"before": [{"name": "schema", "command": ["a"], "unless": ["b"]}] * 2}},
+        "schema stands twice",
+    ),
     "a port that is none": ({"a": {"answers": {"http": ":70000/"}}}, "a port is a number from 1 to 65535"),
     "outside of the project": (
         {"a": {"files": {"/x/y": "files/../inventory/hosts.yml"}}},
