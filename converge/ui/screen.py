@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from converge.engine.resource import Action
 from converge.ui.colour import coloured, paint
 from converge.ui.output import Unwritten
 from converge.ui.render import COLOURS
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from converge.engine.steps import Report
 
 SILENCE = 10
+WARNING = "warning: "
+"""How a line of a change begins that a person is to see, though the change succeeds."""
 
 
 class Screen:
@@ -64,7 +67,9 @@ class Screen:
                 self._begun[host] = (change, now)
             elif event == "says":
                 self._last_lines[host] = text
-                if now - self._last > SILENCE / 2:
+                if text.startswith(WARNING):
+                    self.lines([f"{prefix}  {paint(text, COLOURS[Action.UPDATE], self.colour)}"])
+                elif now - self._last > SILENCE / 2:
                     self.lines([f"{prefix}  {change.address}: {text[:150]}"])
             elif event in ("end", "failed"):
                 _, since = self._begun.pop(host, (change, now))

@@ -30,6 +30,9 @@ class LocalCertificate(Resource):
     """A certificate for these names, signed by the host's own authority, which is not about to end."""
 
     kind: ClassVar[str] = "certificate"
+    script: ClassVar[str] = SCRIPT
+    makes: ClassVar[str] = "sign"
+    """The word for the script after which it is there."""
     way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME HOST..."
     folder: str
     label: str
@@ -51,12 +54,12 @@ class LocalCertificate(Resource):
         return tuple(f"path:{path}" for path in self.files)
 
     def stands_on(self) -> tuple[str, ...]:
-        return (f"path:{self.folder}", f"path:{SCRIPT}", f"user:{self.owner}")
+        return (f"path:{self.folder}", f"path:{self.script}", f"user:{self.owner}")
 
     @classmethod
     def probe(cls, wanted: Sequence[LocalCertificate]) -> str:
-        each = (f"sh {SCRIPT} state {words([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
-        return f"[ ! -e {SCRIPT} ] || {{ {'; '.join(each)}; }}"
+        each = (f"sh {cls.script} state {words([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
+        return f"[ ! -e {cls.script} ] || {{ {'; '.join(each)}; }}"
 
     @classmethod
     def read(cls, wanted: Sequence[LocalCertificate], answer: str) -> list[Reading]:
@@ -67,7 +70,7 @@ class LocalCertificate(Resource):
         return ", ".join(self.names)
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"sh {SCRIPT} sign {words([self.folder, self.label, self.owner, *self.names])}")]
+        return [Shell(f"sh {self.script} {self.makes} {words([self.folder, self.label, self.owner, *self.names])}")]
 
 
 def names_of(edge: Edge) -> tuple[str, ...]:
@@ -96,21 +99,22 @@ def tools(host: Host[Settings]) -> Iterator[Resource]:
 
 def renewed(host: Host[Settings], leaf: LocalCertificate, container: str, taken_up: str) -> Iterator[Resource]:
     """A timer on the host that renews them without a deploy. `taken_up` is the command after which they are served."""
-    lines = [_line(leaf, container)]
+    lines = [line(leaf, container)]
     yield File(f"{HERE}/{container}", taken_up)
     if database := databases_leaf(host):
-        lines.append(_line(database, "postgres"))
+        lines.append(line(database, "postgres"))
         yield File(
             f"{HERE}/postgres", databases_loaded(database.files).taken_up("docker exec postgres pg_ctl reload -s")
         )
-    yield File(f"{HERE}/table", "".join(f"{line}\n" for line in lines))
+    yield File(f"{HERE}/table", "".join(f"{row}\n" for row in lines))
     for name in ("stowage-certificates.service", "stowage-certificates.timer"):
         yield File(f"{_UNITS}/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
     yield Unit("stowage-certificates.timer")
     yield StaticUnit("stowage-certificates.service")
 
 
-def _line(leaf: LocalCertificate, taken_up: str) -> str:
+def line(leaf: LocalCertificate, taken_up: str) -> str:
+    """A certificate's row in the table from which the host renews; `taken_up` is the script that has it served."""
     return " ".join([leaf.folder, leaf.label, leaf.owner, taken_up, *leaf.names])
 
 
@@ -122,10 +126,10 @@ def databases_loaded(keys: tuple[str, ...]) -> FreshContainer:
     return reloaded("postgres", (f"{DATABASES}/pg_hba.conf", *keys), "pg_ctl", "reload", "-s")
 
 
-def databases_leaf(host: Host[Settings]) -> LocalCertificate | None:
-    """PostgreSQL's own certificate, if this host's authority signs it."""
+def databases_leaf(host: Host[Settings], signer: str = LOCAL) -> LocalCertificate | None:
+    """PostgreSQL's own certificate, if this host's authority signs it, or another `signer`."""
     name, edge = databases_name(host.settings), host.settings.edge
     row = next((route for route in edge.routes if route.tcp and route.host == name), None) if edge else None
-    if not edge or not row or certificate(edge, row) != LOCAL:
+    if not edge or not row or certificate(edge, row) != signer:
         return None
     return LocalCertificate(DATABASES, "server", host.settings.data_user.name, (name,))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from converge.resources.compose import FOLDER
 from converge.shell import quote, words
 from converge.templates import render
+from roles.edge import acme
 from roles.edge.consistency import OWN_PORTS
-from roles.edge.routes import API, CONSOLE, ELSEWHERE, certificate, leading_to, target_port, url
+from roles.edge.routes import ACME, API, CONSOLE, ELSEWHERE, certificate, leading_to, target_port, url
 from roles.minio.tls import scheme
 from roles.settings.fields import size_in_bytes
 
@@ -98,6 +99,7 @@ def config(host: Host[Settings], edge: Edge) -> str:
         servers=servers(edge),
         streams=[row for row in edge.routes if row.tcp],
         # Ports where every row has a name: a request for another name gets a 404.
+        http_ports={row.port for row in http},
         named=sorted({row.port for row in http} - {row.port for row in http if not row.host}),
         encrypted={row.port for row in http if certificate(edge, row)},
         odd_headers={row.port for row in http if row.to == API},
@@ -117,6 +119,8 @@ def config(host: Host[Settings], edge: Edge) -> str:
         domain=minio.environment.get("MINIO_DOMAIN", "") if minio else "",
         inside=INSIDE,
         settled=SETTLED,
+        proofs=acme.PROOFS_INSIDE if edge.tls == ACME else "",
+        proofs_port=acme.PORT,
         alive=ALIVE,
         away=AWAY,
     )
@@ -144,11 +148,16 @@ def servers(edge: Edge) -> list[Server]:
         Server(
             port,
             name,
-            file_of(certificates(edge), certificate(edge, server_rows[0])),
+            _file_of_server(edge, name, certificate(edge, server_rows[0])),
             tuple(Location(row, files[who(edge, row)] if row.auth else "") for row in server_rows),
         )
         for (port, name), server_rows in rows.items()
     ]
+
+
+def _file_of_server(edge: Edge, name: str | None, tls: Tls | str | None) -> str:
+    """A public authority signs for each name alone, so that one that does not lead here holds back no other."""
+    return acme.label(name) if tls == ACME and name else file_of(certificates(edge), tls)
 
 
 def certificates(edge: Edge) -> dict[str, Tls]:

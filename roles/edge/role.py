@@ -18,7 +18,7 @@ from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
-from roles.edge import authority, nginx, traefik, traefik_routes
+from roles.edge import acme, authority, nginx, traefik, traefik_routes
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
 from roles.edge.routes import ACME, API, LOCAL, active, certificate, target_port
 from roles.images import image, image_identity
@@ -53,15 +53,18 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
     signed = authority.names_of(settings)
     owner = host.settings.data_user.name
     leaf = authority.LocalCertificate(HERE, LOCAL, owner, signed)
+    asked = acme.leaves(host, settings, HERE)
+    keys = [path for each in (*([leaf] if signed else []), *asked) for path in each.files]
     loaded = reloaded(
         CONTAINER,
-        (CONFIG, *(file.path for file in files), *(leaf.files if signed else ())),
+        (CONFIG, *(file.path for file in files), *keys),
         *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
         retired="worker process is shutting down",
     )
     yield in_order(
         *_folders(host, HERE),
         *([*authority.tools(host), leaf] if signed else []),
+        *([*acme.tools(host), *acme.shown(host), *asked] if settings.tls == ACME else []),
         *files,
         helper,
         *([Directory(nginx.KEPT, owner=owner, group=owner, mode="0700")] if nginx.keeps(settings) else []),
@@ -79,6 +82,8 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
     )
     if signed:
         yield in_order(*authority.renewed(host, leaf, CONTAINER, loaded.taken_up(loaded.act)))
+    if settings.tls == ACME:
+        yield in_order(*acme.renewed(host, settings, asked, loaded.taken_up(loaded.act)))
 
 
 def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
@@ -88,12 +93,12 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
     signed = authority.names_of(settings)
     leaf = authority.LocalCertificate(traefik.HERE, LOCAL, host.settings.data_user.name, signed)
     loaded = traefik.taken_up(text, (*(file.path for file in files), *(leaf.files if signed else ())))
-    acme = _acme(host, settings)
+    kept = _acme(host, settings)
     yield in_order(
         *_folders(host, traefik.HERE),
         *([*authority.tools(host), leaf] if signed else []),
         *files,
-        *acme,
+        *kept,
         File(traefik.ROUTES, text, check=traefik.check(host, settings, text), until_loaded=True),
         NoProject(CONTAINER),
         Project(
@@ -102,7 +107,7 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
             external(containers(host.settings)[traefik.CONTAINER]),
             also_hashed={
                 traefik.CONTAINER: " ".join(
-                    [image_identity(host, settings.image), *(part.sha256 for part in acme if isinstance(part, File))]
+                    [image_identity(host, settings.image), *(part.sha256 for part in kept if isinstance(part, File))]
                 )
             },
             warning=_exposed(settings),
@@ -209,13 +214,15 @@ def service(host: Host[Settings]) -> dict[str, Any]:
     settings = settings_of(host)
     serves = f"exec nginx -c {INSIDE}/nginx.conf -g 'daemon off;'"
     helper = f"sh {INSIDE}/settled {INSIDE}/nginx.conf {SETTLED} & " if _leads_to_api(settings) else ""
-    ports = sorted({row.port for row in settings.routes if not row.inside})
+    signed = settings.tls == ACME
+    ports = sorted({*(row.port for row in settings.routes if not row.inside), *([acme.PORT] if signed else [])})
     page = Service(
         image=settings.image,
         entrypoint=["sh", "-c"],
         command=[f"{helper}{serves}"],
         ports=[Port(port=port, to=port, listen=settings.listen) for port in ports],
         data={nginx.KEPT_INSIDE: nginx.KEPT} if nginx.keeps(settings) else {},
+        reads={acme.PROOFS_INSIDE: acme.PROOFS} if signed else {},
         grace=60,
     )
     reference, uid = image(host, settings.image).reference, host.settings.data_user.uid

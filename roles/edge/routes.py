@@ -47,6 +47,11 @@ def certificate(edge: Edge, row: Route) -> Tls | Literal["local-ca", "acme"] | N
     return row.tls or (None if row.inside else edge.tls)
 
 
+def by_certbot(edge: Edge) -> bool:
+    """Whether certbot asks a public authority for certificates; Traefik does that by itself."""
+    return edge.tls == ACME and edge.kind == "nginx"
+
+
 def target_port(row: Route) -> int:
     """The port with TLS to which a row redirects; 0 for all other rows."""
     name, _, port = row.to.partition(":")

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from converge.errors import PENDING, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
-from converge.ssh.root_shell import run_locked
-from roles.edge import authority, traefik
-from roles.edge.routes import ACME, active, certificate
+from roles.edge import acme, authority
+from roles.edge.routes import active, by_certbot, certificate
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
     from roles.edge.settings import Edge
     from roles.settings.model import Settings
 
+REFUSED = "refused"
+"""The first word of a line about a certificate that an authority has not signed."""
 SOON = 21
 """A certificate with fewer days left is reported: it should have been renewed long before."""
 PATIENCE = 5
 DAY = 86400
-NOW = 45
-"""Seconds within which an authority should sign."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,17 @@ class Served:
     ends: int = 0
     issuer: str = ""
     serial: str = ""
+    refused: str = ""
+    """Why the authority has not signed another one, though it was asked."""
 
     @property
     def days(self) -> int:
         return int((self.ends - time.time()) // DAY)
+
+    @property
+    def temporary(self) -> bool:
+        """Whether it only stands in until an authority has signed."""
+        return self.issuer == acme.TEMPORARY
 
     def trouble(self) -> str:
         """A warning; empty while the certificate is valid for long."""
@@ -57,7 +63,12 @@ class Served:
         if not self.ends:
             return f"{where} shows no certificate"
         end = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
-        return f"{where}: its certificate {end}" if self.days < SOON else ""
+        troubles = [
+            *(["it has a temporary certificate, which nobody trusts"] if self.temporary else []),
+            *([f"its certificate {end}"] if self.days < SOON else []),
+            *([f"no new one is signed: {self.refused}"] if self.refused else []),
+        ]
+        return f"{where}: {', and '.join(troubles)}" if troubles else ""
 
 
 def places(settings: Settings) -> list[Place]:
@@ -91,17 +102,36 @@ def look(settings: Settings) -> str:
         more = f" -servername {quote(place.name)}" if place.name else ""
         more += f" -starttls {place.starttls}" if place.starttls else ""
         lines.append(f"ask {place.port} {quote(place.name)}{more} &")
+    if settings.edge and by_certbot(settings.edge):
+        # HOST:LABEL is the name of the file, with how often, until when, which server and why in one line.
+        lines.append(
+            f'for file in {acme.HERE}/failed/*; do [ ! -s "$file" ] || printf \'{REFUSED}|%s|%s\\n\' "${{file##*/}}" "$(cat "$file")"; done'
+        )
     return "\n".join([*lines, "wait"])
 
 
 def read(settings: Settings, lines: list[str]) -> list[Served]:
     """The answers of the host, in the order of the table."""
-    by_place = {}
+    by_place, refused = {}, {}
     for line in lines:
+        if line.startswith(f"{REFUSED}|"):
+            _, file, said = line.split("|", 2)
+            refused[file.partition(":")[0]] = _refusal(said)
+            continue
         port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
         if port.isdigit() and ends.isdigit():
             by_place[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
-    return [by_place.get((place.port, place.name), Served(place.port, place.name)) for place in places(settings)]
+    seen = [by_place.get((place.port, place.name), Served(place.port, place.name)) for place in places(settings)]
+    return [replace(served, refused=refused.get(served.name, "")) for served in seen]
+
+
+def _refusal(said: str) -> str:
+    """Why an authority has not signed, and when it is asked again: TRIES NEXT SERVER WHY."""
+    tries, moment, _, why = (said.split(" ", 3) + [""] * 4)[:4]
+    if not moment.isdigit():
+        return said
+    again = time.strftime("%Y-%m-%d %H:%M", time.gmtime(int(moment)))
+    return f"{why} (asked {tries} time{'' if tries == '1' else 's'}, again at {again} UTC)"
 
 
 def seen(host: Host[Settings]) -> list[Served]:
@@ -125,70 +155,9 @@ def show(host: Host[Settings], as_json: bool) -> int:
             shown = f"{served.days} days, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(served.ends))} UTC"
             what = f"{shown:38} {served.serial[-16:]:16}  {served.issuer}" if served.ends else "no certificate is shown"
             print(f"  {served.port:<5} {served.name or '(any name)':32} {what}")
+            if served.refused:
+                print(f"        no new one is signed: {served.refused}")
     return PENDING if any(served.trouble() for served in certificates) else 0
-
-
-def renew(host: Host[Settings], command: str) -> None:
-    """Have certificates signed again, and connect to see whether the new ones are served."""
-    edge = host.settings.edge
-    before = {(served.port, served.name): served.serial for served in seen(host)}
-    if edge is None or not before:
-        raise Trouble("there is nothing to renew", host.name, "no row of edge.routes has TLS", "nothing was changed")
-    if edge.tls == ACME:
-        _ask_authority(host, edge, command)
-    elif authority.names_of(edge):
-        status, output = run_locked(host.target, command, f"sh {authority.SCRIPT} renew all")
-        print("\n".join(f"  {line}" for line in output.splitlines()), flush=True)
-        if status:
-            hint = f"inv status --host {host.name}"
-            raise Trouble("not all were renewed", host.name, output[-600:], "what was there is served on", hint)
-    else:
-        why = "they are files of your own: edge.tls names them"
-        hint = f"put new ones in their place, then: inv deploy --host {host.name}"
-        raise Trouble("they are not renewed here", host.name, why, "nothing was changed", hint)
-    after = seen(host)
-    same = [
-        served.name or str(served.port) for served in after if before.get((served.port, served.name)) == served.serial
-    ]
-    if same and edge.tls != ACME:
-        why = f"the same is shown by {', '.join(same)}"
-        hint = f"inv logs --service {edge.kind} --host {host.name}"
-        raise Trouble("they were signed anew, and are not served", host.name, why, "both are good", hint)
-    print(f"{host.name}: {len(after) - len(same)} renewed, as clients see it")
-
-
-def _ask_authority(host: Host[Settings], edge: Edge, command: str) -> None:
-    """Restart Traefik: it renews certificates in the last third of their life, and checks for that when it starts."""
-    assert edge.acme
-    due = [served for served in seen(host) if served.ends - time.time() < edge.acme.lifetime_hours * 1200]
-    if not due:
-        return print(
-            f"  none is due: {traefik.CONTAINER} asks for new ones by itself, a third of their life before they end"
-        )
-    status, output = run_locked(
-        host.target, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
-    )
-    until, old = time.monotonic() + NOW, {(served.port, served.name): served.serial for served in due}
-    while not status and time.monotonic() < until:
-        time.sleep(2)
-        waiting = [
-            served for served in seen(host) if not served.ends or old.get((served.port, served.name)) == served.serial
-        ]
-        if not waiting:
-            return None
-    _, why = run_locked(
-        host.target,
-        command,
-        f"docker logs --since 3m -- {traefik.CONTAINER} 2>&1 | grep -iE 'acme|certificate' | tail -n 4",
-    )
-    raise Trouble(
-        "the authority has not signed",
-        host.name,
-        why or output or f"no answer of {edge.acme.directory} within {NOW} s",
-        "the old certificates are served on, and Traefik tries again by itself",
-        "do the names lead to this host, and is its port 80 reached from outside? "
-        f"Then: inv certs.renew --host {host.name}",
-    )
 
 
 def root(host: Host[Settings]) -> str:

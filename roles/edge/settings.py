@@ -32,6 +32,7 @@ class Tls(Section):
 class Acme(Section):
     """An authority that signs by itself, whoever proves that a name leads here: Let's Encrypt, or one that speaks as it does."""
 
+    image: Name = Field(default="certbot", description="with kind: nginx, a row of images: the program that asks")
     email: EmailAddress = Field(description="who is told when a certificate is about to end")
     server: WebUrl = Field(
         default="https://acme-v02.api.letsencrypt.org/directory", description="the directory of the authority"

@@ -22,7 +22,7 @@ def certs_show(c: Context, host: str = "", json: bool = False) -> None:
 @command(name="renew")
 def certs_renew(c: Context, host: str = "") -> None:
     """Have certificates signed anew: by the host's own authority, or by a public one where that is due."""
-    from roles.edge.served import renew
+    from roles.edge.renewal import renew
 
     renew(one_host(c, host), "certs.renew")
 

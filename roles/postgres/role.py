@@ -14,7 +14,7 @@ from converge.resources.compose import FOLDER, GRACE, Project
 from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
 from converge.resources.mount import Mount
-from roles.edge import authority
+from roles.edge import acme, authority
 from roles.edge.routes import certificate as certificate_of
 from roles.images import image, image_identity
 from roles.postgres.configuration import Configuration
@@ -100,6 +100,9 @@ def _certificate(host: Host[Settings]) -> Iterator[Resource]:
     if leaf := authority.databases_leaf(host):
         yield from authority.tools(host)
         yield leaf
+    elif waiting := acme.databases_leaf(host):
+        yield from acme.tools(host)
+        yield waiting
     elif name and edge:
         row = next(route for route in edge.routes if route.tcp and route.host == name)
         tls = certificate_of(edge, row)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from converge.inventory.secret import Secret
 from roles.backup import consistency as backup_consistency
 from roles.edge import consistency as edge_consistency
+from roles.edge.routes import by_certbot
 from roles.minio import account_consistency, environment, kms_key, tier_consistency
 from roles.minio.settings import METRICS
 from roles.postgres import consistency as database_consistency
@@ -138,6 +139,9 @@ def _images(settings: Settings) -> Faults:
             yield (section, "image"), f"{taken[part.image]} has this image: no image is both"
         elif part:
             taken[part.image] = section
+    edge = settings.edge
+    if edge and edge.acme and by_certbot(edge) and edge.acme.image not in settings.images:
+        yield ("edge", "acme", "image"), f"images has no {known(edge.acme.image, settings.images)}"
 
 
 def _lab_images(settings: Settings) -> Faults:

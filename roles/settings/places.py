@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from roles.edge.routes import ACME
 from roles.settings.faults import Faults, Path
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
         wanted += [
             (("edge", "routes", at, "port"), row.port) for at, row in enumerate(settings.edge.routes) if not row.inside
         ]
+        if settings.edge.tls == ACME and all(row.port != 80 for row in settings.edge.routes):
+            wanted.append((("edge", "tls"), 80))
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
     for name, service in settings.services.items():

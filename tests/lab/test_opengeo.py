@@ -173,7 +173,7 @@ def edge(host: Clone, **said: object) -> None:
     (host.root / f"inventory/host_vars/{NAME}.yml").write_text(yaml.safe_dump(own))
 
 
-def test_the_same_inventory_goes_through_nginx_and_back(host: Clone) -> None:
+def test_the_same_inventory_goes_through_nginx(host: Clone) -> None:
     edge(host, kind="nginx")
     deployed(host)
     each_route(host)
@@ -184,20 +184,70 @@ def test_the_same_inventory_goes_through_nginx_and_back(host: Clone) -> None:
     assert serial(host, "postgres", 5432) != before
     assert host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres") == since
     assert psql(host, "verify-full") == "POINT(1 2)|5"
-    edge(host)
-    deployed(host)
-    assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
 
 
-def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) -> None:
+def public(host: Clone) -> dict[str, object]:
+    """The settings for the test server of Let's Encrypt, which runs from then on."""
     path = host.root / f"inventory/secrets/{NAME}/acme.pem"
     path.write_text(pebble.started(host, 1205))
     acme = {"email": "geo@example.org", "server": f"https://{pebble.WHERE}:14000/dir", "lifetime_hours": 1}
-    edge(host, tls="acme", acme={**acme, "authority": str(path)})
+    return {"tls": "acme", "acme": {**acme, "authority": str(path)}}
+
+
+def trusts_pebble(host: Clone) -> None:
+    host.on_host(f"cat >/root/client/authority.pem <<'ENDS'\n{pebble.roots(host)}\nENDS")
+
+
+def test_nginx_serves_without_an_authority_and_takes_up_what_it_signs(host: Clone) -> None:
+    settings = public(host)
+    pebble.stopped(host)
+    edge(host, kind="nginx", **settings)
+    said = deployed(host)
+    assert f"warning: mlflow.{DOMAIN} is not signed: https://{pebble.WHERE}:14000/dir cannot be reached" in said
+    assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster", "-k").startswith("200")
+    said = host.inv("status", "--host", NAME, code=2)
+    assert (
+        f"mlflow.{DOMAIN} on port 443: it has a temporary certificate, which nobody trusts, and no new one is" in said
+    )
+    assert "no new one is signed" in host.inv("certs.show", "--host", NAME, code=2)
+    said = host.inv("certs.renew", "--host", NAME, code=1)
+    assert "the authority has not signed" in said and "cannot be reached" in said
+    since = host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres")
+    public(host)
+    host.on_host("systemctl start stowage-acme.service")
+    assert "temporary" in host.inv("certs.show", "--host", NAME, code=2), "the pause is not over"
+    # As if it were.
+    host.on_host(
+        "sed -i 's/^\\([0-9]*\\) [0-9]* /\\1 1 /' /etc/stowage/acme/failed/*; systemctl start stowage-acme.service"
+    )
+    first = signed(host)
+    trusts_pebble(host)
+    each_route(host)
+    account = host.on_host(
+        "find /etc/stowage/nginx/acme -type f -name '*key*' -printf '%m '; stat -c %a /etc/stowage/nginx/acme"
+    )
+    assert account.split() == ["400", "700"]
+    # By now all are in the last 20 minutes of their life, from which they are due.
+    assert "renewed, as clients see it" in host.inv("certs.renew", "--host", NAME)
+    second = signed(host)
+    assert not set(first) & set(second)
+    assert host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres") == since
+    assert psql(host, "verify-full") == "POINT(1 2)|5"
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    pebble.stopped(host)
+    host.on_host("sleep 6")
+    said = host.inv("certs.renew", "--host", NAME, code=1)
+    assert "cannot be reached" in said and "the old certificates are served on" in said
+    assert signed(host) == second
+    assert "no new one is signed" in host.inv("status", "--host", NAME, code=2)
+
+
+def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) -> None:
+    edge(host, **public(host))
     try:
         host.inv("deploy", "--host", NAME, "--yes")
         first = signed(host)
-        host.on_host(f"cat >/root/client/authority.pem <<'ENDS'\n{pebble.roots(host)}\nENDS")
+        trusts_pebble(host)
         assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
         assert psql(host, "verify-full") == "POINT(1 2)|5"
         assert host.on_host("stat -c %a /etc/stowage/traefik/acme/acme.json").strip() == "600"

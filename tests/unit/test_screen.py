@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+from converge.engine.resource import Action
 from converge.ui import deploy, screen
 from converge.ui.screen import Screen
 
@@ -26,3 +27,11 @@ def test_hosts_that_have_answered_are_not_among_those_that_are_waited_for():
         SimpleNamespace(name="slow", plan=None, failure=None, link=None, patience=40.0),
     ]
     assert deploy._still_reading(runs) == ["slow: still connecting"]
+
+
+def test_a_warning_of_a_change_that_succeeds_is_shown_whole_and_at_once(capsys):
+    change = SimpleNamespace(address="authority:a", action=Action.CREATE)
+    tell = Screen(["prod"]).reporter("prod")
+    for line in ("asking", f"warning: it is away, {'and ' * 60}so on"):
+        tell("says", change, line)
+    assert capsys.readouterr().out.splitlines() == [f"    warning: it is away, {'and ' * 60}so on"]

@@ -205,7 +205,32 @@ def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(
             "edge.routes.0.host",
             "a host name",
         ),
-        ({"kind": "nginx", "tls": "acme", "acme": {"email": "a@b.org"}}, "edge.tls", "only kind: traefik"),
+        (
+            {"tls": "acme", "acme": {"email": "a@b.org"}, "routes": [*TABLE[1:-1], {**TABLE[-1], "port": 80}]},
+            "edge.routes.6.tcp",
+            "an authority asks there over HTTP",
+        ),
+        (
+            {
+                "tls": "acme",
+                "acme": {"email": "a@b.org"},
+                "routes": [*TABLE[1:], {"port": 80, "to": "mlflow:5000", "inside": True}],
+            },
+            "edge.routes.7.inside",
+            "from outside",
+        ),
+        (
+            {
+                "tls": "acme",
+                "acme": {"email": "a@b.org"},
+                "routes": [
+                    *TABLE,
+                    {"port": 80, "to": "mlflow:5000", "path": "/.well-known/acme-challenge", "tls": False},
+                ],
+            },
+            "edge.routes.8.path",
+            "the proof of tls: acme lies there",
+        ),
         ({"routes": [{**TABLE[-1], "host": "a.example.org"}]}, "edge.routes.0.host", "passes bytes as they are"),
         ({"users": {}, "routes": TABLE[:2]}, "edge.traefik.dashboard", "nobody who could get in"),
         ({"tls": "letsencrypt"}, "edge.tls", "local-ca"),
