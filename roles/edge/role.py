@@ -222,12 +222,12 @@ def service(host: Host[Settings]) -> dict[str, Any]:
         command=[f"{helper}{serves}"],
         ports=[Port(port=port, to=port, listen=settings.listen) for port in ports],
         data={nginx.KEPT_INSIDE: nginx.KEPT} if nginx.keeps(settings) else {},
-        reads={acme.PROOFS_INSIDE: acme.PROOFS} if signed else {},
         grace=60,
     )
     reference, uid = image(host, settings.image).reference, host.settings.data_user.uid
     networks = joins(containers(host.settings)[CONTAINER])
-    made = definition(CONTAINER, page, uid, reference, networks, "", [Folder(HERE, INSIDE, (), ())])
+    folders = [Folder(HERE, INSIDE, (), ()), *([Folder(acme.PROOFS, acme.PROOFS_INSIDE, (), ())] if signed else [])]
+    made = definition(CONTAINER, page, uid, reference, networks, "", folders)
     return {**made, "stop_signal": "SIGQUIT"}
 
 
