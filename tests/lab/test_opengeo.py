@@ -16,7 +16,9 @@ from converge.resources.compose import Project
 from roles import named
 from roles.settings.model import Settings
 from tests.lab import pebble
+from tests.lab.backup_host import sftp
 from tests.lab.conftest import Clone, fresh
+from tests.lab.cut_hosts import Host, known
 
 NAME = "opengeo-lab"
 DOMAIN = "opengeo.example.org"
@@ -342,3 +344,34 @@ def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
         time.sleep(2)
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
     assert mlflow(host, "read", "rain")
+
+
+@pytest.fixture
+def vault(host: Clone) -> Iterator[Host]:
+    """Another machine, which takes sets by SFTP and outlives the first."""
+    known(host.root, "lab-vault")
+    machine = Host(host.root, "lab-vault")
+    machine.inv("lab.down", code=None)
+    machine.inv("lab.up")
+    yield machine
+    machine.inv("lab.down")
+
+
+def test_on_a_new_host_it_is_there_again_from_a_set(host: Clone, vault: Host) -> None:
+    (host.root / "inventory/secrets/lab").mkdir(parents=True, exist_ok=True)
+    path = host.root / "inventory/group_vars/opengeo_lab.yml"
+    group = yaml.safe_load(path.read_text())
+    group["backup"]["targets"].append(sftp(host, vault, "vault", vault.on_host("hostname -I").split()[0]))
+    path.write_text(yaml.safe_dump(group))
+    host.inv("deploy", "--host", NAME, "--role", "backup", "--yes")
+    host.inv("backup", "--host", NAME)
+    run = mlflow(host, "read", "rain")
+    host.inv("lab.down", "--host", NAME)
+    host.inv("lab.up", "--host", NAME, "--system", "debian-13-prepared")
+    host.inv("deploy", "--host", NAME, "--yes")
+    said = host.inv("restore", "latest", "--with", "iam,bucket-config", "--host", NAME, "--yes")
+    assert "read from vault" in said
+    deployed(host)  # waits until MLflow, which stood still for the swap, answers
+    given(host)
+    assert mlflow(host, "read", "rain") == run
+    assert psql(host, "verify-full") == "POINT(1 2)|5"
