@@ -80,10 +80,10 @@ def _by_certbot(host: Host[Settings], command: str, seconds: int) -> tuple[int, 
 
 def _by_traefik(host: Host[Settings], command: str, due: list[Served]) -> tuple[int, str]:
     """Restart Traefik: it renews certificates in the last third of their life, and checks for that when it starts."""
-    status, output = run_locked(
-        host.target, command, f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
-    )
+    restart = f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}"
+    status, output = run_locked(host.target, command, restart)
     until, old = time.monotonic() + NOW, {(served.port, served.name): served.serial for served in due}
+    halfway = time.monotonic() + NOW / 2
     while not status and time.monotonic() < until:
         time.sleep(2)
         waiting = [
@@ -91,6 +91,13 @@ def _by_traefik(host: Host[Settings], command: str, due: list[Served]) -> tuple[
         ]
         if not waiting:
             return 0, ""
+        if time.monotonic() > halfway:
+            # The authority may have asked at port 80 before Traefik had its routes: it was there, and refused.
+            halfway = until
+            again = (
+                f"docker logs --since {NOW}s -- {traefik.CONTAINER} 2>&1 | grep -q 'invalid authorization' || exit 0"
+            )
+            status, output = run_locked(host.target, command, f"{again}\n{restart}")
     _, why = run_locked(
         host.target,
         command,
