@@ -39,10 +39,17 @@ def renew(host: Host[Settings], command: str) -> None:
         why = "they are files of your own: edge.tls names them"
         hint = f"put new ones in their place, then: inv deploy --host {host.name}"
         raise Trouble("they are not renewed here", host.name, why, "nothing was changed", hint)
-    after = seen(host)
-    same = [
-        served.name or str(served.port) for served in after if before.get((served.port, served.name)) == served.serial
-    ]
+    until = time.monotonic() + NOW
+    while True:
+        after = seen(host)
+        same = [
+            served.name or str(served.port)
+            for served in after
+            if before.get((served.port, served.name)) == served.serial
+        ]
+        if not same or edge.tls == ACME or time.monotonic() > until:
+            break
+        time.sleep(1)  # Traefik reads a new certificate a moment after it was told of it
     if same and edge.tls != ACME:
         why = f"the same is shown by {', '.join(same)}"
         hint = f"inv logs --service {edge.kind} --host {host.name}"
