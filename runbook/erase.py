@@ -17,6 +17,7 @@ from converge.ssh.link import connect
 from converge.ssh.root_shell import RootShell, holder
 from converge.ui.cli import confirm, end
 from converge.ui.lines import say
+from roles.minio.names import bucket_names
 from roles.minio.role import api_of
 from roles.minio.to_erase import Asked, Found, erase_all, hidden_by, look
 from roles.minio.usage import must_be_there
@@ -37,9 +38,7 @@ def erase(host: Host[Settings], asked: Asked, check: bool, yes: bool, as_json: b
     link = connect(host.target)
     try:
         api = api_of(host)
-        must_be_there(
-            host, asked.bucket, api.read(link, lambda client: [bucket.name for bucket in client.list_buckets()])
-        )
+        must_be_there(host, asked.bucket, api.read(link, bucket_names))
         _must_be_listed(host, asked, api.read(link, lambda client: hidden_by(client, asked)))
         selection: Found = api.read(link, lambda client: look(client, asked))
         held = api.read(link, lambda client: copies(host, link, client, asked, selection.tiers))

@@ -17,6 +17,7 @@ from converge.ui.lines import say
 from roles.minio.admin import admin, unzipped
 from roles.minio.bucket_state import bucket_state
 from roles.minio.kms import BUCKET as CANARY
+from roles.minio.names import bucket_names
 from roles.minio.role import api_of
 from roles.minio.usage import scanned
 from roles.settings.changing import NOTHING, Change, carry_out, rows
@@ -59,7 +60,7 @@ def show(host: Host[Settings], as_json: bool) -> None:
 
 
 def _read(host: Host[Settings], client: Any) -> list[Row]:
-    there = [bucket.name for bucket in client.list_buckets()]
+    there = bucket_names(client)
     files = unzipped(admin(client, "GET", "export-bucket-metadata")) if there else {}
     _, counted = scanned(json.loads(admin(client, "GET", "datausageinfo")), there)
     wanted = [bucket.name for bucket in host.settings.buckets]

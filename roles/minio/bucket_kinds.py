@@ -15,6 +15,7 @@ from roles.minio.admin import admin, unzipped
 from roles.minio.api import Api
 from roles.minio.bucket_state import bucket_state, rule
 from roles.minio.calls import do, reading, unless_done
+from roles.minio.names import bucket_names
 from roles.minio.policy_language import VERSION, Statement, difference, meaning, normal
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Bucket(Resource):
 
         def read(client: Any) -> list[Reading]:
             others = api.others(link, client, _settings)
-            names = {bucket.name for bucket in client.list_buckets()}
+            names = set(bucket_names(client, (bucket.name for bucket in wanted)))
             if not names.intersection(bucket.name for bucket in wanted):
                 return [None] * len(wanted)
             files, others_files = _settings(client), others()

@@ -11,6 +11,7 @@ from roles.minio.accounts import Accounts, accounts
 from roles.minio.admin import administrator
 from roles.minio.api import Api
 from roles.minio.calls import REMOVED, doing, reading, unless_done
+from roles.minio.names import bucket_names
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
@@ -107,7 +108,7 @@ class Gone(Resource):
 
 
 def _content(client: Any, bucket: str) -> Reading:
-    if not client.bucket_exists(bucket):
+    if bucket not in bucket_names(client, [bucket]):
         return None
     first = next(iter(client.list_objects(bucket, include_version=True, recursive=True)), None)
     return {"holds": f"{first.object_name} and perhaps more" if first else ""}

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 RECORD = "/var/lib/stowage/kms-key"
 """Holds the fingerprint of the key under which this host's MinIO was first deployed; never the key."""
 BUCKET, OBJECT, TEXT = "stowage-canary", "canary", b"Encrypted at the first deploy. Stowage reads it at each check.\n"
-NOT_READY = ("NotInitialized", "SlowDown", "ServiceUnavailable", "InternalError")
-"""Endings of error codes that are gone a moment later."""
+NOT_READY = ("NotInitialized", "SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError")
+"""Endings of error codes that say nothing about the key: a node that starts, or a cluster with too few drives."""
 
 
 @dataclass(frozen=True)

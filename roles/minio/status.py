@@ -36,6 +36,7 @@ def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, An
     """Ask the cluster about itself while the host is read; each answer is put into `answers` when it comes."""
     from roles.minio.admin import admin
     from roles.minio.api import said
+    from roles.minio.names import bucket_names
     from roles.minio.role import api_of
 
     if not host.settings.minio or link is None:
@@ -43,7 +44,7 @@ def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, An
     questions = {
         "info": lambda client: json.loads(admin(client, "GET", "info")),
         "usage": lambda client: json.loads(admin(client, "GET", "datausageinfo")),
-        "names": lambda client: [bucket.name for bucket in client.list_buckets()],
+        "names": bucket_names,
     }
 
     def ask(name: str) -> None:

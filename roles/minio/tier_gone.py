@@ -15,6 +15,7 @@ from roles.minio.api import Api, code_of
 from roles.minio.bucket_state import tiers_of
 from roles.minio.calls import doing, reading
 from roles.minio.gone import USED_BY
+from roles.minio.names import bucket_names
 from roles.minio.tiers import RECORDS, configured
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _tiers(path: str, data: bytes) -> frozenset[str]:
 
 def holders(client: Any, tier: str) -> list[str]:
     """The buckets with an object in a tier, judged by their first versions."""
-    return [bucket.name for bucket in client.list_buckets() if tier in _classes(client, bucket.name)]
+    return [name for name in bucket_names(client) if tier in _classes(client, name)]
 
 
 def _classes(client: Any, bucket: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from converge.ssh.link import connect
 from converge.ui.durations import spoken
 from converge.ui.lines import say
 from roles.minio.admin import admin
+from roles.minio.names import bucket_names
 from roles.minio.role import api_of
 from roles.minio.status import age
 from worker.size import human
@@ -58,7 +59,7 @@ def show(host: Host[Settings], bucket: str, prefix: str, exact: bool, as_json: b
     listed = exact or bool(prefix)
     link = connect(host.target)
     try:
-        there = api_of(host).read(link, lambda client: [entry.name for entry in client.list_buckets()])
+        there = api_of(host).read(link, bucket_names)
         must_be_there(host, bucket, there)
         ask = partial(_listed, prefix=prefix) if listed else _scanned
         at, counted = api_of(host).read(link, partial(ask, names=[bucket] if bucket else there))

@@ -135,7 +135,7 @@ def _written(client: Any, body: bytes) -> bool:
     try:
         client.put_object(Bucket="models", Key="in need", Body=body)
     except ClientError as error:
-        if error.response["Error"]["Code"] != "SlowDownWrite":
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 503:
             raise
         return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from tests.lab.conftest import Clone
 LONGEST = 120
 """Seconds for each command: a broken host may not answer."""
 COMMANDS = {"plan": ("check", "--full"), "status": ("status",), "history": ("history",)}
-MOST = 5
-"""The most tests of one run that leave traces: after a host has died, all later tests fail."""
-_kept: list[str] = []
+MOST = 3
+"""The most tests of one clone that leave traces: after a host has died, all later tests fail."""
+_kept: Counter[Path] = Counter()
 ON_HOST = {
     "journal": "journalctl -b --no-pager -n 2000",
     "units": "systemctl --failed --no-pager; systemctl list-units --no-pager 'stowage*' docker.service",
@@ -38,12 +39,12 @@ def hosts(fixtures: dict[str, Any]) -> Iterator[Clone]:
 
 
 def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | None:
-    """Writes the traces to a folder named after the test; None without a host, or after enough tests."""
+    """Writes the traces to a folder named after the test, and repairs its hosts; None without a host, or after enough tests."""
     into = folder / re.sub(r"\W+", "-", test).strip("-")[:120]
     clones = {(clone.root, clone.host): clone for clone in hosts(fixtures)}
-    if not clones or len(_kept) >= MOST:
+    if not clones or all(_kept[root] >= MOST for root, _ in clones):
         return None
-    _kept.append(test)
+    _kept.update(root for root, _ in clones)
     into.mkdir(parents=True, exist_ok=True)
     (into / "why").write_text(why)
     for clone in clones.values():
@@ -55,7 +56,16 @@ def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | 
             )
         for name, script in ON_HOST.items():
             (there / name).write_text(_on_host(clone, script))
+        _put_right(clone)
     return into
+
+
+def _put_right(clone: Clone) -> None:
+    """One failure costs only its own test: drives that it left pulled go back, and a deploy mends the rest, if it can."""
+    for drive in "1234":
+        clone.inv("lab.put-back-drive", drive, "--host", clone.host, code=None)
+    clone.inv("lab.up", "--host", clone.host, code=None)
+    clone.inv("deploy", "--host", clone.host, "--yes", code=None)
 
 
 def _on_host(clone: Clone, script: str) -> str:
