@@ -35,14 +35,14 @@ def up(c: Context, host: str = "lab", system: str = "", cold: bool = False) -> N
         why = "the lab's hosts stand beside lab in inventory/hosts.yml"
         raise Trouble(f"the inventory has no host {host}", why=why, untouched="nothing was made", hint="add it there")
     hosts.up(host, system, cold)
-    lab_host = _found(host)
+    lab_host = _load_host(host)
     records.own_secrets(lab_host)
     stock.put_into(host, [images.make(recipe, cold) for recipe in _recipes(lab_host)])
     ports = hosts.published(host)
     print(f"{host} is up: ssh on 127.0.0.1:{ports[22]}, S3 on :{ports[9000]}, console on :{ports[9001]}")
 
 
-def _found(host: str) -> Host[Settings]:
+def _load_host(host: str) -> Host[Settings]:
     """The host with its settings; its secrets may not be there yet."""
     from converge.inventory.hosts import load
     from roles.settings.model import Settings

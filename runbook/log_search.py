@@ -37,7 +37,7 @@ class Store:
     nanoseconds: bool
     manual: str
 
-    def words(self, query: str, seconds: int, limit: int) -> dict[str, str]:
+    def parameters(self, query: str, seconds: int, limit: int) -> dict[str, str]:
         start = f"$(($(date +%s) - {seconds}))" + ("000000000" if self.nanoseconds else "")
         return {"query": query, "start": start, "limit": str(limit)}
 
@@ -82,7 +82,7 @@ def search(host: Host[Settings], query: str, since: str, limit: int, as_json: bo
     store, span = store_of(host), seconds(since)
     link = connect(host.target)
     try:
-        answer = within.lines(host, link, store.container, store.url, store.words(query, span, limit))
+        answer = within.lines(host, link, store.container, store.url, store.parameters(query, span, limit))
         records = sorted(
             of_loki(answer) if store is LOKI else of_victoria(answer), key=lambda record: str(record.get("_time"))
         )

@@ -93,7 +93,7 @@ def add(root: Path, new: Newcomer) -> None:
         where, hint = str(file.relative_to(root)), f"edit it, or choose another name than {new.name}"
         raise Trouble(f"{new.name} is already there", where, "", NOTHING, hint, REFUSED)
     hosts = _with_newcomer(root, hosts_file.read_text() if hosts_file.exists() else "", new)
-    machine = _found(new)
+    machine = _read_machine(new)
     texts, secret_files = _files_to_write(root, new, machine, hosts)
     written = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
     for path in written:
@@ -116,7 +116,7 @@ def _drive_names(machine: Found) -> str:
     return ", ".join(f"{disk.link.rpartition('/')[2]} ({capacity(disk.size)})" for disk in machine.blank) or "none"
 
 
-def _found(new: Newcomer) -> Found:
+def _read_machine(new: Newcomer) -> Found:
     link: Link | None = None
     try:
         link = _link(new)

@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         containers.remove(run)
         job.clear()
         job.forget()
-    finish.told(job, code, failure)
+    finish.write_result(job, code, failure)
     return code
 
 

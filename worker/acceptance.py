@@ -26,7 +26,7 @@ def must_be_the_set(job: Job, manifest: sets.Manifest, record: Record) -> None:
                 job.journal.say(f"{name}, accepted: {difference}")
     if not failed:
         return
-    why = "\n".join(comparison.told(wrong) for wrong in failed.values())
+    why = "\n".join(comparison.describe(wrong) for wrong in failed.values())
     raise Failed(
         RESTORE_FAILED,
         f"{', '.join(failed)} would not be what the set says",

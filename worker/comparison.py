@@ -57,7 +57,7 @@ def not_accepted(differing: Iterable[Difference], accepted: Collection[str]) -> 
     return [difference for difference in differing if difference.what not in accepted]
 
 
-def told(differing: Collection[Difference], most: int = 8) -> str:
+def describe(differing: Collection[Difference], most: int = 8) -> str:
     """The first differences, a line each, and how many more there are."""
     lines = [str(difference) for difference in differing][:most]
     return "\n".join([*lines, *([f"and {len(differing) - most} more"] if len(differing) > most else [])])

@@ -83,12 +83,12 @@ class Tools:
 
     def finish(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> str:
         """Waits for the end of a tool; gives its output, or raises Failed with its last lines."""
-        status, output = self.said(name, started, encoding)
+        status, output = self.result(name, started, encoding)
         if status:
             raise self._failure(name, status, output)
         return output
 
-    def said(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> tuple[int, str]:
+    def result(self, name: str, started: Started | subprocess.Popen[bytes], encoding: str = "utf-8") -> tuple[int, str]:
         """Waits for the end of a tool; gives its status and its output."""
         return started.wait(), (self.staging / f"{name}.log").read_text(encoding, errors="replace")
 

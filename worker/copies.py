@@ -32,7 +32,7 @@ def on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
 def died(job: Job, name: str, error: Failed) -> None:
     if error.hint:
         job.ways[name] = error.hint
-    job.dead[name] = error.words(name)
+    job.dead[name] = error.one_line(name)
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 

@@ -66,7 +66,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
         ).fetchone()
         who = session.execute(roles.FOUND).fetchall()
-        databases.omitted = omissions.found(session)
+        databases.omitted = omissions.find(session)
     databases.server = {**(server or {}), "major": job.postgres["major"]}
     kept = leftovers.ours()
     job.closed = databases.closed = {

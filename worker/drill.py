@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from worker import containers, fetching, folders, listing, plan, postgres, roles, sets
 from worker.buckets import drill as buckets
-from worker.comparison import Difference, compared, told
+from worker.comparison import Difference, compared, describe
 from worker.contract import FAILED, REFUSED, VERIFY_FAILED, Request
 from worker.errors import Failed
 from worker.job import Job
@@ -53,7 +53,7 @@ def _folder(job: Job, manifest: sets.Manifest, source: str, folder: Folder) -> N
     try:
         folders.unpack(job, manifest, source, folder, place)
         if wrong := listing.differences(folders.listed(job, manifest, source, folder), listing.of_folder(place)):
-            raise Failed(VERIFY_FAILED, f"{folder.name} would not be what the set says", told(wrong), "inv backup")
+            raise Failed(VERIFY_FAILED, f"{folder.name} would not be what the set says", describe(wrong), "inv backup")
     except Failed as error:
         raise error.coded(VERIFY_FAILED) from None
     finally:
@@ -137,7 +137,7 @@ def _must_be_the_set(server: postgres.Server, manifest: sets.Manifest, lost: dic
         if lost[name] or differing:
             wrong[name] = lost[name] + differing
     if wrong:
-        why = "\n".join(told(rows) for rows in wrong.values())
+        why = "\n".join(describe(rows) for rows in wrong.values())
         same = command(manifest.id, Request())
         hint = f"{same}, and as that will fail for the same reason, {same} --accept-differences"
         hint += "\n" + ways_out(manifest.id, Request(), lost, wrong, why)

@@ -19,7 +19,7 @@ class Failed(Exception):
         rest = [self.why, f"try: {self.hint}" if self.hint else ""]
         return "\n".join([self.what, *(f"     {line}" for part in rest if part for line in part.splitlines())])
 
-    def words(self, name: str = "") -> str:
+    def one_line(self, name: str = "") -> str:
         """What and why in one line, without the name of the target, which the caller prints."""
         return (f"{self.what}: {self.why}" if self.why else self.what).removeprefix(f"{name}: ")
 

@@ -53,7 +53,7 @@ def find(job: Job) -> Found:
         try:
             listed[target.name] = list(sets.list_sets(target, stack, job.keys))
         except Failed as error:
-            dead.append(f"{target.name} could not be asked: {error.words(target.name)}")
+            dead.append(f"{target.name} could not be asked: {error.one_line(target.name)}")
     for name, there in sets.sharing_drills(listed).items():
         broken += [(name, seen) for seen in there if _suspect(seen) and wanted in ("latest", seen.id)]
         asked = job.request.databases or _folders(job) or _buckets(job)

@@ -20,7 +20,7 @@ DRILLED = "drilled"
 PUBLISHED = (OK, COPY_FAILED, RETENTION_FAILED, INCOMPLETE)
 
 
-def told(job: Job, code: int, failure: Failed | None) -> None:
+def write_result(job: Job, code: int, failure: Failed | None) -> None:
     """Writes the result as the last line of the journal; `last.json` keeps the last backup, the last one that was
     published, and how long the last restore took.
     """

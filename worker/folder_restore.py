@@ -115,12 +115,12 @@ def _refuse(job: Job, manifest: sets.Manifest, wanted: Sequence[Folder]) -> None
     needs: dict[str, int] = {}
     for folder in wanted:
         above = folder.here.rpartition("/")[0] or "/"
-        status, _, _ = host.said(job, "test", "-d", folder.here, "-a", "!", "-L", folder.here)
+        status, _, _ = host.run(job, "test", "-d", folder.here, "-a", "!", "-L", folder.here)
         if status:
             raise Failed(
                 RESTORE_REFUSED, f"{folder.here} is not there, or no folder", "", f"inv deploy --role {folder.service}"
             )
-        if not host.said(job, "mountpoint", "-q", "--", folder.here)[0]:
+        if not host.run(job, "mountpoint", "-q", "--", folder.here)[0]:
             why = "a filesystem cannot be renamed, and what is restored has to lie beside it"
             hint = f"services.{folder.service}.data: a folder beneath {folder.here}"
             raise Failed(RESTORE_REFUSED, f"{folder.here} is a filesystem of its own", why, hint)
@@ -149,7 +149,9 @@ def _unpack(job: Job, manifest: sets.Manifest, source: str, folder: Folder, scra
     job.journal.say(f"fetching {folder.name} into {scratch}")
     host.must(job, f"{scratch} cannot be made", "mkdir", "-m", "0700", "--", scratch)
     try:
-        folders.unpack(job, manifest, source, folder, Path(scratch), host.words(job, "tar"), "inv restore.cleanup")
+        folders.unpack(
+            job, manifest, source, folder, Path(scratch), host.command_line(job, "tar"), "inv restore.cleanup"
+        )
         host.must(job, f"{scratch} cannot be synced", "sync", "-f", "--", scratch)
     except Failed as error:
         raise error.coded(RESTORE_REFUSED) from None
@@ -159,7 +161,7 @@ def _must_be_the_set(job: Job, wanted: Listing, folder: Folder, scratch: str) ->
     actual = Listing.parse(host.must(job, f"{scratch} cannot be listed", *listing.only_listing(scratch)))
     if wrong := listing.differences(wanted, actual):
         hint = "df -h and dmesg on the host: what was unpacked is not what lies there; then the same again"
-        raise Failed(RESTORE_FAILED, f"{folder.name} would not be what the set says", comparison.told(wrong), hint)
+        raise Failed(RESTORE_FAILED, f"{folder.name} would not be what the set says", comparison.describe(wrong), hint)
 
 
 def _swapped(job: Job, record: Record, wanted: Sequence[Folder]) -> int:
@@ -188,10 +190,10 @@ def _answers(job: Job, record: Record, what: str) -> None:
             wrong += end(job, record, "undone" if record.phase == "undoing" else "done")
         with job.journal.step("health"):
             waits = job.config[folders.COMPONENT].get(service, {}).get("waits", "") if ran and not wrong else ""
-            status, output, complaint = host.said(job, "sh", "-c", waits) if waits else (0, "", "")
+            status, output, complaint = host.run(job, "sh", "-c", waits) if waits else (0, "", "")
             wrong += [output + complaint] if status else []
     except BaseException as error:
-        wrong.append(f"{service} may be stopped; the next run starts it: {swap.words(error)}")
+        wrong.append(f"{service} may be stopped; the next run starts it: {swap.message(error)}")
     if wrong:
         hint = AFTER.replace("{service}", service)
         raise Failed(SWAP_FAILED, f"{what} is done, but something is wrong after it", "\n".join(wrong), hint)

@@ -23,7 +23,7 @@ TAKE_BACK = '[ ! -e "$2" ] || { [ ! -e "$1" ] || mv -nT -- "$1" "$3"; mv -nT -- 
 _number = itertools.count(1)
 
 
-def words(job: Any, *argv: str) -> list[str]:
+def command_line(job: Any, *argv: str) -> list[str]:
     """The command line that starts a program on the host."""
     return [
         *("docker", "run", "--rm", "-i", "--name", f"stowage-backup-{job.run}-host-{next(_number)}"),
@@ -34,15 +34,15 @@ def words(job: Any, *argv: str) -> list[str]:
     ]
 
 
-def said(job: Any, *argv: str) -> tuple[int, str, str]:
+def run(job: Any, *argv: str) -> tuple[int, str, str]:
     """The status, output and errors of a program on the host."""
-    done = subprocess.run(words(job, *argv), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(command_line(job, *argv), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="replace").strip()
 
 
 def must(job: Any, what: str, *argv: str) -> str:
     """The output of a program on the host; raises Failed when it fails."""
-    status, output, complaint = said(job, *argv)
+    status, output, complaint = run(job, *argv)
     if status:
         raise Failed(RESTORE_FAILED, what, complaint[-500:] or f"status {status}")
     return output
@@ -60,7 +60,7 @@ def take_back(job: Any, live: str, aside: str, incoming: str) -> None:
 
 def there(job: Any, paths: Sequence[str]) -> set[str]:
     """The paths that exist."""
-    _, output, _ = said(job, "stat", "-c", "%n", "--", *paths)
+    _, output, _ = run(job, "stat", "-c", "%n", "--", *paths)
     return set(output.splitlines())
 
 
@@ -68,7 +68,7 @@ def sizes(job: Any, paths: Sequence[str]) -> dict[str, int]:
     """The bytes of the folders that exist."""
     if not paths:
         return {}
-    _, output, _ = said(job, "du", "-sxB1", "--", *paths)
+    _, output, _ = run(job, "du", "-sxB1", "--", *paths)
     rows = (line.partition("\t") for line in output.splitlines())
     return {path: int(size) for size, _, path in rows}
 

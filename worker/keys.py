@@ -41,7 +41,7 @@ class Keys:
         """The encrypted bytes, which only this identity can read."""
         code, stored, errors = through(["age", "-r", self.recipient], plain)
         if code:
-            raise Failed(FAILED, "age could not encrypt", why=_words(errors))
+            raise Failed(FAILED, "age could not encrypt", why=_message(errors))
         return stored
 
     def decrypt(self, stored: bytes) -> bytes:
@@ -56,7 +56,7 @@ class Keys:
             os.close(door)
         if not code:
             return plain
-        errors = _words(errors)
+        errors = _message(errors)
         if "no identity matched" in errors:
             hint = "the stack's own identity is needed: " + HINT
             raise Failed(VERIFY_FAILED, "this was encrypted for another identity", why=errors, hint=hint)
@@ -71,7 +71,7 @@ class Keys:
         return hmac.new(self._names, bytes.fromhex(sha256), hashlib.sha256).hexdigest()
 
 
-def _words(errors: str) -> str:
+def _message(errors: str) -> str:
     """The error of age, without its line about bug reports."""
     lines = [line.removeprefix("age: ").strip() for line in errors.splitlines()]
     return "; ".join(line for line in lines if line and "report" not in line)

@@ -14,7 +14,7 @@ from worker.postgres import Row
 from worker.records import Record
 
 
-def found(job: Job) -> list[Row]:
+def find(job: Job) -> list[Row]:
     """The databases and folders that restores and undos have kept, or could not drop, with their size."""
     rows, here = list[Row](), dict[str, int]()
     if job.has_postgres:
@@ -68,7 +68,7 @@ def cleanup(job: Job) -> int:
     """Drops only what restores have kept. One that cannot be dropped does not stop the others."""
     failed = dict[str, Failed]()
     with job.journal.step("cleanup"), _session(job) as session:
-        for row in found(job):
+        for row in find(job):
             try:
                 if "bucket" in row:
                     record = next(record for record in Record.all() if record.run == row["run"])

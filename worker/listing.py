@@ -89,7 +89,7 @@ def differences(wanted: Listing, actual: Listing) -> list[Difference]:
     """The differences of two listings, without the times of folders, which every new file changes."""
     rows = []
     for name in sorted({*wanted.rows, *actual.rows}):
-        before, after = _told(wanted, name), _told(actual, name)
+        before, after = _describe(wanted, name), _describe(actual, name)
         if before != after:
             rows.append(
                 Difference(name.removeprefix("./") or "the folder itself", f"{before} in the set, {after} here")
@@ -97,7 +97,7 @@ def differences(wanted: Listing, actual: Listing) -> list[Difference]:
     return rows
 
 
-def _told(listing: Listing, name: str) -> str:
+def _describe(listing: Listing, name: str) -> str:
     if name not in listing.rows:
         return "absent"
     mode, owner, size, time = listing.rows[name]

@@ -96,7 +96,7 @@ def load(
     lost = _Loading(job, session, like, scratch, dump, tools, tablespaces).run()
     job.journal.say(f"loaded {name} in {time.monotonic() - begun:.1f} s")
     try:
-        _told(job, properties.dress(session, scratch, like))
+        _report(job, properties.dress(session, scratch, like))
     except psycopg.Error as error:
         raise Failed(tools.code, f"{name} cannot get the settings and rights that it had", str(error).strip()) from None
     called, jobs = f"analyze-{number}", str(job.postgres["jobs"])
@@ -112,7 +112,7 @@ def load(
     return Loaded(lost, gathered)
 
 
-def _told(job: Job, lines: Sequence[str]) -> None:
+def _report(job: Job, lines: Sequence[str]) -> None:
     """Reports properties that could not be restored."""
     for line in lines:
         job.journal.say(line)
@@ -156,7 +156,7 @@ class _Loading:
 
     def _create(self) -> None:
         try:
-            _told(self.job, properties.create(self.session, self.scratch, self.like))
+            _report(self.job, properties.create(self.session, self.scratch, self.like))
         except psycopg.Error as error:
             raise Failed(self.tools.code, f"{self.name} cannot be made anew", str(error).strip()) from None
 
@@ -200,7 +200,7 @@ class _Loading:
     def _restore(self, *how: str) -> tuple[int, str]:
         options = [*how, *([] if self.tablespaces else ["--no-tablespaces"])]
         started = self.tools.start("load", "pg_restore", *options, "-d", connection(self.scratch), str(self.dump))
-        return self.tools.said("load", started, postgres.codec(str(self.like.get("encoding", "UTF8"))))
+        return self.tools.result("load", started, postgres.codec(str(self.like.get("encoding", "UTF8"))))
 
 
 def _first(output: str) -> str:

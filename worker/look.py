@@ -38,9 +38,9 @@ def _list(job: Job) -> dict[str, Any]:
                 row["targets"][target.name] = summary.reason or "whole"
                 row["pinned"] = row["pinned"] or summary.pinned
                 if summary.check:
-                    row["checks"][target.name] = summary.check.told()
+                    row["checks"][target.name] = summary.check.as_row()
         except Failed as error:
-            dead[target.name] = error.words(target.name)
+            dead[target.name] = error.one_line(target.name)
     return {"sets": sorted(rows.values(), key=lambda entry: str(entry["id"]), reverse=True), "dead": dead}
 
 
@@ -159,7 +159,7 @@ def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
 
 
 def _leftovers(job: Job) -> dict[str, Any]:
-    return {"leftovers": leftovers.found(job), "configuration": configuration.beside()}
+    return {"leftovers": leftovers.find(job), "configuration": configuration.beside()}
 
 
 def _pin(job: Job) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _having(job: Job) -> list[Target]:
             if any(summary.id == id for summary in sets.list_sets(target, job.stack, job.keys)):
                 targets.append(target)
         except Failed as error:
-            reasons.append(f"{target.name}: {error.words(target.name)}")
+            reasons.append(f"{target.name}: {error.one_line(target.name)}")
     if not targets:
         raise Failed(RESTORE_REFUSED, f"no target has the set {id}", "\n".join(reasons), "inv backup.list")
     return targets

@@ -37,12 +37,12 @@ ENDS = {
 """Statements that remove an obstacle, run in its database, by their effect."""
 
 
-def found(session: Connection, names: Sequence[str]) -> list[Row]:
+def find(session: Connection, names: Sequence[str]) -> list[Row]:
     """The obstacles to rename or drop these databases; without this they would only show at the swap."""
     return [row for row in session.execute(FOUND).fetchall() if row["database"] in names]
 
 
-def told(rows: Sequence[Row]) -> list[str]:
+def describe(rows: Sequence[Row]) -> list[str]:
     return [f"{row['database']} has a {row['what']} {row['name']}" for row in rows]
 
 
@@ -59,6 +59,6 @@ def ways(rows: Sequence[Row], user: str) -> list[str]:
 
 def holding(session: Connection, name: str, error: psycopg.Error) -> Failed:
     """The error for a database that PostgreSQL does not drop."""
-    rows = found(session, [name])
-    why = "; ".join(told(rows)) or str(error).strip()
+    rows = find(session, [name])
+    why = "; ".join(describe(rows)) or str(error).strip()
     return Failed(RESTORE_FAILED, f"{name} cannot be dropped", why, "\n".join(ways(rows, session.info.user)))

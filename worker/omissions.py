@@ -135,7 +135,7 @@ KINDS = (
 UNKNOWN = "what this Stowage does not know of this PostgreSQL"
 
 
-def found(session: Connection) -> list[Row]:
+def find(session: Connection) -> list[Row]:
     """All omissions on this server: kind, name, statement. A statement may hold a secret, a name never does."""
     major, rows = session.info.server_version // 10000, list[Row]()
     for kind in KINDS:
@@ -170,7 +170,7 @@ def lines(by_kind: Mapping[str, Sequence[str]]) -> list[str]:
 
 def lacking(session: Connection, rows: Sequence[Row]) -> list[Row]:
     """The omissions of a set that this server does not have in the same form."""
-    here = {(row["kind"], row["name"], row["statement"]) for row in found(session)}
+    here = {(row["kind"], row["name"], row["statement"]) for row in find(session)}
     return [row for row in rows if (row["kind"], row["name"], row["statement"]) not in here]
 
 

@@ -45,7 +45,7 @@ def plan(job: Job) -> Row:
     answer = {
         **introduced(manifest, where),
         "databases": rows,
-        "obstacles": obstacles.told(held),
+        "obstacles": obstacles.describe(held),
         "ways": obstacles.ways(held, job.server.user) if held else [],
         "warnings": warnings,
         "objects": objects.rows(),
@@ -78,7 +78,7 @@ def _databases(job: Job, manifest: sets.Manifest, names: dict[str, str]) -> tupl
             }
             for name, to in names.items()
         ]
-        return rows, obstacles.found(session, list(names.values()))
+        return rows, obstacles.find(session, list(names.values()))
 
 
 def beside(names: dict[str, str], here: Container[str], number: str) -> tuple[dict[str, str], dict[str, str]]:

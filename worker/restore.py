@@ -108,9 +108,9 @@ def _refuse(session: postgres.Connection, manifest: sets.Manifest, names: list[s
             "a dump does not go back to an older server",
             f"name an image of PostgreSQL {theirs}",
         )
-    if held := obstacles.found(session, names):
+    if held := obstacles.find(session, names):
         ways = "\n".join([*obstacles.ways(held, session.info.user), "then the same again"])
-        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(obstacles.told(held)), ways)
+        raise Failed(RESTORE_REFUSED, "the live databases cannot be renamed", "; ".join(obstacles.describe(held)), ways)
     have = {row["name"] for row in session.execute("SELECT name FROM pg_available_extensions").fetchall()}
     wanted = {
         name for database in manifest.databases.values() for name in database.get("contents", {}).get("extensions", {})

@@ -61,7 +61,7 @@ class Check:
     drill: bool = False
     why: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, Any]:
         return {"at": self.at.isoformat(), "passed": self.passed, "drill": self.drill, "why": self.why}
 
 

@@ -83,14 +83,14 @@ def taken_back(job: Job, record: Record, error: BaseException, committed: str) -
     try:
         settle(job, record)
     except BaseException as again:
-        why = f"{words(error)}\nit could not be taken back: {words(again)}"
+        why = f"{message(error)}\nit could not be taken back: {message(again)}"
         raise Failed(SWAP_FAILED, _between(record), why, NEXT) from None
     if committed and record.phase == committed:
         # The connection may break after the commit, before its answer.
-        raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", words(error), AFTER) from None
+        raise Failed(SWAP_FAILED, "the names were changed, but the run did not go on", message(error), AFTER) from None
     if isinstance(error, psycopg.Error):
         # Opening the databases on the dead connection failed as well, and hides the first error.
-        why = words(error.__context__ or error)
+        why = message(error.__context__ or error)
         raise Failed(
             RESTORE_FAILED, "PostgreSQL failed within the swap", why, "inv status, then the same again"
         ) from None
@@ -105,12 +105,12 @@ def _after(job: Job, record: Record, names: list[str]) -> list[str]:
                 with job.server.connect(name) as inside:
                     inside.execute("SELECT 1")
     except BaseException as error:
-        wrong.append(words(error))
+        wrong.append(message(error))
     try:
         with job.journal.step("start"):
             wrong += end(job, record, "done")
     except BaseException as error:
-        wrong.append(f"what depends on the databases may be stopped; the next run starts it: {words(error)}")
+        wrong.append(f"what depends on the databases may be stopped; the next run starts it: {message(error)}")
     return wrong
 
 
@@ -132,7 +132,7 @@ def cleared(job: Job, record: Record) -> None:
         job.journal.say(f"what was loaded is still there, and the next run drops it: {error}")
 
 
-def words(error: BaseException) -> str:
+def message(error: BaseException) -> str:
     if isinstance(error, Failed):
         return f"{error.what}: {error.why}" if error.why else error.what
     return "stopped, as somebody asked" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
@@ -207,9 +207,9 @@ def undo(job: Job) -> int:
         if gone := [kept for kept, name in record.kept.items() if oids.get(kept) != record.live[name]]:
             raise Failed(RESTORE_REFUSED, f"{gone[0]} is not there any more", "it was cleaned up or renamed")
         names = list(record.kept.values())
-        if held := obstacles.found(session, names):
+        if held := obstacles.find(session, names):
             ways = "\n".join([*obstacles.ways(held, session.info.user), "then the same again"])
-            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(obstacles.told(held)), ways)
+            raise Failed(RESTORE_REFUSED, "the databases cannot be renamed", "; ".join(obstacles.describe(held)), ways)
         away = {name: postgres.beside(name, "undone", record.run[-6:]) for name in names}
         try:
             with job.journal.step("undo"):
@@ -223,7 +223,7 @@ def undo(job: Job) -> int:
     try:
         wrong = settle(job, record)
     except BaseException as error:
-        why = f"{_between(record)}: {words(error)}"
+        why = f"{_between(record)}: {message(error)}"
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", why, NEXT) from None
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")

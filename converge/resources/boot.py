@@ -43,7 +43,7 @@ class Boot(Resource):
         mounted = {mount.path for mount in table.mounts}
         for line in table.lines:
             if line.required and line.path not in mounted and not self._concerns(line) and _is_gone(line, table, disks):
-                return {"waits for": line.told, "way out": edit(line)}
+                return {"waits for": line.description, "way out": edit(line)}
         return self.desired()
 
     def _concerns(self, line: FstabLine) -> bool:

@@ -53,7 +53,7 @@ class FstabLine:
         return self.at_boot and "nofail" not in self.options and not network
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         return f"line {self.number} of /etc/fstab ({self.source} at {self.path})"
 
 

@@ -118,7 +118,7 @@ def _same_drive(case: _Case) -> Fault:
         if line.path == case.path or not line.at_boot:
             continue
         if line.source == f"LABEL={case.label}" or (name and device(line.source, case.disks) == name):
-            return f"{line.told} mounts {case.label} there at the next boot", edit(line)
+            return f"{line.description} mounts {case.label} there at the next boot", edit(line)
     return "", ""
 
 
@@ -127,7 +127,7 @@ def _above(case: _Case) -> Fault:
     for line in case.table.lines:
         if is_above(line.path, case.path) and line.at_boot and not case.is_mounted(line.path):
             end = "ends in maintenance, without SSH" if line.required else "leaves this drive unmounted or hidden"
-            return f"{line.told} is not mounted now; if that fails at the next boot, the boot {end}", edit(line)
+            return f"{line.description} is not mounted now; if that fails at the next boot, the boot {end}", edit(line)
     return "", ""
 
 
@@ -137,9 +137,9 @@ def _beneath(case: _Case) -> Fault:
         if not is_above(case.path, line.path) or not line.at_boot:
             continue
         if line.path == case.drive or is_above(case.drive, line.path):
-            return f"{line.told} is mounted within the data at the next boot", edit(line)
+            return f"{line.description} is mounted within the data at the next boot", edit(line)
         if line.required:
-            why = f"{line.told} lies on this drive and has no nofail: with the drive dead, the boot ends in maintenance, without SSH"
+            why = f"{line.description} lies on this drive and has no nofail: with the drive dead, the boot ends in maintenance, without SSH"
             return why, edit(line)
     return "", ""
 

@@ -202,7 +202,7 @@ def _greet(target: Target, route: Route, socket: OpenSocket, algorithms: tuple[s
         wire.hang_up()
         if "host key" in str(error) and algorithms != known.ALGORITHMS:
             raise _OtherKinds from None
-        why = "\n".join(text for text in (str(error) or "the connection was closed", socket.said()) if text)
+        why = "\n".join(text for text in (str(error) or "the connection was closed", socket.complaint()) if text)
         hint = f"{route.command} true"
         raise Trouble("it does not speak SSH with us", route.name, why, hint=hint, code=UNREACHABLE) from None
     return wire

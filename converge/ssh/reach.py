@@ -28,7 +28,7 @@ class OpenSocket:
     process: subprocess.Popen[bytes] | None = None
     complaints: IO[bytes] | None = None
 
-    def said(self) -> str:
+    def complaint(self) -> str:
         """The output of the command on its stderr."""
         if not self.complaints:
             return ""

@@ -149,7 +149,7 @@ def _apply(todo: list[Run], options: Options, screen: Screen) -> None:
     over = screen.watch()
     screen.goes_on = True
     try:
-        with interrupt.told(lambda number: _stop(todo, number)):
+        with interrupt.handled_by(lambda number: _stop(todo, number)):
             runs.each(todo, lambda run: apply(run, screen.reporter(run.name), agree))
     finally:
         over.set()

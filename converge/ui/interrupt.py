@@ -48,7 +48,7 @@ def in_order() -> None:
 
 
 @contextmanager
-def told(hear: Callable[[int], None]) -> Iterator[None]:
+def handled_by(hear: Callable[[int], None]) -> Iterator[None]:
     """Within, `hear` gets the number of the first signal, which ends nothing; a second one ends the program at once."""
     pressed: list[int] = []
 

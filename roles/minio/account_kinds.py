@@ -29,7 +29,7 @@ def _hide(lines: list[str]) -> list[str]:
     return [f"{line.split(':')[0]}: changed, hidden" if "secret " in line else line for line in lines]
 
 
-def _words(state: State | None, key: str) -> set[str]:
+def _names_in(state: State | None, key: str) -> set[str]:
     return {word for word in (state or {}).get(key, "").split(",") if word}
 
 
@@ -88,14 +88,14 @@ def _make_user(user: User, before: State | None, client: Any) -> None:
         admins.user_add(user.name, user.settings.password.reveal())
     if before and before["status"] != "enabled":
         admins.user_enable(user.name)
-    have, want = _words(before, "policies"), _words(after, "policies")
+    have, want = _names_in(before, "policies"), _names_in(after, "policies")
     if have - want:
         with unless_done():
             admins.detach_policy(sorted(have - want), user=user.name)
     if want - have:
         with unless_done():
             admins.attach_policy(sorted(want - have), user=user.name)
-    have, want = _words(before, "groups"), _words(after, "groups")
+    have, want = _names_in(before, "groups"), _names_in(after, "groups")
     for group in sorted(have ^ want):
         _member(client, group, user.name, remove=group in have)
 

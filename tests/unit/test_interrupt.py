@@ -115,9 +115,9 @@ PRESS = "os.kill(os.getpid(), signal.SIGINT); time.sleep(0.1)"
 
 
 def test_while_something_is_changed_the_first_signal_is_told_and_the_second_one_ends_it():
-    told = "with interrupt.told(lambda number: print('heard', number, flush=True)):"
-    assert ended(f"{told} {PRESS}\nprint('went on')") == (0, "heard 2\nwent on\n")
-    assert ended(f"{told} {PRESS}; {PRESS}") == (130, f"heard 2\n{interrupt.MAY_BE_HALF}\n")
+    with_handler = "with interrupt.handled_by(lambda number: print('heard', number, flush=True)):"
+    assert ended(f"{with_handler} {PRESS}\nprint('went on')") == (0, "heard 2\nwent on\n")
+    assert ended(f"{with_handler} {PRESS}; {PRESS}") == (130, f"heard 2\n{interrupt.MAY_BE_HALF}\n")
 
 
 def test_a_command_that_hangs_on_its_way_out_is_ended(monkeypatch):

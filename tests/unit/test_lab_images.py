@@ -163,7 +163,7 @@ def test_the_images_of_a_host_are_built_by_recipe_or_from_packages(
         "  other: {reference: docker.io/library/nginx:1}\n"
     )
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
-    assert tasks._recipes(tasks._found("lab")) == [
+    assert tasks._recipes(tasks._load_host("lab")) == [
         images.RECIPES["nginx"],
         images.of_packages("stowage-lab/redis:trixie", ["redis-server"]),
     ]

@@ -240,7 +240,7 @@ def says(monkeypatch):
     """What the machine says when it is read."""
 
     def say(text: str) -> None:
-        monkeypatch.setattr(machines, "_found", lambda new: parsed(text))
+        monkeypatch.setattr(machines, "_read_machine", lambda new: parsed(text))
 
     return say
 
@@ -412,13 +412,13 @@ def stranger(monkeypatch, tmp_path) -> Newcomer:
 def test_the_key_of_a_stranger_is_asked_about_or_the_command_that_does_is_named(stranger, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(Trouble) as caught:
-        machines._found(stranger)
+        machines._read_machine(stranger)
     assert caught.value.hint == "inv host.trust store2 --address 10.0.0.5 --port 2222"
     asked = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(machines, "trust", lambda target, yes: asked.append((target.name, yes)))
     with pytest.raises(Trouble):
-        machines._found(stranger)
+        machines._read_machine(stranger)
     assert asked == [("store2", False)]
 
 
@@ -428,7 +428,7 @@ def test_a_machine_that_cannot_be_reached_leaves_nothing_written(monkeypatch, tm
 
     monkeypatch.setattr(machines, "connect", refuse)
     with pytest.raises(Trouble) as caught:
-        machines._found(newcomer(tmp_path, "store2", "10.0.0.5"))
+        machines._read_machine(newcomer(tmp_path, "store2", "10.0.0.5"))
     assert (caught.value.code, caught.value.untouched) == (UNREACHABLE, "nothing was written")
 
 
@@ -449,7 +449,7 @@ def test_a_sudo_that_wants_a_password_is_told_with_the_flag_that_gives_it(monkey
 
     monkeypatch.setattr(machines, "connect", refuse)
     with pytest.raises(Trouble) as caught:
-        machines._found(newcomer(tmp_path, "store2", "10.0.0.5", sudo=sudo))
+        machines._read_machine(newcomer(tmp_path, "store2", "10.0.0.5", sudo=sudo))
     assert hint in caught.value.hint
 
 

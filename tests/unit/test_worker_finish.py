@@ -65,20 +65,20 @@ def metrics(folder: Path) -> dict[str, str]:
 def test_a_service_hears_of_the_end_and_of_a_failure(job: Job, called: tuple[str, list[str]]) -> None:
     job.config["ping"], paths = called
     finish.ping(job, "/start")
-    finish.told(job, OK, None)
-    finish.told(job, FAILED, Failed(FAILED, "pg_dump failed"))
+    finish.write_result(job, OK, None)
+    finish.write_result(job, FAILED, Failed(FAILED, "pg_dump failed"))
     assert paths == ["/key/start", "/key", "/key/fail"]
 
 
 def test_a_service_that_is_away_is_no_reason_to_fail(job: Job) -> None:
     job.config["ping"] = "http://127.0.0.1:1/key"
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     assert finish.last()["last"]["code"] == OK
 
 
 def test_prometheus_hears_of_each_component_and_target(job: Job, tmp_path: Path) -> None:
     job.dead["away"] = "no answer"
-    finish.told(job, COPY_FAILED, None)
+    finish.write_result(job, COPY_FAILED, None)
     told = metrics(tmp_path)
     assert told['stowage_backup_last_exit_code{stack="lab"}'] == str(COPY_FAILED)
     assert told['stowage_backup_target_up{stack="lab",target="own"}'] == "1"
@@ -89,9 +89,9 @@ def test_prometheus_hears_of_each_component_and_target(job: Job, tmp_path: Path)
 
 
 def test_a_failure_keeps_the_time_of_the_last_success(job: Job, tmp_path: Path) -> None:
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     before = metrics(tmp_path)
-    finish.told(job, FAILED, Failed(FAILED, "pg_dump failed"))
+    finish.write_result(job, FAILED, Failed(FAILED, "pg_dump failed"))
     after = metrics(tmp_path)
     success = [name for name in before if "last_success" in name]
     assert success and all(before[name] == after[name] for name in success)
@@ -99,9 +99,9 @@ def test_a_failure_keeps_the_time_of_the_last_success(job: Job, tmp_path: Path) 
 
 
 def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path) -> None:
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     job.request.do, job.begun = "restore", job.begun - 90
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     told = json.loads((tmp_path / "last.json").read_text())
     assert 90 <= told["restored"]["seconds"] < 150
     assert told["published_postgres"]["run"] == "run1", "the backup is still known"
@@ -109,7 +109,7 @@ def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path
 
 def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_path: Path) -> None:
     job.lacking = {"postgres"}
-    finish.told(job, INCOMPLETE, Failed(INCOMPLETE, "the set was published without geo"))
+    finish.write_result(job, INCOMPLETE, Failed(INCOMPLETE, "the set was published without geo"))
     last = finish.last()
     assert "published_postgres" not in last and "published_config" in last
     assert last["last"]["code"] == INCOMPLETE
@@ -117,9 +117,9 @@ def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_
 
 
 def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_path: Path) -> None:
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     job.request = Request(do="verify", set="latest", drill=True)
-    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
+    finish.write_result(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
     assert finish.last()["checked"]["code"] == VERIFY_FAILED
     told = metrics(tmp_path)
     assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
@@ -127,18 +127,18 @@ def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_pat
 
 
 def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tmp_path: Path) -> None:
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     job.request = Request(do="verify", set="a set", drill=True)
-    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be", "a row is missing"))
+    finish.write_result(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be", "a row is missing"))
     job.request = Request(do="verify", set="a set")
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     told, last = metrics(tmp_path), finish.last()
     assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == "0"
     assert told['stowage_backup_last_drill_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
     assert (last["drilled"]["set"], last["drilled"]["what"]) == ("a set", "a set is not what it should be")
     assert not (tmp_path / finish.DRILLED).exists(), "the schedule tries again"
     job.request.drill, job.begun = True, job.begun - 90
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     assert (tmp_path / finish.DRILLED).exists()
     assert 90 <= int(metrics(tmp_path)['stowage_backup_last_drill_duration_seconds{stack="lab"}']) < 150
 
@@ -146,8 +146,8 @@ def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tm
 def test_a_check_that_failed_raises_the_alarm(job: Job, called: tuple[str, list[str]]) -> None:
     job.config["ping"], paths = called
     job.request = Request(do="verify", set="latest")
-    finish.told(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
-    finish.told(job, OK, None)
+    finish.write_result(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
+    finish.write_result(job, OK, None)
     assert paths == ["/key/fail"]
 
 
@@ -159,10 +159,10 @@ def test_a_check_on_one_target_takes_nothing_back_of_another_nor_of_a_drill(job:
             name: {"set": "A", "at": 1.0, "passed": passed, "drill": drill, "why": "" if passed else "a row is missing"}
             for name, (passed, drill) in targets.items()
         }
-        finish.told(job, code, Failed(code, "no") if code else None)
+        finish.write_result(job, code, Failed(code, "no") if code else None)
         return {name: value for name, value in metrics(tmp_path).items() if "check_passed" in name}
 
-    finish.told(job, OK, None)
+    finish.write_result(job, OK, None)
     own, away = (f'stowage_backup_check_passed{{stack="lab",target="{name}"}}' for name in ("own", "away"))
     assert check(VERIFY_FAILED, own=(True, False), away=(False, False)) == {own: "1", away: "0"}
     assert check(OK, own=(True, False)) == {own: "1", away: "0"}

@@ -65,7 +65,7 @@ case $1 in ps) [ ! -e running ] || echo id ;; stop) rm -f running ;; start) [ ! 
     (docker / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{docker}:{os.environ['PATH']}")
     monkeypatch.setattr(records, "RECORDS", tmp_path / "restores")
-    monkeypatch.setattr(host, "words", lambda job, *argv: ["env", "LC_ALL=C", *argv])
+    monkeypatch.setattr(host, "command_line", lambda job, *argv: ["env", "LC_ALL=C", *argv])
     page = {"folders": {"/app": f"{data}/app", "/logs": f"{data}/logs"}, "stop": False, "waits": ""}
     config = {"stack": "lab", "staging": str(tmp_path / "staging"), "services": {"app": page}, "dependents": []}
     request = Request(do="restore", set=SET, service="app")
@@ -324,8 +324,8 @@ def test_a_folder_that_is_a_filesystem_is_refused_in_the_plan_of_the_run(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(job)
-    done = host.said
-    monkeypatch.setattr(host, "said", lambda job, *argv: (0, "", "") if argv[0] == "mountpoint" else done(job, *argv))
+    run = host.run
+    monkeypatch.setattr(host, "run", lambda job, *argv: (0, "", "") if argv[0] == "mountpoint" else run(job, *argv))
     with pytest.raises(Failed, match="is a filesystem of its own"):
         folder_restore.run(job)
     assert beside(job) == {"app", "logs"}
@@ -345,7 +345,7 @@ def test_when_a_folder_was_changed_is_no_difference(job: Job) -> None:
 def test_a_time_is_the_same_in_every_time_zone(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's container has another than the host."""
     saved(job)
-    monkeypatch.setattr(host, "words", lambda job, *argv: ["env", "LC_ALL=C", "TZ=Asia/Tokyo", *argv])
+    monkeypatch.setattr(host, "command_line", lambda job, *argv: ["env", "LC_ALL=C", "TZ=Asia/Tokyo", *argv])
     assert folder_restore.run(job) == OK
 
 

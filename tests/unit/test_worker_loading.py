@@ -54,7 +54,7 @@ class Tools:
             words.append((self.staging / "again").read_text().strip())
         self.asked.append(" ".join(words))
 
-    def said(self, name: str, started: None, encoding: str) -> tuple[int, str]:
+    def result(self, name: str, started: None, encoding: str) -> tuple[int, str]:
         return self.answers.pop(0) if self.answers else WELL
 
     def call(self, name: str, *argv: str) -> str:

@@ -49,7 +49,7 @@ SETTING = {"name": "work_mem", "statement": "ALTER SYSTEM SET work_mem = '7MB';"
 def test_what_a_new_version_brings_is_named_until_somebody_decides(row: Any, named: list[str]) -> None:
     session: Any = Session(relisshared=[row])
     assert catalogues.undecided(session) == named
-    assert [one["name"] for one in omissions.found(session)] == named
+    assert [one["name"] for one in omissions.find(session)] == named
 
 
 def test_every_decision_is_one_and_no_column_has_two() -> None:
@@ -62,7 +62,7 @@ def test_every_decision_is_one_and_no_column_has_two() -> None:
 def test_a_server_is_not_asked_for_what_it_cannot_have() -> None:
     old, new = Session(140000), Session(150000)
     for one in (old, new):
-        omissions.found(one)  # type: ignore[arg-type]
+        omissions.find(one)  # type: ignore[arg-type]
     assert not any("pg_parameter_acl" in words for words in old.asked)
     assert any("pg_parameter_acl" in words for words in new.asked)
 
@@ -79,7 +79,7 @@ def test_only_what_is_not_here_just_so_is_left_out() -> None:
 
 def test_what_cannot_be_read_is_named_and_stops_no_backup() -> None:
     session: Any = Session(pg_file_settings=psycopg.OperationalError("no such file\nDETAIL: a secret"))
-    (row,) = omissions.found(session)
+    (row,) = omissions.find(session)
     assert (row["kind"], row["name"]) == (omissions.KINDS[0].called, "cannot be read, no such file")
 
 

@@ -227,7 +227,7 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     job.journal.say("the next run")
     settling.recover(job)
     assert said(job).endswith("the next run"), "it is told once"
-    assert [one["name"] for one in leftovers.found(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
+    assert [one["name"] for one in leftovers.find(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
     assert leftovers.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
 
 
@@ -499,7 +499,7 @@ def test_a_name_that_is_too_long_for_an_undo_can_be_cleaned_up(job: Any) -> None
     record = Record("20261121T090000Z-a1b2c3", "set", "2026-11-21T09:00:00+00:00", kept={kept: name}, phase="done")
     record.save()
     job.server.oids[kept] = 9
-    assert [one["name"] for one in leftovers.found(job)] == [kept]
+    assert [one["name"] for one in leftovers.find(job)] == [kept]
     leftovers.cleanup(job)
     assert kept not in job.server.oids
 

@@ -68,7 +68,7 @@ ROWS = [
 
 
 def test_what_hangs_on_a_database_is_named_with_the_commands_that_end_it() -> None:
-    assert obstacles.told(ROWS)[0] == "a=b has a subscription My Sub"
+    assert obstacles.describe(ROWS)[0] == "a=b has a subscription My Sub"
     lines = obstacles.ways(ROWS, "postgres")
     statements = [
         [one for one in shlex.split(line)[8:] if one != "-c"] for line in (one.partition(": ")[2] for one in lines)

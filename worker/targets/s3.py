@@ -183,12 +183,12 @@ class S3Target:
         try:
             return with_patience(once, _transient)
         except ClientError as error:
-            raise self._told(what, error) from None
+            raise self._failure(what, error) from None
         except (BotoCoreError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
             hint = DOWN if isinstance(error, NobodyHome) else ""
             raise Failed(FAILED, f"{self.name}: {what}", self._redacted(error), hint) from None
 
-    def _told(self, what: str, error: ClientError) -> Failed:
+    def _failure(self, what: str, error: ClientError) -> Failed:
         code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         message = self._redacted(error.response.get("Error", {}).get("Message") or "")
         why = f"{code}: {message}" if message and message != code else f"{code}, HTTP {status}"
