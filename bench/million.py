@@ -132,7 +132,7 @@ def main(number: int) -> None:
     server.terminate()
     size = sum(part.plain_bytes for part in parts)
     print(
-        f"{counts.words}; the index is {size >> 20} MiB; {seconds:.0f} s; {at_first} MiB before, {memory()} MiB at most"
+        f"{counts.summary}; the index is {size >> 20} MiB; {seconds:.0f} s; {at_first} MiB before, {memory()} MiB at most"
     )
 
 

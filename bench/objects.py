@@ -39,15 +39,15 @@ class Servers:
     """The stack's own MinIO, which is the source, and another one; copies and sets each get a name that nothing has had."""
 
     here: Lab
-    told: dict[str, Any]
+    settings: dict[str, Any]
     bucket: str = ""
     names: Iterator[str] = field(default_factory=lambda: (f"copy-{number}" for number in range(10_000)))
 
     def configured(self, stack: str) -> None:
         """The worker saves this one bucket, to the second server, as this stack."""
-        configuration = self.told | {
+        configuration = self.settings | {
             "stack": stack,
-            "buckets": self.told["buckets"] | {"names": [self.bucket], "prefixes": {}},
+            "buckets": self.settings["buckets"] | {"names": [self.bucket], "prefixes": {}},
         }
         run(self.here.ssh(f"umask 077; cat >{CONFIG}"), stdin=None, input=json.dumps(configuration))
 

@@ -111,7 +111,7 @@ class _Saving:
     writer: sets.PartWriter
     tools: containers.Tools
     streams: Streams
-    found: Databases
+    databases: Databases
 
     def save(self, catalog: dict[str, Row]) -> None:
         """Dump some databases; those that found the server's lock table full again, each alone.
@@ -119,7 +119,7 @@ class _Saving:
         A database with very many tables fills the lock table for all others.
         """
         self._together(catalog)
-        failed = self.found.failed
+        failed = self.databases.failed
         crowded = [name for name in catalog if name in failed and LOCKS in failed[name].hint]
         for name in crowded if len(catalog) > 1 else ():
             self.job.journal.say(f"{name}: the server had no room for more locks, dumping it again, alone")
@@ -144,7 +144,7 @@ class _Saving:
                 held.close()
 
     def _dump(self, dumps: list[Dump]) -> None:
-        failed = self.found.failed
+        failed = self.databases.failed
         with ThreadPoolExecutor(min(AT_ONCE, len(dumps))) as pool:
             with self.job.journal.step("dump"):
                 self.job.journal.say(f"dumping {', '.join(dump.name for dump in dumps)}")
@@ -159,10 +159,10 @@ class _Saving:
                 for dump, stored in sent.items():
                     with self._by_itself(dump.name):
                         self.streams[dump_of(dump.name)], contents = stored.result()
-                        self.found.saved[dump.name] = dump.database | contents
+                        self.databases.saved[dump.name] = dump.database | contents
 
     def _by_itself(self, name: str) -> AbstractContextManager[None]:
-        return by_itself(name, self.writer, self.found, self.job.server.user)
+        return by_itself(name, self.writer, self.databases, self.job.server.user)
 
 
 @contextmanager

@@ -227,7 +227,7 @@ def undo(job: Job) -> int:
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", why, NEXT) from None
     for name in names:
         job.journal.say(f"{name} is what it was; what the restore had brought is kept as {away[name]}")
-    takeback.told(job, record, gone_buckets)
+    takeback.report(job, record, gone_buckets)
     if wrong:
         raise Failed(SWAP_FAILED, "the undo is done, but something is wrong after it", "\n".join(wrong), "inv status")
     return OK

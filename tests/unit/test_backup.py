@@ -535,7 +535,7 @@ def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alo
     asked, found = list[list[str]](), databases.Databases()
 
     def together(saving, catalog) -> None:
-        found = saving.found
+        found = saving.databases
         asked.append([*catalog])
         failed = {"many": crowded, "app": crowded, "gone": other} if len(catalog) > 1 else {"many": crowded}
         found.failed |= {name: error for name, error in failed.items() if name in catalog}

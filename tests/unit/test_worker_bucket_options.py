@@ -176,8 +176,8 @@ def test_a_bucket_whose_index_is_damaged_is_named_and_costs_a_whole_set_only_its
             planning.Surveyed(job, manifest, "own")
         assert refused.value.code == RESTORE_REFUSED
         return
-    found = planning.Surveyed(job, manifest, "own")
-    assert ([wanted.to for wanted, _ in found.found], list(found.refused)) == (["good"], ["bad"])
+    surveyed = planning.Surveyed(job, manifest, "own")
+    assert ([wanted.to for wanted, _ in surveyed.surveys], list(surveyed.refused)) == (["good"], ["bad"])
 
 
 def server(free: int, drives: int = 4, dead: int = 0) -> Any:

@@ -73,8 +73,8 @@ def test_what_is_there_already_is_not_put_again_and_what_was_not_read_is_in_no_s
 class MinIO:
     """Remembers what it is asked; listings are of the versions that it is given."""
 
-    def __init__(self, *found: Version) -> None:
-        self.found, self.asked = list(found), list[tuple[str, str, dict[str, str], dict[str, str]]]()
+    def __init__(self, *there: Version) -> None:
+        self.versions, self.asked = list(there), list[tuple[str, str, dict[str, str], dict[str, str]]]()
 
     def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
         self.asked.append((method, where, dict(query or {}), dict(more.get("headers") or {})))
@@ -86,7 +86,7 @@ def minio(monkeypatch: pytest.MonkeyPatch) -> MinIO:
     made = MinIO()
 
     def versions(client: Any, bucket: str, prefix: str = "") -> Any:
-        yield from (one for one in made.found if one.key.startswith(prefix))
+        yield from (one for one in made.versions if one.key.startswith(prefix))
 
     monkeypatch.setattr(listing, "versions", versions)
     monkeypatch.setattr(inserting, "must_be", lambda *_: None)
@@ -169,7 +169,7 @@ def test_an_upload_whose_content_is_damaged_is_given_up(minio: Any) -> None:
 
 
 def test_the_listing_is_read_along_and_a_key_out_of_order_is_asked_about(minio: Any) -> None:
-    minio.found = [version("a", "1"), version("b", "2"), version("b", "1"), version("d", "1")]
+    minio.versions = [version("a", "1"), version("b", "2"), version("b", "1"), version("d", "1")]
     some = live.Live(minio, "b", "")
     assert [[one.id for one in some.of(key)] for key in ("0", "b", "c", "a", "d", "e")] == [
         [],
@@ -182,13 +182,13 @@ def test_the_listing_is_read_along_and_a_key_out_of_order_is_asked_about(minio: 
 
 
 def test_a_listing_out_of_order_ends_the_restore(minio: Any) -> None:
-    minio.found = [version("b", "1"), version("a", "1")]
+    minio.versions = [version("b", "1"), version("a", "1")]
     with pytest.raises(Failed, match="not in order"):
         live.Live(minio, "b", "").of("c")
 
 
 def test_the_plan_counts_what_is_missing_and_what_becomes_current(minio: Any) -> None:
-    minio.found = [version("a", "9"), version("a", "1")]
+    minio.versions = [version("a", "9"), version("a", "1")]
     groups = [
         ("a", [row("a", "2", latest=True), row("a", "1")]),
         ("b", [row("b", "1", latest=True, size=5, lock={"hold": "ON"})]),
@@ -267,7 +267,7 @@ def test_what_would_act_on_a_version_is_taken_off_and_put_on_as_it_was(minio: An
 def test_what_a_writer_has_put_in_the_place_of_an_object_without_an_id_is_never_deleted(
     minio: Any, there: list[Version], asked: list[str], left: str
 ) -> None:
-    minio.found = there
+    minio.versions = there
     line = beneath._line(row("k", "null", etag="e"), inserting.incoming(row("k", "null", etag="e"), AT))
     assert left in takeback._taken_back(minio, "b", "kept", line)
     assert [one[0] for one in minio.asked] == asked
@@ -417,7 +417,7 @@ def test_without_ids_the_oldest_is_put_first_and_what_is_made_is_known_by_the_an
 def test_of_a_request_whose_answer_was_lost_only_the_same_object_in_its_place_is_taken_back(
     minio: Any, there: list[Version], gone: str, left: str
 ) -> None:
-    minio.found = there
+    minio.versions = there
     line = {"key": "k", "above": "9", "number": "n", "marker": False, "md5": "md5"}
     assert left in takeback._taken_back(minio, "b", "kept", line)
     assert [one[2]["versionId"] for one in minio.asked] == ([gone] if gone else [])

@@ -170,7 +170,7 @@ def test_what_cannot_be_read_and_was_accepted_stays_accepted_until_it_can_be_rea
     assert (counts.unreadable, counts.accepted, "accepted" in found) == (1, 0, False)
     found, counts = settled(unread, accept=True, fails=True)
     assert (counts.unreadable, counts.accepted, counts.lacking) == (0, 1, "")
-    assert "; 1 cannot be read, which was accepted" in counts.words
+    assert "; 1 cannot be read, which was accepted" in counts.summary
     again, counts = settled(found, accept=False, fails=True)
     assert (again, counts.accepted) == (found, 1)
     assert settled(found, accept=False, fails=True, etag="other")[1].unreadable == 1

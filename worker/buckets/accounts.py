@@ -67,7 +67,7 @@ def names(accounts: Accounts) -> dict[str, list[str]]:
     return {kind: sorted(accounts[kind]) for kind in WORDS if accounts.get(kind)}
 
 
-def told(by_kind: Mapping[str, list[str]]) -> list[str]:
+def lines(by_kind: Mapping[str, list[str]]) -> list[str]:
     """A line for each kind."""
     return [f"{WORDS[kind]}: {', '.join(names_of_kind)}" for kind, names_of_kind in by_kind.items()]
 

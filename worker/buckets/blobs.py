@@ -30,7 +30,7 @@ class Blob:
     live: int = 0
     """For a pack: the bytes of the objects that the set has."""
 
-    def told(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, Any]:
         return self.__dict__
 
     @property

@@ -33,7 +33,7 @@ class Counts:
             self.named.append(f"{key} ({why})")
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """A line for the journal."""
         gone = f"; {self.vanished} were deleted meanwhile" if self.vanished else ""
         gone += f"; {self.accepted} cannot be read, which was accepted" if self.accepted else ""

@@ -27,7 +27,7 @@ class Move:
     """The steps of one bucket; each version is recorded before it is made."""
 
     def __init__(self, job: Job, record: Record, wanted: Wanted, survey: Survey, contents: Contents) -> None:
-        self.wanted, self.found, self.name = wanted, survey, wanted.to
+        self.wanted, self.survey, self.name = wanted, survey, wanted.to
         self._job, self._minio, self._record, self._contents = job, wanted.minio, record, contents
         self._made = record.made(self.name)
         number = 0 if not record.buckets else len(record.buckets)
@@ -47,10 +47,10 @@ class Move:
         live = self.wanted.live()
         if self.wanted.versioned and not self._anew:
             tasks = ((rows, partial(self._beneath.insert, rows, live.of(key))) for key, rows in self.wanted.groups())
-            pools.all(tasks, self.found.bytes)
+            pools.all(tasks, self.survey.bytes)
         elif ahead:
             reads = ((rows, partial(self._read, rows, live.of(key))) for key, rows in self.wanted.groups())
-            pools.all(reads, self.found.bytes)
+            pools.all(reads, self.survey.bytes)
 
     def _read(self, rows: Sequence[Row], there: Sequence[Version]) -> int:
         row = flat.replaces(rows, there)
@@ -67,19 +67,19 @@ class Move:
         live, exact = self.wanted.live(), self._job.request.exact
         if self.wanted.versioned and (anew := self._anew):
             puts = ((rows, partial(anew.put, rows, live.of(key))) for key, rows in self.wanted.groups())
-            pools.all(puts, self.found.bytes)
+            pools.all(puts, self.survey.bytes)
             for versions in born(self.wanted) if exact else ():
                 anew.hide(versions)
             return
         if self.wanted.versioned:
             tops = (partial(self._beneath.make_current, rows, live.of(key)) for key, rows in self.wanted.groups())
-            pools.each(tops, self.found.keys)
+            pools.each(tops, self.survey.keys)
             for versions in born(self.wanted) if exact else ():
                 self._beneath.hide(versions)
             return
         kept = self._record.buckets[self.name]["kept"]
         do = partial(flat.replace, self._minio, self._contents, self._made, kept, self.name)
-        pools.all(((rows, partial(do, rows, live.of(key))) for key, rows in self.wanted.groups()), self.found.bytes)
+        pools.all(((rows, partial(do, rows, live.of(key))) for key, rows in self.wanted.groups()), self.survey.bytes)
         for versions in born(self.wanted) if exact else ():
             flat.remove(self._minio, self._made, kept, self.name, versions[0])
 

@@ -55,7 +55,7 @@ class Surveyed:
 
     def __init__(self, job: Job, manifest: sets.Manifest, source: str) -> None:
         self._job, names = job, chosen(job, manifest)
-        self.found, self.refused = list[tuple[Wanted, Survey]](), dict[str, Failed]()
+        self.surveys, self.refused = list[tuple[Wanted, Survey]](), dict[str, Failed]()
         self.accounts = list[str]()
         if not names and job.request.more:
             why = "it is for a restore with buckets, and the set has none"
@@ -68,14 +68,14 @@ class Surveyed:
         for bucket in wanted:
             bucket.use(self.minio)
             try:
-                self.found.append((bucket, _checked(bucket)))
+                self.surveys.append((bucket, _checked(bucket)))
             except Failed as error:
                 if error.code == VERIFY_FAILED:  # its index is damaged: the bucket cannot be restored from this target
                     error = error.coded(RESTORE_REFUSED)
                 if job.request.buckets or error.code != RESTORE_REFUSED:
                     raise error from None
                 self.refused[bucket.to] = error
-        must_fit(self.minio, self.found)
+        must_fit(self.minio, self.surveys)
         self.accounts = who(job, manifest, source, self.minio)
         if job.request.at > f"{manifest.created:%Y-%m-%dT%H:%M:%S}.000Z":
             why = f"it was made at {manifest.created:%Y-%m-%d %H:%M:%S} UTC"
@@ -84,18 +84,18 @@ class Surveyed:
             )
 
     def __bool__(self) -> bool:
-        return bool(self.found or self.refused)
+        return bool(self.surveys or self.refused)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each bucket, for the plan."""
-        refused = [{"bucket": name, "refused": told(error)} for name, error in self.refused.items()]
-        return [_row(self._job, wanted, survey) for wanted, survey in self.found] + refused
+        refused = [{"bucket": name, "refused": error.one_line()} for name, error in self.refused.items()]
+        return [_row(self._job, wanted, survey) for wanted, survey in self.surveys] + refused
 
     def warnings(self) -> list[str]:
-        several = len(self.found) > 1
+        several = len(self.surveys) > 1
         return [
             f"{wanted.to}: {line}" if several else line
-            for wanted, survey in self.found
+            for wanted, survey in self.surveys
             for line in survey.warnings(wanted.now, self._job.request.hold_lifecycle)
         ]
 
@@ -107,7 +107,7 @@ def who(job: Job, manifest: sets.Manifest, source: str, minio: Client) -> list[s
     absent = accounts.names(
         accounts.absent(accounts.of_set(job, manifest, source), accounts.exported(minio), accounts.root(job))
     )
-    return accounts.told(absent) or ["none is absent"]
+    return accounts.lines(absent) or ["none is absent"]
 
 
 def plan(job: Job) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _row(job: Job, wanted: Wanted, survey: Survey) -> dict[str, Any]:
         "kept": flat.KEPT + "NUMBER",
         "new_ids": job.request.new_ids,
         "exact": job.request.exact,
-        **survey.told(),
+        **survey.as_row(),
     }
 
 
@@ -163,7 +163,3 @@ def _checked(wanted: Wanted) -> Survey:
         why = f"{survey.locked} versions have retention or a legal hold, which a bucket gets only when it is made"
         raise Failed(RESTORE_REFUSED, f"{what} was made without object lock", why, "--as NAME, which is made with it")
     return survey
-
-
-def told(error: Failed) -> str:
-    return f"{error.what}: {error.why}" if error.why else error.what

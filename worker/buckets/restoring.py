@@ -13,7 +13,7 @@ from worker.buckets import accounts, probing, takeback
 from worker.buckets.client import Client
 from worker.buckets.contents import Contents
 from worker.buckets.moving import Move
-from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, told, without_minio
+from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, without_minio
 from worker.buckets.pools import Pools
 from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
@@ -39,13 +39,13 @@ class Objects:
         if not surveyed:
             return
         self._minio: Client = surveyed.minio
-        if any(wanted.versioned for wanted, _ in surveyed.found) and not job.request.new_ids:
+        if any(wanted.versioned for wanted, _ in surveyed.surveys) and not job.request.new_ids:
             probing.must_take_ids(surveyed.minio, job.run)
         try:
             contents = Contents(job.targets[source], job.keys, manifest)
         except Failed as error:
             raise error.coded(RESTORE_REFUSED) from None
-        self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in surveyed.found]
+        self._moves = [Move(job, record, wanted, survey, contents) for wanted, survey in surveyed.surveys]
         record.save()
 
     def __bool__(self) -> bool:
@@ -77,9 +77,9 @@ class Objects:
             self._record.save()
             accounts.bring(self._minio, absent, self._job.journal.piece)
         except Failed as error:
-            self._lacks.append(told(error))
+            self._lacks.append(error.one_line())
             return
-        for line in accounts.told(self._record.accounts) or ["none was absent"]:
+        for line in accounts.lines(self._record.accounts) or ["none was absent"]:
             say(f"who may use the buckets, brought back: {line}")
 
     def alone(self) -> int:
@@ -106,7 +106,7 @@ class Objects:
         for move in self._moves:
             self._record.buckets[move.name]["held"] = {}
             self._job.journal.say(
-                f"{move.name}: {move.found.insert} versions were put back, {human(move.found.bytes)}, each read back"
+                f"{move.name}: {move.survey.insert} versions were put back, {human(move.survey.bytes)}, each read back"
             )
         self._record.save()
         if not self._failed and not self._lacks:
@@ -115,7 +115,7 @@ class Objects:
         raise Failed(
             PARTLY_RESTORED,
             f"all came back but {', '.join(lacking)}",
-            "\n".join([*(f"{name}: {told(error)}" for name, error in self._failed.items()), *self._lacks]),
+            "\n".join([*(f"{name}: {error.one_line()}" for name, error in self._failed.items()), *self._lacks]),
             "\n".join([*self._ways(), "inv restore.undo, which takes back what was restored"]),
         )
 
@@ -132,11 +132,11 @@ class Objects:
                     self._record.save()
                 self._moves.remove(move)
                 self._failed[move.name] = error
-                self._job.journal.say(f"the bucket {move.name} is left as it was: {told(error)}")
+                self._job.journal.say(f"the bucket {move.name} is left as it was: {error.one_line()}")
 
     def _nothing(self) -> Failed:
         what = f"none of the buckets came back: {', '.join(self._failed)}"
-        why = "\n".join([*(f"{name}: {told(error)}" for name, error in self._failed.items()), *self._lacks])
+        why = "\n".join([*(f"{name}: {error.one_line()}" for name, error in self._failed.items()), *self._lacks])
         return Failed(RESTORE_FAILED, what, why, "\n".join(self._ways()))
 
     def _ways(self) -> Iterator[str]:

@@ -76,7 +76,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
         with by_itself(job, writer, buckets, ALL):
             data = minio.ask("GET", "/minio/admin/v3/export-iam").body
             streams[IAM] = tuple(writer.write(IAM, [data]))
-    listed = index.packed(blob.told() for blob in blobs.list())
+    listed = index.packed(blob.as_row() for blob in blobs.list())
     streams[LIST] = tuple(writer.write(LIST, listed))
     return buckets
 
@@ -108,7 +108,7 @@ def _saved(job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, bucke
     configuration, counts = settings.read(saving.minio, name), Counts()
     rows = tuple(writer.write(index_of(name), index.packed(saving.rows(name, counts))))
     stored = tuple(writer.write(settings_of(name), [json.dumps(configuration, sort_keys=True).encode()]))
-    buckets.saved[name] = _told(configuration, counts)
+    buckets.saved[name] = _manifest_row(configuration, counts)
     _say(job, name, counts, buckets)
     streams = {index_of(name): rows, settings_of(name): stored}
     # In an encrypted stream: the manifest is not encrypted, and must not contain keys.
@@ -117,7 +117,7 @@ def _saved(job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, bucke
     return streams
 
 
-def _told(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
+def _manifest_row(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
     """The manifest's row of a bucket; it is not encrypted, so it contains no key."""
     return {
         "versioning": settings.versioning(configuration),
@@ -130,7 +130,7 @@ def _told(configuration: dict[str, str], counts: Counts) -> dict[str, Any]:
 
 
 def _say(job: Job, name: str, counts: Counts, buckets: Buckets) -> None:
-    job.journal.say(f"{name}: {counts.words}")
+    job.journal.say(f"{name}: {counts.summary}")
     if counts.lacking:
         hint = f"inv backup.show {job.run} --bucket {name} has the reason of each; a customer's key is needed for what is under it"
         hint += "\nwhen these are to stay out of all sets: inv backup --accept-unreadable"

@@ -26,7 +26,7 @@ class Survey:
     unreadable: int = 0
     expiring: int = 0
 
-    def told(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
     def warnings(self, now: dict[str, str], hold: bool = False) -> list[str]:

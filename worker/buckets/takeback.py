@@ -119,7 +119,7 @@ def undo(job: Job, record: Record) -> int:
             raise error.coded(SWAP_FAILED) from None
         record.phase = "undone"
         record.save()
-    told(job, record, gone)
+    report(job, record, gone)
     return OK
 
 
@@ -129,7 +129,7 @@ def gone_since(job: Job, record: Record) -> list[str]:
     return [name for name in record.buckets if name not in there]
 
 
-def told(job: Job, record: Record, gone: list[str]) -> None:
+def report(job: Job, record: Record, gone: list[str]) -> None:
     """What an undo did to each bucket."""
     for name in record.buckets:
         how = (
