@@ -12,7 +12,7 @@ from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.inventory.secret import Secret
 from roles.minio.accounts import Accounts, accounts, fingerprint, secret_of
 from roles.minio.admin import admin, administrator
-from roles.minio.api import Api, said
+from roles.minio.api import Api, message_of
 from roles.minio.calls import REMOVED, doing, reading, unless_done
 from roles.minio.key_ends import is_over, moment
 from roles.minio.policy_language import VERSION, difference, meaning, normal
@@ -219,7 +219,7 @@ def _make_account(account: ServiceAccount, client: Any) -> None:
         admins.add_service_account(access_key=name, secret_key=secret, policy=policy, expiration=end)
     except MinioAdminException as error:
         # Sent again after a lost answer: for a key of another user MinIO answers "taken by another user".
-        if "already taken" not in said(error):
+        if "already taken" not in message_of(error):
             raise
         admins.update_service_account(
             access_key=name, secret_key=secret, policy=policy, status="on", expiration=end or NEVER

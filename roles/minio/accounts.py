@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from converge.inventory.secret import Secret
 from roles.minio.admin import admin, administrator, unzipped
-from roles.minio.api import REGION, code_of, said
+from roles.minio.api import REGION, code_of, message_of
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
@@ -67,7 +67,7 @@ def accounts(client: Any, link: Link, policies: Iterable[str] = (), keys: Iterab
     except MinioAdminException as error:
         if code_of(error) != BROKEN:
             raise
-        return _piece_by_piece(client, policies, keys, said(error))
+        return _piece_by_piece(client, policies, keys, message_of(error))
 
 
 _ANSWERS: WeakKeyDictionary[Any, tuple[float, Future[Accounts]]] = WeakKeyDictionary()

@@ -53,8 +53,8 @@ def load_minio_py() -> None:
     )
 
 
-def said(error: Exception) -> str:
-    """The words of an error of minio-py, without the request, which may hold keys."""
+def message_of(error: Exception) -> str:
+    """The message of an error of minio-py, without the request, which may hold keys."""
     code, message = code_of(error), getattr(error, "message", "") or _body(error).get("Message", "")
     return f"{code}: {message}" if code else type(error).__name__ + ": " + str(error)[:200]
 
@@ -116,10 +116,10 @@ class Api:
                 )
             except HTTPError as error:
                 if not patience[1:] or not link.alive():
-                    raise _untold(link, error) from None
+                    raise _unreadable(link, error) from None
                 del patience[0]
             except (MinioException, MinioAdminException) as error:
-                raise _untold(link, error) from None
+                raise _unreadable(link, error) from None
 
     def others(self, link: Link, client: Any, do: Callable[[Any], Any]) -> Callable[[], dict[str, Any]]:
         """Ask all nodes but the client's at the same time; returns a function that gives their answers by address.
@@ -142,12 +142,12 @@ class Api:
         for thread in threads:
             thread.start()
 
-        def told() -> dict[str, Any]:
+        def collect() -> dict[str, Any]:
             for thread in threads:
                 thread.join(max(0, until - time.monotonic()))
             return dict(answers)
 
-        return told
+        return collect
 
     def any(self, link: Link, do: Callable[[Any], Any]) -> Any:
         """Do something with a node that answers."""
@@ -167,7 +167,10 @@ def _when_ready(link: Link, until: float, ask: Callable[[], Any]) -> Any:
         time.sleep(0.5)
 
 
-def _untold(link: Link, error: Exception) -> Trouble:
+def _unreadable(link: Link, error: Exception) -> Trouble:
     return Trouble(
-        "MinIO does not tell", where=link.target.name, why=said(error), hint=f"inv status --host {link.target.name}"
+        "MinIO does not tell",
+        where=link.target.name,
+        why=message_of(error),
+        hint=f"inv status --host {link.target.name}",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from converge.engine.resource import Call, Reading, Step, Unknown
 from converge.errors import REFUSED, Trouble
 from roles.minio.accounts import forget
-from roles.minio.api import Api, code_of, load_minio_py, said
+from roles.minio.api import Api, code_of, load_minio_py, message_of
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
@@ -34,9 +34,9 @@ def do(api: Api, link: Link, act: Callable[[Any], Any]) -> None:
     try:
         api.any(link, act)
     except (MinioException, MinioAdminException, ValueError) as error:
-        raise Trouble("MinIO refused", why=said(error)) from None
+        raise Trouble("MinIO refused", why=message_of(error)) from None
     except HTTPError as error:
-        raise Trouble("MinIO does not answer", why=said(error)) from None
+        raise Trouble("MinIO does not answer", why=message_of(error)) from None
     finally:
         forget(link)
 

@@ -76,7 +76,7 @@ class Canary(Resource):
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Canary]) -> list[Reading]:
-        return reading(wanted[0].api, link, lambda client: [_found(client)] * len(wanted), len(wanted))
+        return reading(wanted[0].api, link, lambda client: [_canary(client)] * len(wanted), len(wanted))
 
     def refusal(self, before: State | None) -> Refusal | None:
         if before is None:
@@ -90,7 +90,7 @@ class Canary(Resource):
         return [Call(lambda link: do(self.api, link, _made), says="an encrypted object")]
 
 
-def _found(client: Any) -> Reading:
+def _canary(client: Any) -> Reading:
     from minio.error import S3Error
 
     answer = None

@@ -120,7 +120,7 @@ def plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def words(statement: Statement) -> str:
+def describe(statement: Statement) -> str:
     """A statement in the normal form, as a line for a person."""
     parts = [statement["Effect"]]
     if "Principal" in statement:
@@ -151,7 +151,7 @@ def difference(before: str, after: str) -> list[str]:
 
 def _line(line: str) -> str:
     try:
-        return words(json.loads(line))
+        return describe(json.loads(line))
     except (ValueError, KeyError, TypeError):
         return line
 

@@ -35,7 +35,7 @@ class Bucket:
 def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, Any]) -> None:
     """Ask the cluster about itself while the host is read; each answer is put into `answers` when it comes."""
     from roles.minio.admin import admin
-    from roles.minio.api import said
+    from roles.minio.api import message_of
     from roles.minio.names import bucket_names
     from roles.minio.role import api_of
 
@@ -51,7 +51,7 @@ def start_reading(host: Host[Settings], link: Link | None, answers: dict[str, An
         try:
             answers[name] = api_of(host).any(link, questions[name])
         except Exception as error:
-            answers.setdefault("why", getattr(error, "what", "") or said(error))
+            answers.setdefault("why", getattr(error, "what", "") or message_of(error))
 
     answers["threads"] = [threading.Thread(target=ask, args=(name,), daemon=True) for name in questions]
     answers["until"] = time.monotonic() + CLUSTER_PATIENCE

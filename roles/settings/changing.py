@@ -174,13 +174,13 @@ def _reached(before: Path, after: Path, section: str) -> list[str]:
     """The hosts whose section differs after the change."""
     was, now = Inventory(before, []), Inventory(after, [])
 
-    def said(inventory: Inventory, name: str) -> Any:
+    def section_of(inventory: Inventory, name: str) -> Any:
         tree = Node({}, "")
         for layer in inventory.layers(name):
             tree = merge(tree, layer)
         return plain(tree).get(section)
 
-    return [name for name in now.hosts if said(was, name) != said(now, name)]
+    return [name for name in now.hosts if section_of(was, name) != section_of(now, name)]
 
 
 def _must_load(root: Path, name: str) -> None:

@@ -64,7 +64,7 @@ class Session:
             raise Trouble(
                 "Keycloak does not know the secret of the client stowage",
                 where=self._link.target.name,
-                why=f"{_said(answer)}; sso.secret counts when Keycloak makes its database, later changes of it do not",
+                why=f"{_message_of(answer)}; sso.secret counts when Keycloak makes its database, later changes of it do not",
                 hint="put the secret back that it was first deployed with",
             )
         self._token = Secret(str(self._well(answer, "log in")["access_token"]))
@@ -97,7 +97,7 @@ class Session:
 
     def _well(self, answer: Any, what: str) -> Any:
         if answer.status >= 400:
-            raise Trouble("Keycloak refused", self._link.target.name, f"{what}: {_said(answer)}")
+            raise Trouble("Keycloak refused", self._link.target.name, f"{what}: {_message_of(answer)}")
         return json.loads(answer.data) if answer.data else None
 
 
@@ -105,7 +105,7 @@ _SESSIONS: WeakKeyDictionary[Any, tuple[Session, float]] = WeakKeyDictionary()
 _LOCK = Lock()
 
 
-def _said(answer: Any) -> str:
+def _message_of(answer: Any) -> str:
     """Keycloak's own message, without the request, which may hold secrets."""
     try:
         body = json.loads(answer.data)

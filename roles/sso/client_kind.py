@@ -103,7 +103,7 @@ class Client(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Client]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [client._state(_found(session, client.name)) for client in wanted]
+        return [client._state(_find_client(session, client.name)) for client in wanted]
 
     def _state(self, answer: Mapping[str, Any] | None) -> Reading:
         if answer is None:
@@ -116,7 +116,7 @@ class Client(Resource):
             "origins": _lines(answer.get("webOrigins") or ()),
             **{key: word(answer.get(key, False)) for key in FLOWS},
             "scopes": _lines(answer.get("defaultClientScopes") or ()),
-            "claims": _lines(_told(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ()),
+            "claims": _lines(_claim_of(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ()),
         }
 
     def diff(self, before: State | None) -> list[str]:
@@ -130,7 +130,7 @@ def _lines(values: Any) -> str:
     return ", ".join(sorted(values))
 
 
-def _told(protocol_mapper: Mapping[str, Any]) -> str:
+def _claim_of(protocol_mapper: Mapping[str, Any]) -> str:
     """The name of a claim, marked if its mapper differs from ours."""
     ours = mapper(protocol_mapper["name"])
     same = protocol_mapper.get("protocolMapper") == ours["protocolMapper"] and _covers(
@@ -143,24 +143,24 @@ def _covers(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(there.get(key) == value for key, value in wanted.items())
 
 
-def _found(session: Session, name: str) -> dict[str, Any] | None:
+def _find_client(session: Session, name: str) -> dict[str, Any] | None:
     return next((client for client in session.get("/clients", clientId=name) or [] if client["clientId"] == name), None)
 
 
 def _make(client: Client, link: Link) -> None:
     session = client.api.session(link)
-    answer = _found(session, client.name)
+    answer = _find_client(session, client.name)
     if answer is None:
         session.change("POST", "/clients", client.body)
-        answer = _found(session, client.name)
+        answer = _find_client(session, client.name)
     else:
         session.change("PUT", f"/clients/{answer['id']}", client.body)
     assert answer
     place = f"/clients/{answer['id']}"
     for protocol_mapper in answer.get("protocolMappers") or []:
-        if _told(protocol_mapper) not in client.claims:
+        if _claim_of(protocol_mapper) not in client.claims:
             session.change("DELETE", f"{place}/protocol-mappers/models/{protocol_mapper['id']}")
-    have = {_told(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or []}
+    have = {_claim_of(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or []}
     for claim in client.claims:
         if claim not in have:
             session.change("POST", f"{place}/protocol-mappers/models", mapper(claim))
