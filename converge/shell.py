@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 
 def quote(word: object) -> str:
@@ -18,9 +19,9 @@ def sh(template: str, *values: object) -> str:
     return template.format(*(quote(value) for value in values))
 
 
-def words(values: object) -> str:
-    """Quoted words with blanks between, of any iterable."""
-    return " ".join(quote(value) for value in values)  # type: ignore[attr-defined]
+def quote_all(values: Iterable[object]) -> str:
+    """Quoted words with blanks between."""
+    return " ".join(quote(value) for value in values)
 
 
 UNFINISHED = "/var/lib/stowage/unfinished"

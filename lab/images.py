@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from converge.errors import Trouble
-from converge.shell import words
+from converge.shell import quote_all
 from lab import archives, clone, programs, rootfs, systems, wheels
 from lab.archives import Archive
 from lab.engine import ensure_engine, plainly
@@ -57,7 +57,7 @@ class Recipe:
     def arguments(self) -> dict[str, str]:
         packages = {"PACKAGES": " ".join(self.packages)} if self.packages else {}
         into = {"INTO": self.archive.into} if self.archive else {}
-        run = {"RUN": words(self.run)} if self.run else {}
+        run = {"RUN": quote_all(self.run)} if self.run else {}
         pypi = {"PYPI": " ".join(self.pypi)} if self.pypi else {}
         system = systems.SYSTEMS[self.system].build_arguments if self.system else {}
         return packages | into | run | pypi | system

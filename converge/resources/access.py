@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from converge.engine.resource import Refusal, State
-from converge.shell import sh, words
+from converge.shell import quote_all, sh
 
 
 class Owned(Protocol):
@@ -55,7 +55,7 @@ def strange(before: State | None) -> Refusal | None:
     why = f"{owners} above it belongs to a user who may put anything in its place"
     return Refusal(
         why,
-        f"on the host, if that is not meant so: chown root: {words(before['strange'].split('|'))}; then: inv deploy",
+        f"on the host, if that is not meant so: chown root: {quote_all(before['strange'].split('|'))}; then: inv deploy",
     )
 
 

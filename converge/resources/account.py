@@ -9,7 +9,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.access import differences
 from converge.resources.docker import CommonQuestions
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 _NOWHERE, _NO_SHELL = "/nonexistent", "/usr/sbin/nologin"
 
@@ -57,7 +57,7 @@ class Group(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Group]) -> str:
-        return f"getent group {words(group.group for group in wanted)}"
+        return f"getent group {quote_all(group.group for group in wanted)}"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Group]) -> CommonQuestions:
@@ -127,7 +127,7 @@ class User(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[User]) -> str:
-        return f"getent passwd {words(user.user for user in wanted)}"
+        return f"getent passwd {quote_all(user.user for user in wanted)}"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[User]) -> CommonQuestions:

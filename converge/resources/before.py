@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER, Project
 from converge.resources.docker import CommonQuestions, containers, inspect
-from converge.shell import quote, words, write_record
+from converge.shell import quote, quote_all, write_record
 
 DONE = "/var/lib/stowage/before"
 """One file for each command: the image for which it was last seen to be done."""
@@ -56,7 +56,7 @@ class Before(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Before]) -> str:
-        return f"cd {DONE} 2>/dev/null && grep -s -H '' -- {words(before.record for before in wanted)} || :"
+        return f"cd {DONE} 2>/dev/null && grep -s -H '' -- {quote_all(before.record for before in wanted)} || :"
 
     @classmethod
     def common_questions(cls, wanted: Sequence[Before]) -> CommonQuestions:

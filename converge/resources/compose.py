@@ -26,7 +26,7 @@ from converge.resources.docker import (
 )
 from converge.resources.file import Directory
 from converge.resources.mount import Mount
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 LABEL = "org.stowage.hash"
 FILE = "compose.yaml"
@@ -131,11 +131,11 @@ class Project(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Project]) -> str:
         """Containers, and whether what they have bound is still what lies there on the host (same device, same inode)."""
-        return f"""sha256sum -- {words(project.path for project in wanted)}; echo
+        return f"""sha256sum -- {quote_all(project.path for project in wanted)}; echo
 set --
 {_running(wanted, f"${inspect.__name__}", '"$@"')}
 done
-set -- "$@" {words(path for project in wanted for path in project.read_at_start)}
+set -- "$@" {quote_all(path for project in wanted for path in project.read_at_start)}
 [ $# = 0 ] || timeout 5 stat -L -c '%d:%i@%Y %n' -- "$@"
 exit 0"""
 
@@ -261,7 +261,7 @@ exit 0"""
         mends = "\n".join((before or {}).get(f"{name} mend", "") for name in services if status[name] == "tuned")
         folder, names = self.path.rpartition("/")[0], [service["container_name"] for service in self.services.values()]
         compose = f"docker compose --env-file /dev/null -p {self.project} -f {self.path}"
-        up = f"{compose} up -d --no-build --pull never --timeout {self._grace} --quiet-pull -- {words(services)}"
+        up = f"{compose} up -d --no-build --pull never --timeout {self._grace} --quiet-pull -- {quote_all(services)}"
         return [
             Shell(f"""
 mkdir -p -m 0755 {folder}; rm -f {folder}/compose-??????.yaml; new=$(mktemp {folder}/compose-XXXXXX.yaml); trap 'rm -f "$new"' EXIT
@@ -271,7 +271,7 @@ sync "$new"; mv -f "$new" {self.path}; sync {folder}
 mkdir -p -m 0750 {UNPROVEN}; : >{UNPROVEN}/{self.project}; sync {UNPROVEN}
 {_strays(self.project, names, self._grace)}
 {mends}
-{f"docker stop -t {self._grace} -- {words(anew)} || :; docker rm -f -- {words(anew)}" if anew else ""}
+{f"docker stop -t {self._grace} -- {quote_all(anew)} || :; docker rm -f -- {quote_all(anew)}" if anew else ""}
 {_started(up, names) if services else ""}
 late={quote(" ".join(older))} containers=$({inspect(names)}) || :
 {self._older_by_now(names)}
@@ -289,8 +289,8 @@ done; done
         if not self.read_at_start:
             return ""
         who = quote(" ".join(names)) if self.together else '"$name"'
-        return f"""written=$(stat -L -c %Y -- {words(self.read_at_start)} 2>/dev/null | sort -n | tail -n 1)
-for name in {words(names)}; do
+        return f"""written=$(stat -L -c %Y -- {quote_all(self.read_at_start)} 2>/dev/null | sort -n | tail -n 1)
+for name in {quote_all(names)}; do
   at=$(docker inspect -f '{{{{.State.Running}}}} {{{{.State.StartedAt}}}}' -- "$name" 2>/dev/null) || continue
   case $at in true*) ;; *) continue;; esac
   [ "${{written:-0}}" -le "$(date -d "${{at#true }}" +%s)" ] || late="$late "{who}
@@ -326,7 +326,7 @@ def _started(up: str, names: Sequence[str]) -> str:
     """
     return f"""up() {{ {up}; }}
 up || {{
-  port=$(docker inspect --format '{{{{.State.Error}}}}' -- {words(names)} 2>/dev/null |
+  port=$(docker inspect --format '{{{{.State.Error}}}}' -- {quote_all(names)} 2>/dev/null |
     sed -n 's/.*Bind for [^ ]*:\\([0-9]*\\) failed: port is already allocated.*/\\1/p' | head -n 1)
   [ -n "$port" ] && [ -z "$(docker ps -q --filter "publish=$port")" ] || exit 1
   echo "Docker holds port $port for no container, as after a power cut: it is started anew"
@@ -364,7 +364,7 @@ class NoProject(Resource, removes="project"):
 
     @classmethod
     def probe(cls, wanted: Sequence[NoProject]) -> str:
-        names = words(no_project.project for no_project in wanted)
+        names = quote_all(no_project.project for no_project in wanted)
         ask = 'ids=$(docker ps -aq --filter "label=com.docker.compose.project=$name") || exit 1'
         return GUARD + f"for name in {names}; do {ask}; set -- $ids; echo $#; done"
 
@@ -417,7 +417,7 @@ class Answers(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Answers]) -> str:
         urls = " ".join(f"-o /dev/null {quote(url)}" for answers in wanted for url in answers.urls)
-        marks = f"for mark in {words(f'{UNPROVEN}/{answers.of}' for answers in wanted)}; do [ ! -e $mark ] || echo $mark; done"
+        marks = f"for mark in {quote_all(f'{UNPROVEN}/{answers.of}' for answers in wanted)}; do [ ! -e $mark ] || echo $mark; done"
         return f"{marks}\ncommand -v curl >/dev/null || exit 0; {_CURL} {urls} || :"
 
     @classmethod

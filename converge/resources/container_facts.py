@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from converge.inventory.secret import Secret
-from converge.shell import sh, words
+from converge.shell import quote_all, sh
 
 _HOST = [
     "Privileged",
@@ -289,7 +289,7 @@ def _networks(
         yield Difference(f"network {network}", "connected", "not connected", mend)
     for network, settings in wanted.items():
         address = (settings or {}).get("ipv4_address", "")
-        mend = f"docker network connect {words([*(['--ip', address] if address else []), network, name])}"
+        mend = f"docker network connect {quote_all([*(['--ip', address] if address else []), network, name])}"
         if network not in have:
             # A container whose first network was made anew refers to an id that is gone, and can be connected to nothing.
             mode = str((facts.get("HostConfig") or {}).get("NetworkMode"))

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.previous import kept_aside
-from converge.shell import words
+from converge.shell import quote_all
 
 SHOWN = 5
 """Most names of one folder that are shown; the others are counted."""
@@ -36,7 +36,7 @@ class Contents(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Contents]) -> str:
         # Names may hold anything, a line break as well.
-        return f"find {words(contents.path for contents in wanted)} -mindepth 1 -printf '%H\\0%P\\0' 2>/dev/null | base64 -w0; exit 0"
+        return f"find {quote_all(contents.path for contents in wanted)} -mindepth 1 -printf '%H\\0%P\\0' 2>/dev/null | base64 -w0; exit 0"
 
     @classmethod
     def read(cls, wanted: Sequence[Contents], answer: str) -> list[Reading]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Send, Shell, State, Step
 from converge.resources import container_facts
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 CommonQuestions = Mapping[Callable[[Sequence[str]], str], Sequence[str]]
 
@@ -34,7 +34,7 @@ def inspect(names: Sequence[str]) -> str:
     """One `docker inspect` for containers, networks and images: 1 only means that some are missing, unless the daemon is away."""
     return (
         GUARD
-        + f"out=$(docker inspect --format {quote(_WHAT)} -- {words(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
+        + f"out=$(docker inspect --format {quote(_WHAT)} -- {quote_all(names)} 2>/dev/null) || [ -S /run/docker.sock ] || exit 1\n"
         + 'printf \'%s\\n\' "$out"\n[ -n "$out" ] || docker version --format x >/dev/null'
     )
 

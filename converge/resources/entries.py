@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from converge.engine.resource import State, Unknown
-from converge.shell import sh, words
+from converge.shell import quote_all, sh
 
 _LINE = re.compile(r"(.)([-rwxsStT]{9})([.+@]?) +(\d+) (\S+) +(.+?) +\d+(?:, +\d+)? +(/.*)")
 _ERROR = re.compile(r"ls: cannot (?:access|read symbolic link|open directory) (.*): ([^:]+)")
@@ -63,13 +63,13 @@ def entries(names: Sequence[str]) -> str:
             if path not in names:
                 first.setdefault(path, name)
     headings = "".join(sh("printf 'above %s|%s\\n' {} {}\n", path, name) for path, name in first.items())
-    return f"{headings}LC_ALL=C ls -ldU --time-style=+ -- {words([*names, *first])} 2>&1 || :"
+    return f"{headings}LC_ALL=C ls -ldU --time-style=+ -- {quote_all([*names, *first])} 2>&1 || :"
 
 
 def attributes(names: Sequence[str]) -> str:
     """One `lsattr` for all paths and the directory of each: what is immutable or takes only more cannot be replaced."""
     paths = dict.fromkeys(path for name in names for path in (name, _folder(name)))
-    return f"lsattr -d -- {words(paths)} || :"
+    return f"lsattr -d -- {quote_all(paths)} || :"
 
 
 def above(path: str) -> list[str]:
@@ -125,7 +125,7 @@ def locked(path: str, answer: str) -> str:
 
 
 def unlock(path: str) -> str:
-    return f"on the host: chattr -i -a {words([path])}; then: inv deploy"
+    return f"on the host: chattr -i -a {quote_all([path])}; then: inv deploy"
 
 
 def state(path: str, owner: str, listing: Entries) -> State | Unknown | None:
@@ -140,7 +140,7 @@ def state(path: str, owner: str, listing: Entries) -> State | Unknown | None:
 def closed(before: State | None) -> str:
     """Shell that takes from everybody the right to write in the directories above."""
     paths = [path for path in (before or {}).get("written by all", "").split("|") if path]
-    return f"chmod o-w -- {words(paths)}\n" if paths else ""
+    return f"chmod o-w -- {quote_all(paths)}\n" if paths else ""
 
 
 def _mode(bits: str) -> int:

@@ -16,7 +16,7 @@ from converge.resources.access import access, aside, differences, strange, witho
 from converge.resources.docker import CommonQuestions
 from converge.resources.entries import attributes, closed
 from converge.resources.previous import keep, keep_until_loaded
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 KEPT = "the new file is refused by its check: what is in place stays as it is"
 SHOWN = 65536
@@ -99,7 +99,7 @@ class File(Resource):
     def probe(cls, wanted: Sequence[File]) -> str:
         # Only what is a file: a pipe in its place would never end, and a link may lead to what nobody should see.
         lines = [
-            f"set --; for path in {words(entries.paths(wanted))}; do\n"
+            f"set --; for path in {quote_all(entries.paths(wanted))}; do\n"
             '[ -L "$path" ] || [ ! -f "$path" ] || set -- "$@" "$path"; done',
             'sums=; [ $# = 0 ] || sums=$(sha256sum -- "$@"); printf \'%s\\n\\n\' "$sums"',
         ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import CommonQuestions, containers, inspect, network_called, routes
 from converge.resources.unit import forgiven
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 
 UNIT = "docker.service"
 _OTHERS = "-- nft"
@@ -174,7 +174,7 @@ class Passage(Resource):
         if rule.startswith("-A "):
             hint = f"on the host, when nobody needs it: iptables {rule.replace('-A', '-D', 1)}; and where it was kept for the next boot"
             return Refusal(f"a rule before Docker's drops what is forwarded to containers: iptables {rule}", hint)
-        table = words(rule.replace(",", "").split(" ")[1:3])
+        table = quote_all(rule.replace(",", "").split(" ")[1:3])
         hint = (
             f'on the host: nft list table {table}; let the bridges of Docker through there (iifname and oifname "br-*" accept), '
             "also in /etc/nftables.conf"

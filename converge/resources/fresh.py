@@ -16,7 +16,7 @@ from converge.resources.contents import Contents
 from converge.resources.docker import CommonQuestions, containers, inspect, moment
 from converge.resources.previous import loaded, put_back
 from converge.resources.unit import comes_back, forgiven, show, units
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 STAMPS = "/run/stowage-fresh"
 """A reboot empties it, and starts every program anew."""
@@ -31,7 +31,7 @@ def _facts(names: Sequence[str], files: Sequence[Sequence[str]], folders: Sequen
     """
     programs = zip(names, files, folders, strict=True)
     lines = [
-        f"""times=$(stat --printf '%Z ' -- {words([*paths, *within])}); printf '%s\\n' "$times"
+        f"""times=$(stat --printf '%Z ' -- {quote_all([*paths, *within])}); printf '%s\\n' "$times"
 stamp=; sum=; [ ! -e {STAMPS}/{quote(name)} ] || read -r stamp sum <{STAMPS}/{quote(name)}
 for time in $times; do
   [ "$time" -gt "${{stamp:-$time}}" ] || continue
@@ -43,7 +43,7 @@ done; printf '%s\\n' "$stamp\""""
 
 
 def _sum(files: Sequence[str]) -> str:
-    return f"cat -- {words(files)} | sha256sum | cut -c 1-64"
+    return f"cat -- {quote_all(files)} | sha256sum | cut -c 1-64"
 
 
 def _read(started: int, times: str, stamp: str) -> Reading:
@@ -90,7 +90,7 @@ class FreshUnit(Resource):
             [fresh_unit.unit for fresh_unit in wanted], [fresh_unit.files for fresh_unit in wanted], [()] * len(wanted)
         )
         watched = [
-            f"stat --printf '%Z ' -- {words(fresh_unit.watches)} || :; echo" if fresh_unit.watches else "echo"
+            f"stat --printf '%Z ' -- {quote_all(fresh_unit.watches)} || :; echo" if fresh_unit.watches else "echo"
             for fresh_unit in wanted
         ]
         return "\n".join([facts, *watched])
@@ -236,14 +236,14 @@ done
 
     def _started_since(self) -> str:
         """Whether a change before this one made the container anew: then it has read its files."""
-        newest = f"$(stat -c %Z -- {words([*self.files, *self.folders])} | sort -n | tail -n 1)"
+        newest = f"$(stat -c %Z -- {quote_all([*self.files, *self.folders])} | sort -n | tail -n 1)"
         done = f"{loaded(self.files)}\n{_stamp(self.container, self.files)}"
         return f'if [ "$(date -d "$started" +%s)" -gt "{newest}" ]; then\n{done}\nexit 0; fi'
 
 
 def reloaded(container: str, files: tuple[str, ...], *command: str, retired: str = "") -> FreshContainer:
     """A container that takes up its files by a command in it."""
-    act = f"docker exec {quote(container)} {words(command)}"
+    act = f"docker exec {quote(container)} {quote_all(command)}"
     return FreshContainer(container, files, act, f"runs {' '.join(command)} in {container}", retired=retired)
 
 

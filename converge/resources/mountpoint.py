@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.file import parent
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ for path do
     flag=${flags%% "$path$newline"*}; printf 'directory %s %s\\n' "${flag##*[!a-zA-Z-]}" "$count"
   elif [ -e "$path" ]; then echo other; else echo absent; fi
 done"""
-        return f"unshare -m sh -c {quote(look)} look {words(mount_point.path for mount_point in wanted)}"
+        return f"unshare -m sh -c {quote(look)} look {quote_all(mount_point.path for mount_point in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[MountPoint], answer: str) -> list[Reading]:

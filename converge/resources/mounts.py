@@ -9,7 +9,7 @@ from itertools import accumulate
 from converge.resources import fstab, mountinfo
 from converge.resources.fstab import FstabLine
 from converge.resources.mountinfo import Mounted
-from converge.shell import words
+from converge.shell import quote_all
 
 _NEXT = "== stowage: next"
 """Stands between the answers; fstab may hold anything, but hardly this."""
@@ -49,7 +49,7 @@ printf '\\n{_NEXT}\\n%s\\n{_NEXT}\\n' "$kernel"
     part=${{part%/*}}
   done
 done </etc/fstab
-for path in {words(names)}; do
+for path in {quote_all(names)}; do
   case $kernel in *" $path "*) [ -d "$path" ] || printf 'broken %s\\n' "$path";; esac
 done
 {_unit_files(names)}
@@ -94,7 +94,7 @@ def _unit_files(paths: Sequence[str]) -> str:
         drop = [f"{folder}/{_glob(drop_in)}mount.d" for drop_in in _drop_ins(name) for folder in _FOLDERS]
         tests.append(
             f"for file in {' '.join([*upper, *needed, *drop])}; do\n"
-            f'  if [ -e "$file" ] || [ -L "$file" ]; then printf \'unit %s %s\\n\' {words([name])} "$file"; fi\ndone'
+            f'  if [ -e "$file" ] || [ -L "$file" ]; then printf \'unit %s %s\\n\' {quote_all([name])} "$file"; fi\ndone'
         )
     return "\n".join(tests)
 

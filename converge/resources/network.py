@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import CommonQuestions, inspect, network_called, routes
-from converge.shell import sh, words
+from converge.shell import quote_all, sh
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Network(Resource):
         # A container of a network that is gone can be connected to no other. It holds no data, and its project makes it anew.
         away = f"""
 have=
-for container in {words(self.ours)}; do ! docker container inspect -- "$container" >/dev/null 2>&1 || have="$have $container"; done
+for container in {quote_all(self.ours)}; do ! docker container inspect -- "$container" >/dev/null 2>&1 || have="$have $container"; done
 [ -z "$have" ] || {{ printf '%s\\n' $have | xargs -P 0 -n 1 docker stop --; docker rm -- $have; }}
 """
         gone = sh("docker network rm -- {}\n", self.network) if before else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 
 SYSCTL = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")
 """Of two files with one name, that in the later folder is read."""
@@ -78,7 +78,7 @@ class Outranked(Resource):
     def refusal(self, before: State | None) -> Refusal | None:
         later = [where for where in (before or {}).values() if where]
         lines = [where.partition(" ")[0].rpartition(":") for where in later]
-        edit = "; ".join(f"sed -i {quote(number + 's/^/# /')} {words([file])}" for file, _, number in lines)
+        edit = "; ".join(f"sed -i {quote(number + 's/^/# /')} {quote_all([file])}" for file, _, number in lines)
         return Refusal(
             f"a later file wins: {', '.join(later)}",
             f"write that value into the inventory, or on the host: {edit}; then: inv check",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.shell import words
+from converge.shell import quote_all
 
 LISTS_ARE_OLD = 24 * 60
 """Minutes after which the package lists are fetched again before something is installed."""
@@ -49,7 +49,7 @@ class Packages(Resource):
     def probe(cls, wanted: Sequence[Packages]) -> str:
         names = sorted({name for packages in wanted for name in packages.names})
         fields = "${Package} ${db:Status-Status} ${db:Status-Want} ${Provides}\\n"
-        return f"dpkg-query -W -f '{fields}' -- {words(names)}"
+        return f"dpkg-query -W -f '{fields}' -- {quote_all(names)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Packages], answer: str) -> list[Reading]:
@@ -70,7 +70,7 @@ class Packages(Resource):
         if not held:
             return None
         why = f"not installed, and held by apt-mark: {held}"
-        return Refusal(why, f"on the host: apt-mark unhold {words(held.split(' '))}; then: inv deploy")
+        return Refusal(why, f"on the host: apt-mark unhold {quote_all(held.split(' '))}; then: inv deploy")
 
     def note(self, before: State | None) -> str:
         return ", ".join(self.missing(before))
@@ -92,8 +92,8 @@ while [ -n "$(dpkg --audit)" ]; do # what was cut in the middle, unless somebody
   echo "waiting for another dpkg: $message"; sleep 5
 done
 if [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -{LISTS_ARE_OLD} -print -quit)" ] ||
-   ! ( for name in {words(self.missing(before))}; do apt-cache show -- "$name" >/dev/null 2>&1 || exit 1; done ) ||
+   ! ( for name in {quote_all(self.missing(before))}; do apt-cache show -- "$name" >/dev/null 2>&1 || exit 1; done ) ||
    [ -n "$(find /etc/apt -newer /var/lib/apt/lists/partial -name '*.sources' -print -quit)" ]; then {_APT} update || exit 1; fi
-{_APT} install --no-install-recommends -- {words(self.missing(before))}
+{_APT} install --no-install-recommends -- {quote_all(self.missing(before))}
 """
         return [Shell(as_unit("apt", command))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 
 STATE = "/var/lib/stowage"
 _PREVIOUS, _PENDING, _NONE = f"{STATE}/previous", f"{STATE}/pending", f"{STATE}/pending-none"
@@ -28,7 +28,7 @@ def keep_until_loaded(path: str) -> str:
 
 def loaded(paths: Sequence[str]) -> str:
     """Forget what was kept: the program runs with the new files."""
-    return f"rm -f -- {words(place + path for path in _with_keys(paths) for place in (_PENDING, _NONE))}"
+    return f"rm -f -- {quote_all(place + path for path in _with_keys(paths) for place in (_PENDING, _NONE))}"
 
 
 def put_back(paths: Sequence[str]) -> str:
@@ -39,7 +39,7 @@ def put_back(paths: Sequence[str]) -> str:
     return f"""newer() {{ [ -e "$1" ] && [ "$(stat -c %Z -- "$1")" -ge "$2" ]; }}
 put_back() {{
   back=
-  for path in {words(_with_keys(paths))}; do
+  for path in {quote_all(_with_keys(paths))}; do
     if newer "{_PENDING}$path" "$1"; then from="{_PENDING}$path"
     elif newer "{_NONE}$path" "$1"; then rm -f -- "$path"; back=yes; continue
     elif newer "{_PREVIOUS}$path" "$1"; then from="{_PREVIOUS}$path"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
-from converge.shell import words
+from converge.shell import quote_all
 
 LEAST = 4096
 """KiB. Docker starts nothing in a container without a file in /tmp, and says so once for each try."""
@@ -30,7 +30,7 @@ class Room(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Room]) -> str:
         """A line for each folder that the kernel lets nobody write to, and `df` of all; root may write to any other."""
-        paths = words(path for room in wanted for path in room.paths)
+        paths = quote_all(path for room in wanted for path in room.paths)
         return f"""for path in {paths}; do [ ! -d "$path" ] || [ -w "$path" ] || echo "read-only $path"; done
 for path in {paths}; do [ ! -d "$path" ] || set -- "$@" "$path"; done
 timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
@@ -54,10 +54,14 @@ timeout 5 df -k --output=avail,iavail,itotal,file -- "$@" || :"""
         bad = {path: why for path, why in before.items() if why}
         shut = [path for path, why in bad.items() if why == "read-only"]
         full = [path for path, why in bad.items() if why != "read-only"]
-        where = words(shut[:1])
+        where = quote_all(shut[:1])
         mended = f'mount -o remount,rw "$(findmnt -no TARGET -T {where})"'
         shown = [f"findmnt -T {where}; dmesg | tail -n 20; then, when its disk is well: {mended}"] if shut else []
-        shown += [f"df -h {words(full)}; df -i {words(full)}; du -xh {words(full)} | sort -h | tail"] if full else []
+        shown += (
+            [f"df -h {quote_all(full)}; df -i {quote_all(full)}; du -xh {quote_all(full)} | sort -h | tail"]
+            if full
+            else []
+        )
         return Refusal(
             "nothing was begun: " + ", ".join(f"{path} is {why}" for path, why in bad.items()),
             f"on the host: {'; '.join(shown)}; then: inv check",

@@ -10,7 +10,7 @@ from converge.engine.resource import Reading, Resource, Shell, State, Step, Unkn
 from converge.resources.before import Before
 from converge.resources.compose import UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, each_running, inspect
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 _WELL = ("2", "3")
 """First digits of the HTTP status of a program that is well."""
@@ -29,7 +29,7 @@ def run_inside(container: str, command: Sequence[str]) -> str:
     `timeout` ends only the client of Docker: what it had started in the container would stay for good. It is
     recognised by an environment variable of its own.
     """
-    run = f"timeout -k 1 {PATIENCE} docker exec -e STOWAGE_ASKED=$asked {quote(container)} {words(command)}"
+    run = f"timeout -k 1 {PATIENCE} docker exec -e STOWAGE_ASKED=$asked {quote(container)} {quote_all(command)}"
     kill = 'grep -lsF "STOWAGE_ASKED=$asked" /proc/[0-9]*/environ | cut -d / -f 3 | xargs -r kill -9'
     return f"""( read -r asked </proc/sys/kernel/random/uuid; {run} >/dev/null 2>&1 </dev/null && exit; ended=$?
 case $ended in 124|137) set +f; {kill}; exit 124;; esac; exit $ended )"""
@@ -97,7 +97,7 @@ class Serving(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Serving]) -> str:
-        marks = words(f"{UNPROVEN}/{serving.container}" for serving in wanted)
+        marks = quote_all(f"{UNPROVEN}/{serving.container}" for serving in wanted)
         return f"for mark in {marks}; do [ ! -e $mark ] || echo $mark; done"
 
     @classmethod
@@ -201,7 +201,7 @@ class Once(Resource):
         """It is run only when its check says no; a check that hangs or cannot be run says nothing."""
         if ended == "124" or ended in _CANNOT_RUN:
             why = f"it did not end within {PATIENCE} s" if ended == "124" else "the container cannot run it"
-            hint = f"on the host: docker exec {quote(self.container)} {words(self.unless)}"
+            hint = f"on the host: docker exec {quote(self.container)} {quote_all(self.unless)}"
             return Unknown(f"its check, unless, says nothing: {why}", hint)
         return None if ended is None else {"done": "yes" if ended == "0" else "no"}
 
@@ -211,6 +211,6 @@ class Once(Resource):
             Shell(f"""
 ended=0; {done} || ended=$?
 case $ended in 0) exit 0;; 124|{"|".join(_CANNOT_RUN)}) echo "its check, unless, says nothing ($ended): it is not run"; exit 1;; esac
-{run} {words(self.command)}
+{run} {quote_all(self.command)}
 {done} || {{ echo 'it ran, and its check still says no'; exit 1; }}""")
         ]

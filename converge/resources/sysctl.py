@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
-from converge.shell import sh, words
+from converge.shell import quote_all, sh
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sysctl(Resource):
     @classmethod
     def probe(cls, wanted: Sequence[Sysctl]) -> str:
         # Not the shell's own `read`: it reads byte by byte, and these files give one byte to such a reader.
-        return f"grep -H -m 1 '' -- {words(sysctl.path for sysctl in wanted)}"
+        return f"grep -H -m 1 '' -- {quote_all(sysctl.path for sysctl in wanted)}"
 
     @classmethod
     def read(cls, wanted: Sequence[Sysctl], answer: str) -> list[Reading]:

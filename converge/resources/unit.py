@@ -10,7 +10,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.docker import CommonQuestions
 from converge.resources.previous import loaded, put_back
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 WITHOUT_SERVICES = (
     "rescue.target",
@@ -27,7 +27,9 @@ WITHOUT_SERVICES = (
 def show(names: Sequence[str]) -> str:
     """One `systemctl show` for all who ask about units. Each block is named as it was asked for: an alias has another Id."""
     properties = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,ExecMainStartTimestamp,DropInPaths"
-    return f"printf '%s ' {words(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {words(names)}"
+    return (
+        f"printf '%s ' {quote_all(names)}; echo; systemctl show --timestamp=unix -p {properties} -- {quote_all(names)}"
+    )
 
 
 def units(output: str) -> dict[str, dict[str, str]]:
@@ -126,7 +128,7 @@ class Unit(Resource):
             paths = state["drop-ins"].split(" ")
             return Refusal(
                 f"{state['drop-ins']} changes what the unit does",
-                f"on the host: cat {words(paths)}; when nobody needs it: rm {words(paths)}; then: inv deploy",
+                f"on the host: cat {quote_all(paths)}; when nobody needs it: rm {quote_all(paths)}; then: inv deploy",
             )
         return None
 

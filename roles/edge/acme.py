@@ -10,7 +10,7 @@ from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.resources.unit import StaticUnit, Unit
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 from roles.edge import authority
 from roles.edge.routes import ACME, certificate
 from roles.images import image
@@ -73,7 +73,7 @@ class Asked(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Asked]) -> str:
-        each = (f"sh {SCRIPT} asked {words([asked.server, *asked._each()])}" for asked in wanted)
+        each = (f"sh {SCRIPT} asked {quote_all([asked.server, *asked._each()])}" for asked in wanted)
         return f"[ ! -e {SCRIPT} ] || {{ {'; '.join(each)}; }}"
 
     def _each(self) -> Iterator[str]:
@@ -180,7 +180,7 @@ def ask(host: Host[Settings], acme: Acme) -> str:
     reference = quote(image(host, acme.image).reference)
     return f"""# ask FOLDER
 docker rm -f {CONTAINER} >/dev/null 2>&1 || :
-timeout -k 5 {PATIENCE} docker run --rm --name {CONTAINER} -v "$1:/asked" {words(container)} {reference} {words(words_of_it)}
+timeout -k 5 {PATIENCE} docker run --rm --name {CONTAINER} -v "$1:/asked" {quote_all(container)} {reference} {quote_all(words_of_it)}
 ended=$?
 docker rm -f {CONTAINER} >/dev/null 2>&1 || :
 exit $ended

@@ -11,7 +11,7 @@ from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer, reloaded
 from converge.resources.unit import StaticUnit, Unit
-from converge.shell import words
+from converge.shell import quote_all
 from roles.edge.routes import LOCAL, active, certificate, target
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LocalCertificate(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[LocalCertificate]) -> str:
-        each = (f"sh {cls.script} state {words([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
+        each = (f"sh {cls.script} state {quote_all([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
         return f"[ ! -e {cls.script} ] || {{ {'; '.join(each)}; }}"
 
     @classmethod
@@ -70,7 +70,7 @@ class LocalCertificate(Resource):
         return ", ".join(self.names)
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"sh {self.script} {self.makes} {words([self.folder, self.label, self.owner, *self.names])}")]
+        return [Shell(f"sh {self.script} {self.makes} {quote_all([self.folder, self.label, self.owner, *self.names])}")]
 
 
 def names_of(edge: Edge) -> tuple[str, ...]:

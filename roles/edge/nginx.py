@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converge.resources.compose import FOLDER
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 from converge.templates import render
 from roles.edge import acme
 from roles.edge.consistency import OWN_PORTS
@@ -200,7 +200,7 @@ def settle(host: Host[Settings]) -> str:
     if minio is None or not leading_to(host.settings, API):
         return ":"
     started = "{{if .State.Running}}{{.State.StartedAt}}{{else}}9999-01-01{{end}}"
-    nodes = words(node.name for node in minio.nodes)
+    nodes = quote_all(node.name for node in minio.nodes)
     return f"""(
 [ "$(docker inspect -f '{{{{.State.Running}}}}' -- {CONTAINER} 2>/dev/null)" = true ] || exit 0
 ! docker exec {CONTAINER} test -e {SETTLED} || exit 0

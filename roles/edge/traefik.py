@@ -8,7 +8,7 @@ from converge.resources.compose import FOLDER
 from converge.resources.definition import bind
 from converge.resources.fresh import FreshContainer
 from converge.resources.serving import Question, Serving
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 from roles.edge.consistency import OWN_PORTS
 from roles.edge.nginx import INSIDE
 from roles.edge.routes import ACME
@@ -115,7 +115,7 @@ def answers() -> Serving:
 def check(host: Host[Settings], edge: Edge, text: str) -> str:
     """Traefik checks the new file, in a container beside the running one, with the same image."""
     reference, uid = image(host, edge.image).reference, host.settings.data_user.uid
-    given = words(arguments(edge, "@ROUTES@", "/tmp/acme.json")).replace("@ROUTES@", f"{INSIDE}/$(basename {{}})")
+    given = quote_all(arguments(edge, "@ROUTES@", "/tmp/acme.json")).replace("@ROUTES@", f"{INSIDE}/$(basename {{}})")
     return (
         f"{{ docker rm -f {CHECK} >/dev/null 2>&1 || :; "
         f"docker run -d --name {CHECK} --network none --read-only --tmpfs /tmp -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"

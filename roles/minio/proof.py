@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
-from converge.shell import words
+from converge.shell import quote_all
 from roles.minio.api import Api, load_minio_py
 from roles.minio.nodes import connect_once
 
@@ -82,7 +82,8 @@ def _must_reach_the_same(api: Api, link: Link, folders: Sequence[str]) -> None:
     objects = [f"{BUCKET}/node{number + 1}/xl.meta" for number in range(len(api.nodes))]
     pipe = link.shell(
         "\n".join(
-            f"timeout 5 ls -d {words(f'{folder}/{name}' for folder in folders)} 2>/dev/null | wc -l" for name in objects
+            f"timeout 5 ls -d {quote_all(f'{folder}/{name}' for folder in folders)} 2>/dev/null | wc -l"
+            for name in objects
         )
     )
     pipe.close_stdin()

@@ -13,7 +13,7 @@ from converge.inventory.secret import Secret
 from converge.resources.compose import FOLDER, GRACE, Answers, Project
 from converge.resources.definition import bind, hardened, healthcheck
 from converge.resources.file import Directory, File
-from converge.shell import words
+from converge.shell import quote_all
 from roles.edge.nginx import proven
 from roles.edge.routes import CONSOLE, leading_to
 from roles.images import image, image_identity
@@ -85,7 +85,7 @@ def minio(host: Host[Settings]) -> Wanted:
                 ),
                 Shell(proven(host)),
                 # Sync, so that a power cut cannot bring the proof bucket back. Dead drives are reported elsewhere.
-                Shell(f"sync -f {words(drive.path for drive in host.settings.drives)} || :"),
+                Shell(f"sync -f {quote_all(drive.path for drive in host.settings.drives)} || :"),
             ),
         ),
         *tls.served(settings, certificates),

@@ -15,7 +15,7 @@ from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 from roles.settings.local_file import local_text
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ class ServedCertificate(Resource):
         return [{**certificate.desired(), **served} if served else None for certificate in wanted]
 
     def fix(self, before: State | None) -> list[Step]:
-        return [Shell(f"docker kill -s HUP -- {words(name for name, _ in self.nodes)} >/dev/null 2>&1 || :; sleep 1")]
+        return [
+            Shell(f"docker kill -s HUP -- {quote_all(name for name, _ in self.nodes)} >/dev/null 2>&1 || :; sleep 1")
+        ]
 
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"

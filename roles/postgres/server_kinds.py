@@ -9,7 +9,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.resources.compose import GRACE, UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
-from converge.shell import quote, sh, words, write_record
+from converge.shell import quote, quote_all, sh, write_record
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, Server, heard
 from roles.postgres.trial import BEFORE, COMPOSE
@@ -151,7 +151,7 @@ names=$(printf '%s\\n' "$printed" | sed -n 's|^/.*/\\(.*\\)\\.control$|\\1|p' | 
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})
 {write_record(LOOKED_INTO, record)}
 [ "$major" = {self.major} ] || {{ echo "the image has PostgreSQL $major, and the settings say {self.major}"; exit 1; }}
-for extension in {words(self.extensions)}; do
+for extension in {quote_all(self.extensions)}; do
   case " $names" in *" $extension "*) ;; *) echo "the image has no $extension: take an image that has it"; exit 1;; esac
 done""")
         ]

@@ -11,7 +11,7 @@ from typing import ClassVar
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
-from converge.shell import quote, words, write_record
+from converge.shell import quote, quote_all, write_record
 from roles.postgres.server import CONTAINER
 
 TRIED = "/var/lib/stowage/postgres.tried"
@@ -88,7 +88,7 @@ class Trial(Resource):
         tried = f"""printf '%s %s\\n' "$id" {self._hash}"""
         return [
             Shell(f"""
-{run} {room} {who} {quote(self.reference)} -c {quote(_SCRIPT)} - {words(self.arguments)} || {{
+{run} {room} {who} {quote(self.reference)} -c {quote(_SCRIPT)} - {quote_all(self.arguments)} || {{
   echo 'a throwaway server does not start with these postgres.settings; the running one was not touched'; exit 1; }}
 [ ! -f {COMPOSE} ] || {{ mkdir -p {BEFORE.rpartition("/")[0]}; cp -a {COMPOSE} {BEFORE}; }}
 id=$(docker image inspect --format '{{{{.Id}}}}' -- {quote(self.reference)})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from converge.errors import Trouble
 from converge.resources.contents import Contents
 from converge.resources.file import Directory, File
-from converge.shell import quote, words
+from converge.shell import quote, quote_all
 from converge.templates import render
 from roles.services.definition import uid_of
 
@@ -172,5 +172,5 @@ def _checked(
     return (
         f"docker rm -f {container} >/dev/null 2>&1 || :; "
         f"docker run --rm --name {container} --network none --read-only --tmpfs /tmp -u {uid}:{uid} "
-        f"-v {quote(here)}:{quote(inside)}:ro --entrypoint {words(check[:1])} {quote(reference)} {given}"
+        f"-v {quote(here)}:{quote(inside)}:ro --entrypoint {quote_all(check[:1])} {quote(reference)} {given}"
     )

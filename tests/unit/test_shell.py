@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from converge import shell
-from converge.shell import quote, sh, words
+from converge.shell import quote, quote_all, sh
 
 TEXT = some.text(some.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
@@ -24,7 +24,7 @@ def arguments(script: str) -> list[str]:
 @settings(max_examples=60, deadline=None)
 @given(some.lists(TEXT, min_size=1, max_size=4))
 def test_any_words_arrive_as_they_are(many):
-    assert arguments(words(many)) == many
+    assert arguments(quote_all(many)) == many
     assert arguments(" ".join(quote(one) for one in many)) == many
 
 
