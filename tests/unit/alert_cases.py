@@ -184,7 +184,7 @@ def tests(rules: str) -> list[dict[str, Any]]:
         {
             "rule_files": [rules],
             "evaluation_interval": f"{step}m",
-            "tests": [one for name, case in CASES.items() if case.step == step for one in _of(name, case)],
+            "tests": [case_test for name, case in CASES.items() if case.step == step for case_test in _of(name, case)],
         }
         for step in sorted({case.step for case in CASES.values()})
     ]
@@ -198,7 +198,7 @@ def _of(name: str, case: Case) -> list[dict[str, Any]]:
         return {"expr": expression, "eval_time": f"{minutes}m", "exp_samples": samples}
 
     def group(series: dict[str, str], *asks: dict[str, Any]) -> dict[str, Any]:
-        rows = [{"series": one, "values": values} for one, values in series.items()]
+        rows = [{"series": labels, "values": values} for labels, values in series.items()]
         common = {"interval": f"{case.step}m", "external_labels": {"host": "prod"}}
         return {**common, "input_series": rows, "promql_expr_test": list(asks)}
 

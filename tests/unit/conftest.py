@@ -155,11 +155,11 @@ class Machine:
     def read(self, *resources: Resource) -> list[Any]:
         _, answer = self.run(probe.script(resources, "marker"))
         readings, _ = probe.read(resources, answer, "marker")
-        return [readings[one.address] for one in resources]
+        return [readings[resource.address] for resource in resources]
 
     def plan(self, *resources: Resource) -> Plan:
         role = Role("role", lambda host: [in_order(*resources)])
-        readings = dict(zip((one.address for one in resources), self.read(*resources), strict=True))
+        readings = dict(zip((resource.address for resource in resources), self.read(*resources), strict=True))
         return planning.make("here", [role], planning.wanted(role, None), readings, {})
 
     def carry_out(self, plan: Plan) -> Done:
@@ -178,8 +178,8 @@ class Machine:
 def inspected(definition: dict[str, Any]) -> dict[str, Any]:
     """What `docker inspect` says of a container that compose made of a definition, as Docker 26 says it."""
     ports: dict[str, Any] = {}
-    for one in definition.get("ports", ()):
-        ip, outside, inside = one.rsplit(":", 2)
+    for port in definition.get("ports", ()):
+        ip, outside, inside = port.rsplit(":", 2)
         ports.setdefault(f"{inside}/tcp", []).append({"HostIp": ip.strip("[]"), "HostPort": outside})
     return {
         "HostConfig": {
@@ -208,16 +208,16 @@ def inspected(definition: dict[str, Any]) -> dict[str, Any]:
         },
         "Mounts": [
             {
-                "Type": one["type"],
-                "Source": one.get("source"),
-                "Destination": one["target"],
-                "RW": not one.get("read_only"),
+                "Type": volume["type"],
+                "Source": volume.get("source"),
+                "Destination": volume["target"],
+                "RW": not volume.get("read_only"),
             }
-            for one in definition.get("volumes", ())
+            for volume in definition.get("volumes", ())
         ],
         "Networks": {
-            name: {"IPAMConfig": {"IPv4Address": (told or {}).get("ipv4_address", "")}}
-            for name, told in dict(definition.get("networks", {})).items()
+            name: {"IPAMConfig": {"IPv4Address": (settings or {}).get("ipv4_address", "")}}
+            for name, settings in dict(definition.get("networks", {})).items()
         },
     }
 
@@ -249,8 +249,8 @@ class Docker:
     ) -> None:
         """A container, as the line that our own format makes of it; `inspected` is what is compared of it."""
         facts = {"status": "running", "started": "2026-01-01T00:00:00Z", "pid": 1, **more}
-        told = (name, facts["status"], facts["started"], facts["pid"], mark, project, json.dumps(inspected or {}))
-        (self.things / name).write_text("|".join(map(str, told)) + "\n")
+        line = (name, facts["status"], facts["started"], facts["pid"], mark, project, json.dumps(inspected or {}))
+        (self.things / name).write_text("|".join(map(str, line)) + "\n")
 
     @property
     def said(self) -> list[str]:
@@ -388,7 +388,7 @@ def storage_host() -> Callable[..., SimpleNamespace]:
 
     def make(**changes: Any) -> SimpleNamespace:
         # Secrets cannot be copied, and need not be.
-        secrets = {id(one): one for one in _secrets(WEATHERLEARN)}
+        secrets = {id(secret): secret for secret in _secrets(WEATHERLEARN)}
         settings = copy.deepcopy(WEATHERLEARN, secrets)
         for path, value in changes.items():
             *above, last = (int(step) if step.isdigit() else step for step in path.split("__"))
@@ -405,5 +405,5 @@ def _secrets(value: Any) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _secrets(one)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _secrets(item)

@@ -82,10 +82,10 @@ def test_all_is_asked_by_one_grep_whose_patterns_find_these_lines(machine, tmp_p
     for name, text in lines.items():
         (tmp_path / name).write_text(text)
         machine.places[f"/etc/{name}"] = f"{tmp_path}/{name}"
-    status, said = machine.run(accounts(["stowage:9000"]))
-    found = [line.removeprefix(f"{tmp_path}/").split(":")[:2] for line in said.splitlines()]
+    status, output = machine.run(accounts(["stowage:9000"]))
+    matches = [line.removeprefix(f"{tmp_path}/").split(":")[:2] for line in output.splitlines()]
     assert status == 0
-    assert found == [
+    assert matches == [
         ["passwd", "stowage"],
         ["passwd", "toor"],
         ["passwd", "bob"],

@@ -33,8 +33,8 @@ SERVER = "https://acme.example.org/dir"
 def host(storage_host, tmp_path):
     (tmp_path / "acme.pem").write_text("who signed the server's own\n")
 
-    def make(*rows, **said):
-        own = {"email": "a@example.org", "server": SERVER, "authority": str(tmp_path / "acme.pem"), **said}
+    def make(*rows, **more):
+        own = {"email": "a@example.org", "server": SERVER, "authority": str(tmp_path / "acme.pem"), **more}
         images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "postgres", "certbot")}
         return storage_host(
             services={"mlflow": {"image": "nginx"}},
@@ -47,11 +47,11 @@ def host(storage_host, tmp_path):
 
 
 def wanted(made, kind, role=edge):
-    return [one.resource for one in runs.prepare(made, [role]).wants if isinstance(one.resource, kind)]
+    return [want.resource for want in runs.prepare(made, [role]).wants if isinstance(want.resource, kind)]
 
 
 def file(made, path):
-    return next(one for one in wanted(made, File) if one.path == path)
+    return next(resource for resource in wanted(made, File) if resource.path == path)
 
 
 def servers(made):
@@ -76,7 +76,7 @@ def test_each_name_has_a_certificate_of_its_own_and_nginx_shows_the_proof_at_por
     (project,) = wanted(made, Project)
     container = project.services["nginx"]
     assert "127.0.0.1:80:80" in container["ports"]
-    assert [one["read_only"] for one in container["volumes"] if one["target"] == acme.PROOFS_INSIDE] == [True]
+    assert [volume["read_only"] for volume in container["volumes"] if volume["target"] == acme.PROOFS_INSIDE] == [True]
 
 
 def test_without_a_row_for_port_80_nginx_listens_there_for_the_proof_alone(host):
@@ -91,8 +91,8 @@ def test_without_a_row_for_port_80_nginx_listens_there_for_the_proof_alone(host)
 
 def test_certbot_is_asked_as_the_data_user_and_never_sees_a_key(host):
     made = host()
-    said = file(made, f"{acme.HERE}/ask").text
-    for words in (
+    script = file(made, f"{acme.HERE}/ask").text
+    for option in (
         "--network stowage",
         "--read-only",
         "--cap-drop ALL",
@@ -102,7 +102,7 @@ def test_certbot_is_asked_as_the_data_user_and_never_sees_a_key(host):
         "REQUESTS_CA_BUNDLE=/authority.crt",
         "--csr=/asked/csr.pem",
     ):
-        assert words in said, words
+        assert option in script, option
     assert file(made, acme.AUTHORITY).text == "who signed the server's own\n"
     staging = file(host(server="https://acme-v02.api.letsencrypt.org/directory"), f"{acme.HERE}/ask").text
     assert "--server=https://acme-v02.api.letsencrypt.org/directory" in staging
@@ -114,8 +114,8 @@ def test_certbot_is_asked_as_the_data_user_and_never_sees_a_key(host):
 
 def test_lets_encrypts_server_for_trials_is_a_setting(storage_host):
     images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "postgres", "certbot")}
-    said = {"tls": "acme", "acme": {"email": "a@example.org", "staging": True}, "routes": TABLE[:2]}
-    made = storage_host(edge=said, images=images)
+    settings = {"tls": "acme", "acme": {"email": "a@example.org", "staging": True}, "routes": TABLE[:2]}
+    made = storage_host(edge=settings, images=images)
     assert "--server=https://acme-staging-v02.api.letsencrypt.org/directory" in file(made, f"{acme.HERE}/ask").text
     assert "REQUESTS_CA_BUNDLE" not in file(made, f"{acme.HERE}/ask").text
 
@@ -138,9 +138,10 @@ def test_postgresql_has_one_of_its_own_in_the_same_table(host):
 def test_status_names_what_is_temporary_and_who_refuses(host):
     settings = host().settings
     assert f"{acme.HERE}/failed/*" in look(settings)
-    told = f"refused|ml.example.org:acme-ml.example.org|3 4102444800 {SERVER} no such name: a|b"
+    refusal = f"refused|ml.example.org:acme-ml.example.org|3 4102444800 {SERVER} no such name: a|b"
     shown = read(
-        settings, ["443|s3.example.org|4102444800|0A|CN=R1", f"443|ml.example.org|4102444800|0B|{acme.TEMPORARY}", told]
+        settings,
+        ["443|s3.example.org|4102444800|0A|CN=R1", f"443|ml.example.org|4102444800|0B|{acme.TEMPORARY}", refusal],
     )
     assert shown[0].trouble() == ""
     assert shown[1].trouble() == (
@@ -180,8 +181,8 @@ class Host:
         for row in self.rows:
             self("temporary", row[0], row[1], row[2], row[4])
 
-    def __call__(self, *words, code=0):
-        done = subprocess.run(["sh", self.script, *words], capture_output=True, text=True, check=False)
+    def __call__(self, *arguments, code=0):
+        done = subprocess.run(["sh", self.script, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == code and not done.stderr, done
         return done.stdout.strip()
 
@@ -210,8 +211,8 @@ def test_a_temporary_certificate_is_there_until_the_authority_has_signed(here):
     assert here.asked() == "no" and "temporary certificate of Stowage" in here.issuer(0)
     key = here.folder / "conf/acme-one.example.org.key"
     assert key.stat().st_mode & 0o777 == 0o400
-    told = here("renew")
-    assert told.count(": signed, until") == 2 and "CN = real" in here.issuer(0)
+    screen = here("renew")
+    assert screen.count(": signed, until") == 2 and "CN = real" in here.issuer(0)
     assert here.asked() == "yes" and here.lines("taken.log") == 2 and key.stat().st_mode & 0o777 == 0o400
     before = here.issuer(0)
     assert here("renew") == "" and here.issuer(0) == before, "nothing is due"
@@ -228,8 +229,8 @@ def test_who_is_refused_keeps_what_is_served_and_asks_again_after_a_growing_paus
     record, pauses = here.folder / "failed/one.example.org:acme-one.example.org", []
     for tries in (0, 1, 2, 6, 7, 70):
         record.write_text(f"{tries} 0 {SERVER} earlier\n")
-        told = here("renew", "9999999", code=1)
-        assert "warning: one.example.org is not signed: no such name. What is there is served on" in told
+        screen = here("renew", "9999999", code=1)
+        assert "warning: one.example.org is not signed: no such name. What is there is served on" in screen
         now, moment, server, why = record.read_text().split(" ", 3)
         pauses.append(round((int(moment) - time.time()) / 60))
         assert (now, server, why) == (str(tries + 1), SERVER, "no such name\n")
@@ -245,8 +246,8 @@ def test_who_is_refused_keeps_what_is_served_and_asks_again_after_a_growing_paus
 def test_of_an_authority_that_is_away_the_first_name_tells(here):
     away = "An unexpected error occurred:\nValueError: Requesting acme.example.org/dir: Connection refused\nAsk for help or search\n"
     (here.folder / "refuse").write_text(away)
-    told = here("renew", code=1)
-    assert told.count(f"is not signed: {SERVER} cannot be reached: Connection refused.") == 2
+    screen = here("renew", code=1)
+    assert screen.count(f"is not signed: {SERVER} cannot be reached: Connection refused.") == 2
     assert here.lines("asked.log") == 1 and here.asked() == "yes", "the deploy has done what it can"
     assert here.asked("https://another.example.org/dir") == "no"
     (here.folder / "server").write_text("https://another.example.org/dir\n")
@@ -261,7 +262,7 @@ def test_what_certbot_writes_counts_only_with_the_key_that_asked(here):
 
 def test_without_an_image_of_certbot_it_is_refused_and_traefik_needs_none(storage_host):
     images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "traefik", "postgres")}
-    said = {"tls": "acme", "acme": {"email": "a@example.org"}, "routes": TABLE[:2]}
+    settings = {"tls": "acme", "acme": {"email": "a@example.org"}, "routes": TABLE[:2]}
     with pytest.raises(ValidationError, match="images has no certbot"):
-        storage_host(edge=said, images=images)
-    storage_host(edge={**said, "kind": "traefik"}, images=images)
+        storage_host(edge=settings, images=images)
+    storage_host(edge={**settings, "kind": "traefik"}, images=images)

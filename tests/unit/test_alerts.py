@@ -33,8 +33,8 @@ def test_each_alert_has_a_case_in_which_it_fires_and_says_how_urgent_it_is() -> 
 def test_each_alert_names_a_command_that_exists(name: str) -> None:
     sys.path.insert(0, str(ROOT))
     commands = importlib.import_module("tasks").namespace
-    said = re.sub(r"\{\{.*?\}\}", "prod", ALERTS[name]["annotations"]["command"])
-    program, *words = shlex.split(said)
-    assert program == "inv" and words[-2:] == ["--host", "prod"]
-    (parsed,) = Parser(contexts=commands.to_contexts()).parse_argv(words)
-    assert parsed.name == words[0] or words[0] in parsed.aliases
+    command = re.sub(r"\{\{.*?\}\}", "prod", ALERTS[name]["annotations"]["command"])
+    program, *arguments = shlex.split(command)
+    assert program == "inv" and arguments[-2:] == ["--host", "prod"]
+    (parsed,) = Parser(contexts=commands.to_contexts()).parse_argv(arguments)
+    assert parsed.name == arguments[0] or arguments[0] in parsed.aliases

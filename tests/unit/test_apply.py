@@ -39,13 +39,16 @@ def steps(tmp_path, thing, monkeypatch):
 
     def change(name: str, *many) -> Change:
         wanted = [
-            Shell(one.replace("MADE", str(folder))) if isinstance(one, str) else one
-            for one in many or (f"touch MADE/{name}",)
+            Shell(step.replace("MADE", str(folder))) if isinstance(step, str) else step
+            for step in many or (f"touch MADE/{name}",)
         ]
         return Change("role", thing(name, steps=tuple(wanted)), None, Action.CREATE)
 
     return SimpleNamespace(
-        change=change, made=lambda: sorted(one.name for one in folder.iterdir()), folder=folder, stop=tmp_path / "stop"
+        change=change,
+        made=lambda: sorted(path.name for path in folder.iterdir()),
+        folder=folder,
+        stop=tmp_path / "stop",
     )
 
 
@@ -58,14 +61,14 @@ def do(machine):
             machine.shell,
             machine.link,
             changes,
-            lambda event, one, text: machine.events.append((event, one.resource.name, text)),
+            lambda event, change, text: machine.events.append((event, change.resource.name, text)),
         )
 
     return carry
 
 
 def names(changes) -> list[str]:
-    return [one.resource.name for one in changes]
+    return [change.resource.name for change in changes]
 
 
 def test_all_changes_are_made_in_their_order_and_each_is_reported_as_it_ends(machine, steps, do):
@@ -143,7 +146,7 @@ def test_neighbouring_steps_travel_together(steps):
         steps.change("e"),
         steps.change("f"),
     ]
-    assert [[one.resource.name for one, _ in part.steps] for part in parts(changes)] == [
+    assert [[change.resource.name for change, _ in part.steps] for part in parts(changes)] == [
         ["a", "b", "b", "c"],
         ["c"],
         ["d"],
@@ -316,7 +319,7 @@ def test_a_second_run_changes_nothing_and_writes_nothing(machine, run_of, tmp_pa
     apply.apply(second, quiet, agreed)
     assert (first.failure, second.plan.in_sync, second.code) == (None, True, 0)
     assert audit(machine) == before
-    assert [(one["event"], one["changes"], one.get("result")) for one in before] == [
+    assert [(record["event"], record["changes"], record.get("result")) for record in before] == [
         ("begin", [f"+ {wanted.address}"], None),
         ("end", [f"+ {wanted.address}"], "done"),
     ]
@@ -326,8 +329,8 @@ def test_what_was_applied_is_remembered_so_that_drift_is_known(machine, run_of, 
     wanted = mine(tmp_path / "a b")
     apply.apply(run_of(wanted), quiet, agreed)
     (tmp_path / "a b").write_text("changed by hand")
-    assert [one.drift for one in run_of(wanted).plan.changes] == [True]
-    assert [one.drift for one in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
+    assert [change.drift for change in run_of(wanted).plan.changes] == [True]
+    assert [change.drift for change in run_of(mine(tmp_path / "a b", "a new setting")).plan.changes] == [False]
 
 
 def test_what_holds_data_is_remembered_also_where_it_was_there_already(machine, run_of, tmp_path):
@@ -336,10 +339,10 @@ def test_what_holds_data_is_remembered_also_where_it_was_there_already(machine, 
     path.chmod(0o644)
     kind = type("Kept", (File,), {"kind": "kept", "lost": lambda self: Refusal("it is gone")})
     kept, plain = kind(str(path), "new", mine(path).owner, mine(path).group), mine(tmp_path / "new")
-    assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.NONE, Action.CREATE]
+    assert [change.action for change in run_of(kept, plain).plan.changes] == [Action.NONE, Action.CREATE]
     apply.apply(run_of(kept, plain), quiet, agreed)
     (tmp_path / "kept").unlink()
-    assert [one.action for one in run_of(kept, plain).plan.changes] == [Action.REFUSED, Action.NONE]
+    assert [change.action for change in run_of(kept, plain).plan.changes] == [Action.REFUSED, Action.NONE]
 
 
 def test_who_leaves_a_run_does_not_wait_for_its_end(machine, run_of, tmp_path):
@@ -349,7 +352,7 @@ def test_who_leaves_a_run_does_not_wait_for_its_end(machine, run_of, tmp_path):
     run = run_of(mine(tmp_path / "file"))
     with pytest.raises(KeyboardInterrupt):
         apply.apply(run, leave, agreed)
-    assert [one["event"] for one in audit(machine)] == ["begin"]
+    assert [record["event"] for record in audit(machine)] == ["begin"]
 
 
 def test_a_change_that_did_not_take_is_an_error_not_a_success(machine, run_of, tmp_path):
@@ -371,7 +374,7 @@ def test_a_failure_says_what_is_done_and_what_was_not_begun(machine, run_of, tmp
     assert "1 change is done" in run.failure.untouched
     assert f"not begun: file:{tmp_path}/c" in run.failure.untouched
     assert audit(machine)[-1]["result"] == "failed"
-    assert [one.address for one in run.done] == [f"file:{tmp_path}/a"]
+    assert [change.address for change in run.done] == [f"file:{tmp_path}/a"]
 
 
 def memory(machine) -> dict[str, str]:
@@ -380,7 +383,7 @@ def memory(machine) -> dict[str, str]:
 
 
 def begun(machine) -> list[str]:
-    return [address for address, told in memory(machine).items() if told == "begun"]
+    return [address for address, state in memory(machine).items() if state == "begun"]
 
 
 def failing(kind: str, path: Path):
@@ -399,7 +402,7 @@ def failing(kind: str, path: Path):
 @pytest.mark.parametrize("kind", ["shell", "trouble", "fault"])
 def test_what_a_failed_deploy_made_or_began_is_remembered_and_counted(machine, run_of, tmp_path, kind):
     run = run_of(mine(tmp_path / "a"), failing(kind, tmp_path / "b"), mine(tmp_path / "c"))
-    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
+    runs.each([run], lambda run: apply.apply(run, quiet, agreed))
     assert run.failure.what == f"failing:{tmp_path}/b failed"
     assert (audit(machine)[-1]["result"], audit(machine)[-1]["changes"]) == ("failed", [f"+ file:{tmp_path}/a"])
     assert begun(machine) == [f"failing:{tmp_path}/b"]
@@ -412,7 +415,7 @@ def test_what_did_not_take_was_made_all_the_same(machine, run_of, tmp_path):
         "Undoes", (File,), {"kind": "undoes", "fix": lambda self, before: [Shell(f"rm -f {wanted.path}")]}
     )(str(tmp_path / "other"), "")
     run = run_of(wanted, undoes_it)
-    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
+    runs.each([run], lambda run: apply.apply(run, quiet, agreed))
     assert (audit(machine)[-1]["result"], len(audit(machine)[-1]["changes"])) == ("failed", 2)
     assert begun(machine) == [wanted.address, f"undoes:{tmp_path}/other"]
 
@@ -456,16 +459,16 @@ def test_a_fault_of_one_host_is_told_and_leaves_the_others(run_of, tmp_path):
     def wrong(run) -> None:
         raise KeyError("a fault")
 
-    one, two = run_of(mine(tmp_path / "a")), run_of(mine(tmp_path / "b"))
-    runs.each([one, two], lambda run: wrong(run) if run is one else None)
-    assert "KeyError" in one.failure.why
+    broken, two = run_of(mine(tmp_path / "a")), run_of(mine(tmp_path / "b"))
+    runs.each([broken, two], lambda run: wrong(run) if run is broken else None)
+    assert "KeyError" in broken.failure.why
     assert two.failure is None
 
 
 def test_neither_the_audit_nor_the_memory_holds_a_secret(machine, run_of, tmp_path):
     apply.apply(run_of(mine(tmp_path / "key", Secret("SENTINEL"), mode="0400")), quiet, agreed)
     assert not [
-        one for one in (machine.folder / "stowage").rglob("*") if one.is_file() and "SENTINEL" in one.read_text()
+        path for path in (machine.folder / "stowage").rglob("*") if path.is_file() and "SENTINEL" in path.read_text()
     ]
 
 
@@ -484,13 +487,13 @@ def services(machine, link, run_of, tmp_path):
     def make(alone: bool = True, **kinds):
         wants = {name: kinds.get(name) or mine(tmp_path / name) for name in ("one", "two", "three", "four")}
         roles = [
-            Role(name, lambda host, one=one: [one], ("two",) if name == "four" else (), alone=alone)
-            for name, one in wants.items()
+            Role(name, lambda host, resource=resource: [resource], ("two",) if name == "four" else (), alone=alone)
+            for name, resource in wants.items()
         ]
         run = run_of(mine(tmp_path / "any"))
         run.roles = roles
-        run.wants = [one for role in roles for one in planning.wanted(role, run.host)]
-        run.plan = planning.make("here", roles, run.wants, dict.fromkeys(one.address for one in wants.values()), {})
+        run.wants = [want for role in roles for want in planning.wanted(role, run.host)]
+        run.plan = planning.make("here", roles, run.wants, dict.fromkeys(want.address for want in wants.values()), {})
         return run
 
     return make
@@ -506,7 +509,7 @@ def breaks(kind: str, path: Path):
 @pytest.mark.parametrize("kind", ["fails", "does not take"])
 def test_a_broken_service_stops_only_those_that_need_it(machine, services, tmp_path, kind):
     run = services(two=breaks(kind, tmp_path / "two"))
-    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
+    runs.each([run], lambda run: apply.apply(run, quiet, agreed))
     assert [(tmp_path / name).exists() for name in ("one", "two", "three", "four")] == [True, False, True, False]
     (trouble,) = run.troubles
     assert "two" in f"{trouble.what} {trouble.why}"
@@ -517,12 +520,15 @@ def test_a_broken_service_stops_only_those_that_need_it(machine, services, tmp_p
 
 def test_all_broken_services_are_named(services, tmp_path):
     run = services(one=breaks("fails", tmp_path / "one"), three=breaks("fails", tmp_path / "three"))
-    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
-    assert [one.what for one in run.troubles] == [f"file:{tmp_path}/one failed", f"file:{tmp_path}/three failed"]
+    runs.each([run], lambda run: apply.apply(run, quiet, agreed))
+    assert [trouble.what for trouble in run.troubles] == [
+        f"file:{tmp_path}/one failed",
+        f"file:{tmp_path}/three failed",
+    ]
     assert (tmp_path / "four").exists()
 
 
 def test_behind_a_broken_role_nothing_is_begun(services, tmp_path):
     run = services(alone=False, two=breaks("fails", tmp_path / "two"))
-    runs.each([run], lambda one: apply.apply(one, quiet, agreed))
+    runs.each([run], lambda run: apply.apply(run, quiet, agreed))
     assert not (tmp_path / "three").exists()

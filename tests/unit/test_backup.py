@@ -41,7 +41,7 @@ ELSEWHERE = {"name": "usb", "kind": "path", "path": "/mnt/usb"}
 
 
 def settings(*targets, **more):
-    told = {
+    values = {
         "lab": True,
         "images": {name: {"reference": f"{name}:17"} for name in ("minio", "postgres", "worker")},
         "minio": {
@@ -53,11 +53,11 @@ def settings(*targets, **more):
         "postgres": {"address": "172.30.99.20", "superuser_password": {"file": "x"}, "major": 17},
         "backup": {"identity": {"file": "x"}, "targets": list(targets), **more},
     }
-    return Settings.model_validate(told)
+    return Settings.model_validate(values)
 
 
 @pytest.mark.parametrize(
-    ("targets", "more", "said"),
+    ("targets", "more", "message"),
     [
         ([OWN], {}, "all copies are in the stack itself"),
         ([OWN, {**ELSEWHERE, "name": "own"}], {}, "stands twice"),
@@ -68,8 +68,8 @@ def settings(*targets, **more):
         ([ELSEWHERE], {"buckets": {"names": ["models"], "prefixes": {"model": ["a"]}}}, "names has no model; models"),
     ],
 )
-def test_settings_that_would_lose_a_backup_are_refused(targets, more, said) -> None:
-    with pytest.raises(Exception, match=said):
+def test_settings_that_would_lose_a_backup_are_refused(targets, more, message) -> None:
+    with pytest.raises(Exception, match=message):
         settings(*targets, **more)
 
 
@@ -141,17 +141,17 @@ def test_progress_of_buckets_stays_on_one_line_of_a_terminal(capsys, monkeypatch
     assert "3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 of 20 objects" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("event", "said"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
-def test_a_journal_is_shown_a_line_an_event(event, said, capsys) -> None:
+@pytest.mark.parametrize(("event", "screen"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
+def test_a_journal_is_shown_a_line_an_event(event, screen, capsys) -> None:
     following.show_event(event, terminal=False)
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == screen
 
 
 @pytest.mark.parametrize(("worker", "ours"), [(10, LOCKED), (11, REFUSED), (40, REFUSED)])
 def test_the_end_of_a_run_is_an_error_in_our_own_codes(worker: int, ours: int) -> None:
-    found = runs.ended(SimpleNamespace(name="prod"), {"code": worker, "what": "no", "hint": "inv backup.list"})
-    assert found
-    assert (found.code, found.hint) == (ours, "inv backup.list --host prod")
+    trouble = runs.ended(SimpleNamespace(name="prod"), {"code": worker, "what": "no", "hint": "inv backup.list"})
+    assert trouble
+    assert (trouble.code, trouble.hint) == (ours, "inv backup.list --host prod")
     assert runs.ended(SimpleNamespace(name="prod"), {"code": 0}) is None
 
 
@@ -169,10 +169,10 @@ def test_the_end_of_a_run_is_an_error_in_our_own_codes(worker: int, ours: int) -
     ],
 )
 def test_a_run_that_was_killed_says_what_of_it_may_be_there(step: str, untouched: str, why: str) -> None:
-    found = runs.ended(SimpleNamespace(name="prod"), runs.cut(step))
-    assert found
-    assert untouched in found.untouched and why in found.why
-    assert "inv backup" in found.hint and "--host prod" in found.hint
+    trouble = runs.ended(SimpleNamespace(name="prod"), runs.cut(step))
+    assert trouble
+    assert untouched in trouble.untouched and why in trouble.why
+    assert "inv backup" in trouble.hint and "--host prod" in trouble.hint
 
 
 def test_every_step_after_which_something_has_changed_is_known_to_the_screen() -> None:
@@ -208,7 +208,7 @@ def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple
     last |= {key: more.pop(key) for key in ("checked", "drilled", "checks") if key in more}
     line = json.dumps({"event": "end", "code": code, "dead": {}, **more}) if end is None else end
     lines = [f"last {json.dumps(last)}", "next Sun 2026-11-22 02:00:00 UTC", f"now {now}", f"run {RUN} backup {line}"]
-    return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(one)}" for one in records)]
+    return [*lines, "run 20261121T030000Z-a1b2c3 verify {}", *(f"record {json.dumps(record)}" for record in records)]
 
 
 def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
@@ -300,36 +300,36 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
     ],
 )
 def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, advice) -> None:
-    found = backup_status.read(HOST, lines)
-    assert found
-    assert screen in "\n".join(backup_status.lines(found))
-    said = list(backup_status.advice(found, "prod"))
-    assert bool(said) is bool(advice)
-    assert all(advice in one for one in said)
+    backups = backup_status.read(HOST, lines)
+    assert backups
+    assert screen in "\n".join(backup_status.lines(backups))
+    steps = list(backup_status.advice(backups, "prod"))
+    assert bool(steps) is bool(advice)
+    assert all(advice in line for line in steps)
 
 
 def test_a_target_on_which_a_check_failed_is_named_although_a_later_one_passed_elsewhere() -> None:
     check = {"set": RUN, "at": 1_800_000_000 - 60, "drill": False}
     checks = {"own": {**check, "passed": True, "why": ""}, "usb": {**check, "passed": False, "why": "a part\nis cut"}}
-    found = backup_status.read(HOST, told(checked=drill(code=0) | {"drill": False}, checks=checks))
-    assert found
-    assert f"the check of {RUN} on usb FAILED 1 m 0 s ago: a part" in "\n".join(backup_status.lines(found))
-    (way,) = backup_status.advice(found, "prod")
+    backups = backup_status.read(HOST, told(checked=drill(code=0) | {"drill": False}, checks=checks))
+    assert backups
+    assert f"the check of {RUN} on usb FAILED 1 m 0 s ago: a part" in "\n".join(backup_status.lines(backups))
+    (way,) = backup_status.advice(backups, "prod")
     assert way.startswith(f"{RUN} failed its check on usb: inv backup --host prod makes another")
 
 
 def test_a_drill_that_failed_is_said_once_with_its_reason() -> None:
     failed = {"set": RUN, "at": 1_800_000_000 - HOUR, "passed": False, "drill": True, "why": "a row is missing"}
-    found = backup_status.read(HOST, told(drilled=drill(code=30, what="x"), checks={"own": failed}))
-    assert found
-    (line,) = (one for one in backup_status.lines(found) if "drill" in one)
+    backups = backup_status.read(HOST, told(drilled=drill(code=30, what="x"), checks={"own": failed}))
+    assert backups
+    (line,) = (text for text in backup_status.lines(backups) if "drill" in text)
     assert line.endswith(f"the drill of {RUN} on own FAILED 1 h 0 m ago: a row is missing")
 
 
 def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
     record = {"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": []}
-    found = backup_status.read(HOST, [*told(records=(record,), end=""), f"active {RUN}"])
-    assert found and not list(backup_status.advice(found, "prod"))
+    backups = backup_status.read(HOST, [*told(records=(record,), end=""), f"active {RUN}"])
+    assert backups and not list(backup_status.advice(backups, "prod"))
 
 
 @pytest.fixture
@@ -351,8 +351,8 @@ def ended(machine):
         if not metric.exists():
             metric.write_text('stowage_backup_last_exit_code{stack="a"} 0\nother 0\n')
         if how:
-            status, said = machine.run(f"set -- {how}\n{script}")
-            assert status == 0, said
+            status, output = machine.run(f"set -- {how}\n{script}")
+            assert status == 0, output
         return json.loads((folder / "journal.jsonl").read_text().splitlines()[-1])
 
     def metric() -> str:
@@ -451,7 +451,7 @@ def schedule(machine):
 def test_the_schedule_makes_a_drill_when_none_has_passed_for_a_week(schedule, days: float | None, due: bool) -> None:
     backup, *more = schedule(days)
     assert backup["do"] == "backup" and "by" in backup
-    assert [(one["do"], one["set"], one["drill"]) for one in more] == [("verify", "latest", True)] * due
+    assert [(request["do"], request["set"], request["drill"]) for request in more] == [("verify", "latest", True)] * due
 
 
 def test_a_drill_is_made_of_the_newest_set_also_when_the_backup_failed(schedule) -> None:
@@ -532,20 +532,20 @@ def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alo
     """That one fails again, and costs only itself."""
     crowded = Failed(20, "it could not be dumped", "out of shared memory", databases.WAYS_OUT[0][1])
     other = Failed(20, "it could not be dumped", "invalid database", "DROP DATABASE gone")
-    asked, found = list[list[str]](), databases.Databases()
+    asked, saved = list[list[str]](), databases.Databases()
 
     def together(saving, catalog) -> None:
-        found = saving.databases
+        outcome = saving.databases
         asked.append([*catalog])
         failed = {"many": crowded, "app": crowded, "gone": other} if len(catalog) > 1 else {"many": crowded}
-        found.failed |= {name: error for name, error in failed.items() if name in catalog}
-        found.saved |= {name: {} for name in catalog if name not in found.failed}
+        outcome.failed |= {name: error for name, error in failed.items() if name in catalog}
+        outcome.saved |= {name: {} for name in catalog if name not in outcome.failed}
 
     monkeypatch.setattr(databases._Saving, "_together", together)
     job = SimpleNamespace(journal=SimpleNamespace(say=lambda text: None))
-    databases._Saving(job, None, None, {}, found).save({name: {} for name in ("app", "geo", "gone", "many")})
+    databases._Saving(job, None, None, {}, saved).save({name: {} for name in ("app", "geo", "gone", "many")})
     assert asked == [["app", "geo", "gone", "many"], ["app"], ["many"]]
-    assert set(found.saved) == {"app", "geo"} and set(found.failed) == {"gone", "many"}
+    assert set(saved.saved) == {"app", "geo"} and set(saved.failed) == {"gone", "many"}
     databases._Saving(job, None, None, {}, databases.Databases()).save({"many": {}})
     assert asked[3:] == [["many"]], "one that was alone is not tried again"
 
@@ -565,14 +565,14 @@ def test_a_database_is_named_to_libpq_whatever_its_name_holds(name: str) -> None
     assert psycopg_name(connection(name)) == name
 
 
-def psycopg_name(words: str) -> str:
+def psycopg_name(conninfo: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
-    return str(conninfo_to_dict(words)["dbname"])
+    return str(conninfo_to_dict(conninfo)["dbname"])
 
 
 def test_where_a_dump_puts_its_sequences_is_read_from_it_whatever_they_are_called() -> None:
-    said = """
+    dump = """
 SELECT pg_catalog.set_config('search_path', '', false);
 SELECT pg_catalog.setval('public.a', 121, true);
 SELECT pg_catalog.setval('public."It''s (1, true);"', 1, false);
@@ -580,7 +580,7 @@ SELECT pg_catalog.setval(E'public."back\\\\slash
 and line"', -5, true);
  SELECT pg_catalog.setval('public.not_at_the_beginning', 1, true);
 """
-    assert snapshots.places(said) == {
+    assert snapshots.places(dump) == {
         "public.a": 121,
         """public."It's (1, true);\"""": None,
         'public."back\\slash\nand line"': -5,
@@ -591,7 +591,7 @@ def test_contents_that_differ_are_told_by_name() -> None:
     before = {"rows": {"public.a": 3}, "sequences": {"public.s": 3}, "large_objects": 1, "extensions": {"postgis": "3"}}
     after = {"rows": {"public.a": 2}, "sequences": {"public.s": 3}, "large_objects": 0, "extensions": {}}
     assert comparison.differences(before, before) == []
-    assert [str(one) for one in comparison.differences(before, after)] == [
+    assert [str(difference) for difference in comparison.differences(before, after)] == [
         "rows of public.a: 3 in the set, 2 here",
         "large objects: 1 in the set, 0 here",
         "extensions missing: postgis",
@@ -613,9 +613,9 @@ def imported(code: Path) -> str:
     """Where the worker's modules come from, with this code of it."""
     run = "from worker.targets import KINDS; import worker.targets.path, worker.backup; print(worker.backup.__file__)"
     environment = {"PYTHONPATH": str(code)}
-    said = subprocess.run([sys.executable, "-c", run], cwd="/", env=environment, capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
-    return said.stdout.strip()
+    done = subprocess.run([sys.executable, "-c", run], cwd="/", env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_what_python_compiled_of_the_worker_is_used_and_the_sources_where_python_is_another(tmp_path) -> None:
@@ -633,9 +633,9 @@ def test_a_sequence_on_which_a_view_counted_while_it_was_made_goes_back_to_its_p
     empty = {"rows": {}, "large_objects": 0, "extensions": {}}
     monkeypatch.setattr(snapshots, "contents", lambda session: {**empty, "sequences": dict(here)})
     monkeypatch.setattr(snapshots, "sequences", lambda session: dict(here))
-    session = SimpleNamespace(execute=lambda words, values: here.update({values[0]: values[1]}))
+    session = SimpleNamespace(execute=lambda statement, values: here.update({values[0]: values[1]}))
     wanted = {**empty, "sequences": {"public.ticks": 3, "public.never": None, "public.gone": 7}}
-    assert [str(one) for one in comparison.compared(session, wanted)] == [
+    assert [str(difference) for difference in comparison.compared(session, wanted)] == [
         "sequences of public.gone: 7 in the set, absent here",
         "sequences of public.new: absent in the set, 1 here",
     ]
@@ -665,17 +665,17 @@ def test_event_triggers_are_off_in_sessions_of_the_worker_where_the_server_knows
     ],
 )
 def test_names_of_sequences_are_read_in_the_encoding_of_their_database(encoding: str, codec: str, name: str) -> None:
-    said = f"SELECT pg_catalog.setval('public.\"{name}\"', 7, true);".encode(codec)
-    assert snapshots.places(said.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}
+    statement = f"SELECT pg_catalog.setval('public.\"{name}\"', 7, true);".encode(codec)
+    assert snapshots.places(statement.decode(postgres.codec(encoding))) == {f'public."{name}"': 7}
 
 
 def test_what_no_set_holds_is_named(storage_host):
     cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
     without, settings = storage_host().settings, storage_host(services={"cache": cache}).settings
-    names = [one.name for one in settings.buckets]
+    names = [bucket.name for bucket in settings.buckets]
 
-    def said(**told: Any) -> str:
-        some = SimpleNamespace(buckets=Objects.model_validate(told))
+    def said(**objects: Any) -> str:
+        some = SimpleNamespace(buckets=Objects.model_validate(objects))
         return sheet.not_in_sets(settings.model_copy(update={"backup": some}))
 
     assert sheet.not_in_sets(without.model_copy(update={"backup": None})) == f"the objects of {', '.join(names)}"

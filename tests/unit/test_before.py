@@ -45,8 +45,8 @@ esac"""
 
 def said(docker) -> list[str]:
     """What was asked of the engine, by its verb; of a run its service."""
-    words = [line.split() for line in docker.said]
-    return [line[-1] if line[0] == "compose" else line[0] for line in words if line[0] in ("compose", "stop", "start")]
+    lines = [line.split() for line in docker.said]
+    return [line[-1] if line[0] == "compose" else line[0] for line in lines if line[0] in ("compose", "stop", "start")]
 
 
 def test_another_image_is_a_change_with_a_diff_and_is_asked_before_it_is_started(engine, docker):
@@ -141,9 +141,9 @@ PAGE = {
 def test_a_page_has_it_done_before_its_container_is_made_with_its_files_and_secrets(storage_host):
     host = storage_host(services={"any": PAGE})
     chain = next(iter(named("any", host).wants(host))).links
-    kinds = [type(one) for one in chain]
+    kinds = [type(resource) for resource in chain]
     assert kinds.index(Before) < kinds.index(Project)
-    (wanted,) = (one for one in chain if isinstance(one, Before))
+    (wanted,) = (resource for resource in chain if isinstance(resource, Before))
     assert wanted.definition["env_file"] == ["/etc/stowage/any/secrets.env"]
     assert "SENTINEL" not in wanted.fix(None)[0].script
     assert wanted.image.startswith("docker.io/library/nginx:1.28 ")

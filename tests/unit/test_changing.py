@@ -53,7 +53,7 @@ def test_a_bucket_goes_where_the_others_of_the_host_stand(root: Path, capsys: py
     assert (root / GROUP).read_text() == before + (
         "  - name: job-logs\n    lifecycle:\n      - {id: retention, expire_days: 30}\n"
     )
-    assert [one.name for one in host_of(root).settings.buckets][-1] == "job-logs"
+    assert [bucket.name for bucket in host_of(root).settings.buckets][-1] == "job-logs"
     assert "next: inv deploy --role buckets --host prod" in capsys.readouterr().out
 
 
@@ -74,8 +74,8 @@ def test_a_section_that_is_nowhere_yet_comes_beside_its_like_and_not_among_the_e
     assert settings_in(root, GROUP)["users"][0]["name"] == "ann"
     assert settings_in(root, "inventory/group_vars/all.yml")["users"] is None
     made = root / "inventory/secrets/prod"
-    assert sorted(one.name for one in made.iterdir()) == ["key_ann-1", "user_ann"]
-    assert {oct(one.stat().st_mode & 0o777) for one in made.iterdir()} == {"0o600"}
+    assert sorted(path.name for path in made.iterdir()) == ["key_ann-1", "user_ann"]
+    assert {oct(path.stat().st_mode & 0o777) for path in made.iterdir()} == {"0o600"}
     (user,) = host_of(root).settings.users
     assert user.policies == ["readonly"] and user.service_accounts[0].expires
 
@@ -94,8 +94,10 @@ def test_other_hosts_that_the_file_holds_for_are_told(root: Path, capsys: pytest
     with pytest.raises(Exit) as ended:
         created(root, yes=False, as_json=True)
     assert ended.value.code == PENDING
-    told = json.loads(capsys.readouterr().out)
-    assert {"twin", "prod"} <= {*told["hosts"]} and told["written"] is False and "+  - name: job-logs" in told["diff"]
+    shown = json.loads(capsys.readouterr().out)
+    assert (
+        {"twin", "prod"} <= {*shown["hosts"]} and shown["written"] is False and "+  - name: job-logs" in shown["diff"]
+    )
     assert "job-logs" not in (root / GROUP).read_text()
 
 
@@ -107,10 +109,10 @@ def test_what_is_better_edited_by_hand_is_shown_with_the_lines(root: Path) -> No
     assert (root / HOST).read_text().startswith(filled + own + "  - name: job-logs\n")
     merged = f"{filled}<<: {{buckets: [{{name: own}}]}}\n"
     (root / HOST).write_text(merged)
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(Trouble) as caught:
         created(root)
-    assert told.value.code == REFUSED
-    assert "brought in by <<" in told.value.why and "  - name: job-logs" in told.value.why
+    assert caught.value.code == REFUSED
+    assert "brought in by <<" in caught.value.why and "  - name: job-logs" in caught.value.why
     assert (root / HOST).read_text() == merged
 
 
@@ -127,16 +129,16 @@ def test_settings_in_a_folder_of_files_are_changed_in_theirs_and_those_among_the
     assert (folder / "main.yml").read_text() == text[:at]
     hosts = root / "inventory/hosts.yml"
     hosts.write_text(hosts.read_text().replace("        prod:", "        prod: {buckets: [{name: own}]}", 1))
-    with pytest.raises(Trouble, match="could not be changed") as told:
+    with pytest.raises(Trouble, match="could not be changed") as caught:
         created(root)
-    assert "it stands among the hosts" in told.value.why and "- name: job-logs" in told.value.why
+    assert "it stands among the hosts" in caught.value.why and "- name: job-logs" in caught.value.why
 
 
 def test_what_does_not_load_is_not_written(root: Path) -> None:
     before = (root / GROUP).read_text()
-    with pytest.raises(Troubles, match=r"quota is 'lots'") as told:
+    with pytest.raises(Troubles, match=r"quota is 'lots'") as caught:
         created(root, quota="lots")
-    assert told.value.code == REFUSED and (root / GROUP).read_text() == before
+    assert caught.value.code == REFUSED and (root / GROUP).read_text() == before
     with pytest.raises(Troubles, match="an access key has"):
         account_commands.create(host_of(root), "ann", [], "a key", "", True, False)
     assert not (root / "inventory/secrets").exists() and (root / GROUP).read_text() == before
@@ -166,13 +168,13 @@ BAD: list[tuple[Callable[[Host[Settings]], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("act", "words"), BAD, ids=[words for _, words in BAD])
-def test_bad_input_is_one_clear_error_and_nothing_is_written(root: Path, act: Any, words: str) -> None:
+@pytest.mark.parametrize(("act", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_input_is_one_clear_error_and_nothing_is_written(root: Path, act: Any, message: str) -> None:
     before = {file: file.read_bytes() for file in root.rglob("*.yml")}
     host = host_of(root)
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(Trouble) as caught:
         act(host)
-    assert words in str(told.value) and "nothing was written" in str(told.value) and "try: " in str(told.value)
+    assert message in str(caught.value) and "nothing was written" in str(caught.value) and "try: " in str(caught.value)
     assert before == {file: file.read_bytes() for file in root.rglob("*.yml")}
 
 
@@ -190,7 +192,10 @@ def test_policies_are_given_and_taken_away_and_a_key_is_told_as_one(root: Path) 
     with pytest.raises(Trouble, match="there is a user ann already"):
         account_commands.create(host_of(root), "ann", [], "", "", True, False)
     account_commands.create(host_of(root), "ann", [], "ann-2", "", True, False)
-    assert [one.access_key for one in host_of(root).settings.users[0].service_accounts] == ["ann-1", "ann-2"]
+    assert [service_account.access_key for service_account in host_of(root).settings.users[0].service_accounts] == [
+        "ann-1",
+        "ann-2",
+    ]
 
 
 class Cut(Exception):
@@ -223,9 +228,9 @@ def test_a_rotation_that_was_cut_is_finished_by_the_same_command(root: Path, cut
 
 def test_a_secret_that_comes_from_elsewhere_is_not_rotated_here(root: Path) -> None:
     (root / HOST).write_text((root / HOST).read_text() + "users: [{name: ann, password: {command: pass show ann}}]\n")
-    with pytest.raises(Trouble, match="is not in a file") as told:
+    with pytest.raises(Trouble, match="is not in a file") as caught:
         rotation.account_of(host_of(root), "ann")
-    assert told.value.code == REFUSED and "command:pass show ann" in told.value.why
+    assert caught.value.code == REFUSED and "command:pass show ann" in caught.value.why
 
 
 def test_a_file_that_changed_meanwhile_is_not_overwritten(root: Path, monkeypatch: Any) -> None:
@@ -260,10 +265,14 @@ class Store:
         self.versions, self.refuses = list(versions), refuses
 
     def list_objects(self, bucket: str, prefix: str, recursive: bool, include_version: bool) -> list[Version]:
-        names = {one.object_name for one in self.versions}
-        hidden = [one for one in self.versions if any(one.object_name.startswith(f"{name}/") for name in names)]
-        shown = [one for one in self.versions if one not in hidden and one.object_name.startswith(prefix)]
-        return sorted(shown, key=lambda one: (one.object_name, one.version_id))
+        names = {version.object_name for version in self.versions}
+        hidden = [
+            version for version in self.versions if any(version.object_name.startswith(f"{name}/") for name in names)
+        ]
+        shown = [
+            version for version in self.versions if version not in hidden and version.object_name.startswith(prefix)
+        ]
+        return sorted(shown, key=lambda version: (version.object_name, version.version_id))
 
     def get_object_lock_config(self, bucket: str) -> None:
         from minio.error import S3Error
@@ -274,12 +283,14 @@ class Store:
         from minio.deleteobjects import DeleteError
 
         errors = []
-        for one in wanted:
-            if one.name == self.refuses:
-                errors.append(DeleteError("AccessDenied", "no", one.name, one.version_id))
+        for version in wanted:
+            if version.name == self.refuses:
+                errors.append(DeleteError("AccessDenied", "no", version.name, version.version_id))
             else:
                 self.versions = [
-                    each for each in self.versions if (each.object_name, each.version_id) != (one.name, one.version_id)
+                    each
+                    for each in self.versions
+                    if (each.object_name, each.version_id) != (version.name, version.version_id)
                 ]
         return errors
 
@@ -289,11 +300,17 @@ def test_an_object_and_its_folder_are_erased_and_what_only_begins_so_stays() -> 
         Version("u/1", 1), Version("u/1", 2, True), Version("u/1/a", 3), Version("u/1/a/b", 4), Version("u/10", 5)
     )
     asked = Asked("docs", "u/1")
-    found = look(store, asked)
-    assert (found.objects, found.versions, found.delete_markers, found.bytes, found.others) == (1, 1, 1, 10, ["u/10"])
-    gone, left, words = erase_all(store, asked)
-    assert (gone.objects, gone.versions, gone.delete_markers, left.number, words) == (3, 3, 1, 0, "")
-    assert [one.object_name for one in store.versions] == ["u/10"]
+    counts = look(store, asked)
+    assert (counts.objects, counts.versions, counts.delete_markers, counts.bytes, counts.others) == (
+        1,
+        1,
+        1,
+        10,
+        ["u/10"],
+    )
+    gone, left, complaint = erase_all(store, asked)
+    assert (gone.objects, gone.versions, gone.delete_markers, left.number, complaint) == (3, 3, 1, 0, "")
+    assert [version.object_name for version in store.versions] == ["u/10"]
     assert erase_all(store, asked)[0] == Found(), "a second time there is nothing to do"
     erase_all(store, Asked("docs", "u/1", begins=True))
     assert store.versions == []
@@ -308,5 +325,5 @@ def test_a_folder_beneath_an_object_is_not_taken_for_empty() -> None:
 
 def test_what_minio_refuses_ends_the_rounds_with_its_words() -> None:
     store = Store(Version("u/1", 1), Version("u/2", 2), refuses="u/2")
-    gone, left, words = erase_all(store, Asked("docs", "u/"))
-    assert (gone.versions, left.versions) == (1, 1) and words == "u/2: AccessDenied: no"
+    gone, left, complaint = erase_all(store, Asked("docs", "u/"))
+    assert (gone.versions, left.versions) == (1, 1) and complaint == "u/2: AccessDenied: no"

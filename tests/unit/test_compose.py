@@ -78,16 +78,16 @@ def undoubled(value):
         assert "$" not in value.replace("$$", "")
         return value.replace("$$", "$")
     if isinstance(value, dict):
-        return {key: undoubled(one) for key, one in value.items()}
-    return [undoubled(one) for one in value] if isinstance(value, list) else value
+        return {key: undoubled(item) for key, item in value.items()}
+    return [undoubled(item) for item in value] if isinstance(value, list) else value
 
 
 def read_as_compose_does(wanted: Project) -> dict:
     services = undoubled(yaml.safe_load(wanted.text()))["services"]
-    for one in services.values():
-        del one["labels"][LABEL]
-        if not one["labels"]:
-            del one["labels"]
+    for definition in services.values():
+        del definition["labels"][LABEL]
+        if not definition["labels"]:
+            del definition["labels"]
     return services
 
 
@@ -105,7 +105,9 @@ def test_hostile_values_are_taken_literally(value):
 
 
 def test_each_container_carries_the_hash_of_what_it_was_made_from():
-    labels = {name: one["labels"][LABEL] for name, one in yaml.safe_load(project().text())["services"].items()}
+    labels = {
+        name: definition["labels"][LABEL] for name, definition in yaml.safe_load(project().text())["services"].items()
+    }
     assert labels == {name: project().hash_of(name) for name in ("minio1", "minio2")}
     assert labels["minio1"] != labels["minio2"]
 
@@ -114,13 +116,13 @@ def test_only_what_is_about_a_service_changes_its_hash():
     def hashes(wanted):
         return [wanted.hash_of(name) for name in ("minio1", "minio2")]
 
-    one, two = hashes(project())
-    assert hashes(Project("minio", {"minio1": service("minio1", user="1"), "minio2": service("minio2")}))[1] == two
-    assert hashes(project(also_hashed={"minio1": "new image"}))[0] != one
-    assert hashes(project(also_hashed={"minio1": "new image"}))[1] == two
-    assert one not in hashes(project(networks={"stowage": {"external": True}}))
+    first, second = hashes(project())
+    assert hashes(Project("minio", {"minio1": service("minio1", user="1"), "minio2": service("minio2")}))[1] == second
+    assert hashes(project(also_hashed={"minio1": "new image"}))[0] != first
+    assert hashes(project(also_hashed={"minio1": "new image"}))[1] == second
+    assert first not in hashes(project(networks={"stowage": {"external": True}}))
     turned = Project("minio", {name: dict(reversed(service(name).items())) for name in ("minio1", "minio2")})
-    assert hashes(turned) == [one, two], "the order of keys means nothing"
+    assert hashes(turned) == [first, second], "the order of keys means nothing"
 
 
 def test_nothing_on_the_host_is_absent(machine, docker):
@@ -293,7 +295,7 @@ def test_a_file_that_compose_does_not_accept_leaves_the_old_one_and_the_containe
         ["ended with status 15", "services.a: unknown key"],
     )
     assert (folder / "minio" / "compose.yaml").read_text() == project().text()
-    assert [one.name for one in (folder / "minio").iterdir()] == ["compose.yaml"]
+    assert [path.name for path in (folder / "minio").iterdir()] == ["compose.yaml"]
     assert len(up_of(docker)) == 1
 
 
@@ -359,7 +361,7 @@ def test_something_answers_when_all_of_its_addresses_do(machine, curl, codes, sy
 def test_several_that_answer_are_told_apart(machine, curl):
     curl("200 200 503")
     changes = machine.plan(Answers("minio", URLS), Answers("nginx", ("http://172.30.99.10:9000/alive",))).changes
-    assert [one.action.value for one in changes] == [" ", "~"]
+    assert [change.action.value for change in changes] == [" ", "~"]
     assert changes[1].resource.diff(changes[1].before) == ["http://172.30.99.10:9000/alive: 503 -> 200"]
 
 
@@ -377,10 +379,10 @@ def test_it_is_waited_for_until_all_answer(machine, curl):
 def test_what_does_not_answer_in_time_is_an_error_with_what_each_address_said(machine, curl):
     curl("200 503")
     (step,) = Answers("minio", URLS, within=20).fix(None)
-    status, said = machine.run(f"set -e\n{step.script}")
+    status, output = machine.run(f"set -e\n{step.script}")
     assert status == 1
-    assert said.splitlines()[-3:] == ["no answer after 20 s:", f"200 {URLS[0]}", f"503 {URLS[1]}"]
-    assert said.splitlines()[0] == f"waiting: 200 {URLS[0]} 503 {URLS[1]} ", "it is never silent for long"
+    assert output.splitlines()[-3:] == ["no answer after 20 s:", f"200 {URLS[0]}", f"503 {URLS[1]}"]
+    assert output.splitlines()[0] == f"waiting: 200 {URLS[0]} 503 {URLS[1]} ", "it is never silent for long"
 
 
 def test_what_stands_behind_a_project_answers_anew_when_that_changes():
@@ -399,10 +401,10 @@ def test_a_container_made_anew_by_hand_under_our_labels_is_made_anew_by_us(machi
     assert change.resource.diff(change.before) == ["minio2: privileged yes -> no; mounts / at /host -> none: recreated"]
     before = len(docker.said)
     machine.deploy(project())
-    said = docker.said[before:]
-    assert f"stop -t {compose.GRACE} -- minio2" in said
-    assert "rm -f -- minio2" in said
-    (up,) = [line for line in said if " up " in line]
+    commands = docker.said[before:]
+    assert f"stop -t {compose.GRACE} -- minio2" in commands
+    assert "rm -f -- minio2" in commands
+    (up,) = [line for line in commands if " up " in line]
     assert up.endswith("-- minio2")
 
 
@@ -448,4 +450,4 @@ def test_a_secret_that_is_written_anew_is_read_in_the_same_deploy(machine, docke
     wanted = project(together=True, read_at_start=(str(secret),))
     written(machine, docker, wanted)
     file = File(str(secret), "x", getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
-    assert [one.action for one in machine.plan(file, wanted).changes] == [Action.CREATE, Action.UPDATE]
+    assert [change.action for change in machine.plan(file, wanted).changes] == [Action.CREATE, Action.UPDATE]

@@ -110,9 +110,9 @@ def test_a_container_that_is_as_compose_made_it_has_no_difference():
     ],
 )
 def test_what_somebody_did_to_a_container_is_seen(path, value, says):
-    (found,) = differences(DEFINITION, changed(path, value), IMAGE_ENV)
-    assert str(found).startswith(says)
-    assert "secret" not in str(found), "a value may be a secret"
+    (difference,) = differences(DEFINITION, changed(path, value), IMAGE_ENV)
+    assert str(difference).startswith(says)
+    assert "secret" not in str(difference), "a value may be a secret"
 
 
 def test_what_can_be_mended_while_it_runs_is_no_reason_to_make_it_anew():
@@ -121,8 +121,8 @@ def test_what_can_be_mended_while_it_runs_is_no_reason_to_make_it_anew():
         ("Networks", lambda networks: networks | {"foo": None}, "docker network disconnect -f foo minio1"),
         ("Networks", {}, "docker network connect --ip 172.30.99.11 stowage minio1"),
     ):
-        (found,) = differences(DEFINITION, changed(path, value), IMAGE_ENV)
-        assert found.in_place == command
+        (difference,) = differences(DEFINITION, changed(path, value), IMAGE_ENV)
+        assert difference.in_place == command
 
 
 def test_a_nameless_volume_of_the_image_is_no_difference():
@@ -156,8 +156,8 @@ def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_pl
     """It stands on the id of a network that is gone, and Docker connects it to no other."""
     facts = {"HostConfig": {"NetworkMode": mode}, "Networks": {}}
     definition = {"container_name": "minio1", "networks": {"stowage": {"ipv4_address": "172.30.99.11"}}}
-    (found,) = list(_networks(definition, facts, ["cd" * 32]))
-    assert bool(found.in_place) is in_place
+    (difference,) = list(_networks(definition, facts, ["cd" * 32]))
+    assert bool(difference.in_place) is in_place
 
 
 def test_a_capability_is_the_same_in_both_ways_of_writing_it():

@@ -35,7 +35,7 @@ def test_a_foreign_file_is_named_and_moved_to_where_what_was_before_is_kept(mach
     assert line.isprintable()
     machine.deploy(wanted(folder))
     assert machine.plan(wanted(folder)).in_sync
-    assert [one.name for one in (folder / "conf.d").iterdir()] == ["a.conf"]
+    assert [path.name for path in (folder / "conf.d").iterdir()] == ["a.conf"]
     kept = f"{machine.folder}/stowage/previous{folder}/conf.d/{name}"
     with open(kept) as file:
         assert file.read() == "foreign"

@@ -26,12 +26,17 @@ def test_there_are_those_of_the_document_and_the_rest() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_dashboard_has_the_form_that_grafana_documents(file: Path) -> None:
-    told: dict[str, Any] = json.loads(file.read_text())
-    assert told["uid"] == file.stem and len(told["uid"]) <= 40 and "id" not in told and told["schemaVersion"] >= 39
-    numbers = [panel["id"] for panel in told["panels"]]
+    dashboard: dict[str, Any] = json.loads(file.read_text())
+    assert (
+        dashboard["uid"] == file.stem
+        and len(dashboard["uid"]) <= 40
+        and "id" not in dashboard
+        and dashboard["schemaVersion"] >= 39
+    )
+    numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
     taken: set[tuple[int, int]] = set()
-    for panel in told["panels"]:
+    for panel in dashboard["panels"]:
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert at["x"] + at["w"] <= 24 and not cells & taken, f"{panel['title']} overlaps"
@@ -58,9 +63,9 @@ def test_what_dashboards_ask_is_provisioned(tmp_path: Path) -> None:
             }
         )
         text = render(host, "grafana/datasources/datasources.yml.j2", settings=settings)
-        told = yaml.safe_load(text)
-        assert told["apiVersion"] == 1
-        assert {one["uid"] for one in told["datasources"]} == {"prometheus", *on}
-        assert len([one for one in told["datasources"] if one.get("isDefault")]) == 1
+        provisioned = yaml.safe_load(text)
+        assert provisioned["apiVersion"] == 1
+        assert {datasource["uid"] for datasource in provisioned["datasources"]} == {"prometheus", *on}
+        assert len([datasource for datasource in provisioned["datasources"] if datasource.get("isDefault")]) == 1
     providers = yaml.safe_load(render(host, "grafana/dashboards/dashboards.yml.j2"))["providers"]
     assert providers[0]["options"]["path"] == "/etc/stowage-dashboards" and not providers[0]["allowUiUpdates"]

@@ -34,7 +34,9 @@ def network(name: str, *subnets: str) -> dict:
     return {
         "Name": name,
         "IPAM": {
-            "Config": [{"Subnet": one, "IPRange": "172.30.99.128/25", "Gateway": "172.30.99.1"} for one in subnets]
+            "Config": [
+                {"Subnet": subnet, "IPRange": "172.30.99.128/25", "Gateway": "172.30.99.1"} for subnet in subnets
+            ]
         },
     }
 
@@ -111,22 +113,22 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("odd", "told"), ODD)
-def test_a_network_that_differs_is_made_anew_while_only_ours_hang_on_it(machine, docker, odd, told):
+@pytest.mark.parametrize(("odd", "difference"), ODD)
+def test_a_network_that_differs_is_made_anew_while_only_ours_hang_on_it(machine, docker, odd, difference):
     docker.has("stowage", network("stowage", "172.30.99.0/24") | {"Containers": {"1": {"Name": "nginx"}}} | odd)
     change = change_of(machine, STOWAGE)
     assert (change.action, change.disrupts) == (Action.UPDATE, True)
-    assert STOWAGE.diff(change.before) == [told]
+    assert STOWAGE.diff(change.before) == [difference]
     assert "minio1, nginx stop meanwhile" in STOWAGE.note(change.before)
 
 
-@pytest.mark.parametrize(("odd", "told"), ODD)
-def test_a_network_that_differs_is_refused_while_others_hang_on_it(machine, docker, odd, told):
+@pytest.mark.parametrize(("odd", "difference"), ODD)
+def test_a_network_that_differs_is_refused_while_others_hang_on_it(machine, docker, odd, difference):
     hang = {"Containers": {"1": {"Name": "nginx"}, "2": {"Name": "grafana"}}}
     docker.has("stowage", network("stowage", "172.30.99.0/24") | hang | odd)
     change = change_of(machine, STOWAGE)
     assert change.action is Action.REFUSED
-    assert told in change.why
+    assert difference in change.why
     assert "docker network disconnect stowage grafana" in change.hint
 
 
@@ -134,9 +136,9 @@ def test_options_that_docker_gives_to_every_network_are_not_ours_to_judge(machin
     mtu = {"com.docker.network.driver.mtu": "1400"}
     there = network("stowage", "172.30.99.0/24") | {"Options": mtu}
     daemon = json.dumps({"default-network-opts": {"bridge": mtu}})
-    told = json.dumps(there)
-    assert Network.read([STOWAGE], daemon, told, "")[0]["options"] == ""
-    assert "mtu=1400" in Network.read([STOWAGE], "", told, "")[0]["options"]
+    inspected = json.dumps(there)
+    assert Network.read([STOWAGE], daemon, inspected, "")[0]["options"] == ""
+    assert "mtu=1400" in Network.read([STOWAGE], "", inspected, "")[0]["options"]
 
 
 def test_a_container_of_others_on_our_network_is_shown_by_full(machine, docker):

@@ -46,12 +46,12 @@ def code_of(document: Path) -> list[str]:
 
 def typed(document: Path) -> list[list[str]]:
     """Every command of ours in a document, as words."""
-    found = (re.sub(r"^\./", "", line) for line in code_of(document))
-    return [shlex.split(line)[1:] for line in found if line.startswith("inv ")]
+    lines = (re.sub(r"^\./", "", line) for line in code_of(document))
+    return [shlex.split(line)[1:] for line in lines if line.startswith("inv ")]
 
 
 def test_every_command_stands_in_the_readme_or_in_the_runbook(commands):
-    named = {words[0] for name in ("README.md", "docs/runbook.md") for words in typed(ROOT / name)}
+    named = {command[0] for name in ("README.md", "docs/runbook.md") for command in typed(ROOT / name)}
     missing = [name for name, others in commands.task_names.items() if not {name, *others} & named]
     assert missing == []
 
@@ -62,12 +62,12 @@ def test_every_command_of_a_document_is_one_that_exists_with_these_options(comma
     for _, body in blocks(TASK)["own_tasks.py"]:
         made_by_examples |= {f"own.{name}" for name in re.findall(r"^def (\w+)\(c: Context", body, re.MULTILINE)}
     parser = Parser(contexts=commands.to_contexts())
-    for words in typed(document):
-        if words[0].startswith("--") or words[0] in made_by_examples:
+    for command in typed(document):
+        if command[0].startswith("--") or command[0] in made_by_examples:
             continue
-        assert words[0] in parser.contexts, f"{document.name}: inv {' '.join(words)}"
-        if len(words) > 1:
-            parser.parse_argv(words)  # raises at an unknown option or a missing word
+        assert command[0] in parser.contexts, f"{document.name}: inv {' '.join(command)}"
+        if len(command) > 1:
+            parser.parse_argv(command)  # raises at an unknown option or a missing word
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -87,19 +87,19 @@ def test_every_kind_of_resource_stands_in_the_table():
     text = ROLE.read_text()
     for path in sorted((ROOT / "converge/resources").glob("*.py")):
         module = importlib.import_module(f"converge.resources.{path.stem}")
-        for name, one in inspect.getmembers(module, inspect.isclass):
-            if issubclass(one, Resource) and one.__module__ == module.__name__:
+        for name, kind in inspect.getmembers(module, inspect.isclass):
+            if issubclass(kind, Resource) and kind.__module__ == module.__name__:
                 assert f"`{name}(" in text, f"{name} of {path.name} is not in the table"
 
 
 def blocks(*guides: Path) -> dict[str, list[tuple[str, str]]]:
     """The blocks of guides, of all where none is named, by the file they belong to: language and text."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    by_file: dict[str, list[tuple[str, str]]] = {}
     for guide in guides or (ROLE, SERVICE, TASK):
         for language, name, body in FENCE.findall(guide.read_text()):
             if name:
-                found.setdefault(name, []).append((language, body))
-    return found
+                by_file.setdefault(name, []).append((language, body))
+    return by_file
 
 
 def copy_to(root: Path) -> None:
@@ -131,8 +131,8 @@ def changed(text: str, difference: str, name: str) -> str:
     old = "\n".join(line for mark, line in lines if mark != "+")
     new = "\n".join(line for mark, line in lines if mark != "-")
     place = re.compile("^" + re.escape(old).replace("…", "(.*)") + "$", re.MULTILINE)
-    found = place.findall(text)
-    assert len(found) == 1, f"{name} has this {len(found)} times:\n{old}"
+    places = place.findall(text)
+    assert len(places) == 1, f"{name} has this {len(places)} times:\n{old}"
     return place.sub(lambda at: new.replace("…", at[1] if at.groups() else ""), text)
 
 
@@ -145,8 +145,8 @@ def guided(tmp_path_factory):
     return copy
 
 
-def run(copy: Path, *words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=copy, capture_output=True, text=True, check=False)
+def run(copy: Path, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -181,8 +181,8 @@ def test_a_file_of_tasks_that_cannot_be_loaded_costs_no_other_command(tmp_path, 
 
 def test_the_services_of_the_guide_are_settings_of_the_lab_and_their_files_can_be_written(guided):
     ports = dict.fromkeys((22, 9000, 9001), 2022)
-    told = host_vars("lab", "debian-13", ports, Path("key"), [f"loop{number}" for number in range(4)])
-    (guided / "inventory/host_vars/lab.yml").write_text(told)
+    host_file = host_vars("lab", "debian-13", ports, Path("key"), [f"loop{number}" for number in range(4)])
+    (guided / "inventory/host_vars/lab.yml").write_text(host_file)
     (host,) = load(guided, "lab", Settings, (), False)
     for name, files in (("redis", 1), ("pages", 2)):
         bound = folders(host, name, host.settings.services[name], f"/etc/stowage/{name}/files", "image")

@@ -72,7 +72,7 @@ def host(storage_host, tmp_path):
 
 
 def wanted(made, kind: type) -> list:
-    return [one.resource for one in runs.prepare(made, [edge]).wants if isinstance(one.resource, kind)]
+    return [want.resource for want in runs.prepare(made, [edge]).wants if isinstance(want.resource, kind)]
 
 
 def test_a_table_with_every_column_is_what_nginx_reads(host, golden):
@@ -98,23 +98,23 @@ def test_the_edge_joins_the_networks_of_what_it_leads_to_and_publishes_each_port
 def test_what_containers_alone_reach_is_not_published_and_what_is_kept_outlives_the_container(host):
     (project,) = wanted(host(), Project)
     assert "8090" not in str(project.services["nginx"]["ports"])
-    assert any(one["source"] == "/srv/stowage/nginx" for one in project.services["nginx"]["volumes"])
-    (config,) = [one for one in wanted(host(), File) if one.path.endswith("nginx.conf")]
+    assert any(volume["source"] == "/srv/stowage/nginx" for volume in project.services["nginx"]["volumes"])
+    (config,) = [file for file in wanted(host(), File) if file.path.endswith("nginx.conf")]
     assert "--tmpfs /var/cache/stowage" in config.check, "nginx makes this folder even when it only checks"
     (alone,) = wanted(host(ROW), Project)
     assert "/srv/stowage/nginx" not in str(alone.services["nginx"])
 
 
 def test_who_gets_in_stands_there_hashed_the_same_in_each_run_and_only_nginx_reads_it(host):
-    files = {one.path.rpartition("/")[2]: one for one in wanted(host(), File) if "/users" in one.path}
-    assert {name: one.mode for name, one in files.items()} == {"users0": "0400", "users1": "0400"}
+    files = {file.path.rpartition("/")[2]: file for file in wanted(host(), File) if "/users" in file.path}
+    assert {name: file.mode for name, file in files.items()} == {"users0": "0400", "users1": "0400"}
     lines = [line.partition(":")[::2] for line in files["users0"].text.splitlines()]
     assert [name for name, _ in lines] == ["anne", "bert"]
-    assert all(bcrypt.checkpw(f"SENTINEL-{name}".encode(), found.encode()) for name, found in lines)
+    assert all(bcrypt.checkpw(f"SENTINEL-{name}".encode(), kept.encode()) for name, kept in lines)
     assert files["users1"].text.splitlines() == files["users0"].text.splitlines()[:1]
     assert "SENTINEL" not in str(files)
-    again = {one.path: one.sha256 for one in wanted(host(), File)}
-    assert again == {one.path: one.sha256 for one in wanted(host(), File)}
+    again = {file.path: file.sha256 for file in wanted(host(), File)}
+    assert again == {file.path: file.sha256 for file in wanted(host(), File)}
 
 
 def test_two_users_or_two_hosts_with_one_password_have_two_hashes():
@@ -123,7 +123,7 @@ def test_two_users_or_two_hosts_with_one_password_have_two_hashes():
 
 
 def test_each_certificate_is_there_once(host):
-    paths = [one.path.rpartition("/")[2] for one in wanted(host(), File) if "/tls" in one.path]
+    paths = [file.path.rpartition("/")[2] for file in wanted(host(), File) if "/tls" in file.path]
     assert paths == ["tls.crt", "tls.key", "tls1.crt", "tls1.key"]
 
 
@@ -243,5 +243,5 @@ def test_passwords_in_clear_are_told_in_the_plan(host):
 
 def test_a_row_to_a_service_that_is_off_is_nowhere(host):
     rows = [TABLE[0], {"port": 80, "to": "off:80", "tls": False}]
-    (config,) = [one for one in wanted(host(*rows), File) if one.path.endswith("nginx.conf")]
+    (config,) = [file for file in wanted(host(*rows), File) if file.path.endswith("nginx.conf")]
     assert "off:80" not in config.text and "listen 80" not in config.text

@@ -30,15 +30,15 @@ def test_a_row_goes_behind_the_last_with_comments_where_they_were() -> None:
     assert after.index("#quota") < after.index("jobs") < after.index("# next")
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "inventory/group_vars").glob("*.yml")), ids=lambda one: one.stem)
+@pytest.mark.parametrize("file", sorted((ROOT / "inventory/group_vars").glob("*.yml")), ids=lambda path: path.stem)
 def test_each_inventory_of_ours_takes_a_bucket_and_a_user(file: Path) -> None:
     before = file.read_text()
     after = with_row(with_row(before, ["buckets"], ROW), ["users"], {"name": "reporter", "policies": ["readonly"]})
     assert len([line for line in added(before, after) if line.strip()]) <= 7
-    said, was = yaml.safe_load(after), yaml.safe_load(before)
-    assert said["buckets"] == [*(was.get("buckets") or []), ROW]
-    assert {key: one for key, one in said.items() if key not in ("buckets", "users")} == {
-        key: one for key, one in was.items() if key not in ("buckets", "users")
+    now, was = yaml.safe_load(after), yaml.safe_load(before)
+    assert now["buckets"] == [*(was.get("buckets") or []), ROW]
+    assert {key: value for key, value in now.items() if key not in ("buckets", "users")} == {
+        key: value for key, value in was.items() if key not in ("buckets", "users")
     }
 
 

@@ -45,30 +45,30 @@ def raiser(error: BaseException):
 
 def test_a_trouble_says_where_what_why_what_is_untouched_and_what_to_type():
     trouble = Trouble("it is full", "prod", "df says so", "nothing was changed", "df -h", REFUSED)
-    code, said = ended(raiser(trouble))
+    code, screen = ended(raiser(trouble))
     assert code == 3
-    assert said == "error: prod: it is full\n     df says so\n     nothing was changed\n     try: df -h"
+    assert screen == "error: prod: it is full\n     df says so\n     nothing was changed\n     try: df -h"
 
 
 def test_the_highest_exit_code_of_several_is_that_of_the_command():
     troubles = [Trouble("one", code=code) for code in (1, LOCKED, UNREACHABLE)]
-    code, said = ended(raiser(Troubles(troubles)))
+    code, screen = ended(raiser(Troubles(troubles)))
     assert code == LOCKED
-    assert said.count("error: one") == 3
+    assert screen.count("error: one") == 3
 
 
 def test_a_fault_of_our_own_is_no_traceback_but_a_way_to_see_one(monkeypatch):
     monkeypatch.delenv("STOWAGE_DEBUG", raising=False)
-    code, said = ended(raiser(KeyError("nothere")))
+    code, screen = ended(raiser(KeyError("nothere")))
     assert code == 1
-    assert "a fault of Stowage itself\n     KeyError: 'nothere'" in said
-    assert "STOWAGE_DEBUG=1" in said
+    assert "a fault of Stowage itself\n     KeyError: 'nothere'" in screen
+    assert "STOWAGE_DEBUG=1" in screen
 
 
 def test_ctrl_c_at_a_question_is_no_traceback():
-    code, said = ended(raiser(KeyboardInterrupt()))
+    code, screen = ended(raiser(KeyboardInterrupt()))
     assert code == 130
-    assert said.startswith("stopped")
+    assert screen.startswith("stopped")
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(monkeypatch):
@@ -91,10 +91,10 @@ def test_a_flag_is_never_taken_for_the_word_that_a_command_needs(monkeypatch):
     def replace(c, label, host=""):
         done.append(label)
 
-    code, said = ended(lambda: replace.body(None, label="--help", host=""))
+    code, screen = ended(lambda: replace.body(None, label="--help", host=""))
     assert (code, done) == (1, [])
-    assert "drives.replace needs LABEL first" in said
-    assert "try: inv --help drives.replace" in said
+    assert "drives.replace needs LABEL first" in screen
+    assert "try: inv --help drives.replace" in screen
     replace.body(None, label="drive1", host="")
     assert done == ["drive1"]
 
@@ -121,10 +121,10 @@ def test_a_mistyped_command_is_told_as_every_other_error(typed, what, hint):
 
 
 def test_an_unknown_role_is_told_with_the_nearest(monkeypatch):
-    code, said = ended(lambda: list(cli.only("base,dirves", ("base", "drives"))))
+    code, screen = ended(lambda: list(cli.only("base,dirves", ("base", "drives"))))
     assert code == 1
-    assert "there is no role dirves" in said
-    assert "nothing was connected to or changed\n     try: --role drives" in said
+    assert "there is no role dirves" in screen
+    assert "nothing was connected to or changed\n     try: --role drives" in screen
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
@@ -155,9 +155,9 @@ def test_yes_is_not_the_word_that_was_asked_for(monkeypatch):
 
 def test_without_a_terminal_nobody_is_asked(monkeypatch):
     typing(monkeypatch, "y\n", terminal=False)
-    code, said = ended(lambda: cli.confirm("Go on? ", yes=False))
+    code, screen = ended(lambda: cli.confirm("Go on? ", yes=False))
     assert code == 2
-    assert "no terminal" in said
+    assert "no terminal" in screen
     cli.confirm("Go on? ", yes=True)
 
 
@@ -173,17 +173,22 @@ def test_what_is_refused_is_told_at_the_end_with_what_waits_for_it(thing):
     plan = plan_of(
         {"thing:a": {"word": "old"}, "thing:b": None}, in_order(thing("a", refuses="it holds data"), thing("b"))
     )
-    (told,) = render.troubles(plan)
-    assert (told.what, told.where, told.why, told.code) == ("thing:a is refused", "prod", "it holds data", REFUSED)
-    assert told.untouched == "not touched: thing:a, thing:b"
+    (trouble,) = render.troubles(plan)
+    assert (trouble.what, trouble.where, trouble.why, trouble.code) == (
+        "thing:a is refused",
+        "prod",
+        "it holds data",
+        REFUSED,
+    )
+    assert trouble.untouched == "not touched: thing:a, thing:b"
 
 
 def test_many_things_with_one_cause_are_one_error(thing):
     names = [f"bucket{n}" for n in range(9)]
     plan = plan_of({f"thing:{name}": Unknown("it is away", "wake it") for name in names}, *map(thing, names))
-    (told,) = render.troubles(plan)
-    assert told.what == "thing:bucket0, thing:bucket1, thing:bucket2 and 6 more could not be read"
-    assert (told.why, told.hint) == ("it is away", "wake it")
+    (trouble,) = render.troubles(plan)
+    assert trouble.what == "thing:bucket0, thing:bucket1, thing:bucket2 and 6 more could not be read"
+    assert (trouble.why, trouble.hint) == ("it is away", "wake it")
 
 
 def test_a_hint_of_ours_names_the_host(thing):
@@ -213,13 +218,13 @@ def test_what_was_deployed_and_is_gone_is_not_called_changed(thing):
 # --- systems, snap, images --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", ["debian 11", "arch ", " ", ""])
-def test_an_unsupported_system_is_refused_by_name(said):
+@pytest.mark.parametrize("release", ["debian 11", "arch ", " ", ""])
+def test_an_unsupported_system_is_refused_by_name(release):
     system = System(base_role.SUPPORTED)
-    (reading,) = System.read([system], said + "\n")
+    (reading,) = System.read([system], release + "\n")
     change = planning.compare(planning.WantedResource("base", system), reading, {})
     assert change.action is Action.REFUSED
-    assert (said.strip() or "does not say") in change.why
+    assert (release.strip() or "does not say") in change.why
     assert "supported are debian 12, debian 13, ubuntu 24.04, ubuntu 26.04" in change.why
 
 
@@ -232,18 +237,18 @@ def test_an_unsupported_system_is_refused_by_name(said):
 )
 def test_a_system_whose_packages_have_no_compose_is_refused_with_the_settings_that_fit(storage_host, system, instead):
     wants = planning.wanted(docker_role.docker, storage_host())
-    compose = next(one for one in wants if one.resource.address == "system:docker-compose")
+    compose = next(want for want in wants if want.resource.address == "system:docker-compose")
     (reading,) = System.read([compose.resource], system)
     change = planning.compare(compose, reading, {})
     assert change.why == f"{system} has no compose v2 in its package docker-compose, unlike debian 13"
     assert instead in change.hint
-    assert "packages:docker" in [one.resource.address for one in wants if "system:docker-compose" in one.after]
+    assert "packages:docker" in [want.resource.address for want in wants if "system:docker-compose" in want.after]
 
 
 def test_nothing_is_done_to_an_unsupported_system(storage_host):
     wants = planning.wanted(base_role.base, storage_host())
-    first = {one for want in wants for one in want.after if want.resource.kind != "system"} - {
-        one.resource.address for one in wants
+    first = {address for want in wants for address in want.after if want.resource.kind != "system"} - {
+        want.resource.address for want in wants
     }
     assert first == set()
     plan = planning.make(
@@ -256,9 +261,9 @@ def test_nothing_is_done_to_an_unsupported_system(storage_host):
 def test_docker_of_snap_is_refused_by_name(machine, place):
     machine.places["/snap/"] = f"{machine.folder}/snap/"
     assert machine.plan(NoSnap()).in_sync
-    found = machine.folder / place
-    found.parent.mkdir(parents=True)
-    found.symlink_to("/usr/bin/snap")
+    program = machine.folder / place
+    program.parent.mkdir(parents=True)
+    program.symlink_to("/usr/bin/snap")
     (change,) = machine.plan(NoSnap()).changes
     assert change.action is Action.REFUSED
     assert "snap" in change.why
@@ -314,9 +319,9 @@ def test_an_image_without_an_engine_here_says_so(monkeypatch):
 
 def test_a_pull_that_fails_says_what_may_be_wrong(machine):
     machine.program("docker", "echo 'no such host' >&2; exit 1")
-    status, said = machine.run(Image("a/b:1").fix(None)[0].script)
+    status, output = machine.run(Image("a/b:1").fix(None)[0].script)
     assert status != 0
-    assert "does the host reach the registry" in said
+    assert "does the host reach the registry" in output
 
 
 # --- templates --------------------------------------------------------------------------------------------------------
@@ -330,12 +335,12 @@ def test_what_is_wrong_for_several_hosts_is_told_for_each_before_any_is_touched(
 
     monkeypatch.setattr(runs, "dial", lambda hosts: {})
     hosts = [SimpleNamespace(name=name) for name in ("one", "two")]
-    code, said = ended(
+    code, screen = ended(
         lambda: deploy(hosts, {host.name: [Role("r", wrong)] for host in hosts}, Options("inv check", check=True))
     )
     assert code == 1
-    assert "error: one: a template" in said
-    assert "error: two: a template" in said
+    assert "error: one: a template" in screen
+    assert "error: two: a template" in screen
 
 
 # --- libraries --------------------------------------------------------------------------------------------------------
@@ -370,8 +375,8 @@ def test_a_part_of_a_library_that_is_put_off_is_loaded_when_something_is_done_wi
     import_whole("handing", later=["handing.heavy.Heavy"])
     handing = sys.modules["handing"]
     assert "handing.heavy" not in sys.modules
-    one = handing.made()
-    assert one.of == 3 and type(one) is sys.modules["handing.heavy"].Heavy
-    assert isinstance(one, handing.Heavy) and not isinstance(3, handing.Heavy) and handing.Heavy.unit == "kg"
+    heavy = handing.made()
+    assert heavy.of == 3 and type(heavy) is sys.modules["handing.heavy"].Heavy
+    assert isinstance(heavy, handing.Heavy) and not isinstance(3, handing.Heavy) and handing.Heavy.unit == "kg"
     import_whole("handing", later=["handing.heavy.Heavy"])
-    assert isinstance(one, sys.modules["handing.heavy"].Heavy)
+    assert isinstance(heavy, sys.modules["handing.heavy"].Heavy)

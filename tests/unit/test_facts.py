@@ -14,7 +14,9 @@ from roles.facts import SCRIPT, names
 def script(host) -> str:
     (chain,) = named("facts", host).wants(host)
     assert isinstance(chain, Chain)
-    return next(str(one.content) for one in chain.links if isinstance(one, File) and one.path == SCRIPT)
+    return next(
+        str(resource.content) for resource in chain.links if isinstance(resource, File) and resource.path == SCRIPT
+    )
 
 
 def test_it_names_what_is_to_run_and_nothing_else(storage_host):
@@ -30,8 +32,8 @@ def test_without_docker_and_drives_each_is_a_zero_and_no_missing_line(storage_ho
     (tmp_path / "docker").chmod(0o755)
     done = subprocess.run(["sh", "-c", text], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    told = Path(tmp_path / "stowage_host.prom").read_text()
-    assert "\nstowage_docker_up 0\n" in told
-    assert '\nstowage_container_running{container="minio1"} 0\n' in told
-    assert '\nstowage_drive_mounted{drive="drive1",path="/mnt/drive1"} 0\n' in told
-    assert all(line.startswith(("#", "stowage_")) for line in told.splitlines())
+    metrics = Path(tmp_path / "stowage_host.prom").read_text()
+    assert "\nstowage_docker_up 0\n" in metrics
+    assert '\nstowage_container_running{container="minio1"} 0\n' in metrics
+    assert '\nstowage_drive_mounted{drive="drive1",path="/mnt/drive1"} 0\n' in metrics
+    assert all(line.startswith(("#", "stowage_")) for line in metrics.splitlines())

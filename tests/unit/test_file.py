@@ -56,7 +56,7 @@ def action_of(machine, resource) -> Action:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("content", HOSTILE)
@@ -192,7 +192,7 @@ def test_several_files_are_told_apart(machine, tmp_path):
     machine.deploy(*wanted)
     (tmp_path / "a").write_text("drift")
     (tmp_path / "b").unlink()
-    assert [one.action.value for one in machine.plan(*wanted).changes] == ["~", " ", "+", " "]
+    assert [change.action.value for change in machine.plan(*wanted).changes] == ["~", " ", "+", " "]
 
 
 def test_a_difference_is_a_unified_diff(machine, tmp_path):

@@ -118,7 +118,7 @@ def test_what_a_drive_holds_is_named_with_the_command_to_wipe_it(drive, command,
     drive.run(*command)
     change = drive.change
     assert change.action is Action.REFUSED
-    assert all(one in change.why for one in says)
+    assert all(text in change.why for text in says)
     assert change.why.endswith("Stowage never wipes")
     assert change.hint.startswith(f"on the host, if that may be lost: wipefs --all {drive.path}")
 
@@ -313,7 +313,7 @@ def test_a_replacement_is_recorded_when_it_is_made(drive):
     drive.record.write_text("DISK0 999\n")
     drive.machine.run(drive.wanted.replacement)
     assert drive.machine.deploy(drive.wanted).failed is None
-    kept = sorted(one.name for one in drive.record.parent.iterdir())
+    kept = sorted(path.name for path in drive.record.parent.iterdir())
     assert (drive.record.read_text(), kept) == ("DISK1 335544320\n", [LABEL])
 
 
@@ -334,9 +334,9 @@ def test_a_replacement_that_is_not_blank_or_not_there_is_refused_and_the_record_
         drive.write(holds, 4096)
     else:
         drive.path.unlink()
-    status, said = drive.machine.run(f"set -e{drive.wanted.replacement}")
+    status, output = drive.machine.run(f"set -e{drive.wanted.replacement}")
     assert status == 1
-    assert "is not a blank drive" in said
+    assert "is not a blank drive" in output
     assert (drive.record.read_text(), drive.allowed.exists()) == ("DISK0 999\n", False)
 
 

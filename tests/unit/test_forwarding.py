@@ -63,8 +63,8 @@ def drops(rules: str) -> str:
     return Passage.read([PASSAGE], "", json.dumps(NETWORK), rules)[0]["drops"]
 
 
-def differs(found: dict, wanted: Forwarding = WANTED) -> list[str]:
-    return wanted.diff(found)
+def differs(before: dict, wanted: Forwarding = WANTED) -> list[str]:
+    return wanted.diff(before)
 
 
 def test_docker_s_own_rules_are_well():
@@ -82,7 +82,7 @@ def test_nothing_is_missing_while_there_is_no_network():
 
 
 @pytest.mark.parametrize(
-    ("lost", "told"),
+    ("lost", "rules"),
     [
         (("-A ",), "without the masquerading of what containers send"),  # iptables -F; iptables -t nat -F
         (("-A ", "*", ":", "COMMIT"), "without the masquerading of what containers send"),  # nft flush ruleset
@@ -92,11 +92,11 @@ def test_nothing_is_missing_while_there_is_no_network():
         (("DNAT",), "without the published port of 172.30.99.10"),  # iptables -t nat -F DOCKER
     ],
 )
-def test_rules_that_somebody_flushed_are_a_restart_of_docker(lost, told):
-    found = state(without(*lost))
-    assert differs(found) == [f"rules of Docker: {told}"]
-    assert WANTED.disrupts(found)
-    assert WANTED.note(found) == "restarts docker.service"
+def test_rules_that_somebody_flushed_are_a_restart_of_docker(lost, rules):
+    before = state(without(*lost))
+    assert differs(before) == [f"rules of Docker: {rules}"]
+    assert WANTED.disrupts(before)
+    assert WANTED.note(before) == "restarts docker.service"
 
 
 def test_docker_that_keeps_no_rules_lacks_none():
@@ -105,11 +105,11 @@ def test_docker_that_keeps_no_rules_lacks_none():
 
 
 @pytest.mark.parametrize(
-    ("route", "told"),
+    ("route", "difference"),
     [("", "bridge: down, or gone"), (f"{ROUTE} linkdown", "bridge: without its containers")],
 )
-def test_a_bridge_that_carries_nothing_is_seen(route, told):
-    assert differs(state(route=route)) == [told]
+def test_a_bridge_that_carries_nothing_is_seen(route, difference):
+    assert differs(state(route=route)) == [difference]
 
 
 def test_a_bridge_without_containers_has_no_carrier_and_is_well():
@@ -117,10 +117,10 @@ def test_a_bridge_without_containers_has_no_carrier_and_is_well():
 
 
 def test_a_kernel_that_does_not_forward_is_mended_without_a_restart():
-    found = state(RULES.replace("ip_forward 1", "ip_forward 0"))
-    assert differs(found) == ["net.ipv4.ip_forward: 0"]
-    assert not WANTED.disrupts(found)
-    assert "systemctl restart" not in WANTED.fix(found)[0].script
+    before = state(RULES.replace("ip_forward 1", "ip_forward 0"))
+    assert differs(before) == ["net.ipv4.ip_forward: 0"]
+    assert not WANTED.disrupts(before)
+    assert "systemctl restart" not in WANTED.fix(before)[0].script
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,17 @@ def test_tables_that_let_containers_through_are_well(harmless):
 )
 def test_rules_are_looked_for_where_docker_has_them(storage_host, changes, publishes):
     wanted = planning.wanted(docker.docker, storage_host(**changes))
-    (found,) = [one.resource for one in wanted if isinstance(one.resource, Forwarding)]
-    assert found.publishes == publishes
+    (forwarding,) = [want.resource for want in wanted if isinstance(want.resource, Forwarding)]
+    assert forwarding.publishes == publishes
 
 
 def test_whatever_of_a_network_asks_docker_is_read_again_once_a_docker_that_stands_still_is_started(storage_host):
     chains = [[*chain] for chain in docker.docker.wants(storage_host()) if isinstance(chain, Chain)]
     asking = [
-        one
+        want
         for chain in chains
-        for one in chain
-        if chain[0].kind == "network" and inspect in one.common_questions([one])
+        for want in chain
+        if chain[0].kind == "network" and inspect in want.common_questions([want])
     ]
-    assert {one.kind for one in asking} == {"network", "forwarding", "firewall"}
-    assert all("unit:docker.service" in one.stands_on() for one in asking)
+    assert {resource.kind for resource in asking} == {"network", "forwarding", "firewall"}
+    assert all("unit:docker.service" in resource.stands_on() for resource in asking)

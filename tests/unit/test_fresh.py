@@ -227,15 +227,15 @@ def test_files_from_before_the_last_start_are_not_put_back(machine, config, refu
     machine.run(f"mkdir -p {machine.folder}/run-stowage")
     wanted = fresh(kind, config)
     (step,) = wanted.fix({"runs with": "older files"})
-    status, said = machine.run(step.script)
+    status, output = machine.run(step.script)
     assert status
-    assert "no previous files are kept" in said
+    assert "no previous files are kept" in output
     assert config.read_text() == "newer"
 
 
 def kept(machine) -> list[str]:
     places = [machine.folder / "stowage" / name for name in ("pending", "pending-none")]
-    return [str(one) for place in places for one in place.rglob("*") if one.is_file()]
+    return [str(path) for place in places for path in place.rglob("*") if path.is_file()]
 
 
 def test_what_was_started_a_moment_ago_is_told_again(machine, docker, config, started, tmp_path):

@@ -40,9 +40,9 @@ def tar(*names: str) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as made:
         for name in names:
-            one = tarfile.TarInfo(name)
-            one.size = 5000
-            made.addfile(one, io.BytesIO(bytes(5000)))
+            member = tarfile.TarInfo(name)
+            member.size = 5000
+            made.addfile(member, io.BytesIO(bytes(5000)))
     return out.getvalue()
 
 

@@ -38,22 +38,22 @@ def hub(tmp_path):
 
 
 def wanted(host, name, kind):
-    chains = [one for one in named(name, host).wants(host) if isinstance(one, Chain)]
-    return [one for chain in chains for one in chain if isinstance(one, kind)]
+    chains = [want for want in named(name, host).wants(host) if isinstance(want, Chain)]
+    return [resource for chain in chains for resource in chain if isinstance(resource, kind)]
 
 
 def test_the_page_of_links_is_made_of_the_routes(hub):
-    page = {one.path.rpartition("/")[2]: one for one in wanted(hub(), "homepage", File)}
+    page = {file.path.rpartition("/")[2]: file for file in wanted(hub(), "homepage", File)}
     assert {"services.yaml", "settings.yaml", "widgets.yaml", "bookmarks.yaml", "docker.yaml"} <= page.keys()
     (group,) = yaml.safe_load(page["services.yaml"].text)
     links = [link["href"] for row in group["opengeo-lab"] for link in row.values()]
     assert links == [f"https://{name}.opengeo.example.org/" for name in ("mlflow", "minio-api", "minio")]
     assert "udp://opengeo-lab:21116" in page["bookmarks.yaml"].text
-    assert "docker.sock" not in json.dumps([one.services for one in wanted(hub(), "homepage", Project)])
+    assert "docker.sock" not in json.dumps([project.services for project in wanted(hub(), "homepage", Project)])
 
 
 def test_remote_desktops_have_their_raw_ports(hub):
-    pages = [one.services[name] for name in ("hbbs", "hbbr") for one in wanted(hub(), name, Project)]
+    pages = [project.services[name] for name in ("hbbs", "hbbr") for project in wanted(hub(), name, Project)]
     ports = [port.rpartition(":")[2] for page in pages for port in page["ports"]]
     assert sorted(ports) == ["21115", "21116", "21116/udp", "21117", "21118", "21119"]
 

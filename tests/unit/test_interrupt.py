@@ -31,7 +31,7 @@ def silent_host(tmp_path_factory):
     root = tmp_path_factory.mktemp("checkout")
     for name in ("converge", "roles", "runbook", "lab", "worker", "templates", "files", "script"):
         shutil.copytree(cli.ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("inv", "tasks.py", "invoke.yaml", *(one.name for one in cli.ROOT.glob("requirements*.txt"))):
+    for name in ("inv", "tasks.py", "invoke.yaml", *(path.name for path in cli.ROOT.glob("requirements*.txt"))):
         shutil.copy2(cli.ROOT / name, root / name)
     (root / ".venv").symlink_to(cli.ROOT / ".venv")
     (root / "inventory").mkdir()
@@ -48,9 +48,9 @@ def checkout(silent_host):
     return silent_host[0]
 
 
-def run(checkout: Path, *words: str, **streams):
+def run(checkout: Path, *arguments: str, **streams):
     return subprocess.run(
-        ["./inv", *words],
+        ["./inv", *arguments],
         cwd=checkout,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -97,8 +97,8 @@ def test_a_command_with_something_to_put_in_order_ends_in_order(silent_host):
 def test_a_signal_that_was_switched_off_stays_so(checkout):
     """`nohup ./inv deploy`, or a command in the background of a script."""
     line = "trap '' INT; exec ./inv inventory --host silent"
-    words = ["sh", "-c", line]
-    assert interrupter.interrupted(words, 0.3, signal.SIGINT, checkout).code == 0
+    command = ["sh", "-c", line]
+    assert interrupter.interrupted(command, 0.3, signal.SIGINT, checkout).code == 0
 
 
 def ended(body: str) -> tuple[int, str]:
@@ -129,9 +129,9 @@ def test_what_was_started_here_does_not_outlive_the_end():
     starts = (
         "import subprocess\np = subprocess.Popen(['sleep', '50'], start_new_session=True)\nprint(p.pid, flush=True)"
     )
-    code, said = ended(f"{starts}\ninterrupt.child(p)\n{PRESS}")
+    code, screen = ended(f"{starts}\ninterrupt.child(p)\n{PRESS}")
     assert code == 130
-    stat, until = Path(f"/proc/{said.split()[0]}/stat"), time.monotonic() + 20
+    stat, until = Path(f"/proc/{screen.split()[0]}/stat"), time.monotonic() + 20
     with suppress(OSError):  # it is gone, or a zombie of its new parent
         while stat.read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < until, "it still runs"
@@ -141,10 +141,10 @@ def test_what_was_started_here_does_not_outlive_the_end():
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("--list",), ("inventory", "--host", "silent"), ("check", "--help")])
-def test_output_that_finds_a_full_disk_is_one_error(checkout, words):
+@pytest.mark.parametrize("arguments", [("--list",), ("inventory", "--host", "silent"), ("check", "--help")])
+def test_output_that_finds_a_full_disk_is_one_error(checkout, arguments):
     with open("/dev/full", "w") as full:
-        done = run(checkout, *words, stdout=full)
+        done = run(checkout, *arguments, stdout=full)
     assert done.returncode == 1
     assert done.stderr.startswith(
         "error: what this command has to say cannot be written\n     standard output: No space"
@@ -167,11 +167,11 @@ def test_output_that_is_lost_is_told_whatever_the_exit_code_of_the_command(tmp_p
     assert "No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("--list",), ("inventory", "--host", "silent")])
-def test_a_reader_that_went_away_ends_a_command_without_a_word(checkout, words):
+@pytest.mark.parametrize("arguments", [("--list",), ("inventory", "--host", "silent")])
+def test_a_reader_that_went_away_ends_a_command_without_a_word(checkout, arguments):
     reads, writes = os.pipe()
     os.close(reads)
-    done = run(checkout, *words, stdout=writes)
+    done = run(checkout, *arguments, stdout=writes)
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -186,8 +186,8 @@ def test_a_closed_output_is_no_output(checkout):
 
 
 def test_errors_that_cannot_be_written_keep_their_exit_code(checkout):
-    words = "./inv check --host nobody 2>/dev/full"
-    assert subprocess.run(["sh", "-c", words], cwd=checkout, capture_output=True, check=False).returncode == 1
+    command = "./inv check --host nobody 2>/dev/full"
+    assert subprocess.run(["sh", "-c", command], cwd=checkout, capture_output=True, check=False).returncode == 1
 
 
 def test_a_line_to_a_host_that_broke_is_never_taken_for_a_reader_who_went_away(monkeypatch):
@@ -234,8 +234,8 @@ def test_what_python_compiled_is_kept_for_the_next_command(checkout):
 def test_in_one_log_an_error_stands_behind_what_led_to_it(checkout):
     code = "from converge.ui import output; import sys; output.take(); print('plan'); print('error', file=sys.stderr); print('end')"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    words = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(
-        words, cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        command, cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )
     assert done.stdout.split() == ["plan", "error", "end"]

@@ -71,7 +71,7 @@ LAYERS = [
 
 @pytest.mark.parametrize("count", range(1, len(LAYERS) + 1))
 def test_each_layer_covers_the_ones_before_it(write: Write, count: int) -> None:
-    root = write({"hosts.yml": HOSTS, **{name: f"who: {said}\n" for name, said in LAYERS[:count]}})
+    root = write({"hosts.yml": HOSTS, **{name: f"who: {who}\n" for name, who in LAYERS[:count]}})
     host = one(root)
     assert host.settings.who == LAYERS[count - 1][1]
     assert host.origins["who"].origin == f"inventory/{LAYERS[count - 1][0]}:1"
@@ -143,7 +143,7 @@ def test_several_hosts_files_make_one_inventory(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "found"),
+    ("chosen", "hosts"),
     [
         ("one", ["one"]),
         ("all", ["one", "two"]),
@@ -162,8 +162,8 @@ def test_several_hosts_files_make_one_inventory(write: Write) -> None:
         (" one , two ", ["one", "two"]),
     ],
 )
-def test_a_name_is_a_host_or_a_group_or_several(write: Write, chosen: str, found: list[str]) -> None:
-    assert [host.name for host in load(write({"hosts.yml": HOSTS}), chosen, Free)] == found
+def test_a_name_is_a_host_or_a_group_or_several(write: Write, chosen: str, hosts: list[str]) -> None:
+    assert [host.name for host in load(write({"hosts.yml": HOSTS}), chosen, Free)] == hosts
 
 
 def test_a_host_is_reached_as_ansible_would(write: Write) -> None:
@@ -221,10 +221,10 @@ def test_aliases_and_merge_keys_of_yaml_are_read(write: Write) -> None:
     ],
 )
 def test_set_reads_its_value_as_yaml(write: Write, text: str, path: tuple[str, ...], value: object) -> None:
-    found: Any = one(write({"hosts.yml": HOSTS}), text).settings.map
+    setting: Any = one(write({"hosts.yml": HOSTS}), text).settings.map
     for step in path:
-        found = found[step]
-    assert found == value
+        setting = setting[step]
+    assert setting == value
 
 
 @pytest.mark.parametrize("key", ["items.1", "items[1]"])
@@ -261,9 +261,9 @@ def test_in_the_path_of_a_secret_stands_the_name_of_the_host(write: Write) -> No
         "map: {a: {file: inventory/secrets/two/a}, b: [{c: {file: inventory/secrets/%h/c}}], d: {file: elsewhere/%h}}\n"
     )
     root = write({"hosts.yml": HOSTS, "group_vars/inner.yml": password + others, "secrets/one/sudo": "hidden\n"})
-    found = one(root)
-    assert found.target.become_password and found.target.become_password.reveal() == "hidden"
-    assert own_files(found) == ["c"]
+    host = one(root)
+    assert host.target.become_password and host.target.become_password.reveal() == "hidden"
+    assert own_files(host) == ["c"]
 
 
 def test_the_inventory_of_the_repository_loads_whole() -> None:
@@ -317,12 +317,12 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize(("written", "found"), NAMED)
+@pytest.mark.parametrize(("written", "hosts"), NAMED)
 def test_a_range_is_its_hosts_as_in_ansible_and_their_names_are_their_addresses(
-    write: Write, written: str, found: list[str]
+    write: Write, written: str, hosts: list[str]
 ) -> None:
     root = write({"hosts.yml": f"store:\n  hosts:\n    {written}: {{who: them}}\n"})
-    assert addresses(root, "store") == [(name, name, None) for name in found]
+    assert addresses(root, "store") == [(name, name, None) for name in hosts]
     assert {host.settings.who for host in load(root, "all", Free)} == {"them"}
 
 
@@ -360,7 +360,7 @@ def test_a_range_that_is_none_is_one_error_with_its_line(write: Write, written: 
 
 
 @pytest.mark.parametrize(
-    ("written", "found"),
+    ("written", "address"),
     [
         ("one:2222", ("one", "one", 2222)),
         ("10.0.0.1:2222", ("10.0.0.1", "10.0.0.1", 2222)),
@@ -368,10 +368,10 @@ def test_a_range_that_is_none_is_one_error_with_its_line(write: Write, written: 
         ("[2001:db8::1]:2222", ("2001:db8::1", "2001:db8::1", 2222)),
     ],
 )
-def test_a_host_may_be_named_by_its_address_and_port(write: Write, written: str, found: tuple[str, str, int]) -> None:
+def test_a_host_may_be_named_by_its_address_and_port(write: Write, written: str, address: tuple[str, str, int]) -> None:
     root = write({"hosts.yml": f"all: {{hosts: {{'{written}': }}}}"})
-    assert addresses(root) == [found]
-    assert addresses(root, found[0]) == [found]
+    assert addresses(root) == [address]
+    assert addresses(root, address[0]) == [address]
 
 
 def test_a_port_behind_a_name_is_weaker_than_what_its_settings_say(write: Write) -> None:
@@ -409,14 +409,14 @@ def test_a_group_with_a_higher_priority_is_stronger_than_its_neighbours(write: W
 SAME = ["ansible_connection: ssh", "ansible_become_method: sudo", "ansible_become_user: root", "ansible_shell_type: sh"]
 
 
-@pytest.mark.parametrize("said", [*SAME, "ansible_python_interpreter: /usr/bin/python3", "ansible_pipelining: true"])
-def test_what_ansible_must_be_told_and_holds_here_anyhow_is_taken(write: Write, said: str) -> None:
-    assert one(write({"hosts.yml": HOSTS, "group_vars/inner.yml": said})).settings.who == "outer-inline"
+@pytest.mark.parametrize("line", [*SAME, "ansible_python_interpreter: /usr/bin/python3", "ansible_pipelining: true"])
+def test_what_ansible_must_be_told_and_holds_here_anyhow_is_taken(write: Write, line: str) -> None:
+    assert one(write({"hosts.yml": HOSTS, "group_vars/inner.yml": line})).settings.who == "outer-inline"
 
 
-@pytest.mark.parametrize("said", SAME)
-def test_what_would_be_otherwise_than_here_is_refused(write: Write, said: str) -> None:
-    key = said.partition(":")[0]
+@pytest.mark.parametrize("line", SAME)
+def test_what_would_be_otherwise_than_here_is_refused(write: Write, line: str) -> None:
+    key = line.partition(":")[0]
     with pytest.raises(Troubles, match=f"{key} is local"):
         load(write({"hosts.yml": HOSTS, "group_vars/inner.yml": f"{key}: local"}), "one", Free)
 

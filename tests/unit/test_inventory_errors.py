@@ -182,7 +182,7 @@ FAULTS = [
 def test_a_fault_says_where_what_why_and_what_next(
     wrong: Load, text: str, line: int, what: str, why: str, hint: str
 ) -> None:
-    trouble = next(one for one in wrong(text) if what in one.what)
+    trouble = next(trouble for trouble in wrong(text) if what in trouble.what)
     assert trouble.where == f"inventory/host_vars/one.yml:{line}"
     assert why in trouble.why
     assert hint in trouble.hint
@@ -191,12 +191,12 @@ def test_a_fault_says_where_what_why_and_what_next(
 def test_all_faults_are_told_at_once_and_that_nothing_was_touched_only_at_the_end(wrong: Load) -> None:
     troubles = wrong("lab: 3\nlisten: 1\ndrives: [{lable: x}]\nansible_prt: 1\n", "edge=5")
     assert len(troubles) == 8
-    assert [one.untouched for one in troubles] == [""] * 7 + ["nothing was connected to or changed"]
-    assert all(one.hint and one.why for one in troubles)
+    assert [trouble.untouched for trouble in troubles] == [""] * 7 + ["nothing was connected to or changed"]
+    assert all(trouble.hint and trouble.why for trouble in troubles)
 
 
 def test_no_word_of_pydantic_reaches_the_user(wrong: Load) -> None:
-    text = "\n".join(str(one) for fault in FAULTS for one in wrong(fault[0]))
+    text = "\n".join(str(trouble) for fault in FAULTS for trouble in wrong(fault[0]))
     for jargon in (
         "Input should",
         "Value error",
@@ -220,7 +220,7 @@ SYNTAX = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "column", "hint"), SYNTAX, ids=[repr(one[0]) for one in SYNTAX])
+@pytest.mark.parametrize(("text", "line", "column", "hint"), SYNTAX, ids=[repr(case[0]) for case in SYNTAX])
 def test_a_slip_in_yaml_is_told_with_line_and_column(wrong: Load, text: str, line: int, column: int, hint: str) -> None:
     (trouble,) = wrong(text)
     assert trouble.where == f"inventory/host_vars/one.yml:{line}:{column}"
@@ -284,7 +284,7 @@ def test_no_file_is_endless_however_few_bytes_it_has(wrong: Load, name: str) -> 
     begun = time.monotonic()
     troubles = wrong(text)
     assert time.monotonic() - begun < 20
-    assert any(why in one.why for one in troubles)
+    assert any(why in trouble.why for trouble in troubles)
     assert len(str(Troubles(troubles))) < 30_000
 
 
@@ -301,7 +301,7 @@ def test_links_between_folders_lead_in_no_circle(tmp_path: Path) -> None:
     told(tmp_path, {"host_vars/one/a.yml": "", "host_vars/one/deep/b.yml": ""})
     for name in ("x", "y"):
         (tmp_path / f"inventory/host_vars/one/deep/{name}").symlink_to(tmp_path / "inventory/host_vars/one")
-    assert [one.what for one in told(tmp_path, {})] == ["it is not read"] * 2
+    assert [trouble.what for trouble in told(tmp_path, {})] == ["it is not read"] * 2
 
 
 @pytest.mark.parametrize("where", ["hosts.yml", "group_vars/all.yml", "host_vars/one.yml"])
@@ -337,10 +337,10 @@ STRUCTURE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "what", "hint"), STRUCTURE, ids=[one[1] for one in STRUCTURE])
+@pytest.mark.parametrize(("text", "what", "hint"), STRUCTURE, ids=[case[1] for case in STRUCTURE])
 def test_a_fault_in_the_hosts_file_is_told(tmp_path: Path, text: str, what: str, hint: str) -> None:
     troubles = told(tmp_path, {"hosts.yml": text})
-    assert any(what in one.what and hint in one.hint for one in troubles)
+    assert any(what in trouble.what and hint in trouble.hint for trouble in troubles)
 
 
 NAMES = [
@@ -423,7 +423,7 @@ def test_all_secrets_that_cannot_be_read_are_told_with_their_place(
 ) -> None:
     monkeypatch.delenv("STOWAGE_USER", raising=False)
     monkeypatch.delenv("STOWAGE_PASSWORD", raising=False)
-    assert [(one.where, one.what, one.hint) for one in wrong(MINIO, secrets=True)] == [
+    assert [(trouble.where, trouble.what, trouble.hint) for trouble in wrong(MINIO, secrets=True)] == [
         ("inventory/host_vars/one.yml:6", "the secret minio.root_user is missing", "export STOWAGE_USER=..."),
         ("inventory/host_vars/one.yml:7", "the secret minio.root_password is missing", "export STOWAGE_PASSWORD=..."),
     ]
@@ -454,7 +454,7 @@ def test_a_password_that_minio_would_not_take_is_refused_everywhere(
 ) -> None:
     monkeypatch.setenv("STOWAGE_USER", "ab")
     monkeypatch.setenv("STOWAGE_PASSWORD", "short")
-    assert [one.what for one in wrong(f"lab: true\n{MINIO}", secrets=True)] == [
+    assert [trouble.what for trouble in wrong(f"lab: true\n{MINIO}", secrets=True)] == [
         "minio.root_password",
         "minio.root_user",
     ]
@@ -480,7 +480,9 @@ def test_a_password_that_minio_would_not_take_is_refused_everywhere(
 def test_a_fault_in_set_names_set(wrong: Load, given_: str, what: str, hint: str) -> None:
     nodes = "minio: {nodes: [{name: a, drive: drive1, address: 172.30.99.11}], root_user: {env: A}, root_password: {env: B}}"
     images = "images: {minio: {reference: a/b:1}}"
-    trouble = next(one for one in wrong(f"drives: [{DRIVE}]\n{nodes}\n{images}", given_) if one.what == what)
+    trouble = next(
+        trouble for trouble in wrong(f"drives: [{DRIVE}]\n{nodes}\n{images}", given_) if trouble.what == what
+    )
     assert trouble.where == "--set"
     assert hint in trouble.hint
 
@@ -495,23 +497,23 @@ def test_a_kernel_setting_may_be_set_by_its_dotted_name_and_the_others_stay(tmp_
     assert host.settings.base.sysctl == {"vm.swappiness": "1", "net.core.somaxconn": "4096", "vm.dirty_ratio": "5"}
 
 
-@pytest.mark.parametrize("words", [["--host="], ["--host", ""], ["--host", " ", "--full"]])
-def test_an_empty_host_is_never_the_default_one(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["inv", "check", *words])
+@pytest.mark.parametrize("arguments", [["--host="], ["--host", ""], ["--host", " ", "--full"]])
+def test_an_empty_host_is_never_the_default_one(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["inv", "check", *arguments])
     with pytest.raises(Trouble, match="--host is empty"):
         no_empty_host()
 
 
-@pytest.mark.parametrize("words", [[], ["--host", "prod"], ["--host=prod"], ["--full"]])
-def test_a_host_or_none_is_no_empty_one(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["inv", "check", *words])
+@pytest.mark.parametrize("arguments", [[], ["--host", "prod"], ["--host=prod"], ["--full"]])
+def test_a_host_or_none_is_no_empty_one(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["inv", "check", *arguments])
     no_empty_host()
 
 
 def test_two_hosts_are_told_to_stand_behind_one_flag() -> None:
-    words = ["inventory", "--host", "prod", "--host", "lab"]
+    arguments = ["inventory", "--host", "prod", "--host", "lab"]
     done = subprocess.run(
-        [sys.executable, "-m", "invoke", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "invoke", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert "inv inventory --host prod,lab" in done.stdout + done.stderr

@@ -34,7 +34,7 @@ def troubles(root: Path) -> list[tuple[str, str]]:
     try:
         load(root, "one", Free)
     except Troubles as several:
-        return [(one.where, one.hint) for one in several.troubles if one.why]
+        return [(trouble.where, trouble.hint) for trouble in several.troubles if trouble.why]
     return []
 
 
@@ -96,13 +96,13 @@ IN_VAIN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "hint"), IN_VAIN, ids=[one[0] for one in IN_VAIN])
+@pytest.mark.parametrize(("name", "text", "hint"), IN_VAIN, ids=[case[0] for case in IN_VAIN])
 def test_a_file_that_would_be_passed_over_in_silence_is_an_error(
     tmp_path: Path, name: str, text: str, hint: str
 ) -> None:
-    ((where, said),) = troubles(write(tmp_path, {"inventory/hosts.yml": HOSTS, name: text}))
+    ((where, message),) = troubles(write(tmp_path, {"inventory/hosts.yml": HOSTS, name: text}))
     assert name.startswith(where.rstrip("/"))
-    assert hint in said
+    assert hint in message
 
 
 def test_a_program_without_an_ending_is_an_inventory_script(tmp_path: Path) -> None:

@@ -29,5 +29,5 @@ def test_no_line_is_longer_than_the_terminal_and_every_setting_is_there(width: i
 def test_nothing_is_cut_off(key: str, value: str, origin: str) -> None:
     lines = list(table([(f"k{key}", f"v{value}", f"o{origin}")], 60))
     assert max(map(len, lines)) <= 60
-    shown, whole = (re.sub(r"\s", "", one) for one in ("".join(lines), f"k{key}v{value}o{origin}"))
-    assert sorted(shown) == sorted(whole)
+    shown, expected = (re.sub(r"\s", "", text) for text in ("".join(lines), f"k{key}v{value}o{origin}"))
+    assert sorted(shown) == sorted(expected)

@@ -89,7 +89,7 @@ def test_a_file_that_its_program_does_not_accept_leaves_the_old_one(machine, tmp
     path.write_text('{"theirs": 1}')
     assert machine.deploy(keys(path, check="false {}")).failed
     assert path.read_text() == '{"theirs": 1}'
-    assert [one.name for one in tmp_path.iterdir()] == ["daemon.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["daemon.json"]
 
 
 def test_a_file_that_others_keep_to_themselves_stays_so(machine, tmp_path):
@@ -112,7 +112,7 @@ def test_only_our_keys_are_shown(machine, tmp_path):
 def test_several_files_are_told_apart(machine, tmp_path):
     (tmp_path / "b").write_text(json.dumps(OURS))
     (tmp_path / "c").write_text("rubbish")
-    assert [one.action.value for one in machine.plan(*(keys(tmp_path / name) for name in "abc")).changes] == [
+    assert [change.action.value for change in machine.plan(*(keys(tmp_path / name) for name in "abc")).changes] == [
         "+",
         " ",
         "!",

@@ -25,7 +25,7 @@ OTHER = "prod-2026:" + base64.b64encode(bytes(range(1, 33))).decode()
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "complaint"),
     [
         (KEY, ""),
         ("minio-kms-key", "a name, a colon and the key"),
@@ -34,8 +34,8 @@ OTHER = "prod-2026:" + base64.b64encode(bytes(range(1, 33))).decode()
         ("name:" + base64.b64encode(b"x" * 16).decode(), "16 bytes, and MinIO takes 32"),
     ],
 )
-def test_a_key_that_minio_would_not_start_with_is_refused(key, said):
-    assert (said in fault(key)) if said else fault(key) == ""
+def test_a_key_that_minio_would_not_start_with_is_refused(key, complaint):
+    assert (complaint in fault(key)) if complaint else fault(key) == ""
 
 
 def test_a_fingerprint_tells_keys_apart_and_nothing_of_them():
@@ -86,24 +86,24 @@ def canary(monkeypatch):
 
     def reads(client: Any) -> Any:
         monkeypatch.setattr(minio_api.Api, "read", lambda self, link, do: do(client))
-        (told,) = Canary.ask(SimpleNamespace(), [Canary(api)])  # type: ignore[arg-type]
-        assert not isinstance(told, Unknown)
-        return told, Canary(api)
+        (state,) = Canary.ask(SimpleNamespace(), [Canary(api)])  # type: ignore[arg-type]
+        assert not isinstance(state, Unknown)
+        return state, Canary(api)
 
     return reads
 
 
 def test_a_canary_that_can_be_read_is_well_and_one_that_is_not_there_is_made(canary):
-    told, wanted = canary(answer())
-    assert told == wanted.desired()
+    state, wanted = canary(answer())
+    assert state == wanted.desired()
     for code in ("NoSuchBucket", "NoSuchKey"):
-        told, wanted = canary(answer(code))
-        assert told is None and wanted.refusal(told) is None
+        state, wanted = canary(answer(code))
+        assert state is None and wanted.refusal(state) is None
 
 
 def test_a_canary_that_cannot_be_read_is_refused_in_minios_words(canary):
-    told, wanted = canary(answer("kms:InvalidCiphertextException"))
-    refusal = wanted.refusal(told)
+    state, wanted = canary(answer("kms:InvalidCiphertextException"))
+    refusal = wanted.refusal(state)
     assert refusal and "kms:InvalidCiphertextException: failed to decrypt" in refusal.why
 
 
@@ -115,11 +115,11 @@ def test_a_server_that_cannot_read_now_says_nothing_about_the_key(canary, code):
 
 def test_encryption_of_a_bucket_is_compared_where_the_inventory_says_something():
     api = Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
-    told = {"encryption": "aws:kms"}
+    state = {"encryption": "aws:kms"}
     for says, key in ((None, None), (True, "AES256"), (False, "none")):
         bucket = Bucket(api, BucketSettings(name="abc", encryption=says))
         assert bucket.desired().get("encryption") == key
-        assert bool(bucket.left_alone(told)) == (says is None)
+        assert bool(bucket.left_alone(state)) == (says is None)
 
 
 def test_buckets_are_not_encrypted_without_a_key(storage_host):
@@ -148,8 +148,8 @@ def test_buckets_are_not_encrypted_without_a_key(storage_host):
     ],
 )
 def test_a_variable_that_the_server_does_not_read_or_that_is_ours_is_refused_with_the_reason(name, why):
-    ((told, said),) = faults([name])
-    assert told == name and why in said
+    ((place, message),) = faults([name])
+    assert place == name and why in message
 
 
 def test_variables_that_the_server_reads_are_taken():

@@ -40,9 +40,9 @@ def test_every_recipe_has_a_dockerfile_on_the_common_base() -> None:
 
 
 def test_an_unknown_image_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Trouble, match=r"cannot build 'redis'[\s\S]*knows minio, ") as told:
+    with pytest.raises(Trouble, match=r"cannot build 'redis'[\s\S]*knows minio, ") as caught:
         images.build("redis")
-    assert "lab/images.py" in told.value.hint
+    assert "lab/images.py" in caught.value.hint
 
 
 def test_an_image_is_made_anew_when_a_file_or_its_mode_or_the_base_changes(
@@ -102,17 +102,17 @@ APT = [
 
 def test_a_package_that_debian_does_not_have_is_named_with_its_image() -> None:
     redis = images.of_packages("stowage-lab/redis:trixie", ["redis-servr", "libssl1.1"])
-    told = images._failed(redis, redis.image, APT)
-    assert told.what == "the image stowage-lab/redis:trixie cannot be built"
-    assert told.why == "Debian 13 has no package redis-servr and no package libssl1.1"
-    assert "correct the packages of stowage-lab/redis:trixie" in told.hint
+    trouble = images._failed(redis, redis.image, APT)
+    assert trouble.what == "the image stowage-lab/redis:trixie cannot be built"
+    assert trouble.why == "Debian 13 has no package redis-servr and no package libssl1.1"
+    assert "correct the packages of stowage-lab/redis:trixie" in trouble.hint
 
 
 def test_another_failure_of_a_build_is_told_with_its_last_words() -> None:
     redis = images.of_packages("stowage-lab/redis:trixie", ["redis-server"])
-    told = images._failed(redis, redis.image, ["E: Failed to fetch http://deb.debian.org/debian/dists/trixie"])
-    assert "Failed to fetch" in told.why
-    assert "http://deb.debian.org/debian" in told.hint
+    trouble = images._failed(redis, redis.image, ["E: Failed to fetch http://deb.debian.org/debian/dists/trixie"])
+    assert "Failed to fetch" in trouble.why
+    assert "http://deb.debian.org/debian" in trouble.hint
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_zip_is_fetched_once_and_unpacked_without_its_outermost_folder(zipped:
     assert recipe.arguments == {"PACKAGES": "tini", "INTO": "/opt/made", "RUN": "/opt/made/bin/run 'a b'"}
     for _ in range(2):
         with images._context(recipe, {}) as context, tarfile.open(fileobj=context) as tar:
-            modes = {one.name: one.mode for one in tar if one.name.startswith("archive/")}
+            modes = {member.name: member.mode for member in tar if member.name.startswith("archive/")}
         assert modes == {"archive/bin/run": 0o755, "archive/conf/a": 0o644}
         (tmp_path / "made.zip").unlink(missing_ok=True)
 
@@ -147,8 +147,8 @@ def test_a_zip_with_another_content_is_refused_and_its_definition_is_another(zip
     other = replace(zipped, sha256="0" * 64)
     with pytest.raises(Trouble, match="is not what the inventory names"):
         archives.file(other)
-    recipes = [images.of_packages("stowage-lab/made:1", ["tini"], one) for one in (zipped, other)]
-    assert len({images._definition(one, "base") for one in recipes}) == 2
+    recipes = [images.of_packages("stowage-lab/made:1", ["tini"], archive) for archive in (zipped, other)]
+    assert len({images._definition(recipe, "base") for recipe in recipes}) == 2
 
 
 def test_the_images_of_a_host_are_built_by_recipe_or_from_packages(
@@ -194,10 +194,10 @@ def test_old_engines_are_spared_the_capability_that_nested_machines_lack() -> No
 
 def test_no_engine_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-    with pytest.raises(Trouble, match="no Docker Engine answers") as told:
+    with pytest.raises(Trouble, match="no Docker Engine answers") as caught:
         engine.ensure_engine()
-    assert "to deploy to production none is needed" in told.value.why
-    assert told.value.hint
+    assert "to deploy to production none is needed" in caught.value.why
+    assert caught.value.hint
 
 
 def test_what_the_engine_refuses_is_a_trouble() -> None:
@@ -212,11 +212,11 @@ def test_what_the_engine_refuses_is_a_trouble() -> None:
 
 
 def test_a_failing_program_ends_with_its_last_words_and_what_to_do() -> None:
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(Trouble) as caught:
         shell.run("the build", "sh", "-c", "echo first; echo no space left >&2; exit 3", hint="df -h")
-    assert "ended with 3" in told.value.why
-    assert told.value.why.endswith("no space left")
-    assert told.value.hint == "df -h"
+    assert "ended with 3" in caught.value.why
+    assert caught.value.why.endswith("no space left")
+    assert caught.value.hint == "df -h"
 
 
 def test_a_missing_program_is_no_traceback() -> None:
@@ -229,10 +229,10 @@ def test_long_work_counts_aloud(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     with progress.long_work("making it", takes="a minute") as work:
         work.note("unpacking\tlibc6  ")
         time.sleep(0.2)
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "  making it (a minute) ..."
-    assert said[1] == "  making it: 0 s, unpacking libc6"
-    assert said[-1] == "  making it: done in 0 s"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "  making it (a minute) ..."
+    assert lines[1] == "  making it: 0 s, unpacking libc6"
+    assert lines[-1] == "  making it: done in 0 s"
 
 
 def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,10 @@ from lab import claims, clone, drives
 
 
 def test_two_clones_give_a_host_of_one_name_two_identities() -> None:
-    one, other = clone.identity("lab", Path("/home/a/stowage")), clone.identity("lab", Path("/home/b/stowage"))
-    assert one != other
-    assert one.endswith("-lab")
-    assert one == clone.identity("lab", Path("/home/a/stowage"))
+    first, second = clone.identity("lab", Path("/home/a/stowage")), clone.identity("lab", Path("/home/b/stowage"))
+    assert first != second
+    assert first.endswith("-lab")
+    assert first == clone.identity("lab", Path("/home/a/stowage"))
 
 
 @pytest.mark.parametrize("name", ["Lab", "1lab", "lab.2", "lab_2", "", "a" * 21, "lab/..", "lab\n"])
@@ -63,7 +63,7 @@ class Engine:
         return self
 
     def list(self, **_: object) -> list[Container]:
-        return [Container(one) for one in self.bindings]
+        return [Container(binding) for binding in self.bindings]
 
 
 class Container:
@@ -91,6 +91,6 @@ def test_published_ports_are_read_from_the_container() -> None:
 
 @pytest.mark.parametrize("text", ["0", "5", "two", "-1", "1.5", "", "²"])
 def test_a_lab_host_has_four_drives(text: str) -> None:
-    assert [drives.number(str(one)) for one in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert [drives.number(str(number)) for number in (1, 2, 3, 4)] == [1, 2, 3, 4]
     with pytest.raises(Trouble, match="there is no drive"):
         drives.number(text)

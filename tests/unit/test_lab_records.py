@@ -25,8 +25,8 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_host_vars_are_what_the_inventory_reads() -> None:
-    said = yaml.safe_load(records.host_vars("lab", "debian-13", PORTS, Path("/keys/ssh_key"), DEVICES))
-    assert said == {
+    host_vars = yaml.safe_load(records.host_vars("lab", "debian-13", PORTS, Path("/keys/ssh_key"), DEVICES))
+    assert host_vars == {
         "ansible_host": "127.0.0.1",
         "ansible_port": 20000,
         "ansible_user": "root",
@@ -42,8 +42,8 @@ def test_host_vars_are_what_the_inventory_reads() -> None:
 def test_a_host_of_another_system_is_told_what_docker_needs_there(system: str) -> None:
     name = system.replace("-", " ")
     assert name in SUPPORTED
-    said = yaml.safe_load(records.host_vars("lab", system, PORTS, Path("/keys/ssh_key"), DEVICES))
-    assert said.get("docker") == FITTING.get(name)
+    host_vars = yaml.safe_load(records.host_vars("lab", system, PORTS, Path("/keys/ssh_key"), DEVICES))
+    assert host_vars.get("docker") == FITTING.get(name)
 
 
 def test_host_vars_say_the_addresses_on_top() -> None:

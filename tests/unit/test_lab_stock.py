@@ -38,7 +38,7 @@ class Stock:
 def test_a_stock_goes_when_one_with_all_of_it_is_made_or_an_image_of_it_is_gone_and_others_stay() -> None:
     same, other, stale = (Stock({stock.HAS: json.dumps(ids)}) for ids in (["a"], ["a", "c"], ["a", "gone"]))
     client: Any = SimpleNamespace(
-        images=SimpleNamespace(list=lambda all: [SimpleNamespace(id=one) for one in "abc"]),
+        images=SimpleNamespace(list=lambda all: [SimpleNamespace(id=image_id) for image_id in "abc"]),
         containers=SimpleNamespace(list=lambda all, filters: [same, other, stale]),
     )
     stock._remove_old(client, {"a", "b"})

@@ -29,24 +29,24 @@ def run_of(storage_host):
 
 def plan_of(run, missing=(), **readings) -> Plan:
     """A plan of a host that is as it should be, but for what is `missing` and for these readings."""
-    well = {one.resource.address: one.resource.desired() for one in run.wants}
+    well = {want.resource.address: want.resource.desired() for want in run.wants}
     return planning.make("prod", run.roles, run.wants, well | dict.fromkeys(missing) | readings, {})
 
 
 def by_action(plan: Plan, action: Action) -> set[str]:
-    return {one.address for one in plan.changes if one.action is action}
+    return {change.address for change in plan.changes if change.action is action}
 
 
 def everything_of(run, *roles: str) -> set[str]:
     """Every resource that names the data user as its owner or its group, by name or by number."""
-    found = set()
-    for one in (want.resource for want in run.wants):
-        if isinstance(one, File | Directory) and "stowage" in [getattr(one, role) for role in roles]:
-            found.add(one.address)
-        if isinstance(one, Project) and any(str(s["user"]).startswith("9000") for s in one.services.values()):
-            found.add(one.address)
-    assert {"project:minio", "project:nginx", "project:postgres", "directory:/mnt/drive1/drive1"} <= found
-    return found
+    addresses = set()
+    for resource in (want.resource for want in run.wants):
+        if isinstance(resource, File | Directory) and "stowage" in [getattr(resource, role) for role in roles]:
+            addresses.add(resource.address)
+        if isinstance(resource, Project) and any(str(s["user"]).startswith("9000") for s in resource.services.values()):
+            addresses.add(resource.address)
+    assert {"project:minio", "project:nginx", "project:postgres", "directory:/mnt/drive1/drive1"} <= addresses
+    return addresses
 
 
 def test_another_number_of_the_data_user_holds_back_all_that_is_owned_by_it_or_runs_as_it(run_of):
@@ -57,7 +57,7 @@ def test_another_number_of_the_data_user_holds_back_all_that_is_owned_by_it_or_r
     assert by_action(plan, Action.REFUSED) == {"user:stowage"}
     assert owned <= by_action(plan, Action.WAITING)
     assert not plan.todo
-    assert {one.waits_for for one in plan.changes if one.action is Action.WAITING} == {"user:stowage"}
+    assert {change.waits_for for change in plan.changes if change.action is Action.WAITING} == {"user:stowage"}
 
 
 def test_another_number_of_its_group_holds_back_the_user_with_it(run_of):
@@ -69,7 +69,7 @@ def test_another_number_of_its_group_holds_back_the_user_with_it(run_of):
 
 def test_what_is_well_is_not_touched_by_a_refusal_and_not_claimed_to_be_gone(run_of):
     plan = plan_of(run_of(), **{"user:stowage": {"uid": "9001", "gid": "9000", "shell": "/usr/sbin/nologin"}})
-    assert (plan.todo, [one.address for one in plan.held]) == ([], ["user:stowage"])
+    assert (plan.todo, [change.address for change in plan.held]) == ([], ["user:stowage"])
 
 
 REFUSED_AND_WHAT_WAITS = [
@@ -98,7 +98,7 @@ REFUSED_AND_WHAT_WAITS = [
 def test_what_stands_on_an_unknown_resource_waits_for_it(run_of, refused, waits):
     plan = plan_of(run_of(), waits, **{refused: Unknown("late", lasting=True)})
     assert waits <= by_action(plan, Action.WAITING)
-    assert {one.waits_for for one in plan.changes if one.address in waits} == {refused}
+    assert {change.waits_for for change in plan.changes if change.address in waits} == {refused}
 
 
 @pytest.mark.parametrize(
@@ -117,41 +117,41 @@ def test_what_does_not_stand_on_it_goes_on(run_of, refused, goes_on):
 
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink", "json", "mount", "mountpoint"])
 def test_every_kind_that_has_a_path_gives_it_and_stands_on_the_folders_above(run_of, kind):
-    having = [one.resource for one in run_of().wants if one.resource.kind == kind]
-    for one in having:
-        assert f"path:{one.path}" in one.gives()
-        assert f"path:{one.path.rpartition('/')[0]}" in one.stands_on()
+    having = [want.resource for want in run_of().wants if want.resource.kind == kind]
+    for resource in having:
+        assert f"path:{resource.path}" in resource.gives()
+        assert f"path:{resource.path.rpartition('/')[0]}" in resource.stands_on()
 
 
 def test_every_kind_that_has_an_owner_stands_on_it(run_of):
     """Walks all that the roles want, so that a kind of a later day cannot forget it."""
     having = [want.resource for want in run_of().wants if hasattr(want.resource, "owner")]
-    for one in having:
-        owner, told = str(one.owner), set(one.stands_on())
-        assert {f"user:{owner}", f"pg-user:{owner}"} & told, one.address
+    for resource in having:
+        owner, needs = str(resource.owner), set(resource.stands_on())
+        assert {f"user:{owner}", f"pg-user:{owner}"} & needs, resource.address
 
 
 def test_every_link_leads_to_what_is_planned_and_none_to_itself(run_of):
     resources: list[Resource] = [want.resource for want in run_of().wants]
-    found = links(resources)
-    assert found.keys() == {one.address for one in resources}
-    assert not [address for address, on in found.items() if address in on or not found.keys() >= {*on}]
+    needs = links(resources)
+    assert needs.keys() == {resource.address for resource in resources}
+    assert not [address for address, on in needs.items() if address in on or not needs.keys() >= {*on}]
 
 
 def test_no_two_resources_stand_on_each_other(run_of):
-    found = links(want.resource for want in run_of().wants)
-    for address in found:
-        seen, next_ones = set(), list(found[address])
+    needs = links(want.resource for want in run_of().wants)
+    for address in needs:
+        seen, next_ones = set(), list(needs[address])
         while next_ones:
-            one = next_ones.pop()
-            assert one != address
-            next_ones += [two for two in found[one] if two not in seen]
-            seen.add(one)
+            reached = next_ones.pop()
+            assert reached != address
+            next_ones += [two for two in needs[reached] if two not in seen]
+            seen.add(reached)
 
 
 def test_the_number_of_a_user_in_a_service_is_that_of_the_user(run_of):
     run = run_of()
-    user = next(one for one in run.wants if one.resource.address == "user:stowage")
-    other = [replace(user, resource=replace(user.resource, uid=9100)) if one is user else one for one in run.wants]
-    assert "user:stowage" in links(one.resource for one in run.wants)["project:nginx"]
-    assert "user:stowage" not in links(one.resource for one in other)["project:nginx"]
+    user = next(want for want in run.wants if want.resource.address == "user:stowage")
+    other = [replace(user, resource=replace(user.resource, uid=9100)) if want is user else want for want in run.wants]
+    assert "user:stowage" in links(want.resource for want in run.wants)["project:nginx"]
+    assert "user:stowage" not in links(want.resource for want in other)["project:nginx"]

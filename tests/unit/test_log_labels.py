@@ -25,8 +25,8 @@ SIGNATURE = "3f6a" * 16
 
 def audit(name: str, status: int, **more: Any) -> dict[str, Any]:
     fields = {"_msg": name, "api.statusCode": str(status), "trigger": "incoming", "source": "minio"}
-    told: dict[str, Any] = OURS.line({**fields, "stream": "audit", "accessKey": "backup-job", **more})
-    return told
+    fields_: dict[str, Any] = OURS.line({**fields, "stream": "audit", "accessKey": "backup-job", **more})
+    return fields_
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_what_nodes_ask_of_one_another_is_not_kept() -> None:
 
 
 def test_a_key_has_one_name_that_only_the_pepper_makes() -> None:
-    told = audit("GetObject", 200)
-    assert told["who"] == audit("PutObject", 200)["who"] == OURS.pseudonym("backup-job")
-    assert told["who"] != labels.Labels(b"another").pseudonym("backup-job")
-    assert "backup-job" not in json.dumps(told)
+    labelled = audit("GetObject", 200)
+    assert labelled["who"] == audit("PutObject", 200)["who"] == OURS.pseudonym("backup-job")
+    assert labelled["who"] != labels.Labels(b"another").pseudonym("backup-job")
+    assert "backup-job" not in json.dumps(labelled)
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,19 @@ def test_a_key_has_one_name_that_only_the_pepper_makes() -> None:
     ],
 )
 def test_neither_a_signature_nor_a_key_is_kept_wherever_it_stands(text: str) -> None:
-    told = OURS.line({"_msg": text, "attrs.tag": "nginx"})
-    assert SIGNATURE not in str(told) and "rootuser" not in str(told)
+    labelled = OURS.line({"_msg": text, "attrs.tag": "nginx"})
+    assert SIGNATURE not in str(labelled) and "rootuser" not in str(labelled)
 
 
 def test_headers_and_queries_of_a_request_are_not_kept_at_all() -> None:
-    told = audit("GetObject", 200, **{"requestHeader.Cookie": "x", "requestQuery.token": "y", "requestClaims.sub": "z"})
-    assert not any(name.startswith("request") for name in told)
+    labelled = audit(
+        "GetObject", 200, **{"requestHeader.Cookie": "x", "requestQuery.token": "y", "requestClaims.sub": "z"}
+    )
+    assert not any(name.startswith("request") for name in labelled)
 
 
 def test_a_line_of_a_container_says_of_which_service_it_is_and_how_bad() -> None:
-    told = OURS.line(
+    labelled = OURS.line(
         {
             "_msg": '{"level":"FATAL","message":"no quorum"}\n',
             "attrs.tag": "minio2",
@@ -91,20 +93,25 @@ def test_a_line_of_a_container_says_of_which_service_it_is_and_how_bad() -> None
             "stream": "stderr",
         }
     )
-    assert (told["source"], told["container"], told["level"], told["output"]) == ("minio", "minio2", "error", "stderr")
+    assert (labelled["source"], labelled["container"], labelled["level"], labelled["output"]) == (
+        "minio",
+        "minio2",
+        "error",
+        "stderr",
+    )
     assert OURS.line({"_msg": "ts=1 level=warn msg=x", "attrs.tag": "a"})["level"] == "warning"
     assert OURS.line({"_msg": "all is well, 0 errors", "attrs.tag": "a"})["level"] == "info"
 
 
 def test_the_kernels_lines_are_told_from_those_of_units() -> None:
-    told = OURS.line({"_msg": "XFS (sda): error", "PRIORITY": "3", "_TRANSPORT": "kernel", "_MACHINE_ID": "x"})
-    assert (told["source"], told["stream"], told["level"]) == ("host", "kernel", "error")
-    assert "_MACHINE_ID" not in told
+    labelled = OURS.line({"_msg": "XFS (sda): error", "PRIORITY": "3", "_TRANSPORT": "kernel", "_MACHINE_ID": "x"})
+    assert (labelled["source"], labelled["stream"], labelled["level"]) == ("host", "kernel", "error")
+    assert "_MACHINE_ID" not in labelled
 
 
 def test_a_line_that_is_no_json_is_not_lost() -> None:
     kept = labels.relabelled(OURS, b'{"_msg":"a","attrs.tag":"x"}\nbroken {\n')
-    assert [json.loads(one)["_msg"] for one in kept.splitlines()] == ["a", "broken {"]
+    assert [json.loads(line)["_msg"] for line in kept.splitlines()] == ["a", "broken {"]
 
 
 def test_a_host_without_a_store_says_so(storage_host: Any) -> None:

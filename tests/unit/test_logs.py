@@ -30,9 +30,9 @@ def read(machine):
 
 
 def test_a_container_that_is_not_there_is_named_and_the_others_are_shown(read):
-    status, said = read()
-    assert "minio1  line of minio1" in said
-    assert "nginx  there is no such container" in said
+    status, output = read()
+    assert "minio1  line of minio1" in output
+    assert "nginx  there is no such container" in output
     trouble = logs._trouble(HOST, status)
     assert trouble.what == "a container is not there"
     assert trouble.hint == "inv status --host prod, then inv deploy --host prod"
@@ -40,9 +40,9 @@ def test_a_container_that_is_not_there_is_named_and_the_others_are_shown(read):
 
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 def test_a_docker_that_stands_still_is_the_answer_with_its_own_last_words(read, state):
-    status, said = read(state)
-    assert "docker  dockerd was killed" in said
-    assert "line of" not in said
+    status, output = read(state)
+    assert "docker  dockerd was killed" in output
+    assert "line of" not in output
     trouble = logs._trouble(HOST, status)
     assert trouble.what.startswith("Docker does not run")
     assert "inv deploy --host prod" in trouble.hint

@@ -54,26 +54,31 @@ FOUR = "".join(disk(f"by-id/ata-DISK_{n}", f"sd{letter}", serial=f"S{n}") for n,
 
 
 def test_blank_disks_are_offered_by_a_name_that_lasts_with_what_tells_them_apart():
-    found = parsed(MACHINE + disk("by-id/ata-DISK_1", "sdb", serial="9A0B"))
-    assert (found.system, found.machine, found.root // GIB, found.address) == ("debian 13", "x86_64", 50, "10.0.0.5")
-    (one,) = found.blank
-    assert one.link == "/dev/disk/by-id/ata-DISK_1"
-    assert one.facts == "sdb, 3.9 TiB, TOSHIBA MG08, serial 9A0B"
+    machine = parsed(MACHINE + disk("by-id/ata-DISK_1", "sdb", serial="9A0B"))
+    assert (machine.system, machine.machine, machine.root // GIB, machine.address) == (
+        "debian 13",
+        "x86_64",
+        50,
+        "10.0.0.5",
+    )
+    (drive,) = machine.blank
+    assert drive.link == "/dev/disk/by-id/ata-DISK_1"
+    assert drive.facts == "sdb, 3.9 TiB, TOSHIBA MG08, serial 9A0B"
 
 
 def test_a_disk_with_several_names_is_one_disk():
-    found = parsed(
+    machine = parsed(
         disk("by-id/ata-DISK_1", "sdb")
         + disk("by-id/scsi-SATA_DISK_1", "sdb")
         + disk("by-path/pci-0000:00:1f.2-ata-1", "sdb")
     )
-    assert [one.link for one in found.disks] == ["/dev/disk/by-id/ata-DISK_1"]
+    assert [drive.link for drive in machine.disks] == ["/dev/disk/by-id/ata-DISK_1"]
 
 
 def test_a_disk_without_a_serial_number_is_named_by_its_place():
-    found = parsed(disk("by-path/pci-0000:00:1f.2-ata-4", "sdb", serial=""))
-    assert found.blank[0].link == "/dev/disk/by-path/pci-0000:00:1f.2-ata-4"
-    assert "serial" not in found.blank[0].facts
+    machine = parsed(disk("by-path/pci-0000:00:1f.2-ata-4", "sdb", serial=""))
+    assert machine.blank[0].link == "/dev/disk/by-path/pci-0000:00:1f.2-ata-4"
+    assert "serial" not in machine.blank[0].facts
 
 
 @pytest.mark.parametrize(
@@ -85,9 +90,9 @@ def test_a_disk_without_a_serial_number_is_named_by_its_place():
     ],
 )
 def test_a_disk_that_holds_something_or_can_be_pulled_out_is_not_offered(line, why):
-    found = parsed(line)
-    assert found.blank == []
-    assert found.disks[0].holds == why
+    machine = parsed(line)
+    assert machine.blank == []
+    assert machine.disks[0].holds == why
 
 
 @pytest.mark.parametrize("line", [disk("by-id/ata-DVD", "sr0", kind="rom"), disk("by-id/usb-CARD", "sdx", size=0)])
@@ -104,19 +109,23 @@ def written(text: str = FOUR, roles=("docker", "minio", "nginx"), sudo=None, **t
 
 
 def test_a_host_of_a_group_that_encrypts_gets_a_key_of_its_own():
-    target, found = newcomer(ROOT, "store2", "10.0.0.5").target, parsed(MACHINE + FOUR)
+    target, machine = newcomer(ROOT, "store2", "10.0.0.5").target, parsed(MACHINE + FOUR)
     for wanted in (["kms_key", "metrics"], []):
-        told = yaml.safe_load(host_file(target, {}, found, ["minio"], wanted))
-        assert [key for key in ("kms_key", "metrics") if key in told["minio"]] == wanted
+        host_vars = yaml.safe_load(host_file(target, {}, machine, ["minio"], wanted))
+        assert [key for key in ("kms_key", "metrics") if key in host_vars["minio"]] == wanted
 
 
 def test_the_file_says_how_the_machine_is_reached_and_names_its_blank_drives():
     text = written(FOUR + disk("by-id/ata-ROOT", "sda", holds="gpt"), user="operator", port=2222, sudo={"env": "SUDO"})
-    told = yaml.safe_load(text)
-    assert (told["ansible_host"], told["ansible_port"], told["ansible_user"]) == ("10.0.0.5", 2222, "operator")
-    assert told["ansible_become_password"] == {"env": "SUDO"}
-    assert [one["device"] for one in told["drives"]] == [f"/dev/disk/by-id/ata-DISK_{n}" for n in (1, 2, 3, 4)]
-    assert [one["label"] for one in told["drives"]] == ["drive1", "drive2", "drive3", "drive4"]
+    host_vars = yaml.safe_load(text)
+    assert (host_vars["ansible_host"], host_vars["ansible_port"], host_vars["ansible_user"]) == (
+        "10.0.0.5",
+        2222,
+        "operator",
+    )
+    assert host_vars["ansible_become_password"] == {"env": "SUDO"}
+    assert [drive["device"] for drive in host_vars["drives"]] == [f"/dev/disk/by-id/ata-DISK_{n}" for n in (1, 2, 3, 4)]
+    assert [drive["label"] for drive in host_vars["drives"]] == ["drive1", "drive2", "drive3", "drive4"]
     assert "# not offered: /dev/disk/by-id/ata-ROOT" in text
 
 
@@ -126,9 +135,9 @@ def test_the_guard_against_the_root_disk_lies_between_it_and_the_drives():
 
 
 def test_a_name_that_yaml_would_read_as_something_else_is_quoted():
-    told = yaml.safe_load(written(disk("by-path/pci-0000:00:1f.2-ata-4", "sdb"), user="on"))
-    assert told["ansible_user"] == "on"
-    assert told["drives"][0]["device"] == "/dev/disk/by-path/pci-0000:00:1f.2-ata-4"
+    host_vars = yaml.safe_load(written(disk("by-path/pci-0000:00:1f.2-ata-4", "sdb"), user="on"))
+    assert host_vars["ansible_user"] == "on"
+    assert host_vars["drives"][0]["device"] == "/dev/disk/by-path/pci-0000:00:1f.2-ata-4"
 
 
 def test_sections_of_roles_that_the_machine_does_not_have_are_left_out():
@@ -182,9 +191,9 @@ def test_a_host_is_put_under_its_group_and_all_else_stays(text):
         for name, group in (node or {}).items():
             if name == "store":
                 return group["hosts"]
-            found = hosts((group or {}).get("children"))
-            if found:
-                return found
+            below = hosts((group or {}).get("children"))
+            if below:
+                return below
         return None
 
     assert "store2" in hosts(yaml.safe_load(new))
@@ -201,7 +210,7 @@ def test_a_group_that_is_written_in_braces_is_left_to_a_person_with_the_lines_to
 
 
 @pytest.mark.parametrize(
-    ("words", "what"),
+    ("wrong", "what"),
     [
         ({"name": "../x"}, "'../x' cannot be a host's name"),
         ({"address": "-oProxyCommand=x"}, "cannot be an address"),
@@ -213,9 +222,9 @@ def test_a_group_that_is_written_in_braces_is_left_to_a_person_with_the_lines_to
         ({"sudo": "env:NOT_SET_AT_ALL"}, "the secret --sudo-password is missing"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_connected_to(words, what):
+def test_what_cannot_be_is_refused_before_anything_is_connected_to(wrong, what):
     with pytest.raises(Trouble) as caught:
-        newcomer(ROOT, **{"name": "store2", "address": "10.0.0.5", **words})
+        newcomer(ROOT, **{"name": "store2", "address": "10.0.0.5", **wrong})
     assert what in caught.value.what
     assert caught.value.hint
     assert "hunter2" not in str(caught.value)
@@ -259,11 +268,11 @@ def test_what_is_written_loads_with_its_secrets(checkout, says, capsys, name):
     assert len(host.settings.minio.root_password.reveal()) >= 30
     secrets = checkout / "inventory/secrets" / name
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(one.stat().st_mode) for one in secrets.iterdir()} == {0o600}
-    said = capsys.readouterr().out
-    assert f"inventory/host_vars/{name}.yml" in said
-    assert said.rstrip().endswith(f"inv check --host {name}")
-    assert host.settings.minio.root_password.reveal() not in said
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.iterdir()} == {0o600}
+    screen = capsys.readouterr().out
+    assert f"inventory/host_vars/{name}.yml" in screen
+    assert screen.rstrip().endswith(f"inv check --host {name}")
+    assert host.settings.minio.root_password.reveal() not in screen
 
 
 def test_a_host_of_the_group_that_encrypts_gets_its_key_and_is_told_to_keep_it(checkout, says, capsys):
@@ -280,7 +289,7 @@ def test_what_its_group_reads_from_files_of_the_host_is_made_for_it(checkout, sa
     add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="ai_infrastructure"))
     (host,) = load(checkout, "store2", Settings)
     given = [host.settings.sso.secret, host.settings.minio.openid.secret, host.settings.database_users[0].password]
-    assert len({one.reveal() for one in given}) == 3 and min(len(one.reveal()) for one in given) == 40
+    assert len({secret.reveal() for secret in given}) == 3 and min(len(secret.reveal()) for secret in given) == 40
 
 
 @pytest.mark.parametrize("group", ["weatherlearn", "ml_security", "ai_infrastructure", "opengeo"])
@@ -327,9 +336,9 @@ def test_what_does_not_fit_is_shown_and_not_written(checkout, says, capsys):
         add(checkout, newcomer(checkout, "store2", "10.0.0.5", group="weatherlearn"))
     assert files(checkout) == before
     assert caught.value.code == REFUSED
-    (told,) = caught.value.troubles
-    assert "drives has no label drive4" in told.why
-    assert told.untouched == "nothing was written"
+    (trouble,) = caught.value.troubles
+    assert "drives has no label drive4" in trouble.why
+    assert trouble.untouched == "nothing was written"
     assert "device: /dev/disk/by-id/ata-DISK_3" in capsys.readouterr().out
 
 
@@ -464,9 +473,9 @@ def presents(monkeypatch, tmp_path):
     target = newcomer(tmp_path, "prod", "10.0.0.5", port=2222).target
 
     def know(*lines: KnownHostsLine):
-        monkeypatch.setattr(trust, "host_key", lambda one: (KEY.kind, KEY.text, KEY.fingerprint))
-        monkeypatch.setattr(trust, "known_keys", lambda one: Known(lines, ()))
-        monkeypatch.setattr(trust, "known_name", lambda one: "[10.0.0.5]:2222")
+        monkeypatch.setattr(trust, "host_key", lambda target: (KEY.kind, KEY.text, KEY.fingerprint))
+        monkeypatch.setattr(trust, "known_keys", lambda target: Known(lines, ()))
+        monkeypatch.setattr(trust, "known_name", lambda target: "[10.0.0.5]:2222")
         return target
 
     return know
@@ -500,8 +509,8 @@ def test_a_changed_key_is_shown_beside_the_old_one_and_pinned_by_a_person_only(p
         trust.trust(target, yes=True)
     assert caught.value.code == REFUSED
     assert not target.known_hosts.exists()
-    said = capsys.readouterr().out
-    assert KEY.fingerprint in said and OTHER.fingerprint in said and "CHANGED" in said
+    screen = capsys.readouterr().out
+    assert KEY.fingerprint in screen and OTHER.fingerprint in screen and "CHANGED" in screen
     answer(monkeypatch, "n\n")
     with pytest.raises(Exit) as ended:
         trust.trust(target, yes=False)

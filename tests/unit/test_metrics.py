@@ -41,7 +41,7 @@ def test_the_token_is_signed_with_the_secret_and_names_its_user() -> None:
 
 def test_the_user_may_do_nothing_but_read_metrics() -> None:
     ((policy, user),) = (chain for chain in metrics.reader(host(secret=KEY), SimpleNamespace()))
-    assert [one["Action"] for one in policy.settings.statements] == [["admin:Prometheus"]]
+    assert [statement["Action"] for statement in policy.settings.statements] == [["admin:Prometheus"]]
     assert (user.settings.policies, user.settings.groups) == (["stowage-metrics"], [])
     assert list(metrics.reader(host(), SimpleNamespace())) == []
 

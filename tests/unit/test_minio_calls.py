@@ -82,7 +82,7 @@ def test_a_key_that_is_there_by_now_gets_its_secret_unless_it_is_anothers(error,
             account_kinds._make_account(account, client)
     else:
         account_kinds._make_account(account, client)
-    assert client.called == [f"{one}_service_account" for one in calls]
+    assert client.called == [f"{call}_service_account" for call in calls]
 
 
 def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours() -> None:
@@ -142,8 +142,8 @@ def test_a_node_that_asks_to_try_again_while_it_starts_is_asked_again(api, error
     answers = iter([error, error, error, error])
 
     def read(_: Any) -> list[Any]:
-        for one in answers:
-            raise one
+        for answer in answers:
+            raise answer
         return [{"versioning": "on"}]
 
     assert reading(api, LINK, read, 1) == [{"versioning": "on"}]

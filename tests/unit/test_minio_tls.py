@@ -43,8 +43,8 @@ def test_all_nodes_get_the_certificate_and_speak_https_to_each_other(secured) ->
     service = role.service(secured, secured.settings.minio.nodes[0])
     assert "https://minio{1...4}:9000/data" in service["command"]
     assert service["command"][service["command"].index("--certs-dir") + 1] == "/certs"
-    assert any("target: /certs" in str(one) or "/certs" in str(one) for one in service["volumes"])
-    paths = [one.path for one in tls.files(secured, secured.settings.minio)]
+    assert any("target: /certs" in str(volume) or "/certs" in str(volume) for volume in service["volumes"])
+    paths = [file.path for file in tls.files(secured, secured.settings.minio)]
     assert [path.rpartition("certs/")[2] for path in paths[2:]] == ["CAs/authority.crt", "public.crt", "private.key"]
 
 

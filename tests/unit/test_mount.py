@@ -407,9 +407,9 @@ def test_fstab_is_read_as_systemd_reads_it(tmp_path):
     first = {}
     for line in fstab.lines(text, {f"{tmp_path}/link/x": f"{tmp_path}/real/x"}):
         first.setdefault(f"{fstab.unit(line.path)}.mount", line)
-    assert set(first) == {one.name for one in made.glob("*.mount")}
+    assert set(first) == {path.name for path in made.glob("*.mount")}
     assert "by-uuid/1\n" in (made / "mnt-drive1.mount").read_text()
-    required = {one.name for one in made.glob("local-fs.target.requires/*.mount")}
+    required = {path.name for path in made.glob("local-fs.target.requires/*.mount")}
     assert {name for name, line in first.items() if line.required} == required
 
 
@@ -453,7 +453,7 @@ def test_a_line_that_findmnt_does_not_accept_leaves_fstab_as_it_was(machine, mou
     assert done.failed
     assert "parse error at line 4" in done.why
     assert (machine.folder / "fstab").read_text() == FSTAB.format(line="")
-    assert [one.name for one in machine.folder.glob("fstab*")] == ["fstab"]
+    assert [path.name for path in machine.folder.glob("fstab*")] == ["fstab"]
 
 
 def test_another_drive_that_is_away_does_not_keep_this_one_from_being_mounted(machine, mounts, mounting):

@@ -37,7 +37,7 @@ def joined(storage_host):
 
 
 def wanted(host, name: str, kind: type) -> list:
-    return [one.resource for one in runs.prepare(host, [named(name, host)]).wants if isinstance(one.resource, kind)]
+    return [want.resource for want in runs.prepare(host, [named(name, host)]).wants if isinstance(want.resource, kind)]
 
 
 def test_a_service_joins_the_networks_that_it_names_and_has_a_fixed_address_in_none(joined):
@@ -113,5 +113,9 @@ def test_a_port_of_a_container_with_two_networks_is_published_in_whichever_docke
 def test_a_container_that_left_a_network_is_connected_again_while_it_runs():
     definition = {"container_name": "grafana", "networks": {"one": {}, "two": {}}}
     facts = {"Networks": {"one": {}}, "HostConfig": {"NetworkMode": "one"}}
-    found = {one.field: one.in_place for one in differences(definition, facts, []) if one.field == "network two"}
+    found = {
+        difference.field: difference.in_place
+        for difference in differences(definition, facts, [])
+        if difference.field == "network two"
+    }
     assert found == {"network two": "docker network connect two grafana"}

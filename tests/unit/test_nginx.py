@@ -19,8 +19,10 @@ REDIRECTS = 10  # nginx's own limit for one request
 
 
 def config(host: Any) -> str:
-    resources = [one.resource for one in runs.prepare(host, [edge]).wants]
-    return next(one.text for one in resources if isinstance(one, File) and one.path.endswith("nginx.conf"))
+    resources = [want.resource for want in runs.prepare(host, [edge]).wants]
+    return next(
+        resource.text for resource in resources if isinstance(resource, File) and resource.path.endswith("nginx.conf")
+    )
 
 
 def nodes(number: int) -> dict[str, Any]:
@@ -202,12 +204,12 @@ def test_the_cluster_is_settled_20_s_after_the_last_node_came_or_went(storage_ho
     seen = settled(tmp_path, config(storage_host()), [some] * 3 + [all_] * 12 + [fewer] * 11 + [all_] * 2)
     assert seen == [False] * 3 + [False] * 10 + [True] * 2 + [False] * 10 + [True] + [False] * 2
     asked = (tmp_path / "asked").read_text().split("-q ")[1]
-    addresses = [one.address for one in storage_host().settings.minio.nodes]
+    addresses = [node.address for node in storage_host().settings.minio.nodes]
     assert re.findall(r"-o /dev/null http://([^:/]+):9000/minio/health/ready", asked) == addresses
 
 
 def test_a_node_is_old_when_it_has_been_there_for_20_s(storage_host, tmp_path):
-    first, *_ = (one.address for one in storage_host().settings.minio.nodes)
+    first, *_ = (node.address for node in storage_host().settings.minio.nodes)
     here, away = (turn(**{first: code}) for code in (200, 503))
     seen = settled(tmp_path, config(storage_host()), [here] * 12 + [away] + [here] * 3, f"settled-{first}")
     assert seen == [False] * 10 + [True] * 2 + [False] * 4

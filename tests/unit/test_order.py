@@ -29,7 +29,7 @@ def host_of(*roles: str) -> tuple[str, list[str]]:
 
 
 def names(roles) -> list[str]:
-    return [one.name for one in roles]
+    return [role.name for role in roles]
 
 
 def test_the_shipped_order_stays_as_it_is():
@@ -111,7 +111,10 @@ OLD, NEW = {"word": "old"}, {"word": "new"}
 
 def test_a_refusal_beneath_holds_the_role_back_and_is_told(thing):
     run = made(thing, [OLD, NEW, OLD, OLD], drive="it holds ext4")
-    assert [(one.resource.name, one.action.value) for one in run.plan.changes] == [("nodes", "."), ("apart", ".")]
+    assert [(change.resource.name, change.action.value) for change in run.plan.changes] == [
+        ("nodes", "."),
+        ("apart", "."),
+    ]
     assert run.code == REFUSED
     assert render.plan(run.plan)[-1] == "  beneath, only read: 1 refused in drives; try: inv check --host prod"
     (told,) = render.troubles(run.plan)
@@ -121,7 +124,10 @@ def test_a_refusal_beneath_holds_the_role_back_and_is_told(thing):
 
 def test_what_is_not_there_yet_beneath_holds_back_what_stands_on_it_and_nothing_else(thing):
     run = made(thing, [None, None, OLD, OLD])
-    assert [(one.resource.name, one.action.value) for one in run.plan.changes] == [("nodes", "."), ("apart", "~")]
+    assert [(change.resource.name, change.action.value) for change in run.plan.changes] == [
+        ("nodes", "."),
+        ("apart", "~"),
+    ]
     assert "which this run leaves alone" in run.plan.changes[0].why
     assert run.code == PENDING
     assert render.troubles(run.plan) == []
@@ -130,7 +136,7 @@ def test_what_is_not_there_yet_beneath_holds_back_what_stands_on_it_and_nothing_
 
 def test_what_only_differs_beneath_holds_nothing_back_and_is_said_in_a_line(thing):
     run = made(thing, [OLD, NEW, OLD, NEW])
-    assert [one.action.value for one in run.plan.changes] == ["~", " "]
+    assert [change.action.value for change in run.plan.changes] == ["~", " "]
     assert [line for line in render.plan(run.plan) if "beneath" in line] == [
         "  beneath, only read: 1 to update in drives; try: inv deploy --host prod"
     ]
@@ -139,5 +145,5 @@ def test_what_only_differs_beneath_holds_nothing_back_and_is_said_in_a_line(thin
 def test_nothing_beneath_is_ever_to_be_done_or_counted(thing):
     for readings in itertools.product([None, OLD, NEW], repeat=4):
         run = made(thing, readings)
-        assert {one.role for one in run.plan.changes} == {"minio"}
+        assert {change.role for change in run.plan.changes} == {"minio"}
         assert len(run.plan.changes) == 2

@@ -80,7 +80,7 @@ def test_a_directory_above_that_everybody_may_write_is_told_once_and_closed(mach
     machine.deploy(first, second)
     folder.chmod(0o757)
     plan = machine.plan(first, second)
-    assert [one.action for one in plan.changes] == [Action.UPDATE, Action.NONE]
+    assert [change.action for change in plan.changes] == [Action.UPDATE, Action.NONE]
     assert first.diff(plan.changes[0].before) == [f"above it, written by all: {folder} -> none"]
     machine.carry_out(plan)
     assert folder.stat().st_mode & 0o777 == 0o755

@@ -30,11 +30,11 @@ def made(roles, readings, memory=None) -> planning.Plan:
 
 
 def symbols(plan) -> dict[str, str]:
-    return {one.resource.name: one.action.value for one in plan.changes}
+    return {change.resource.name: change.action.value for change in plan.changes}
 
 
 def why(plan, name: str) -> str:
-    return next(one.why for one in plan.changes if one.resource.name == name)
+    return next(change.why for change in plan.changes if change.resource.name == name)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_chain_does_not_lose_a_refusal_at_a_link_that_an_earlier_role_wants_to
     ]
     plan = planned(roles, {"refused": None, "shared": shared, "node": None, "after": None})
     assert symbols(plan)["after"] == "."
-    assert next(one.waits_for for one in plan.changes if one.resource.name == "after") == "thing:refused"
+    assert next(change.waits_for for change in plan.changes if change.resource.name == "after") == "thing:refused"
     assert symbols(plan)["node"] == "+", "other chains go on"
 
 
@@ -161,7 +161,7 @@ def test_what_two_roles_want_is_made_for_the_one_that_nothing_holds_back(thing):
     ]
     plan = planned(roles, dict.fromkeys(["drive", "folder", "nodes", "edge"]))
     assert symbols(plan) == {"drive": "!", "nodes": ".", "folder": "+", "edge": "+"}
-    assert next(one.role for one in plan.changes if one.resource.name == "folder") == "nginx"
+    assert next(change.role for change in plan.changes if change.resource.name == "folder") == "nginx"
 
 
 def test_a_predecessor_counts_over_all_chains_of_all_roles(thing):
@@ -170,7 +170,7 @@ def test_a_predecessor_counts_over_all_chains_of_all_roles(thing):
         role_of("two", in_order(thing("b"), thing("shared"))),
     ]
     wants = runs.prepare(SimpleNamespace(name="host"), roles).wants
-    assert [one.after for one in wants if one.resource.name == "shared"] == [("thing:a", "thing:b")]
+    assert [want.after for want in wants if want.resource.name == "shared"] == [("thing:a", "thing:b")]
 
 
 # What stands on what, over chains and roles.
@@ -195,7 +195,7 @@ def test_who_stands_on_what_is_held_waits_and_names_the_root(thing, given, on, g
     ]
     plan = planned(roles, {"giver": OLD if refuses else Unknown("late"), "user": OLD, "apart": OLD})
     assert symbols(plan) == {"giver": "!" if refuses else "?", "user": ".", "apart": "~"}
-    assert [one.waits_for for one in plan.changes] == ["", "thing:giver", ""]
+    assert [change.waits_for for change in plan.changes] == ["", "thing:giver", ""]
 
 
 def test_a_wait_passes_through_what_is_well(thing):
@@ -372,7 +372,7 @@ def test_drift_is_told_from_a_new_setting(thing, reading):
 
 def test_a_removal_disrupts_and_a_creation_does_not(thing):
     plan = made([role_of("r", thing("gone", None), thing("made"))], {"gone": OLD, "made": None})
-    assert [one.disrupts for one in plan.changes] == [True, False]
+    assert [change.disrupts for change in plan.changes] == [True, False]
 
 
 def test_an_empty_plan_is_in_sync():

@@ -104,7 +104,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), FAULTS, ids=[str(one[0]) for one in FAULTS])
+@pytest.mark.parametrize(("change", "told"), FAULTS, ids=[str(fault[0]) for fault in FAULTS])
 def test_what_minio_refuses_or_never_gives_back_is_told_at_its_place(change: dict[str, Any], told: str) -> None:
     assert told in [".".join(map(str, path[1:])) for path, _ in faults([GOOD | change])]
 

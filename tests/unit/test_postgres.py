@@ -41,7 +41,7 @@ SECRET = Secret("a password of geo's")
 
 def told(*rows: dict, read: tuple[str, ...] = ("the cluster",), version: str = "17") -> str:
     """The answer to `ask`."""
-    return "\n".join([version, *(json.dumps(one) for one in (*rows, *({"read": part} for part in read)))]) + "\n"
+    return "\n".join([version, *(json.dumps(row) for row in (*rows, *({"read": part} for part in read)))]) + "\n"
 
 
 def user_row(name: str, stored: str = "", **more) -> dict:
@@ -83,8 +83,8 @@ def sql(one: Resource, before=None) -> str:
 
 
 def definition(host) -> dict:
-    resources = [one.resource for one in runs.prepare(host, [postgres]).wants]
-    (project,) = (one for one in resources if isinstance(one, Project))
+    resources = [want.resource for want in runs.prepare(host, [postgres]).wants]
+    (project,) = (resource for resource in resources if isinstance(resource, Project))
     return yaml.safe_load(project.text())["services"]["postgres"]
 
 
@@ -104,7 +104,7 @@ def test_by_default_nothing_is_published_on_the_host(storage_host):
 def test_it_is_published_where_the_settings_say_with_a_warning_off_loopback(storage_host, listen, port, warned):
     host = storage_host(postgres__listen=listen)
     assert definition(host)["ports"] == [port]
-    (project,) = (one.resource for one in runs.prepare(host, [postgres]).wants if isinstance(one.resource, Project))
+    (project,) = (want.resource for want in runs.prepare(host, [postgres]).wants if isinstance(want.resource, Project))
     assert bool(project.warning) is warned
 
 
@@ -112,8 +112,10 @@ def test_the_password_is_a_file_and_neither_an_argument_nor_in_the_environment(s
     service = definition(storage_host())
     assert service["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres/password"
     assert "POSTGRES_PASSWORD" not in service["environment"]
-    files = [one.resource for one in runs.prepare(storage_host(), [postgres]).wants if isinstance(one.resource, File)]
-    assert [(one.path, one.mode, one.owner) for one in files if one.secret] == [
+    files = [
+        want.resource for want in runs.prepare(storage_host(), [postgres]).wants if isinstance(want.resource, File)
+    ]
+    assert [(file.path, file.mode, file.owner) for file in files if file.secret] == [
         ("/etc/stowage/postgres/secrets/password", "0400", "stowage")
     ]
 
@@ -137,7 +139,7 @@ def test_it_stops_fast_with_a_long_grace(storage_host):
 
 def test_it_has_a_unit_of_its_own(storage_host):
     assert "unit:stowage@postgres.service" in [
-        one.resource.address for one in runs.prepare(storage_host(), [stack]).wants
+        want.resource.address for want in runs.prepare(storage_host(), [stack]).wants
     ]
 
 
@@ -147,14 +149,14 @@ def test_it_has_a_unit_of_its_own(storage_host):
 def plan_of(host, readings: dict, memory: dict | None = None):
     """The plan of the whole host of which this was read; what is not named is as it should be."""
     run = runs.prepare(host, [named(name) for name in host.settings.roles])
-    well = {one.resource.address: one.resource.desired() for one in run.wants}
+    well = {want.resource.address: want.resource.desired() for want in run.wants}
     return planning.make("prod", run.roles, run.wants, well | readings, memory or {})
 
 
 def test_a_server_that_is_down_is_started_and_then_read(storage_host):
     host = storage_host()
     down = Unknown("PostgreSQL does not answer: its container is exited")
-    inside = {one.resource.address: down for one in runs.prepare(host, [databases]).wants}
+    inside = {want.resource.address: down for want in runs.prepare(host, [databases]).wants}
     plan = plan_of(host, inside | {"project:postgres": {"compose.yaml": "x"}, "pg-answers:postgres": None})
     assert [one.address for one in plan.todo] == ["project:postgres", "pg-answers:postgres"]
     assert {one.address for one in plan.later} == set(inside)
@@ -193,7 +195,7 @@ def test_what_does_not_fit_holds_back_the_server_and_what_is_in_it_and_nothing_e
     others = {"file:/etc/stowage/nginx/conf/nginx.conf": None, "directory:/mnt/drive1/drive1": None}
     host = storage_host()
     plan = plan_of(host, {refused: reading, "pg-user:geo": None, **others, **dict.fromkeys(ALL_OF_IT)})
-    found = {one.address: one for one in plan.changes}
+    found = {change.address: change for change in plan.changes}
     assert found[refused].action is Action.REFUSED
     assert why in found[refused].why
     assert found[refused].hint
@@ -206,7 +208,7 @@ def test_data_on_a_drive_waits_for_that_drive_alone(storage_host):
     away = {"directory:/mnt/drive2/postgres": None, "project:postgres": None}
     for drive, action in (("drive2", Action.WAITING), ("drive3", Action.CREATE)):
         plan = plan_of(host, {f"mount:/mnt/{drive}": Unknown("there is no drive"), **away})
-        assert {one.action for one in plan.changes if one.address in away} == {action}
+        assert {change.action for change in plan.changes if change.address in away} == {action}
 
 
 # The data directory.
@@ -301,7 +303,7 @@ def test_looking_into_an_image_fails_before_it_runs_and_is_remembered(machine, m
 
 
 def test_all_kinds_share_one_question_of_the_server(storage_host):
-    resources = [one.resource for one in runs.prepare(storage_host(), [postgres, databases]).wants]
+    resources = [want.resource for want in runs.prepare(storage_host(), [postgres, databases]).wants]
     text = probe.script(resources, "marker")
     assert len(re.findall(r"\bdocker exec\b", text)) == 1
     assert text.count("\\connect") == len(storage_host().settings.databases), "once for each database"

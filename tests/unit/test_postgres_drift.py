@@ -302,7 +302,7 @@ def test_rules_without_a_version_are_told_and_forgotten_by_another_command():
 def test_a_finding_about_sorting_or_powers_holds_back_nothing_else(storage_host):
     host = storage_host()
     run = runs.prepare(host, [postgres, databases])
-    well = {one.resource.address: one.resource.desired() for one in run.wants}
+    well = {want.resource.address: want.resource.desired() for want in run.wants}
     odd = {
         "pg-sorting:postgres": {"sorted otherwise": "x", "names": "geo\tother"},
         "pg-powers:of others": {"of others": "x", "names": "e"},
@@ -374,8 +374,8 @@ def test_status_reads_both_lines_of_the_answer(storage_host):
 )
 def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, address, words):
     run = runs.prepare(storage_host(), [postgres, databases])
-    well = {one.resource.address: one.resource.desired() for one in run.wants}
-    (one,) = (one.resource for one in run.wants if one.resource.address == address)
+    well = {want.resource.address: want.resource.desired() for want in run.wants}
+    (one,) = (want.resource for want in run.wants if want.resource.address == address)
     memory = {address: f"databases {one.remembered()}"}
     plan = planning.make("prod", run.roles, run.wants, well | {address: None}, memory)
     assert words in " ".join(" ".join(render.plan(plan)).split())

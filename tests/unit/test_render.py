@@ -40,13 +40,13 @@ def plan_of(storage_host):
     def make(bare=False, memory=(), **readings) -> Plan:
         host = storage_host(users=[], policies=[])
         run = runs.prepare(host, [named(name) for name in host.settings.roles])
-        found = {one.resource.address: one.resource.desired() for one in run.wants}
+        found = {want.resource.address: want.resource.desired() for want in run.wants}
         if bare:
-            found = {one.resource.address: _bare(one.resource) for one in run.wants}
+            found = {want.resource.address: _bare(want.resource) for want in run.wants}
         remembered = {
-            one.resource.address: f"{one.role} {one.resource.remembered()}"
-            for one in run.wants
-            if one.resource.address in memory
+            want.resource.address: f"{want.role} {want.resource.remembered()}"
+            for want in run.wants
+            if want.resource.address in memory
         }
         return planning.make("prod", run.roles, run.wants, found | readings, remembered)
 
@@ -91,7 +91,7 @@ def test_all_of_a_host_in_sync_is_shown_when_it_is_asked_for(plan_of):
 
 def drifted(plan_of) -> Plan:
     whole = plan_of()
-    by_address = {one.address: one.resource for one in whole.changes}
+    by_address = {change.address: change.resource for change in whole.changes}
     kept = by_address["file:/etc/sysctl.d/60-stowage.conf"]
     minio = by_address["project:minio"]
     secret = "file:/etc/stowage/minio/secrets/root_password"
@@ -133,7 +133,11 @@ def test_differences_can_be_left_out(plan_of):
 
 
 def refused(plan_of) -> Plan:
-    by_label = {one.resource.label: one.resource for one in plan_of().changes if isinstance(one.resource, Filesystem)}
+    by_label = {
+        change.resource.label: change.resource
+        for change in plan_of().changes
+        if isinstance(change.resource, Filesystem)
+    }
     table = 'NAME="sde" TYPE="disk" SIZE="4T" SERIAL="E" FSTYPE="" LABEL="" PTTYPE="" MOUNTPOINT=""'
     looks = {
         "drive1": ("sda|blank", "DISK_1 4000787030016|||"),
@@ -155,7 +159,7 @@ def refused(plan_of) -> Plan:
 
 def test_refusals_say_why_and_what_to_type_and_the_rest_says_what_it_waits_for(plan_of, golden):
     plan = refused(plan_of)
-    told = "\n".join(str(one) for one in render.troubles(plan)) + "\n"
+    told = "\n".join(str(trouble) for trouble in render.troubles(plan)) + "\n"
     golden("plan_refused", f"{text(plan)}\n{told}")
 
 
@@ -220,7 +224,7 @@ def test_a_machine_reads_the_same_as_a_person(plan_of):
     assert (host["host"], host["exit_code"]) == ("prod", REFUSED)
     assert host["counts"]["refused"] == 2
     assert host["counts"]["unknown"] == 2
-    told = {one["address"]: one for one in host["changes"]}
+    told = {change["address"]: change for change in host["changes"]}
     assert told["filesystem:drive2"]["action"] == "refused"
     assert "photos" in told["filesystem:drive2"]["why"]
     assert told["mount:/mnt/drive2"]["why"] == "waits for filesystem:drive2"
@@ -228,7 +232,7 @@ def test_a_machine_reads_the_same_as_a_person(plan_of):
 
 def test_a_machine_reads_the_differences_too(plan_of):
     (host,) = render.as_json([drifted(plan_of)], {})["hosts"]
-    told = {one["address"]: one for one in host["changes"]}
+    told = {change["address"]: change for change in host["changes"]}
     assert told["sysctl:net.core.somaxconn"]["diff"] == ["value: 128 -> 4096"]
     assert told["file:/etc/stowage/minio/secrets/root_password"]["diff"] == ["content: changed, hidden"]
     assert told["file:/etc/stowage/minio/secrets/root_password"]["drift"] is True

@@ -119,7 +119,9 @@ class Rescue:
 
     def follow(self, *numbers: int) -> subprocess.CompletedProcess[str]:
         """What the document says, in a shell, up to the first block that fails."""
-        first, *others = (block for name, block in steps().items() for one in numbers if name.startswith(f"{one}. "))
+        first, *others = (
+            block for name, block in steps().items() for number in numbers if name.startswith(f"{number}. ")
+        )
         where = told_where(first, SET=self.set, IDENTITY=self.identity, WORK=self.work)
         return subprocess.run(
             ["sh", "-e"], input="".join([where, *others]), cwd="/", text=True, capture_output=True, check=False

@@ -35,7 +35,7 @@ role = named
 
 def wanted(host, *names: str) -> list[Resource]:
     run = runs.prepare(host, [role(name) for name in names or host.settings.roles])
-    return [one.resource for one in run.wants]
+    return [want.resource for want in run.wants]
 
 
 def one(resources, kind, name: str):
@@ -69,7 +69,7 @@ def test_each_role_says_what_it_is_for_and_needs_only_roles_that_there_are():
 def test_each_drive_is_made_guarded_mounted_and_given_its_directory_in_this_order(storage_host):
     chains = planning.wanted(role("drives"), storage_host())
     for n in (1, 2, 3, 4):
-        link = [(one.resource.address, one.after) for one in chains if f"drive{n}" in one.resource.address]
+        link = [(want.resource.address, want.after) for want in chains if f"drive{n}" in want.resource.address]
         assert link == [
             (f"filesystem:drive{n}", ()),
             (f"mountpoint:/mnt/drive{n}", (f"filesystem:drive{n}",)),

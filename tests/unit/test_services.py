@@ -31,12 +31,12 @@ from tests.unit.conftest import inspected
 
 def resources(host, name):
     """All that a service wants, in its order."""
-    for one in named(name, host).wants(host):
-        yield from one.links if isinstance(one, Chain) else [one]
+    for want in named(name, host).wants(host):
+        yield from want.links if isinstance(want, Chain) else [want]
 
 
 def one_of(host, name, kind):
-    return next(one for one in resources(host, name) if isinstance(one, kind))
+    return next(resource for resource in resources(host, name) if isinstance(resource, kind))
 
 
 WRONG = {
@@ -201,12 +201,12 @@ def test_a_script_that_may_be_run_here_may_be_run_there(project):
     for name, mode in (("script", 0o755), ("text", 0o600)):
         (host.root / "files" / "any" / name).write_text("#!/bin/sh\n")
         (host.root / "files" / "any" / name).chmod(mode)
-    assert [one.mode for one in files(host).values()] == ["0755", "0644"]
+    assert [file.mode for file in files(host).values()] == ["0755", "0644"]
 
 
 def test_what_else_lies_in_a_folder_of_configuration_is_drift_and_its_removal_is_taken_up(storage_host):
     host = storage_host(services={"cache": {"image": "nginx", "files": {"/etc/any/project.sh": "files/project.sh"}}})
-    kinds = [type(one) for one in resources(host, "cache")]
+    kinds = [type(resource) for resource in resources(host, "cache")]
     assert kinds.index(Contents) < kinds.index(Project) < kinds.index(FreshContainer)
     contents, loaded = one_of(host, "cache", Contents), one_of(host, "cache", FreshContainer)
     assert (contents.path, contents.names) == ("/etc/stowage/cache/files/etc/any", ("project.sh",))
@@ -257,7 +257,11 @@ def test_a_service_stands_alone_behind_what_it_needs(storage_host):
 def test_at_shutdown_each_service_has_its_own_time_and_the_unit_longer_than_any(storage_host):
     """A unit that ended first would have systemd kill `compose stop`, and Docker the containers, in the middle of it."""
     host = storage_host(services={"slow": {"image": "nginx", "grace": 600}, "fast": {"image": "nginx", "grace": 5}})
-    text = {one.path.rpartition("/")[2]: one.content for one in at_boot(host, "fast").links if isinstance(one, File)}
+    text = {
+        resource.path.rpartition("/")[2]: resource.content
+        for resource in at_boot(host, "fast").links
+        if isinstance(resource, File)
+    }
     assert int(re.search(r"TimeoutStopSec=(\d+)", text["stowage@.service"])[1]) > 600
     assert "--timeout" not in text["project"]
 
@@ -266,12 +270,12 @@ def test_an_image_that_only_a_service_has_comes_with_it_and_costs_no_other(stora
     own = {"images__own": {"reference": "docker.io/own:1"}, "images__spare": {"reference": "docker.io/spare:1"}}
     services = {"one": {"image": "own"}, "two": {"image": "nginx"}}
     host = storage_host(services=services, **own)
-    shared = [one.reference for one in named("images").wants(host)]
+    shared = [want.reference for want in named("images").wants(host)]
     assert "docker.io/own:1" not in shared and "docker.io/spare:1" in shared
     assert one_of(host, "one", Image).reference == "docker.io/own:1"
     assert "images" not in named("one", host).needs and "images" in named("two", host).needs
     off = storage_host(services={"one": {"image": "own", "enabled": False}}, **own)
-    assert "docker.io/own:1" not in [one.reference for one in named("images").wants(off)], "nobody wants it"
+    assert "docker.io/own:1" not in [want.reference for want in named("images").wants(off)], "nobody wants it"
 
 
 def test_what_it_may_read_of_the_host_it_cannot_write_and_sees_what_is_mounted_later(storage_host):

@@ -79,7 +79,9 @@ def test_answers_and_checks_that_hang_are_waited_for_together(machine, docker, i
     begun = time.monotonic()
     readings = machine.read(Serving("cache", COMMAND), HELLO, Once("cache", "again", ("a",), ("b",)))
     assert time.monotonic() - begun < 1.8
-    assert readings[0]["redis-cli ping"] == "no answer" and all(isinstance(one, Unknown) for one in readings[1:])
+    assert readings[0]["redis-cli ping"] == "no answer" and all(
+        isinstance(reading, Unknown) for reading in readings[1:]
+    )
 
 
 def test_what_a_hanging_question_has_started_in_the_container_is_ended(machine, inside, hurried, tmp_path):

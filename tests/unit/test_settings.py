@@ -433,7 +433,11 @@ def changed(value: Any, path: list[Any], new: object) -> Any:
     return {**value, path[0]: changed(value.get(path[0], {}), path[1:], new)}
 
 
-@pytest.mark.parametrize(("path", "new", "told"), CONTRADICTIONS, ids=[f"{one[2]}={one[1]}" for one in CONTRADICTIONS])
+@pytest.mark.parametrize(
+    ("path", "new", "told"),
+    CONTRADICTIONS,
+    ids=[f"{contradiction[2]}={contradiction[1]}" for contradiction in CONTRADICTIONS],
+)
 def test_settings_that_contradict_each_other_are_refused_at_their_place(
     path: list[Any], new: object, told: str
 ) -> None:

@@ -109,19 +109,19 @@ def accepted(storage_host):
             run = runs.prepare(host, [named(name) for name in host.settings.roles])
         except (ValidationError, Trouble):
             return None
-        return [one.resource for one in run.wants]
+        return [want.resource for want in run.wants]
 
     return make
 
 
 def scripts(resources) -> list[str]:
     """All that a shell would be given for resources."""
-    steps = [step for one in resources for step in one.fix(None)]
+    steps = [step for resource in resources for step in resource.fix(None)]
     return [probe.script(resources, "marker"), *(step.script for step in steps if isinstance(step, Shell))]
 
 
 def lines_of(resources) -> dict[str, int]:
-    return {one.path: one.text.count("\n") for one in resources if isinstance(one, File)}
+    return {resource.path: resource.text.count("\n") for resource in resources if isinstance(resource, File)}
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -130,7 +130,7 @@ def test_a_hostile_value_is_refused_or_makes_no_more_lines_and_breaks_no_script(
     for value in HOSTILE:
         resources = accepted(changes(place, value))
         if resources:
-            assert not [one.address for one in resources if "\n" in one.address], repr(value)
+            assert not [resource.address for resource in resources if "\n" in resource.address], repr(value)
             assert lines_of(resources) == normal, repr(value)[:40]
             taken += scripts(resources)
     done = subprocess.run(["/bin/sh", "-n"], input="\n".join(taken).encode(), capture_output=True, check=False)
@@ -158,7 +158,7 @@ def test_a_variable_of_minio_arrives_literally_or_is_refused(accepted, value):
     resources = accepted({"minio__environment__MINIO_BROWSER": value})
     if resources is None:
         return
-    (project,) = [one for one in resources if isinstance(one, Project) and one.name == "minio"]
+    (project,) = [resource for resource in resources if isinstance(resource, Project) and resource.name == "minio"]
     read = yaml.safe_load(project.text())["services"]["minio1"]["environment"]["MINIO_BROWSER"]
     assert read.replace("$$", "") == value.replace("$", "")
     assert read.count("$") == 2 * value.count("$")
@@ -170,8 +170,12 @@ def test_a_kernel_setting_is_one_line_and_one_word_or_is_refused(accepted, machi
     resources = accepted({"base__sysctl__kernel.core_pattern": value})
     if resources is None or not machine.takes(value):
         return
-    (kept,) = [one for one in resources if isinstance(one, File) and one.path.startswith("/etc/sysctl.d")]
-    (now,) = [one for one in resources if isinstance(one, Sysctl) and one.name == "kernel.core_pattern"]
+    (kept,) = [
+        resource for resource in resources if isinstance(resource, File) and resource.path.startswith("/etc/sysctl.d")
+    ]
+    (now,) = [
+        resource for resource in resources if isinstance(resource, Sysctl) and resource.name == "kernel.core_pattern"
+    ]
     assert f"kernel.core_pattern = {value}" in kept.text.split("\n")
     machine.program("sysctl", 'printf "%s" "$2"')
     (step,) = now.fix(None)
@@ -182,7 +186,9 @@ def test_a_kernel_setting_is_one_line_and_one_word_or_is_refused(accepted, machi
 def test_an_option_of_a_mount_is_one_word_of_fstab_or_is_refused(accepted, value):
     resources = accepted({"drives__0__options": value})
     if resources:
-        (mount,) = [one for one in resources if isinstance(one, Mount) and one.path == "/mnt/drive1"]
+        (mount,) = [
+            resource for resource in resources if isinstance(resource, Mount) and resource.path == "/mnt/drive1"
+        ]
         assert len(mount.line.split()) == 6
         assert not mount.line.startswith("#")
 

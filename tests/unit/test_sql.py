@@ -83,7 +83,7 @@ def test_the_example_of_rfc_7677_has_this_stored_key() -> None:
 
     salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
     _, _, keys = verifier(Secret("pencil"), salt, 4096).split("$")
-    stored, server = (base64.b64decode(one) for one in keys.split(":"))
+    stored, server = (base64.b64decode(key) for key in keys.split(":"))
     message = (
         b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
         b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"

@@ -201,7 +201,7 @@ def test_while_keycloak_is_away_minio_is_not_held_back(host):
 
 
 def wants(made, name: str, kind: type) -> list:
-    return [one.resource for one in runs.prepare(made, [named(name, made)]).wants if isinstance(one.resource, kind)]
+    return [want.resource for want in runs.prepare(made, [named(name, made)]).wants if isinstance(want.resource, kind)]
 
 
 def test_a_path_to_return_to_lies_beneath_the_address_of_the_edge(host):
@@ -227,7 +227,7 @@ def test_the_nodes_have_the_secret_in_a_file_and_nowhere_else(host):
     assert environment["MINIO_CONFIG_ENV_FILE"] == "/run/secrets/minio/openid.env"
     assert environment["MINIO_BROWSER_REDIRECT_URL"] == "https://storage.example.org/minio-console"
     assert "SENTINEL" not in str(project.services)
-    (file,) = [one for one in wants(host(), "minio", File) if one.path.endswith("openid.env")]
+    (file,) = [want for want in wants(host(), "minio", File) if want.path.endswith("openid.env")]
     assert file.mode == "0400" and "SENTINEL" not in str(file)
     assert 'MINIO_IDENTITY_OPENID_CLIENT_SECRET="SENTINEL-client"\n' in file.text
     assert 'MINIO_IDENTITY_OPENID_SCOPES="openid,profile,email"\n' in file.text

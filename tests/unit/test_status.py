@@ -210,13 +210,15 @@ def test_a_silent_host_costs_no_more_than_our_patience_and_hides_no_other(storag
 def test_each_node_is_shown_on_its_own_drive(seen):
     told = cluster(*(drive_of(f"172.30.99.1{n}", "offline" if n == 1 else "ok") for n in (1, 2, 3, 4)))
     found = seen(told=told)
-    assert [(one.name, one.drive) for one in found.nodes] == [
+    assert [(node.name, node.drive) for node in found.nodes] == [
         ("minio1", "drive3"),
         ("minio2", "drive2"),
         ("minio3", "drive4"),
         ("minio4", "drive1"),
     ]
-    assert {one.label: one.problem for one in found.drives if one.problem} == {"drive3": "the cluster says offline"}
+    assert {drive.label: drive.problem for drive in found.drives if drive.problem} == {
+        "drive3": "the cluster says offline"
+    }
     assert not found.healthy
 
 
@@ -378,7 +380,7 @@ def test_while_a_run_is_under_way_nobody_is_told_to_deploy_at_once(seen):
 
 def test_a_drive_that_hangs_is_not_called_unmounted(seen):
     found = seen(hangs=(2,))
-    assert [one.problem for one in found.drives] == ["", "does not answer", "", ""]
+    assert [drive.problem for drive in found.drives] == ["", "does not answer", "", ""]
     assert [one for one in found.next if one.startswith("drive2 does not answer")]
 
 

@@ -27,7 +27,7 @@ def test_several_numbers_may_be_parted_by_any_blanks():
 def test_a_setting_that_this_kernel_lacks_is_refused_and_the_others_are_read(machine):
     wanted = [Sysctl("kernel.no_such_setting", "1"), Sysctl("kernel.ostype", "Linux")]
     changes = machine.plan(*wanted).changes
-    assert [one.action.value for one in changes] == ["!", " "]
+    assert [change.action.value for change in changes] == ["!", " "]
     assert "base.sysctl" in changes[0].hint
     assert changes[0].hint.endswith("sysctl -N -a --pattern kernel")
 

@@ -52,7 +52,7 @@ def host(storage_host):
 
 
 def wanted(made, kind, role=edge):
-    return [one.resource for one in runs.prepare(made, [role]).wants if isinstance(one.resource, kind)]
+    return [want.resource for want in runs.prepare(made, [role]).wants if isinstance(want.resource, kind)]
 
 
 def routes(made):
@@ -142,17 +142,21 @@ def test_a_public_authority_is_asked_at_port_80_and_its_account_is_kept(host):
     assert "--certificatesResolvers.acme.acme.caServer=https://acme-staging-v02.api.letsencrypt.org/directory" in words
     assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in words
     tree = routes(made)
-    assert all(one["tls"] == {"certResolver": "acme"} for one in tree["http"]["routers"].values() if "tls" in one)
+    assert all(
+        router["tls"] == {"certResolver": "acme"} for router in tree["http"]["routers"].values() if "tls" in router
+    )
     assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": "acme", "options": "database"}
     assert not wanted(made, authority.LocalCertificate)
 
 
 def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
-    kinds = [one for one in runs.prepare(host(), [edge]).wants if isinstance(one.resource, NoProject | Project | File)]
-    names = [one.resource.address for one in kinds]
+    kinds = [
+        want for want in runs.prepare(host(), [edge]).wants if isinstance(want.resource, NoProject | Project | File)
+    ]
+    names = [want.resource.address for want in kinds]
     assert names.index(f"file:{traefik.ROUTES}") < names.index("project:nginx") < names.index("project:traefik")
-    assert "unit:stowage@traefik.service" in [one.resource.address for one in runs.prepare(host(), [stack]).wants]
-    back = [one.resource.address for one in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
+    assert "unit:stowage@traefik.service" in [want.resource.address for want in runs.prepare(host(), [stack]).wants]
+    back = [want.resource.address for want in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
     assert back.index("project:traefik") < back.index("project:nginx")
 
 
@@ -245,13 +249,15 @@ def test_what_cannot_be_is_refused_at_its_place(host, said, where, why):
     problems = [
         one for error in refused.value.errors() if isinstance(one := error.get("ctx", {}).get("error"), Problems)
     ]
-    told = found + " ".join(str(one.problems if hasattr(one, "problems") else one.args) for one in problems)
+    told = found + " ".join(
+        str(problem.problems if hasattr(problem, "problems") else problem.args) for problem in problems
+    )
     assert why in told and (where.rpartition(".")[2] in told)
 
 
 def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
     settings = host().settings
-    assert [(one.port, one.name, one.starttls) for one in places(settings)][-2:] == [
+    assert [(place.port, place.name, place.starttls) for place in places(settings)][-2:] == [
         (5432, "db.example.org", "postgres"),
         (443, "traefik.example.org", ""),
     ]

@@ -34,7 +34,7 @@ def systemd(machine):
 
 
 def actions(machine, *units) -> str:
-    return "".join(one.action.value for one in machine.plan(*units).changes)
+    return "".join(change.action.value for change in machine.plan(*units).changes)
 
 
 @pytest.mark.parametrize(

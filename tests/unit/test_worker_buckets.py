@@ -54,7 +54,7 @@ class Asked:
 
 def test_a_listing_is_read_page_by_page_with_metadata_tags_and_locks() -> None:
     pages = [PAGE.format(more="true", rows=VERSION), PAGE.format(more="false", rows=MARKER)]
-    minio: Any = Asked(*(Answer(200, {}, one.encode()) for one in pages))
+    minio: Any = Asked(*(Answer(200, {}, page.encode()) for page in pages))
     first, second = listing.versions(minio, "b", "p/")
     assert first == Version(
         key="a b+c/ü",
@@ -113,7 +113,7 @@ def test_packs_hold_each_content_once_and_are_no_larger_than_a_part() -> None:
     stored = dict[str, bytes]()
     pack = packs.Pack(lambda number: f"pack{number}", lambda name, data, held: stored.update({name: bytes(data)}))
     bodies = [b"", b"x", b"x", *(random.Random(seed).randbytes(packs.SMALL - 1) for seed in range(70))]
-    where = [(pack.add(hashlib.sha256(one).hexdigest(), one), one) for one in bodies]
+    where = [(pack.add(hashlib.sha256(body).hexdigest(), body), body) for body in bodies]
     pack.close()
     assert len(stored) == 2
     assert all(len(one) <= PLAIN for one in stored.values())

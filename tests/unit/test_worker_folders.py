@@ -100,7 +100,7 @@ def folder(job: Job, name: str = "app") -> Path:
 
 
 def beside(job: Job) -> set[str]:
-    return {one.name for one in folder(job).parent.iterdir()}
+    return {path.name for path in folder(job).parent.iterdir()}
 
 
 def packed(job: Job) -> Packing:
@@ -247,10 +247,10 @@ def test_a_swap_that_was_cut_after_any_rename_is_whole_or_none(
     """Two folders are four renames; only after all of them the swap stays."""
     record = Record(RUN, SET, NOW.isoformat(), service="app", folders=[str(folder(job)), str(folder(job, "logs"))])
     rows = folder_swap.swaps(record, undoing)
-    for one in rows:
-        Path(one.incoming).mkdir()
-        Path(one.incoming, "incoming").touch()
-    steps = [step for one in rows for step in ((one.live, one.aside), (one.incoming, one.live))]
+    for row in rows:
+        Path(row.incoming).mkdir()
+        Path(row.incoming, "incoming").touch()
+    steps = [step for row in rows for step in ((row.live, row.aside), (row.incoming, row.live))]
     for before, after in steps[:renames]:
         os.rename(before, after)
     (tmp_path / "bin/running").unlink()
@@ -264,8 +264,8 @@ def test_a_swap_that_was_cut_after_any_rename_is_whole_or_none(
             swapped, undoing
         ]
     )
-    assert [(Path(one.live) / "incoming").exists() for one in rows] == [swapped] * 2
-    assert all(Path(one.incoming).exists() is (undoing and not swapped) for one in rows)
+    assert [(Path(row.live) / "incoming").exists() for row in rows] == [swapped] * 2
+    assert all(Path(row.incoming).exists() is (undoing and not swapped) for row in rows)
     assert (tmp_path / "bin/running").exists()
 
 

@@ -61,7 +61,7 @@ def test_cutting_changes_no_byte_and_no_piece_is_too_large(data: bytes, steps: l
 
     pieces = list(cut(chunks(), size))
     assert b"".join(pieces) == data
-    assert all(len(one) == size for one in pieces[:-1]) and all(0 < len(one) <= size for one in pieces)
+    assert all(len(piece) == size for piece in pieces[:-1]) and all(0 < len(piece) <= size for piece in pieces)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,8 +69,8 @@ def test_cutting_changes_no_byte_and_no_piece_is_too_large(data: bytes, steps: l
 def test_a_stream_comes_back(keys: Keys, target: PathTarget, data: bytes) -> None:
     parts = write(keys, data, target)
     assert read(keys, target, parts) == data
-    assert [one.plain_bytes for one in parts] == [len(one) for one in cut([data], SIZE)]
-    assert all(one.plain_sha256 != one.sha256 for one in parts)
+    assert [part.plain_bytes for part in parts] == [len(one) for one in cut([data], SIZE)]
+    assert all(part.plain_sha256 != part.sha256 for part in parts)
 
 
 def test_an_empty_stream_has_no_parts_and_comes_back(keys: Keys, target: PathTarget) -> None:
@@ -210,10 +210,10 @@ def test_several_streams_at_once_keep_apart_and_hold_few_parts(keys: Keys, tmp_p
         threads = [
             threading.Thread(target=lambda one=one: parts.update({one: writer.write(one, [data[one]])})) for one in data
         ]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert {one: read(keys, target, parts[one]) for one in data} == data
     assert most <= 2
 

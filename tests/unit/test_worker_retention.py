@@ -207,8 +207,8 @@ def put(target: PathTarget, keys: Keys, age: int, number: int = 0, stack: str = 
     created = NOW - timedelta(days=age)
     id = f"{created:%Y%m%dT%H%M%SZ}-{number:06x}"
     parts = tuple(Part(f"pg/app.{n:05d}", 3, 3, "a" * 64, "a" * 64) for n in range(3))
-    for one in parts:
-        target.put(f"{folder(stack, id)}/{one.name}", b"abc")
+    for part in parts:
+        target.put(f"{folder(stack, id)}/{part.name}", b"abc")
     publish(target, Manifest(id, stack, "h", created, created, components={"postgres": {"pg/app": parts}}).signed(keys))
     return id
 

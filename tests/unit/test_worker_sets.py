@@ -60,7 +60,7 @@ FULL = manifest(
 def test_a_manifest_comes_back_as_it_was(keys: Keys) -> None:
     assert Manifest.parse(FULL.signed(keys), keys, ID, "lab") == FULL
     assert FULL.canonical() == Manifest.parse(FULL.signed(keys), keys, ID, "lab").canonical()
-    assert [one.name for one in FULL.parts] == ["pg/app.tar.00000", "pg/app.tar.00001"]
+    assert [part.name for part in FULL.parts] == ["pg/app.tar.00000", "pg/app.tar.00001"]
 
 
 def test_every_flipped_bit_of_a_manifest_is_refused(keys: Keys) -> None:
@@ -132,7 +132,8 @@ def test_an_id_is_a_time_and_no_two_are_the_same() -> None:
     some_ids = {new_id(NOW) for _ in range(50)}
     assert len(some_ids) == 50
     assert all(
-        one.startswith("20261121T090000Z-") and sets.stamp_of(one) == NOW.replace(microsecond=0) for one in some_ids
+        set_id.startswith("20261121T090000Z-") and sets.stamp_of(set_id) == NOW.replace(microsecond=0)
+        for set_id in some_ids
     )
     assert new_id(NOW.astimezone()).startswith("20261121T090000Z-")
 

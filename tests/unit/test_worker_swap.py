@@ -165,7 +165,7 @@ def swapped(job: Any, record: Record | None = None) -> int:
 
 
 def running(docker: Path) -> list[str]:
-    return sorted(one.name for one in (docker / "running").iterdir())
+    return sorted(path.name for path in (docker / "running").iterdir())
 
 
 def said(job: Any) -> str:
@@ -467,7 +467,7 @@ def test_an_undo_never_reaches_for_an_older_restore(job: Any, then: Any, why: st
 def test_a_restore_that_replaced_nothing_is_not_in_the_way_of_an_undo(job: Any) -> None:
     swapped(job)
     copied(job)
-    assert [one["name"] for one in swap.undoable(job)["databases"]] == ["geo"]
+    assert [database["name"] for database in swap.undoable(job)["databases"]] == ["geo"]
     assert swap.undo(job) == 0
 
 

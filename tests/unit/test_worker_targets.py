@@ -70,7 +70,7 @@ def test_what_is_put_is_there_for_its_owner_only_and_replaces_what_was(target: P
     assert target.stat("lab/sets/x/manifest.json") == 3
     assert (tmp_path / "lab/sets/x/manifest.json").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "lab").stat().st_mode & 0o777 == 0o700
-    assert sorted(one.name for one in (tmp_path / "lab/sets/x").iterdir()) == ["manifest.json"]
+    assert sorted(path.name for path in (tmp_path / "lab/sets/x").iterdir()) == ["manifest.json"]
 
 
 def test_what_is_absent_is_missing_and_no_error_to_delete(target: PathTarget) -> None:
@@ -100,10 +100,10 @@ def test_of_many_at_once_one_is_first(target: PathTarget) -> None:
             lost.append(number)
 
     threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(lost) == 7 and int(target.get("a/b")) not in lost
 
 
@@ -131,7 +131,7 @@ def test_empty_folders_go_with_their_last_object_and_the_root_stays(target: Path
     target.put("a/b/c", b"")
     target.put("a/d", b"")
     target.delete("a/b/c")
-    assert sorted(one.name for one in (tmp_path / "a").iterdir()) == ["d"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["d"]
     target.delete("a/d")
     assert tmp_path.is_dir() and not list(tmp_path.iterdir())
 

@@ -54,7 +54,7 @@ def test_a_command_that_mends_a_database_can_be_pasted_whatever_it_is_called() -
         with databases.by_itself(name, writer, found, "the super"):  # type: ignore[arg-type]
             raise Failed(FAILED, "x", f'FATAL:  cannot connect to invalid database "{name}"')
     commands = [error.hint.rpartition("on the host: ")[2] for error in found.failed.values()]
-    assert [shlex.split(one)[4:] for one in commands] == [
+    assert [shlex.split(command)[4:] for command in commands] == [
         ["-U", "the super", "-d", "postgres", "-c", 'DROP DATABASE "geo"'],
         ["-U", "the super", "-d", "postgres", "-c", """DROP DATABASE "My ""Db"" it's\""""],
     ]
@@ -71,7 +71,7 @@ def test_what_hangs_on_a_database_is_named_with_the_commands_that_end_it() -> No
     assert obstacles.describe(ROWS)[0] == "a=b has a subscription My Sub"
     lines = obstacles.ways(ROWS, "postgres")
     statements = [
-        [one for one in shlex.split(line)[8:] if one != "-c"] for line in (one.partition(": ")[2] for one in lines)
+        [word for word in shlex.split(line)[8:] if word != "-c"] for line in (one.partition(": ")[2] for one in lines)
     ]
     assert statements == [
         [
