@@ -186,13 +186,13 @@ def test_what_the_admin_api_answers_is_an_error_of_minio_with_its_code(api, monk
 
 def test_a_connection_that_minio_gives_up_after_an_error_is_not_used_again(api) -> None:
     """An archive that breaks off leaves more bytes than its error announced: MinIO closes, now or a moment later."""
-    said = b"HTTP/1.1 %d -\r\nContent-Length: 2\r\n\r\n{}"
+    answer = b"HTTP/1.1 %d -\r\nContent-Length: 2\r\n\r\n{}"
 
     def node(listening: socket.socket) -> None:
         for status in (500, 200):
             there, _ = listening.accept()
             there.recv(65536)
-            there.sendall(said % status)
+            there.sendall(answer % status)
             there.recv(65536)  # the next request of this connection, or its end
             there.close()
 
@@ -267,7 +267,7 @@ def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("told", "passes"),
+    ("reached", "passes"),
     [
         ([(4, 4)], True),
         ([(3, 3)], True),  # one drive is dead, for both
@@ -275,8 +275,8 @@ def test_a_proof_of_the_data_path_leaves_nothing_whatever_times_out(api, monkeyp
         ([(3, 4)] * 40, False),
     ],
 )
-def test_a_node_that_reaches_fewer_drives_than_another_is_waited_for(api, monkeypatch, told, passes) -> None:
-    answers, hours = iter(told), iter(range(0, 10**6, 10))
+def test_a_node_that_reaches_fewer_drives_than_another_is_waited_for(api, monkeypatch, reached, passes) -> None:
+    answers, hours = iter(reached), iter(range(0, 10**6, 10))
     link = SimpleNamespace(alive=lambda: True, target=LINK.target, shell=lambda script: copies(*next(answers)))
     monkeypatch.setattr(proof, "connect_once", lambda link, node: None)
     monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
@@ -340,8 +340,8 @@ def test_a_node_that_goes_by_other_settings_is_told_of_and_one_that_is_silent_is
     peers["10.0.0.1"].on = peers["10.0.0.2"].on = True
     peers["10.0.0.2"].dead = True
     peers["10.0.0.3"].starts = 2
-    (told,) = wanted.ask(LINK, [wanted])
-    assert (wanted.desired() | {"versioning": "on (at 10.0.0.3: off)"}).items() <= told.items()
+    (state,) = wanted.ask(LINK, [wanted])
+    assert (wanted.desired() | {"versioning": "on (at 10.0.0.3: off)"}).items() <= state.items()
 
 
 def test_a_change_is_made_again_until_every_node_has_heard_of_it(peers) -> None:
@@ -359,8 +359,8 @@ def test_a_node_that_hears_of_no_change_does_not_hold_the_deploy_for_ever(peers,
     monkeypatch.setattr(bucket_kinds.time, "monotonic", lambda: float(next(seconds)))
     (step,) = wanted.fix(wanted.ask(LINK, [wanted])[0])
     step.run(LINK)
-    (told,) = wanted.ask(LINK, [wanted])
-    assert told["versioning"] == "on (at 10.0.0.3: off)"
+    (state,) = wanted.ask(LINK, [wanted])
+    assert state["versioning"] == "on (at 10.0.0.3: off)"
 
 
 def test_what_minio_py_is_loaded_without_is_its_own_once_it_is_used():

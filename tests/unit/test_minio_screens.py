@@ -35,16 +35,16 @@ def read(*servers: dict[str, Any]) -> info.Info:
 
 
 def test_half_of_four_drives_is_for_objects_and_the_smallest_drive_counts() -> None:
-    found = read(server(1), server(2), server(3, total=80), server(4))
-    assert (found.raw, found.usable, found.free) == (380 * GIB, 160 * GIB, 140 * GIB)
-    assert found.quorum == "4 of 4 drives: reads survive 2 more, writes 1 more"
-    assert "  minio1     online, up 1 h 1 m" in info.lines("lab", found)
+    capacity = read(server(1), server(2), server(3, total=80), server(4))
+    assert (capacity.raw, capacity.usable, capacity.free) == (380 * GIB, 160 * GIB, 140 * GIB)
+    assert capacity.quorum == "4 of 4 drives: reads survive 2 more, writes 1 more"
+    assert "  minio1     online, up 1 h 1 m" in info.lines("lab", capacity)
 
 
 def test_a_node_that_is_away_takes_no_capacity_with_it_and_is_named() -> None:
-    found = read(server(1), server(2), server(3), server(4, "offline"))
-    assert (found.raw, found.usable) == (300 * GIB, 200 * GIB)
-    text = "\n".join(info.lines("lab", found))
+    capacity = read(server(1), server(2), server(3), server(4, "offline"))
+    assert (capacity.raw, capacity.usable) == (300 * GIB, 200 * GIB)
+    text = "\n".join(info.lines("lab", capacity))
     assert "minio4     offline\n" in text and "3 of 4 drives" in text
 
 
@@ -62,15 +62,15 @@ def test_an_answer_without_its_parts_is_no_fault() -> None:
 def test_the_scanners_numbers_say_how_old_they_are_and_which_buckets_they_lack() -> None:
     at = (datetime.now(UTC) - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.%f789Z")
     sizes = {"objectsCount": 2, "versionsCount": 5, "deleteMarkersCount": 1, "size": 3 * GIB}
-    moment, found = usage.scanned({"lastUpdate": at, "bucketsUsageInfo": {"models": sizes}}, ["models", "new"])
-    assert found == {"models": usage.Usage(2, 5, 1, 3 * GIB), "new": None}
+    moment, counted = usage.scanned({"lastUpdate": at, "bucketsUsageInfo": {"models": sizes}}, ["models", "new"])
+    assert counted == {"models": usage.Usage(2, 5, 1, 3 * GIB), "new": None}
     assert "2 h 0 m ago" in usage._age(moment)
-    assert "  new     not counted yet" in usage.lines("lab", found, "")
+    assert "  new     not counted yet" in usage.lines("lab", counted, "")
 
 
 def test_a_scanner_that_has_not_been_round_has_counted_nothing() -> None:
-    moment, found = usage.scanned({"lastUpdate": "0001-01-01T00:00:00Z", "bucketsUsageInfo": None}, ["models"])
-    assert (moment, found) == ("", {"models": None}) and "--exact" in usage._age(moment)
+    moment, counted = usage.scanned({"lastUpdate": "0001-01-01T00:00:00Z", "bucketsUsageInfo": None}, ["models"])
+    assert (moment, counted) == ("", {"models": None}) and "--exact" in usage._age(moment)
 
 
 def test_a_listing_counts_as_the_scanner_does() -> None:
@@ -93,8 +93,8 @@ def call(path: str = "/models/a", query: str = "", body: str = "", **headers: st
         "body": base64.b64encode(body.encode()).decode(),
         "headers": {"Set-Cookie": ["c=SECRET"]},
     }
-    told = {"nodename": "minio2:9000", "funcname": "s3.GetObject", "time": "2026-11-27T11:51:28.38Z", "path": path}
-    return told | {"dur": 2_700_000, "http": {"request": request | {"body": "SECRET"}, "response": response}}
+    record = {"nodename": "minio2:9000", "funcname": "s3.GetObject", "time": "2026-11-27T11:51:28.38Z", "path": path}
+    return record | {"dur": 2_700_000, "http": {"request": request | {"body": "SECRET"}, "response": response}}
 
 
 SIGNED = (
@@ -119,11 +119,11 @@ SIGNED = (
     ],
 )
 def test_a_call_tells_who_made_it_and_nothing_with_which_it_could_be_made_again(query, headers) -> None:
-    found = trace.read(
+    request = trace.read(
         call(query=query, body="<Error><Code>AccessDenied</Code><Key>SECRET</Key></Error>", **headers), NODES
     )
-    assert (found["key"], found["node"], found["error"]) == ("mlflow-server", "minio2", "AccessDenied")
-    assert "SECRET" not in json.dumps(found) + trace.shown(found)
+    assert (request["key"], request["node"], request["error"]) == ("mlflow-server", "minio2", "AccessDenied")
+    assert "SECRET" not in json.dumps(request) + trace.shown(request)
 
 
 def test_a_path_moves_no_cursor() -> None:

@@ -82,12 +82,14 @@ DRIFT: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("file", "text", "key", "words"), DRIFT, ids=[f"{one[2]} {one[3]}" for one in DRIFT])
-def test_what_the_inventory_says_nothing_about_has_a_safe_value(file: str, text: str, key: str, words: str) -> None:
+@pytest.mark.parametrize(("file", "text", "key", "difference"), DRIFT, ids=[f"{case[2]} {case[3]}" for case in DRIFT])
+def test_what_the_inventory_says_nothing_about_has_a_safe_value(
+    file: str, text: str, key: str, difference: str
+) -> None:
     bucket = Bucket(API, BucketSettings(name="abc"))
     before = bucket_state("abc", {f"abc/{file}": text.encode()})
     assert before[key] != bucket.desired()[key]
-    assert words in "\n".join(bucket.diff(before))
+    assert difference in "\n".join(bucket.diff(before))
 
 
 def test_a_bucket_as_it_is_made_has_what_the_inventory_wants() -> None:
@@ -102,16 +104,16 @@ def test_encryption_tags_and_what_is_not_known_are_left_alone_and_told() -> None
         "abc/cors.xml": b"<C/>",
     }
     bucket = Bucket(API, BucketSettings(name="abc"))
-    told = bucket_state("abc", files)
-    assert bucket.desired().items() <= told.items()
-    assert bucket.left_alone(told) == ["encryption: aws:kms", "tags: owner", "others: cors.xml"]
+    state = bucket_state("abc", files)
+    assert bucket.desired().items() <= state.items()
+    assert bucket.left_alone(state) == ["encryption: aws:kms", "tags: owner", "others: cors.xml"]
 
 
 def test_what_somebody_else_sets_is_left_and_told() -> None:
     bucket = Bucket(API, BucketSettings(name="abc", elsewhere=["replication"]))
-    told = bucket_state("abc", {"abc/replication.xml": b"<R><Bucket>arn:b</Bucket></R>"})
+    state = bucket_state("abc", {"abc/replication.xml": b"<R><Bucket>arn:b</Bucket></R>"})
     assert "replication" not in bucket.desired()
-    assert bucket.left_alone(told) == ["replication: arn:b"]
+    assert bucket.left_alone(state) == ["replication: arn:b"]
 
 
 def test_a_bucket_that_was_made_public_is_closed() -> None:
@@ -127,8 +129,8 @@ def test_a_bucket_that_was_made_public_is_closed() -> None:
 
 def told(**more: Any) -> Accounts:
     policies = {name: {"Statement": normal(statements)} for name, statements in BUILT_IN.items()}
-    found: dict[str, Any] = {"policies": policies, "users": {}, "groups": {}, "keys": {}}
-    return Accounts(**({**found, "user_policies": {}, "group_policies": {}} | more))
+    defaults: dict[str, Any] = {"policies": policies, "users": {}, "groups": {}, "keys": {}}
+    return Accounts(**({**defaults, "user_policies": {}, "group_policies": {}} | more))
 
 
 ANA = User(API, UserSettings(name="ana", password=Secret("secret-of-ana")))
@@ -216,14 +218,14 @@ def test_a_user_in_a_group_that_the_inventory_does_not_name_differs() -> None:
 
 def test_administrators_whom_the_inventory_does_not_name_are_told_and_left() -> None:
     iam = Iam(API, users=frozenset({"ana"}), keys=frozenset({"ana-key"}))
-    found = told(
+    answer = told(
         users={"ana": {}, "eve": {}, "bob": {}},
         groups={"ops": {"members": []}},
         keys={"root-key": {"parent": "root"}, "eve-key": {"parent": "eve"}, "bob-key": {"parent": "bob"}},
         user_policies={"ana": ("consoleAdmin",), "eve": ("consoleAdmin",), "bob": ("readonly",)},
         group_policies={"ops": ("consoleAdmin",)},
     )
-    state = iam._state(None, found)
+    state = iam._state(None, answer)
     assert iam.desired().items() <= state.items()
     assert [line.split(",")[0] for line in iam.left_alone(state)] == [
         "administrator group ops",
@@ -290,8 +292,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def asked(resource: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(Api, "read", lambda api, link, read: read(client))
-    (found,) = resource.ask("link", [resource])
-    return found
+    (state,) = resource.ask("link", [resource])
+    return state
 
 
 def test_where_all_cannot_be_exported_each_is_read_by_itself(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,16 +310,16 @@ def test_a_secret_that_is_not_exported_is_tried(broken: Any, monkeypatch: pytest
         raise S3Error(SimpleNamespace(), "SignatureDoesNotMatch", "", "", "", "")  # type: ignore[arg-type]
 
     monkeypatch.setattr("minio.Minio.list_buckets", refused)
-    found = asked(ANA, broken, monkeypatch)
-    assert found["password"] != ANA.desired()["password"]
-    assert ANA.diff(found)[0] == "password: changed, hidden"
+    state = asked(ANA, broken, monkeypatch)
+    assert state["password"] != ANA.desired()["password"]
+    assert ANA.diff(state)[0] == "password: changed, hidden"
 
 
 def test_the_culprit_is_named_with_what_to_do(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asked(Iam(API), broken, monkeypatch)
-    assert isinstance(found, Unknown)
-    assert "the policy broken" in found.why
-    assert found.hint.startswith("mc admin policy remove ALIAS broken")
+    state = asked(Iam(API), broken, monkeypatch)
+    assert isinstance(state, Unknown)
+    assert "the policy broken" in state.why
+    assert state.hint.startswith("mc admin policy remove ALIAS broken")
     assert asked(Iam(API, frozenset({"broken"})), broken, monkeypatch)["readonly"] == Iam(API).desired()["readonly"]
 
 
@@ -325,10 +327,10 @@ def test_a_culprit_that_nobody_names_is_told_by_its_words() -> None:
     fault = (
         'empty actions, error found in #10 byte of ...|x/*"]}]},"|..., bigger context ...|"NotAction":["s3:&#34;]|...'
     )
-    found = Iam(API)._state(None, told(fault=fault))
-    assert isinstance(found, Unknown)
-    assert found.why.endswith('in it stands "NotAction":["s3:"]')
-    assert "ls /mnt/*/*/.minio.sys/config/iam/policies" in found.hint
+    state = Iam(API)._state(None, told(fault=fault))
+    assert isinstance(state, Unknown)
+    assert state.why.endswith('in it stands "NotAction":["s3:"]')
+    assert "ls /mnt/*/*/.minio.sys/config/iam/policies" in state.hint
 
 
 @pytest.mark.parametrize("missing", EXPORTED)

@@ -50,8 +50,8 @@ def test_all_nodes_get_the_certificate_and_speak_https_to_each_other(secured) ->
 
 def test_a_new_certificate_restarts_nobody_and_a_new_authority_does(secured, authority: Authority, tmp_path) -> None:
     def labels() -> Any:
-        chain = [one for chain in role.minio.wants(secured) for one in chain]
-        return next(one for one in chain if one.kind == "project").also_hashed
+        chain = [resource for chain in role.minio.wants(secured) for resource in chain]
+        return next(resource for resource in chain if resource.kind == "project").also_hashed
 
     before = labels()
     authority.sign("minio", NAMES)
@@ -140,9 +140,9 @@ def test_who_shows_the_certificate_of_another_authority_is_told_nothing(server: 
 
 def test_the_backups_reach_the_stacks_own_bucket_over_tls_and_believe_this_authority(secured) -> None:
     keys = {"writer": Secret("a-password-of-it"), "pruner": Secret("a-password-of-it")}
-    told = backup._target(secured, StackTarget(name="own", kind="stack", **keys))
-    assert told["endpoints"][0] == "https://172.30.99.11:9000"
-    assert told["ca_file"] == backup.STACK_AUTHORITY
+    target = backup._target(secured, StackTarget(name="own", kind="stack", **keys))
+    assert target["endpoints"][0] == "https://172.30.99.11:9000"
+    assert target["ca_file"] == backup.STACK_AUTHORITY
 
 
 def test_nginx_verifies_the_nodes_and_its_helper_asks_them_over_tls(secured) -> None:

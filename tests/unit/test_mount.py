@@ -194,8 +194,8 @@ def test_options_that_are_not_in_force_are_set_by_a_remount_and_fstab_stays(
     change = change_of(machine, DRIVE1)
     assert change.resource.diff(change.before) == [f"in force: {in_force} -> noatime,rw"]
     assert machine.deploy(DRIVE1).failed is None
-    said = (machine.folder / "said").read_text()
-    assert "mount -o remount,rw,suid,dev,exec,diratime,symfollow,noatime -- /mnt/drive1" in said
+    calls = (machine.folder / "said").read_text()
+    assert "mount -o remount,rw,suid,dev,exec,diratime,symfollow,noatime -- /mnt/drive1" in calls
     assert (machine.folder / "fstab").read_text() == WELL
 
 
@@ -230,8 +230,8 @@ def faulty(machine, mounts, fstab: str = "", mounted: str = MOUNTED) -> tuple[st
     ],
 )
 def test_what_is_mounted_over_our_data_is_named_with_the_command_that_takes_it_away(machine, mounts, more, why, umount):
-    said, hint = faulty(machine, mounts, mounted=f"{MOUNTED}\n{more}")
-    assert why in said
+    reason, hint = faulty(machine, mounts, mounted=f"{MOUNTED}\n{more}")
+    assert why in reason
     assert f": umount {umount}; then: inv deploy" in hint
 
 
@@ -314,9 +314,9 @@ def test_a_line_whose_path_leads_over_a_link_to_ours_is_one_for_our_path(machine
     ],
 )
 def test_a_line_of_another_path_that_harms_ours_at_boot_is_named_and_left(machine, mounts, line, why):
-    said, hint = faulty(machine, mounts, fstab=line)
-    assert said.startswith("line 4 of /etc/fstab (")
-    assert why in said
+    reason, hint = faulty(machine, mounts, fstab=line)
+    assert reason.startswith("line 4 of /etc/fstab (")
+    assert why in reason
     assert "take line 4 out of /etc/fstab" in hint
 
 
@@ -401,9 +401,9 @@ def test_fstab_is_read_as_systemd_reads_it(tmp_path):
     (tmp_path / "fstab").write_text(text)
     made = tmp_path / "made"
     made.mkdir()
-    told = {"SYSTEMD_FSTAB": str(tmp_path / "fstab"), "SYSTEMD_LOG_LEVEL": "crit"}
+    environment = {"SYSTEMD_FSTAB": str(tmp_path / "fstab"), "SYSTEMD_LOG_LEVEL": "crit"}
     # It ends with 1, as one of two lines for a path is of no use.
-    subprocess.run([GENERATOR, made, made, made], check=False, env=told, capture_output=True)
+    subprocess.run([GENERATOR, made, made, made], check=False, env=environment, capture_output=True)
     first = {}
     for line in fstab.lines(text, {f"{tmp_path}/link/x": f"{tmp_path}/real/x"}):
         first.setdefault(f"{fstab.unit(line.path)}.mount", line)
@@ -520,9 +520,9 @@ def test_mount_points_of_this_machine_are_read_for_real(machine, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("empty")
     names = ("empty", "full", "file", "link", "none", "with blank")
-    found = machine.read(*(MountPoint(str(tmp_path / name)) for name in names))
+    states = machine.read(*(MountPoint(str(tmp_path / name)) for name in names))
     plain = {"type": "directory", "immutable": "no"}
-    assert found == [
+    assert states == [
         plain | {"empty": "yes"},
         plain | {"empty": "no"},
         {"type": "other"},

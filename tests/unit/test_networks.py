@@ -55,7 +55,7 @@ def test_a_node_has_its_address_in_the_first_network_and_joins_the_others(joined
 
 
 def test_a_network_that_is_made_anew_stops_only_who_hangs_on_it(joined):
-    networks = {one.name: one.ours for one in wanted(joined("monitoring-net"), "docker", Network)}
+    networks = {network.name: network.ours for network in wanted(joined("monitoring-net"), "docker", Network)}
     assert networks["storage-net"] == ("minio1", "minio2", "minio3", "minio4", "nginx")
     assert networks["monitoring-net"] == ("minio1", "minio2", "minio3", "minio4", "postgres", "grafana")
 
@@ -102,10 +102,10 @@ def test_a_port_of_a_container_with_two_networks_is_published_in_whichever_docke
     inspected = f"{json.dumps(inside)}\nnginx|running|then|1|hash|nginx|{json.dumps(facts)}"
     basics = "-A POSTROUTING -s 172.40.0.0/24 -j MASQUERADE\n-A PREROUTING -j DOCKER\n-A FORWARD -j DOCKER\n-A FORWARD -o br-0\n"
     rule = f"-A DOCKER ! -i br-1 -p tcp --dport 80 -j DNAT --to-destination {published}:80"
-    one = Forwarding("one", "172.40.0.0/24", ("nginx",))
-    assert next(iter(one.common_questions([one]).values())) == ["one", "nginx"]
-    (there,) = Forwarding.read([one], "", inspected, "", basics + rule)
-    (lost,) = Forwarding.read([one], "", inspected, "", basics)
+    forwarding = Forwarding("one", "172.40.0.0/24", ("nginx",))
+    assert next(iter(forwarding.common_questions([forwarding]).values())) == ["one", "nginx"]
+    (there,) = Forwarding.read([forwarding], "", inspected, "", basics + rule)
+    (lost,) = Forwarding.read([forwarding], "", inspected, "", basics)
     assert there["rules of Docker"] == "there"
     assert "without the published port" in lost["rules of Docker"]
 
@@ -113,9 +113,9 @@ def test_a_port_of_a_container_with_two_networks_is_published_in_whichever_docke
 def test_a_container_that_left_a_network_is_connected_again_while_it_runs():
     definition = {"container_name": "grafana", "networks": {"one": {}, "two": {}}}
     facts = {"Networks": {"one": {}}, "HostConfig": {"NetworkMode": "one"}}
-    found = {
+    commands = {
         difference.field: difference.in_place
         for difference in differences(definition, facts, [])
         if difference.field == "network two"
     }
-    assert found == {"network two": "docker network connect two grafana"}
+    assert commands == {"network two": "docker network connect two grafana"}

@@ -38,15 +38,15 @@ def nodes(number: int) -> dict[str, Any]:
 
 def locations(text: str) -> dict[str, dict[str, Any]]:
     """Per named location where each error leads, and how far around the ring it asks."""
-    found = {}
+    by_name = {}
     for name, block in re.findall(r"location (@\w+) \{\n(.*?)\n        \}\n", text, re.DOTALL):
         leads = {
             code: to for codes, to in re.findall(r"error_page ([\d ]+) = (@\w+);", block) for code in codes.split()
         }
         step = re.search(r"proxy_pass http://\$next(\d+);", block)
         waits = "if (!-f /tmp/settled) { return 419; }" in block
-        found[name] = {"leads": leads, "step": int(step[1]) if step else 0, "waits": waits}
-    return found
+        by_name[name] = {"leads": leads, "step": int(step[1]) if step else 0, "waits": waits}
+    return by_name
 
 
 def answered(text: str, answers: list[str], settled: bool = True) -> str:
@@ -64,7 +64,7 @@ def answered(text: str, answers: list[str], settled: bool = True) -> str:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "answer"),
     [
         ("404 404 404 404", "404"),
         ("200 404 404 404", "200"),
@@ -84,12 +84,12 @@ def answered(text: str, answers: list[str], settled: bool = True) -> str:
         ("502 404 404 404", "503"),
     ],
 )
-def test_a_404_is_believed_when_all_nodes_that_answer_say_it_three_of_four_or_more(storage_host, answers, told):
-    assert answered(config(storage_host()), answers.split()) == told
+def test_a_404_is_believed_when_all_nodes_that_answer_say_it_three_of_four_or_more(storage_host, answers, answer):
+    assert answered(config(storage_host()), answers.split()) == answer
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "answer"),
     [
         ("404 404 404 404", "404"),
         ("404 404 404 200", "200"),
@@ -100,8 +100,8 @@ def test_a_404_is_believed_when_all_nodes_that_answer_say_it_three_of_four_or_mo
         ("200 503 503 503", "200"),
     ],
 )
-def test_while_nodes_are_young_a_404_is_believed_only_when_all_of_them_say_it(storage_host, answers, told):
-    assert answered(config(storage_host()), answers.split(), settled=False) == told
+def test_while_nodes_are_young_a_404_is_believed_only_when_all_of_them_say_it(storage_host, answers, answer):
+    assert answered(config(storage_host()), answers.split(), settled=False) == answer
 
 
 @pytest.mark.parametrize(("number", "needed"), [(2, 2), (3, 2), (4, 3), (6, 4), (8, 4), (16, 4)])

@@ -41,8 +41,8 @@ def test_whatever_order_they_are_named_in_each_stands_behind_what_it_needs():
         shuffled = random.Random(seed).sample(ALL, len(ALL))
         ordered = chosen(*host_of(*shuffled), find).roles
         assert sorted(names(ordered)) == sorted(ALL)
-        for at, one in enumerate(ordered):
-            assert {*one.needs, *one.after} & {*ALL} <= {*names(ordered)[:at]}
+        for at, role in enumerate(ordered):
+            assert {*role.needs, *role.after} & {*ALL} <= {*names(ordered)[:at]}
 
 
 def test_what_a_role_follows_need_not_be_there():
@@ -62,26 +62,26 @@ def test_what_a_role_follows_need_not_be_there():
 def test_a_missing_role_is_named_with_the_line_to_write(roles, missing):
     with pytest.raises(Trouble) as caught:
         chosen(*host_of(*roles), find)
-    told = caught.value
-    assert all(name in told.what for name in missing)
-    assert not [name for name in roles if f" {name}" in told.what]
-    assert told.untouched == "nothing was connected to or changed"
-    line = told.hint.partition(";")[0]
+    trouble = caught.value
+    assert all(name in trouble.what for name in missing)
+    assert not [name for name in roles if f" {name}" in trouble.what]
+    assert trouble.untouched == "nothing was connected to or changed"
+    line = trouble.hint.partition(";")[0]
     written = line.removeprefix("roles: [").removesuffix("]").split(", ")
     assert sorted(written) == sorted({*roles, *missing})
     assert names(chosen(*host_of(*written), find).roles) == written
-    assert "--host prod" in told.hint
+    assert "--host prod" in trouble.hint
 
 
 def test_one_role_is_changed_and_those_beneath_it_are_read():
-    found = chosen(*host_of(*ALL), find, ("minio",))
-    assert names(found.roles) == ["minio"]
-    assert names(found.beneath) == ["base", "drives", "docker", "images"]
+    selection = chosen(*host_of(*ALL), find, ("minio",))
+    assert names(selection.roles) == ["minio"]
+    assert names(selection.beneath) == ["base", "drives", "docker", "images"]
 
 
 def test_a_role_that_was_asked_for_and_is_beneath_another_is_changed():
-    found = chosen(*host_of(*ALL), find, ("minio", "drives"))
-    assert (names(found.roles), names(found.beneath)) == (["drives", "minio"], ["base", "docker", "images"])
+    selection = chosen(*host_of(*ALL), find, ("minio", "drives"))
+    assert (names(selection.roles), names(selection.beneath)) == (["drives", "minio"], ["base", "docker", "images"])
 
 
 def test_a_host_without_the_role_that_was_asked_for_has_nothing_to_do():
@@ -101,8 +101,8 @@ def made(thing, readings, drive="", on="thing:drive"):
     drives = Role("drives", lambda host: [in_order(thing("drive", refuses=drive), thing("mount"))])
     minio = Role("minio", lambda host: [thing("nodes", on=(on,)), thing("apart")], needs=("drives",))
     run = runs.prepare(SimpleNamespace(name="prod"), [minio], beneath=[drives])
-    found = dict(zip((f"thing:{one}" for one in ("drive", "mount", "nodes", "apart")), readings, strict=True))
-    run.plan = planning.make("prod", [drives, minio], run.wants, found, {}, {"minio"})
+    by_address = dict(zip((f"thing:{name}" for name in ("drive", "mount", "nodes", "apart")), readings, strict=True))
+    run.plan = planning.make("prod", [drives, minio], run.wants, by_address, {}, {"minio"})
     return run
 
 
@@ -117,9 +117,9 @@ def test_a_refusal_beneath_holds_the_role_back_and_is_told(thing):
     ]
     assert run.code == REFUSED
     assert render.plan(run.plan)[-1] == "  beneath, only read: 1 refused in drives; try: inv check --host prod"
-    (told,) = render.troubles(run.plan)
-    assert "thing:drive is refused" in str(told)
-    assert "it holds ext4" in str(told)
+    (trouble,) = render.troubles(run.plan)
+    assert "thing:drive is refused" in str(trouble)
+    assert "it holds ext4" in str(trouble)
 
 
 def test_what_is_not_there_yet_beneath_holds_back_what_stands_on_it_and_nothing_else(thing):

@@ -13,11 +13,11 @@ KEYS = {"net.core.somaxconn": "4096", "net.ipv4.ip_local_port_range": "1024 6500
 @pytest.fixture
 def folders(tmp_path):
     """`usr/lib`, `run` and `etc`, with our own file in the last."""
-    found = tuple(tmp_path / name for name in ("usr", "run", "etc"))
-    for one in found:
-        one.mkdir()
-    (found[2] / "60-stowage.conf").write_text("".join(f"{key} = {value}\n" for key, value in KEYS.items()))
-    return found
+    places = tuple(tmp_path / name for name in ("usr", "run", "etc"))
+    for folder in places:
+        folder.mkdir()
+    (places[2] / "60-stowage.conf").write_text("".join(f"{key} = {value}\n" for key, value in KEYS.items()))
+    return places
 
 
 def change_of(machine, folders):

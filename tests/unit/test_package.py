@@ -54,9 +54,9 @@ def test_a_package_that_is_held_as_it_is_is_left_alone(machine):
 
 
 @pytest.mark.parametrize(
-    ("said", "waits"), [("dpkg frontend lock was locked by another process", True), ("postinst broke", False)]
+    ("complaint", "waits"), [("dpkg frontend lock was locked by another process", True), ("postinst broke", False)]
 )
-def test_what_was_cut_is_configured_once_another_dpkg_has_let_go(machine, said, waits):
+def test_what_was_cut_is_configured_once_another_dpkg_has_let_go(machine, complaint, waits):
     (step,) = BASE.fix({"curl": "half-configured", "xfsprogs": "installed", "chrony": "installed"})
     script = step.script.split("/run/stowage-run-apt.sh")[0].removeprefix("\nprintf %s ").rpartition(" >")[0]
     (machine.folder / "apt").write_text(machine.run(f"printf %s {script}")[1].split("\nif [")[0])
@@ -64,12 +64,12 @@ def test_what_was_cut_is_configured_once_another_dpkg_has_let_go(machine, said, 
         "dpkg",
         f"""case $1 in
 --audit) [ -e {machine.folder}/done ] || echo curl;;
-*) [ ! -e {machine.folder}/free ] || exec touch {machine.folder}/done; touch {machine.folder}/free; echo '{said}'; exit 2;;
+*) [ ! -e {machine.folder}/free ] || exec touch {machine.folder}/done; touch {machine.folder}/free; echo '{complaint}'; exit 2;;
 esac""",
     )
     machine.program("sleep", "exit 0")
     status, out = machine.run(f". {machine.folder}/apt")
-    assert (status == 0, said in out) == (waits, True)
+    assert (status == 0, complaint in out) == (waits, True)
 
 
 @pytest.mark.parametrize("answer", ["", RECORDED.replace("curl installed", "curl not-installed")])

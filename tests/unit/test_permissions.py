@@ -56,21 +56,21 @@ def mended(machine, resource, *diff: str) -> None:
 
 
 def test_recorded_lines_of_ls():
-    found = entries.read(LS)
-    assert found.get("/etc/a b") == Entry("file", 0o644, True, 2, "root", "domain users")
-    assert found.get("/etc").mode == 0o1777
-    assert found.get("/etc/link").state["type"] == "symbolic link to /etc/shadow"
-    assert (found.get("/etc/odd").mode, found.get("/etc/odd").owner) == (0o5750, "otto")
-    assert found.get("/dev/null").type == "character device"
-    assert found.get("/gone") is None
-    assert isinstance(found.get("/mnt/it's"), Unknown)
-    assert found.answers_for == {"/etc/a b": ["/etc", "/"]}
+    recorded = entries.read(LS)
+    assert recorded.get("/etc/a b") == Entry("file", 0o644, True, 2, "root", "domain users")
+    assert recorded.get("/etc").mode == 0o1777
+    assert recorded.get("/etc/link").state["type"] == "symbolic link to /etc/shadow"
+    assert (recorded.get("/etc/odd").mode, recorded.get("/etc/odd").owner) == (0o5750, "otto")
+    assert recorded.get("/dev/null").type == "character device"
+    assert recorded.get("/gone") is None
+    assert isinstance(recorded.get("/mnt/it's"), Unknown)
+    assert recorded.answers_for == {"/etc/a b": ["/etc", "/"]}
 
 
 def test_a_path_that_cannot_be_looked_at_is_unknown_and_never_made(machine, folder):
     machine.program("ls", f"echo \"ls: cannot access '{folder}/f': Input/output error\"")
-    for one in (file(folder / "f"), Directory(f"{folder}/f", **ME), Absent(f"{folder}/f")):
-        change = change_of(machine, one)
+    for resource in (file(folder / "f"), Directory(f"{folder}/f", **ME), Absent(f"{folder}/f")):
+        change = change_of(machine, resource)
         assert (change.action, change.why) == (Action.UNKNOWN, "it cannot be looked at: input/output error")
 
 

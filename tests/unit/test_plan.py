@@ -25,8 +25,10 @@ def role_of(name: str, *wants, needs=()) -> Role:
 
 
 def made(roles, readings, memory=None) -> planning.Plan:
-    wants = [one for role in roles for one in planning.wanted(role, None)]
-    return planning.make("host", roles, wants, {f"thing:{name}": one for name, one in readings.items()}, memory or {})
+    wants = [want for role in roles for want in planning.wanted(role, None)]
+    return planning.make(
+        "host", roles, wants, {f"thing:{name}": reading for name, reading in readings.items()}, memory or {}
+    )
 
 
 def symbols(plan) -> dict[str, str]:
@@ -138,7 +140,7 @@ def test_a_resource_that_two_roles_want_holds_back_the_chains_of_both(thing):
 
 def planned(roles, readings) -> planning.Plan:
     run = runs.prepare(SimpleNamespace(name="host"), roles)
-    return planning.make("host", roles, run.wants, {f"thing:{name}": one for name, one in readings.items()}, {})
+    return planning.make("host", roles, run.wants, {f"thing:{name}": reading for name, reading in readings.items()}, {})
 
 
 @pytest.mark.parametrize("shared", [None, OLD, NEW])
@@ -252,7 +254,7 @@ def test_planning_stays_near_to_linear(thing):
             ),
         ]
         begun = time.thread_time()
-        plan = planned(roles, {one: OLD for one in ["user", *(f"{n}-{m}" for n in range(chains) for m in range(50))]})
+        plan = planned(roles, {name: OLD for name in ["user", *(f"{n}-{m}" for n in range(chains) for m in range(50))]})
         assert plan.count(Action.WAITING) == chains * 50
         return time.thread_time() - begun
 
@@ -361,13 +363,13 @@ def test_a_restart_does_not_follow_from_a_refused_change(thing):
 
 @pytest.mark.parametrize("reading", [OLD, None])
 def test_drift_is_told_from_a_new_setting(thing, reading):
-    one = role_of("r", thing("a"))
-    told = {name: made([one], {"a": reading}, memory).changes[0].drift for name, memory in {
+    role_ = role_of("r", thing("a"))
+    drift = {name: made([role_], {"a": reading}, memory).changes[0].drift for name, memory in {
         "applied as it is wanted": {"thing:a": f"r {thing('a').remembered()}"},
         "applied otherwise": {"thing:a": f"r {thing('a', 'older').remembered()}"},
         "never applied": {},
     }.items()}  # fmt: skip
-    assert told == {"applied as it is wanted": True, "applied otherwise": False, "never applied": False}
+    assert drift == {"applied as it is wanted": True, "applied otherwise": False, "never applied": False}
 
 
 def test_a_removal_disrupts_and_a_creation_does_not(thing):
@@ -382,8 +384,8 @@ def test_an_empty_plan_is_in_sync():
 def test_a_chain_may_hold_chains(thing):
     inner = in_order(thing("b"), thing("c"))
     names = [
-        (one.resource.name, one.after)
-        for one in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)
+        (want.resource.name, want.after)
+        for want in planning.wanted(role_of("r", in_order(thing("a"), inner, thing("d"))), None)
     ]
     assert names == [("a", ()), ("b", ("thing:a",)), ("c", ("thing:b",)), ("d", ("thing:c",))]
 
@@ -407,7 +409,7 @@ def gone(thing):
         memory: dict[str, str], wanted: set[str] = frozenset(), can_remove=lambda host, kind, name: None
     ) -> list[str]:
         roles = {"nginx": Role("nginx", lambda host: [], gone=can_remove)}
-        return [one.resource.address for one in no_longer_wanted(None, memory, set(wanted), roles)]
+        return [change.resource.address for change in no_longer_wanted(None, memory, set(wanted), roles)]
 
     return find
 
@@ -422,8 +424,8 @@ def test_what_a_role_made_and_no_longer_wants_is_taken_away_users_before_what_th
 def test_what_uses_something_is_taken_away_before_it(gone):
     used = ["service-account:a", "minio-user:a", "policy:z", "policy:a", "bucket:z"]
     memory = dict.fromkeys([*sorted(used), "file:/x"], "nginx 0")
-    found = gone(memory, can_remove=lambda host, kind, name: MinioGone(None, kind, name))
-    assert [one for one in found if one != "file:/x"] == used
+    addresses = gone(memory, can_remove=lambda host, kind, name: MinioGone(None, kind, name))
+    assert [address for address in addresses if address != "file:/x"] == used
 
 
 def test_of_kinds_that_may_hold_data_none_is_ever_taken_away_by_itself():

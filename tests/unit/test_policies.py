@@ -29,7 +29,7 @@ def test_the_one_form_of_a_policy_stays_as_it_is_and_is_refused_by_nothing(name:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("statement", "spelling"),
     [
         ({"Action": "s3:GetObject"}, {"Action": ["s3:GetObject", "s3:GetObject"]}),
         ({"Resource": "*"}, {"Resource": ["**"]}),
@@ -55,8 +55,8 @@ def test_the_one_form_of_a_policy_stays_as_it_is_and_is_refused_by_nothing(name:
         ({"Principal": "*"}, {"Principal": {"AWS": ["*"]}}),
     ],
 )
-def test_two_spellings_of_one_meaning_are_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert meaning([GOOD | one]) == meaning([GOOD | other])
+def test_two_spellings_of_one_meaning_are_the_same(statement: dict[str, Any], spelling: dict[str, Any]) -> None:
+    assert meaning([GOOD | statement]) == meaning([GOOD | spelling])
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), FAULTS, ids=[str(fault[0]) for fault in FAULTS])
-def test_what_minio_refuses_or_never_gives_back_is_told_at_its_place(change: dict[str, Any], told: str) -> None:
-    assert told in [".".join(map(str, path[1:])) for path, _ in faults([GOOD | change])]
+@pytest.mark.parametrize(("change", "place"), FAULTS, ids=[str(fault[0]) for fault in FAULTS])
+def test_what_minio_refuses_or_never_gives_back_is_told_at_its_place(change: dict[str, Any], place: str) -> None:
+    assert place in [".".join(map(str, path[1:])) for path, _ in faults([GOOD | change])]
 
 
 @pytest.mark.parametrize(

@@ -62,21 +62,21 @@ def extension_row(name: str, version: str = "3.5", offered: str = "3.5") -> dict
     return {"extension": name, "in": "geo", "version": version, "offered": offered}
 
 
-def read(one: Resource, said: str, container: str = RUNS):
-    (found,) = type(one).read([one], "", container, said)
-    return found
+def read(resource: Resource, answer: str, container: str = RUNS):
+    (state,) = type(resource).read([resource], "", container, answer)
+    return state
 
 
-def script(one: Resource, before=None) -> str:
-    return "\n".join(step.script for step in one.fix(before) if isinstance(step, Shell))
+def script(resource: Resource, before=None) -> str:
+    return "\n".join(step.script for step in resource.fix(before) if isinstance(step, Shell))
 
 
-def sql(one: Resource, before=None) -> str:
+def sql(resource: Resource, before=None) -> str:
     """The statements that a fix sends: what `printf %s` is given, and nothing else of the script."""
-    words = shlex.split(script(one, before))
-    assert words[:2] == ["printf", "%s"]
-    assert words[3] == "|"
-    return words[2]
+    arguments = shlex.split(script(resource, before))
+    assert arguments[:2] == ["printf", "%s"]
+    assert arguments[3] == "|"
+    return arguments[2]
 
 
 # The service.
@@ -158,15 +158,15 @@ def test_a_server_that_is_down_is_started_and_then_read(storage_host):
     down = Unknown("PostgreSQL does not answer: its container is exited")
     inside = {want.resource.address: down for want in runs.prepare(host, [databases]).wants}
     plan = plan_of(host, inside | {"project:postgres": {"compose.yaml": "x"}, "pg-answers:postgres": None})
-    assert [one.address for one in plan.todo] == ["project:postgres", "pg-answers:postgres"]
-    assert {one.address for one in plan.later} == set(inside)
+    assert [change.address for change in plan.todo] == ["project:postgres", "pg-answers:postgres"]
+    assert {change.address for change in plan.later} == set(inside)
     assert "waits for" not in "\n".join(render.plan(plan))
 
 
 def test_a_start_is_followed_by_a_wait_for_its_answer(storage_host):
     host = storage_host()
     plan = plan_of(host, {"project:postgres": {"compose.yaml": "x"}})
-    assert [one.address for one in plan.todo] == ["project:postgres", "pg-answers:postgres"]
+    assert [change.address for change in plan.todo] == ["project:postgres", "pg-answers:postgres"]
 
 
 ALL_OF_IT = (
@@ -195,12 +195,12 @@ def test_what_does_not_fit_holds_back_the_server_and_what_is_in_it_and_nothing_e
     others = {"file:/etc/stowage/nginx/conf/nginx.conf": None, "directory:/mnt/drive1/drive1": None}
     host = storage_host()
     plan = plan_of(host, {refused: reading, "pg-user:geo": None, **others, **dict.fromkeys(ALL_OF_IT)})
-    found = {change.address: change for change in plan.changes}
-    assert found[refused].action is Action.REFUSED
-    assert why in found[refused].why
-    assert found[refused].hint
-    assert {found[one].action for one in (*ALL_OF_IT, "pg-user:geo")} == {Action.WAITING}
-    assert {found[one].action for one in others} == {Action.CREATE}
+    by_address = {change.address: change for change in plan.changes}
+    assert by_address[refused].action is Action.REFUSED
+    assert why in by_address[refused].why
+    assert by_address[refused].hint
+    assert {by_address[address].action for address in (*ALL_OF_IT, "pg-user:geo")} == {Action.WAITING}
+    assert {by_address[address].action for address in others} == {Action.CREATE}
 
 
 def test_data_on_a_drive_waits_for_that_drive_alone(storage_host):
@@ -237,10 +237,10 @@ def test_a_folder_is_served_only_where_its_data_fits(machine, tmp_path, recorded
     if first:
         folder.mkdir()
         (folder / first).write_text(f"{version}\n")
-    (found,) = machine.read(data)
-    assert found["fits"] == fits
-    assert (data.refusal(found) is None) == (fits == "yes")
-    assert data.fix(found) == []
+    (state,) = machine.read(data)
+    assert state["fits"] == fits
+    assert (data.refusal(state) is None) == (fits == "yes")
+    assert data.fix(state) == []
 
 
 def test_a_lost_database_is_never_replaced_by_an_empty_one():
@@ -267,25 +267,25 @@ def test_an_image_that_has_all_is_as_it_should_be():
 
 
 def test_an_image_without_an_extension_is_refused_by_its_name():
-    (found,) = Offer.read([OFFER], "sha256:1\n17\nhstore postgis \n", IMAGE)
-    assert "the image has no pgrouting" in OFFER.refusal(found).why
-    assert "take an image that has it" in OFFER.refusal(found).hint
+    (state,) = Offer.read([OFFER], "sha256:1\n17\nhstore postgis \n", IMAGE)
+    assert "the image has no pgrouting" in OFFER.refusal(state).why
+    assert "take an image that has it" in OFFER.refusal(state).hint
 
 
 def test_an_image_of_another_version_is_refused():
-    (found,) = Offer.read([OFFER], "sha256:1\n16\npgrouting postgis \n", IMAGE)
-    assert "has PostgreSQL 16, and the settings say 17" in OFFER.refusal(found).why
+    (state,) = Offer.read([OFFER], "sha256:1\n16\npgrouting postgis \n", IMAGE)
+    assert "has PostgreSQL 16, and the settings say 17" in OFFER.refusal(state).why
 
 
 @pytest.mark.parametrize(
-    ("major", "has", "said"),
+    ("major", "has", "complaint"),
     [
         ("17", "pgrouting postgis", ""),
         ("17", "postgis", "the image has no pgrouting"),
         ("16", "pgrouting postgis", "the image has PostgreSQL 16"),
     ],
 )
-def test_looking_into_an_image_fails_before_it_runs_and_is_remembered(machine, major, has, said):
+def test_looking_into_an_image_fails_before_it_runs_and_is_remembered(machine, major, has, complaint):
     listed = "\n".join(f"/usr/share/postgresql/{major}/extension/{name}.control" for name in has.split())
     machine.program(
         "docker",
@@ -293,10 +293,10 @@ def test_looking_into_an_image_fails_before_it_runs_and_is_remembered(machine, m
     )
     (machine.folder / "stowage").mkdir()
     status, output = machine.run(f"set -e\n{script(OFFER)}")
-    assert (status != 0) is bool(said)
-    assert said in output
-    (found,) = Offer.read([OFFER], (machine.folder / "stowage/postgres.image").read_text(), IMAGE)
-    assert (OFFER.refusal(found) is None or found == OFFER.desired()) is not bool(said)
+    assert (status != 0) is bool(complaint)
+    assert complaint in output
+    (state,) = Offer.read([OFFER], (machine.folder / "stowage/postgres.image").read_text(), IMAGE)
+    assert (OFFER.refusal(state) is None or state == OFFER.desired()) is not bool(complaint)
 
 
 # What the server tells.
@@ -315,20 +315,20 @@ def test_what_is_there_is_read(storage_host):
         Database(SERVER, "geo", "geo"),
         Extension(SERVER, "geo", "postgis"),
     )
-    said = told(
+    answer = told(
         user_row("geo", verifier(SECRET)),
         database_row("geo"),
         extension_row("postgis"),
         read=("the cluster", "within geo"),
     )
-    for one in (user, database, extension):
-        assert planning._same(read(one, said), one.desired()), one.address
+    for resource in (user, database, extension):
+        assert planning._same(read(resource, answer), resource.desired()), resource.address
 
 
 def test_what_is_not_there_is_absent():
-    said = told(read=("the cluster", "within geo"))
-    for one in (User(SERVER, "geo", SECRET), Database(SERVER, "geo", "geo"), Extension(SERVER, "geo", "postgis")):
-        assert read(one, said) is None
+    answer = told(read=("the cluster", "within geo"))
+    for resource in (User(SERVER, "geo", SECRET), Database(SERVER, "geo", "geo"), Extension(SERVER, "geo", "postgis")):
+        assert read(resource, answer) is None
 
 
 KINDS = (
@@ -339,35 +339,35 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("one", KINDS, ids=lambda one: one.kind)
-def test_without_container_and_data_all_is_absent_and_with_data_it_is_unknown(one):
-    assert read(one, "\n", "") is None
-    assert isinstance(read(one, "17\n", ""), Unknown)
+@pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
+def test_without_container_and_data_all_is_absent_and_with_data_it_is_unknown(resource):
+    assert read(resource, "\n", "") is None
+    assert isinstance(read(resource, "17\n", ""), Unknown)
 
 
-@pytest.mark.parametrize("one", KINDS, ids=lambda one: one.kind)
+@pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
 @pytest.mark.parametrize(
-    ("container", "said", "why"),
+    ("container", "answer", "why"),
     [
         (EXITED, "17\nError response from daemon: container 1 is not running\n", "its container is exited"),
         (RUNS, "17\npsql: error: connection to server failed\n", "connection to server failed"),
         (RUNS, "17\n", "does not answer"),
     ],
 )
-def test_a_server_that_does_not_tell_is_unknown_and_for_a_while_only(one, container, said, why):
-    found = read(one, said, container)
-    assert isinstance(found, Unknown)
-    assert why in found.why
-    assert not found.lasting
+def test_a_server_that_does_not_tell_is_unknown_and_for_a_while_only(resource, container, answer, why):
+    state = read(resource, answer, container)
+    assert isinstance(state, Unknown)
+    assert why in state.why
+    assert not state.lasting
 
 
 def test_a_database_that_cannot_be_entered_leaves_the_rest_known():
-    said = (
+    answer = (
         told(user_row("geo", verifier(SECRET)))
         + 'psql: error: FATAL: database "geo" is not currently accepting connections\n'
     )
-    assert isinstance(read(User(SERVER, "geo", SECRET), said), dict)
-    assert isinstance(read(Extension(SERVER, "geo", "postgis"), said), Unknown)
+    assert isinstance(read(User(SERVER, "geo", SECRET), answer), dict)
+    assert isinstance(read(Extension(SERVER, "geo", "postgis"), answer), Unknown)
 
 
 def test_the_question_holds_hostile_names_as_words_only():
@@ -409,10 +409,10 @@ def test_a_server_is_waited_for_and_then_recorded(machine):
 
 @pytest.mark.parametrize("restarts", ["echo 2", "echo x >>$0.n; wc -l <$0.n"])
 def test_a_server_that_does_not_come_up_ends_the_wait_with_its_last_words(machine, restarts):
-    status, said = waits(machine, "exit 1", restarts)
+    status, output = waits(machine, "exit 1", restarts)
     assert status == 1
-    assert "FATAL: its last words" in said
-    assert ("after 20 s" if restarts == "echo 2" else "after 3 s") in said
+    assert "FATAL: its last words" in output
+    assert ("after 20 s" if restarts == "echo 2" else "after 3 s") in output
     assert (machine.folder / "stowage/unproven/postgres").exists()
 
 
@@ -421,9 +421,9 @@ def test_a_server_that_does_not_come_up_ends_the_wait_with_its_last_words(machin
 
 def test_a_password_is_compared_here_and_never_sent():
     user = User(SERVER, "geo", SECRET)
-    found = read(user, told(user_row("geo", verifier(Secret("set by hand")))))
-    assert user.diff(found) == ["password: changed, hidden"]
-    text = sql(user, found)
+    state = read(user, told(user_row("geo", verifier(Secret("set by hand")))))
+    assert user.diff(state) == ["password: changed, hidden"]
+    text = sql(user, state)
     assert SECRET.reveal() not in text
     (stored,) = re.findall(r"PASSWORD '([^']*)'", text)
     assert is_password_of(stored, SECRET)
@@ -432,14 +432,14 @@ def test_a_password_is_compared_here_and_never_sent():
 
 def test_a_password_that_is_right_is_left_alone():
     user = User(SERVER, "geo", SECRET, ("createdb",))
-    found = read(user, told(user_row("geo", verifier(SECRET))))
-    assert user.diff(found) == ["attributes: login -> login createdb"]
-    assert "PASSWORD" not in sql(user, found)
+    state = read(user, told(user_row("geo", verifier(SECRET))))
+    assert user.diff(state) == ["attributes: login -> login createdb"]
+    assert "PASSWORD" not in sql(user, state)
 
 
 def test_a_user_has_exactly_what_is_listed():
     user = User(SERVER, "geo", SECRET, member_of=("b", "c"))
-    found = read(
+    state = read(
         user,
         told(
             user_row(
@@ -447,7 +447,7 @@ def test_a_user_has_exactly_what_is_listed():
             )
         ),
     )
-    text = sql(user, found)
+    text = sql(user, state)
     assert "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS" in text
     assert re.findall(r"^(?:GRANT|REVOKE).*;$", text, re.MULTILINE) == [
         'REVOKE "a" FROM "geo" GRANTED BY "postgres" CASCADE;',
@@ -488,19 +488,19 @@ def test_a_database_is_made_with_what_can_only_be_chosen_then():
 def test_a_database_that_was_dropped_is_not_made_again_empty_without_a_word(storage_host):
     host = storage_host()
     plan = plan_of(host, {"pg-database:geo": None}, {"pg-database:geo": "databases 0123"})
-    (change,) = (one for one in plan.changes if one.address == "pg-database:geo")
+    (change,) = (planned for planned in plan.changes if planned.address == "pg-database:geo")
     assert change.action is Action.REFUSED
     assert "was it dropped, or renamed?" in change.why
     assert "inv restore latest --database geo" in change.hint
     assert "sed -i '\\| pg-database:geo$|d' /var/lib/stowage/applied" in change.hint
-    assert {one.address for one in plan.held} >= {"pg-database:geo"}
+    assert {held.address for held in plan.held} >= {"pg-database:geo"}
 
 
 def test_an_owner_and_who_may_connect_are_put_right():
     database = Database(SERVER, "geo", "geo", open=True)
-    found = read(database, told(database_row("geo", owner="eve")))
-    assert database.diff(found) == ["owner: eve -> geo", "open to: its owner -> every user"]
-    assert sql(database, found).splitlines()[:-1] == [
+    state = read(database, told(database_row("geo", owner="eve")))
+    assert database.diff(state) == ["owner: eve -> geo", "open to: its owner -> every user"]
+    assert sql(database, state).splitlines()[:-1] == [
         'ALTER DATABASE "geo" OWNER TO "geo";',
         'REVOKE ALL ON DATABASE "geo" FROM PUBLIC;',
         'GRANT CONNECT, TEMPORARY ON DATABASE "geo" TO PUBLIC;',
@@ -516,23 +516,23 @@ def test_what_can_only_be_chosen_at_the_beginning_is_refused_later(row, word):
 
 def test_a_locale_that_nobody_chose_may_be_any():
     database = Database(SERVER, "geo", "geo")
-    found = read(database, told(database_row("geo", locale="de_DE.utf8", owner="eve")))
-    assert database.refusal(found) is None
+    state = read(database, told(database_row("geo", locale="de_DE.utf8", owner="eve")))
+    assert database.refusal(state) is None
 
 
 def test_an_extension_is_made_and_brought_to_the_version_of_the_image():
     extension = Extension(SERVER, "geo", "postgis")
     assert sql(extension) == 'CREATE EXTENSION IF NOT EXISTS "postgis" CASCADE;\n'
     assert "-d geo" in script(extension)
-    found = read(extension, told(extension_row("postgis", "3.4.2", "3.5.2"), read=("the cluster", "within geo")))
-    assert extension.diff(found) == ["version: 3.4.2 -> 3.5.2"]
-    assert sql(extension, found) == 'ALTER EXTENSION "postgis" UPDATE;\n'
+    state = read(extension, told(extension_row("postgis", "3.4.2", "3.5.2"), read=("the cluster", "within geo")))
+    assert extension.diff(state) == ["version: 3.4.2 -> 3.5.2"]
+    assert sql(extension, state) == 'ALTER EXTENSION "postgis" UPDATE;\n'
 
 
 def test_an_extension_in_use_that_the_image_does_not_have_is_refused():
     extension = Extension(SERVER, "geo", "postgis")
-    found = read(extension, told(extension_row("postgis", "3.4.2", ""), read=("the cluster", "within geo")))
-    assert "the image has no postgis" in extension.refusal(found).why
+    state = read(extension, told(extension_row("postgis", "3.4.2", ""), read=("the cluster", "within geo")))
+    assert "the image has no postgis" in extension.refusal(state).why
 
 
 # What is no longer named.
@@ -540,17 +540,17 @@ def test_an_extension_in_use_that_the_image_does_not_have_is_refused():
 
 def test_a_database_is_never_removed():
     gone = Gone(SERVER, "pg-database", "old")
-    found = read(gone, told(database_row("old")))
-    assert gone.refusal(found).why == "a database is never removed"
+    state = read(gone, told(database_row("old")))
+    assert gone.refusal(state).why == "a database is never removed"
     assert read(gone, told()) is None
 
 
 def test_a_user_goes_only_when_it_owns_nothing():
     gone = Gone(SERVER, "pg-user", "old")
     assert "owns" in gone.refusal(read(gone, told(user_row("old", uses=3)))).why
-    found = read(gone, told(user_row("old")))
-    assert gone.refusal(found) is None
-    assert sql(gone, found) == 'DROP ROLE "old";\n'
+    state = read(gone, told(user_row("old")))
+    assert gone.refusal(state) is None
+    assert sql(gone, state) == 'DROP ROLE "old";\n'
 
 
 def test_an_extension_that_is_no_longer_named_stays(storage_host):
@@ -592,5 +592,5 @@ def test_a_host_that_no_longer_has_the_role_keeps_what_is_in_its_server(storage_
 def test_settings_that_contradict_each_other_are_refused_by_their_path(storage_host, path, value, where, why):
     with pytest.raises(ValidationError) as error:
         storage_host(**{path: value})
-    found = dict(error.value.errors()[0]["ctx"]["error"].problems)
-    assert why in {dotted(one): text for one, text in found.items()}[where]
+    problems = dict(error.value.errors()[0]["ctx"]["error"].problems)
+    assert why in {dotted(place): text for place, text in problems.items()}[where]

@@ -54,7 +54,7 @@ SET = {"name": "fsync", "value": "off", "file": AUTO, "restart": False}
 
 
 @pytest.mark.parametrize(
-    ("said", "difference"),
+    ("answer", "difference"),
     [
         (server([line("fsync", "off", AUTO)]), "by hand: fsync=off (postgresql.auto.conf) -> none"),
         (server(force=[SET]), "by hand: fsync=off (postgresql.auto.conf) -> none"),
@@ -79,28 +79,28 @@ SET = {"name": "fsync", "value": "off", "file": AUTO, "restart": False}
         ),
     ],
 )
-def test_what_is_set_by_hand_is_a_difference_and_is_taken_back(said, difference):
-    found = read(CONFIGURATION, said)
-    assert CONFIGURATION.diff(found) == [difference]
-    assert "ALTER SYSTEM RESET ALL;" in script(CONFIGURATION, found)
+def test_what_is_set_by_hand_is_a_difference_and_is_taken_back(answer, difference):
+    state = read(CONFIGURATION, answer)
+    assert CONFIGURATION.diff(state) == [difference]
+    assert "ALTER SYSTEM RESET ALL;" in script(CONFIGURATION, state)
 
 
 def test_a_line_of_a_file_of_the_data_becomes_a_comment():
-    found = read(CONFIGURATION, server([line("autovacuum", "off", number=812)]))
-    assert "sed -i '812s/^/#taken out: /' /srv/pg/postgresql.conf" in script(CONFIGURATION, found)
-    assert not CONFIGURATION.disrupts(found)
+    state = read(CONFIGURATION, server([line("autovacuum", "off", number=812)]))
+    assert "sed -i '812s/^/#taken out: /' /srv/pg/postgresql.conf" in script(CONFIGURATION, state)
+    assert not CONFIGURATION.disrupts(state)
 
 
 def test_a_line_of_a_file_elsewhere_is_refused():
-    found = read(CONFIGURATION, server([line("autovacuum", "off", "/usr/share/x.conf")]))
-    assert "line 7 of /usr/share/x.conf" in CONFIGURATION.refusal(found).why
+    state = read(CONFIGURATION, server([line("autovacuum", "off", "/usr/share/x.conf")]))
+    assert "line 7 of /usr/share/x.conf" in CONFIGURATION.refusal(state).why
 
 
 def test_what_only_a_restart_takes_back_stands_in_the_plan_as_one():
     force = [{"name": "max_connections", "value": "20", "file": AUTO, "restart": True}]
-    found = read(CONFIGURATION, server([line("max_connections", "20", AUTO)], force))
-    assert CONFIGURATION.disrupts(found)
-    assert CONFIGURATION.note(found) == "restarts postgres"
+    state = read(CONFIGURATION, server([line("max_connections", "20", AUTO)], force))
+    assert CONFIGURATION.disrupts(state)
+    assert CONFIGURATION.note(state) == "restarts postgres"
 
 
 def test_the_servers_own_databases_and_rights_are_put_right():
@@ -113,9 +113,9 @@ def test_the_servers_own_databases_and_rights_are_put_right():
 
 
 def test_what_is_left_alone_is_told_by_full_and_by_nothing_else():
-    said = server(slots=["old"], prepared=1, checksums="off", more=(database_row("theirs"),))
-    found = read(CONFIGURATION, said)
-    plan = planning.Plan("prod", [planning.Change("postgres", CONFIGURATION, found, Action.NONE)])
+    answer = server(slots=["old"], prepared=1, checksums="off", more=(database_row("theirs"),))
+    state = read(CONFIGURATION, answer)
+    plan = planning.Plan("prod", [planning.Change("postgres", CONFIGURATION, state, Action.NONE)])
     alone = [line.strip() for line in render.plan(plan, full=True) if "left alone: " in line]
     assert alone == [
         "left alone: checksums of the data are off: chosen when it is made",
@@ -150,15 +150,15 @@ def test_what_is_left_alone_is_told_by_full_and_by_nothing_else():
 )
 def test_what_a_user_may_beyond_its_settings_is_taken_back(row, difference, statement):
     user = User(SERVER, "geo", SECRET)
-    found = read(user, told(user_row("geo", verifier(SECRET), **row)))
-    assert user.diff(found) == [difference]
-    assert statement in sql(user, found)
+    state = read(user, told(user_row("geo", verifier(SECRET), **row)))
+    assert user.diff(state) == [difference]
+    assert statement in sql(user, state)
 
 
 def test_a_membership_with_an_option_that_nobody_asked_for_is_given_without():
     user = User(SERVER, "geo", SECRET, member_of=("reader",))
-    found = read(user, told(user_row("geo", verifier(SECRET), **{"member of": [member("reader", admin=True)]})))
-    grants = [one for one in sql(user, found).splitlines() if "reader" in one]
+    state = read(user, told(user_row("geo", verifier(SECRET), **{"member of": [member("reader", admin=True)]})))
+    grants = [statement for statement in sql(user, state).splitlines() if "reader" in statement]
     assert grants == ['REVOKE "reader" FROM "geo" GRANTED BY "postgres" CASCADE;', 'GRANT "reader" TO "geo";']
 
 
@@ -198,9 +198,9 @@ def test_a_setting_is_a_word_of_sql_whatever_it_holds():
 )
 def test_a_database_is_open_to_these_and_set_to_that(row, difference, statement):
     database = Database(SERVER, "geo", "geo")
-    found = read(database, told(database_row("geo", **row)))
-    assert database.diff(found) == [difference]
-    assert statement in sql(database, found)
+    state = read(database, told(database_row("geo", **row)))
+    assert database.diff(state) == [difference]
+    assert statement in sql(database, state)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_a_database_is_open_to_these_and_set_to_that(row, difference, statement)
 )
 def test_a_search_path_may_be_that_of_an_extension_where_the_settings_name_none(path, named, is_well):
     database = Database(SERVER, "geo", "geo", settings=named, extensions=("postgis_topology",))
-    found = read(database, told(database_row("geo", settings=[f"search_path={path}"])))
-    assert planning._same(found, database.desired()) is is_well
+    state = read(database, told(database_row("geo", settings=[f"search_path={path}"])))
+    assert planning._same(state, database.desired()) is is_well
 
 
 def test_a_database_whose_removal_was_cut_is_refused_with_the_way_out():
@@ -227,21 +227,21 @@ def test_a_database_whose_removal_was_cut_is_refused_with_the_way_out():
 
 
 def test_what_is_in_a_database_that_takes_no_connections_is_read_once_it_does(storage_host):
-    said = told(database_row("geo", allows=False), {"shut": "geo"}, read=("the cluster",))
-    found = read(Extension(SERVER, "geo", "postgis"), said)
-    assert isinstance(found, Unknown)
-    assert found.why == "geo takes no connections"
+    answer = told(database_row("geo", allows=False), {"shut": "geo"}, read=("the cluster",))
+    state = read(Extension(SERVER, "geo", "postgis"), answer)
+    assert isinstance(state, Unknown)
+    assert state.why == "geo takes no connections"
 
 
 def test_every_user_may_create_in_public_only_where_the_settings_say_so():
     row = {"inside": "geo", "public may create": True, "sorted": [], "default rights": 2, "event triggers": ["spy"]}
-    said = told(row | {"publications": [], "subscriptions": []}, read=("the cluster", "within geo"))
+    answer = told(row | {"publications": [], "subscriptions": []}, read=("the cluster", "within geo"))
     for wanted, well in ((False, False), (True, True), (None, True)):
         inside = Inside(SERVER, "geo", wanted, ())
-        found = read(inside, said)
-        assert planning._same(found, inside.desired()) is well
-        assert inside.left_alone(found) == ["event triggers: spy", "default rights: 2"]
-    assert sql(Inside(SERVER, "geo", False, ()), found) == "REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n"
+        state = read(inside, answer)
+        assert planning._same(state, inside.desired()) is well
+        assert inside.left_alone(state) == ["event triggers: spy", "default rights: 2"]
+    assert sql(Inside(SERVER, "geo", False, ()), state) == "REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n"
 
 
 # Others.
@@ -271,9 +271,9 @@ def test_a_role_with_powers_that_no_setting_names_is_refused_with_both_ways_out(
 
 def test_a_role_without_powers_or_one_that_is_known_is_left_alone():
     powers = Powers(SERVER, ("postgres",), ("monitor",))
-    found = read(powers, told(power("ana"), power("monitor", "superuser")))
-    assert planning._same(found, powers.desired())
-    assert powers.left_alone(found) == ["roles: ana, monitor"]
+    state = read(powers, told(power("ana"), power("monitor", "superuser")))
+    assert planning._same(state, powers.desired())
+    assert powers.left_alone(state) == ["roles: ana, monitor"]
 
 
 # The rules by which text is sorted.
@@ -308,8 +308,8 @@ def test_a_finding_about_sorting_or_powers_holds_back_nothing_else(storage_host)
         "pg-powers:of others": {"of others": "x", "names": "e"},
     }
     plan = planning.make("prod", run.roles, run.wants, well | odd | {"pg-database:geo": None}, {})
-    assert {one.address for one in plan.held} == {*odd}
-    assert [one.address for one in plan.todo] == ["pg-database:geo"]
+    assert {change.address for change in plan.held} == {*odd}
+    assert [change.address for change in plan.todo] == ["pg-database:geo"]
 
 
 def test_a_command_for_a_person_is_quoted_whatever_it_holds():
@@ -357,13 +357,13 @@ def test_status_reads_both_lines_of_the_answer(storage_host):
         "databases": None,
         "slots": None,
     }
-    found = database_status.read(storage_host(), "running", [json.dumps(first), '["geo"]'])
-    assert (found.superuser, found.databases, found.slots, found.sorted_otherwise) == ("su", {}, {}, ["geo"])
+    status = database_status.read(storage_host(), "running", [json.dumps(first), '["geo"]'])
+    assert (status.superuser, status.databases, status.slots, status.sorted_otherwise) == ("su", {}, {}, ["geo"])
     assert database_status.read(storage_host(), "running", [json.dumps(first)]).sorted_otherwise == []
 
 
 @pytest.mark.parametrize(
-    ("address", "words"),
+    ("address", "warning"),
     [
         (
             "pg-extension:geo/postgis",
@@ -372,13 +372,13 @@ def test_status_reads_both_lines_of_the_answer(storage_host):
         ("pg-user:geo", "with its rights within databases"),
     ],
 )
-def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, address, words):
+def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, address, warning):
     run = runs.prepare(storage_host(), [postgres, databases])
     well = {want.resource.address: want.resource.desired() for want in run.wants}
-    (one,) = (want.resource for want in run.wants if want.resource.address == address)
-    memory = {address: f"databases {one.remembered()}"}
+    (resource,) = (want.resource for want in run.wants if want.resource.address == address)
+    memory = {address: f"databases {resource.remembered()}"}
     plan = planning.make("prod", run.roles, run.wants, well | {address: None}, memory)
-    assert words in " ".join(" ".join(render.plan(plan)).split())
+    assert warning in " ".join(" ".join(render.plan(plan)).split())
 
 
 def test_a_setting_that_an_argument_gives_waits_for_no_restart():

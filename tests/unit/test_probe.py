@@ -96,11 +96,11 @@ def test_an_answer_without_line_end_is_read_whole(machine):
 def test_an_answer_cut_anywhere_is_unknown_or_whole_never_something_else(machine):
     resources = [kind("first", "echo a"), kind("odd", "echo b; exit 3"), LAST]
     answer = answer_of(machine, *resources)
-    whole, _ = probe.read(resources, answer, MARKER)
+    complete, _ = probe.read(resources, answer, MARKER)
     for at in range(len(answer)):
         readings, _ = probe.read(resources, answer[:at], MARKER)
         for address, reading in readings.items():
-            assert isinstance(reading, Unknown) or reading == whole[address], f"cut at {at}"
+            assert isinstance(reading, Unknown) or reading == complete[address], f"cut at {at}"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ class Sharing(Kind):
 
     @classmethod
     def common_questions(cls, wanted):
-        return {cls.asks: [one.about for one in wanted]}
+        return {cls.asks: [resource.about for resource in wanted]}
 
     @classmethod
     def read(cls, wanted, answer, *shared):
@@ -220,13 +220,13 @@ def other(names):
 
 
 def test_a_question_may_use_the_answer_of_another_and_is_asked_while_the_rest_is_read(machine):
-    one = kind(
+    resource = kind(
         "asking",
         "echo own",
         common_questions=classmethod(lambda cls, wanted: {other: ["x"], late: ["y"], early: ["a", "b"]}),
         read=classmethod(lambda cls, wanted, answer, *shared: [{"told": " ".join(map(str.strip, (answer, *shared)))}]),
     )
-    readings, _ = probe.read([one, LAST], answer_of(machine, one, LAST), MARKER)
+    readings, _ = probe.read([resource, LAST], answer_of(machine, resource, LAST), MARKER)
     assert readings["asking:one"] == {"told": "own other pids of a b pids of a b"}
     assert readings["last:one"] == {"said": "well"}
 

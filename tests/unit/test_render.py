@@ -40,15 +40,15 @@ def plan_of(storage_host):
     def make(bare=False, memory=(), **readings) -> Plan:
         host = storage_host(users=[], policies=[])
         run = runs.prepare(host, [named(name) for name in host.settings.roles])
-        found = {want.resource.address: want.resource.desired() for want in run.wants}
+        states = {want.resource.address: want.resource.desired() for want in run.wants}
         if bare:
-            found = {want.resource.address: _bare(want.resource) for want in run.wants}
+            states = {want.resource.address: _bare(want.resource) for want in run.wants}
         remembered = {
             want.resource.address: f"{want.role} {want.resource.remembered()}"
             for want in run.wants
             if want.resource.address in memory
         }
-        return planning.make("prod", run.roles, run.wants, found | readings, remembered)
+        return planning.make("prod", run.roles, run.wants, states | readings, remembered)
 
     return make
 
@@ -90,8 +90,8 @@ def test_all_of_a_host_in_sync_is_shown_when_it_is_asked_for(plan_of):
 
 
 def drifted(plan_of) -> Plan:
-    whole = plan_of()
-    by_address = {change.address: change.resource for change in whole.changes}
+    plan = plan_of()
+    by_address = {change.address: change.resource for change in plan.changes}
     kept = by_address["file:/etc/sysctl.d/60-stowage.conf"]
     minio = by_address["project:minio"]
     secret = "file:/etc/stowage/minio/secrets/root_password"
@@ -159,8 +159,8 @@ def refused(plan_of) -> Plan:
 
 def test_refusals_say_why_and_what_to_type_and_the_rest_says_what_it_waits_for(plan_of, golden):
     plan = refused(plan_of)
-    told = "\n".join(str(trouble) for trouble in render.troubles(plan)) + "\n"
-    golden("plan_refused", f"{text(plan)}\n{told}")
+    troubles = "\n".join(str(trouble) for trouble in render.troubles(plan)) + "\n"
+    golden("plan_refused", f"{text(plan)}\n{troubles}")
 
 
 LONG = "a word of a line that a person reads " * 12
@@ -174,23 +174,23 @@ def test_no_line_is_wider_than_its_terminal_and_nothing_is_cut_off(thing):
         Change("role", thing("c"), None, Action.CREATE, why=f"warning: {LONG}"),
         *(Change("role", thing(f"waits{n}"), None, Action.WAITING, why=f"waits for {LONG}") for n in range(9)),
     ]
-    whole = " ".join(text(Plan("host", changes), columns=10_000).split())
+    unwrapped = " ".join(text(Plan("host", changes), columns=10_000).split())
     for columns in (60, 80, 100):
         lines = render.plan(Plan("host", changes), columns=columns)
         assert max(map(len, lines)) <= columns
-        assert " ".join("\n".join(lines).split()) == whole
+        assert " ".join("\n".join(lines).split()) == unwrapped
         assert [
-            re.sub(r"\033\[[0-9;]*m", "", one)
-            for one in render.plan(Plan("host", changes), columns=columns, colour=True)
+            re.sub(r"\033\[[0-9;]*m", "", line)
+            for line in render.plan(Plan("host", changes), columns=columns, colour=True)
         ] == lines
 
 
 def test_a_path_and_a_command_stay_whole(thing):
     path, command = "/srv/" + "x" * 120, f"wipefs --all {'y' * 120}"
     change = Change("role", thing("a"), None, Action.REFUSED, why=f"it holds {path}", hint=f"on the host: {command}")
-    told = text(Plan("host", [change]))
-    assert path in told
-    assert f"try: on the host: {command}" in told
+    screen = text(Plan("host", [change]))
+    assert path in screen
+    assert f"try: on the host: {command}" in screen
 
 
 def test_one_message_of_several_is_said_once_with_all_of_them(thing):
@@ -224,18 +224,18 @@ def test_a_machine_reads_the_same_as_a_person(plan_of):
     assert (host["host"], host["exit_code"]) == ("prod", REFUSED)
     assert host["counts"]["refused"] == 2
     assert host["counts"]["unknown"] == 2
-    told = {change["address"]: change for change in host["changes"]}
-    assert told["filesystem:drive2"]["action"] == "refused"
-    assert "photos" in told["filesystem:drive2"]["why"]
-    assert told["mount:/mnt/drive2"]["why"] == "waits for filesystem:drive2"
+    by_address = {change["address"]: change for change in host["changes"]}
+    assert by_address["filesystem:drive2"]["action"] == "refused"
+    assert "photos" in by_address["filesystem:drive2"]["why"]
+    assert by_address["mount:/mnt/drive2"]["why"] == "waits for filesystem:drive2"
 
 
 def test_a_machine_reads_the_differences_too(plan_of):
     (host,) = render.as_json([drifted(plan_of)], {})["hosts"]
-    told = {change["address"]: change for change in host["changes"]}
-    assert told["sysctl:net.core.somaxconn"]["diff"] == ["value: 128 -> 4096"]
-    assert told["file:/etc/stowage/minio/secrets/root_password"]["diff"] == ["content: changed, hidden"]
-    assert told["file:/etc/stowage/minio/secrets/root_password"]["drift"] is True
+    by_address = {change["address"]: change for change in host["changes"]}
+    assert by_address["sysctl:net.core.somaxconn"]["diff"] == ["value: 128 -> 4096"]
+    assert by_address["file:/etc/stowage/minio/secrets/root_password"]["diff"] == ["content: changed, hidden"]
+    assert by_address["file:/etc/stowage/minio/secrets/root_password"]["drift"] is True
 
 
 ERRORS = [

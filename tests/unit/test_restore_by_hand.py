@@ -30,11 +30,11 @@ CONFIGURATION = {"etc/fstab": b"LABEL=drive1 /mnt/drive1\n", "etc/stowage/postgr
 
 def steps() -> dict[str, str]:
     """The blocks of the document by the heading they stand under: `1. Say where things are`."""
-    found = {}
+    blocks = {}
     for part in DOCUMENT.read_text().split("\n## ")[1:]:
         if block := re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
-            found[part.partition("\n")[0]] = block[1]
-    return found
+            blocks[part.partition("\n")[0]] = block[1]
+    return blocks
 
 
 def told_where(block: str, **places: Path | str) -> str:
@@ -72,17 +72,17 @@ def folder(place: Path) -> dict[str, bytes]:
     (live / "sub").mkdir(parents=True)
     (live / "a  b").write_text("once")
     (live / "sub/link").symlink_to("nowhere")
-    found, data = listing.Listing({}), b""
-    for words in ((".",), ("--no-recursion", "./a  b")):
+    rows, data = listing.Listing({}), b""
+    for arguments in ((".",), ("--no-recursion", "./a  b")):
         data += subprocess.run(
-            ["tar", "-C", str(live), *listing.OPTIONS, f"--index-file={index}", "-cf", "-", *words],
+            ["tar", "-C", str(live), *listing.OPTIONS, f"--index-file={index}", "-cf", "-", *arguments],
             capture_output=True,
             check=True,
         ).stdout
-        found = listing.Listing({**found.rows, **listing.Listing.parse(index.read_text()).rows})
+        rows = listing.Listing({**rows.rows, **listing.Listing.parse(index.read_text()).rows})
         (live / "a  b").write_text("twice")
         os.utime(live / "a  b", ns=(0, 1_700_000_000_123_456_780))  # tar fills up a time that ends in 0
-    return {"services/app/%2Fapp.tar": data, "services/app/%2Fapp.list": found.text()}
+    return {"services/app/%2Fapp.tar": data, "services/app/%2Fapp.list": rows.text()}
 
 
 OBJECTS = {"a b/ü": b"small", "a b/empty": b"", "large": bytes(range(256)) * 5000}
@@ -229,8 +229,8 @@ def test_a_part_that_is_missing_is_named(rescue: Rescue) -> None:
 
 
 def test_a_manifest_that_somebody_changed_is_not_believed(rescue: Rescue) -> None:
-    told = rescue.manifest.read_text()
-    rescue.manifest.write_text(told.replace('"public.a b":3', '"public.a b":4'))
+    manifest = rescue.manifest.read_text()
+    rescue.manifest.write_text(manifest.replace('"public.a b":3', '"public.a b":4'))
     done = rescue.follow(1, 2)
     assert done.returncode != 0
     assert "not signed by this identity" in done.stderr

@@ -34,18 +34,18 @@ def database(name: str, replaces: int | None) -> dict[str, Any]:
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The requests that were begun as runs; each ends well."""
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr(runs, "begin", lambda host, request, said, written=(): found.append(request) or "run")
+    requests: list[dict[str, Any]] = []
+    monkeypatch.setattr(runs, "begin", lambda host, request, command, written=(): requests.append(request) or "run")
     monkeypatch.setattr(restore, "watch", lambda host, run: {"code": 0})
-    return found
+    return requests
 
 
-def answers(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
-    monkeypatch.setattr(runs, "ask", lambda host, request: found)
+def answers(monkeypatch: pytest.MonkeyPatch, **answer: Any) -> None:
+    monkeypatch.setattr(runs, "ask", lambda host, request: answer)
 
 
 @pytest.mark.parametrize(
-    ("databases", "told"),
+    ("databases", "offered"),
     [
         ([database("geo", 5)], True),
         ([database("geo", None), database("app", 0)], True),
@@ -53,10 +53,10 @@ def answers(monkeypatch: pytest.MonkeyPatch, **found: Any) -> None:
         ([], False),
     ],
 )
-def test_undo_is_offered_only_when_something_was_replaced(databases, told, monkeypatch, begun, capsys) -> None:
+def test_undo_is_offered_only_when_something_was_replaced(databases, offered, monkeypatch, begun, capsys) -> None:
     answers(monkeypatch, **{**PLAN, "databases": databases})
     restore.restore(HOST, "latest", (), "", "", "", True, "a test")
-    assert ("undo with: inv restore.undo --host prod" in capsys.readouterr().out) is told
+    assert ("undo with: inv restore.undo --host prod" in capsys.readouterr().out) is offered
 
 
 def test_an_undo_shows_which_restore_it_is_of_and_means_that_one(monkeypatch, begun, capsys) -> None:
@@ -76,7 +76,7 @@ def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monke
     monkeypatch.setattr(restore, "confirm", lambda *_, **__: order.append(capsys.readouterr().out))
     restore.restore(HOST, "latest", (), "", "", "", True, "a test")
     assert all(f"  warning: {line}\n" in order[0] for line in warnings)
-    assert [one.set for one in begun] == [PLAN["set"]]
+    assert [request.set for request in begun] == [PLAN["set"]]
 
 
 LOST = ["public.a", "public.b"]
@@ -109,7 +109,7 @@ def test_what_may_differ_is_shown_asked_for_and_written_down(monkeypatch, begun,
     monkeypatch.setattr(restore, "confirm", lambda *_, **__: order.append(capsys.readouterr().out))
     audited: list[list[str]] = []
     monkeypatch.setattr(
-        runs, "begin", lambda host, request, said, written: begun.append(request) or audited.append(written) or "run"
+        runs, "begin", lambda host, request, command, written: begun.append(request) or audited.append(written) or "run"
     )
     restore.restore(HOST, "latest", (), "", "", "", False, "a test", tablespaces=False, accept=True)
     assert "  ACCEPTED  geo: rows of public.log: 3 in the set, 4 here\n" in order[0]
@@ -148,6 +148,6 @@ def test_a_list_of_databases_with_a_quote_that_has_no_end_is_refused(monkeypatch
 
 def test_a_database_that_cannot_be_renamed_is_told_with_what_ends_that(monkeypatch, begun) -> None:
     answers(monkeypatch, **{**PLAN, "obstacles": ["geo has a subscription s1"], "ways": ["on the host: do it"]})
-    with pytest.raises(Trouble) as told:
+    with pytest.raises(Trouble) as caught:
         restore.restore(HOST, "latest", [], "", "", "", True, "a test")
-    assert (told.value.code, told.value.hint) == (REFUSED, "on the host: do it\nthen the same again")
+    assert (caught.value.code, caught.value.hint) == (REFUSED, "on the host: do it\nthen the same again")

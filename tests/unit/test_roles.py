@@ -169,15 +169,15 @@ def test_containers_have_no_rights_that_they_do_not_need(storage_host):
             assert service["restart"] == "unless-stopped"
 
 
-def expanded(words: list[str]) -> list[str]:
+def expanded(command: list[str]) -> list[str]:
     """What MinIO makes of endpoints: `{1...4}` stands for each number from 1 to 4."""
-    found = []
-    for word in words:
+    arguments = []
+    for word in command:
         head, brace, rest = word.partition("{")
         span, _, tail = rest.partition("}")
         first, _, last = span.partition("...")
-        found += [f"{head}{n}{tail}" for n in range(int(first), int(last) + 1)] if brace else [word]
-    return found
+        arguments += [f"{head}{n}{tail}" for n in range(int(first), int(last) + 1)] if brace else [word]
+    return arguments
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def expanded(words: list[str]) -> list[str]:
 def test_endpoints_name_each_node_once_and_in_order(storage_host, names):
     nodes = [{"name": name, "drive": f"drive{n}", "address": f"172.30.99.1{n}"} for n, name in enumerate(names, 1)]
     services = definitions(one(wanted(storage_host(minio__nodes=nodes), "minio"), Project, "minio"))
-    told = [word for word in services[names[0]]["command"] if word.startswith("http")]
-    assert expanded(told) == [f"http://{name}:9000/data" for name in names]
+    urls = [word for word in services[names[0]]["command"] if word.startswith("http")]
+    assert expanded(urls) == [f"http://{name}:9000/data" for name in names]
 
 
 def test_endpoints_in_one_range_are_one_pool(storage_host):
@@ -295,7 +295,7 @@ def test_every_fix_is_a_script_that_a_shell_can_read(storage_host, tls):
 
 def holds_secret(text: str) -> bool:
     hidden = [base64.b64encode(f"SENTINEL-{name}".encode()).decode()[:12] for name in SECRETS]
-    return "SENTINEL" in text or any(one in text for one in hidden)
+    return "SENTINEL" in text or any(secret in text for secret in hidden)
 
 
 def before_of(resource: Resource) -> dict[str, str]:
@@ -332,11 +332,11 @@ def test_no_secret_is_in_anything_that_is_compared_shown_or_probed(storage_host,
 def test_no_secret_is_in_a_plan_on_the_screen_or_for_a_machine(storage_host, tls, reading):
     host = storage_host(edge__tls=tls)
     run = runs.prepare(host, [role(name) for name in ROLES])
-    found = {
+    states = {
         want.resource.address: {"absent": None, "other": before_of(want.resource), "unknown": Unknown("late")}[reading]
         for want in run.wants
     }
-    plan = planning.make("prod", run.roles, run.wants, found, {})
+    plan = planning.make("prod", run.roles, run.wants, states, {})
     assert not holds_secret("\n".join(render.plan(plan, full=True)))
     assert not holds_secret(json.dumps(render.as_json([plan], {"prod": 2})))
 

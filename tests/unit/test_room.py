@@ -12,7 +12,7 @@ WELL = "Avail IFree Inodes File\n 9000000 500 1000 /etc\n 8000 500 1000 /tmp\n"
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "state"),
     [
         (WELL, {"/etc": "", "/tmp": ""}),
         (WELL.replace(" 8000 ", " 0 "), {"/etc": "", "/tmp": "full: 0 KiB are left"}),
@@ -23,8 +23,8 @@ WELL = "Avail IFree Inodes File\n 9000000 500 1000 /etc\n 8000 500 1000 /tmp\n"
         ("", {"/etc": "", "/tmp": ""}),  # no df, and no reason to hold anything back
     ],
 )
-def test_room_is_what_the_host_says(answer, found):
-    assert Room.read([WANTED], answer) == [found]
+def test_room_is_what_the_host_says(answer, state):
+    assert Room.read([WANTED], answer) == [state]
 
 
 def test_what_is_full_or_read_only_is_refused_with_what_to_look_at():

@@ -47,8 +47,8 @@ def in_time(question, seconds: float = 3) -> bool:
 
 
 def cuts() -> list[int]:
-    whole = len(frame("true"))
-    return [0, 1, 40, 63, 64, 65, 70, 74, 75, *range(76, whole)]
+    length = len(frame("true"))
+    return [0, 1, 40, 63, 64, 65, 70, 74, 75, *range(76, length)]
 
 
 @pytest.mark.parametrize("at", cuts())
@@ -121,14 +121,14 @@ def test_the_output_is_what_the_script_wrote(shell, text):
 
 
 def test_output_that_is_not_text_ends_nothing(shell):
-    status, said = shell.run(r"printf 'a\377b\n'")
-    assert (status, said) == (0, "a�b\n")
+    status, output = shell.run(r"printf 'a\377b\n'")
+    assert (status, output) == (0, "a�b\n")
 
 
 def test_each_line_is_told_as_it_comes(shell):
-    told = []
-    assert shell.run("echo one; echo two", told.append)[0] == 0
-    assert [line for line in told if line] == ["one", "two"]
+    lines = []
+    assert shell.run("echo one; echo two", lines.append)[0] == 0
+    assert [line for line in lines if line] == ["one", "two"]
 
 
 def test_a_script_of_any_size_arrives(shell):
@@ -171,26 +171,26 @@ def test_a_second_run_is_told_who_holds_the_lock_since_when_doing_what(link, loc
 
 def test_a_command_that_outlives_the_shell_still_holds_the_lock(link, lock):
     shell = RootShell(link, holder("inv deploy"))
-    _, said = shell.run("sleep 60 >/dev/null 2>&1 & echo $!")
+    _, output = shell.run("sleep 60 >/dev/null 2>&1 & echo $!")
     shell.close()
     assert link.pipes[0].exit_status() == 0
     assert not is_free(lock)
-    subprocess.run(["kill", said.strip()], check=True)
+    subprocess.run(["kill", output.strip()], check=True)
     assert in_time(lambda: is_free(lock))
 
 
 def test_the_last_step_of_a_run_whose_connection_is_gone_is_waited_for(link, lock):
     shell = RootShell(link, holder("inv deploy"))
-    _, said = shell.run("sleep 60 >/dev/null 2>&1 & echo $!")
+    _, output = shell.run("sleep 60 >/dev/null 2>&1 & echo $!")
     link.pipes[0].process.kill()
     link.pipes[0].process.wait()
-    told = []
-    second = RootShell(link, holder("inv deploy --yes"), told.append)
+    messages = []
+    second = RootShell(link, holder("inv deploy --yes"), messages.append)
     second.start("echo my turn")
     assert not in_time(lambda: is_free(lock), 2.5)
-    subprocess.run(["kill", said.strip()], check=True)
+    subprocess.run(["kill", output.strip()], check=True)
     assert second.finish() == (0, "my turn\n")
-    assert set(told) == {"waits for the last step of a run whose connection is gone; inv unlock ends it"}
+    assert set(messages) == {"waits for the last step of a run whose connection is gone; inv unlock ends it"}
     assert second.waited
 
 
@@ -205,11 +205,11 @@ def test_a_command_that_an_earlier_run_left_running_is_waited_for_once_there_is_
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(root_shell, "WAIT_FOR_OTHERS", WAIT_FOR_OTHERS.replace("/run/systemd/transient", str(tmp_path)))
-    told = []
-    shell = RootShell(link, holder("inv deploy"), told.append)
+    messages = []
+    shell = RootShell(link, holder("inv deploy"), messages.append)
     assert shell.run("echo my turn") == (0, "my turn\n")
     assert (tmp_path / "asked").read_text() == "x\n" * 3
-    assert told == ["waits for stowage-run-apt.service, which an earlier run began"]
+    assert messages == ["waits for stowage-run-apt.service, which an earlier run began"]
     assert RootShell(link).run("echo no lock, no wait") == (0, "no lock, no wait\n")
 
 

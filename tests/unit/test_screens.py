@@ -116,10 +116,10 @@ def ended(code: int, **more: Any) -> Callable[[], None]:
 
 
 def statuses() -> None:
-    found = backup_status.Backups(age={"postgres": 9.0}, dead=DEAD, unfinished=[LONG])
+    backups = backup_status.Backups(age={"postgres": 9.0}, dead=DEAD, unfinished=[LONG])
     from runbook.status_screen import fitted
 
-    print("\n".join(piece for line in backup_status.lines(found) for piece in fitted(line, WIDEST, 11)))
+    print("\n".join(piece for line in backup_status.lines(backups) for piece in fitted(line, WIDEST, 11)))
 
 
 SCREENS: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {

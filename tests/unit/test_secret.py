@@ -19,7 +19,8 @@ WORD = "hunter2-SENTINEL"
 
 
 @pytest.mark.parametrize(
-    "show", [str, repr, "{}".format, "{!r}".format, "{:>20}".format, "%s".__mod__, lambda one: f"{[one]} {(one,)}"]
+    "show",
+    [str, repr, "{}".format, "{!r}".format, "{:>20}".format, "%s".__mod__, lambda secret: f"{[secret]} {(secret,)}"],
 )
 def test_printing_a_secret_shows_only_that_it_is_one(show):
     text = show(Secret(WORD))

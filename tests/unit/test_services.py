@@ -190,10 +190,10 @@ def test_files_go_as_they_are_and_templates_are_rendered(project):
     for folder in ("files", "templates"):
         (host.root / folder / "any" / "a.j2").write_text("{{ host.name }}")
     (host.root / "files" / "any" / "data").write_bytes(b"\xff\x00")
-    found = files(host)
-    assert found["/root/etc/one/a.j2"].content == "{{ host.name }}"
-    assert found["/root/etc/two/a"].content == "prod"
-    assert found["/root/etc/one/data"].content == b"\xff\x00"
+    by_path = files(host)
+    assert by_path["/root/etc/one/a.j2"].content == "{{ host.name }}"
+    assert by_path["/root/etc/two/a"].content == "prod"
+    assert by_path["/root/etc/one/data"].content == b"\xff\x00"
 
 
 def test_a_script_that_may_be_run_here_may_be_run_there(project):
@@ -220,9 +220,9 @@ ODD = "$HOME ${A} $$ 'q' \"d\" \\n #x =y `id`"
 def test_words_and_values_reach_docker_as_they_are(storage_host):
     cache = {"image": "nginx", "command": ["run", ODD, ""], "environment": {"A": ODD, "B": ""}}
     text = one_of(storage_host(services={"cache": cache}), "cache", Project).text()
-    told = json.loads(text)["services"]["cache"]
-    assert [one.replace("$$", "$") for one in told["command"]] == ["run", ODD, ""]
-    assert {key: one.replace("$$", "$") for key, one in told["environment"].items()} == {"A": ODD, "B": ""}
+    service = json.loads(text)["services"]["cache"]
+    assert [word.replace("$$", "$") for word in service["command"]] == ["run", ODD, ""]
+    assert {key: value.replace("$$", "$") for key, value in service["environment"].items()} == {"A": ODD, "B": ""}
 
 
 def test_a_secret_stands_in_no_definition_and_a_new_one_makes_the_container_anew(storage_host):

@@ -67,7 +67,7 @@ def test_those_who_hang_are_given_up_at_the_same_moment(machine, docker, inside,
         docker.runs(name)
     wanted = [Serving("one", COMMAND), Serving("two", COMMAND), Serving("three", COMMAND)]
     begun = time.monotonic()
-    assert [one.silence(state) for one, state in zip(wanted, machine.read(*wanted), strict=True)] == [
+    assert [resource.silence(state) for resource, state in zip(wanted, machine.read(*wanted), strict=True)] == [
         "does not answer to redis-cli ping"
     ] * 3
     assert time.monotonic() - begun < 4

@@ -247,22 +247,22 @@ KINDS: dict[str, tuple[str, list[str]]] = {
 
 def takes(kind: Any, value: object) -> bool:
     try:
-        found = TypeAdapter(kind, config={"strict": True, "arbitrary_types_allowed": True}).validate_python(value)
+        validated = TypeAdapter(kind, config={"strict": True, "arbitrary_types_allowed": True}).validate_python(value)
     except ValidationError:
         return False
-    assert found == value or kind in (fields.Address, fields.ListenAddress), (
+    assert validated == value or kind in (fields.Address, fields.ListenAddress), (
         "taken literally; an address in its shortest form"
     )
     return True
 
 
 def test_every_kind_of_text_is_tried() -> None:
-    found = {
+    kinds = {
         name
         for name, kind in vars(fields).items()
         if getattr(kind, "__metadata__", None) and getattr(kind, "__origin__", None) is str
     }
-    assert found == set(KINDS)
+    assert kinds == set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -429,23 +429,23 @@ def changed(value: Any, path: list[Any], new: object) -> Any:
     if not path:
         return new
     if isinstance(value, list):
-        return [changed(one, path[1:], new) if number == path[0] else one for number, one in enumerate(value)]
+        return [changed(item, path[1:], new) if number == path[0] else item for number, item in enumerate(value)]
     return {**value, path[0]: changed(value.get(path[0], {}), path[1:], new)}
 
 
 @pytest.mark.parametrize(
-    ("path", "new", "told"),
+    ("path", "new", "place"),
     CONTRADICTIONS,
     ids=[f"{contradiction[2]}={contradiction[1]}" for contradiction in CONTRADICTIONS],
 )
 def test_settings_that_contradict_each_other_are_refused_at_their_place(
-    path: list[Any], new: object, told: str
+    path: list[Any], new: object, place: str
 ) -> None:
     Settings.model_validate(GOOD)
     with pytest.raises(ValidationError) as raised:
         Settings.model_validate(changed(GOOD, path, new))
     problems = raised.value.errors()[0]["ctx"]["error"].problems
-    assert told in [dotted(where) for where, _ in problems]
+    assert place in [dotted(where) for where, _ in problems]
 
 
 def uncommented(text: str) -> str:
@@ -462,18 +462,18 @@ def paths(node: Any) -> set[str]:
         if isinstance(node.value, list)
         else ()
     )
-    return {path for step, one in below for path in (f".{step}", *(f".{step}{rest}" for rest in paths(one)))}
+    return {path for step, inner in below for path in (f".{step}", *(f".{step}{rest}" for rest in paths(inner)))}
 
 
 def test_the_example_has_every_key_of_the_settings() -> None:
-    found = {
+    described = {
         re.sub(r"\.\d+(?=\.|$)", "[0]", path).lstrip(".")
         for path in paths(read_text(uncommented(EXAMPLE.read_text()), "all.yml", []))
     }
     missing = [
         dotted(path)
         for path in every_key(Settings)
-        if not any(re.fullmatch(re.escape(dotted(path)).replace("NAME", "[^.]+"), one) for one in found)
+        if not any(re.fullmatch(re.escape(dotted(path)).replace("NAME", "[^.]+"), place) for place in described)
     ]
     assert missing == []
 
@@ -490,10 +490,10 @@ def test_the_example_changes_nothing_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_the_example_loads_with_all_its_settings_in_force_and_shows_the_defaults(tmp_path: Path) -> None:
-    found = example(tmp_path, uncommented(EXAMPLE.read_text()))
+    settings = example(tmp_path, uncommented(EXAMPLE.read_text()))
     bare = Settings()
-    assert found.minio and found.edge and found.edge.tls and found.users and found.policies
+    assert settings.minio and settings.edge and settings.edge.tls and settings.users and settings.policies
     for same in ("base", "data_user", "networks", "lab"):
-        assert getattr(found, same) == getattr(bare, same), f"{same} of the example is not the default"
-    assert found.docker.model_copy(update={"repository_key": None}) == bare.docker
-    assert (found.drives[0].options, found.edge.listen) == ("defaults,noatime", "127.0.0.1")
+        assert getattr(settings, same) == getattr(bare, same), f"{same} of the example is not the default"
+    assert settings.docker.model_copy(update={"repository_key": None}) == bare.docker
+    assert (settings.drives[0].options, settings.edge.listen) == ("defaults,noatime", "127.0.0.1")

@@ -195,7 +195,7 @@ def test_an_option_of_a_mount_is_one_word_of_fstab_or_is_refused(accepted, value
 
 @pytest.mark.parametrize("value", [*HOSTILE, True, 1, None, {"deep": ["$x", {"a": "'"}]}])
 def test_whatever_docker_is_told_arrives_as_json(accepted, machine, tmp_path, value):
-    (keys,) = [one for one in accepted({"docker__daemon": {"data": value}}) if isinstance(one, JsonKeys)]
+    (keys,) = [resource for resource in accepted({"docker__daemon": {"data": value}}) if isinstance(resource, JsonKeys)]
     here = JsonKeys(str(tmp_path / "daemon.json"), keys.keys)
     assert machine.deploy(here).failed is None
     assert json.loads((tmp_path / "daemon.json").read_text()) == {"data": value}
@@ -210,6 +210,8 @@ def test_two_nodes_never_share_a_name_a_drive_or_an_address(storage_host, name):
 
 
 def test_nothing_of_a_template_is_left_in_what_nginx_reads(accepted):
-    (config,) = [one for one in accepted({}) if isinstance(one, File) and one.path.endswith("nginx.conf")]
+    (config,) = [
+        resource for resource in accepted({}) if isinstance(resource, File) and resource.path.endswith("nginx.conf")
+    ]
     assert config.text.count("{") == config.text.count("}")
     assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", config.text)

@@ -156,14 +156,14 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "what", "why"), NONSENSE, ids=[one[0][:60] for one in NONSENSE])
+@pytest.mark.parametrize(("text", "what", "why"), NONSENSE, ids=[case[0][:60] for case in NONSENSE])
 def test_nonsense_is_told_with_its_line_and_why(
     wrong: Callable[..., list[Trouble]], text: str, what: str, why: str
 ) -> None:
-    told = [one for one in wrong("\n" + text) if what in one.what and why in one.why]
-    assert told, [str(one) for one in wrong("\n" + text)]
-    assert told[0].hint
-    assert told[0].where == "inventory/host_vars/one.yml:2" or what == "drives[0].path"
+    troubles = [trouble for trouble in wrong("\n" + text) if what in trouble.what and why in trouble.why]
+    assert troubles, [str(trouble) for trouble in wrong("\n" + text)]
+    assert troubles[0].hint
+    assert troubles[0].where == "inventory/host_vars/one.yml:2" or what == "drives[0].path"
 
 
 DRIVES = [
@@ -184,11 +184,11 @@ DRIVES = [
 ]
 
 
-@pytest.mark.parametrize(("said", "why"), DRIVES)
-def test_a_drive_that_cannot_be_is_told(wrong: Callable[..., list[Trouble]], said: str, why: str) -> None:
+@pytest.mark.parametrize(("setting", "why"), DRIVES)
+def test_a_drive_that_cannot_be_is_told(wrong: Callable[..., list[Trouble]], setting: str, why: str) -> None:
     second = {"device": "/dev/disk/by-id/2", "label": "drive2", "path": "/mnt/drive2"}
-    key, _, value = said.partition(": ")
-    pairs = ", ".join(f"{name}: {one}" for name, one in {**second, key: value}.items())
+    key, _, value = setting.partition(": ")
+    pairs = ", ".join(f"{name}: {written}" for name, written in {**second, key: value}.items())
     first = "{device: /dev/disk/by-id/1, label: drive1, path: /mnt/drive1}"
     (trouble, *_) = wrong(f"drives:\n  - {first}\n  - {{{pairs}}}\n")
     assert trouble.where == "inventory/host_vars/one.yml:3"

@@ -25,13 +25,13 @@ def arguments(script: str) -> list[str]:
 @given(some.lists(TEXT, min_size=1, max_size=4))
 def test_any_words_arrive_as_they_are(many):
     assert arguments(quote_all(many)) == many
-    assert arguments(" ".join(quote(one) for one in many)) == many
+    assert arguments(" ".join(quote(text) for text in many)) == many
 
 
 @settings(max_examples=60, deadline=None)
 @given(TEXT, TEXT)
-def test_a_template_takes_any_values(one, two):
-    assert arguments(sh("-- {} middle {}", one, two)) == ["--", one, "middle", two]
+def test_a_template_takes_any_values(first, second):
+    assert arguments(sh("-- {} middle {}", first, second)) == ["--", first, "middle", second]
 
 
 @pytest.mark.parametrize(

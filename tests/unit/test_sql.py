@@ -91,7 +91,7 @@ def test_the_example_of_rfc_7677_has_this_stored_key() -> None:
     )
     proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
     signature = hmac.digest(stored, message, "sha256")
-    client = bytes(one ^ other for one, other in zip(proof, signature, strict=True))
+    client = bytes(byte ^ other for byte, other in zip(proof, signature, strict=True))
     assert hashlib.sha256(client).digest() == stored
     assert base64.b64encode(hmac.digest(server, message, "sha256")) == b"6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 

@@ -38,19 +38,19 @@ def test_settings_are_what_ssh_says(ssh_says, monkeypatch):
         "identityagent $AGENT\nproxyjump a@one:22,two\nconnecttimeout 7\nserveraliveinterval 5\nserveralivecountmax 2\n"
         "userknownhostsfile /home/x y/.ssh/known_hosts /tmp/%k\nglobalknownhostsfile none"
     )
-    found = route()
-    assert (found.host, found.user, found.port, found.known_names) == ("10.0.0.5", "admin", 2222, ("storage-1",))
-    assert found.identities == (str(Path.home() / ".ssh/10.0.0.5"),)
-    assert (found.only_these_identities, found.agent, found.jumps) == (True, "/run/agent", ("a@one:22", "two"))
-    assert (found.timeout, found.alive_interval, found.alive_count) == (7.0, 5.0, 2)
-    assert found.known_files == (Path("/home/x y/.ssh/known_hosts"), Path("/tmp/storage-1"))
+    config = route()
+    assert (config.host, config.user, config.port, config.known_names) == ("10.0.0.5", "admin", 2222, ("storage-1",))
+    assert config.identities == (str(Path.home() / ".ssh/10.0.0.5"),)
+    assert (config.only_these_identities, config.agent, config.jumps) == (True, "/run/agent", ("a@one:22", "two"))
+    assert (config.timeout, config.alive_interval, config.alive_count) == (7.0, 5.0, 2)
+    assert config.known_files == (Path("/home/x y/.ssh/known_hosts"), Path("/tmp/storage-1"))
 
 
 def test_none_is_no_setting(ssh_says):
     ssh_says("hostname h\nuser u\nport 22\nproxyjump none\nproxycommand none\nconnecttimeout none\nidentityagent none")
-    found = route()
-    assert found.direct
-    assert found.timeout is None
+    config = route()
+    assert config.direct
+    assert config.timeout is None
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_every_token_and_variable_of_a_path_is_filled_in(ssh_says, monkeypatch):
         "certificatefile ${KEYS}/%h.pub\ncertificatefile none\n"
         "userknownhostsfile ${KEYS}/%k ${KEYS}/%n\nglobalknownhostsfile none\nidentityagent ${KEYS}/%h"
     )
-    found = route()
+    config = route()
     first = "/keys/10.0.0.5_storage_u_22_abc123_hop_laptop.example.org_laptop_storage_100%"
-    assert found.identities == (first, f"{home}/{home}_{os.getuid()}".replace("//", "/"))
-    assert found.certificates == ("/keys/10.0.0.5.pub",)
-    assert found.known_files == (Path("/keys/storage"), Path("/keys/storage"))
-    assert found.agent == "/keys/10.0.0.5"
+    assert config.identities == (first, f"{home}/{home}_{os.getuid()}".replace("//", "/"))
+    assert config.certificates == ("/keys/10.0.0.5.pub",)
+    assert config.known_files == (Path("/keys/storage"), Path("/keys/storage"))
+    assert config.agent == "/keys/10.0.0.5"
 
 
 def test_a_variable_that_is_not_set_is_named(ssh_says, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_variable_that_is_not_set_is_named(ssh_says, monkeypatch):
 def test_the_hash_of_a_connection_is_that_of_ssh_itself():
     """OpenSSH changed what it hashes; only `ssh -G` knows."""
     asked = subprocess.run(["ssh", "-G", "-o", "ControlPath=%C", "storage"], capture_output=True, text=True, check=True)
-    line = next(one for one in asked.stdout.splitlines() if one.startswith("controlpath "))
+    line = next(text for text in asked.stdout.splitlines() if text.startswith("controlpath "))
     assert len(line.split()[1]) == 40
 
 
@@ -112,8 +112,8 @@ def test_the_words_of_a_proxy_command_are_filled_in(ssh_says):
 
 
 def test_a_given_port_and_user_win():
-    found = route(port=2201, user="operator")
-    assert (found.port, found.user) == (2201, "operator")
+    config = route(port=2201, user="operator")
+    assert (config.port, config.user) == (2201, "operator")
 
 
 def test_a_broken_ssh_configuration_is_said(ssh_says):
@@ -124,9 +124,9 @@ def test_a_broken_ssh_configuration_is_said(ssh_says):
 
 def test_without_an_ssh_program_the_inventory_is_enough(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    found = route(address="10.0.0.9", port=2201, user="root")
-    assert (found.host, found.port, found.user) == ("10.0.0.9", 2201, "root")
-    assert found.known_files[0] == Path.home() / ".ssh/known_hosts"
+    config = route(address="10.0.0.9", port=2201, user="root")
+    assert (config.host, config.port, config.user) == ("10.0.0.9", 2201, "root")
+    assert config.known_files[0] == Path.home() / ".ssh/known_hosts"
 
 
 def test_an_address_is_never_an_option():

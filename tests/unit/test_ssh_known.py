@@ -53,17 +53,17 @@ def test_authorities_comments_and_rubbish_do_not_end_the_file(tmp_path):
 
 
 def test_a_revoked_key_is_found_even_where_it_is_known(tmp_path):
-    found = look_up(tmp_path, line("host") + line("*", mark="@revoked"), "host")
-    revoked = found.revoked(KEY, None)
+    entries = look_up(tmp_path, line("host") + line("*", mark="@revoked"), "host")
+    revoked = entries.revoked(KEY, None)
     assert revoked
     assert revoked.place.endswith("known_hosts:2")
 
 
 def test_a_key_known_without_port_will_do_but_never_counts_as_changed(tmp_path):
-    found = look_up(tmp_path, line("host"), "[host]:2222", "host")
-    assert found.accepts(KEY)
-    assert not found.accepts(OTHER)
-    assert not found.keys
+    entries = look_up(tmp_path, line("host"), "[host]:2222", "host")
+    assert entries.accepts(KEY)
+    assert not entries.accepts(OTHER)
+    assert not entries.keys
 
 
 def test_only_known_kinds_are_asked_for(tmp_path):
@@ -74,8 +74,8 @@ def test_only_known_kinds_are_asked_for(tmp_path):
 
 def test_fingerprints_are_those_of_ssh_keygen(tmp_path):
     (tmp_path / "key.pub").write_text(f"{KEY.kind} {KEY.text}\n")
-    said = subprocess.run(["ssh-keygen", "-lf", tmp_path / "key.pub"], check=True, capture_output=True, text=True)
-    assert KEY.fingerprint in said.stdout
+    shown = subprocess.run(["ssh-keygen", "-lf", tmp_path / "key.pub"], check=True, capture_output=True, text=True)
+    assert KEY.fingerprint in shown.stdout
 
 
 PATTERN = some.text("ab.*?", min_size=1, max_size=4)
@@ -89,5 +89,5 @@ def test_names_mean_what_they_mean_to_ssh_keygen(tmp_path_factory, patterns, nam
     names = ",".join(("!" if no else "") + pattern for no, pattern in patterns)
     file = tmp_path_factory.mktemp("known") / "known_hosts"
     file.write_text(line(names))
-    said = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True)
-    assert known.names_it(names, name) == (said.returncode == 0)
+    search = subprocess.run(["ssh-keygen", "-F", name, "-f", file], capture_output=True, text=True)
+    assert known.names_it(names, name) == (search.returncode == 0)

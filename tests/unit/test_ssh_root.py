@@ -31,7 +31,7 @@ def seen_as_root(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "shell", [one for one in ("sh", "bash", "dash", "zsh", "fish", "csh", "tcsh") if shutil.which(one)]
+    "shell", [program for program in ("sh", "bash", "dash", "zsh", "fish", "csh", "tcsh") if shutil.which(program)]
 )
 @pytest.mark.parametrize("text", ["'", "\\", "\\\\", "\\'", "'\\''", "$HOME `id` !x *", "a\n\tb", '"', "\\n'\\"])
 def test_a_script_reaches_sh_unchanged_through_any_login_shell(seen_as_root, shell, text):
@@ -48,8 +48,8 @@ def test_any_script_is_one_word_of_letters_and_digits(text):
 def test_nothing_of_the_environment_of_a_login_reaches_a_command(seen_as_root, monkeypatch):
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "POSIXLY_CORRECT", "HTTP_PROXY", "TAR_OPTIONS", "TMPDIR", "ENV"):
         monkeypatch.setenv(name, "elsewhere")
-    said = dict(line.split("=", 1) for line in through("sh", "env").splitlines())
-    assert set(said) - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", *ssh_root.ENVIRONMENT}
+    variables = dict(line.split("=", 1) for line in through("sh", "env").splitlines())
+    assert set(variables) - {"PWD", "SHLVL", "_", "OLDPWD"} == {"PATH", *ssh_root.ENVIRONMENT}
 
 
 @pytest.mark.parametrize("script", ["echo é", "echo \0", "x" * 120_000])
@@ -72,7 +72,7 @@ def test_the_way_to_root(access, begins):
 
 
 @pytest.mark.parametrize(
-    ("said", "what", "hint"),
+    ("complaint", "what", "hint"),
     [
         ("sudo: a password is required", "sudo wants a password of bob", "ansible_become_password"),
         ("sudo: interactive authentication is required", "sudo wants a password of bob", "NOPASSWD"),
@@ -95,8 +95,8 @@ def test_the_way_to_root(access, begins):
         ('sudo: the "no new privileges" flag is set', "sudo gave bob no root shell", ""),
     ],
 )
-def test_each_refusal_of_sudo_says_what_to_do(said, what, hint):
-    trouble = ssh_root.refused(RootAccess("bob", True, False), "prod", said, 1)
+def test_each_refusal_of_sudo_says_what_to_do(complaint, what, hint):
+    trouble = ssh_root.refused(RootAccess("bob", True, False), "prod", complaint, 1)
     assert trouble.what == what
     assert hint in trouble.hint
 
@@ -106,7 +106,7 @@ RA== | base64 -d)"' as root on lab."""
 
 
 @pytest.mark.parametrize(
-    ("said", "what", "hint"),
+    ("complaint", "what", "hint"),
     [
         (LONG, "sudo does not let bob start a shell as root", "sudo -l -U bob"),
         ("env: '/bin/sh': Permission denied", "sudo lets bob start nothing further", "!noexec"),
@@ -129,8 +129,8 @@ RA== | base64 -d)"' as root on lab."""
         ("something that nobody has seen before", "sudo gave bob no root shell", "sudo -v; sudo id"),
     ],
 )
-def test_each_refusal_of_sudo_has_its_own_way_out(said, what, hint):
-    trouble = ssh_root.refused(RootAccess("bob", True, True), "lab", said, 1)
+def test_each_refusal_of_sudo_has_its_own_way_out(complaint, what, hint):
+    trouble = ssh_root.refused(RootAccess("bob", True, True), "lab", complaint, 1)
     assert what in trouble.what
     assert hint in trouble.hint
     assert len(trouble.why) < 120

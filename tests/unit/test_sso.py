@@ -34,8 +34,8 @@ FOUND = {
 ANNE = {"name": "anne", "email": "anne@example.org", "first_name": "Anne", "last_name": "Example"}
 
 
-def differences(resource, found) -> list[str]:
-    reading = resource._state(found)
+def differences(resource, answer) -> list[str]:
+    reading = resource._state(answer)
     wanted = resource.desired()
     assert reading is not None
     return [key for key in wanted if reading.get(key) != wanted[key]]
@@ -77,16 +77,16 @@ def test_the_secret_of_a_client_is_in_no_plan():
 
 def test_a_realm_has_its_rules_whoever_changed_them():
     realm = Realm(API, "Storage")
-    told = {**RULES, "displayName": "Storage", "id": "x"}
-    assert differences(realm, told) == []
-    assert differences(realm, {**told, "registrationAllowed": True, "bruteForceProtected": False}) == [
+    answer = {**RULES, "displayName": "Storage", "id": "x"}
+    assert differences(realm, answer) == []
+    assert differences(realm, {**answer, "registrationAllowed": True, "bruteForceProtected": False}) == [
         "registrationAllowed",
         "bruteForceProtected",
     ]
 
 
 @pytest.mark.parametrize(
-    ("found", "differ"),
+    ("claim", "differ"),
     [
         ({"multivalued": True, "permissions": {"view": ["admin"], "edit": ["admin"]}}, []),
         (
@@ -96,8 +96,8 @@ def test_a_realm_has_its_rules_whoever_changed_them():
         ({"permissions": {"view": ["admin"], "edit": ["admin"]}}, ["values"]),
     ],
 )
-def test_nobody_but_an_administrator_may_change_by_what_they_are_judged(found, differ):
-    assert differences(Claim(API, "policy"), {"name": "policy", **found}) == differ
+def test_nobody_but_an_administrator_may_change_by_what_they_are_judged(claim, differ):
+    assert differences(Claim(API, "policy"), {"name": "policy", **claim}) == differ
 
 
 class Told:
@@ -116,8 +116,8 @@ def test_somebody_has_exactly_these_groups_and_claims():
     )
     somebody = {"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org", "firstName": "Anne"}
     somebody |= {"lastName": "Example", "attributes": {"policy": ["a", "b"]}}
-    told = Told(users=[somebody], groups=[{"path": "/readers", "id": "2"}])
-    assert anne._state(told) == anne.desired()
+    answers = Told(users=[somebody], groups=[{"path": "/readers", "id": "2"}])
+    assert anne._state(answers) == anne.desired()
     more = Told(users=[{**somebody, "enabled": False}], groups=[{"path": "/readers"}, {"path": "/admins"}])
     assert anne.diff(anne._state(more)) == ["enabled: no -> yes", "groups: admins, readers -> readers"]
     assert anne._state(Told(users=[])) is None
@@ -188,15 +188,15 @@ def roles_of(made) -> list:
 
 
 def test_minio_comes_behind_all_that_it_must_find_of_its_identity_provider(host, storage_host):
-    order = [one.name for one in roles_of(host())]
+    order = [role.name for role in roles_of(host())]
     for earlier, later in (("databases", "keycloak"), ("keycloak", "sso"), ("edge", "sso"), ("sso", "minio")):
         assert order.index(earlier) < order.index(later)
-    plain = [one.name for one in roles_of(storage_host())]
+    plain = [role.name for role in roles_of(storage_host())]
     assert plain.index("minio") < plain.index("edge"), "without single sign-on all stays as it was"
 
 
 def test_while_keycloak_is_away_minio_is_not_held_back(host):
-    (minio,) = [one for one in roles_of(host()) if one.name == "minio"]
+    (minio,) = [role for role in roles_of(host()) if role.name == "minio"]
     assert not {"sso", "keycloak", "edge"} & set(minio.needs)
 
 
@@ -258,8 +258,8 @@ def test_what_does_not_fit_is_refused_at_its_place_with_the_reason(host, case):
     changes, where, why = WRONG[case]
     with pytest.raises(ValidationError) as caught:
         host(**copy.copy(changes))
-    found = {".".join(map(str, path)): text for path, text in caught.value.errors()[0]["ctx"]["error"].problems}
-    assert why in found[where]
+    problems = {".".join(map(str, path)): text for path, text in caught.value.errors()[0]["ctx"]["error"].problems}
+    assert why in problems[where]
 
 
 def test_two_of_one_name_are_refused(host):
@@ -280,10 +280,10 @@ def test_a_plan_shows_what_was_changed_by_hand_and_no_secret(host):
 
     made = host()
     role = named("sso", made)
-    want = planning.wanted(role, made)
-    well = {one.resource.address: one.resource.desired() for one in want}
-    client = next(one.resource for one in want if isinstance(one.resource, Client))
+    planned = planning.wanted(role, made)
+    well = {want.resource.address: want.resource.desired() for want in planned}
+    client = next(want.resource for want in planned if isinstance(want.resource, Client))
     drifted = {**client.desired(), "redirects": "https://evil/*", "secret": "secret 0"}
-    lines = "\n".join(render.plan(planning.make("prod", [role], want, {**well, client.address: drifted}, {})))
+    lines = "\n".join(render.plan(planning.make("prod", [role], planned, {**well, client.address: drifted}, {})))
     assert "~ sso-client:minio-console" in lines and "https://evil/*" in lines and "secret: changed, hidden" in lines
     assert "SENTINEL" not in lines
