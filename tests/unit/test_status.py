@@ -67,7 +67,7 @@ def seen(machine, storage_host):
     def see(
         mounted=(1, 2, 3, 4),
         containers=None,
-        told=None,
+        answers=None,
         used=40,
         code="200",
         audit=AUDIT,
@@ -94,8 +94,8 @@ def seen(machine, storage_host):
             | (containers or {})
         )
         listed = "\n".join(f"{name}|{state}" for name, state in states.items() if state)
-        said = json.dumps(postgres) if postgres else "psql: error: no server"
-        machine.program("docker", f"[ $1 != exec ] || {{ echo '{said}'; exit; }}\ncat <<'END'\n{listed}\nEND")
+        of_postgres = json.dumps(postgres) if postgres else "psql: error: no server"
+        machine.program("docker", f"[ $1 != exec ] || {{ echo '{of_postgres}'; exit; }}\ncat <<'END'\n{listed}\nEND")
         machine.program("curl", f'for url do :; done; echo "{code} $url"')
         (machine.folder / "stowage").mkdir(exist_ok=True)
         if audit:
@@ -105,12 +105,12 @@ def seen(machine, storage_host):
         if lock:
             (machine.folder / "run-stowage.lock").write_text(json.dumps(lock) + "\n")
             machine.program("flock", "exit 1")
-        found = Status("prod", drift=list(drift))
+        host_status = Status("prod", drift=list(drift))
         _, answer = machine.run(machine_status.facts(host))
-        machine_status.read(found, host, answer)
-        cluster_status.read_cluster(found, host, well() if told is None else told)
-        found.next = advice(found, host)
-        return found
+        machine_status.read(host_status, host, answer)
+        cluster_status.read_cluster(host_status, host, well() if answers is None else answers)
+        host_status.next = advice(host_status, host)
+        return host_status
 
     return see
 
@@ -129,7 +129,7 @@ def text(of: Status) -> str:
 
 
 @pytest.mark.parametrize(
-    ("online", "words"),
+    ("online", "sentence"),
     [
         (4, "4 of 4 drives: reads survive 2 more, writes 1 more"),
         (3, "3 of 4 drives: reads survive 1 more, writes 0 more"),
@@ -139,12 +139,12 @@ def text(of: Status) -> str:
     ],
 )
 @pytest.mark.parametrize("parity", [2, None])
-def test_the_truth_about_quorum_of_four_drives(online, words, parity):
-    assert quorum(online, 4, parity) == words
+def test_the_truth_about_quorum_of_four_drives(online, sentence, parity):
+    assert quorum(online, 4, parity) == sentence
 
 
 @pytest.mark.parametrize(
-    ("online", "drives", "parity", "words"),
+    ("online", "drives", "parity", "sentence"),
     [
         (1, 1, 0, "1 of 1 drives: no redundancy, all is lost with this drive"),
         (0, 1, 0, "0 of 1 drives: LOST, reading needs 1"),
@@ -154,26 +154,26 @@ def test_the_truth_about_quorum_of_four_drives(online, words, parity):
         (4, 8, 4, "4 of 8 drives: READ ONLY, writing needs 5"),
     ],
 )
-def test_the_truth_about_quorum_of_other_clusters(online, drives, parity, words):
-    assert quorum(online, drives, parity) == words
+def test_the_truth_about_quorum_of_other_clusters(online, drives, parity, sentence):
+    assert quorum(online, drives, parity) == sentence
 
 
 def test_a_host_that_is_well(seen, golden):
-    found = seen()
-    assert found.healthy
-    golden("status_healthy", text(found))
+    host_status = seen()
+    assert host_status.healthy
+    golden("status_healthy", text(host_status))
 
 
 def test_a_host_with_a_dead_drive(seen, golden):
-    told = cluster(drive_of("minio1", "offline"), *(drive_of(f"minio{n}") for n in (2, 3, 4)))
-    found = seen(
+    answers = cluster(drive_of("minio1", "offline"), *(drive_of(f"minio{n}") for n in (2, 3, 4)))
+    host_status = seen(
         mounted=(1, 2, 4),
         containers={"minio1": "exited|Exited (1) 2 minutes ago"},
-        told=told,
+        answers=answers,
         drift=["? filesystem:drive3: there is no drive at /dev/disk/by-id/ata-DISK_3", "~ project:minio"],
     )
-    assert not found.healthy
-    golden("status_degraded", text(found))
+    assert not host_status.healthy
+    golden("status_degraded", text(host_status))
 
 
 def test_a_host_that_is_gone(storage_host, golden, monkeypatch):
@@ -186,9 +186,9 @@ def test_a_host_that_is_gone(storage_host, golden, monkeypatch):
         )
 
     monkeypatch.setattr(status, "of_host", refuse)
-    (found,) = status.of_hosts([host], {"prod": []})
-    assert not found.healthy
-    golden("status_dead", text(found))
+    (host_status,) = status.of_hosts([host], {"prod": []})
+    assert not host_status.healthy
+    golden("status_dead", text(host_status))
 
 
 def test_a_silent_host_costs_no_more_than_our_patience_and_hides_no_other(storage_host, monkeypatch):
@@ -200,67 +200,67 @@ def test_a_silent_host_costs_no_more_than_our_patience_and_hides_no_other(storag
         status, "of_host", lambda host, roles: time.sleep(3) if host.name == "silent" else Status("well")
     )
     begun = time.monotonic()
-    found = status.of_hosts(hosts, {"silent": [], "well": []})
+    statuses = status.of_hosts(hosts, {"silent": [], "well": []})
     assert time.monotonic() - begun < 2
-    assert [one.host for one in found] == ["silent", "well"]
-    assert found[0].error.startswith("no answer within")
-    assert found[1].healthy
+    assert [host_status.host for host_status in statuses] == ["silent", "well"]
+    assert statuses[0].error.startswith("no answer within")
+    assert statuses[1].healthy
 
 
 def test_each_node_is_shown_on_its_own_drive(seen):
-    told = cluster(*(drive_of(f"172.30.99.1{n}", "offline" if n == 1 else "ok") for n in (1, 2, 3, 4)))
-    found = seen(told=told)
-    assert [(node.name, node.drive) for node in found.nodes] == [
+    answers = cluster(*(drive_of(f"172.30.99.1{n}", "offline" if n == 1 else "ok") for n in (1, 2, 3, 4)))
+    host_status = seen(answers=answers)
+    assert [(node.name, node.drive) for node in host_status.nodes] == [
         ("minio1", "drive3"),
         ("minio2", "drive2"),
         ("minio3", "drive4"),
         ("minio4", "drive1"),
     ]
-    assert {drive.label: drive.problem for drive in found.drives if drive.problem} == {
+    assert {drive.label: drive.problem for drive in host_status.drives if drive.problem} == {
         "drive3": "the cluster says offline"
     }
-    assert not found.healthy
+    assert not host_status.healthy
 
 
 def test_healing_is_shown_with_what_is_done(seen):
-    told = cluster(
+    answers = cluster(
         drive_of("minio1", healing=True, heal_info={"bytes_done": 5 * GIB}), *(drive_of(f"minio{n}") for n in (2, 3, 4))
     )
-    assert "healing, 5.0 GiB done" in text(seen(told=told))
+    assert "healing, 5.0 GiB done" in text(seen(answers=answers))
 
 
 @pytest.mark.parametrize(("used", "says"), [(86, True), (85, False), (100, True), (0, False)])
 def test_a_drive_that_is_nearly_full_is_told_in_time(seen, used, says):
-    assert any("full" in one for one in seen(used=used).next) is says
+    assert any("full" in line for line in seen(used=used).next) is says
 
 
 @pytest.mark.parametrize(
     "state", ["exited|Exited (137) 1 hour ago", "restarting|Restarting (1) 3 seconds ago", "created|Created", None]
 )
 def test_a_node_that_does_not_run_is_told_with_what_to_do(seen, state):
-    found = seen(containers={"minio2": state})
-    assert not found.healthy
-    assert [one for one in found.next if one.startswith("minio2 is ") and "inv logs" in one]
+    host_status = seen(containers={"minio2": state})
+    assert not host_status.healthy
+    assert [line for line in host_status.next if line.startswith("minio2 is ") and "inv logs" in line]
 
 
 def test_a_cluster_that_does_not_tell_is_not_well(seen):
-    found = seen(told={"why": "no MinIO node answers"})
-    assert found.quorum.startswith("the cluster does not tell (no MinIO node answers); by its containers: 4 of 4")
-    assert not found.healthy
+    host_status = seen(answers={"why": "no MinIO node answers"})
+    assert host_status.quorum.startswith("the cluster does not tell (no MinIO node answers); by its containers: 4 of 4")
+    assert not host_status.healthy
 
 
 @pytest.mark.parametrize("code", ["000", "502", "503", "403"])
 def test_an_endpoint_that_does_not_answer_is_not_well(seen, code):
-    found = seen(code=code)
-    assert code in text(found)
-    assert not found.healthy
+    host_status = seen(code=code)
+    assert code in text(host_status)
+    assert not host_status.healthy
 
 
 @pytest.mark.parametrize("code", ["200", "302"])
 def test_an_endpoint_that_answers_is_ok(seen, code):
-    found = seen(code=code)
-    assert found.healthy
-    assert "/minio/health/cluster  ok" in text(found)
+    host_status = seen(code=code)
+    assert host_status.healthy
+    assert "/minio/health/cluster  ok" in text(host_status)
 
 
 def test_a_run_under_way_is_told_with_its_holder(seen):
@@ -278,13 +278,13 @@ def test_a_deploy_that_did_not_end_is_told(seen):
 
 
 def test_drift_alone_is_something_to_look_at_and_much_of_it_is_counted(seen):
-    found = seen(drift=[f"~ file:/etc/{n}" for n in range(20)])
-    assert not found.healthy
-    assert "  differs    and 8 more" in lines(found)
+    host_status = seen(drift=[f"~ file:/etc/{n}" for n in range(20)])
+    assert not host_status.healthy
+    assert "  differs    and 8 more" in lines(host_status)
 
 
 @pytest.mark.parametrize(
-    ("size", "words"),
+    ("size", "written"),
     [
         (0, "0 B"),
         (1023, "1023 B"),
@@ -295,14 +295,14 @@ def test_drift_alone_is_something_to_look_at_and_much_of_it_is_counted(seen):
         (1 << 60, "1024.0 PiB"),
     ],
 )
-def test_sizes_are_in_the_unit_that_a_person_would_choose(size, words):
-    assert human(size) == words
+def test_sizes_are_in_the_unit_that_a_person_would_choose(size, written):
+    assert human(size) == written
 
 
 def test_a_database_server_that_does_not_answer_is_named_with_what_to_do(seen):
-    found = seen(containers={"postgres": "exited|Exited (1) 2 minutes ago"}, postgres=None)
-    assert "  postgres   exited, Exited (1) 2 minutes ago, does not answer" in lines(found)
-    assert found.next == [
+    host_status = seen(containers={"postgres": "exited|Exited (1) 2 minutes ago"}, postgres=None)
+    assert "  postgres   exited, Exited (1) 2 minutes ago, does not answer" in lines(host_status)
+    assert host_status.next == [
         "postgres is exited, Exited (1) 2 minutes ago: inv logs --service postgres --host prod, then inv deploy --host prod"
     ]
 
@@ -318,70 +318,74 @@ def test_a_server_without_databases_is_well(seen):
 
 
 def test_colours_mark_what_is_wrong_and_change_no_word(seen):
-    for found in (seen(), seen(containers={"minio2": "exited|Exited (1) 2 minutes ago"})):
-        shown = lines(found, colour=True)
-        assert [re.sub("\033\\[[0-9;]*m", "", line) for line in shown] == lines(found)
+    for host_status in (seen(), seen(containers={"minio2": "exited|Exited (1) 2 minutes ago"})):
+        shown = lines(host_status, colour=True)
+        assert [re.sub("\033\\[[0-9;]*m", "", line) for line in shown] == lines(host_status)
         assert [line for line in shown if "\033[31;1m" in line] == [
             line for line in shown if "needs you" in line or ("exited" in line and "node" in line)
         ]
 
 
 def test_a_docker_that_does_not_run_is_the_one_cause_of_all_that_is_down_with_it(seen):
-    found = seen(unit="ActiveState=failed\nUnitFileState=enabled", postgres=None)
-    assert "  docker     does not run: its unit is failed" in lines(found)
-    assert {node.state for node in found.nodes} == {"unknown"}
-    (one,) = found.next
-    assert one.startswith("Docker does not run: its unit is failed: nothing is published or started without it")
-    assert "journalctl -u docker" in one
-    assert one.endswith("inv deploy --host prod")
+    host_status = seen(unit="ActiveState=failed\nUnitFileState=enabled", postgres=None)
+    assert "  docker     does not run: its unit is failed" in lines(host_status)
+    assert {node.state for node in host_status.nodes} == {"unknown"}
+    (step,) = host_status.next
+    assert step.startswith("Docker does not run: its unit is failed: nothing is published or started without it")
+    assert "journalctl -u docker" in step
+    assert step.endswith("inv deploy --host prod")
 
 
 def test_a_masked_docker_is_unmasked_by_a_person_first(seen):
-    (one,) = seen(unit="ActiveState=inactive\nUnitFileState=masked", postgres=None).next
-    assert "sudo systemctl unmask docker.service" in one
+    (step,) = seen(unit="ActiveState=inactive\nUnitFileState=masked", postgres=None).next
+    assert "sudo systemctl unmask docker.service" in step
 
 
 def test_nginx_that_is_stopped_is_named_also_where_something_else_is_wrong(seen):
     stopped = {"nginx": "exited|Exited (0) 1 minute ago"}
     for more in ({}, {"minio2": "exited|Exited (1) 2 minutes ago"}):
-        found = seen(containers=stopped | more, code="000")
-        assert "  service    nginx    exited, Exited (0) 1 minute ago" in lines(found)
-        (one,) = (one for one in found.next if one.startswith("nginx is exited"))
-        assert "nothing of edge.routes is reached" in one
-        assert "inv deploy --host prod" in one
-        assert not [one for one in found.next if "answers 000" in one], "it follows from nginx"
+        host_status = seen(containers=stopped | more, code="000")
+        assert "  service    nginx    exited, Exited (0) 1 minute ago" in lines(host_status)
+        (step,) = (step for step in host_status.next if step.startswith("nginx is exited"))
+        assert "nothing of edge.routes is reached" in step
+        assert "inv deploy --host prod" in step
+        assert not [line for line in host_status.next if "answers 000" in line], "it follows from nginx"
 
 
 def test_a_container_that_its_own_healthcheck_calls_unhealthy_is_not_well(seen):
-    found = seen(containers={"minio3": "running|Up 3 days (unhealthy)"})
-    (one,) = found.next
-    assert one == "minio3 is running, Up 3 days (unhealthy): inv logs --service minio3 --host prod"
+    host_status = seen(containers={"minio3": "running|Up 3 days (unhealthy)"})
+    (step,) = host_status.next
+    assert step == "minio3 is running, Up 3 days (unhealthy): inv logs --service minio3 --host prod"
 
 
 def test_with_two_drives_away_nothing_is_advised_that_the_runbook_forbids(seen):
     states = {"minio1": "exited|Exited (1) 2 minutes ago", "minio2": "exited|Exited (1) 2 minutes ago"}
-    told = cluster(*(drive_of(f"minio{n}", "offline" if n < 3 else "ok") for n in (1, 2, 3, 4)))
-    found = seen(mounted=(1, 4), containers=states, told=told, drift=["? filesystem:drive3", "~ project:minio"])
-    (one,) = found.next
-    assert one.startswith("drive2 and drive3 are away: do not restart or replace anything now.")
-    assert "Two drives are dead" in one
-    assert "inv deploy" not in one
-    assert "inv drives.replace" not in one
+    answers = cluster(*(drive_of(f"minio{n}", "offline" if n < 3 else "ok") for n in (1, 2, 3, 4)))
+    host_status = seen(
+        mounted=(1, 4), containers=states, answers=answers, drift=["? filesystem:drive3", "~ project:minio"]
+    )
+    (step,) = host_status.next
+    assert step.startswith("drive2 and drive3 are away: do not restart or replace anything now.")
+    assert "Two drives are dead" in step
+    assert "inv deploy" not in step
+    assert "inv drives.replace" not in step
 
 
 def test_while_a_run_is_under_way_nobody_is_told_to_deploy_at_once(seen):
-    found = seen(lock=HOLDER, drift=["+ file:/etc/x"])
-    assert found.next == [
+    host_status = seen(lock=HOLDER, drift=["+ file:/etc/x"])
+    assert host_status.next == [
         "a run is under way (otto@desk since 2026-11-21T06:00:00Z: inv deploy): wait for its end, then inv status --host prod"
     ]
-    found = seen(lock=HOLDER, containers={"minio2": "exited|Exited (1) 2 minutes ago"})
-    assert all("inv deploy --host" not in one.replace("once that run has ended: inv deploy", "") for one in found.next)
+    host_status = seen(lock=HOLDER, containers={"minio2": "exited|Exited (1) 2 minutes ago"})
+    assert all(
+        "inv deploy --host" not in line.replace("once that run has ended: inv deploy", "") for line in host_status.next
+    )
 
 
 def test_a_drive_that_hangs_is_not_called_unmounted(seen):
-    found = seen(hangs=(2,))
-    assert [drive.problem for drive in found.drives] == ["", "does not answer", "", ""]
-    assert [one for one in found.next if one.startswith("drive2 does not answer")]
+    host_status = seen(hangs=(2,))
+    assert [drive.problem for drive in host_status.drives] == ["", "does not answer", "", ""]
+    assert [line for line in host_status.next if line.startswith("drive2 does not answer")]
 
 
 def test_what_only_waits_for_another_difference_is_counted(resource_changes):
@@ -405,42 +409,42 @@ def test_a_slow_part_costs_only_itself(storage_host, monkeypatch):
     monkeypatch.setattr(status.runs, "prepare", lambda host, roles: SimpleNamespace(close=lambda: None, plan=None))
     monkeypatch.setattr(status.runs, "dial", lambda hosts: {hosts[0].name: SimpleNamespace(result=lambda: link)})
     monkeypatch.setattr(status.runs, "look", hang)
-    monkeypatch.setattr(status, "start_reading", lambda host, link, told: told.update(well()))
-    found = status.of_host(host, [])
-    assert found.unread == [status.DIFFERENCES]
-    assert found.exit_code == 3
-    shown = text(found)
+    monkeypatch.setattr(status, "start_reading", lambda host, link, answers: answers.update(well()))
+    host_status = status.of_host(host, [])
+    assert host_status.unread == [status.DIFFERENCES]
+    assert host_status.exit_code == 3
+    shown = text(host_status)
     assert "40.0 GiB of 100.0 GiB used" in shown
     assert "  ?          not read in time: how it differs from the inventory" in shown
-    assert found.drives[1].problem == "not read"
+    assert host_status.drives[1].problem == "not read"
 
 
 def test_a_command_to_paste_is_never_broken_over_two_lines(seen):
-    found = seen(mounted=(1, 2, 4), lock=HOLDER)
+    host_status = seen(mounted=(1, 2, 4), lock=HOLDER)
     for width in (60, 80, 100):
-        shown = lines(found, width=width)
+        shown = lines(host_status, width=width)
         assert all(len(line) <= width for line in shown if line.startswith((" " * 13, "  next")) and "inv " not in line)
         for command in ("inv drives.replace drive3 --host prod", "inv deploy --host prod", "inv status --host prod"):
             assert any(command in line for line in shown), command
 
 
 def test_drives_and_nodes_of_roles_that_the_host_does_not_have_are_not_shown(seen, storage_host):
-    found = status.Status("prod")
-    machine_status.read(found, storage_host(roles=["base", "docker", "images"]), "")
-    assert (found.drives, found.nodes, found.services) == ([], [], [])
+    host_status = status.Status("prod")
+    machine_status.read(host_status, storage_host(roles=["base", "docker", "images"]), "")
+    assert (host_status.drives, host_status.nodes, host_status.services) == ([], [], [])
 
 
 def test_a_service_of_the_inventory_has_its_line_and_its_advice(storage_host):
     cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
-    host, found = (
+    host, host_status = (
         storage_host(services={"cache": cache, "off": {"image": "nginx", "enabled": False}}),
         status.Status("prod"),
     )
-    machine_status.read(found, host, "\n--\nunit|ActiveState=active\ncache|exited|Exited (1) 2 minutes ago\n")
-    (line,) = (one for one in status.lines(found) if " cache " in one)
+    machine_status.read(host_status, host, "\n--\nunit|ActiveState=active\ncache|exited|Exited (1) 2 minutes ago\n")
+    (line,) = (row for row in status.lines(host_status) if " cache " in row)
     assert line.split()[2] == "exited,"
-    assert any("inv logs --service cache --host prod" in one for one in status.advice(found, host))
-    assert not any(" off " in one for one in status.lines(found))
+    assert any("inv logs --service cache --host prod" in step for step in status.advice(host_status, host))
+    assert not any(" off " in row for row in status.lines(host_status))
 
 
 def test_a_service_that_does_not_run_says_what_that_costs():
@@ -467,9 +471,9 @@ def shown(machine, storage_host):
         machine.program("docker", "[ $1 = exec ] || echo 'desk|running|Up 3 days'")
         machine.program("systemctl", "echo ActiveState=active")
         machine.program("curl", "exit 7")
-        host, found = storage_host(services={"desk": page}), Status("prod")
-        machine_status.read(found, host, machine.run(machine_status.facts(host))[1])
-        screen = text(found).splitlines()
+        host, host_status = storage_host(services={"desk": page}), Status("prod")
+        machine_status.read(host_status, host, machine.run(machine_status.facts(host))[1])
+        screen = text(host_status).splitlines()
         at = next(number for number, line in enumerate(screen) if " desk " in line)
         return [line.strip() for line in screen[at + 1 : at + 1 + len(files)]]
 

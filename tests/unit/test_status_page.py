@@ -20,8 +20,8 @@ def test_a_page_has_the_facts_and_nothing_that_it_would_have_to_fetch() -> None:
     )
     chart = charts.scaled(Chart("Capacity", "bytes", [Line("used", [(0.0, 1e9), (900.0, 2e9)])]), 900)
     text = status_page.page([status_page.Page(status, [chart])])
-    for words in ("prod", "needs you", "/dev/sdb1", "1.0 TiB of 4.0 TiB used", "minio2", "inv logs --service minio2"):
-        assert words in text, words
+    for part in ("prod", "needs you", "/dev/sdb1", "1.0 TiB of 4.0 TiB used", "minio2", "inv logs --service minio2"):
+        assert part in text, part
     assert "<svg" in text and "used 1.9 GiB" in text
     assert not re.search(r"(src|href)=|url\(|@import|<script", text)
 
@@ -41,7 +41,7 @@ def test_a_line_begins_where_its_time_does_and_ends_at_the_right_edge() -> None:
 
 
 def test_what_is_no_number_is_left_out_and_no_answer_is_no_line() -> None:
-    told = {"data": {"result": [{"values": [[1, "NaN"], [2, "3"], [3, "+Inf"]]}]}}
-    assert charts.points(told) == [(2.0, 3.0)]
+    answer = {"data": {"result": [{"values": [[1, "NaN"], [2, "3"], [3, "+Inf"]]}]}}
+    assert charts.points(answer) == [(2.0, 3.0)]
     assert charts.points({"data": {"result": []}}) == []
     assert charts.scaled(Chart("a", "", []), 900).top == ""

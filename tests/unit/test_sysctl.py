@@ -12,8 +12,8 @@ from converge.resources.sysctl import Sysctl
 
 @pytest.mark.parametrize("key", ["kernel.ostype", "vm.swappiness", "net.ipv4.ip_local_port_range", "kernel/pid_max"])
 def test_a_setting_is_what_the_kernel_says(machine, key):
-    said = Path("/proc/sys", *key.replace(".", "/").split("/")).read_text()
-    wanted = Sysctl(key, said)
+    value = Path("/proc/sys", *key.replace(".", "/").split("/")).read_text()
+    wanted = Sysctl(key, value)
     assert machine.plan(wanted).in_sync
     assert machine.plan(Sysctl(key, "something else")).changes[0].action is Action.UPDATE
 

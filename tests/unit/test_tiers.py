@@ -106,7 +106,7 @@ def test_a_place_that_does_not_answer_is_told_as_such(monkeypatch) -> None:
         raise ReadTimeoutError(None, "", "timed out")  # type: ignore[arg-type]
 
     monkeypatch.setattr(tiers, "admin", silent)
-    monkeypatch.setattr(tiers, "_encrypted", lambda client, told: b"")
+    monkeypatch.setattr(tiers, "_encrypted", lambda client, settings: b"")
     with pytest.raises(Trouble, match="http://cold:9000") as caught:
         Tier(Any, MINIO)._make(None)  # type: ignore[arg-type]
     assert caught.value.hint
@@ -131,7 +131,7 @@ def test_rules_that_move_objects_read_back_as_they_were_wanted() -> None:
         Lifecycle(id="cool", prefix="archived/", tier="ARCHIVE", transition_days=0, expire_days=400),
         Lifecycle(id="old", tier="ARCHIVE", transition_noncurrent_days=7),
     ]
-    told = b"""<LifecycleConfiguration>
+    xml = b"""<LifecycleConfiguration>
       <Rule><ID>cool</ID><Status>Enabled</Status><Filter><Prefix>archived/</Prefix></Filter>
         <Expiration><Days>400</Days></Expiration>
         <Transition><Days>0</Days><StorageClass>ARCHIVE</StorageClass></Transition></Rule>
@@ -139,7 +139,7 @@ def test_rules_that_move_objects_read_back_as_they_were_wanted() -> None:
         <NoncurrentVersionTransition><NoncurrentDays>7</NoncurrentDays><StorageClass>ARCHIVE</StorageClass>
         </NoncurrentVersionTransition></Rule></LifecycleConfiguration>"""
     bucket = Bucket(Any, BucketSettings(name="models", lifecycle=rules))  # type: ignore[arg-type]
-    assert bucket_state("models", {"models/lifecycle.xml": told})["lifecycle"] == bucket.desired()["lifecycle"]
+    assert bucket_state("models", {"models/lifecycle.xml": xml})["lifecycle"] == bucket.desired()["lifecycle"]
     assert bucket.desired()["lifecycle"] == (
         "cool, prefix 'archived/', expires after 400 days, moves to ARCHIVE after 0 days; "
         "old, old versions move to ARCHIVE after 7 days"

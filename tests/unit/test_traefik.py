@@ -35,7 +35,7 @@ TABLE = [
 @pytest.fixture
 def host(storage_host):
     def make(**changes):
-        said = {
+        settings = {
             "kind": "traefik",
             "tls": "local-ca",
             "routes": TABLE,
@@ -45,7 +45,7 @@ def host(storage_host):
         }
         images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "traefik", "postgres")}
         return storage_host(
-            services=dict(SERVICES), edge=said, images=images, minio__environment={"MINIO_DOMAIN": "s3.example.org"}
+            services=dict(SERVICES), edge=settings, images=images, minio__environment={"MINIO_DOMAIN": "s3.example.org"}
         )
 
     return make
@@ -56,7 +56,7 @@ def wanted(made, kind, role=edge):
 
 
 def routes(made):
-    (file,) = [one for one in wanted(made, File) if one.path == traefik.ROUTES]
+    (file,) = [resource for resource in wanted(made, File) if resource.path == traefik.ROUTES]
     return yaml.safe_load(file.text)
 
 
@@ -84,27 +84,31 @@ def test_each_row_is_a_router_of_its_port_by_name_first_and_then_the_longest_pat
 
 def test_the_admin_api_is_nobodys_and_no_signature_is_logged(host):
     table = routes(host())["http"]
-    admin = next(one for name, one in table["routers"].items() if name.endswith("-admin"))
+    admin = next(router for name, router in table["routers"].items() if name.endswith("-admin"))
     assert table["middlewares"][admin["middlewares"][0]] == {"ipAllowList": {"sourceRange": ["255.255.255.255/32"]}}
     assert all(
-        one["priority"] < admin["priority"] for name, one in table["routers"].items() if not name.endswith("-admin")
+        router["priority"] < admin["priority"]
+        for name, router in table["routers"].items()
+        if not name.endswith("-admin")
     )
     api = next(
-        one for name, one in table["routers"].items() if name.startswith("minio-api") and not name.endswith("-admin")
+        router
+        for name, router in table["routers"].items()
+        if name.startswith("minio-api") and not name.endswith("-admin")
     )
     assert api["observability"] == {"accessLogs": False}
     assert "--accessLog.fields.queryParameters.defaultMode=redact" in traefik.arguments(host().settings.edge)
 
 
 def test_passwords_are_hashes_that_it_knows_and_others_are_another_table(host):
-    one, other = host(), host(users={"anne": Secret("SENTINEL-other"), "bert": Secret("SENTINEL-bert")})
-    files = [file for file in wanted(one, File) if "/users" in file.path]
+    first, second = host(), host(users={"anne": Secret("SENTINEL-other"), "bert": Secret("SENTINEL-bert")})
+    files = [file for file in wanted(first, File) if "/users" in file.path]
     assert len(files) == 2 and all("$2y$" in file.text and "SENTINEL" not in file.text for file in files)
-    assert routes(one)["http"]["middlewares"].keys() != routes(other)["http"]["middlewares"].keys()
+    assert routes(first)["http"]["middlewares"].keys() != routes(second)["http"]["middlewares"].keys()
     assert all(
-        said["basicAuth"]["removeHeader"]
-        for name, said in routes(one)["http"]["middlewares"].items()
-        if "basicAuth" in said
+        middleware["basicAuth"]["removeHeader"]
+        for name, middleware in routes(first)["http"]["middlewares"].items()
+        if "basicAuth" in middleware
     )
 
 
@@ -128,7 +132,7 @@ def test_its_certificate_is_for_all_names_and_is_renewed_by_the_host(host):
         "db.example.org",
         "traefik.example.org",
     )
-    (table,) = [one for one in wanted(host(), File) if one.path.endswith("/authority/table")]
+    (table,) = [file for file in wanted(host(), File) if file.path.endswith("/authority/table")]
     assert table.text == f"/etc/stowage/traefik/conf local-ca stowage traefik {' '.join(leaf.names)}\n"
     assert routes(host())["tls"]["certificates"] == [
         {"certFile": "/etc/stowage/local-ca.crt", "keyFile": "/etc/stowage/local-ca.key"}
@@ -138,9 +142,11 @@ def test_its_certificate_is_for_all_names_and_is_renewed_by_the_host(host):
 
 def test_a_public_authority_is_asked_at_port_80_and_its_account_is_kept(host):
     made = host(tls="acme", acme={"email": "a@example.org", "staging": True})
-    words = traefik.arguments(made.settings.edge)
-    assert "--certificatesResolvers.acme.acme.caServer=https://acme-staging-v02.api.letsencrypt.org/directory" in words
-    assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in words
+    arguments = traefik.arguments(made.settings.edge)
+    assert (
+        "--certificatesResolvers.acme.acme.caServer=https://acme-staging-v02.api.letsencrypt.org/directory" in arguments
+    )
+    assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in arguments
     tree = routes(made)
     assert all(
         router["tls"] == {"certResolver": "acme"} for router in tree["http"]["routers"].values() if "tls" in router
@@ -162,9 +168,9 @@ def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
 
 def test_with_nginx_the_same_rows_give_postgresql_a_certificate_of_its_own(host):
     made = host(kind="nginx")
-    leaf = next(one for one in wanted(made, authority.LocalCertificate, postgres))
+    leaf = next(resource for resource in wanted(made, authority.LocalCertificate, postgres))
     assert (leaf.folder, leaf.names) == ("/etc/stowage/postgres/conf", ("db.example.org",))
-    (access,) = [one for one in wanted(made, File, postgres) if one.path.endswith("pg_hba.conf")]
+    (access,) = [file for file in wanted(made, File, postgres) if file.path.endswith("pg_hba.conf")]
     assert (
         "hostssl all,replication all all scram-sha-256" in access.text
         and "host all,replication all all" not in access.text
@@ -186,7 +192,7 @@ def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(
 
 
 @pytest.mark.parametrize(
-    ("said", "where", "why"),
+    ("changes", "where", "why"),
     [
         ({"routes": [{**TABLE[1], "body_limit": "5GiB"}]}, "edge.routes.0.body_limit", "kind: nginx does not"),
         ({"routes": [{"port": 443, "to": "minio-api"}]}, "edge.routes.0.host", "is for a name"),
@@ -240,19 +246,19 @@ def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(
         ({"tls": "letsencrypt"}, "edge.tls", "local-ca"),
     ],
 )
-def test_what_cannot_be_is_refused_at_its_place(host, said, where, why):
+def test_what_cannot_be_is_refused_at_its_place(host, changes, where, why):
     with pytest.raises(ValidationError) as refused:
-        host(**said)
+        host(**changes)
     from converge.inventory.validation import Problems
 
-    found = str(refused.value)
+    message = str(refused.value)
     problems = [
-        one for error in refused.value.errors() if isinstance(one := error.get("ctx", {}).get("error"), Problems)
+        fault for error in refused.value.errors() if isinstance(fault := error.get("ctx", {}).get("error"), Problems)
     ]
-    told = found + " ".join(
+    reasons = message + " ".join(
         str(problem.problems if hasattr(problem, "problems") else problem.args) for problem in problems
     )
-    assert why in told and (where.rpartition(".")[2] in told)
+    assert why in reasons and (where.rpartition(".")[2] in reasons)
 
 
 def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):

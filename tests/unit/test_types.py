@@ -32,10 +32,10 @@ def task(c: Context, host: str = "") -> None:
 def test_a_misspelt_setting_fails_in_mypy(tmp_path: Path) -> None:
     snippet = tmp_path / "snippet.py"
     snippet.write_text(SNIPPET)
-    told, _, _ = api.run(
+    output, _, _ = api.run(
         ["--config-file", str(ROOT / "pyproject.toml"), "--follow-imports=silent", "--no-error-summary", str(snippet)]
     )
-    assert [line.partition("snippet.py:")[2] for line in told.splitlines()] == [
+    assert [line.partition("snippet.py:")[2] for line in output.splitlines()] == [
         '8: error: "Settings" has no attribute "minoi"; maybe "minio"?  [attr-defined]',
         '9: error: Item "None" of "Minio | None" has no attribute "nodes"  [union-attr]',
         '10: error: "Node" has no attribute "adress"; maybe "address"?  [attr-defined]',

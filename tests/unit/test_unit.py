@@ -191,8 +191,8 @@ def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, system
     gone = NoUnit("stowage@nginx.service")
     assert machine.plan(gone).changes[0].action is action
     machine.deploy(gone)
-    said = machine.folder / "said"
-    assert (said.read_text() if said.exists() else "") == (
+    calls = machine.folder / "said"
+    assert (calls.read_text() if calls.exists() else "") == (
         "disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else ""
     )
 
@@ -220,8 +220,8 @@ def test_the_previous_file_of_a_unit_goes_back_when_it_does_not_start(machine, u
     assert "a@b.service did not come back: the previous files are put back, and it runs with them" in done.why
     assert "bad unit file setting" in done.why
     assert unit_file.read_text() == "old"
-    said = (machine.folder / "said").read_text().split()
-    assert said[-4:] == ["daemon-reload", "enable", "reset-failed", "start"]
+    calls = (machine.folder / "said").read_text().split()
+    assert calls[-4:] == ["daemon-reload", "enable", "reset-failed", "start"]
 
 
 def made(resource) -> Plan:

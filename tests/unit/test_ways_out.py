@@ -40,9 +40,9 @@ FILE = File("/etc/a b", "")
     ],
 )  # fmt: skip
 def test_it_begins_with_what_mends_the_failure_and_ends_with_the_deploy(resource, why, first):
-    told = way_out(resource, why, "prod")
-    assert told.startswith(first)
-    assert told.endswith("; then: inv deploy --host prod")
+    advice = way_out(resource, why, "prod")
+    assert advice.startswith(first)
+    assert advice.endswith("; then: inv deploy --host prod")
 
 
 def test_a_kind_that_nobody_foresaw_does_not_repeat_the_command_alone(thing):
@@ -62,10 +62,10 @@ def test_every_command_that_is_named_can_be_typed(kind):
     """Invoke itself reads them: `inv logs NAME` looks right, and is refused."""
     import tasks
 
-    one = SimpleNamespace(kind=kind.kind, way_out=kind.way_out, name="nginx", path="/etc/a", container="nginx")
+    broken = SimpleNamespace(kind=kind.kind, way_out=kind.way_out, name="nginx", path="/etc/a", container="nginx")
     assert "inv " in kind.way_out
-    for said in commands(way_out(one, "ended with status 1", "prod")):  # type: ignore[arg-type]
-        assert len(Parser(contexts=tasks.namespace.to_contexts()).parse_argv(said.split())) == 1, "it is one command"
+    for command in commands(way_out(broken, "ended with status 1", "prod")):  # type: ignore[arg-type]
+        assert len(Parser(contexts=tasks.namespace.to_contexts()).parse_argv(command.split())) == 1, "it is one command"
 
 
 def test_a_file_that_its_check_refuses_is_mended_where_it_is_written():
@@ -73,7 +73,7 @@ def test_a_file_that_its_check_refuses_is_mended_where_it_is_written():
 
 
 def test_an_answer_of_several_containers_is_looked_for_in_all_logs():
-    told = way_out(Answers("minio", ("http://127.0.0.1:9000/",)), "no answer", "prod")
-    assert told == "inv status --host prod; inv logs --host prod; then: inv deploy --host prod"
-    told = way_out(Serving("cache", Question(tcp=6379)), "no answer", "prod")
-    assert "inv logs --host prod --service cache" in told
+    advice = way_out(Answers("minio", ("http://127.0.0.1:9000/",)), "no answer", "prod")
+    assert advice == "inv status --host prod; inv logs --host prod; then: inv deploy --host prod"
+    advice = way_out(Serving("cache", Question(tcp=6379)), "no answer", "prod")
+    assert "inv logs --host prod --service cache" in advice

@@ -35,8 +35,8 @@ def test_at_a_moment_what_came_later_is_not_there_and_what_was_newest_is_current
         row("b", "1", "2026-11-03", latest=True),
         row("c", "1", "2026-11-01", latest=True),
     ]
-    found = list(as_at(rows, "2026-11-02T12:00:00.000Z"))
-    assert [(one["key"], one["id"], one["latest"]) for one in found] == [
+    versions = list(as_at(rows, "2026-11-02T12:00:00.000Z"))
+    assert [(version["key"], version["id"], version["latest"]) for version in versions] == [
         ("a", "2", True),
         ("a", "1", False),
         ("c", "1", True),
@@ -44,7 +44,7 @@ def test_at_a_moment_what_came_later_is_not_there_and_what_was_newest_is_current
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "at"),
     [
         ("2026-11-27 17:30", "2026-11-27T17:30:00.000Z"),
         ("2026-11-27T18:30+01:00", "2026-11-27T17:30:00.000Z"),
@@ -52,8 +52,8 @@ def test_at_a_moment_what_came_later_is_not_there_and_what_was_newest_is_current
         ("", ""),
     ],
 )
-def test_a_moment_is_in_utc_as_a_listing_tells_it(text: str, told: str) -> None:
-    assert moment(text, HOST) == told
+def test_a_moment_is_in_utc_as_a_listing_tells_it(text: str, at: str) -> None:
+    assert moment(text, HOST) == at
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def lifecycle(rule: str) -> str:
 )
 def test_what_a_lifecycle_would_expire_again_is_counted(rule: str, number: int) -> None:
     rows = [row("a", "3", "2026-11-10"), row("a", "2", "2026-10-01"), row("a", "1", "2026-09-01")]
-    found = expiry.rules(lifecycle(rule))
-    assert expiry.count(found, rows, {"1", "2", "3"}, NOW) == number
-    assert expiry.count(found, rows, set(), NOW) == 0
-    assert expiry.count(found, [{**one, "key": "b"} for one in rows], {"1", "2", "3"}, NOW) == 0
+    rules = expiry.rules(lifecycle(rule))
+    assert expiry.count(rules, rows, {"1", "2", "3"}, NOW) == number
+    assert expiry.count(rules, rows, set(), NOW) == 0
+    assert expiry.count(rules, [{**version, "key": "b"} for version in rows], {"1", "2", "3"}, NOW) == 0
     assert expiry.rules(lifecycle(rule).replace("Enabled", "Disabled")) == []
 
 
@@ -140,11 +140,11 @@ SAVED = {
 
 def test_of_accounts_only_the_absent_come_back_and_who_is_there_gets_no_right_again() -> None:
     there: dict[str, Any] = {"policies": {"p": {"v": 9}}, "users": {"bob": {"s": 9}}, "svcaccts": {"k2": {}}}
-    said = list[str]()
-    found = accounts.absent(SAVED, there, "root", said.append)
-    assert accounts.names(found) == {"policies": ["q"], "users": ["ana"], "groups": ["g"], "svcaccts": ["k1", "k4"]}
-    assert (found["user_mappings"], found["group_mappings"]) == ({"ana": {"policy": "p"}}, {"g": {"policy": "q"}})
-    assert said == ["the key k3 stays away: its owner root-of-before is no user here"]
+    messages = list[str]()
+    absent = accounts.absent(SAVED, there, "root", messages.append)
+    assert accounts.names(absent) == {"policies": ["q"], "users": ["ana"], "groups": ["g"], "svcaccts": ["k1", "k4"]}
+    assert (absent["user_mappings"], absent["group_mappings"]) == ({"ana": {"policy": "p"}}, {"g": {"policy": "q"}})
+    assert messages == ["the key k3 stays away: its owner root-of-before is no user here"]
     assert accounts.names(accounts.absent(SAVED, SAVED, "root")) == {}
 
 
@@ -183,18 +183,18 @@ def test_a_bucket_whose_index_is_damaged_is_named_and_costs_a_whole_set_only_its
 def server(free: int, drives: int = 4, dead: int = 0) -> Any:
     rows = [{"state": "offline" if number < dead else "ok", "availspace": free} for number in range(drives)]
     info = {
-        "servers": [{"drives": [one]} for one in rows],
+        "servers": [{"drives": [drive]} for drive in rows],
         "backend": {"standardSCParity": 2, "totalDrivesPerSet": [4]},
     }
     return SimpleNamespace(ask=lambda *_, **more: Answer(200, {}, json.dumps(info).encode()))
 
 
 def test_what_does_not_fit_into_minio_is_refused_with_what_is_free() -> None:
-    found: Any = [(SimpleNamespace(to="a"), Survey(bytes=150)), (SimpleNamespace(to="b"), Survey(bytes=51))]
-    room.must_fit(server(101), found)
-    room.must_fit(server(101, dead=1), found)
+    surveys: Any = [(SimpleNamespace(to="a"), Survey(bytes=150)), (SimpleNamespace(to="b"), Survey(bytes=51))]
+    room.must_fit(server(101), surveys)
+    room.must_fit(server(101, dead=1), surveys)
     with pytest.raises(Failed, match="MinIO has no room for a, b") as refused:
-        room.must_fit(server(100), found)
+        room.must_fit(server(100), surveys)
     assert refused.value.why == "201 B are to be put back, and 200 B are free"
 
 

@@ -35,8 +35,8 @@ AT = "2026-11-27T17:33:21.359Z"
 
 
 def row(key: str, id: str, at: str = AT, **more: Any) -> dict[str, Any]:
-    told = {"key": key, "id": id, "at": at, "etag": f"e-{id}", "size": 1, "sha256": "s", "pack": "p", "headers": {}}
-    return {**told, **more}
+    fields = {"key": key, "id": id, "at": at, "etag": f"e-{id}", "size": 1, "sha256": "s", "pack": "p", "headers": {}}
+    return {**fields, **more}
 
 
 def marker(key: str, id: str, **more: Any) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def version(key: str, id: str, **more: Any) -> Version:
 
 def test_versions_of_one_millisecond_keep_their_order() -> None:
     rows = [row("k", "3"), row("k", "2"), row("k", "1"), row("k", "0", "2025-01-01T00:00:00.000Z")]
-    found = inserting.dates(rows, [])
-    assert [found[id] for id in "3210"] == [
+    moments = inserting.dates(rows, [])
+    assert [moments[id] for id in "3210"] == [
         "2026-11-27T17:33:21.359002Z",
         "2026-11-27T17:33:21.359001Z",
         "2026-11-27T17:33:21.359000Z",
@@ -60,14 +60,14 @@ def test_versions_of_one_millisecond_keep_their_order() -> None:
 
 def test_a_version_goes_above_the_one_of_its_millisecond_that_is_there() -> None:
     rows = [row("k", "3"), row("k", "2"), row("k", "1")]
-    found = inserting.dates(rows, [version("k", "2")])
-    assert found["3"].endswith("359999Z") and found["1"].endswith("359000Z")
+    moments = inserting.dates(rows, [version("k", "2")])
+    assert moments["3"].endswith("359999Z") and moments["1"].endswith("359000Z")
 
 
 def test_what_is_there_already_is_not_put_again_and_what_was_not_read_is_in_no_set() -> None:
     rows = [row("k", "3"), marker("k", "2"), row("k", "1"), {"key": "k", "id": "0", "at": AT, "unreadable": "SSE-C"}]
     there = [version("k", "2", marker=True, etag="", size=0), version("k", "1", etag="other")]
-    assert [one["id"] for one in beneath.missing(rows, there)] == ["3", "1"]
+    assert [lacking["id"] for lacking in beneath.missing(rows, there)] == ["3", "1"]
 
 
 class MinIO:
@@ -86,7 +86,7 @@ def minio(monkeypatch: pytest.MonkeyPatch) -> MinIO:
     made = MinIO()
 
     def versions(client: Any, bucket: str, prefix: str = "") -> Any:
-        yield from (one for one in made.versions if one.key.startswith(prefix))
+        yield from (there for there in made.versions if there.key.startswith(prefix))
 
     monkeypatch.setattr(listing, "versions", versions)
     monkeypatch.setattr(inserting, "must_be", lambda *_: None)
@@ -142,14 +142,14 @@ def test_what_was_current_is_made_current_by_one_more_version(
     minio: Any, tmp_path: Path, newest: dict[str, Any], there: list[Version], method: str
 ) -> None:
     moves(minio, tmp_path).make_current([newest], there)
-    assert [one[0] for one in minio.asked] == ([method] if method else [])
+    assert [call[0] for call in minio.asked] == ([method] if method else [])
     ids = [line["id"] for line in Made(tmp_path / "made").lines()]
-    assert ids == [one[2]["versionId"] for one in minio.asked]
+    assert ids == [call[2]["versionId"] for call in minio.asked]
 
 
 def test_an_object_in_pieces_goes_up_in_parts_with_its_own_id_and_etag(minio: Any) -> None:
-    one = inserting.Incoming("k", "1", "at", "etag-2", 4, (("content-type", "x/y"),))
-    inserting.put(minio, "b", one, iter([b"ab", b"cd"]))
+    incoming = inserting.Incoming("k", "1", "at", "etag-2", 4, (("content-type", "x/y"),))
+    inserting.put(minio, "b", incoming, iter([b"ab", b"cd"]))
     assert [(method, sorted(query)) for method, _, query, _ in minio.asked] == [
         ("POST", ["uploads", "versionId"]),
         ("PUT", ["partNumber", "uploadId"]),
@@ -171,7 +171,7 @@ def test_an_upload_whose_content_is_damaged_is_given_up(minio: Any) -> None:
 def test_the_listing_is_read_along_and_a_key_out_of_order_is_asked_about(minio: Any) -> None:
     minio.versions = [version("a", "1"), version("b", "2"), version("b", "1"), version("d", "1")]
     some = live.Live(minio, "b", "")
-    assert [[one.id for one in some.of(key)] for key in ("0", "b", "c", "a", "d", "e")] == [
+    assert [[listed.id for listed in some.of(key)] for key in ("0", "b", "c", "a", "d", "e")] == [
         [],
         ["2", "1"],
         [],
@@ -194,8 +194,8 @@ def test_the_plan_counts_what_is_missing_and_what_becomes_current(minio: Any) ->
         ("b", [row("b", "1", latest=True, size=5, lock={"hold": "ON"})]),
         ("c", [{"key": "c", "id": "1", "latest": True, "unreadable": "SSE-C"}]),
     ]
-    found = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned=True)
-    assert found == survey.Survey(keys=3, insert=2, bytes=6, current=1, locked=1, unreadable=1)
+    result = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned=True)
+    assert result == survey.Survey(keys=3, insert=2, bytes=6, current=1, locked=1, unreadable=1)
 
 
 def test_a_line_that_was_cut_off_was_not_acted_on(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_lines_of_many_threads_are_all_there_and_whole(tmp_path: Path) -> None:
     made = Made(tmp_path / "made")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: made.add({"key": str(number), "id": "1"}, {"key": "twin"}), range(200)))
-    found = list(made.lines())
-    assert sorted(line["key"] for line in found if "id" in line) == sorted(map(str, range(200)))
-    assert len(found) == 400
+    lines = list(made.lines())
+    assert sorted(line["key"] for line in lines if "id" in line) == sorted(map(str, range(200)))
+    assert len(lines) == 400
 
 
 def test_once_a_line_is_not_on_disk_nothing_more_is_made(tmp_path: Path) -> None:
@@ -270,11 +270,11 @@ def test_what_a_writer_has_put_in_the_place_of_an_object_without_an_id_is_never_
     minio.versions = there
     line = beneath._line(row("k", "null", etag="e"), inserting.incoming(row("k", "null", etag="e"), AT))
     assert left in takeback._taken_back(minio, "b", "kept", line)
-    assert [one[0] for one in minio.asked] == asked
+    assert [call[0] for call in minio.asked] == asked
 
 
 @pytest.mark.parametrize(
-    ("here", "kept", "line", "asked", "said"),
+    ("here", "kept", "line", "asked", "reason"),
     [
         ("", "", {"etag": "new", "was": ""}, [], ""),
         ("new", "", {"etag": "new", "was": ""}, ["DELETE"], ""),
@@ -286,16 +286,22 @@ def test_what_a_writer_has_put_in_the_place_of_an_object_without_an_id_is_never_
     ],
 )
 def test_without_versions_an_undo_puts_back_what_was_displaced_and_leaves_what_came_later(
-    minio: Any, monkeypatch: pytest.MonkeyPatch, here: str, kept: str, line: dict[str, str], asked: list[str], said: str
+    minio: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    here: str,
+    kept: str,
+    line: dict[str, str],
+    asked: list[str],
+    reason: str,
 ) -> None:
-    found = {"b": here, "stowage-kept-abcdef": kept}
+    kinds = {"b": here, "stowage-kept-abcdef": kept}
     monkeypatch.setattr(
-        listing, "of_key", lambda _, bucket, key: [version(key, "null", etag=found[bucket])] if found[bucket] else []
+        listing, "of_key", lambda _, bucket, key: [version(key, "null", etag=kinds[bucket])] if kinds[bucket] else []
     )
     monkeypatch.setattr(flat, "_moved", lambda *_: minio.asked.append(("moved",)))
-    told = flat.put_back(minio, "b", "stowage-kept-abcdef", {"key": "k", **line})
-    assert said in told and bool(said) == bool(told)
-    assert [one[0] for one in minio.asked] == asked
+    outcome = flat.put_back(minio, "b", "stowage-kept-abcdef", {"key": "k", **line})
+    assert reason in outcome and bool(reason) == bool(outcome)
+    assert [call[0] for call in minio.asked] == asked
 
 
 def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
@@ -323,11 +329,11 @@ def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
 
 
 def test_no_set_has_what_restores_displaced_nor_the_sets_themselves() -> None:
-    told = {"names": [], "without": ["sets"]}
-    job: Any = SimpleNamespace(config={"buckets": told})
+    settings = {"names": [], "without": ["sets"]}
+    job: Any = SimpleNamespace(config={"buckets": settings})
     there = ["a", "sets", "stowage-kept-abcdef", "b"]
     assert saving.wanted(job, there) == ["a", "b"]
-    told["names"] = ["b"]
+    settings["names"] = ["b"]
     assert saving.wanted(job, there) == ["b"]
 
 
@@ -365,8 +371,8 @@ def test_a_set_can_be_looked_into_while_minio_is_dead(monkeypatch: pytest.Monkey
     manifest: Any = SimpleNamespace(buckets={"b": {}}, components={COMPONENT: {index_of("b"): ("part",)}})
     request = Request(buckets=["b"], prefix="runs/")
     job: Any = SimpleNamespace(request=request, config={}, targets={"own": None}, keys=None)
-    told = browsing.shown(job, manifest, "own")
-    assert [one["key"] for one in told["objects"]] == ["runs/1"] and told["more"] == 0
+    shown = browsing.shown(job, manifest, "own")
+    assert [listed["key"] for listed in shown["objects"]] == ["runs/1"] and shown["more"] == 0
 
 
 class Own(MinIO):
@@ -398,7 +404,9 @@ def test_without_ids_the_oldest_is_put_first_and_what_is_made_is_known_by_the_an
     assert [line.get("above", line.get("id")) for line in anew.confirmed(lines[:3])] == ["own-1", "own-1"]
     assert anew.to_put(rows[2:], [version("k", "9"), version("k", "1")]) == []
     top = [version("k", "3")]
-    assert [one["id"] for one in anew.to_put(rows, top)] == ["3", "2", "1"], "what is put beneath it would be on top"
+    assert [lacking["id"] for lacking in anew.to_put(rows, top)] == ["3", "2", "1"], (
+        "what is put beneath it would be on top"
+    )
     assert anew.to_put(rows[:1], top) == []
     assert anew.to_put([row("k", "1", latest=True)], [version("k", "9"), version("k", "1")]) == [
         row("k", "1", latest=True)
@@ -420,11 +428,11 @@ def test_of_a_request_whose_answer_was_lost_only_the_same_object_in_its_place_is
     minio.versions = there
     line = {"key": "k", "above": "9", "number": "n", "marker": False, "md5": "md5"}
     assert left in takeback._taken_back(minio, "b", "kept", line)
-    assert [one[2]["versionId"] for one in minio.asked] == ([gone] if gone else [])
+    assert [call[2]["versionId"] for call in minio.asked] == ([gone] if gone else [])
 
 
 def test_a_large_encrypted_object_gets_an_etag_of_parts_or_minio_could_not_read_it(minio: Any) -> None:
-    one = inserting.Incoming("k", "1", AT, "e", 2, ((inserting.SEALED, "aws:kms"),))
-    inserting.put(minio, "b", one, [b"x", b"y"])
-    assert {told[inserting.ETAG] for _, _, _, told in minio.asked if inserting.ETAG in told} == {"e-2"}
+    incoming = inserting.Incoming("k", "1", AT, "e", 2, ((inserting.SEALED, "aws:kms"),))
+    inserting.put(minio, "b", incoming, [b"x", b"y"])
+    assert {headers[inserting.ETAG] for _, _, _, headers in minio.asked if inserting.ETAG in headers} == {"e-2"}
     assert live.same(row("k", "1", etag="e"), version("k", "1", etag="e-2"))

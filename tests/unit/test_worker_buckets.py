@@ -73,9 +73,9 @@ def test_a_listing_is_read_page_by_page_with_metadata_tags_and_locks() -> None:
 
 
 def test_only_so_many_of_the_newest_versions_of_a_key_are_taken() -> None:
-    found = [Version("a", "3", ""), Version("a", "2", ""), Version("b", "1", "")]
-    assert [[one.id for one in some] for some in listing.by_key(iter(found), 1)] == [["3"], ["1"]]
-    assert [len(some) for some in listing.by_key(iter(found))] == [2, 1]
+    versions = [Version("a", "3", ""), Version("a", "2", ""), Version("b", "1", "")]
+    assert [[version.id for version in some] for some in listing.by_key(iter(versions), 1)] == [["3"], ["1"]]
+    assert [len(some) for some in listing.by_key(iter(versions))] == [2, 1]
 
 
 @pytest.mark.parametrize("key", ["a b", "ü/日", "new\nline", "%2e%2e/x", "a+b?c#d&e=f", "tab\t\"<>'"])
@@ -116,10 +116,10 @@ def test_packs_hold_each_content_once_and_are_no_larger_than_a_part() -> None:
     where = [(pack.add(hashlib.sha256(body).hexdigest(), body), body) for body in bodies]
     pack.close()
     assert len(stored) == 2
-    assert all(len(one) <= PLAIN for one in stored.values())
-    found = {name: packs.members(packs.compressed(bytearray(data))) for name, data in stored.items()}
-    assert all(found[name][hashlib.sha256(one).hexdigest()] == one for name, one in where)
-    assert len(found["pack0"]) + len(found["pack1"]) == len({*bodies})
+    assert all(len(blob) <= PLAIN for blob in stored.values())
+    members = {name: packs.members(packs.compressed(bytearray(data))) for name, data in stored.items()}
+    assert all(members[name][hashlib.sha256(body).hexdigest()] == body for name, body in where)
+    assert len(members["pack0"]) + len(members["pack1"]) == len({*bodies})
 
 
 def row(key: str, id: str, **more: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def row(key: str, id: str, **more: Any) -> dict[str, Any]:
 
 def test_a_version_is_known_when_the_last_set_has_the_very_same() -> None:
     rows = Rows(iter([row("a", "1"), row("a", "2"), row("c", "3"), row("ü", "null"), row("ü", "4", at="2")]))
-    found = [
+    matched = [
         (version.key, version.id, bool(known))
         for some in (
             [Version("a", "9", "1", "e", 1), Version("a", "2", "1", "e", 1)],
@@ -137,7 +137,7 @@ def test_a_version_is_known_when_the_last_set_has_the_very_same() -> None:
         )
         for version, known in rows.matched(some)
     ]
-    assert found == [
+    assert matched == [
         ("a", "9", False),
         ("a", "2", True),
         ("b", "3", False),
@@ -153,28 +153,32 @@ def test_an_object_that_could_not_be_read_is_tried_again() -> None:
 
 def test_what_cannot_be_read_and_was_accepted_stays_accepted_until_it_can_be_read_or_is_another() -> None:
     def settled(known: dict[str, Any], accept: bool, fails: bool, etag: str = "e") -> tuple[dict[str, Any], Counts]:
-        one: Any = object.__new__(outgoing.Outgoing)
-        one._accept, one._blobs, one._progress = accept, SimpleNamespace(count=print), SimpleNamespace(add=print)
-        one._pack, future, counts = SimpleNamespace(add=lambda *_: "p"), Future[Any](), Counts()
-        one._readers = SimpleNamespace(submit=lambda *_: future)
+        sending: Any = object.__new__(outgoing.Outgoing)
+        sending._accept, sending._blobs, sending._progress = (
+            accept,
+            SimpleNamespace(count=print),
+            SimpleNamespace(add=print),
+        )
+        sending._pack, future, counts = SimpleNamespace(add=lambda *_: "p"), Future[Any](), Counts()
+        sending._readers = SimpleNamespace(submit=lambda *_: future)
         if fails:
             future.set_exception(reading.Unreadable("SSE-C"))
         else:
             future.set_result({"sha256": "s", "body": b"x"})
         ((version, before),) = Rows(iter([known])).matched([Version("a", "1", "1", etag, 1)])
-        (found,) = one._settled("b", *one._begun("b", version, before), counts)
-        return found, counts
+        (saved,) = sending._settled("b", *sending._begun("b", version, before), counts)
+        return saved, counts
 
     unread = {"key": "a", "id": "1", "at": "1", "etag": "e", "size": 1, "unreadable": "SSE-C"}
-    found, counts = settled(unread, accept=False, fails=True)
-    assert (counts.unreadable, counts.accepted, "accepted" in found) == (1, 0, False)
-    found, counts = settled(unread, accept=True, fails=True)
+    saved, counts = settled(unread, accept=False, fails=True)
+    assert (counts.unreadable, counts.accepted, "accepted" in saved) == (1, 0, False)
+    saved, counts = settled(unread, accept=True, fails=True)
     assert (counts.unreadable, counts.accepted, counts.lacking) == (0, 1, "")
     assert "; 1 cannot be read, which was accepted" in counts.summary
-    again, counts = settled(found, accept=False, fails=True)
-    assert (again, counts.accepted) == (found, 1)
-    assert settled(found, accept=False, fails=True, etag="other")[1].unreadable == 1
-    healed, counts = settled(found, accept=False, fails=False)
+    again, counts = settled(saved, accept=False, fails=True)
+    assert (again, counts.accepted) == (saved, 1)
+    assert settled(saved, accept=False, fails=True, etag="other")[1].unreadable == 1
+    healed, counts = settled(saved, accept=False, fails=False)
     assert ("accepted" in healed, healed["pack"], counts.read) == (False, "p", 1)
 
 
@@ -194,7 +198,7 @@ class Shelf:
         return self.data[key]
 
     def list(self, prefix: str) -> Any:
-        return [Entry(key, len(one), datetime.now(UTC) - timedelta(9)) for key, one in self.data.items()]
+        return [Entry(key, len(blob), datetime.now(UTC) - timedelta(9)) for key, blob in self.data.items()]
 
 
 @pytest.fixture(scope="module")
@@ -204,24 +208,24 @@ def keys(tmp_path_factory: Any) -> Keys:
 
     if not shutil.which("age-keygen"):
         pytest.skip("no age here")
-    said = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
-    return Keys(said)
+    identity = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
+    return Keys(identity)
 
 
 def test_a_content_goes_only_to_the_targets_that_lack_it(keys: Keys) -> None:
-    one, two = Shelf("one"), Shelf("two")
-    with PartWriter([one, two], keys, "s/sets/x") as writer:  # type: ignore[list-item]
+    near, far = Shelf("one"), Shelf("two")
+    with PartWriter([near, far], keys, "s/sets/x") as writer:  # type: ignore[list-item]
         first = Blobs("s", keys, writer)
         name = first.put(b"content")
-        assert (one.puts, two.puts) == (1, 1)
-        del two.data[blobs.key("s", name)]
+        assert (near.puts, far.puts) == (1, 1)
+        del far.data[blobs.key("s", name)]
         again = Blobs("s", keys, writer, first.used.values())
         assert not again.kept([name])
         assert again.put(b"content") == name
-        assert (one.puts, two.puts) == (1, 2)
+        assert (near.puts, far.puts) == (1, 2)
         third = Blobs("s", keys, writer, first.used.values())
         assert third.kept([name]) and third.used == first.used
-    assert blobs.fetch(two, "s", keys, first.used[name]) == b"content"  # type: ignore[arg-type]
+    assert blobs.fetch(far, "s", keys, first.used[name]) == b"content"  # type: ignore[arg-type]
 
 
 def test_a_content_that_is_not_what_was_saved_is_damaged(keys: Keys) -> None:
@@ -253,7 +257,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_never_half_of_each() -> 
 
 
 def test_of_an_object_without_versions_the_answer_counts_and_not_the_listing() -> None:
-    told = answered(
+    answer = answered(
         200,
         b"newer",
         ETag='"two"',
@@ -261,7 +265,7 @@ def test_of_an_object_without_versions_the_answer_counts_and_not_the_listing() -
         Last_Modified="Fri, 27 Nov 2026 17:27:32 GMT",
         X_Amz_Meta_A="grÃ¼Ã\x9f",
     )
-    head, body = reading.small(Asked(told), "b", Version("k", "null", "1", "one", 3))  # type: ignore[arg-type]
+    head, body = reading.small(Asked(answer), "b", Version("k", "null", "1", "one", 3))  # type: ignore[arg-type]
     assert (head.etag, head.size, head.at, body) == ("two", 5, "2026-11-27T17:27:32.000Z", b"newer")
     assert head.headers == {"x-amz-meta-a": "grüß"}
 
@@ -310,10 +314,10 @@ def test_what_is_said_not_to_be_there_and_stays_listed_is_told_as_unreadable(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     pages = [PAGE.format(more="false", rows=VERSION if there else "").encode() for there in listed]
-    one: Any = object.__new__(outgoing.Outgoing)
-    one.minio, counts, gone = Asked(*(Answer(200, {}, page) for page in pages)), Counts(), Future[Any]()
+    sending: Any = object.__new__(outgoing.Outgoing)
+    sending.minio, counts, gone = Asked(*(Answer(200, {}, page) for page in pages)), Counts(), Future[Any]()
     gone.set_exception(reading.Vanished())
-    rows = list(one._settled("b", {"key": "a b+c/ü", "id": "v1", "etag": "9dd4", "size": 7}, gone, counts))
+    rows = list(sending._settled("b", {"key": "a b+c/ü", "id": "v1", "etag": "9dd4", "size": 7}, gone, counts))
     assert (counts.vanished, counts.unreadable, len(rows)) == (vanished, unreadable, unreadable)
     assert ("a b+c/ü (MinIO lists it" in counts.lacking) is bool(unreadable)
 
@@ -331,10 +335,10 @@ def test_a_node_that_has_just_started_is_given_time_to_see_all_drives(
 ) -> None:
     from worker.buckets import steady
 
-    slept, said = list[float](), list[str]()
+    slept, messages = list[float](), list[str]()
     monkeypatch.setattr("time.sleep", slept.append)
-    steady.wait(Asked(Answer(200, {}, json.dumps({"servers": servers}).encode())), said.append)  # type: ignore[arg-type]
-    assert slept == waited and len(said) == len(waited)
+    steady.wait(Asked(Answer(200, {}, json.dumps({"servers": servers}).encode())), messages.append)  # type: ignore[arg-type]
+    assert slept == waited and len(messages) == len(waited)
 
 
 def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +387,7 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
     def dead(*_: Any) -> Answer:
         raise Failed(20, "MinIO does not answer", "nobody answers")
 
-    shelf, said = Shelf("one"), list[str]()
+    shelf, messages = Shelf("one"), list[str]()
     monkeypatch.setattr(client, "connect", lambda config: SimpleNamespace(ask=dead))
     job: Any = SimpleNamespace(
         config={"uploads": 1, "buckets": {"names": [], "without": []}},
@@ -392,13 +396,13 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
         run="r",
         request=Request(),
         alive=[shelf],
-        journal=SimpleNamespace(say=said.append),
+        journal=SimpleNamespace(say=messages.append),
     )
     streams: Any = {}
     with PartWriter([shelf], keys, "s/sets/x") as writer:  # type: ignore[list-item]
-        found = saving.save(job, writer, streams, [])
-    assert list(found.failed) == ["*"] and found.saved == {}
-    assert "MinIO does not answer" in said[0]
+        outcome = saving.save(job, writer, streams, [])
+    assert list(outcome.failed) == ["*"] and outcome.saved == {}
+    assert "MinIO does not answer" in messages[0]
     assert list(streams) == [blobs.LIST]
     with pytest.raises(Failed, match="cannot be read"):
         list(listing.versions(Asked(answered(200, b"<ListVersionsResult><Key>\x01")), "b"))  # type: ignore[arg-type]
@@ -457,11 +461,11 @@ def test_a_pack_that_is_mostly_dead_is_not_kept_and_one_that_was_written_before_
     for blob in before:
         shelf.data[blobs.key("s", blob.name)] = b""
     with PartWriter([shelf], keys, "s/sets/x") as writer:  # type: ignore[list-item]
-        found = Blobs("s", keys, writer, before)
-        assert [found.kept([one.name]) for one in before] == [True, False, True, True]
-        found.count("full", 7)
-        found.count("full", 6)
-        assert [(one.name, one.live) for one in found.list()] == [("empty", 0), ("full", 13), ("old", 0)]
+        kept_blobs = Blobs("s", keys, writer, before)
+        assert [kept_blobs.kept([blob.name]) for blob in before] == [True, False, True, True]
+        kept_blobs.count("full", 7)
+        kept_blobs.count("full", 6)
+        assert [(blob.name, blob.live) for blob in kept_blobs.list()] == [("empty", 0), ("full", 13), ("old", 0)]
 
 
 @pytest.mark.parametrize(
@@ -494,10 +498,10 @@ def test_a_pack_that_is_mostly_dead_is_not_kept_and_one_that_was_written_before_
 def test_a_request_is_signed_as_the_general_client_signs_it(
     method: str, where: str, query: dict[str, str], headers: dict[str, str], body: bytes
 ) -> None:
-    words = urlencode(query, quote_via=quote, safe="~")
+    parameters = urlencode(query, quote_via=quote, safe="~")
     sha256 = hashlib.sha256(body).hexdigest()
-    ours = Signer("who", "secret").signed(method, "127.0.0.1:9000", where, words, headers, sha256)
-    url = f"http://127.0.0.1:9000{where}" + (f"?{words}" if words else "")
+    ours = Signer("who", "secret").signed(method, "127.0.0.1:9000", where, parameters, headers, sha256)
+    url = f"http://127.0.0.1:9000{where}" + (f"?{parameters}" if parameters else "")
     theirs = AWSRequest(method, url, headers=headers, data=body)
     auth = S3SigV4Auth(Credentials("who", "secret"), "s3", "us-east-1")
     theirs.context["timestamp"] = ours["X-Amz-Date"]

@@ -26,15 +26,15 @@ ROWS = "\n".join(line for line in WHOLE.splitlines() if " TABLE public" not in l
 def job(rows: dict[str, Any], large: bool = False) -> Any:
     """A live database: its tables, each with whether it has rows, or the error of who asks."""
 
-    def execute(words: Any) -> Any:
-        if words is snapshots.TABLES:
+    def execute(query: Any) -> Any:
+        if query is snapshots.TABLES:
             tables = [{"schema": "public", "name": name, "condition": ""} for name in rows]
             return SimpleNamespace(fetchall=lambda: tables)
-        text = words if isinstance(words, str) else words.as_string(None)
-        found = next((has for name, has in rows.items() if f'"{name}"' in text), large)
-        if isinstance(found, Exception):
-            raise found
-        return SimpleNamespace(fetchone=lambda: {"some": found})
+        text = query if isinstance(query, str) else query.as_string(None)
+        answer = next((has for name, has in rows.items() if f'"{name}"' in text), large)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(fetchone=lambda: {"some": answer})
 
     @contextmanager
     def connect(database: str) -> Any:
@@ -44,7 +44,7 @@ def job(rows: dict[str, Any], large: bool = False) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("said", "live", "lost"),
+    ("output", "live", "lost"),
     [
         (WHOLE, {"t": True, "a b": True}, []),
         (SCHEMA, {"t": True, "a b": False}, ["public.t"]),
@@ -52,8 +52,8 @@ def job(rows: dict[str, Any], large: bool = False) -> Any:
         (SCHEMA, {"t": psycopg.errors.LockNotAvailable()}, ["public.t"]),
     ],
 )
-def test_only_tables_that_have_rows_and_are_not_in_the_dump_are_lost(said: str, live: Any, lost: list[str]) -> None:
-    assert by_hand.lost(job(live), "app", said) == lost
+def test_only_tables_that_have_rows_and_are_not_in_the_dump_are_lost(output: str, live: Any, lost: list[str]) -> None:
+    assert by_hand.lost(job(live), "app", output) == lost
 
 
 def test_large_objects_are_rows_as_well() -> None:

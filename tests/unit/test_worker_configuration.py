@@ -35,10 +35,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         (etc / name).chmod(mode)
     monkeypatch.setattr(configuration, "BESIDE", tmp_path / "beside")
     config = {"stack": "lab", "paths": [str(etc), str(tmp_path / "absent")], "identity_file": str(etc / "identity")}
-    found = Job("run1", config, Request(do="restore"), Journal(tmp_path / "journal.jsonl", ()))
+    made = Job("run1", config, Request(do="restore"), Journal(tmp_path / "journal.jsonl", ()))
     (tmp_path / "target").mkdir()
-    found.__dict__["targets"] = {"here": PathTarget("here", str(tmp_path / "target"), device=hash)}
-    return found
+    made.__dict__["targets"] = {"here": PathTarget("here", str(tmp_path / "target"), device=hash)}
+    return made
 
 
 def identity() -> str:
@@ -52,13 +52,13 @@ def saved(job: Job) -> Manifest:
     return Manifest(ID, "lab", "prod", NOW, NOW, components={"config": streams}, config=tuple(files))
 
 
-def kinds(found: list[dict[str, Any]]) -> dict[str, str]:
-    return {Path(one["path"]).name: one["what"] for one in found}
+def kinds(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {Path(row["path"]).name: row["what"] for row in rows}
 
 
 def test_a_host_that_has_not_changed_is_the_same(job: Job, saved: Manifest) -> None:
     assert configuration.differences(job, saved) == []
-    assert {Path(one["path"]).name for one in saved.config} == {"open", "secret", "stays"}
+    assert {Path(row["path"]).name for row in saved.config} == {"open", "secret", "stays"}
 
 
 def test_every_kind_of_change_is_told_and_no_secret_is(job: Job, saved: Manifest, tmp_path: Path) -> None:
@@ -67,22 +67,22 @@ def test_every_kind_of_change_is_told_and_no_secret_is(job: Job, saved: Manifest
     (etc / "secret").write_text("hush, hush\n")
     (etc / "later").write_text("later\n")
     (etc / "stays").chmod(0o666)
-    found = configuration.texts(job, saved, "here")
-    assert kinds(found) == {
+    rows = configuration.texts(job, saved, "here")
+    assert kinds(rows) == {
         "open": "content",
         "secret": "content",
         "later": "new",
         "stays": f"rights: 0640 {os.getuid()}:{os.getgid()} in the set, 0666 {os.getuid()}:{os.getgid()} here",
     }
-    assert [one["lines"][2:] for one in found if "lines" in one] == [["@@ -1,2 +1,2 @@", " one", "-two", "+three"]]
-    assert "hush" not in str(found)
+    assert [row["lines"][2:] for row in rows if "lines" in row] == [["@@ -1,2 +1,2 @@", " one", "-two", "+three"]]
+    assert "hush" not in str(rows)
 
 
 def test_a_secret_that_lies_open_by_now_is_not_shown_either(job: Job, saved: Manifest, tmp_path: Path) -> None:
     (tmp_path / "etc/secret").write_text("hush, hush\n")
     (tmp_path / "etc/secret").chmod(0o644)
-    (one,) = configuration.texts(job, saved, "here")
-    assert "lines" not in one
+    (row,) = configuration.texts(job, saved, "here")
+    assert "lines" not in row
 
 
 def test_it_is_laid_beside_for_root_alone_and_not_installed(job: Job, saved: Manifest, tmp_path: Path) -> None:

@@ -31,16 +31,16 @@ def keys() -> Keys:
 
 @pytest.fixture
 def job(tmp_path: Path, keys: Keys) -> Job:
-    found = Job("run1", {"stack": "lab"}, Request(set="latest"), Journal(tmp_path / "journal.jsonl", ()))
+    new = Job("run1", {"stack": "lab"}, Request(set="latest"), Journal(tmp_path / "journal.jsonl", ()))
     for name in ("own", "far"):
         (tmp_path / name).mkdir()
     targets = {name: PathTarget(name, str(tmp_path / name), device=hash) for name in ("own", "far", "gone")}
-    found.__dict__ |= {
+    new.__dict__ |= {
         "targets": {name: targets[name] for name in ("own", "far")},
         "keys": keys,
         "gone": targets["gone"],
     }
-    return found
+    return new
 
 
 def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> None:
@@ -62,18 +62,18 @@ def test_the_latest_of_whole_targets_is_taken_without_a_word(job: Job) -> None:
 def test_a_newer_set_that_is_damaged_is_said_when_an_older_one_is_taken(job: Job) -> None:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far", damaged="own far")
-    found = finding.find(job)
-    assert found.manifest.id == OLD
-    (line,) = found.warnings
+    choice = finding.find(job)
+    assert choice.manifest.id == OLD
+    (line,) = choice.warnings
     assert line.startswith(f"{NEW} is newer, and damaged on own, far, 1 of 1 parts are missing or cut")
 
 
 def test_a_target_that_could_not_be_asked_is_said(job: Job) -> None:
     made(job, OLD, "own")
     job.targets["gone"] = job.__dict__["gone"]
-    found = finding.find(job)
-    assert found.source == "own"
-    (line,) = found.warnings
+    choice = finding.find(job)
+    assert choice.source == "own"
+    (line,) = choice.warnings
     assert line.startswith("gone could not be asked: ")
 
 
@@ -81,9 +81,9 @@ def test_a_set_that_is_whole_elsewhere_is_taken_from_there_and_the_damage_is_sai
     made(job, NEW, "own", "far", damaged="own")
     for wanted in ("latest", NEW):
         job.request.set = wanted
-        found = finding.find(job)
-        assert (found.manifest.id, found.source) == (NEW, "far")
-        assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in found.warnings] == [True]
+        choice = finding.find(job)
+        assert (choice.manifest.id, choice.source) == (NEW, "far")
+        assert [line.startswith(f"{NEW} is this set, and damaged on own") for line in choice.warnings] == [True]
 
 
 def test_a_set_that_lacks_a_database_is_the_latest_of_those_that_it_has_only(job: Job) -> None:
@@ -100,8 +100,8 @@ def test_a_set_that_lacks_a_database_is_the_latest_of_those_that_it_has_only(job
 def test_what_a_set_does_not_bring_back_is_said_in_the_plan(job: Job) -> None:
     rows = {"geo": {"template": False}, "mine": {"template": True}, "template1": {"template": True}}
     made(job, NEW, "own", databases=rows, failed={"rl": "its role is gone"}, closed={"old": "it lets nobody in"})
-    said = plan.left_out(finding.find(job).manifest, ["geo"], objects=False)
-    assert said == [
+    left_out = plan.left_out(finding.find(job).manifest, ["geo"], objects=False)
+    assert left_out == [
         "the set does not have rl: its role is gone",
         "the set does not have old: it lets nobody in",
         "mine is a template, and comes back only by name: --database mine",
@@ -111,14 +111,14 @@ def test_what_a_set_does_not_bring_back_is_said_in_the_plan(job: Job) -> None:
 @pytest.mark.parametrize("name", ["postgres", "template0", "template1"])
 @pytest.mark.parametrize("renamed", [False, True])
 def test_what_belongs_to_the_server_is_never_replaced(job: Job, name: str, renamed: bool) -> None:
-    rows = {one: {"template": False} for one in ("geo", "postgres", "template0", "template1")}
+    rows = {database: {"template": False} for database in ("geo", "postgres", "template0", "template1")}
     made(job, NEW, "own", databases=rows)
     job.request = (
         replace(job.request, databases=["geo"], new_name=name) if renamed else replace(job.request, databases=[name])
     )
-    with pytest.raises(Failed, match=f"{name} belongs to the server") as told:
+    with pytest.raises(Failed, match=f"{name} belongs to the server") as caught:
         plan.chosen(job, finding.find(job).manifest)
-    assert told.value.code == RESTORE_REFUSED
+    assert caught.value.code == RESTORE_REFUSED
     job.request.new_name = "beside"
     assert plan.chosen(job, finding.find(job).manifest)
 
@@ -135,18 +135,18 @@ def test_a_set_whose_drill_failed_on_one_target_is_the_latest_on_none(job: Job) 
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
     failed(job, NEW, "own", drill=True)
-    found = finding.find(job)
-    assert found.manifest.id == OLD
-    assert found.warnings == [f"{NEW} is newer, and failed its check on own, far, a row is missing"]
+    choice = finding.find(job)
+    assert choice.manifest.id == OLD
+    assert choice.warnings == [f"{NEW} is newer, and failed its check on own, far, a row is missing"]
 
 
 def test_a_set_whose_bytes_are_wrong_on_one_target_is_the_latest_of_another(job: Job) -> None:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")
     failed(job, NEW, "own")
-    found = finding.find(job)
-    assert (found.manifest.id, found.source) == (NEW, "far")
-    assert found.warnings == [f"{NEW} is this set, and failed its check on own, a row is missing"]
+    choice = finding.find(job)
+    assert (choice.manifest.id, choice.source) == (NEW, "far")
+    assert choice.warnings == [f"{NEW} is this set, and failed its check on own, a row is missing"]
 
 
 def test_a_drill_that_passed_since_counts_more_than_one_that_failed_elsewhere(job: Job) -> None:
@@ -165,9 +165,9 @@ def test_a_set_that_failed_its_check_is_never_the_latest_while_another_is_whole(
     failed(job, NEW, "own", "far")
     assert (finding.find(job).manifest.id, finding.find(job).source) == (OLD, "own")
     job.request.set = NEW
-    found = finding.find(job)
-    assert found.manifest.id == NEW
-    assert "failed its check on own" in found.warnings[0] and "a row is missing" in found.warnings[0]
+    choice = finding.find(job)
+    assert choice.manifest.id == NEW
+    assert "failed its check on own" in choice.warnings[0] and "a row is missing" in choice.warnings[0]
 
 
 def test_a_set_that_failed_its_check_on_one_target_is_taken_from_the_other(job: Job) -> None:
@@ -187,18 +187,18 @@ def test_older_damage_and_damaged_sets_of_a_part_are_no_warning(job: Job) -> Non
 
 def test_without_a_set_every_target_is_said(job: Job) -> None:
     job.targets["gone"] = job.__dict__["gone"]
-    with pytest.raises(Failed, match="no set of the stack lab is to be had") as told:
+    with pytest.raises(Failed, match="no set of the stack lab is to be had") as caught:
         finding.find(job)
-    assert told.value.code == RESTORE_REFUSED
-    assert "gone could not be asked" in told.value.why and "own, far: it is not there" in told.value.why
+    assert caught.value.code == RESTORE_REFUSED
+    assert "gone could not be asked" in caught.value.why and "own, far: it is not there" in caught.value.why
 
 
 def test_a_target_that_does_not_exist_is_no_target_without_sets(job: Job) -> None:
     job.request.source = "onw"
     for question in (finding.find, look._list):
-        with pytest.raises(Failed, match="there is no target onw") as told:
+        with pytest.raises(Failed, match="there is no target onw") as caught:
             question(job)
-        assert (told.value.why, told.value.hint) == ("targets are own, far", "--from own")
+        assert (caught.value.why, caught.value.hint) == ("targets are own, far", "--from own")
 
 
 def test_a_set_that_all_targets_deny_is_absent_and_one_that_is_damaged_or_cannot_be_asked_for_is_not(job: Job) -> None:
@@ -206,6 +206,6 @@ def test_a_set_that_all_targets_deny_is_absent_and_one_that_is_damaged_or_cannot
         finding.find(job)
     made(job, NEW, "own", damaged="own")
     job.request.set = NEW
-    with pytest.raises(Failed, match="no target has the set") as told:
+    with pytest.raises(Failed, match="no target has the set") as caught:
         finding.find(job)
-    assert not isinstance(told.value, finding.Absent)
+    assert not isinstance(caught.value, finding.Absent)

@@ -79,11 +79,11 @@ def test_a_service_that_is_away_is_no_reason_to_fail(job: Job) -> None:
 def test_prometheus_hears_of_each_component_and_target(job: Job, tmp_path: Path) -> None:
     job.dead["away"] = "no answer"
     finish.write_result(job, COPY_FAILED, None)
-    told = metrics(tmp_path)
-    assert told['stowage_backup_last_exit_code{stack="lab"}'] == str(COPY_FAILED)
-    assert told['stowage_backup_target_up{stack="lab",target="own"}'] == "1"
-    assert told['stowage_backup_target_up{stack="lab",target="away"}'] == "0"
-    at = told['stowage_backup_last_success_timestamp_seconds{stack="lab",component="postgres"}']
+    values = metrics(tmp_path)
+    assert values['stowage_backup_last_exit_code{stack="lab"}'] == str(COPY_FAILED)
+    assert values['stowage_backup_target_up{stack="lab",target="own"}'] == "1"
+    assert values['stowage_backup_target_up{stack="lab",target="away"}'] == "0"
+    at = values['stowage_backup_last_success_timestamp_seconds{stack="lab",component="postgres"}']
     assert abs(float(at) - job.begun) < 60
     assert (tmp_path / "stowage_backup.prom").stat().st_mode & 0o777 == 0o644, "the node exporter is another user"
 
@@ -102,9 +102,9 @@ def test_how_long_a_restore_took_is_kept_for_the_screen(job: Job, tmp_path: Path
     finish.write_result(job, OK, None)
     job.request.do, job.begun = "restore", job.begun - 90
     finish.write_result(job, OK, None)
-    told = json.loads((tmp_path / "last.json").read_text())
-    assert 90 <= told["restored"]["seconds"] < 150
-    assert told["published_postgres"]["run"] == "run1", "the backup is still known"
+    last = json.loads((tmp_path / "last.json").read_text())
+    assert 90 <= last["restored"]["seconds"] < 150
+    assert last["published_postgres"]["run"] == "run1", "the backup is still known"
 
 
 def test_a_set_without_some_databases_is_no_fresh_one_of_postgres(job: Job, tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_check_that_failed_is_kept_for_status_and_the_metric(job: Job, tmp_pat
     job.request = Request(do="verify", set="latest", drill=True)
     finish.write_result(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be"))
     assert finish.last()["checked"]["code"] == VERIFY_FAILED
-    told = metrics(tmp_path)
-    assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
-    assert told['stowage_backup_last_exit_code{stack="lab"}'] == "0"
+    values = metrics(tmp_path)
+    assert values['stowage_backup_last_check_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
+    assert values['stowage_backup_last_exit_code{stack="lab"}'] == "0"
 
 
 def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tmp_path: Path) -> None:
@@ -132,9 +132,9 @@ def test_a_check_that_passes_does_not_take_back_that_a_drill_failed(job: Job, tm
     finish.write_result(job, VERIFY_FAILED, Failed(VERIFY_FAILED, "a set is not what it should be", "a row is missing"))
     job.request = Request(do="verify", set="a set")
     finish.write_result(job, OK, None)
-    told, last = metrics(tmp_path), finish.last()
-    assert told['stowage_backup_last_check_exit_code{stack="lab"}'] == "0"
-    assert told['stowage_backup_last_drill_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
+    values, last = metrics(tmp_path), finish.last()
+    assert values['stowage_backup_last_check_exit_code{stack="lab"}'] == "0"
+    assert values['stowage_backup_last_drill_exit_code{stack="lab"}'] == str(VERIFY_FAILED)
     assert (last["drilled"]["set"], last["drilled"]["what"]) == ("a set", "a set is not what it should be")
     assert not (tmp_path / finish.DRILLED).exists(), "the schedule tries again"
     job.request.drill, job.begun = True, job.begun - 90

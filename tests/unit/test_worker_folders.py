@@ -69,30 +69,30 @@ case $1 in ps) [ ! -e running ] || echo id ;; stop) rm -f running ;; start) [ ! 
     page = {"folders": {"/app": f"{data}/app", "/logs": f"{data}/logs"}, "stop": False, "waits": ""}
     config = {"stack": "lab", "staging": str(tmp_path / "staging"), "services": {"app": page}, "dependents": []}
     request = Request(do="restore", set=SET, service="app")
-    found = Job(RUN, config, request, Journal(tmp_path / "journal.jsonl", STEPS["restore"]))
+    made = Job(RUN, config, request, Journal(tmp_path / "journal.jsonl", STEPS["restore"]))
     (tmp_path / "staging" / RUN).mkdir()
-    found.__dict__ |= {
+    made.__dict__ |= {
         "targets": {"here": PathTarget("here", str(tmp_path / "target"), device=hash)},
         "keys": keys,
         "staging": tmp_path / "staging" / RUN,
     }
-    return found
+    return made
 
 
 def said(job: Job) -> str:
-    return "\n".join(one["text"] for one in read(job.journal.path) if one["event"] == "say")
+    return "\n".join(event["text"] for event in read(job.journal.path) if event["event"] == "say")
 
 
 def saved(job: Job, **more: Any) -> folders.Folders:
     """A set of the folders, published."""
     streams: folders.Streams = {}
     with sets.PartWriter(job.alive, job.keys, sets.folder("lab", SET)) as writer:
-        found = folders.save(job, writer, streams, None)
-    failed = {name: str(error) for name, error in found.failed.items()}
-    told = {"components": {"services": streams}, "folders": found.saved, "failed_folders": failed}
-    manifest = Manifest(SET, "lab", "prod", NOW, NOW, **told, **more)
+        outcome = folders.save(job, writer, streams, None)
+    failed = {name: str(error) for name, error in outcome.failed.items()}
+    contents = {"components": {"services": streams}, "folders": outcome.saved, "failed_folders": failed}
+    manifest = Manifest(SET, "lab", "prod", NOW, NOW, **contents, **more)
     sets.publish(job.targets["here"], manifest.signed(job.keys))
-    return found
+    return outcome
 
 
 def folder(job: Job, name: str = "app") -> Path:
@@ -104,10 +104,10 @@ def beside(job: Job) -> set[str]:
 
 
 def packed(job: Job) -> Packing:
-    one = Packing(job, folders.of(job.config)[0])
-    for _ in one.chunks():
+    packer = Packing(job, folders.of(job.config)[0])
+    for _ in packer.chunks():
         pass
-    return one
+    return packer
 
 
 def test_everything_that_a_file_has_comes_back(job: Job, tmp_path: Path) -> None:
@@ -146,8 +146,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, *complaints: tuple[str, ...]) -> 
     """tar as it is, which complains of more: round by round."""
     rounds, pack = iter(complaints), tar.pack
 
-    def complaining(*words: Any, complaints: list[str], **more: Any) -> Iterator[bytes]:
-        yield from pack(*words, complaints=complaints, **more)
+    def complaining(*arguments: Any, complaints: list[str], **more: Any) -> Iterator[bytes]:
+        yield from pack(*arguments, complaints=complaints, **more)
         complaints += next(rounds, ())
 
     monkeypatch.setattr(tar, "pack", complaining)
@@ -162,10 +162,10 @@ def test_a_file_that_changed_while_it_was_read_is_read_again(job: Job, monkeypat
 
 def test_a_file_that_never_stands_still_costs_its_own_folder_only(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     meanwhile(monkeypatch, *[("tar: ./one: File shrank by 9 bytes; padding with zeros",)] * packing.ROUNDS)
-    found = saved(job)
-    assert (list(found.failed), list(found.saved)) == (["app:/app"], ["app:/logs"])
-    assert "one changed each of 3 times" in found.failed["app:/app"].what
-    assert "stop: true" in found.failed["app:/app"].hint
+    outcome = saved(job)
+    assert (list(outcome.failed), list(outcome.saved)) == (["app:/app"], ["app:/logs"])
+    assert "one changed each of 3 times" in outcome.failed["app:/app"].what
+    assert "stop: true" in outcome.failed["app:/app"].hint
 
 
 def test_a_name_with_a_colon_is_found_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,9 +183,9 @@ def test_what_vanished_is_named_and_no_failure(job: Job, monkeypatch: pytest.Mon
 
 def test_a_folder_that_is_not_there_costs_only_itself(job: Job) -> None:
     folder(job).rename(f"{folder(job)}-away")
-    found = saved(job)
-    assert list(found.saved) == ["app:/logs"]
-    assert "inv deploy --role app" in found.failed["app:/app"].hint
+    outcome = saved(job)
+    assert list(outcome.saved) == ["app:/logs"]
+    assert "inv deploy --role app" in outcome.failed["app:/app"].hint
 
 
 def test_a_set_that_lacks_a_folder_is_not_complete_and_says_which() -> None:
@@ -198,10 +198,10 @@ def test_a_set_that_lacks_a_folder_is_not_complete_and_says_which() -> None:
 def test_a_service_that_is_to_stand_still_runs_again_after_it(job: Job, tmp_path: Path, broken: bool) -> None:
     job.config["services"]["app"]["stop"] = True
     (tmp_path / "bin/broken").touch() if broken else None
-    found = saved(job)
-    assert list(found.saved) == ["app:/app", "app:/logs"]
+    outcome = saved(job)
+    assert list(outcome.saved) == ["app:/app", "app:/logs"]
     assert (tmp_path / "bin/running").exists() is not broken
-    assert list(found.silent) == (["app"] if broken else [])
+    assert list(outcome.silent) == (["app"] if broken else [])
     assert Record.all() == [], "a backup leaves no record"
 
 
@@ -275,18 +275,18 @@ def test_a_damaged_part_leaves_all_as_it_was(job: Job, tmp_path: Path, stream: s
     (part,) = (tmp_path / "target").rglob(f"*app.{stream}.00000")
     data = part.read_bytes()
     part.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         folder_restore.run(job)
-    assert (told.value.code, "is damaged" in told.value.what) == (RESTORE_REFUSED, True)
+    assert (caught.value.code, "is damaged" in caught.value.what) == (RESTORE_REFUSED, True)
     assert beside(job) == {"app", "logs"} and Record.all()[0].phase == "failed"
 
 
 def test_what_does_not_lie_there_as_the_list_says_is_not_swapped_in(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(job)
-    monkeypatch.setattr(folders, "unpack", lambda *words: None)
-    with pytest.raises(Failed, match="would not be what the set says") as told:
+    monkeypatch.setattr(folders, "unpack", lambda *arguments: None)
+    with pytest.raises(Failed, match="would not be what the set says") as caught:
         folder_restore.run(job)
-    assert told.value.code == RESTORE_FAILED and "one: -rw" in told.value.why
+    assert caught.value.code == RESTORE_FAILED and "one: -rw" in caught.value.why
     assert beside(job) == {"app", "logs"}
 
 
@@ -294,9 +294,9 @@ def test_a_service_that_does_not_answer_after_the_swap_is_said_and_the_swap_stay
     saved(job)
     (folder(job) / "one").write_text("since")
     job.config["services"]["app"]["waits"] = "echo no answer; exit 1"
-    with pytest.raises(Failed, match="the swap is done") as told:
+    with pytest.raises(Failed, match="the swap is done") as caught:
         folder_restore.run(job)
-    assert (told.value.code, "no answer" in told.value.why) == (SWAP_FAILED, True)
+    assert (caught.value.code, "no answer" in caught.value.why) == (SWAP_FAILED, True)
     assert (folder(job) / "one").read_text() == "one" and Record.all()[0].phase == "done"
 
 
@@ -314,9 +314,9 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_touched(
     folder(job).rename(f"{folder(job)}-away")
     saved(job)
     job.request = replace(job.request, **asked)
-    with pytest.raises(Failed, match=what) as told:
+    with pytest.raises(Failed, match=what) as caught:
         folder_restore.run(job)
-    assert told.value.code == RESTORE_REFUSED and told.value.hint
+    assert caught.value.code == RESTORE_REFUSED and caught.value.hint
     assert Record.all() == []
 
 

@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def events(path: Path) -> list[str]:
-    return [one["event"] for one in read(path)]
+    return [event["event"] for event in read(path)]
 
 
 def test_a_step_is_written_when_it_begins_and_when_it_ends(path: Path) -> None:
@@ -35,24 +35,24 @@ def test_a_step_is_written_when_it_begins_and_when_it_ends(path: Path) -> None:
             log.say("held by us")
         with pytest.raises(Failed), log.step("dump"):
             raise Failed(FAILED, "the disk is full")
-    told = list(read(path))
-    assert [(one["event"], one.get("step")) for one in told] == [
+    lines = list(read(path))
+    assert [(event["event"], event.get("step")) for event in lines] == [
         ("begin", "lock"),
         ("say", None),
         ("end", "lock"),
         ("begin", "dump"),
         ("end", "dump"),
     ]
-    assert "failed" not in told[2] and told[4]["failed"] == "the disk is full"
-    assert all(one["at"].endswith("Z") for one in told)
+    assert "failed" not in lines[2] and lines[4]["failed"] == "the disk is full"
+    assert all(event["at"].endswith("Z") for event in lines)
 
 
 def test_an_unknown_step_or_pause_is_refused(path: Path) -> None:
     with Journal(path, STEPS) as log, pytest.raises(Failed, match="no step of this run"), log.step("dance"):
         pass
-    with pytest.raises(Failed, match="no step called dance") as told:
+    with pytest.raises(Failed, match="no step called dance") as caught:
         Journal(path, STEPS, pause="dance")
-    assert told.value.code == USAGE
+    assert caught.value.code == USAGE
 
 
 def test_every_step_can_be_paused_and_killed(path: Path) -> None:
@@ -73,7 +73,7 @@ def test_every_step_can_be_paused_and_killed(path: Path) -> None:
         finally:
             child.send_signal(signal.SIGKILL)
             child.wait()
-        assert [one.get("step") for one in read(path)][-2:] == [step, step]
+        assert [event.get("step") for event in read(path)][-2:] == [step, step]
         assert events(path)[-2:] == ["begin", "paused"]
 
 
@@ -88,23 +88,23 @@ def test_of_a_step_that_stands_still_at_a_piece_nothing_more_is_done_by_any_thre
         with log.step(STEPS[0]):
             list(pool.map(work, range(4)))
         with log.step(STEPS[1]):
-            found = pool.map(work, range(10, 20))
+            squares = pool.map(work, range(10, 20))
             give_up = time.monotonic() + 20
             while "paused" not in events(path) and time.monotonic() < give_up:
                 time.sleep(0.01)
             time.sleep(0.05)
             assert len(done) == 4 + 2
             path.with_name("go").touch()
-            list(found)
+            list(squares)
     assert len(done) == 14
 
 
 def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(path: Path) -> None:
     with Journal(path, STEPS) as log:
         log.say("first")
-    whole = path.read_bytes()
-    for length in range(1, len(whole)):
-        path.write_bytes(whole + whole[:length])
+    complete = path.read_bytes()
+    for length in range(1, len(complete)):
+        path.write_bytes(complete + complete[:length])
         assert len(list(read(path))) in (1, 2)
         with Journal(path, STEPS) as log:
             log.say("after")
@@ -118,10 +118,10 @@ def test_progress_is_told_at_most_once_a_second_with_what_remains(path: Path, mo
         for done in range(0, 1000, 10):
             now[0] += 0.1
             log.progress(done, 1000)
-    told = [one for one in read(path) if one["event"] == "progress"]
-    assert len(told) == 10
-    assert told[5]["rate"] == pytest.approx(100, rel=0.05)
-    assert told[5]["remaining"] == pytest.approx((1000 - told[5]["done"]) / 100, abs=1)
+    progress = [event for event in read(path) if event["event"] == "progress"]
+    assert len(progress) == 10
+    assert progress[5]["rate"] == pytest.approx(100, rel=0.05)
+    assert progress[5]["remaining"] == pytest.approx((1000 - progress[5]["done"]) / 100, abs=1)
 
 
 def test_progress_that_has_not_moved_says_no_remaining_time(path: Path) -> None:
@@ -142,6 +142,6 @@ def test_a_journal_that_cannot_be_written_is_one_clear_error(path: Path) -> None
     with pytest.raises(Failed, match="cannot be written"):
         Journal(path / "beneath" / "nothing", STEPS)
     if os.path.exists("/dev/full"):
-        with Journal("/dev/full", STEPS) as log, pytest.raises(Failed, match="No space left") as told:
+        with Journal("/dev/full", STEPS) as log, pytest.raises(Failed, match="No space left") as caught:
             log.say("hello")
-        assert told.value.code == FAILED
+        assert caught.value.code == FAILED

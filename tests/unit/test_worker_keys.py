@@ -52,9 +52,9 @@ def test_any_changed_bit_is_refused(keys: Keys, data: some.DataObject) -> None:
     stored = bytearray(keys.encrypt(b"x" * 300))
     at = data.draw(some.integers(0, len(stored) - 1))
     stored[at] ^= 1 << data.draw(some.integers(0, 7))
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         keys.decrypt(bytes(stored))
-    assert told.value.code == VERIFY_FAILED
+    assert caught.value.code == VERIFY_FAILED
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 250, -1])
@@ -64,9 +64,9 @@ def test_a_cut_one_is_refused(keys: Keys, keep: int) -> None:
 
 
 def test_another_identity_reads_and_signs_nothing_and_is_told_so(keys: Keys, other: Keys) -> None:
-    with pytest.raises(Failed, match="encrypted for another identity") as told:
+    with pytest.raises(Failed, match="encrypted for another identity") as caught:
         other.decrypt(keys.encrypt(b"secret"))
-    assert "identity" in told.value.hint
+    assert "identity" in caught.value.hint
     assert keys.mac(b"data") != other.mac(b"data")
     blob = hashlib.sha256(b"content").hexdigest()
     assert keys.name(blob) != other.name(blob)
@@ -83,10 +83,10 @@ def test_keys_for_different_uses_differ_and_the_same_identity_gives_the_same(key
 
 @pytest.mark.parametrize("text", ["", "AGE-SECRET-KEY-1SHORT", "# only a comment", "AGE-SECRET-KEY-1" + "Q" * 58])
 def test_what_is_no_identity_is_refused_without_being_repeated(text: str) -> None:
-    with pytest.raises(Failed, match="no age identity") as told:
+    with pytest.raises(Failed, match="no age identity") as caught:
         Keys(text)
-    assert told.value.code == REFUSED
-    assert not text or text not in str(told.value)
+    assert caught.value.code == REFUSED
+    assert not text or text not in str(caught.value)
 
 
 def test_two_identities_are_one_too_many() -> None:
@@ -107,8 +107,8 @@ def test_the_identity_stands_in_no_argument_and_no_picture(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     mine = Keys(text)
     assert mine.decrypt(mine.encrypt(b"x")) == b"x"
-    said = (tmp_path / "said").read_text()
-    assert "-r age1" in said and secret not in said and secret not in repr(mine)
+    arguments = (tmp_path / "said").read_text()
+    assert "-r age1" in arguments and secret not in arguments and secret not in repr(mine)
 
 
 def test_a_program_that_is_missing_is_one_clear_error(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:

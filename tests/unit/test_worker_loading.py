@@ -49,10 +49,10 @@ class Tools:
         self.answers, self.asked, self.staging = list(answers), list[str](), staging
 
     def start(self, name: str, *argv: str) -> None:
-        words = [one for one in argv[1:] if one.startswith(("-j", "--")) and not one.startswith("-d")]
+        options = [word for word in argv[1:] if word.startswith(("-j", "--")) and not word.startswith("-d")]
         if "-L" in argv:
-            words.append((self.staging / "again").read_text().strip())
-        self.asked.append(" ".join(words))
+            options.append((self.staging / "again").read_text().strip())
+        self.asked.append(" ".join(options))
 
     def result(self, name: str, started: None, encoding: str) -> tuple[int, str]:
         return self.answers.pop(0) if self.answers else WELL
@@ -84,10 +84,10 @@ class Loads:
 
     def run(self, *answers: tuple[int, str], tablespaces: bool = True, **like: Any) -> list[Difference]:
         self.tools = Tools(self.folder, *answers)
-        told = {"name": "geo", "settings": [], "encoding": "UTF8", **like}
+        properties_ = {"name": "geo", "settings": [], "encoding": "UTF8", **like}
         session: Any = None
         tools: Any = self.tools
-        return loading._Loading(self.job(), session, told, "geo__r_1", self.dump, tools, tablespaces).run()
+        return loading._Loading(self.job(), session, properties_, "geo__r_1", self.dump, tools, tablespaces).run()
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_rows_that_need_those_of_another_table_are_loaded_when_it_is_there(loads
 
 def test_what_never_works_is_named_and_not_tried_for_ever(loads: Loads) -> None:
     lost = loads.run((1, COPIES), WELL, (1, COPIES), (1, COPIES))
-    assert [one.what for one in lost] == ["TABLE DATA public awords geo could not be made"]
+    assert [failure.what for failure in lost] == ["TABLE DATA public awords geo could not be made"]
     assert "violates check constraint" in lost[0].how
     assert len(loads.tools.asked) == 5
 
@@ -126,9 +126,14 @@ def test_what_is_not_found_is_looked_for_where_the_database_itself_looks(loads: 
     path = {"role": None, "settings": ["work_mem=1MB", f"search_path={path_of_it}"]}
     assert loads.run((1, ENTRY), settings=[{"role": "geo", "settings": ["search_path=no"]}, path]) == []
     data = (loads.dump / "toc.dat").read_bytes()
-    start, sign, length, words = data[:5], data[5], int.from_bytes(data[6:10], "little"), data[10 : -len("the rest")]
-    assert (start, sign, length, data[-8:]) == (b"PGDMP", 0, len(words), b"the rest")
-    assert words.decode().strip() == f"SET search_path = {path_of_it};"
+    start, sign, length, statement = (
+        data[:5],
+        data[5],
+        int.from_bytes(data[6:10], "little"),
+        data[10 : -len("the rest")],
+    )
+    assert (start, sign, length, data[-8:]) == (b"PGDMP", 0, len(statement), b"the rest")
+    assert statement.decode().strip() == f"SET search_path = {path_of_it};"
     assert len(loads.tools.asked) == 4, "not once more without it"
 
 
@@ -174,19 +179,19 @@ def test_a_load_that_ends_without_a_count_of_errors_is_never_taken_for_one_that_
 def test_tablespaces_are_left_out_of_every_try(loads: Loads) -> None:
     loads.run((1, "a key was violated"), tablespaces=False)
     assert len(loads.tools.asked) == 4
-    assert all("--no-tablespaces" in one for one in loads.tools.asked)
+    assert all("--no-tablespaces" in options for options in loads.tools.asked)
 
 
 def test_an_entry_is_named_once_with_its_first_error() -> None:
-    (one,) = loading.failures(ENTRY)
-    assert (one.entry, one.why) == (3250, 'relation "x" does not exist')
-    assert one.what == "FK CONSTRAINT layer layer_topology_id_fkey postgres"
+    (failure,) = loading.failures(ENTRY)
+    assert (failure.entry, failure.why) == (3250, 'relation "x" does not exist')
+    assert failure.what == "FK CONSTRAINT layer layer_topology_id_fkey postgres"
 
 
 def test_a_table_is_known_by_its_place_in_the_list_whatever_it_is_called() -> None:
-    said = COPIES.replace('"public.awords"', '"public.awords"\npg_restore: made of "a new line', 1)
-    (one,) = loading.failures(said, loading._TABLE.findall(LISTED))
-    assert (one.entry, one.what) == (3397, "TABLE DATA public awords geo")
+    output = COPIES.replace('"public.awords"', '"public.awords"\npg_restore: made of "a new line', 1)
+    (failure,) = loading.failures(output, loading._TABLE.findall(LISTED))
+    assert (failure.entry, failure.what) == (3397, "TABLE DATA public awords geo")
 
 
 @pytest.mark.parametrize(("name", "stays"), [("template1", False), ("pattern", True)])

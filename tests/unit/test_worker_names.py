@@ -19,6 +19,6 @@ def test_odd_names_that_postgresql_takes_are_taken(name: str) -> None:
     "name", [*SERVERS_OWN, *(beside("app", what, "a1b2c3") for what in ("r", "old", "undone")), " ", " a", "a\nb", "-d"]
 )
 def test_names_of_the_server_ours_and_what_nobody_could_type_again_are_refused(name: str) -> None:
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         must_fit(name)
-    assert (told.value.code, told.value.hint) == (RESTORE_REFUSED, "the same with another name: --as NAME")
+    assert (caught.value.code, caught.value.hint) == (RESTORE_REFUSED, "the same with another name: --as NAME")

@@ -20,9 +20,9 @@ class Session:
         self.info = SimpleNamespace(server_version=version)
         self.answers, self.asked = answers, list[str]()
 
-    def execute(self, words: str) -> Any:
-        self.asked.append(words)
-        rows = next((rows for key, rows in self.answers.items() if key in words), [])
+    def execute(self, query: str) -> Any:
+        self.asked.append(query)
+        rows = next((rows for key, rows in self.answers.items() if key in query), [])
         if isinstance(rows, Exception):
             raise rows
         return SimpleNamespace(fetchall=lambda: rows)
@@ -49,7 +49,7 @@ SETTING = {"name": "work_mem", "statement": "ALTER SYSTEM SET work_mem = '7MB';"
 def test_what_a_new_version_brings_is_named_until_somebody_decides(row: Any, named: list[str]) -> None:
     session: Any = Session(relisshared=[row])
     assert catalogues.undecided(session) == named
-    assert [one["name"] for one in omissions.find(session)] == named
+    assert [omission["name"] for omission in omissions.find(session)] == named
 
 
 def test_every_decision_is_one_and_no_column_has_two() -> None:
@@ -61,10 +61,10 @@ def test_every_decision_is_one_and_no_column_has_two() -> None:
 
 def test_a_server_is_not_asked_for_what_it_cannot_have() -> None:
     old, new = Session(140000), Session(150000)
-    for one in (old, new):
-        omissions.find(one)  # type: ignore[arg-type]
-    assert not any("pg_parameter_acl" in words for words in old.asked)
-    assert any("pg_parameter_acl" in words for words in new.asked)
+    for server in (old, new):
+        omissions.find(server)  # type: ignore[arg-type]
+    assert not any("pg_parameter_acl" in query for query in old.asked)
+    assert any("pg_parameter_acl" in query for query in new.asked)
 
 
 def test_only_what_is_not_here_just_so_is_left_out() -> None:

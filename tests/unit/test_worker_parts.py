@@ -69,7 +69,7 @@ def test_cutting_changes_no_byte_and_no_piece_is_too_large(data: bytes, steps: l
 def test_a_stream_comes_back(keys: Keys, target: PathTarget, data: bytes) -> None:
     parts = write(keys, data, target)
     assert read(keys, target, parts) == data
-    assert [part.plain_bytes for part in parts] == [len(one) for one in cut([data], SIZE)]
+    assert [part.plain_bytes for part in parts] == [len(piece) for piece in cut([data], SIZE)]
     assert all(part.plain_sha256 != part.sha256 for part in parts)
 
 
@@ -86,12 +86,12 @@ def test_the_largest_part_fits_on_a_target(keys: Keys) -> None:
 def damaged(keys: Keys, target: PathTarget, parts: list[Part], number: int) -> Failed:
     """The error of a reading, which gave all parts before the damaged one and nothing of that one."""
     given: list[bytes] = []
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         given.extend(PartReader(target, keys, PREFIX).read(parts))
     assert len(given) == number
-    assert told.value.code == VERIFY_FAILED
-    assert parts[number].name in told.value.what
-    return told.value
+    assert caught.value.code == VERIFY_FAILED
+    assert parts[number].name in caught.value.what
+    return caught.value
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -170,10 +170,10 @@ def test_a_target_that_dies_stops_no_other(keys: Keys, target: PathTarget, tmp_p
 def test_when_all_targets_are_dead_the_run_has_failed_and_says_why(keys: Keys, tmp_path: Path) -> None:
     with (
         PartWriter([Dying(tmp_path / "one", 2)], keys, PREFIX, plain_size=SIZE) as writer,
-        pytest.raises(Failed, match="no target is left") as told,
+        pytest.raises(Failed, match="no target is left") as caught,
     ):
         writer.write("pg/app", (os.urandom(SIZE) for _ in range(100)))
-    assert told.value.code == FAILED and "the disk is gone" in told.value.why
+    assert caught.value.code == FAILED and "the disk is gone" in caught.value.why
 
 
 def test_a_producer_that_fails_leaves_no_list_of_parts_and_the_writer_goes_on(keys: Keys, target: PathTarget) -> None:
@@ -208,13 +208,14 @@ def test_several_streams_at_once_keep_apart_and_hold_few_parts(keys: Keys, tmp_p
     parts: dict[str, list[Part]] = {}
     with PartWriter([target], keys, PREFIX, plain_size=SIZE, ahead=2) as writer:
         threads = [
-            threading.Thread(target=lambda one=one: parts.update({one: writer.write(one, [data[one]])})) for one in data
+            threading.Thread(target=lambda name=name: parts.update({name: writer.write(name, [data[name]])}))
+            for name in data
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert {one: read(keys, target, parts[one]) for one in data} == data
+    assert {name: read(keys, target, parts[name]) for name in data} == data
     assert most <= 2
 
 
@@ -227,10 +228,12 @@ def test_a_reading_that_is_left_early_ends(keys: Keys, target: PathTarget) -> No
 
 
 def test_each_stored_part_is_told(keys: Keys, target: PathTarget) -> None:
-    told: list[str] = []
-    with PartWriter([target], keys, PREFIX, plain_size=SIZE, on_stored=lambda part: told.append(part.name)) as writer:
+    written: list[str] = []
+    with PartWriter(
+        [target], keys, PREFIX, plain_size=SIZE, on_stored=lambda part: written.append(part.name)
+    ) as writer:
         writer.write("pg/app", [b"x" * 3 * SIZE])
-    assert sorted(told) == ["pg/app.00000", "pg/app.00001", "pg/app.00002"]
+    assert sorted(written) == ["pg/app.00000", "pg/app.00001", "pg/app.00002"]
 
 
 def test_no_more_is_sent_in_a_second_than_somebody_allows() -> None:

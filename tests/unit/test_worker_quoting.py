@@ -47,9 +47,9 @@ def test_plain_names_are_written_plainly() -> None:
 
 @given(NAMES)
 def test_a_command_for_the_host_gives_the_shell_each_word_as_it_is(name: str) -> None:
-    words = shlex.split(on_host(name, f"DROP DATABASE {ident(name)}", database=name))
-    assert words[:5] == ["docker", "exec", "postgres", "psql", "-U"]
-    assert (words[5], words[6], words[8:]) == (name, "-d", ["-c", f"DROP DATABASE {ident(name)}"])
+    arguments = shlex.split(on_host(name, f"DROP DATABASE {ident(name)}", database=name))
+    assert arguments[:5] == ["docker", "exec", "postgres", "psql", "-U"]
+    assert (arguments[5], arguments[6], arguments[8:]) == (name, "-d", ["-c", f"DROP DATABASE {ident(name)}"])
 
 
 def test_a_database_that_psql_would_take_for_a_connection_is_named_as_a_database() -> None:

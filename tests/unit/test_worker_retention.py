@@ -45,7 +45,7 @@ def summary(
         created,
         created,
         only=only,
-        components={one: {} for one in only or ALL},
+        components={component: {} for component in only or ALL},
         failed={"geo": "why"} if failed else {},
     )
     entries = (Entry(f"lab/sets/{id}/manifest.json", 1, created),)
@@ -54,7 +54,7 @@ def summary(
 
 
 def ages(some_sets: tuple[Summary, ...]) -> list[int]:
-    return sorted(round((NOW - one.created).days) for one in some_sets)
+    return sorted(round((NOW - set_.created).days) for set_ in some_sets)
 
 
 SUMMARIES = some.lists(
@@ -69,8 +69,8 @@ SUMMARIES = some.lists(
     max_size=40,
 ).map(
     lambda made: [
-        Summary(f"{one.id[:-6]}{n:06x}", one.entries, one.manifest, one.reason, one.why, one.check, one.pinned)
-        for n, one in enumerate(made)
+        Summary(f"{set_.id[:-6]}{n:06x}", set_.entries, set_.manifest, set_.reason, set_.why, set_.check, set_.pinned)
+        for n, set_ in enumerate(made)
     ]
 )
 
@@ -80,30 +80,30 @@ SUMMARIES = some.lists(
 def test_what_stays_is_always_enough(seen: list[Summary], days: int) -> None:
     made = plan(seen, NOW, days, allow_many=True)
     assert not made.refused
-    gone = {one.id for one in made.remove}
-    told = [*gone, *made.keep, *(one.id for one in made.sweep)]
-    assert sorted(told) == sorted(one.id for one in seen)
-    for one in made.remove:
-        assert one.valid and not one.pinned and NOW - one.created >= timedelta(days=days)
-    groups = [[one for one in seen if one.complete]]
-    groups += [[one for one in seen if one.manifest and component in one.manifest.components] for component in ALL]
+    gone = {set_.id for set_ in made.remove}
+    all_ids = [*gone, *made.keep, *(set_.id for set_ in made.sweep)]
+    assert sorted(all_ids) == sorted(set_.id for set_ in seen)
+    for set_ in made.remove:
+        assert set_.valid and not set_.pinned and NOW - set_.created >= timedelta(days=days)
+    groups = [[set_ for set_ in seen if set_.complete]]
+    groups += [[set_ for set_ in seen if set_.manifest and component in set_.manifest.components] for component in ALL]
     for group in groups:
-        stay = [one for one in group if one.id not in gone]
-        assert len(stay) >= min(len(group), 3) or len([one for one in group if not one.doubtful]) < 3
+        stay = [set_ for set_ in group if set_.id not in gone]
+        assert len(stay) >= min(len(group), 3) or len([set_ for set_ in group if not set_.doubtful]) < 3
         # A set that failed its check is never what lets a good one go.
-        good = [one for one in group if not one.doubtful]
-        assert len([one for one in stay if not one.doubtful]) >= min(len(good), 3)
-        old = [one for one in good if NOW - one.created >= timedelta(days=days)]
-        assert not old or any(one in stay for one in old)
-        newest_verified = max((one.created for one in group if one.verified), default=None)
-        assert newest_verified is None or any(one.verified and one.created == newest_verified for one in stay)
+        good = [set_ for set_ in group if not set_.doubtful]
+        assert len([set_ for set_ in stay if not set_.doubtful]) >= min(len(good), 3)
+        old = [set_ for set_ in good if NOW - set_.created >= timedelta(days=days)]
+        assert not old or any(set_ in stay for set_ in old)
+        newest_verified = max((set_.created for set_ in group if set_.verified), default=None)
+        assert newest_verified is None or any(set_.verified and set_.created == newest_verified for set_ in stay)
 
 
 @settings(max_examples=100, deadline=None)
 @given(seen=SUMMARIES)
 def test_what_is_done_twice_is_done_once(seen: list[Summary]) -> None:
     first = plan(seen, NOW, DAYS, allow_many=True)
-    left = [one for one in seen if one not in first.remove and one not in first.sweep]
+    left = [set_ for set_ in seen if set_ not in first.remove and set_ not in first.sweep]
     second = plan(left, NOW, DAYS, allow_many=True)
     assert not second.remove and not second.sweep
 
@@ -120,17 +120,19 @@ def test_an_old_set_stays_while_the_next_is_still_young() -> None:
 
 
 def test_sets_that_only_have_one_component_make_no_complete_one_go() -> None:
-    partial = [summary(age, (one,), number=number) for age in range(0, 60, 2) for number, one in enumerate(ALL)]
+    partial = [
+        summary(age, (component,), number=number) for age in range(0, 60, 2) for number, component in enumerate(ALL)
+    ]
     made = plan([*partial, summary(61), summary(70), summary(80), summary(90)], NOW, DAYS)
     assert ages(made.remove)[-1] == 90
-    assert [one for one in made.remove if one.complete] == [summary(90)]
+    assert [set_ for set_ in made.remove if set_.complete] == [summary(90)]
 
 
 def test_sets_that_lack_a_database_make_no_complete_one_go() -> None:
     lacking = [summary(age, failed=True) for age in range(0, 40)]
     made = plan([*lacking, summary(41), summary(42), summary(43)], NOW, DAYS)
-    assert not [one for one in made.remove if one.complete]
-    assert not [one for one in made.remove if NOW - one.created < timedelta(days=DAYS)]
+    assert not [set_ for set_ in made.remove if set_.complete]
+    assert not [set_ for set_ in made.remove if NOW - set_.created < timedelta(days=DAYS)]
 
 
 def test_a_damaged_or_forged_set_neither_counts_nor_goes() -> None:
@@ -163,9 +165,9 @@ def test_a_pinned_and_the_last_verified_set_stay() -> None:
 def test_in_doubt_nothing_goes(seen: list[Summary], why: str, tmp_path: Path) -> None:
     made = plan(seen, NOW, DAYS)
     assert why in made.refused and not made.remove and not made.sweep
-    with pytest.raises(Failed, match="nothing was removed") as told:
+    with pytest.raises(Failed, match="nothing was removed") as caught:
         carry_out(PathTarget("here", str(tmp_path)), "lab", made)
-    assert told.value.code == RETENTION_FAILED and why in told.value.why
+    assert caught.value.code == RETENTION_FAILED and why in caught.value.why
 
 
 def test_only_leftovers_that_nobody_can_still_be_writing_are_swept() -> None:
@@ -235,10 +237,10 @@ def test_what_a_broken_off_run_left_is_swept_by_a_later_one(target: Watched, key
         put(target, keys, age)
     id = put(target, keys, 32)
     target.fails_after = 2
-    with pytest.raises(Failed, match="access denied, after 2 objects") as told:
+    with pytest.raises(Failed, match="access denied, after 2 objects") as caught:
         carry_out(target, "lab", plan(list_sets(target, "lab", keys), NOW, DAYS))
-    assert told.value.code == RETENTION_FAILED
-    assert next(one for one in list_sets(target, "lab", keys) if one.id == id).reason == "unfinished"
+    assert caught.value.code == RETENTION_FAILED
+    assert next(set_ for set_ in list_sets(target, "lab", keys) if set_.id == id).reason == "unfinished"
     target.fails_after = 10**6
     # The files are of the real now, not of the test's; by then the grace is over.
     later = datetime.now(UTC) + GRACE + timedelta(minutes=1)
@@ -251,7 +253,7 @@ def test_a_leftover_that_was_finished_since_is_not_swept(target: Watched, keys: 
     manifest = target.get(f"lab/sets/{id}/manifest.json")
     target.delete(f"lab/sets/{id}/manifest.json")
     made = plan(list_sets(target, "lab", keys), datetime.now(UTC) + 2 * GRACE, DAYS)
-    assert [one.id for one in made.sweep] == [id]
+    assert [set_.id for set_ in made.sweep] == [id]
     publish(target, manifest)
     assert carry_out(target, "lab", made).sets == 0
     assert next(list_sets(target, "lab", keys)).valid
@@ -265,13 +267,13 @@ def test_canaries_of_writers_that_may_not_delete_are_swept(target: Watched) -> N
 
 
 def test_a_set_that_failed_its_drill_on_one_target_lets_no_good_one_go_on_another() -> None:
-    def drilled(passed: bool, one: Summary) -> Summary:
-        return replace(one, check=Check(NOW, passed, drill=True))
+    def drilled(passed: bool, checked: Summary) -> Summary:
+        return replace(checked, check=Check(NOW, passed, drill=True))
 
     there = [summary(age, number=1) for age in (31, 32, 33, 34, 60, 61, 62)]
-    failed = [drilled(False, one) for one in there[:4]]
+    failed = [drilled(False, set_) for set_ in there[:4]]
     alone = plan(there, NOW, DAYS, allow_many=True)
     assert ages(alone.remove) == [34, 60, 61, 62]
     shared = sets.sharing_drills({"own": failed, "usb": there})
     assert ages(plan(shared["usb"], NOW, DAYS, allow_many=True).remove) == [31, 32, 33, 34]
-    assert sets.sharing_drills({"own": [drilled(True, one) for one in there], "usb": there})["usb"] == there
+    assert sets.sharing_drills({"own": [drilled(True, set_) for set_ in there], "usb": there})["usb"] == there

@@ -21,8 +21,8 @@ class Server:
         self.may: set[str] = set()
         self.role, self.done = "", list[str]()
 
-    def execute(self, words: Any, *_: Any) -> Any:
-        text = words if isinstance(words, str) else words.as_string(None)
+    def execute(self, statement: Any, *_: Any) -> Any:
+        text = statement if isinstance(statement, str) else statement.as_string(None)
         if "SET LOCAL ROLE" in text:
             self.role = text.rpartition(" ")[2].strip('"').replace("NONE", "")
         elif text.startswith("GRANT"):
@@ -56,7 +56,11 @@ def test_a_membership_is_granted_by_its_grantor_once_that_one_may() -> None:
     server: Any = Server()
     some = [membership("apprentice", "clerk", "false"), membership("clerk", "zoe"), membership("zoe", None)]
     assert roles._granted(server, some) == []
-    assert [one.rpartition(" SET true")[2] for one in server.done] == ["", ' GRANTED BY "zoe"', ' GRANTED BY "clerk"']
+    assert [statement.rpartition(" SET true")[2] for statement in server.done] == [
+        "",
+        ' GRANTED BY "zoe"',
+        ' GRANTED BY "clerk"',
+    ]
 
 
 def test_a_grantor_who_may_not_grant_here_is_named_and_the_membership_comes_back() -> None:
@@ -76,7 +80,7 @@ def test_rights_in_a_database_are_granted_by_whom_they_had_been() -> None:
     like = {"owner": "owner", "rights": [right("b", "a"), right("a", "owner", grantable=True), right(None, "owner")]}
     name = psycopg.sql.Identifier("app")
     assert properties._rights(server, name, like) == []
-    assert [one.partition(" TO ")[2] for one in server.done] == ['"a" WITH GRANT OPTION', "PUBLIC", '"b"']
+    assert [statement.partition(" TO ")[2] for statement in server.done] == ['"a" WITH GRANT OPTION', "PUBLIC", '"b"']
     (line,) = properties._rights(server, name, {"owner": "owner", "rights": [right("c", "stranger")]})
     assert line == 'CONNECT on "app" to c: stranger may not grant it'
 
@@ -95,8 +99,8 @@ class Grantor:
     def __init__(self) -> None:
         self.roles = ["lost", "owner", "reader", "team"]
 
-    def execute(self, words: Any) -> None:
-        name = words.as_string(None).split('"')[1]
+    def execute(self, statement: Any) -> None:
+        name = statement.as_string(None).split('"')[1]
         if name == "owner" or (name == "lost" and "reader" in self.roles):
             raise psycopg.errors.DependentObjectsStillExist(f"role {name} cannot be dropped")
         self.roles.remove(name)

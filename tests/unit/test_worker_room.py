@@ -74,10 +74,10 @@ def refused(act: Callable[[], None]) -> Failed | None:
 )
 def test_dumps_and_databases_on_one_filesystem_are_added_up(job: Any, free: Any, free_bytes: Any, fits: bool) -> None:
     free(*free_bytes)
-    found = refused(lambda: restore._must_have_room(job, SET, ["geo"]))
-    assert (found is None) is fits
-    if found:
-        assert found.code == RESTORE_REFUSED and "are free there" in found.why
+    refusal = refused(lambda: restore._must_have_room(job, SET, ["geo"]))
+    assert (refusal is None) is fits
+    if refusal:
+        assert refusal.code == RESTORE_REFUSED and "are free there" in refusal.why
 
 
 @pytest.mark.parametrize(("left", "fits"), [(1300, True), (1299, False)])
@@ -92,10 +92,10 @@ def test_a_drill_without_room_is_refused_and_says_nothing_of_the_set(
     job: Any, free: Any, left: int, fits: bool
 ) -> None:
     free(left, 0)
-    found = refused(lambda: drill.must_have_room(job, SET))
-    assert (found is None) is fits
-    if found:
-        assert found.code == REFUSED
+    refusal = refused(lambda: drill.must_have_room(job, SET))
+    assert (refusal is None) is fits
+    if refusal:
+        assert refusal.code == REFUSED
 
 
 def test_the_real_disk_is_asked(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def target(tmp_path: Path) -> PathTarget:
 
 
 def manifest(**more: object) -> Manifest:
-    told = {"id": ID, "stack": "lab", "host": "prod", "created": NOW, "finished": NOW, **more}
-    return Manifest(**told)  # type: ignore[arg-type]
+    fields = {"id": ID, "stack": "lab", "host": "prod", "created": NOW, "finished": NOW, **more}
+    return Manifest(**fields)  # type: ignore[arg-type]
 
 
 FULL = manifest(
@@ -90,12 +90,12 @@ def test_no_junk_is_a_manifest(keys: Keys, data: bytes) -> None:
 
 
 def test_a_reordered_part_is_a_forgery(keys: Keys) -> None:
-    told = json.loads(FULL.signed(keys))
-    told["manifest"]["components"]["postgres"]["pg/app.tar"].reverse()
-    data = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    with pytest.raises(Unfit) as told_of:
+    signed = json.loads(FULL.signed(keys))
+    signed["manifest"]["components"]["postgres"]["pg/app.tar"].reverse()
+    data = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    with pytest.raises(Unfit) as caught:
         Manifest.parse(data, keys, ID, "lab")
-    assert told_of.value.reason == "forged"
+    assert caught.value.reason == "forged"
 
 
 @pytest.mark.parametrize(
@@ -110,15 +110,15 @@ def test_a_reordered_part_is_a_forgery(keys: Keys) -> None:
 def test_what_is_signed_but_not_this_set_is_refused(
     keys: Keys, made: Manifest, id: str, stack: str, reason: str
 ) -> None:
-    with pytest.raises(Unfit) as told:
+    with pytest.raises(Unfit) as caught:
         Manifest.parse(made.signed(keys), keys, id, stack)
-    assert told.value.reason == reason
+    assert caught.value.reason == reason
 
 
 def test_a_manifest_of_another_identity_is_a_forgery(keys: Keys) -> None:
-    with pytest.raises(Unfit) as told:
+    with pytest.raises(Unfit) as caught:
         Manifest.parse(FULL.signed(fresh_keys()), keys, ID, "lab")
-    assert told.value.reason == "forged"
+    assert caught.value.reason == "forged"
 
 
 def test_one_kind_of_record_does_not_stand_for_another(keys: Keys) -> None:
@@ -142,23 +142,23 @@ def test_an_id_is_a_time_and_no_two_are_the_same() -> None:
     ("stack", "id"), [("lab", "../x"), ("..", ID), ("Lab", ID), ("lab", ID + "/"), ("lab", ID + "\n")]
 )
 def test_what_is_no_set_has_no_folder(stack: str, id: str) -> None:
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         folder(stack, id)
-    assert told.value.code == USAGE
+    assert caught.value.code == USAGE
 
 
-@given(one=some.text(min_size=1, max_size=20), other=some.text(min_size=1, max_size=20))
-def test_the_word_for_any_name_is_a_key_and_no_other_names(one: str, other: str) -> None:
-    assert checked(f"pg/{sets.word(one)}")
-    assert (sets.word(one) == sets.word(other)) == (one == other)
+@given(name=some.text(min_size=1, max_size=20), other=some.text(min_size=1, max_size=20))
+def test_the_word_for_any_name_is_a_key_and_no_other_names(name: str, other: str) -> None:
+    assert checked(f"pg/{sets.word(name)}")
+    assert (sets.word(name) == sets.word(other)) == (name == other)
 
 
 def test_publishing_twice_is_publishing_once_and_another_is_not_replaced(keys: Keys, target: PathTarget) -> None:
     publish(target, FULL.signed(keys))
     publish(target, FULL.signed(keys))
-    with pytest.raises(Failed, match="was not touched") as told:
+    with pytest.raises(Failed, match="was not touched") as caught:
         publish(target, replace(FULL, host="another").signed(keys))
-    assert told.value.code == FAILED
+    assert caught.value.code == FAILED
     assert target.get(f"lab/sets/{ID}/manifest.json") == FULL.signed(keys)
 
 
@@ -196,22 +196,22 @@ def put_set(target: PathTarget, keys: Keys, made: Manifest, skip: str = "") -> N
 
 
 def test_sets_are_listed_newest_first_and_bad_ones_told_apart(keys: Keys, target: PathTarget) -> None:
-    whole = manifest(components={"config": {"config/x": (PART,)}})
-    put_set(target, keys, whole)
-    put_set(target, keys, replace(whole, id=OTHER, created=NOW - timedelta(days=1)), skip=PART.name)
+    complete = manifest(components={"config": {"config/x": (PART,)}})
+    put_set(target, keys, complete)
+    put_set(target, keys, replace(complete, id=OTHER, created=NOW - timedelta(days=1)), skip=PART.name)
     put_set(
-        target, keys, replace(whole, id="20261122T090000Z-000001", created=NOW + timedelta(days=1), only=("config",))
+        target, keys, replace(complete, id="20261122T090000Z-000001", created=NOW + timedelta(days=1), only=("config",))
     )
     target.put("lab/sets/20261122T090000Z-000002/pg/x.00000", b"alone")
-    target.put("lab/sets/20261122T090000Z-000003/manifest.json", whole.signed(keys))
-    target.put("lab/sets/20261122T090000Z-000004/manifest.json", whole.signed(fresh_keys()))
+    target.put("lab/sets/20261122T090000Z-000003/manifest.json", complete.signed(keys))
+    target.put("lab/sets/20261122T090000Z-000004/manifest.json", complete.signed(fresh_keys()))
     target.put("lab/sets/README", b"not a set")
-    target.put("lab-two/sets/20261122T090000Z-000005/manifest.json", whole.signed(keys))
+    target.put("lab-two/sets/20261122T090000Z-000005/manifest.json", complete.signed(keys))
     sets.add_verified(target, "lab", ID, keys, NOW, passed=True)
     sets.add_verified(target, "lab", ID, keys, NOW + timedelta(hours=1), passed=False)
     sets.add_pin(target, "lab", OTHER, keys, NOW)
-    listed = {one.id: one for one in sets.list_sets(target, "lab", keys)}
-    assert {id[-6:]: one.reason for id, one in listed.items()} == {
+    listed = {summary.id: summary for summary in sets.list_sets(target, "lab", keys)}
+    assert {id[-6:]: summary.reason for id, summary in listed.items()} == {
         "000001": "",
         "000002": "unfinished",
         "000003": "replayed",
@@ -229,12 +229,12 @@ def test_sets_are_listed_newest_first_and_bad_ones_told_apart(keys: Keys, target
 
 
 def test_a_verification_of_another_set_counts_for_nothing(keys: Keys, target: PathTarget) -> None:
-    whole = manifest()
-    put_set(target, keys, whole)
+    complete = manifest()
+    put_set(target, keys, complete)
     sets.add_verified(target, "lab", OTHER, keys, NOW, passed=True)
-    record = next(one.key for one in target.list(f"lab/sets/{OTHER}/"))
+    record = next(blob.key for blob in target.list(f"lab/sets/{OTHER}/"))
     target.put(record.replace(OTHER, ID), target.get(record))
-    assert next(one for one in sets.list_sets(target, "lab", keys) if one.id == ID).check is None
+    assert next(summary for summary in sets.list_sets(target, "lab", keys) if summary.id == ID).check is None
 
 
 @pytest.mark.parametrize(
@@ -254,9 +254,9 @@ def test_a_check_that_failed_counts_until_one_as_deep_has_passed(keys, target, r
     for hour, (well, drill) in enumerate(records):
         at = NOW + timedelta(hours=hour)
         sets.add_verified(target, "lab", ID, keys, at, passed=well, drill=drill, why="" if well else "a row is missing")
-    (one,) = sets.list_sets(target, "lab", keys)
-    assert (one.verified, one.doubtful) == (passed, not passed)
-    assert one.check and one.check.why == ("" if passed else "a row is missing")
+    (summary,) = sets.list_sets(target, "lab", keys)
+    assert (summary.verified, summary.doubtful) == (passed, not passed)
+    assert summary.check and summary.check.why == ("" if passed else "a row is missing")
 
 
 def test_a_manifest_that_cannot_be_fetched_is_unreadable_and_hides_no_other(
@@ -272,4 +272,7 @@ def test_a_manifest_that_cannot_be_fetched_is_unreadable_and_hides_no_other(
         return get(key)
 
     monkeypatch.setattr(target, "get", broken)
-    assert {one.id: one.reason for one in sets.list_sets(target, "lab", keys)} == {ID: "", OTHER: "unreadable"}
+    assert {summary.id: summary.reason for summary in sets.list_sets(target, "lab", keys)} == {
+        ID: "",
+        OTHER: "unreadable",
+    }

@@ -50,10 +50,10 @@ class Fake:
             raise Failed(REFUSED, "PostgreSQL does not let the worker in", "it restarts")
         return Session(self)
 
-    def rows(self, words: str) -> list[dict[str, Any]]:
-        if self.locked and self.locked in words:
+    def rows(self, statement: str) -> list[dict[str, Any]]:
+        if self.locked and self.locked in statement:
             raise psycopg.errors.LockNotAvailable("canceling statement due to lock timeout")
-        if "pg_locks" in words:
+        if "pg_locks" in statement:
             return [
                 {
                     "who": "session 4711 of app (psql), idle in transaction since 2026-11-26 09:00 UTC",
@@ -61,20 +61,20 @@ class Fake:
                     "name": "geo",
                 }
             ]
-        if self.held and self.held in words:
+        if self.held and self.held in statement:
             raise psycopg.errors.ObjectInUse("database is being used by logical replication subscription")
-        if "pg_subscription" in words:
+        if "pg_subscription" in statement:
             return [{"what": "subscription", "name": "s1", "database": name} for name in self.oids if self.held]
-        if self.dies_at and self.dies_at in words:
+        if self.dies_at and self.dies_at in statement:
             self.dies_at = ""
             raise psycopg.OperationalError("the server closed the connection")
-        if found := re.match(f"ALTER DATABASE {NAME} RENAME TO {NAME}", words):
-            self.oids[found[2]] = self.oids.pop(found[1])
-        elif found := re.match(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS (true|false)", words):
-            self.open[self.oids[found[1]]] = found[2] == "true"
-        elif found := re.match(f"DROP DATABASE IF EXISTS {NAME}", words):
-            self.oids.pop(found[1], None)
-        elif "datname AS name" in words:
+        if match := re.match(f"ALTER DATABASE {NAME} RENAME TO {NAME}", statement):
+            self.oids[match[2]] = self.oids.pop(match[1])
+        elif match := re.match(f"ALTER DATABASE {NAME} ALLOW_CONNECTIONS (true|false)", statement):
+            self.open[self.oids[match[1]]] = match[2] == "true"
+        elif match := re.match(f"DROP DATABASE IF EXISTS {NAME}", statement):
+            self.oids.pop(match[1], None)
+        elif "datname AS name" in statement:
             return [{"name": name, "oid": oid, "bytes": 1} for name, oid in self.oids.items()]
         return []
 
@@ -102,11 +102,11 @@ class Session:
     broken = closed
     info = SimpleNamespace(user="postgres")
 
-    def execute(self, words: Any, *_: Any) -> Any:
+    def execute(self, statement: Any, *_: Any) -> Any:
         if self.dead:
             raise psycopg.OperationalError("the connection is closed")
         try:
-            rows = self.server.rows(words if isinstance(words, str) else words.as_string(None))
+            rows = self.server.rows(statement if isinstance(statement, str) else statement.as_string(None))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.ObjectInUse):
             raise
         except psycopg.OperationalError:
@@ -169,14 +169,14 @@ def running(docker: Path) -> list[str]:
 
 
 def said(job: Any) -> str:
-    return "\n".join(one.get("text", "") for one in read(job.journal.path))
+    return "\n".join(event.get("text", "") for event in read(job.journal.path))
 
 
 def test_a_swap_changes_the_names_and_starts_what_ran(job: Any, docker: Path) -> None:
     assert swapped(job) == 0
     assert job.server.oids == {"geo": 2, "geo__old_a1b2c3": 1, "template1": 3}
     assert running(docker) == ["mlflow", "web"]
-    assert [(one.phase, one.stopped) for one in Record.all()] == [("done", [])]
+    assert [(record.phase, record.stopped) for record in Record.all()] == [("done", [])]
 
 
 def test_what_restores_and_undos_keep_is_known_as_ours(job: Any, docker: Path) -> None:
@@ -187,12 +187,12 @@ def test_what_restores_and_undos_keep_is_known_as_ours(job: Any, docker: Path) -
 
 def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(job: Any, docker: Path) -> None:
     (docker / "broken-mlflow").touch()
-    with pytest.raises(Failed, match="the swap is done") as told:
+    with pytest.raises(Failed, match="the swap is done") as caught:
         swapped(job)
-    assert told.value.code == SWAP_FAILED
-    assert "docker start mlflow" in told.value.why and "No such container" in told.value.why
+    assert caught.value.code == SWAP_FAILED
+    assert "docker start mlflow" in caught.value.why and "No such container" in caught.value.why
     assert running(docker) == ["web"], "each is started for itself"
-    assert [(one.phase, one.stopped) for one in Record.all()] == [("done", [])]
+    assert [(record.phase, record.stopped) for record in Record.all()] == [("done", [])]
     job.journal.say("the next run")
     settling.recover(job)
     assert said(job).endswith("the next run")
@@ -200,12 +200,12 @@ def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(jo
 
 def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(job: Any, docker: Path) -> None:
     job.server.locked = "RENAME TO"
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         swapped(job)
-    assert told.value.code == RESTORE_FAILED
-    assert "somebody holds a lock on geo" in told.value.what
-    assert "session 4711 of app (psql), idle in transaction" in told.value.why
-    assert "pg_terminate_backend(4711)" in told.value.hint
+    assert caught.value.code == RESTORE_FAILED
+    assert "somebody holds a lock on geo" in caught.value.what
+    assert "session 4711 of app (psql), idle in transaction" in caught.value.why
+    assert "pg_terminate_backend(4711)" in caught.value.hint
     unharmed(job, docker)
 
 
@@ -227,7 +227,7 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     job.journal.say("the next run")
     settling.recover(job)
     assert said(job).endswith("the next run"), "it is told once"
-    assert [one["name"] for one in leftovers.find(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
+    assert [row["name"] for row in leftovers.find(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
     assert leftovers.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
 
 
@@ -242,14 +242,16 @@ def stuck(job: Any) -> Record:
 
 def test_what_cannot_be_dropped_stays_a_finding_until_it_is(job: Any, docker: Path) -> None:
     stuck(job)
-    assert [one.left for one in Record.all()] == [["geo__r_a1b2c3"]]
-    with pytest.raises(Failed, match="geo__r_a1b2c3, which a failed restore had loaded, could not be dropped") as told:
+    assert [record.left for record in Record.all()] == [["geo__r_a1b2c3"]]
+    with pytest.raises(
+        Failed, match="geo__r_a1b2c3, which a failed restore had loaded, could not be dropped"
+    ) as caught:
         settling.must_be_settled(job)
-    assert "-d geo__r_a1b2c3 -c 'ALTER SUBSCRIPTION \"s1\" DISABLE'" in told.value.hint
+    assert "-d geo__r_a1b2c3 -c 'ALTER SUBSCRIPTION \"s1\" DISABLE'" in caught.value.hint
     job.server.held = ""
     settling.recover(job)
     assert settling.must_be_settled(job) == 0
-    assert [one.left for one in Record.all()] == [[]]
+    assert [record.left for record in Record.all()] == [[]]
     assert "geo__r_a1b2c3" not in job.server.oids
 
 
@@ -258,10 +260,10 @@ def test_a_kept_database_that_cannot_be_dropped_keeps_no_other(job: Any, docker:
     job.server.oids["geo__r_b2c3d4"], job.server.open[9] = 9, True
     swapped(job, begun("2026-11-22T09:00:00+00:00", "b2c3d4"))
     job.server.held = 'DROP DATABASE IF EXISTS "geo__old_a1b2c3"'
-    with pytest.raises(Failed, match="geo__old_a1b2c3 could not be dropped") as told:
+    with pytest.raises(Failed, match="geo__old_a1b2c3 could not be dropped") as caught:
         leftovers.cleanup(job)
     assert "geo__old_b2c3d4" not in job.server.oids and "geo__old_a1b2c3" in job.server.oids
-    assert told.value.hint.endswith("then inv restore.cleanup")
+    assert caught.value.hint.endswith("then inv restore.cleanup")
 
 
 def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(job: Any, docker: Path) -> None:
@@ -270,7 +272,7 @@ def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(jo
     record.save()
     (docker / "running/web").unlink()  # this one was quick
     (docker / "stopping").touch()
-    of_docker = threading.Timer(0.5, lambda: [(docker / one).unlink() for one in ("running/mlflow", "stopping")])
+    of_docker = threading.Timer(0.5, lambda: [(docker / name).unlink() for name in ("running/mlflow", "stopping")])
     of_docker.start()
     settling.recover(job)
     of_docker.join()
@@ -296,7 +298,7 @@ def test_recovery_is_done_once_although_a_dependent_is_gone(job: Any, docker: Pa
     job.server.open[1] = False
     settling.recover(job)
     assert "mlflow was stopped and does not start" in said(job)
-    assert [(one.phase, one.stopped) for one in Record.all()] == [("failed", [])]
+    assert [(kept.phase, kept.stopped) for kept in Record.all()] == [("failed", [])]
     assert job.server.closed() == []
 
 
@@ -309,9 +311,9 @@ def test_after_the_commit_no_error_says_that_nothing_was_swapped(
 
     record, session = begun(), job.server.connect()
     monkeypatch.setattr(job.server, "connect", connect)
-    with pytest.raises(Failed, match="the swap is done") as told:
+    with pytest.raises(Failed, match="the swap is done") as caught:
         swap.swap(job, session, record, {"geo": "geo__r_a1b2c3"}, {"geo": "geo__old_a1b2c3"})
-    assert told.value.code == SWAP_FAILED
+    assert caught.value.code == SWAP_FAILED
     assert (record.phase, running(docker)) == ("done", ["mlflow", "web"])
 
 
@@ -319,14 +321,14 @@ def unharmed(job: Any, docker: Path) -> None:
     assert job.server.oids == {"geo": 1, "template1": 3}
     assert job.server.closed() == []
     assert running(docker) == ["mlflow", "web"]
-    assert [(one.phase, one.stopped) for one in Record.all()] == [("failed", [])]
+    assert [(record.phase, record.stopped) for record in Record.all()] == [("failed", [])]
 
 
 def test_a_dependent_that_cannot_be_stopped_leaves_all_as_it_was(job: Any, docker: Path) -> None:
     (docker / "stuck-web").touch()
-    with pytest.raises(Failed, match="mlflow, web cannot be stopped") as told:
+    with pytest.raises(Failed, match="mlflow, web cannot be stopped") as caught:
         swapped(job)
-    assert (told.value.code, "web: stuck" in told.value.why) == (RESTORE_FAILED, True)
+    assert (caught.value.code, "web: stuck" in caught.value.why) == (RESTORE_FAILED, True)
     unharmed(job, docker)
 
 
@@ -348,9 +350,9 @@ def test_a_run_that_is_stopped_while_it_stops_dependents_starts_them_again(
 def test_a_server_that_restarts_within_the_swap_is_waited_for(job: Any, docker: Path) -> None:
     record, session = begun(), job.server.connect()
     job.server.dies_at, job.server.away = "RENAME", 3
-    with pytest.raises(Failed, match="failed within the swap") as told:
+    with pytest.raises(Failed, match="failed within the swap") as caught:
         swap.swap(job, session, record, {"geo": "geo__r_a1b2c3"}, {"geo": "geo__old_a1b2c3"})
-    assert told.value.code == RESTORE_FAILED and "the server closed the connection" in told.value.why
+    assert caught.value.code == RESTORE_FAILED and "the server closed the connection" in caught.value.why
     unharmed(job, docker)
     assert "PostgreSQL does not answer" in said(job)
 
@@ -361,18 +363,18 @@ def test_what_cannot_be_taken_back_is_never_told_as_untouched(
     monkeypatch.setattr(settling, "PATIENCE", 0)
     record, session = begun(), job.server.connect()
     job.server.dies_at, job.server.away = "RENAME", 1
-    with pytest.raises(Failed, match="may still be closed") as told:
+    with pytest.raises(Failed, match="may still be closed") as caught:
         swap.swap(job, session, record, {"geo": "geo__r_a1b2c3"}, {"geo": "geo__old_a1b2c3"})
-    assert told.value.code == SWAP_FAILED and "inv backup" in told.value.hint
+    assert caught.value.code == SWAP_FAILED and "inv backup" in caught.value.hint
     settling.recover(job)
     unharmed(job, docker)
 
 
 def test_a_commit_whose_answer_was_lost_is_a_swap(job: Any, docker: Path) -> None:
     job.server.commits = True
-    with pytest.raises(Failed, match="the names were changed") as told:
+    with pytest.raises(Failed, match="the names were changed") as caught:
         swapped(job)
-    assert told.value.code == SWAP_FAILED
+    assert caught.value.code == SWAP_FAILED
     assert (Record.all()[0].phase, running(docker)) == ("done", ["mlflow", "web"])
 
 
@@ -419,9 +421,9 @@ def test_an_undo_that_is_stopped_before_it_began_changes_nothing(job: Any, monke
 def test_an_undo_whose_dependent_does_not_start_is_done_and_says_so(job: Any, docker: Path) -> None:
     swapped(job)
     (docker / "broken-web").touch()
-    with pytest.raises(Failed, match="the undo is done") as told:
+    with pytest.raises(Failed, match="the undo is done") as caught:
         swap.undo(job)
-    assert told.value.code == SWAP_FAILED and "docker start web" in told.value.why
+    assert caught.value.code == SWAP_FAILED and "docker start web" in caught.value.why
     assert Record.all()[0].phase == "undone"
 
 
@@ -458,9 +460,9 @@ def test_an_undo_never_reaches_for_an_older_restore(job: Any, then: Any, why: st
     then(job)
     before = dict(job.server.oids)
     for act in (swap.undoable, swap.undo):
-        with pytest.raises(Failed, match="no restore to undo") as told:
+        with pytest.raises(Failed, match="no restore to undo") as caught:
             act(job)
-        assert told.value.code == RESTORE_REFUSED and why in told.value.why
+        assert caught.value.code == RESTORE_REFUSED and why in caught.value.why
     assert job.server.oids == before
 
 
@@ -474,9 +476,9 @@ def test_a_restore_that_replaced_nothing_is_not_in_the_way_of_an_undo(job: Any) 
 def test_an_undo_of_another_restore_than_was_shown_is_refused(job: Any) -> None:
     swapped(job)
     job.request.of = "20261120T090000Z-111111"
-    with pytest.raises(Failed, match="the newest restore is that of the set") as told:
+    with pytest.raises(Failed, match="the newest restore is that of the set") as caught:
         swap.undo(job)
-    assert told.value.code == RESTORE_REFUSED
+    assert caught.value.code == RESTORE_REFUSED
     job.request.of = "20261121T090000Z-a1b2c3"
     assert swap.undo(job) == 0
 
@@ -488,9 +490,9 @@ def test_a_name_that_an_undo_could_not_keep_is_refused_before_anything_starts(by
     if fits:
         plan.beside(names, {"g" * bytes}, "NUMBER")
         return
-    with pytest.raises(Failed, match="too long to restore beside it") as told:
+    with pytest.raises(Failed, match="too long to restore beside it") as caught:
         plan.beside(names, {"g" * bytes}, "NUMBER")
-    assert "__undone_" in told.value.why
+    assert "__undone_" in caught.value.why
 
 
 def test_a_name_that_is_too_long_for_an_undo_can_be_cleaned_up(job: Any) -> None:
@@ -499,7 +501,7 @@ def test_a_name_that_is_too_long_for_an_undo_can_be_cleaned_up(job: Any) -> None
     record = Record("20261121T090000Z-a1b2c3", "set", "2026-11-21T09:00:00+00:00", kept={kept: name}, phase="done")
     record.save()
     job.server.oids[kept] = 9
-    assert [one["name"] for one in leftovers.find(job)] == [kept]
+    assert [row["name"] for row in leftovers.find(job)] == [kept]
     leftovers.cleanup(job)
     assert kept not in job.server.oids
 

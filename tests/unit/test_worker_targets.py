@@ -46,9 +46,9 @@ def target(tmp_path: Path) -> PathTarget:
 )
 def test_a_key_that_is_not_plain_is_refused_by_every_call(target: PathTarget, key: str) -> None:
     for call in (lambda: target.put(key, b""), lambda: target.get(key), lambda: target.stat(key)):
-        with pytest.raises(Failed, match="cannot be the name") as told:
+        with pytest.raises(Failed, match="cannot be the name") as caught:
             call()
-        assert told.value.code == USAGE
+        assert caught.value.code == USAGE
     if not key.endswith(PARTIAL):
         with pytest.raises(Failed):
             target.delete(key)
@@ -87,7 +87,7 @@ def test_if_absent_replaces_nothing(target: PathTarget) -> None:
     with pytest.raises(Exists):
         target.put("a/b", b"two", if_absent=True)
     assert target.get("a/b") == b"one"
-    assert [one.key for one in target.list("")] == ["a/b"]
+    assert [entry.key for entry in target.list("")] == ["a/b"]
 
 
 def test_of_many_at_once_one_is_first(target: PathTarget) -> None:
@@ -111,18 +111,18 @@ def test_a_listing_has_every_key_of_a_prefix_and_no_other(target: PathTarget) ->
     keys = ["a/b/1", "a/b/2", "a/bc/3", "a-b/4"]
     for key in keys:
         target.put(key, key.encode())
-    assert sorted(one.key for one in target.list("")) == sorted(keys)
-    assert [one.key for one in target.list("a/b/")] == ["a/b/1", "a/b/2"]
-    assert [one.key for one in target.list("a/b")] == ["a/b/1", "a/b/2", "a/bc/3"]
+    assert sorted(entry.key for entry in target.list("")) == sorted(keys)
+    assert [entry.key for entry in target.list("a/b/")] == ["a/b/1", "a/b/2"]
+    assert [entry.key for entry in target.list("a/b")] == ["a/b/1", "a/b/2", "a/bc/3"]
     assert list(target.list("nothing/here/")) == []
-    one = next(target.list("a/b/1"))
-    assert one.size == 5 and abs(one.modified - datetime.now(UTC)) < timedelta(minutes=1)
+    entry = next(target.list("a/b/1"))
+    assert entry.size == 5 and abs(entry.modified - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_an_unfinished_file_is_listed_as_such_and_can_be_swept(target: PathTarget, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / f"a/b.0123abcd{PARTIAL}").write_bytes(b"half")
-    assert [one.key for one in target.list("a/")] == [f"a/b.0123abcd{PARTIAL}"]
+    assert [entry.key for entry in target.list("a/")] == [f"a/b.0123abcd{PARTIAL}"]
     target.delete(f"a/b.0123abcd{PARTIAL}")
     assert list(tmp_path.iterdir()) == []
 
@@ -142,9 +142,9 @@ def test_a_folder_on_the_disk_that_it_saves_is_never_written(tmp_path: Path, oth
     target = PathTarget("drive", str(tmp_path), others, device=lambda path: devices.get(path, 3))
     (tmp_path / "there").write_bytes(b"x")
     for call in (lambda: target.put("a", b""), target.probe, target.check_rules):
-        with pytest.raises(Failed, match="would die with what it saves") as told:
+        with pytest.raises(Failed, match="would die with what it saves") as caught:
             call()
-        assert told.value.code == REFUSED and "findmnt" in told.value.hint
+        assert caught.value.code == REFUSED and "findmnt" in caught.value.hint
     # To restore from it is another matter.
     assert target.get("there") == b"x"
 
@@ -165,11 +165,11 @@ def test_a_drive_that_is_not_there_is_no_empty_target(tmp_path: Path) -> None:
 
 def test_an_empty_mount_point_is_no_empty_target(tmp_path: Path) -> None:
     unmounted = PathTarget("usb", str(tmp_path), device=lambda path: 1)
-    with pytest.raises(Failed, match="is empty, and not mounted") as told:
+    with pytest.raises(Failed, match="is empty, and not mounted") as caught:
         list(unmounted.list(""))
-    assert told.value.hint == f"mount it: findmnt {tmp_path}"
+    assert caught.value.hint == f"mount it: findmnt {tmp_path}"
     (tmp_path / "copied").write_bytes(b"by hand, after the machine was lost")
-    assert [one.key for one in unmounted.list("")] == ["copied"]
+    assert [entry.key for entry in unmounted.list("")] == ["copied"]
 
 
 def test_what_is_too_large_is_neither_written_nor_read(target: PathTarget, tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Full, match="drive: it has no room left") as told:
+    with pytest.raises(Full, match="drive: it has no room left") as caught:
         target.put("a", bytes(3 << 20))
-    assert re.fullmatch(rf"3\.0 MiB were to be written, .* are free in {tmp_path}", told.value.why)
-    assert f"df -h {tmp_path}" in told.value.hint
+    assert re.fullmatch(rf"3\.0 MiB were to be written, .* are free in {tmp_path}", caught.value.why)
+    assert f"df -h {tmp_path}" in caught.value.hint
     assert list(target.list("")) == []
 
 
@@ -200,10 +200,10 @@ def test_a_quota_that_is_reached_is_no_full_disk(target: PathTarget, monkeypatch
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr(os, "fsync", over)
-    with pytest.raises(Full, match="it has no room left") as told:
+    with pytest.raises(Full, match="it has no room left") as caught:
         target.put("a", b"x")
-    assert "are free" not in told.value.why
-    assert "a larger quota" in told.value.hint
+    assert "are free" not in caught.value.why
+    assert "a larger quota" in caught.value.hint
 
 
 def answers(code: str, status: int, message: str = "") -> Any:
@@ -236,10 +236,10 @@ def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(bucket, "_client", lambda endpoint: calls.append(endpoint) or answers(code, status, "no more"))
-    with pytest.raises(Full, match="away: it has no room left") as told:
+    with pytest.raises(Full, match="away: it has no room left") as caught:
         bucket.put("a", bytes(5 << 20))
-    assert told.value.why == f"5.0 MiB were to be written to the bucket backups; {code}: no more"
-    assert "a larger quota, for backups" in told.value.hint
+    assert caught.value.why == f"5.0 MiB were to be written to the bucket backups; {code}: no more"
+    assert "a larger quota, for backups" in caught.value.hint
     assert len(calls) == 1 or status == 507  # asking again makes no room
 
 
@@ -292,10 +292,10 @@ def test_doors_that_are_all_shut_are_knocked_at_again_for_a_while_and_longer_whe
         made._distrust(made._endpoint())
         made._distrust("http://node1")
         shut[0] = True
-    with pytest.raises(Failed, match="nobody answers at http://node") as told:
+    with pytest.raises(Failed, match="nobody answers at http://node") as caught:
         made.get("a")
     assert least <= now[0] <= most
-    assert told.value.hint == "inv status names what is down; start it"
+    assert caught.value.hint == "inv status names what is down; start it"
 
 
 def test_nodes_that_are_starting_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,25 +324,25 @@ def test_who_waited_while_another_found_nobody_is_told_at_once(monkeypatch: pyte
             made._endpoint()
 
     asking = [threading.Thread(target=ask) for _ in range(3)]
-    for one in asking:
-        one.start()
-    for one in asking:
-        one.join()
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
     assert len(knocks) == 4
 
 
 def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
     monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "writing needs 3 drives")
     monkeypatch.setattr(s3, "opens", lambda endpoint: False)
-    with pytest.raises(Failed, match="away: it cannot be written") as told:
+    with pytest.raises(Failed, match="away: it cannot be written") as caught:
         bucket.probe()
-    assert told.value.why == "1 of its 1 nodes do not answer: http://127.0.0.1:1; writing needs 3 drives"
-    assert "inv status" in told.value.hint
+    assert caught.value.why == "1 of its 1 nodes do not answer: http://127.0.0.1:1; writing needs 3 drives"
+    assert "inv status" in caught.value.hint
     monkeypatch.setattr(s3, "opens", lambda endpoint: True)
     monkeypatch.setattr(bucket, "_client", lambda endpoint: answers("SlowDown", 503, "reduce your request rate"))
-    with pytest.raises(Failed, match="away: it cannot be written") as told:
+    with pytest.raises(Failed, match="away: it cannot be written") as caught:
         bucket.put("a", b"x")
-    assert "writing needs 3 drives; a cannot be written" in told.value.why
+    assert "writing needs 3 drives; a cannot be written" in caught.value.why
 
 
 @pytest.mark.parametrize(
@@ -369,8 +369,8 @@ def test_a_node_that_takes_connections_and_says_nothing_holds_up_no_question():
             assert others.wait(20), "the others are asked behind the one that is silent"
             return threading.Event().wait()
 
-    said = s3_health.lacking(["http://paused", "http://b"], None, Pool())
-    assert said == "writing needs 3 drives of each set, and fewer answer"
+    reason = s3_health.lacking(["http://paused", "http://b"], None, Pool())
+    assert reason == "writing needs 3 drives of each set, and fewer answer"
 
 
 def test_a_probe_tells_what_a_target_can_and_leaves_nothing(target: PathTarget) -> None:
@@ -384,16 +384,16 @@ def test_a_writer_that_may_not_delete_passes_the_probe(target: PathTarget, monke
 
     monkeypatch.setattr(target, "delete", denied)
     assert target.probe() == Probe(conditional=True, deletes=False)
-    assert [one.key[:7] for one in target.list("")] == ["canary-"]
+    assert [entry.key[:7] for entry in target.list("")] == ["canary-"]
 
 
 def test_a_target_that_gives_other_bytes_back_fails_the_probe(
     target: PathTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target, "get", lambda key: b"other")
-    with pytest.raises(Failed, match="not what is read back") as told:
+    with pytest.raises(Failed, match="not what is read back") as caught:
         target.probe()
-    assert told.value.code == REFUSED
+    assert caught.value.code == REFUSED
     assert list(target.list("")) == []
 
 
@@ -438,7 +438,7 @@ def test_bad_luck_is_tried_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatc
     ("config", "why"),
     [
         ({**S3, "kind": "ftp"}, "there is no kind 'ftp'"),
-        ({key: one for key, one in S3.items() if key != "bucket"}, "bucket is missing"),
+        ({key: value for key, value in S3.items() if key != "bucket"}, "bucket is missing"),
         ({**S3, "buckets": "x"}, "buckets is unknown"),
         ({"kind": "path", "name": "x", "path": "/x", "device": 1}, "device is unknown"),
         ({**S3, "prefix": "../x"}, "cannot be the name"),
@@ -458,10 +458,10 @@ def test_bad_luck_is_tried_again_and_not_for_ever(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_wrong_configuration_is_told_by_its_name_and_no_secret(config: dict[str, Any], why: str) -> None:
-    with pytest.raises(Failed) as told:
+    with pytest.raises(Failed) as caught:
         make(config)
-    assert why in str(told.value) and told.value.code == USAGE
-    assert SECRET not in str(told.value) and SECRET not in repr(told.value)
+    assert why in str(caught.value) and caught.value.code == USAGE
+    assert SECRET not in str(caught.value) and SECRET not in repr(caught.value)
 
 
 def test_a_target_is_made_of_its_configuration_and_shows_no_secret(tmp_path: Path) -> None:
@@ -473,10 +473,10 @@ def test_a_target_is_made_of_its_configuration_and_shows_no_secret(tmp_path: Pat
 
 def test_a_dead_bucket_is_one_error_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "FIRST", 0.0)
-    with pytest.raises(Failed, match="away: a cannot be written") as told:
+    with pytest.raises(Failed, match="away: a cannot be written") as caught:
         make(S3).put("a", b"x")
-    assert "SENTINEL" not in str(told.value) and "127.0.0.1:1" in told.value.why
-    assert told.value.__cause__ is None
+    assert "SENTINEL" not in str(caught.value) and "127.0.0.1:1" in caught.value.why
+    assert caught.value.__cause__ is None
 
 
 RULE = {"ID": "r", "Status": "Enabled", "Expiration": {"Days": 30}}
@@ -509,6 +509,6 @@ def test_rules_that_cannot_be_read_are_not_taken_for_none() -> None:
     def denied(what: str, act: Any) -> Any:
         raise Failed(FAILED, what, why="AccessDenied: Access Denied.")
 
-    with pytest.raises(Failed, match="lifecycle rules cannot be read") as told:
+    with pytest.raises(Failed, match="lifecycle rules cannot be read") as caught:
         dangers(denied, "backups", "prod/")
-    assert told.value.code == REFUSED and "s3:GetLifecycleConfiguration" in told.value.hint
+    assert caught.value.code == REFUSED and "s3:GetLifecycleConfiguration" in caught.value.hint

@@ -26,17 +26,17 @@ def box(tmp_path: Path) -> Toolbox:
 
 
 def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tmp_path: Path) -> None:
-    long = box.start(
+    sleeping = box.start(
         "long", ["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"], [str(tmp_path / "run")], "image", tmp_path
     )
     odd = 'it\'s "odd" $HOME\nand long'
-    said = box.start("said", ["printf", "%s", odd], [str(tmp_path / "run")], "image", tmp_path)
+    good = box.start("said", ["printf", "%s", odd], [str(tmp_path / "run")], "image", tmp_path)
     bad = box.start("bad", ["sh", "-c", "cat; exit 3"], [str(tmp_path / "run")], "image", tmp_path)
-    assert (said.wait(), bad.wait(), long.poll()) == (0, 3, None)
+    assert (good.wait(), bad.wait(), sleeping.poll()) == (0, 3, None)
     assert (tmp_path / "said.log").read_text() == odd
     assert len((tmp_path / "pids").read_text().split()) == 1
     (tmp_path / "stop").touch()
-    assert long.wait() == 0
+    assert sleeping.wait() == 0
 
 
 def test_a_container_that_was_opened_ahead_is_that_of_the_first_tool(box: Toolbox, tmp_path: Path) -> None:

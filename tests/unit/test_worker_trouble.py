@@ -40,20 +40,20 @@ def test_a_tool_that_found_no_space_says_which_disk_is_full(tmp_path: Path, monk
 
 
 def test_a_failure_names_its_database_and_what_mends_it() -> None:
-    found, writer = databases.Databases(), SimpleNamespace(alive=[1])
-    with databases.by_itself("geo", writer, found):  # type: ignore[arg-type]
+    saved, writer = databases.Databases(), SimpleNamespace(alive=[1])
+    with databases.by_itself("geo", writer, saved):  # type: ignore[arg-type]
         raise Failed(FAILED, "pg_dump failed with status 1", "No space left on device", "set backup.staging to another")
-    failed = databases.incomplete(found.failed)
+    failed = databases.incomplete(saved.failed)
     assert (failed.what, failed.hint) == ("the set was published without geo", "set backup.staging to another")
     assert failed.why.startswith("geo: it could not be dumped: pg_dump failed")
 
 
 def test_a_command_that_mends_a_database_can_be_pasted_whatever_it_is_called() -> None:
-    found, writer = databases.Databases(), SimpleNamespace(alive=[1])
+    saved, writer = databases.Databases(), SimpleNamespace(alive=[1])
     for name in ("geo", """My "Db" it's"""):
-        with databases.by_itself(name, writer, found, "the super"):  # type: ignore[arg-type]
+        with databases.by_itself(name, writer, saved, "the super"):  # type: ignore[arg-type]
             raise Failed(FAILED, "x", f'FATAL:  cannot connect to invalid database "{name}"')
-    commands = [error.hint.rpartition("on the host: ")[2] for error in found.failed.values()]
+    commands = [error.hint.rpartition("on the host: ")[2] for error in saved.failed.values()]
     assert [shlex.split(command)[4:] for command in commands] == [
         ["-U", "the super", "-d", "postgres", "-c", 'DROP DATABASE "geo"'],
         ["-U", "the super", "-d", "postgres", "-c", """DROP DATABASE "My ""Db"" it's\""""],
@@ -71,7 +71,7 @@ def test_what_hangs_on_a_database_is_named_with_the_commands_that_end_it() -> No
     assert obstacles.describe(ROWS)[0] == "a=b has a subscription My Sub"
     lines = obstacles.ways(ROWS, "postgres")
     statements = [
-        [word for word in shlex.split(line)[8:] if word != "-c"] for line in (one.partition(": ")[2] for one in lines)
+        [word for word in shlex.split(line)[8:] if word != "-c"] for line in (way.partition(": ")[2] for way in lines)
     ]
     assert statements == [
         [
@@ -94,14 +94,16 @@ def server(rows: list[dict[str, Any]]) -> Any:
         def __exit__(self, *_: object) -> None:
             pass
 
-        def execute(self, words: str) -> Any:
+        def execute(self, query: str) -> Any:
             return SimpleNamespace(fetchall=lambda: rows)
 
     return SimpleNamespace(user="postgres", connect=lambda database: Session())
 
 
 def test_a_locked_table_is_named_with_who_holds_it_and_what_ends_that() -> None:
-    rows = [{"name": f"public.{one}", "pid": 7, "who": "session 7 of geo (psql), idle in transaction"} for one in "ab"]
+    rows = [
+        {"name": f"public.{letter}", "pid": 7, "who": "session 7 of geo (psql), idle in transaction"} for letter in "ab"
+    ]
     failed = locks.locked(server(rows), "geo")
     assert failed.what == "public.a, public.b is locked for more than a minute"
     assert failed.why == "session 7 of geo (psql), idle in transaction"
@@ -113,12 +115,12 @@ def test_a_locked_table_is_named_with_who_holds_it_and_what_ends_that() -> None:
 
 
 def test_a_dump_that_waits_says_once_for_whom(monkeypatch) -> None:
-    now, said = [0.0], list[str]()
+    now, messages = [0.0], list[str]()
     monkeypatch.setattr(locks.time, "monotonic", lambda: now[0])
-    tell = locks.saying(server([{"name": "public.a", "pid": 7, "who": "session 7"}]), "geo", said.append)
+    tell = locks.saying(server([{"name": "public.a", "pid": 7, "who": "session 7"}]), "geo", messages.append)
     for now[0] in (1.0, 4.0, 6.0, 9.0):
         tell()
-    assert said == ["geo: waiting for public.a, which session 7 has locked"]
+    assert messages == ["geo: waiting for public.a, which session 7 has locked"]
 
 
 @pytest.mark.parametrize(("free", "most", "refused"), [(99, 1000, True), (100, 1000, False), (99, 50, False)])
@@ -154,7 +156,7 @@ def test_what_had_arrived_of_a_set_is_taken_away_unless_it_has_its_manifest(tmp_
     for key in (f"{place}/pg/app.tar.00000", f"{other}/pg/app.tar.00000"):
         target.put(key, b"x")
     assert retention.take_away(target, "prod", RUN) == 1
-    assert [one.key for one in target.list("")] == [f"{other}/pg/app.tar.00000"]
+    assert [entry.key for entry in target.list("")] == [f"{other}/pg/app.tar.00000"]
     target.put(f"{other}/{sets.MANIFEST}", b"{}")
     assert retention.take_away(target, "prod", RUN.replace("a1", "b1")) == 0
     assert len(list(target.list(""))) == 2

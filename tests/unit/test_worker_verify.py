@@ -48,7 +48,7 @@ class Host:
     def record(self, target: str, stack: str, id: str, keys: Any, at: Any, passed: bool, **more: Any) -> None:
         self.recorded.setdefault(target, []).append((passed, more["drill"], more["why"]))
 
-    def verify(self, drill: bool = True, set: str = "latest", whole: bool = False) -> tuple[int, str, str]:
+    def verify(self, drill: bool = True, set: str = "latest", whole_set: bool = False) -> tuple[int, str, str]:
         """The code, why, and the way out."""
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
         request = Request(set=set, drill=drill)
@@ -63,7 +63,7 @@ class Host:
         try:
             return verify.run(self.job), "", ""
         except Failed as error:
-            if whole:
+            if whole_set:
                 raise
             return error.code, error.why, error.hint
 
@@ -179,9 +179,9 @@ def test_a_target_that_is_away_says_nothing_of_its_sets(monkeypatch) -> None:
     monkeypatch.setattr(
         finding, "find", lambda job: raises(away)() if job.request.source == "usb" else Host.find(host, job)
     )
-    with pytest.raises(Failed, match="not everything could be checked") as told:
-        host.verify(drill=False, whole=True)
-    assert told.value.code == VERIFY_FAILED
+    with pytest.raises(Failed, match="not everything could be checked") as caught:
+        host.verify(drill=False, whole_set=True)
+    assert caught.value.code == VERIFY_FAILED
     host.read["own"] = LACKS
     with pytest.raises(Failed, match="a set is not what it should be"):
-        host.verify(drill=False, whole=True)
+        host.verify(drill=False, whole_set=True)

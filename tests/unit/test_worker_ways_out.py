@@ -56,8 +56,8 @@ def test_each_failure_names_what_leads_on(request_: Request, why: str, differs: 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(records, "RECORDS", tmp_path)
-    said: list[str] = []
-    return SimpleNamespace(request=Request(), said=said, journal=SimpleNamespace(say=said.append))
+    messages: list[str] = []
+    return SimpleNamespace(request=Request(), said=messages, journal=SimpleNamespace(say=messages.append))
 
 
 MANIFEST: Any = SimpleNamespace(id=ID)
@@ -68,22 +68,22 @@ def record(**more: Any) -> Record:
 
 
 def test_what_differs_ends_a_restore_with_all_of_it_and_is_kept(job: Any) -> None:
-    found = record(differs={"geo": [ROWS, LOST], "mlflow": []}, phase="failed")
+    last_try = record(differs={"geo": [ROWS, LOST], "mlflow": []}, phase="failed")
     with pytest.raises(Failed) as failed:
-        acceptance.must_be_the_set(job, MANIFEST, found)
+        acceptance.must_be_the_set(job, MANIFEST, last_try)
     assert failed.value.code == RESTORE_FAILED
     assert failed.value.why == f"{ROWS}\n{LOST}"
     assert f"inv restore {ID} --database mlflow" in failed.value.hint
-    found.save()
+    last_try.save()
     assert acceptance.acceptable(job, MANIFEST, ["geo"]) == {"geo": [ROWS, LOST]}
 
 
 def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) -> None:
     job.request = Request(accept={"geo": [ROWS.what]})
     again = ROWS._replace(how="3 in the set, 5 here")
-    found = record(differs={"geo": [again]})
-    acceptance.must_be_the_set(job, MANIFEST, found)
-    assert found.accepted == [f"geo: {again}"] and "accepted" in job.said[0]
+    last_try = record(differs={"geo": [again]})
+    acceptance.must_be_the_set(job, MANIFEST, last_try)
+    assert last_try.accepted == [f"geo: {again}"] and "accepted" in job.said[0]
     for other in ({"geo": [ROWS, LOST]}, {"mlflow": [ROWS]}):
         with pytest.raises(Failed):
             acceptance.must_be_the_set(job, MANIFEST, record(differs=other))
@@ -94,9 +94,9 @@ def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) 
 )
 def test_only_what_a_restore_of_this_set_has_failed_for_can_be_accepted(job: Any, more: dict[str, Any]) -> None:
     names = more.pop("databases", ["geo"])
-    found = record(differs={"geo": [ROWS]}, phase=more["phase"])
-    found.set = more.get("set", ID)
-    found.save()
+    last_try = record(differs={"geo": [ROWS]}, phase=more["phase"])
+    last_try.set = more.get("set", ID)
+    last_try.save()
     with pytest.raises(Failed, match="nothing to accept") as failed:
         acceptance.acceptable(job, MANIFEST, names)
     assert failed.value.code == RESTORE_REFUSED
