@@ -27,25 +27,25 @@ class Outcome:
 
     after: float
     code: int | None
-    said: str
+    output: str
     took: float
     left: tuple[str, ...]
 
     def faults(self, number: int) -> list[str]:
         """What is wrong with it; nothing where it ended by itself before it was interrupted."""
-        lines = self.said.strip().splitlines()
-        found = ["something is left: " + ", ".join(self.left)] if self.left else []
+        lines = self.output.strip().splitlines()
+        faults = ["something is left: " + ", ".join(self.left)] if self.left else []
         if self.code is None:
-            return [*found, "it hangs"]
-        if "Traceback" in self.said or "Exception ignored" in self.said:
-            return [*found, "a traceback"]
+            return [*faults, "it hangs"]
+        if "Traceback" in self.output or "Exception ignored" in self.output:
+            return [*faults, "a traceback"]
         if self.code == -number:
-            return [*found, "no line: the signal ended it before it could say anything"]
+            return [*faults, "no line: the signal ended it before it could say anything"]
         if self.code == 128 + number and len(lines) != 1 and number != signal.SIGHUP:  # nobody is left to read
-            found.append(f"{len(lines)} lines")
+            faults.append(f"{len(lines)} lines")
         if self.took > 10:
-            found.append(f"it took {self.took:.1f} s to end")
-        return found
+            faults.append(f"it took {self.took:.1f} s to end")
+        return faults
 
 
 def interrupted(
@@ -65,15 +65,15 @@ def interrupted(
     send(process.pid, number)  # not waited for yet, so its number is still its own
     begun = time.monotonic()
     try:
-        _, said = process.communicate(timeout=PATIENCE)
+        _, output = process.communicate(timeout=PATIENCE)
         code: int | None = process.returncode
     except subprocess.TimeoutExpired:
-        code, said = None, b""
+        code, output = None, b""
     took, left = time.monotonic() - begun, _left(process.pid)
     if code is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    return Outcome(after, code, said.decode(errors="replace"), took, left)
+    return Outcome(after, code, output.decode(errors="replace"), took, left)
 
 
 def _listening() -> None:
@@ -107,7 +107,7 @@ def main(runs: str, longest: str, name: str, *command: str) -> None:
         slowest = max(slowest, outcome.took)
         for fault in outcome.faults(number):
             codes[fault] += 1
-            print(f"after {outcome.after:.3f} s: {fault}\n{outcome.said}", flush=True)
+            print(f"after {outcome.after:.3f} s: {fault}\n{outcome.output}", flush=True)
     print(f"{' '.join(command)}, {name}: {dict(codes)}, the slowest end {slowest:.2f} s")
 
 

@@ -37,10 +37,10 @@ def on_host(user: str, *statements: str, database: str = "postgres") -> str:
 
 def listed(names: Iterable[str]) -> str:
     """The shell word for `--database` with these names."""
-    return shlex.quote(",".join(_one(name) for name in names))
+    return shlex.quote(",".join(_escaped(name) for name in names))
 
 
-def _one(name: str) -> str:
+def _escaped(name: str) -> str:
     if name.startswith('"') or set(name) & set(",\r\n"):
         return '"' + name.replace('"', '""') + '"'
     return name

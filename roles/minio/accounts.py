@@ -90,14 +90,14 @@ def _together(client: Any, link: Link) -> Accounts:
             _ANSWERS[link] = (time.monotonic(), future)
     if first:
         try:
-            future.set_result(_whole(client))
+            future.set_result(_export(client))
         except BaseException as error:
             future.set_exception(error)
             forget(link)
     return future.result()
 
 
-def _whole(client: Any) -> Accounts:
+def _export(client: Any) -> Accounts:
     files = {
         name.rpartition("/")[2].removesuffix(".json"): json.loads(data or b"{}") or {}
         for name, data in unzipped(admin(client, "GET", "export-iam")).items()

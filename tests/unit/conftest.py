@@ -43,14 +43,14 @@ class Pipe:
     """A shell of this machine, spoken to as to one behind SSH."""
 
     def __init__(self, script: str) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the pipe is)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the pipe is)
         self._line = b""
         # A session of its own, so that all of it can be ended; and whatever it does, it fills no disk.
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", f"ulimit -f {LARGEST_FILE // 512}\n{script}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             bufsize=0,
             start_new_session=True,
         )
@@ -82,14 +82,14 @@ class Pipe:
         return max(self.process.wait(PATIENCE), -1)
 
     def stderr_tail(self) -> str:
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace")
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
 
     def end(self) -> None:
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        for file in (self.process.stdin, self.process.stdout, self._said):
+        for file in (self.process.stdin, self.process.stdout, self._stderr):
             with suppress(OSError):
                 file.close()
         self.process.wait()
@@ -226,7 +226,7 @@ class Docker:
     """A `docker` program that knows things by name, and writes down what else it is asked to do."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine, self.things, self._said = machine, machine.folder / "docker", machine.folder / "docker-said"
+        self.machine, self.things, self._calls = machine, machine.folder / "docker", machine.folder / "docker-calls"
         self.things.mkdir()
         self.answers(True)
 
@@ -237,7 +237,7 @@ class Docker:
             f'while [ "$1" != -- ]; do shift; done; shift; status=0; cd {self.things}\n'
             'for one do cat -- "$(printf %s "$one" | tr / _)" || status=1; done; exit $status'
         )
-        asked = f'case $1 in\ninspect) {inspect};;\nversion) exit 0;;\nesac\necho "$*" >>{self._said}\n{otherwise}'
+        asked = f'case $1 in\ninspect) {inspect};;\nversion) exit 0;;\nesac\necho "$*" >>{self._calls}\n{otherwise}'
         self.machine.program("docker", asked if does else "exit 1")
 
     def has(self, name: str, what: dict[str, Any]) -> None:
@@ -253,8 +253,8 @@ class Docker:
         (self.things / name).write_text("|".join(map(str, line)) + "\n")
 
     @property
-    def said(self) -> list[str]:
-        return self._said.read_text().splitlines() if self._said.exists() else []
+    def calls(self) -> list[str]:
+        return self._calls.read_text().splitlines() if self._calls.exists() else []
 
     def is_missing(self) -> None:
         self.machine.places["command -v docker"] = "command -v no-docker-here"

@@ -123,7 +123,7 @@ MENDED = "usermod -g 9000 -G  -s /usr/sbin/nologin -d /nonexistent -L -- stowage
 )
 def test_accounts_are_made_or_lose_what_gives_them_rights(machine, wanted, before, commands):
     for name in ("useradd", "usermod", "pwconv", "groupadd", "gpasswd"):
-        machine.program(name, f'echo "$(basename "$0") $*" >>{machine.folder}/said')
+        machine.program(name, f'echo "$(basename "$0") $*" >>{machine.folder}/calls')
     (step,) = wanted("stowage", 9000).fix(before)
     assert machine.run(step.script)[0] == 0
-    assert (machine.folder / "said").read_text().splitlines() == commands
+    assert (machine.folder / "calls").read_text().splitlines() == commands

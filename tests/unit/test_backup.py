@@ -200,7 +200,9 @@ HOUR = 3600.0
 RUN = "20261121T020000Z-a1b2c3"
 
 
-def told(code: int = 0, hours: float = 1, end: str | None = None, records: tuple[dict, ...] = (), **more) -> list[str]:
+def host_lines(
+    code: int = 0, hours: float = 1, end: str | None = None, records: tuple[dict, ...] = (), **more
+) -> list[str]:
     """What a host tells of its backups: the last one ended like this, or its journal ends in another line."""
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
@@ -219,9 +221,9 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("lines", "screen", "advice"),
     [
-        (told(), "postgres 1 h 0 m old, config 1 h 0 m old", ""),
+        (host_lines(), "postgres 1 h 0 m old, config 1 h 0 m old", ""),
         (
-            told(hours=50),
+            host_lines(hours=50),
             "postgres 2 d 2 h old",
             "there is no fresh backup of postgres and config: inv backup --host prod",
         ),
@@ -230,52 +232,64 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
             "postgres NONE, config NONE",
             "there is no fresh backup of postgres and config",
         ),
-        (told(21, dead={"usb": "unmounted"}), "the target usb did not take the last set: unmounted", "ended with 21"),
-        (told(closed={"a": "it lets nobody in", "b": "it lets nobody in"}), "in no set: a, b, it lets nobody in", ""),
         (
-            told(20, what="no target is left"),
+            host_lines(21, dead={"usb": "unmounted"}),
+            "the target usb did not take the last set: unmounted",
+            "ended with 21",
+        ),
+        (
+            host_lines(closed={"a": "it lets nobody in", "b": "it lets nobody in"}),
+            "in no set: a, b, it lets nobody in",
+            "",
+        ),
+        (
+            host_lines(20, what="no target is left"),
             "old",
             f"the last backup ended with 20, no target is left: inv backup.attach --run {RUN} --host prod",
         ),
         (
-            told(end='{"event": "end", "step": "dump", "seconds": 1.0}'),
+            host_lines(end='{"event": "end", "step": "dump", "seconds": 1.0}'),
             "old",
             "the last backup ended with 20, the run was killed, or the host went down",
         ),
         (
-            told(end='{"event": "end", "code": 21, "dead": {}, "cut": "publish"}'),
+            host_lines(end='{"event": "end", "code": 21, "dead": {}, "cut": "publish"}'),
             "old",
             "the last backup ended with 21, the run was killed, or the host went down",
         ),
         (
-            told(records=({"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": ["mlflow-server"]},)),
+            host_lines(
+                records=({"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": ["mlflow-server"]},)
+            ),
             f"restore    {RUN} was cut off in its swap: mlflow may be closed, and mlflow-server stopped",
             "mlflow-server stopped: inv backup.settle --host prod",
         ),
         (
-            told(records=({"run": RUN, "phase": "begun", "scratch": {"geo__r_a1b2c3": "geo"}},)),
+            host_lines(records=({"run": RUN, "phase": "begun", "scratch": {"geo__r_a1b2c3": "geo"}},)),
             "was cut off while it loaded: geo__r_a1b2c3 is of no use",
             "inv backup.settle --host prod",
         ),
         (
-            told(records=({"run": RUN, "phase": "failed", "scratch": {"g__r_1": "g"}, "left": ["g__r_1"]},)),
+            host_lines(records=({"run": RUN, "phase": "failed", "scratch": {"g__r_1": "g"}, "left": ["g__r_1"]},)),
             "restore    g__r_1, which a failed restore had loaded, could not be dropped",
             "inv backup.settle --host prod",
         ),
-        (told(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
-        (told(drilled=drill()), f"the last drill, of {RUN}, passed 1 h 0 m ago, and took 1 m 30 s", ""),
+        (host_lines(records=({"run": RUN, "phase": "done", "live": {"mlflow": 7}},)), "old", ""),
+        (host_lines(drilled=drill()), f"the last drill, of {RUN}, passed 1 h 0 m ago, and took 1 m 30 s", ""),
         (
-            told(drilled=drill(code=30, what="geo would not be what the set says"), checked=drill() | {"drill": False}),
+            host_lines(
+                drilled=drill(code=30, what="geo would not be what the set says"), checked=drill() | {"drill": False}
+            ),
             f"the last drill, of {RUN}, FAILED 1 h 0 m ago",
             f"the last drill, of {RUN}, ended with 30, geo would not be what the set says: inv backup.attach --run run7 --host prod",
         ),
         (
-            told(drilled=drill(hours=11 * 24)),
+            host_lines(drilled=drill(hours=11 * 24)),
             "passed 11 d 0 h ago",
             "no drill for 11 d 0 h: inv backup.verify latest --drill --host prod",
         ),
         (
-            told(checked={"at": 1_800_000_000 - HOUR, "code": 30, "drill": False, "set": RUN}),
+            host_lines(checked={"at": 1_800_000_000 - HOUR, "code": 30, "drill": False, "set": RUN}),
             f"the last check, of {RUN}, FAILED 1 h 0 m ago",
             "the last check of a set failed: inv backup.list --host prod",
         ),
@@ -311,7 +325,7 @@ def test_status_says_how_old_the_newest_backup_is_and_what_to_do(lines, screen, 
 def test_a_target_on_which_a_check_failed_is_named_although_a_later_one_passed_elsewhere() -> None:
     check = {"set": RUN, "at": 1_800_000_000 - 60, "drill": False}
     checks = {"own": {**check, "passed": True, "why": ""}, "usb": {**check, "passed": False, "why": "a part\nis cut"}}
-    backups = backup_status.read(HOST, told(checked=drill(code=0) | {"drill": False}, checks=checks))
+    backups = backup_status.read(HOST, host_lines(checked=drill(code=0) | {"drill": False}, checks=checks))
     assert backups
     assert f"the check of {RUN} on usb FAILED 1 m 0 s ago: a part" in "\n".join(backup_status.lines(backups))
     (way,) = backup_status.advice(backups, "prod")
@@ -320,7 +334,7 @@ def test_a_target_on_which_a_check_failed_is_named_although_a_later_one_passed_e
 
 def test_a_drill_that_failed_is_said_once_with_its_reason() -> None:
     failed = {"set": RUN, "at": 1_800_000_000 - HOUR, "passed": False, "drill": True, "why": "a row is missing"}
-    backups = backup_status.read(HOST, told(drilled=drill(code=30, what="x"), checks={"own": failed}))
+    backups = backup_status.read(HOST, host_lines(drilled=drill(code=30, what="x"), checks={"own": failed}))
     assert backups
     (line,) = (text for text in backup_status.lines(backups) if "drill" in text)
     assert line.endswith(f"the drill of {RUN} on own FAILED 1 h 0 m ago: a row is missing")
@@ -328,7 +342,7 @@ def test_a_drill_that_failed_is_said_once_with_its_reason() -> None:
 
 def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
     record = {"run": RUN, "phase": "swapping", "live": {"mlflow": 7}, "stopped": []}
-    backups = backup_status.read(HOST, [*told(records=(record,), end=""), f"active {RUN}"])
+    backups = backup_status.read(HOST, [*host_lines(records=(record,), end=""), f"active {RUN}"])
     assert backups and not list(backup_status.advice(backups, "prod"))
 
 
@@ -674,13 +688,13 @@ def test_what_no_set_holds_is_named(storage_host):
     without, settings = storage_host().settings, storage_host(services={"cache": cache}).settings
     names = [bucket.name for bucket in settings.buckets]
 
-    def said(**objects: Any) -> str:
+    def not_saved(**objects: Any) -> str:
         some = SimpleNamespace(buckets=Objects.model_validate(objects))
         return sheet.not_in_sets(settings.model_copy(update={"backup": some}))
 
     assert sheet.not_in_sets(without.model_copy(update={"backup": None})) == f"the objects of {', '.join(names)}"
-    assert said() == "the data of cache (/srv/stowage/cache)"
-    assert said(names=names[:1], prefixes={names[0]: ["a/"]}) == (
+    assert not_saved() == "the data of cache (/srv/stowage/cache)"
+    assert not_saved(names=names[:1], prefixes={names[0]: ["a/"]}) == (
         f"the objects of {', '.join(names[1:])}, of {names[0]} the objects beside a/, "
         "the data of cache (/srv/stowage/cache)"
     )

@@ -43,9 +43,9 @@ esac"""
     return machine
 
 
-def said(docker) -> list[str]:
+def verbs(docker) -> list[str]:
     """What was asked of the engine, by its verb; of a run its service."""
-    lines = [line.split() for line in docker.said]
+    lines = [line.split() for line in docker.calls]
     return [line[-1] if line[0] == "compose" else line[0] for line in lines if line[0] in ("compose", "stop", "start")]
 
 
@@ -66,13 +66,13 @@ def test_what_has_been_done_stops_nothing_and_is_not_run(engine, docker):
     docker.runs("any")
     engine.does(check="exit 0")
     assert engine.deploy(before(guard="exit 1")).done
-    assert said(docker) == ["unless"]
+    assert verbs(docker) == ["unless"]
 
 
 def test_the_service_is_stopped_while_it_is_run_and_its_container_has_all_but_the_ports(engine, docker):
     docker.runs("any")
     assert engine.deploy(before()).done
-    assert said(docker) == ["unless", "stop", "command", "unless"]
+    assert verbs(docker) == ["unless", "stop", "command", "unless"]
     text = engine.text.read_text()
     assert '"upgrade"' in text and '"9000:9000"' in text and '"restart": "no"' in text
     assert "ports" not in text and "container_name" not in text
@@ -84,7 +84,7 @@ def test_nothing_is_stopped_or_run_while_the_guard_says_no(engine, docker):
     docker.runs("any")
     done = engine.deploy(before(guard="echo 'no backup'; exit 1"))
     assert done.failed and "no backup" in done.why
-    assert said(docker) == ["unless"]
+    assert verbs(docker) == ["unless"]
     assert not engine.plan(before()).in_sync
 
 
@@ -97,15 +97,15 @@ def test_a_service_is_started_again_as_it_was_when_that_fails(engine, docker, do
     engine.does(**does)
     done = engine.deploy(before())
     assert done.failed and why in done.why and "any was started again as it was before" in done.why
-    assert said(docker)[-1] == "start"
+    assert verbs(docker)[-1] == "start"
     assert not engine.plan(before()).in_sync
 
 
 def test_what_a_cut_has_left_is_waited_for_and_never_killed(engine, docker):
     docker.runs("stowage-before-any")
     assert engine.deploy(before()).done
-    verbs = [line.split()[0] for line in docker.said]
-    assert verbs.index("wait") < verbs.index("rm") < verbs.index("compose")
+    order = [line.split()[0] for line in docker.calls]
+    assert order.index("wait") < order.index("rm") < order.index("compose")
 
 
 @pytest.mark.parametrize("ended", [124, 125, 126, 127])
@@ -113,7 +113,7 @@ def test_a_check_that_cannot_be_made_has_not_said_no(engine, docker, ended):
     docker.runs("any")
     engine.does(check=f"exit {ended}")
     assert "says nothing" in engine.deploy(before()).why
-    assert said(docker) == ["unless"]
+    assert verbs(docker) == ["unless"]
 
 
 def test_who_ends_as_soon_as_it_is_started_is_asked_anew(engine, docker):

@@ -176,10 +176,10 @@ def test_a_file_that_was_changed_by_hand_is_written_again_and_no_container_touch
     (folder / "minio" / "compose.yaml").write_text("name: other")
     change = change_of(machine, project())
     assert (change.action, change.disrupts) == (Action.UPDATE, False)
-    before = len(docker.said)
+    before = len(docker.calls)
     assert machine.deploy(project()).failed is None
     assert (folder / "minio" / "compose.yaml").read_text() == project().text()
-    assert not [line for line in docker.said[before:] if " up " in line]
+    assert not [line for line in docker.calls[before:] if " up " in line]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(
             "minio1: was started before what it has bound was mounted or made: restarted"
         ]
         machine.deploy(wanted)
-        assert docker.said[-1].endswith("restart -t 90 -- minio1")
+        assert docker.calls[-1].endswith("restart -t 90 -- minio1")
 
 
 def test_a_directory_that_was_removed_beneath_a_container_is_made_and_bound_in_one_deploy(machine, docker, tmp_path):
@@ -230,7 +230,7 @@ def test_a_directory_that_was_removed_beneath_a_container_is_made_and_bound_in_o
     written(machine, docker, wanted, minio1={"pid": os.getpid()})
     assert change_of(machine, wanted).action is Action.NONE, "a dead drive does not stop what runs"
     machine.deploy(folder, wanted)
-    assert docker.said[-1] == "restart -t 90 -- minio1"
+    assert docker.calls[-1] == "restart -t 90 -- minio1"
     assert not wanted.undone_by(folder, made=False)
 
 
@@ -242,7 +242,7 @@ def test_a_drive_that_is_mounted_in_this_plan_makes_its_containers_restart():
 
 
 def up_of(docker) -> list[str]:
-    return [line.partition(" -- ")[2] for line in docker.said if " up " in line]
+    return [line.partition(" -- ")[2] for line in docker.calls if " up " in line]
 
 
 def test_each_service_is_made_alone_unless_all_must_change_together(machine, docker):
@@ -282,8 +282,8 @@ def test_ports_that_a_power_cut_left_with_nobody_are_taken_back(machine, docker,
 def test_nothing_that_is_not_named_is_touched(machine, docker):
     machine.deploy(project())
     assert up_of(docker) == ["minio1 minio2"]
-    assert not [line for line in docker.said if "--remove-orphans" in line or "down" in line]
-    assert all("--pull never" in line and "--no-build" in line for line in docker.said if " up " in line)
+    assert not [line for line in docker.calls if "--remove-orphans" in line or "down" in line]
+    assert all("--pull never" in line and "--no-build" in line for line in docker.calls if " up " in line)
 
 
 def test_a_file_that_compose_does_not_accept_leaves_the_old_one_and_the_containers(machine, docker, folder):
@@ -310,7 +310,7 @@ def test_a_project_that_is_no_longer_wanted_is_taken_down_where_it_has_container
     assert change.action is action
     machine.deploy(NoProject("nginx"))
     # In the time to stop that each container was made with: --timeout would give all of them the longest.
-    assert bool([line for line in docker.said if line.endswith(" down")]) is (action is Action.REMOVE)
+    assert bool([line for line in docker.calls if line.endswith(" down")]) is (action is Action.REMOVE)
 
 
 def test_a_service_has_the_time_to_stop_that_its_own_definition_gives(machine, docker):
@@ -399,9 +399,9 @@ def test_a_container_made_anew_by_hand_under_our_labels_is_made_anew_by_us(machi
     change = change_of(machine, project())
     assert (change.action, change.disrupts) == (Action.UPDATE, True)
     assert change.resource.diff(change.before) == ["minio2: privileged yes -> no; mounts / at /host -> none: recreated"]
-    before = len(docker.said)
+    before = len(docker.calls)
     machine.deploy(project())
-    commands = docker.said[before:]
+    commands = docker.calls[before:]
     assert f"stop -t {compose.GRACE} -- minio2" in commands
     assert "rm -f -- minio2" in commands
     (up,) = [line for line in commands if " up " in line]
@@ -415,10 +415,10 @@ def test_what_can_be_mended_while_it_runs_stops_nothing(machine, docker):
     change = change_of(machine, project(together=True))
     assert (change.action, change.disrupts) == (Action.UPDATE, False)
     assert change.resource.diff(change.before) == ["minio1: restart always -> no: mended while it runs"]
-    before = len(docker.said)
+    before = len(docker.calls)
     machine.deploy(project(together=True))
-    assert "update --restart=no -- minio1" in docker.said[before:]
-    assert not [line for line in docker.said[before:] if line.startswith(("stop", "rm", "restart"))]
+    assert "update --restart=no -- minio1" in docker.calls[before:]
+    assert not [line for line in docker.calls[before:] if line.startswith(("stop", "rm", "restart"))]
 
 
 def test_who_started_before_its_secrets_were_written_is_restarted_with_all_others(machine, docker, tmp_path):
@@ -432,9 +432,9 @@ def test_who_started_before_its_secrets_were_written_is_restarted_with_all_other
         "minio1: runs with secrets that were written anew after its start: restarted"
     ]
     assert change.disrupts
-    before = len(docker.said)
+    before = len(docker.calls)
     machine.deploy(wanted)
-    restarted = [line for line in docker.said[before:] if line.startswith("restart")]
+    restarted = [line for line in docker.calls[before:] if line.startswith("restart")]
     assert sorted(line.rpartition(" ")[2] for line in restarted) == ["minio1", "minio2"], (
         "nobody sees who has read what"
     )

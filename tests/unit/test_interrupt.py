@@ -68,7 +68,7 @@ def run(checkout: Path, *arguments: str, **streams):
 def test_a_command_that_reads_ends_at_once_with_one_line_at_any_moment(checkout, after, number, command):
     outcome = interrupter.interrupted(["./inv", command, "--host", "silent"], after, number, checkout)
     assert (outcome.code, outcome.faults(number)) == (128 + number, [])
-    assert "stopped: nothing was changed" in outcome.said
+    assert "stopped: nothing was changed" in outcome.output
 
 
 @pytest.mark.parametrize("after", [0.001, 0.005, 0.01, 0.02])
@@ -91,7 +91,7 @@ def test_a_command_with_something_to_put_in_order_ends_in_order(silent_host):
         ["./inv", "unlock", "--host", "silent"], 0, signal.SIGHUP, root, lambda _: held.append(host.accept())
     )
     assert (outcome.code, outcome.faults(signal.SIGHUP)) == (129, [])
-    assert interrupt.MAY_BE_HALF in outcome.said
+    assert interrupt.MAY_BE_HALF in outcome.output
 
 
 def test_a_signal_that_was_switched_off_stays_so(checkout):

@@ -56,7 +56,7 @@ all:
 """
 
 
-def one(root: Path, *sets: str, model: type = Free, **more: Any) -> Host:
+def load_one(root: Path, *sets: str, model: type = Free, **more: Any) -> Host:
     (host,) = load(root, "one", model, sets, **more)
     return host
 
@@ -72,18 +72,18 @@ LAYERS = [
 @pytest.mark.parametrize("count", range(1, len(LAYERS) + 1))
 def test_each_layer_covers_the_ones_before_it(write: Write, count: int) -> None:
     root = write({"hosts.yml": HOSTS, **{name: f"who: {who}\n" for name, who in LAYERS[:count]}})
-    host = one(root)
+    host = load_one(root)
     assert host.settings.who == LAYERS[count - 1][1]
     assert host.origins["who"].origin == f"inventory/{LAYERS[count - 1][0]}:1"
 
 
 def test_settings_beside_groups_are_weaker_than_files_of_groups_and_stronger_from_outside_in(write: Write) -> None:
-    assert one(write({"hosts.yml": HOSTS})).settings.who == "outer-inline"
-    assert one(write({"group_vars/all.yml": "who: file"})).settings.who == "file"
+    assert load_one(write({"hosts.yml": HOSTS})).settings.who == "outer-inline"
+    assert load_one(write({"group_vars/all.yml": "who: file"})).settings.who == "file"
 
 
 def test_set_is_last(write: Write) -> None:
-    host = one(write({"hosts.yml": HOSTS, "host_vars/one.yml": "who: host"}), "who=flag")
+    host = load_one(write({"hosts.yml": HOSTS, "host_vars/one.yml": "who: host"}), "who=flag")
     assert (host.settings.who, host.origins["who"].origin) == ("flag", "--set")
 
 
@@ -95,7 +95,7 @@ def test_mappings_merge_by_key_and_lists_replace(write: Write) -> None:
             "host_vars/one.yml": "map: {b: {c: 2}}\nitems: [3]",
         }
     )
-    host = one(root)
+    host = load_one(root)
     assert host.settings.map == {"from": "default", "a": 1, "b": {"c": 2, "d": 1}}
     assert host.settings.items == [3]
     assert host.origins["map.b.d"].origin == "inventory/group_vars/all.yml:1"
@@ -111,15 +111,15 @@ def test_a_key_without_a_value_counts_as_not_set_and_takes_back_what_was_said(wr
             "host_vars/one.yml": "map:\n  a:\n  from:\nwho:\n",
         }
     )
-    assert one(root).settings.map == {}
-    assert one(root).settings.who == "nobody"
+    assert load_one(root).settings.map == {}
+    assert load_one(root).settings.who == "nobody"
 
 
 def test_a_reference_to_a_secret_replaces_another_as_a_whole(write: Write) -> None:
     root = write(
         {"hosts.yml": HOSTS, "group_vars/all.yml": "map: {key: {file: a}}", "host_vars/one.yml": "map: {key: {env: B}}"}
     )
-    assert one(root).settings.map["key"] == {"env": "B"}
+    assert load_one(root).settings.map["key"] == {"env": "B"}
 
 
 def test_a_file_counts_once_and_a_folder_of_files_in_order(write: Write) -> None:
@@ -131,7 +131,7 @@ def test_a_file_counts_once_and_a_folder_of_files_in_order(write: Write) -> None
             "group_vars/inner/.2.yml.swp": "who: editor",
         }
     )
-    assert one(root).settings.who == "second"
+    assert load_one(root).settings.who == "second"
 
 
 def test_several_hosts_files_make_one_inventory(write: Write) -> None:
@@ -174,7 +174,7 @@ def test_a_host_is_reached_as_ansible_would(write: Write) -> None:
             "key": "",
         }
     )
-    target = one(root).target
+    target = load_one(root).target
     assert (target.name, target.address, target.port, target.user, target.become) == (
         "one",
         "10.0.0.1",
@@ -184,20 +184,20 @@ def test_a_host_is_reached_as_ansible_would(write: Write) -> None:
     )
     assert target.key_file == str(root / "inventory/key")
     assert target.known_hosts == root / "inventory/known_hosts"
-    assert one(root).groups == ("all", "outer", "inner")
+    assert load_one(root).groups == ("all", "outer", "inner")
 
 
 def test_the_password_of_sudo_is_read_for_a_run_and_never_shown(write: Write) -> None:
     root = write(
         {"hosts.yml": HOSTS, "host_vars/one.yml": "ansible_become_password: {file: inventory/pw}", "pw": "hunter2\n"}
     )
-    password = one(root).target.become_password
+    password = load_one(root).target.become_password
     assert password
     assert password.reveal() == "hunter2"
-    assert one(root, resolve_secrets=False).target.become_password is None
-    assert "hunter2" not in repr(explain(one(root))) + repr(one(root))
+    assert load_one(root, resolve_secrets=False).target.become_password is None
+    assert "hunter2" not in repr(explain(load_one(root))) + repr(load_one(root))
     assert ("ansible_become_password", "[redacted] (file: inventory/pw)", "inventory/host_vars/one.yml:1") in explain(
-        one(root)
+        load_one(root)
     )
 
 
@@ -205,7 +205,7 @@ def test_aliases_and_merge_keys_of_yaml_are_read(write: Write) -> None:
     root = write(
         {"hosts.yml": HOSTS, "host_vars/one.yml": "map:\n  a: &base {x: 1, y: 1}\n  b:\n    <<: *base\n    y: 2\n"}
     )
-    assert one(root).settings.map["b"] == {"x": 1, "y": 2}
+    assert load_one(root).settings.map["b"] == {"x": 1, "y": 2}
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_aliases_and_merge_keys_of_yaml_are_read(write: Write) -> None:
     ],
 )
 def test_set_reads_its_value_as_yaml(write: Write, text: str, path: tuple[str, ...], value: object) -> None:
-    setting: Any = one(write({"hosts.yml": HOSTS}), text).settings.map
+    setting: Any = load_one(write({"hosts.yml": HOSTS}), text).settings.map
     for step in path:
         setting = setting[step]
     assert setting == value
@@ -229,12 +229,15 @@ def test_set_reads_its_value_as_yaml(write: Write, text: str, path: tuple[str, .
 
 @pytest.mark.parametrize("key", ["items.1", "items[1]"])
 def test_set_reaches_into_lists(write: Write, key: str) -> None:
-    assert one(write({"hosts.yml": HOSTS, "host_vars/one.yml": "items: [1, 2]"}), f"{key}=5").settings.items == [1, 5]
+    assert load_one(write({"hosts.yml": HOSTS, "host_vars/one.yml": "items: [1, 2]"}), f"{key}=5").settings.items == [
+        1,
+        5,
+    ]
 
 
 def test_set_finds_a_key_that_has_dots_itself(write: Write) -> None:
     assert (
-        one(
+        load_one(
             write({"hosts.yml": HOSTS, "host_vars/one.yml": "map: {vm.swappiness: a}"}), "map.vm.swappiness=b"
         ).settings.map["vm.swappiness"]
         == "b"
@@ -261,7 +264,7 @@ def test_in_the_path_of_a_secret_stands_the_name_of_the_host(write: Write) -> No
         "map: {a: {file: inventory/secrets/two/a}, b: [{c: {file: inventory/secrets/%h/c}}], d: {file: elsewhere/%h}}\n"
     )
     root = write({"hosts.yml": HOSTS, "group_vars/inner.yml": password + others, "secrets/one/sudo": "hidden\n"})
-    host = one(root)
+    host = load_one(root)
     assert host.target.become_password and host.target.become_password.reveal() == "hidden"
     assert own_files(host) == ["c"]
 
@@ -401,7 +404,7 @@ def test_hosts_of_no_group_are_ungrouped_as_in_ansible(write: Write) -> None:
 
 def test_a_group_with_a_higher_priority_is_stronger_than_its_neighbours(write: Write) -> None:
     hosts = "a: {hosts: {one: }, vars: {who: a, ansible_group_priority: 10}}\nb: {hosts: {one: }, vars: {who: b}}"
-    assert one(write({"hosts.yml": hosts})).settings.who == "a"
+    assert load_one(write({"hosts.yml": hosts})).settings.who == "a"
     with pytest.raises(Troubles, match=r"put ansible_group_priority under b\.vars"):
         load(write({"group_vars/b.yml": "ansible_group_priority: 20"}), "one", Free)
 
@@ -411,7 +414,7 @@ SAME = ["ansible_connection: ssh", "ansible_become_method: sudo", "ansible_becom
 
 @pytest.mark.parametrize("line", [*SAME, "ansible_python_interpreter: /usr/bin/python3", "ansible_pipelining: true"])
 def test_what_ansible_must_be_told_and_holds_here_anyhow_is_taken(write: Write, line: str) -> None:
-    assert one(write({"hosts.yml": HOSTS, "group_vars/inner.yml": line})).settings.who == "outer-inline"
+    assert load_one(write({"hosts.yml": HOSTS, "group_vars/inner.yml": line})).settings.who == "outer-inline"
 
 
 @pytest.mark.parametrize("line", SAME)

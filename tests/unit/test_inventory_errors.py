@@ -24,7 +24,9 @@ HOSTS = "all:\n  children:\n    store:\n      hosts:\n        one: {ansible_host
 DRIVE = "{device: /dev/disk/by-id/a, label: drive1, path: /mnt/drive1}"
 
 
-def told(root: Path, files: dict[str, str], *sets: str, host: str = "one", secrets: bool = False) -> list[Trouble]:
+def troubles_of(
+    root: Path, files: dict[str, str], *sets: str, host: str = "one", secrets: bool = False
+) -> list[Trouble]:
     for name, text in {"hosts.yml": HOSTS, **files}.items():
         path = root / "inventory" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ def told(root: Path, files: dict[str, str], *sets: str, host: str = "one", secre
 @pytest.fixture
 def wrong(tmp_path: Path) -> Load:
     """The troubles of an inventory in which host_vars/one.yml has this text."""
-    return lambda text, *sets, **more: told(tmp_path, {"host_vars/one.yml": text}, *sets, **more)
+    return lambda text, *sets, **more: troubles_of(tmp_path, {"host_vars/one.yml": text}, *sets, **more)
 
 
 FAULTS = [
@@ -250,9 +252,9 @@ def test_hostile_yaml_is_a_trouble_and_no_traceback(wrong: Load, text: str) -> N
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet=st.sampled_from("ab:{}[]\"'-#&*!|>%@`\n \t,?<=~0.1é"), max_size=40))
 def test_no_text_whatever_ends_in_a_traceback(tmp_path: Path, text: str) -> None:
-    told(tmp_path, {"host_vars/one.yml": text})
-    told(tmp_path, {"host_vars/one.yml": ""}, text)
-    told(tmp_path, {"host_vars/one.yml": ""}, f"edge={text}", f"{text}=1")
+    troubles_of(tmp_path, {"host_vars/one.yml": text})
+    troubles_of(tmp_path, {"host_vars/one.yml": ""}, text)
+    troubles_of(tmp_path, {"host_vars/one.yml": ""}, f"edge={text}", f"{text}=1")
 
 
 def _bomb(first: str, more: str) -> str:
@@ -293,20 +295,20 @@ def test_groups_that_many_ways_lead_to_are_walked_once(tmp_path: Path) -> None:
     rows = [f"{x}{n}: {{children: {{a{n + 1}: , b{n + 1}: }}}}" for n in range(40) for x in "ab"]
     hosts = "\n".join([*rows, "a40: {hosts: {one: {ansible_host: x}}}", "b40:"])
     begun = time.monotonic()
-    assert told(tmp_path, {"hosts.yml": hosts}) == []
+    assert troubles_of(tmp_path, {"hosts.yml": hosts}) == []
     assert time.monotonic() - begun < 10
 
 
 def test_links_between_folders_lead_in_no_circle(tmp_path: Path) -> None:
-    told(tmp_path, {"host_vars/one/a.yml": "", "host_vars/one/deep/b.yml": ""})
+    troubles_of(tmp_path, {"host_vars/one/a.yml": "", "host_vars/one/deep/b.yml": ""})
     for name in ("x", "y"):
         (tmp_path / f"inventory/host_vars/one/deep/{name}").symlink_to(tmp_path / "inventory/host_vars/one")
-    assert [trouble.what for trouble in told(tmp_path, {})] == ["it is not read"] * 2
+    assert [trouble.what for trouble in troubles_of(tmp_path, {})] == ["it is not read"] * 2
 
 
 @pytest.mark.parametrize("where", ["hosts.yml", "group_vars/all.yml", "host_vars/one.yml"])
 def test_only_a_regular_file_is_read(tmp_path: Path, where: str) -> None:
-    told(tmp_path, {})
+    troubles_of(tmp_path, {})
     path = tmp_path / "inventory" / where
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
@@ -339,7 +341,7 @@ STRUCTURE = [
 
 @pytest.mark.parametrize(("text", "what", "hint"), STRUCTURE, ids=[case[1] for case in STRUCTURE])
 def test_a_fault_in_the_hosts_file_is_told(tmp_path: Path, text: str, what: str, hint: str) -> None:
-    troubles = told(tmp_path, {"hosts.yml": text})
+    troubles = troubles_of(tmp_path, {"hosts.yml": text})
     assert any(what in trouble.what and hint in trouble.hint for trouble in troubles)
 
 
@@ -367,7 +369,7 @@ NAMES = [
 @pytest.mark.parametrize(("name", "what", "hint"), NAMES)
 def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path, name: str, what: str, hint: str) -> None:
     try:
-        (trouble,) = told(tmp_path, {}, host=name)
+        (trouble,) = troubles_of(tmp_path, {}, host=name)
     except Trouble as single:
         trouble = single
     assert trouble.what == what
@@ -376,7 +378,7 @@ def test_an_unknown_name_is_told_with_the_nearest(tmp_path: Path, name: str, wha
 
 
 def test_a_settings_file_of_no_group_is_a_misspelt_name(tmp_path: Path) -> None:
-    (trouble,) = told(tmp_path, {"group_vars/stroe.yml": "lab: true"})
+    (trouble,) = troubles_of(tmp_path, {"group_vars/stroe.yml": "lab: true"})
     assert trouble.hint == "mv inventory/group_vars/stroe.yml inventory/group_vars/store.yml"
 
 
@@ -415,7 +417,7 @@ def test_a_secret_in_plain_text_is_refused_and_not_repeated(wrong: Load, tmp_pat
     assert troubles
     assert SECRET not in "\n".join(map(str, troubles))
     key, _, value = text.partition(": ")
-    assert SECRET not in "\n".join(map(str, told(tmp_path, {"host_vars/one.yml": ""}, f"{key}={value}")))
+    assert SECRET not in "\n".join(map(str, troubles_of(tmp_path, {"host_vars/one.yml": ""}, f"{key}={value}")))
 
 
 def test_all_secrets_that_cannot_be_read_are_told_with_their_place(

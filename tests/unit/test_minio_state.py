@@ -127,7 +127,7 @@ def test_a_bucket_that_was_made_public_is_closed() -> None:
 # Accounts.
 
 
-def told(**more: Any) -> Accounts:
+def exported(**more: Any) -> Accounts:
     policies = {name: {"Statement": normal(statements)} for name, statements in BUILT_IN.items()}
     defaults: dict[str, Any] = {"policies": policies, "users": {}, "groups": {}, "keys": {}}
     return Accounts(**({**defaults, "user_policies": {}, "group_policies": {}} | more))
@@ -152,7 +152,7 @@ WELL = {"parent": "ana", "secretKey": "secret-of-key", "status": "on", "expirati
     ],
 )
 def test_a_key_is_on_has_no_end_and_the_rights_of_its_user(more: dict[str, Any], differs: list[str]) -> None:
-    state = KEY._state(None, told(keys={"ana-key": WELL | more}))
+    state = KEY._state(None, exported(keys={"ana-key": WELL | more}))
     assert [key for key, value in KEY.desired().items() if state[key] != value] == differs
 
 
@@ -164,7 +164,7 @@ def ends(expires: str | None) -> ServiceAccount:
 @pytest.mark.parametrize("expires", ["2126-12-31", "2126-12-31T00:00Z", "2126-12-31T00:00:00Z"])
 def test_the_end_of_a_key_is_compared_as_a_moment_and_sent_when_it_is_another(expires: str) -> None:
     key, sent = ends(expires), []
-    state = key._state(None, told(keys={"ana-key": WELL | {"expiration": "2126-12-31T00:00:00Z"}}))
+    state = key._state(None, exported(keys={"ana-key": WELL | {"expiration": "2126-12-31T00:00:00Z"}}))
     assert key.desired().items() <= state.items()
     with pytest.MonkeyPatch.context() as patch:
         client = SimpleNamespace(update_service_account=lambda **more: sent.append(more["expiration"]))
@@ -210,7 +210,7 @@ def test_a_change_of_a_key_sends_its_policy_along() -> None:
 
 
 def test_a_user_in_a_group_that_the_inventory_does_not_name_differs() -> None:
-    accounts = told(
+    accounts = exported(
         users={"ana": {"secretKey": "secret-of-ana", "status": "enabled"}}, groups={"ops": {"members": ["ana", "eve"]}}
     )
     assert ANA._state(None, accounts) == ANA.desired() | {"groups": "ops"}
@@ -218,7 +218,7 @@ def test_a_user_in_a_group_that_the_inventory_does_not_name_differs() -> None:
 
 def test_administrators_whom_the_inventory_does_not_name_are_told_and_left() -> None:
     iam = Iam(API, users=frozenset({"ana"}), keys=frozenset({"ana-key"}))
-    answer = told(
+    answer = exported(
         users={"ana": {}, "eve": {}, "bob": {}},
         groups={"ops": {"members": []}},
         keys={"root-key": {"parent": "root"}, "eve-key": {"parent": "eve"}, "bob-key": {"parent": "bob"}},
@@ -240,8 +240,8 @@ def test_an_own_policy_of_minio_that_was_written_differs_and_that_of_another_ver
     dates: dict[str, str], differs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policy_kinds, "admin", lambda *_: json.dumps(dates).encode())
-    policies = dict(told().policies) | {"readonly": {"Statement": normal(BUILT_IN["readwrite"])}}
-    state = Iam(API)._state(None, told(policies=policies))
+    policies = dict(exported().policies) | {"readonly": {"Statement": normal(BUILT_IN["readwrite"])}}
+    state = Iam(API)._state(None, exported(policies=policies))
     assert (state["readonly"] != Iam(API).desired()["readonly"]) is differs
 
 
@@ -327,7 +327,7 @@ def test_a_culprit_that_nobody_names_is_told_by_its_words() -> None:
     fault = (
         'empty actions, error found in #10 byte of ...|x/*"]}]},"|..., bigger context ...|"NotAction":["s3:&#34;]|...'
     )
-    state = Iam(API)._state(None, told(fault=fault))
+    state = Iam(API)._state(None, exported(fault=fault))
     assert isinstance(state, Unknown)
     assert state.why.endswith('in it stands "NotAction":["s3:"]')
     assert "ls /mnt/*/*/.minio.sys/config/iam/policies" in state.hint
@@ -342,7 +342,7 @@ def test_an_export_that_broke_off_is_not_taken_for_the_whole(missing: str, monke
                 archive.writestr(f"iam-assets/{name}.json", "{}")
     monkeypatch.setattr(accounts, "admin", lambda *_: packed.getvalue())
     with pytest.raises(zipfile.BadZipFile):
-        accounts._whole(None)
+        accounts._export(None)
 
 
 class _Link:
@@ -354,7 +354,7 @@ def test_kinds_that_ask_at_the_same_moment_share_an_answer_until_something_is_ch
 ) -> None:
     answers: list[Accounts] = []
     link, api = _Link(), SimpleNamespace(any=lambda link, act: act(None))
-    monkeypatch.setattr(accounts, "_whole", lambda client: answers.append(told()) or answers[-1])
+    monkeypatch.setattr(accounts, "_export", lambda client: answers.append(exported()) or answers[-1])
     assert accounts.accounts(None, link) is accounts.accounts(None, link)
     minio_calls.do(api, link, lambda client: None)
     accounts.accounts(None, link)
@@ -367,15 +367,15 @@ def test_kinds_that_ask_at_the_same_moment_share_an_answer_until_something_is_ch
 def test_who_removes_a_user_is_told_which_keys_go_with_it():
     gone = Gone(API, "minio-user", "bob")
     keys = {"bob-key": {"parent": "bob"}, "bob-night": {"parent": "bob"}, "eve-key": {"parent": "eve"}}
-    before = gone._state(None, told(users={"bob": {}}, keys=keys), set())
+    before = gone._state(None, exported(users={"bob": {}}, keys=keys), set())
     assert gone.note(before) == "its keys go with it, also those made by hand: bob-key, bob-night"
-    assert gone.note(gone._state(None, told(users={"bob": {}}), set())) == ""
+    assert gone.note(gone._state(None, exported(users={"bob": {}}), set())) == ""
 
 
 def test_a_policy_that_others_have_is_not_removed_and_one_of_ours_is() -> None:
     gone = Gone(API, "policy", "old", frozenset({"ana"}))
-    policies = dict(told().policies) | {"old": {"Statement": []}}
-    ours = told(policies=policies, user_policies={"ana": ("old",), "bob": ("old",)})
+    policies = dict(exported().policies) | {"old": {"Statement": []}}
+    ours = exported(policies=policies, user_policies={"ana": ("old",), "bob": ("old",)})
     assert gone.refusal(gone._state(None, ours, {"ana", "bob"})) is None
     refusal = gone.refusal(gone._state(None, ours, {"ana"}))
     assert refusal and refusal.why == "user bob has it, which the inventory does not name"

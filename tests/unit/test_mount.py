@@ -194,7 +194,7 @@ def test_options_that_are_not_in_force_are_set_by_a_remount_and_fstab_stays(
     change = change_of(machine, DRIVE1)
     assert change.resource.diff(change.before) == [f"in force: {in_force} -> noatime,rw"]
     assert machine.deploy(DRIVE1).failed is None
-    calls = (machine.folder / "said").read_text()
+    calls = (machine.folder / "calls").read_text()
     assert "mount -o remount,rw,suid,dev,exec,diratime,symfollow,noatime -- /mnt/drive1" in calls
     assert (machine.folder / "fstab").read_text() == WELL
 
@@ -417,7 +417,7 @@ def test_fstab_is_read_as_systemd_reads_it(tmp_path):
 def mounting(machine, mounts):
     """Programs that would act on this machine's own mounts say what they were asked to do."""
     for name in ("mount", "systemctl"):
-        machine.program(name, f'echo "{name} $*" >>{machine.folder}/said')
+        machine.program(name, f'echo "{name} $*" >>{machine.folder}/calls')
     machine.program("findmnt", '[ "$1" != --verify ] || exit 0\necho drive1')
     # A lab host on this machine may have a drive of that label.
     machine.program("findfs", "exit 1")
@@ -430,7 +430,7 @@ def test_our_line_takes_the_place_of_others_for_that_path_and_the_rest_stays(mac
     kept = FSTAB.format(line="# /dev/old /mnt/drive1 remark\n/dev/sdz /mnt/drive10 xfs ro 0 0")
     assert (machine.folder / "fstab").read_text() == f"{kept}{DRIVE1.line}\n"
     assert (machine.folder / "fstab").stat().st_mode & 0o777 == 0o644
-    assert "mount -- /mnt/drive1" in (machine.folder / "said").read_text()
+    assert "mount -- /mnt/drive1" in (machine.folder / "calls").read_text()
 
 
 def test_a_host_without_an_fstab_gets_one_with_our_line(machine, mounts, mounting):
@@ -443,7 +443,7 @@ def test_a_host_without_an_fstab_gets_one_with_our_line(machine, mounts, mountin
 def test_what_is_mounted_already_is_not_mounted_twice(machine, mounts, mounting):
     mounts(mountinfo=MOUNTINFO.format(line=MOUNTED))
     assert machine.deploy(DRIVE1).failed is None
-    assert "mount --" not in (machine.folder / "said").read_text()
+    assert "mount --" not in (machine.folder / "calls").read_text()
 
 
 def test_a_line_that_findmnt_does_not_accept_leaves_fstab_as_it_was(machine, mounts, mounting):

@@ -98,9 +98,9 @@ def test_a_database_that_cannot_be_read_is_unknown_and_a_missing_package_is_not(
 
 
 def test_one_process_asks_for_the_packages_of_all_roles(machine):
-    machine.program("dpkg-query", f'shift 4; echo "$*" >>{machine.folder}/said')
+    machine.program("dpkg-query", f'shift 4; echo "$*" >>{machine.folder}/calls')
     machine.read(BASE, Packages("docker", ("curl", "docker.io")))
-    assert (machine.folder / "said").read_text().splitlines() == ["chrony curl docker.io xfsprogs"]
+    assert (machine.folder / "calls").read_text().splitlines() == ["chrony curl docker.io xfsprogs"]
 
 
 def test_only_what_is_missing_is_installed():

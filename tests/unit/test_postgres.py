@@ -39,7 +39,7 @@ RUNS, EXITED = (
 SECRET = Secret("a password of geo's")
 
 
-def told(*rows: dict, read: tuple[str, ...] = ("the cluster",), version: str = "17") -> str:
+def server_answer(*rows: dict, read: tuple[str, ...] = ("the cluster",), version: str = "17") -> str:
     """The answer to `ask`."""
     return "\n".join([version, *(json.dumps(row) for row in (*rows, *({"read": part} for part in read)))]) + "\n"
 
@@ -315,7 +315,7 @@ def test_what_is_there_is_read(storage_host):
         Database(SERVER, "geo", "geo"),
         Extension(SERVER, "geo", "postgis"),
     )
-    answer = told(
+    answer = server_answer(
         user_row("geo", verifier(SECRET)),
         database_row("geo"),
         extension_row("postgis"),
@@ -326,7 +326,7 @@ def test_what_is_there_is_read(storage_host):
 
 
 def test_what_is_not_there_is_absent():
-    answer = told(read=("the cluster", "within geo"))
+    answer = server_answer(read=("the cluster", "within geo"))
     for resource in (User(SERVER, "geo", SECRET), Database(SERVER, "geo", "geo"), Extension(SERVER, "geo", "postgis")):
         assert read(resource, answer) is None
 
@@ -363,7 +363,7 @@ def test_a_server_that_does_not_tell_is_unknown_and_for_a_while_only(resource, c
 
 def test_a_database_that_cannot_be_entered_leaves_the_rest_known():
     answer = (
-        told(user_row("geo", verifier(SECRET)))
+        server_answer(user_row("geo", verifier(SECRET)))
         + 'psql: error: FATAL: database "geo" is not currently accepting connections\n'
     )
     assert isinstance(read(User(SERVER, "geo", SECRET), answer), dict)
@@ -380,8 +380,8 @@ def test_the_question_holds_hostile_names_as_words_only():
 
 def test_ready_is_a_server_that_answers_was_proven_and_is_recorded():
     ready = Ready(SERVER)
-    assert Ready.read([ready], "yes\n/srv/pg\n", RUNS, told()) == [ready.desired()]
-    assert Ready.read([ready], "no\n/srv/pg\n", RUNS, told()) == [{**ready.desired(), "proven": "no"}]
+    assert Ready.read([ready], "yes\n/srv/pg\n", RUNS, server_answer()) == [ready.desired()]
+    assert Ready.read([ready], "no\n/srv/pg\n", RUNS, server_answer()) == [{**ready.desired(), "proven": "no"}]
     assert Ready.read([ready], "yes\n\n", EXITED, "17\n") == [{"answers": "no", "proven": "yes", "recorded": ""}]
     assert Ready.read([ready], "yes\n\n", "", "\n") == [None]
     assert [*ready.common_questions([ready])] == [inspect, ask]
@@ -421,7 +421,7 @@ def test_a_server_that_does_not_come_up_ends_the_wait_with_its_last_words(machin
 
 def test_a_password_is_compared_here_and_never_sent():
     user = User(SERVER, "geo", SECRET)
-    state = read(user, told(user_row("geo", verifier(Secret("set by hand")))))
+    state = read(user, server_answer(user_row("geo", verifier(Secret("set by hand")))))
     assert user.diff(state) == ["password: changed, hidden"]
     text = sql(user, state)
     assert SECRET.reveal() not in text
@@ -432,7 +432,7 @@ def test_a_password_is_compared_here_and_never_sent():
 
 def test_a_password_that_is_right_is_left_alone():
     user = User(SERVER, "geo", SECRET, ("createdb",))
-    state = read(user, told(user_row("geo", verifier(SECRET))))
+    state = read(user, server_answer(user_row("geo", verifier(SECRET))))
     assert user.diff(state) == ["attributes: login -> login createdb"]
     assert "PASSWORD" not in sql(user, state)
 
@@ -441,7 +441,7 @@ def test_a_user_has_exactly_what_is_listed():
     user = User(SERVER, "geo", SECRET, member_of=("b", "c"))
     state = read(
         user,
-        told(
+        server_answer(
             user_row(
                 "geo", verifier(SECRET), **{"member of": [member("a"), member("b")], "attributes": "login superuser"}
             )
@@ -460,7 +460,7 @@ def test_a_user_has_exactly_what_is_listed():
 )
 def test_a_user_that_cannot_log_in_is_a_difference(row):
     user = User(SERVER, "geo", SECRET)
-    assert user.diff(read(user, told({**user_row("geo", verifier(SECRET)), **row})))
+    assert user.diff(read(user, server_answer({**user_row("geo", verifier(SECRET)), **row})))
 
 
 def test_a_new_user_is_made_whole_or_not_at_all():
@@ -498,7 +498,7 @@ def test_a_database_that_was_dropped_is_not_made_again_empty_without_a_word(stor
 
 def test_an_owner_and_who_may_connect_are_put_right():
     database = Database(SERVER, "geo", "geo", open=True)
-    state = read(database, told(database_row("geo", owner="eve")))
+    state = read(database, server_answer(database_row("geo", owner="eve")))
     assert database.diff(state) == ["owner: eve -> geo", "open to: its owner -> every user"]
     assert sql(database, state).splitlines()[:-1] == [
         'ALTER DATABASE "geo" OWNER TO "geo";',
@@ -511,12 +511,12 @@ def test_an_owner_and_who_may_connect_are_put_right():
 @pytest.mark.parametrize(("row", "word"), [({"encoding": "LATIN1"}, "encoding"), ({"locale": "de_DE.utf8"}, "locale")])
 def test_what_can_only_be_chosen_at_the_beginning_is_refused_later(row, word):
     database = Database(SERVER, "geo", "geo", locale="C.UTF-8")
-    assert f"its {word} is" in database.refusal(read(database, told(database_row("geo", **row)))).why
+    assert f"its {word} is" in database.refusal(read(database, server_answer(database_row("geo", **row)))).why
 
 
 def test_a_locale_that_nobody_chose_may_be_any():
     database = Database(SERVER, "geo", "geo")
-    state = read(database, told(database_row("geo", locale="de_DE.utf8", owner="eve")))
+    state = read(database, server_answer(database_row("geo", locale="de_DE.utf8", owner="eve")))
     assert database.refusal(state) is None
 
 
@@ -524,14 +524,16 @@ def test_an_extension_is_made_and_brought_to_the_version_of_the_image():
     extension = Extension(SERVER, "geo", "postgis")
     assert sql(extension) == 'CREATE EXTENSION IF NOT EXISTS "postgis" CASCADE;\n'
     assert "-d geo" in script(extension)
-    state = read(extension, told(extension_row("postgis", "3.4.2", "3.5.2"), read=("the cluster", "within geo")))
+    state = read(
+        extension, server_answer(extension_row("postgis", "3.4.2", "3.5.2"), read=("the cluster", "within geo"))
+    )
     assert extension.diff(state) == ["version: 3.4.2 -> 3.5.2"]
     assert sql(extension, state) == 'ALTER EXTENSION "postgis" UPDATE;\n'
 
 
 def test_an_extension_in_use_that_the_image_does_not_have_is_refused():
     extension = Extension(SERVER, "geo", "postgis")
-    state = read(extension, told(extension_row("postgis", "3.4.2", ""), read=("the cluster", "within geo")))
+    state = read(extension, server_answer(extension_row("postgis", "3.4.2", ""), read=("the cluster", "within geo")))
     assert "the image has no postgis" in extension.refusal(state).why
 
 
@@ -540,15 +542,15 @@ def test_an_extension_in_use_that_the_image_does_not_have_is_refused():
 
 def test_a_database_is_never_removed():
     gone = Gone(SERVER, "pg-database", "old")
-    state = read(gone, told(database_row("old")))
+    state = read(gone, server_answer(database_row("old")))
     assert gone.refusal(state).why == "a database is never removed"
-    assert read(gone, told()) is None
+    assert read(gone, server_answer()) is None
 
 
 def test_a_user_goes_only_when_it_owns_nothing():
     gone = Gone(SERVER, "pg-user", "old")
-    assert "owns" in gone.refusal(read(gone, told(user_row("old", uses=3)))).why
-    state = read(gone, told(user_row("old")))
+    assert "owns" in gone.refusal(read(gone, server_answer(user_row("old", uses=3)))).why
+    state = read(gone, server_answer(user_row("old")))
     assert gone.refusal(state) is None
     assert sql(gone, state) == 'DROP ROLE "old";\n'
 

@@ -20,7 +20,7 @@ from roles.postgres.role import postgres
 from roles.postgres.server import Server
 from roles.postgres.sql import setting, verifier
 from roles.postgres.user_kind import User
-from tests.unit.test_postgres import SECRET, SERVER, database_row, member, read, script, sql, told, user_row
+from tests.unit.test_postgres import SECRET, SERVER, database_row, member, read, script, server_answer, sql, user_row
 
 MAIN, AUTO = "/var/lib/postgresql/data/postgresql.conf", "/var/lib/postgresql/data/postgresql.auto.conf"
 OF_INITDB = [("max_connections", "100"), ("shared_buffers", "128MB"), ("timezone", "Asia/Tokyo"), ("datestyle", "iso")]
@@ -42,7 +42,7 @@ def server(files=(), force=(), own: dict | None = None, more: tuple = (), **fact
     plain = {"pending": [], "of all roles": [], "checksums": "on", "ssl": "off", "slots": [], "prepared": 0}
     row = {"files": [*written, *files], "in force": [*force], **plain, "tablespaces": [], **facts}
     bases = [database_row(name, **(odd | (own or {}).get(name, {}))) for name, odd in OWN.items()]
-    return told({"server": row}, *bases, *more)
+    return server_answer({"server": row}, *bases, *more)
 
 
 def test_a_server_as_initdb_made_it_is_as_it_should_be():
@@ -150,14 +150,16 @@ def test_what_is_left_alone_is_told_by_full_and_by_nothing_else():
 )
 def test_what_a_user_may_beyond_its_settings_is_taken_back(row, difference, statement):
     user = User(SERVER, "geo", SECRET)
-    state = read(user, told(user_row("geo", verifier(SECRET), **row)))
+    state = read(user, server_answer(user_row("geo", verifier(SECRET), **row)))
     assert user.diff(state) == [difference]
     assert statement in sql(user, state)
 
 
 def test_a_membership_with_an_option_that_nobody_asked_for_is_given_without():
     user = User(SERVER, "geo", SECRET, member_of=("reader",))
-    state = read(user, told(user_row("geo", verifier(SECRET), **{"member of": [member("reader", admin=True)]})))
+    state = read(
+        user, server_answer(user_row("geo", verifier(SECRET), **{"member of": [member("reader", admin=True)]}))
+    )
     grants = [statement for statement in sql(user, state).splitlines() if "reader" in statement]
     assert grants == ['REVOKE "reader" FROM "geo" GRANTED BY "postgres" CASCADE;', 'GRANT "reader" TO "geo";']
 
@@ -166,13 +168,15 @@ def test_the_maker_of_a_role_may_go_on_granting_it():
     user = User(SERVER, "geo", SECRET, ("createrole",))
     made = member("reader", admin=True, inherit=False, set=False)
     row = user_row("geo", verifier(SECRET), **{"member of": [made], "attributes": "login createrole"})
-    assert planning._same(read(user, told(row)), user.desired())
+    assert planning._same(read(user, server_answer(row)), user.desired())
 
 
 def test_settings_of_a_user_are_the_same_however_they_are_quoted():
     user = User(SERVER, "geo", SECRET, settings=(("search_path", '"$user", Ab'), ("work_mem", "8MB")), limit=3)
     is_set = [{"in": None, "is": 'search_path="$user", "Ab"'}, {"in": None, "is": "work_mem=8MB"}]
-    assert planning._same(read(user, told(user_row("geo", verifier(SECRET), settings=is_set, limit=3))), user.desired())
+    assert planning._same(
+        read(user, server_answer(user_row("geo", verifier(SECRET), settings=is_set, limit=3))), user.desired()
+    )
     assert "ALTER ROLE \"geo\" SET \"search_path\" TO '$user', 'Ab';" in sql(user)
     assert "CONNECTION LIMIT 3" in sql(user)
 
@@ -198,7 +202,7 @@ def test_a_setting_is_a_word_of_sql_whatever_it_holds():
 )
 def test_a_database_is_open_to_these_and_set_to_that(row, difference, statement):
     database = Database(SERVER, "geo", "geo")
-    state = read(database, told(database_row("geo", **row)))
+    state = read(database, server_answer(database_row("geo", **row)))
     assert database.diff(state) == [difference]
     assert statement in sql(database, state)
 
@@ -215,19 +219,19 @@ def test_a_database_is_open_to_these_and_set_to_that(row, difference, statement)
 )
 def test_a_search_path_may_be_that_of_an_extension_where_the_settings_name_none(path, named, is_well):
     database = Database(SERVER, "geo", "geo", settings=named, extensions=("postgis_topology",))
-    state = read(database, told(database_row("geo", settings=[f"search_path={path}"])))
+    state = read(database, server_answer(database_row("geo", settings=[f"search_path={path}"])))
     assert planning._same(state, database.desired()) is is_well
 
 
 def test_a_database_whose_removal_was_cut_is_refused_with_the_way_out():
     database = Database(SERVER, "geo", "geo")
-    refusal = database.refusal(read(database, told(database_row("geo", limit=-2))))
+    refusal = database.refusal(read(database, server_answer(database_row("geo", limit=-2))))
     assert 'DROP DATABASE "geo"' in refusal.hint
     assert "inv restore latest --database geo" in refusal.hint
 
 
 def test_what_is_in_a_database_that_takes_no_connections_is_read_once_it_does(storage_host):
-    answer = told(database_row("geo", allows=False), {"shut": "geo"}, read=("the cluster",))
+    answer = server_answer(database_row("geo", allows=False), {"shut": "geo"}, read=("the cluster",))
     state = read(Extension(SERVER, "geo", "postgis"), answer)
     assert isinstance(state, Unknown)
     assert state.why == "geo takes no connections"
@@ -235,7 +239,7 @@ def test_what_is_in_a_database_that_takes_no_connections_is_read_once_it_does(st
 
 def test_every_user_may_create_in_public_only_where_the_settings_say_so():
     row = {"inside": "geo", "public may create": True, "sorted": [], "default rights": 2, "event triggers": ["spy"]}
-    answer = told(row | {"publications": [], "subscriptions": []}, read=("the cluster", "within geo"))
+    answer = server_answer(row | {"publications": [], "subscriptions": []}, read=("the cluster", "within geo"))
     for wanted, well in ((False, False), (True, True), (None, True)):
         inside = Inside(SERVER, "geo", wanted, ())
         state = read(inside, answer)
@@ -262,7 +266,7 @@ def power(name: str, *has: str, of: tuple[str, ...] = ()) -> dict:
 )
 def test_a_role_with_powers_that_no_setting_names_is_refused_with_both_ways_out(row, why):
     powers = Powers(SERVER, ("postgres", "geo"))
-    refusal = powers.refusal(read(powers, told(row, power("postgres", "superuser"))))
+    refusal = powers.refusal(read(powers, server_answer(row, power("postgres", "superuser"))))
     assert why in refusal.why
     assert "postgres.known_roles" in refusal.hint
     assert ('ALTER ROLE "eve" NOSUPERUSER' in refusal.hint) is bool(row["has"])
@@ -271,7 +275,7 @@ def test_a_role_with_powers_that_no_setting_names_is_refused_with_both_ways_out(
 
 def test_a_role_without_powers_or_one_that_is_known_is_left_alone():
     powers = Powers(SERVER, ("postgres",), ("monitor",))
-    state = read(powers, told(power("ana"), power("monitor", "superuser")))
+    state = read(powers, server_answer(power("ana"), power("monitor", "superuser")))
     assert planning._same(state, powers.desired())
     assert powers.left_alone(state) == ["roles: ana, monitor"]
 
@@ -283,17 +287,17 @@ def test_text_that_was_sorted_by_other_rules_is_refused_with_commands_to_paste(s
     rows = {"sorted": "geo", "by": "2.28", "offered": "2.41"}, {"sorted": "template1", "by": "2.28", "offered": "2.41"}
     inside = {"inside": "geo", "sorted": ['public."de"']}
     sorting = Collations(SERVER)
-    refusal = sorting.refusal(read(sorting, told(*rows, inside)))
+    refusal = sorting.refusal(read(sorting, server_answer(*rows, inside)))
     assert 'geo by 2.28, now 2.41; template1 by 2.28, now 2.41; geo: public."de"' in refusal.why
     for statement in ('REINDEX DATABASE "geo"', 'ALTER DATABASE "template1" REFRESH COLLATION VERSION'):
         assert statement in refusal.hint
     assert 'ALTER COLLATION public."de" REFRESH VERSION' in refusal.hint
-    assert planning._same(read(sorting, told()), sorting.desired())
+    assert planning._same(read(sorting, server_answer()), sorting.desired())
 
 
 def test_rules_without_a_version_are_told_and_forgotten_by_another_command():
     sorting = Collations(SERVER)
-    refusal = sorting.refusal(read(sorting, told({"sorted": "geo", "by": "2.28", "offered": None})))
+    refusal = sorting.refusal(read(sorting, server_answer({"sorted": "geo", "by": "2.28", "offered": None})))
     assert "geo by 2.28, now without a version" in refusal.why
     assert "REFRESH" not in refusal.hint
     assert "SET datcollversion = NULL" in refusal.hint

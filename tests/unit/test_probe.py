@@ -31,7 +31,7 @@ class Kind(Resource):
     @classmethod
     def read(cls, wanted, answer):
         lines = [*answer.splitlines(), *[""] * len(wanted)]
-        return [{"said": line} if line else None for line in lines[: len(wanted)]]
+        return [{"text": line} if line else None for line in lines[: len(wanted)]]
 
 
 def kind(named: str, text: str, **methods):
@@ -64,7 +64,7 @@ def answer_of(machine, *resources):
 )
 def test_no_snippet_can_spoil_the_answers_of_other_kinds(machine, snippet):
     readings = probe.read([kind("odd", snippet), LAST], answer_of(machine, kind("odd", snippet), LAST), MARKER)[0]
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}
 
 
 @pytest.mark.parametrize("status", [1, 3, 127, 255])
@@ -77,20 +77,20 @@ def test_a_snippet_that_fails_makes_its_kind_unknown_never_absent(machine, statu
 def test_a_status_that_a_kind_names_is_an_answer(machine):
     odd = kind("odd", "echo half; exit 2", statuses=(0, 2))
     readings, _ = probe.read([odd, LAST], answer_of(machine, odd, LAST), MARKER)
-    assert readings == {"odd:one": {"said": "half"}, "last:one": {"said": "well"}}
+    assert readings == {"odd:one": {"text": "half"}, "last:one": {"text": "well"}}
 
 
 def test_a_kind_that_asks_nothing_itself_starts_nothing_and_is_read(machine):
     silent = kind("silent", "")
     assert "( " not in probe.script([silent], MARKER)
     readings, _ = probe.read([silent, LAST], answer_of(machine, silent, LAST), MARKER)
-    assert readings == {"silent:one": None, "last:one": {"said": "well"}}
+    assert readings == {"silent:one": None, "last:one": {"text": "well"}}
 
 
 def test_an_answer_without_line_end_is_read_whole(machine):
     odd = kind("odd", "printf 'no end'")
     readings, _ = probe.read([odd], answer_of(machine, odd), MARKER)
-    assert readings["odd:one"] == {"said": "no end"}
+    assert readings["odd:one"] == {"text": "no end"}
 
 
 def test_an_answer_cut_anywhere_is_unknown_or_whole_never_something_else(machine):
@@ -113,7 +113,7 @@ def test_an_answer_that_is_not_understood_is_unknown(error):
     odd = kind("odd", "", read=classmethod(read))
     readings, _ = probe.read([odd, LAST], f"x\n{MARKER} 0\nwell\n\n{MARKER} 0\n", MARKER)
     assert "was not understood" in readings["odd:one"].why
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}
 
 
 def test_an_answer_for_too_few_is_unknown():
@@ -186,7 +186,7 @@ def test_a_shared_question_is_answered_whole_beside_what_all_kinds_say_themselve
     readings, _ = probe.read([odd, *spoilt, LAST], answer_of(machine, odd, *spoilt, LAST), MARKER)
     itself = {"": "", "p": "100000", "e": "1"}[text[:1]]
     assert readings["odd:one"] == {"lines": "100000", "last": "100000", "itself": itself}
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}
 
 
 @pytest.mark.parametrize("text", ["", "echo $hurt"])
@@ -194,7 +194,7 @@ def test_a_shared_question_that_fails_makes_who_asked_it_unknown_and_nobody_else
     odd = sharing("odd", text, hurt)
     readings, _ = probe.read([odd, LAST], answer_of(machine, odd, LAST), MARKER)
     assert isinstance(readings["odd:one"], Unknown)
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}
 
 
 def test_several_shared_questions_do_not_mix(machine):
@@ -228,7 +228,7 @@ def test_a_question_may_use_the_answer_of_another_and_is_asked_while_the_rest_is
     )
     readings, _ = probe.read([resource, LAST], answer_of(machine, resource, LAST), MARKER)
     assert readings["asking:one"] == {"told": "own other pids of a b pids of a b"}
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}
 
 
 def test_what_needs_no_answer_is_read_while_a_question_waits_for_its_own(machine, tmp_path):
@@ -237,7 +237,7 @@ def test_what_needs_no_answer_is_read_while_a_question_waits_for_its_own(machine
 
     needing, free = sharing("needing", "echo $slow", slow), kind("free", f": >{tmp_path}/read; echo well")
     readings, _ = probe.read([needing, free], answer_of(machine, needing, free), MARKER)
-    assert readings["free:one"] == {"said": "well"}
+    assert readings["free:one"] == {"text": "well"}
     assert int(readings["needing:one"]["itself"]) < 50
 
 
@@ -251,4 +251,4 @@ def test_a_question_that_was_cut_moves_no_other_answer(machine, lost):
     _, answer = machine.run(script.replace(f"( {lost}\n) </dev/null 2>/dev/null\nprintf", f"printf '{lost}'; : printf"))
     readings, _ = probe.read([odd, LAST], answer, MARKER)
     assert isinstance(readings["odd:one"], Unknown)
-    assert readings["last:one"] == {"said": "well"}
+    assert readings["last:one"] == {"text": "well"}

@@ -38,7 +38,7 @@ def wanted(host, *names: str) -> list[Resource]:
     return [want.resource for want in run.wants]
 
 
-def one(resources, kind, name: str):
+def pick(resources, kind, name: str):
     return next(each for each in resources if isinstance(each, kind) and each.name == name)
 
 
@@ -95,7 +95,7 @@ def data_of(definition) -> dict:
 
 
 def test_each_node_binds_only_the_directory_of_its_own_drive_and_docker_makes_none(storage_host):
-    services = definitions(one(wanted(storage_host(), "minio"), Project, "minio"))
+    services = definitions(pick(wanted(storage_host(), "minio"), Project, "minio"))
     assert {name: data_of(service)["source"] for name, service in services.items()} == {
         "minio1": "/mnt/drive3/drive3",
         "minio2": "/mnt/drive2/drive2",
@@ -132,7 +132,7 @@ def test_the_shipped_inventory_lays_the_nodes_on_the_drives_as_the_system_has_th
 
 
 def test_all_nodes_are_alike_but_for_their_name_address_and_drive(storage_host):
-    services = definitions(one(wanted(storage_host(), "minio"), Project, "minio"))
+    services = definitions(pick(wanted(storage_host(), "minio"), Project, "minio"))
     for name, service in services.items():
         del (
             service["labels"],
@@ -147,13 +147,13 @@ def test_all_nodes_are_alike_but_for_their_name_address_and_drive(storage_host):
 
 def test_the_nodes_know_each_other_by_fixed_addresses_and_nginx_knows_them_all(storage_host):
     resources = wanted(storage_host())
-    services = definitions(one(resources, Project, "minio"))
+    services = definitions(pick(resources, Project, "minio"))
     addresses = {name: service["networks"]["stowage"]["ipv4_address"] for name, service in services.items()}
     for name, service in services.items():
         assert sorted(service["extra_hosts"]) == sorted(
             f"{other}:{at}" for other, at in addresses.items() if other != name
         )
-    config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
+    config = pick(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
     for upstream, port in (("api", 9000), ("uploads", 9000), ("console_sticky", 9001)):
         (block,) = re.findall(rf"^    upstream {upstream} \{{(.*?)^    \}}", config, re.MULTILINE | re.DOTALL)
         assert re.findall(rf"^ *server ([\d.]+):{port} ", block, re.MULTILINE) == list(addresses.values())
@@ -195,13 +195,13 @@ def expanded(command: list[str]) -> list[str]:
 )
 def test_endpoints_name_each_node_once_and_in_order(storage_host, names):
     nodes = [{"name": name, "drive": f"drive{n}", "address": f"172.30.99.1{n}"} for n, name in enumerate(names, 1)]
-    services = definitions(one(wanted(storage_host(minio__nodes=nodes), "minio"), Project, "minio"))
+    services = definitions(pick(wanted(storage_host(minio__nodes=nodes), "minio"), Project, "minio"))
     urls = [word for word in services[names[0]]["command"] if word.startswith("http")]
     assert expanded(urls) == [f"http://{name}:9000/data" for name in names]
 
 
 def test_endpoints_in_one_range_are_one_pool(storage_host):
-    services = definitions(one(wanted(storage_host(), "minio"), Project, "minio"))
+    services = definitions(pick(wanted(storage_host(), "minio"), Project, "minio"))
     assert services["minio3"]["command"][-1] == "http://minio{1...4}:9000/data"
 
 
@@ -394,7 +394,7 @@ def test_an_image_that_can_no_longer_be_pulled_is_refused_with_its_replacement(s
 def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
     for settings, ssl in (({}, ""), ({"edge__tls": tls}, " ssl")):
         resources = wanted(storage_host(**settings), "edge")
-        config = one(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
+        config = pick(resources, File, "/etc/stowage/nginx/conf/nginx.conf").text
         ports = [f"{port}{ssl} default_server" for port in (9000, 9001)]
         assert re.findall(r"^ *listen (9.*);", config, re.MULTILINE) == ports
 
@@ -404,5 +404,5 @@ def test_tls_is_on_for_both_ports_or_for_none(storage_host, tls):
     [("127.0.0.1", "127.0.0.1:9000:9000"), ("::1", "[::1]:9000:9000"), ("0.0.0.0", "0.0.0.0:9000:9000")],
 )
 def test_ports_are_published_where_the_settings_say(storage_host, listen, ports):
-    services = definitions(one(wanted(storage_host(edge__listen=listen), "edge"), Project, "nginx"))
+    services = definitions(pick(wanted(storage_host(edge__listen=listen), "edge"), Project, "nginx"))
     assert services["nginx"]["ports"][0] == ports

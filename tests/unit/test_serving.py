@@ -116,7 +116,7 @@ def test_a_command_is_run_only_when_its_check_says_no(machine, docker, inside, e
     inside(f"exit {ended}")
     assert machine.plan(HELLO).changes[0].action.value == symbol
     machine.deploy(HELLO)
-    assert ("exec cache redis-cli set hello world" in docker.said) is (symbol == "~")
+    assert ("exec cache redis-cli set hello world" in docker.calls) is (symbol == "~")
 
 
 def test_a_check_that_hangs_has_not_said_no(machine, inside, hurried):

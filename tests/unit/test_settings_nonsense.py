@@ -40,7 +40,7 @@ backup:
 def wrong(tmp_path: Path) -> Callable[..., list[Trouble]]:
     """The troubles of a whole host whose group has, and whose own file has, these settings."""
 
-    def told(text: str, *sets: str) -> list[Trouble]:
+    def load_with(text: str, *sets: str) -> list[Trouble]:
         here = tmp_path / "inventory"
         (here / "group_vars").mkdir(parents=True, exist_ok=True)
         (here / "host_vars").mkdir(exist_ok=True)
@@ -53,7 +53,7 @@ def wrong(tmp_path: Path) -> Callable[..., list[Trouble]]:
             return several.troubles
         return []
 
-    return told
+    return load_with
 
 
 def test_the_whole_host_is_right(wrong: Callable[..., list[Trouble]]) -> None:

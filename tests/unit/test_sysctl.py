@@ -34,7 +34,7 @@ def test_a_setting_that_this_kernel_lacks_is_refused_and_the_others_are_read(mac
 
 @pytest.mark.parametrize("value", ["10", "1 2 3", "core.%e; rm -rf /", "$(id)", "it's", "|/usr/bin/dump %p"])
 def test_a_value_reaches_the_kernel_as_one_word(machine, value):
-    machine.program("sysctl", f"""for word do printf '%s\\n' "$word"; done >{machine.folder}/said""")
+    machine.program("sysctl", f"""for word do printf '%s\\n' "$word"; done >{machine.folder}/calls""")
     (step,) = Sysctl("kernel.core_pattern", value).fix({"value": "core"})
     assert machine.run(step.script)[0] == 0
-    assert (machine.folder / "said").read_text() == f"-qw\nkernel.core_pattern={value}\n"
+    assert (machine.folder / "calls").read_text() == f"-qw\nkernel.core_pattern={value}\n"

@@ -25,7 +25,7 @@ def templates(tmp_path):
     return host
 
 
-def told(host, name="a.j2", **values) -> Trouble:
+def trouble_of(host, name="a.j2", **values) -> Trouble:
     with pytest.raises(Trouble, match="a template cannot be rendered") as caught:
         render(host, name, **values)
     assert caught.value.where == "prod"
@@ -47,14 +47,14 @@ def test_the_last_line_end_is_kept_and_none_is_added(templates):
     "line", ["{% endfor %}", "{% no_such_tag %}", "{{ 1 | no_such_filter }}", "{{ a b }}", "{{ 'open }}", "{{ ) }}"]
 )
 def test_a_broken_template_is_told_with_its_file_and_line(templates, line):
-    trouble = told(templates(a=f"one\ntwo\n{line}\nfour\n"))
+    trouble = trouble_of(templates(a=f"one\ntwo\n{line}\nfour\n"))
     assert trouble.why.startswith("templates/a.j2:3: ")
     assert trouble.hint == "mend templates/a.j2:3"
 
 
 @pytest.mark.parametrize("line", ["{{ unclosed", "{% if x %}", "{# no end", "{% block a %}"])
 def test_what_is_never_closed_is_told_with_its_file_and_a_line_behind_it(templates, line):
-    assert re.match(r"templates/a\.j2:[345]: ", told(templates(a=f"one\ntwo\n{line}\nfour\n")).why)
+    assert re.match(r"templates/a\.j2:[345]: ", trouble_of(templates(a=f"one\ntwo\n{line}\nfour\n")).why)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_is_never_closed_is_told_with_its_file_and_a_line_behind_it(templat
     ],
 )
 def test_a_name_that_is_not_defined_is_told_with_its_file_and_line(templates, line, says):
-    trouble = told(templates(a=f"one\ntwo\n{line}\n"), nodes=[])
+    trouble = trouble_of(templates(a=f"one\ntwo\n{line}\n"), nodes=[])
     assert trouble.why.startswith("templates/a.j2:3: ")
     assert says in trouble.why
     assert trouble.hint == "mend templates/a.j2:3"
@@ -79,18 +79,18 @@ def test_a_name_that_is_not_defined_is_told_with_its_file_and_line(templates, li
     "line", ["{{ 1 + 'a' }}", "{{ 1 / 0 }}", "{{ host() }}", "{{ host.name.nosuch() }}", "{% include 5 %}"]
 )
 def test_what_fails_while_it_is_rendered_is_told_with_its_file_and_line(templates, line):
-    assert told(templates(a=f"one\ntwo\n{line}\n")).why.startswith("templates/a.j2:3: ")
+    assert trouble_of(templates(a=f"one\ntwo\n{line}\n")).why.startswith("templates/a.j2:3: ")
 
 
 def test_an_error_in_an_included_template_names_that_one(templates):
     host = templates(a="one\n{% include 'b.j2' %}\n", b="one\ntwo\n{{ nothing }}\n")
-    assert told(host).why.startswith("templates/b.j2:3: ")
+    assert trouble_of(host).why.startswith("templates/b.j2:3: ")
 
 
 def test_a_template_that_is_missing_is_told_by_name(templates):
     host = templates(a="{% include 'none.j2' %}")
-    assert "none.j2" in told(host, "none.j2").why
-    assert "none.j2" in told(host).why
+    assert "none.j2" in trouble_of(host, "none.j2").why
+    assert "none.j2" in trouble_of(host).why
 
 
 @pytest.mark.parametrize("text", ["{{ key }}", "{{ key ~ '' }}", "{{ '%s' % key }}"])

@@ -46,7 +46,7 @@ class Api:
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch) -> None:
+def admin_api(monkeypatch) -> None:
     monkeypatch.setattr(tiers, "admin", lambda client, method, path, **more: json.dumps(client))
 
 

@@ -27,7 +27,7 @@ def systemd(machine):
         (machine.folder / "units").write_text("\n".join(blocks))
         machine.program(
             "systemctl",
-            f'[ "$1" = show ] || {{ echo "$*" >>{machine.folder}/said; exit 0; }}\ncat {machine.folder}/units',
+            f'[ "$1" = show ] || {{ echo "$*" >>{machine.folder}/calls; exit 0; }}\ncat {machine.folder}/units',
         )
 
     return tells
@@ -165,7 +165,7 @@ def test_a_unit_may_have_to_be_off(machine, systemd):
     systemd(RUNS.format("apt-daily.timer"))
     assert machine.plan(off).changes[0].disrupts
     machine.deploy(off)
-    assert (machine.folder / "said").read_text().splitlines()[1:] == [
+    assert (machine.folder / "calls").read_text().splitlines()[1:] == [
         "disable -q -- apt-daily.timer",
         "reset-failed -- apt-daily.timer",
         "stop -- apt-daily.timer",
@@ -177,7 +177,7 @@ def test_a_unit_may_have_to_be_off(machine, systemd):
 def test_a_unit_is_read_again_before_it_is_started(machine, systemd):
     systemd(STALE.format("stowage@minio.service"))
     machine.deploy(Unit("stowage@minio.service"))
-    assert (machine.folder / "said").read_text().splitlines() == [
+    assert (machine.folder / "calls").read_text().splitlines() == [
         "daemon-reload",
         "enable -q -- stowage@minio.service",
         "reset-failed -- stowage@minio.service",
@@ -191,7 +191,7 @@ def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, system
     gone = NoUnit("stowage@nginx.service")
     assert machine.plan(gone).changes[0].action is action
     machine.deploy(gone)
-    calls = machine.folder / "said"
+    calls = machine.folder / "calls"
     assert (calls.read_text() if calls.exists() else "") == (
         "disable -q --now -- stowage@nginx.service\n" if action is Action.REMOVE else ""
     )
@@ -208,7 +208,7 @@ def unit_file(machine, tmp_path):
     file.write_text("old")
     machine.program("journalctl", "echo 'bad unit file setting'")
     takes = f"! grep -q newer {file} || exit 1"
-    machine.program("systemctl", f'echo "$1" >>{machine.folder}/said; case $1 in start|enable) {takes};; esac')
+    machine.program("systemctl", f'echo "$1" >>{machine.folder}/calls; case $1 in start|enable) {takes};; esac')
     return file
 
 
@@ -220,7 +220,7 @@ def test_the_previous_file_of_a_unit_goes_back_when_it_does_not_start(machine, u
     assert "a@b.service did not come back: the previous files are put back, and it runs with them" in done.why
     assert "bad unit file setting" in done.why
     assert unit_file.read_text() == "old"
-    calls = (machine.folder / "said").read_text().split()
+    calls = (machine.folder / "calls").read_text().split()
     assert calls[-4:] == ["daemon-reload", "enable", "reset-failed", "start"]
 
 

@@ -79,7 +79,7 @@ case $1 in ps) [ ! -e running ] || echo id ;; stop) rm -f running ;; start) [ ! 
     return made
 
 
-def said(job: Job) -> str:
+def journal_text(job: Job) -> str:
     return "\n".join(event["text"] for event in read(job.journal.path) if event["event"] == "say")
 
 
@@ -139,7 +139,7 @@ def test_a_socket_is_skipped_and_named(job: Job) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder(job) / "s"))
         assert "./s" not in packed(job).listing.rows
-    assert "./s: neither file nor folder, left out" in said(job)
+    assert "./s: neither file nor folder, left out" in journal_text(job)
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, *complaints: tuple[str, ...]) -> None:
@@ -178,7 +178,7 @@ def test_what_vanished_is_named_and_no_failure(job: Job, monkeypatch: pytest.Mon
     gone = ("tar: ./gone: file changed as we read it", "tar: ./two: File removed before we read it")
     meanwhile(monkeypatch, gone)
     assert saved(job).failed == {}
-    assert "./gone, ./two: vanished while it was read" in said(job)
+    assert "./gone, ./two: vanished while it was read" in journal_text(job)
 
 
 def test_a_folder_that_is_not_there_costs_only_itself(job: Job) -> None:
@@ -353,4 +353,4 @@ def test_a_run_after_one_that_was_killed_says_what_it_has_started(job: Job, monk
     Record(RUN, RUN, NOW.isoformat(), stopped=["app"], phase="packing").save()
     monkeypatch.setattr(containers, "remove", lambda run="": None)
     settling.recover(job)
-    assert f"the backup {RUN} had been cut: what it had stopped is started" in said(job)
+    assert f"the backup {RUN} had been cut: what it had stopped is started" in journal_text(job)

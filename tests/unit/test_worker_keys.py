@@ -101,13 +101,13 @@ def test_the_identity_stands_in_no_argument_and_no_picture(
     secret = text.splitlines()[-1]
     for name in ("age", "age-keygen"):
         (tmp_path / name).write_text(
-            f'#!/bin/sh\necho "$*" >>{tmp_path}/said\nenv >>{tmp_path}/said\nPATH={os.environ["PATH"]} exec {name} "$@"\n'
+            f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\nenv >>{tmp_path}/calls\nPATH={os.environ["PATH"]} exec {name} "$@"\n'
         )
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     mine = Keys(text)
     assert mine.decrypt(mine.encrypt(b"x")) == b"x"
-    arguments = (tmp_path / "said").read_text()
+    arguments = (tmp_path / "calls").read_text()
     assert "-r age1" in arguments and secret not in arguments and secret not in repr(mine)
 
 

@@ -65,7 +65,7 @@ class Loads:
     """A load into a server that takes everything."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made, self.told, self.folder = list[str](), list[str](), folder
+        self.made, self.messages, self.folder = list[str](), list[str](), folder
         monkeypatch.setattr(properties, "create", lambda session, name, like: self.made.append(f"+{name}") or [])
         monkeypatch.setattr(postgres, "drop", lambda session, name: self.made.append(f"-{name}"))
         self.dump = folder / "dump"
@@ -79,7 +79,7 @@ class Loads:
             config={},
             postgres={"jobs": 2},
             hand_over=lambda *paths: None,
-            journal=SimpleNamespace(say=self.told.append),
+            journal=SimpleNamespace(say=self.messages.append),
         )
 
     def run(self, *answers: tuple[int, str], tablespaces: bool = True, **like: Any) -> list[Difference]:
@@ -105,7 +105,7 @@ def test_a_parallel_load_that_fails_is_done_again_in_order_in_a_fresh_database(l
     assert loads.run((1, ENTRY.replace("does not exist", "is violated"))) == []
     assert loads.tools.asked[1:] == ["--section=pre-data", "--section=data", "--section=post-data"]
     assert loads.made == ["+geo__r_1", "-geo__r_1", "+geo__r_1"]
-    assert "the parallel load failed" in loads.told[0]
+    assert "the parallel load failed" in loads.messages[0]
 
 
 def test_rows_that_need_those_of_another_table_are_loaded_when_it_is_there(loads: Loads) -> None:

@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> Any:
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Free bytes on the filesystem of `staging` and of `data`; one number when it is the same."""
 
-    def told(staging: int, data: int | None = None) -> None:
+    def set_free(staging: int, data: int | None = None) -> None:
         devices = {"staging": 1, "data": 1 if data is None else 2}
         left = {"staging": staging, "data": staging if data is None else data}
         fake = SimpleNamespace(stat=lambda path: SimpleNamespace(st_dev=devices[os.path.basename(path)]))
@@ -51,7 +51,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         usage = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=left[os.path.basename(path)]))
         monkeypatch.setattr(room, "shutil", usage)
 
-    return told
+    return set_free
 
 
 def refused(act: Callable[[], None]) -> Failed | None:

@@ -168,7 +168,7 @@ def running(docker: Path) -> list[str]:
     return sorted(path.name for path in (docker / "running").iterdir())
 
 
-def said(job: Any) -> str:
+def journal_text(job: Any) -> str:
     return "\n".join(event.get("text", "") for event in read(job.journal.path))
 
 
@@ -195,7 +195,7 @@ def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(jo
     assert [(record.phase, record.stopped) for record in Record.all()] == [("done", [])]
     job.journal.say("the next run")
     settling.recover(job)
-    assert said(job).endswith("the next run")
+    assert journal_text(job).endswith("the next run")
 
 
 def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(job: Any, docker: Path) -> None:
@@ -221,12 +221,12 @@ def test_a_scratch_database_that_cannot_be_dropped_is_named_and_holds_back_nothi
     assert running(docker) == ["mlflow", "web"]
     assert (
         "geo__r_a1b2c3, which a failed restore had loaded, could not be dropped: geo__r_a1b2c3 has a subscription s1"
-        in said(job)
+        in journal_text(job)
     )
-    assert "PostgreSQL does not answer" not in said(job)
+    assert "PostgreSQL does not answer" not in journal_text(job)
     job.journal.say("the next run")
     settling.recover(job)
-    assert said(job).endswith("the next run"), "it is told once"
+    assert journal_text(job).endswith("the next run"), "it is told once"
     assert [row["name"] for row in leftovers.find(job)] == ["geo__r_a1b2c3"], "and restore.cleanup drops it"
     assert leftovers.scratch() == {"geo__r_a1b2c3"}, "and no backup has it"
 
@@ -277,7 +277,7 @@ def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(jo
     settling.recover(job)
     of_docker.join()
     assert running(docker) == ["mlflow", "web"]
-    assert "mlflow: a stop of a run that was cut may not be over" in said(job)
+    assert "mlflow: a stop of a run that was cut may not be over" in journal_text(job)
 
 
 def test_a_container_that_cannot_be_stopped_is_no_reason_to_leave_the_others_stopped(job: Any, docker: Path) -> None:
@@ -297,7 +297,7 @@ def test_recovery_is_done_once_although_a_dependent_is_gone(job: Any, docker: Pa
     (docker / "broken-mlflow").touch()
     job.server.open[1] = False
     settling.recover(job)
-    assert "mlflow was stopped and does not start" in said(job)
+    assert "mlflow was stopped and does not start" in journal_text(job)
     assert [(kept.phase, kept.stopped) for kept in Record.all()] == [("failed", [])]
     assert job.server.closed() == []
 
@@ -354,7 +354,7 @@ def test_a_server_that_restarts_within_the_swap_is_waited_for(job: Any, docker: 
         swap.swap(job, session, record, {"geo": "geo__r_a1b2c3"}, {"geo": "geo__old_a1b2c3"})
     assert caught.value.code == RESTORE_FAILED and "the server closed the connection" in caught.value.why
     unharmed(job, docker)
-    assert "PostgreSQL does not answer" in said(job)
+    assert "PostgreSQL does not answer" in journal_text(job)
 
 
 def test_what_cannot_be_taken_back_is_never_told_as_untouched(

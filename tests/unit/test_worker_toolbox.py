@@ -27,13 +27,13 @@ def box(tmp_path: Path) -> Toolbox:
 
 def test_tools_run_beside_each_other_and_each_tells_its_own_end(box: Toolbox, tmp_path: Path) -> None:
     sleeping = box.start(
-        "long", ["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"], [str(tmp_path / "run")], "image", tmp_path
+        "sleeping", ["sh", "-c", "until [ -e stop ]; do sleep 0.1; done"], [str(tmp_path / "run")], "image", tmp_path
     )
     odd = 'it\'s "odd" $HOME\nand long'
-    good = box.start("said", ["printf", "%s", odd], [str(tmp_path / "run")], "image", tmp_path)
+    good = box.start("good", ["printf", "%s", odd], [str(tmp_path / "run")], "image", tmp_path)
     bad = box.start("bad", ["sh", "-c", "cat; exit 3"], [str(tmp_path / "run")], "image", tmp_path)
     assert (good.wait(), bad.wait(), sleeping.poll()) == (0, 3, None)
-    assert (tmp_path / "said.log").read_text() == odd
+    assert (tmp_path / "good.log").read_text() == odd
     assert len((tmp_path / "pids").read_text().split()) == 1
     (tmp_path / "stop").touch()
     assert sleeping.wait() == 0

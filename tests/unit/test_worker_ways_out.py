@@ -57,7 +57,7 @@ def test_each_failure_names_what_leads_on(request_: Request, why: str, differs: 
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(records, "RECORDS", tmp_path)
     messages: list[str] = []
-    return SimpleNamespace(request=Request(), said=messages, journal=SimpleNamespace(say=messages.append))
+    return SimpleNamespace(request=Request(), messages=messages, journal=SimpleNamespace(say=messages.append))
 
 
 MANIFEST: Any = SimpleNamespace(id=ID)
@@ -83,7 +83,7 @@ def test_what_was_accepted_is_taken_and_written_down_and_nothing_else(job: Any) 
     again = ROWS._replace(how="3 in the set, 5 here")
     last_try = record(differs={"geo": [again]})
     acceptance.must_be_the_set(job, MANIFEST, last_try)
-    assert last_try.accepted == [f"geo: {again}"] and "accepted" in job.said[0]
+    assert last_try.accepted == [f"geo: {again}"] and "accepted" in job.messages[0]
     for other in ({"geo": [ROWS, LOST]}, {"mlflow": [ROWS]}):
         with pytest.raises(Failed):
             acceptance.must_be_the_set(job, MANIFEST, record(differs=other))

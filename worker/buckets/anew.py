@@ -28,14 +28,14 @@ class Anew:
         """Puts the versions of a key whose ids are absent, the oldest first, and the set's newest on top; gives the bytes."""
         lacking, top, size = to_put(rows, there), there[0].id if there else "", 0
         for row in reversed(lacking):
-            top, size = self._one(row, top), size + row.get("size", 0)
+            top, size = self._put_one(row, top), size + row.get("size", 0)
         return size
 
     def hide(self, there: Sequence[Version]) -> None:
         """A delete marker on a key that the set does not have."""
-        self._one({"key": there[0].key, "id": "", "marker": True}, there[0].id)
+        self._put_one({"key": there[0].key, "id": "", "marker": True}, there[0].id)
 
-    def _one(self, row: Row, top: str) -> str:
+    def _put_one(self, row: Row, top: str) -> str:
         number, version = str(uuid.uuid4()), replace(inserting.incoming(row, ""), id="", etag="")
         intent: Line = {"key": version.key, "above": top, "number": number, "marker": version.marker}
         if version.marker:
