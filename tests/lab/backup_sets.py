@@ -57,7 +57,7 @@ class Story:
 
 
 @contextmanager
-def told(there: Clone) -> Iterator[Story]:
+def two_sets(there: Clone) -> Iterator[Story]:
     """Makes two backups of a host; MinIO's port is reached through SSH."""
     import boto3
 

@@ -253,7 +253,7 @@ def story(kept: Clone) -> Iterator[Any]:
     """That host with two sets of its databases."""
     from tests.lab import backup_sets
 
-    with backup_sets.told(kept) as sets_there:
+    with backup_sets.two_sets(kept) as sets_there:
         yield sets_there
 
 

@@ -167,7 +167,7 @@ class Load:
             s3.delete_objects(Bucket=self.bucket, Delete={"Objects": [{"Key": entry["Key"]} for entry in entries]})
         s3.delete_bucket(Bucket=self.bucket)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The counts, one line."""
         shown = {name: count for name, count in sorted(self.counts.items()) if count and not name.startswith("key")}
         return f"{len(self.acknowledged)} acknowledged; " + ", ".join(f"{name}: {n}" for name, n in shown.items())
@@ -227,7 +227,7 @@ def during(clone: Clone, event: str, rounds: int = 1, pace: float = 0.0) -> Load
             load.done.set()
             time.sleep(6)
             well(clone)
-            print(f"{event} {number + 1} of {rounds}: wrong: {len(load.wrong)}; {load.told()}", flush=True)
+            print(f"{event} {number + 1} of {rounds}: wrong: {len(load.wrong)}; {load.summary()}", flush=True)
     return load
 
 

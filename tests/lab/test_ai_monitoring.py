@@ -137,7 +137,7 @@ def test_each_question_of_each_panel_has_an_answer(host: Clone) -> None:
         raise AssertionError(f"no data: {sorted(unanswered)}") from None
 
 
-def found(host: Clone, query: str) -> list[dict[str, Any]]:
+def search_logs(host: Clone, query: str) -> list[dict[str, Any]]:
     output = host.inv("logs.search", query, "--since", "1h", "--json", "--host", NAME)
     return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
@@ -154,13 +154,13 @@ def test_requests_are_found_by_their_labels_and_neither_keys_nor_signatures_are_
     with pytest.raises(ClientError):
         s3_of(host, "nobody-at-all", "x" * 20).list_buckets()
     deleted = '{source="minio",operation_type="delete"} api.bucket:="application-files"'
-    until(lambda: found(host, deleted), "the deletion is found")
-    until(lambda: found(host, '{source="minio",security_event="access_denied"}'), "the refusal is found")
-    (line, *_) = found(host, deleted)
+    until(lambda: search_logs(host, deleted), "the deletion is found")
+    until(lambda: search_logs(host, '{source="minio",security_event="access_denied"}'), "the refusal is found")
+    (line, *_) = search_logs(host, deleted)
     assert line["api.object"] == "gone" and line["level"] == "info" and re.fullmatch(r"key-[0-9a-f]{12}", line["who"])
-    until(lambda: found(host, '{source="minio"} api.object:="by-link"'), "the request by a link is found")
+    until(lambda: search_logs(host, '{source="minio"} api.object:="by-link"'), "the request by a link is found")
     for secret in (host.secret("root_user"), host.secret("root_password"), signature, "nobody-at-all", "Credential"):
-        assert not found(host, f'*:"{secret}"'), secret
+        assert not search_logs(host, f'*:"{secret}"'), secret
     assert "DeleteObject" in host.inv("logs.search", deleted, "--host", NAME)
 
 
@@ -171,10 +171,14 @@ def test_containers_and_the_host_with_its_kernel_are_found(host: Clone) -> None:
         "logger -p user.err 'a line of the host'; echo '<3>XFS (nowhere): a line of the kernel' >/dev/kmsg\n"
         "docker restart -t 5 blackbox >/dev/null"
     )
-    until(lambda: found(host, '{source="host",level="error"} "a line of the host"'), "the line of the host is found")
-    until(lambda: found(host, '{source="host",stream="kernel",level="error"} "XFS"'), "the kernel's line is found")
-    until(lambda: found(host, '{source="blackbox",stream="console"}'), "the lines of a container are found")
-    until(lambda: found(host, '{source="minio",container="minio1"}'), "the lines of a node are found")
+    until(
+        lambda: search_logs(host, '{source="host",level="error"} "a line of the host"'), "the line of the host is found"
+    )
+    until(
+        lambda: search_logs(host, '{source="host",stream="kernel",level="error"} "XFS"'), "the kernel's line is found"
+    )
+    until(lambda: search_logs(host, '{source="blackbox",stream="console"}'), "the lines of a container are found")
+    until(lambda: search_logs(host, '{source="minio",container="minio1"}'), "the lines of a node are found")
     assert host.inv("logs.search", "{broken", "--host", NAME, code=1).count("error:") == 1
 
 
@@ -193,7 +197,7 @@ def test_nothing_is_lost_while_the_store_is_away(host: Clone) -> None:
     def all_there() -> bool:
         names = {
             entry["api.object"]
-            for entry in found(host, '{source="minio",operation_type="write"} api.object:~"while-away"')
+            for entry in search_logs(host, '{source="minio",operation_type="write"} api.object:~"while-away"')
         }
         return names == {*(f"while-away-{at}" for at in range(50)), "while-away-last"}
 
@@ -216,7 +220,7 @@ def test_the_page_of_the_status_has_its_facts_and_its_charts(host: Clone, tmp_pa
         chromium.close()
 
 
-def told(host: Clone) -> dict[str, dict[str, Any]]:
+def received_alerts(host: Clone) -> dict[str, dict[str, Any]]:
     """The alerts that the receiver got, by name."""
     lines = host.on_host("cat /run/alerts 2>/dev/null || :").splitlines()
     return {alert["labels"]["alertname"]: alert for alert in map(json.loads, lines)}
@@ -224,7 +228,7 @@ def told(host: Clone) -> dict[str, dict[str, Any]]:
 
 def test_what_goes_wrong_is_heard_by_whoever_is_to_be_told(host: Clone) -> None:
     """The last test: it leaves the host with faults."""
-    until(lambda: "Watchdog" in told(host), "the watchdog comes")
+    until(lambda: "Watchdog" in received_alerts(host), "the watchdog comes")
     host.inv("lab.pull-drive", "4", "--host", NAME)
     host.on_host(
         # Nearly full drives of 1 TiB; an old record of the last backup; a stopped program.
@@ -240,8 +244,8 @@ def test_what_goes_wrong_is_heard_by_whoever_is_to_be_told(host: Clone) -> None:
         "TargetDown",
         "ContainerDown",
     }
-    until(lambda: wanted <= set(told(host)), f"of {wanted} all arrive", within=240)
-    heard = told(host)["BackupTooOld"]
+    until(lambda: wanted <= set(received_alerts(host)), f"of {wanted} all arrive", within=240)
+    heard = received_alerts(host)["BackupTooOld"]
     assert heard["annotations"]["command"] == f"inv backup --host {NAME}" and heard["labels"]["host"] == NAME
     host.on_host("docker stop -t 5 minio3 >/dev/null")
-    until(lambda: "MinIOWritesStopped" in told(host), "that writes have stopped arrives", within=240)
+    until(lambda: "MinIOWritesStopped" in received_alerts(host), "that writes have stopped arrives", within=240)

@@ -247,18 +247,18 @@ def stopped_at(there: Clone, run: str, step: str) -> None:
 def test_a_backup_that_is_killed_at_any_step_harms_nothing_and_the_next_one_works(kept: Clone, step: str) -> None:
     run = begin(kept, do="backup", pause=step)
     stopped_at(kept, run, step)
-    before = whole(kept)
+    before = complete_sets(kept)
     killed(kept, run)
     # A set with a manifest is published, whatever happened afterwards.
     assert (run in before) is (step == "retention")
     assert ("failed" in look(kept, ask="plan", set=run)) is (step != "retention")
     again = begin(kept, do="backup")
     assert over(kept, again)["code"] == 0
-    assert whole(kept) == {*before, again}
+    assert complete_sets(kept) == {*before, again}
     assert left(kept) == ""
 
 
-def whole(there: Clone) -> set[str]:
+def complete_sets(there: Clone) -> set[str]:
     everywhere = dict.fromkeys(TARGETS, "whole")
     return {set_["id"] for set_ in look(there, ask="list")["sets"] if set_["targets"] == everywhere}
 
@@ -289,7 +289,7 @@ def test_a_restore_that_is_killed_at_any_step_is_none_or_is_whole(kept: Clone, s
     else:
         assert live(kept)[1] == "2000"
     again = restored(kept)
-    assert f"the restore {run} had been cut" in said(kept, again) or step in ("preflight", "fetch")
+    assert f"the restore {run} had been cut" in journal_text(kept, again) or step in ("preflight", "fetch")
     assert live(kept)[1] == "2000"
     assert left(kept) == ""
     cleaned(kept)
@@ -302,7 +302,7 @@ def restored(there: Clone) -> str:
     return run
 
 
-def said(there: Clone, run: str) -> str:
+def journal_text(there: Clone, run: str) -> str:
     return "\n".join(event.get("text", "") for event in journal(there, run))
 
 
@@ -382,7 +382,7 @@ def test_a_kill_within_the_swap_leaves_the_database_as_it_was_and_open(kept: Clo
         killed(kept, run)
     again = begin(kept, do="backup", only=["config"])
     assert over(kept, again)["code"] == 0
-    assert "had been cut" in said(kept, again)
+    assert "had been cut" in journal_text(kept, again)
     assert live(kept) == before
     assert left(kept) == ""
     if do == "undo":

@@ -21,7 +21,7 @@ from tests.lab.backup_host import (
     until,
 )
 from tests.lab.conftest import Clone
-from tests.lab.test_backup import cleaned, held, live, named, said
+from tests.lab.test_backup import cleaned, held, journal_text, live, named
 
 REFUSED, AFTER_THE_SWAP = 3, 42
 IMAGE = (
@@ -47,20 +47,20 @@ def runs(there: Clone, name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(spare: Clone) -> str:
+def rows_saved(spare: Clone) -> str:
     """How many rows the newest set has; each test brings them back."""
     spare.inv("backup")
     return live(spare)[1]
 
 
 @pytest.fixture
-def halved(spare: Clone, whole: str) -> Iterator[Clone]:
+def halved(spare: Clone, rows_saved: str) -> Iterator[Clone]:
     """Deletes half of the rows; restores the host after the test."""
-    half = f"""SELECT id FROM "Käfer 'x'" ORDER BY id LIMIT {int(whole) // 2}"""
+    half = f"""SELECT id FROM "Käfer 'x'" ORDER BY id LIMIT {int(rows_saved) // 2}"""
     sql(spare, f"""DELETE FROM "Käfer 'x'" WHERE id IN ({half})""", ODD)
     yield spare
     assert ran(spare, do="restore", set="latest", databases=[ODD])["code"] == 0
-    assert live(spare)[1] == whole
+    assert live(spare)[1] == rows_saved
     assert left(spare) == ""
     cleaned(spare)
 
@@ -71,7 +71,7 @@ KEPT = "/srv/stowage/keeper"
 def test_folders_of_a_service_are_swapped_whole_or_not_at_all(spare: Clone) -> None:
     """The service is stopped for its copy; a kill hits the swap between its two renames."""
 
-    def one() -> str:
+    def content() -> str:
         return spare.on_host(f"cat {KEPT}/sub/one").strip()
 
     def lies_there() -> list[str]:
@@ -82,8 +82,8 @@ def test_folders_of_a_service_are_swapped_whole_or_not_at_all(spare: Clone) -> N
     )
     with configured(spare, "d['services']['keeper']['stop'] = True"):
         run = begin(spare, do="backup", only=["services"])
-        assert over(spare, run)["code"] == 0, said(spare, run)
-    assert "keeper is stopped" in said(spare, run) and runs(spare, "keeper")
+        assert over(spare, run)["code"] == 0, journal_text(spare, run)
+    assert "keeper is stopped" in journal_text(spare, run) and runs(spare, "keeper")
     spare.on_host(f"dd if=/dev/urandom of={KEPT}/long bs=1M count=200 status=none")
     with configured(spare, "d['services']['keeper']['stop'] = True"):
         cut = begin(spare, do="backup", only=["services"])
@@ -99,15 +99,15 @@ def test_folders_of_a_service_are_swapped_whole_or_not_at_all(spare: Clone) -> N
     assert f"{cut} was cut off in its swap: {KEPT} may be away, and keeper stopped" in spare.inv("status", code=None)
     spare.on_host(f"mv {KEPT} {KEPT}.old-{cut[-6:]}")
     assert ran(spare, do="settle")["code"] == 0
-    assert (one(), lies_there(), runs(spare, "keeper")) == ("second", [KEPT], True)
+    assert (content(), lies_there(), runs(spare, "keeper")) == ("second", [KEPT], True)
 
     shown = spare.inv("restore", run, "--service", "keeper", "--yes")
     assert "unchanged" in shown or "nothing to do" in shown, "a check follows"
     assert ":keeper" not in shown, "it runs, answers, and sees what lies there now"
-    assert (one(), spare.on_host(f"stat -c %h {KEPT}/two").strip()) == ("first", "2")
+    assert (content(), spare.on_host(f"stat -c %h {KEPT}/two").strip()) == ("first", "2")
     assert len(lies_there()) == 2
     spare.inv("restore.undo", "--yes")
-    assert one() == "second"
+    assert content() == "second"
     spare.inv("restore.cleanup", "--yes")
     assert (lies_there(), runs(spare, "keeper")) == ([KEPT], True)
 
@@ -119,18 +119,20 @@ def test_a_dependent_that_was_removed_meanwhile_is_named_and_holds_back_nothing(
         killed(halved, run)
         again = begin(halved, do="backup", only=["config"])
         assert over(halved, again)["code"] == 0
-        assert "gone was stopped and does not start" in said(halved, again)
+        assert "gone was stopped and does not start" in journal_text(halved, again)
         assert runs(halved, "leaning")
         third = begin(halved, do="backup", only=["config"])
         assert over(halved, third)["code"] == 0
-        assert "gone" not in said(halved, third), "recovery is done once"
+        assert "gone" not in journal_text(halved, third), "recovery is done once"
 
 
-def test_after_the_swap_a_dependent_that_does_not_start_is_42_and_the_swap_stays(halved: Clone, whole: str) -> None:
+def test_after_the_swap_a_dependent_that_does_not_start_is_42_and_the_swap_stays(
+    halved: Clone, rows_saved: str
+) -> None:
     with leaning(halved, "leaning", "gone"):
         end = ran(halved, do="restore", set="latest", databases=[ODD])
         assert (end["code"], "docker start gone" in end["why"]) == (AFTER_THE_SWAP, True)
-        assert live(halved)[1] == whole
+        assert live(halved)[1] == rows_saved
         assert runs(halved, "leaning")
 
 
@@ -163,7 +165,7 @@ def test_a_stop_while_dependents_are_stopped_leaves_all_as_it_was(halved: Clone)
         until(lambda: '"stop"' in halved.on_host(f"cat {STATE}/runs/{run}/journal.jsonl", check=False), 300, "the stop")
         halved.on_host(f"systemctl stop stowage-backup@{run}.service")
         end = over(halved, run)
-        assert end["code"] == 130, (end, said(halved, run))
+        assert end["code"] == 130, (end, journal_text(halved, run))
         assert runs(halved, "leaning")
     assert live(halved) == before
     assert left(halved) == ""
@@ -202,7 +204,7 @@ def test_a_database_that_cannot_be_saved_costs_only_itself(spare: Clone) -> None
         assert (end["code"], end["what"]) == (23, "the set was published without odd_broken")
         assert "invalid database" in end["why"]
         assert 'DROP DATABASE "odd_broken"' in end["hint"]
-        assert "odd_closed is left out: it lets nobody in" in said(spare, run)
+        assert "odd_closed is left out: it lets nobody in" in journal_text(spare, run)
         assert "INCOMPLETE, without odd_broken" in spare.inv("backup.list")
         assert "the set was published without odd_broken" in spare.inv("status", code=None)
         names = ["odd_role", "odd_bytes", "odd_latin"]
@@ -242,13 +244,15 @@ def test_what_a_killed_swap_left_is_in_status_and_settle_puts_it_right(halved: C
     assert "was cut off in its swap" not in halved.inv("status", code=None)
 
 
-def test_a_restore_that_replaced_nothing_offers_no_undo_and_is_not_in_the_way_of_one(halved: Clone, whole: str) -> None:
+def test_a_restore_that_replaced_nothing_offers_no_undo_and_is_not_in_the_way_of_one(
+    halved: Clone, rows_saved: str
+) -> None:
     assert "restore.undo" in halved.inv("restore", "latest", "--database", ODD, "--yes")
     assert "restore.undo" not in halved.inv("restore", "latest", "--database", ODD, "--as", "beside", "--yes")
     try:
-        assert live(halved)[1] == whole
+        assert live(halved)[1] == rows_saved
         assert ODD in halved.inv("restore.undo", "--yes")
-        assert int(live(halved)[1]) < int(whole)
+        assert int(live(halved)[1]) < int(rows_saved)
         assert "was undone already" in halved.inv("restore.undo", "--yes", code=REFUSED)
     finally:
         sql(halved, "DROP DATABASE beside")

@@ -58,7 +58,7 @@ def passes_of(asked: str, day: int, kinds: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Whole:
+class Uncut:
     """An uninterrupted deploy to a bare host: its steps and its result."""
 
     steps: list[tuple[str, int]]
@@ -72,7 +72,7 @@ class Pass:
     """One pass over one host: the cuts and their output."""
 
     host: Host
-    whole: Whole
+    uncut: Uncut
     turn: int
     cut: Callable[[Pass, Operator, int], None]
     relay: Relay | None = None
@@ -82,9 +82,9 @@ class Pass:
 
     def points(self) -> Iterator[tuple[int, str]]:
         role = ""
-        for at, (address, _) in enumerate(self.whole.steps):
-            if self.whole.roles[address] != role:
-                role = self.whole.roles[address]
+        for at, (address, _) in enumerate(self.uncut.steps):
+            if self.uncut.roles[address] != role:
+                role = self.uncut.roles[address]
                 yield at, "before"
             yield at, "inside"
             yield at, "after"
@@ -95,12 +95,12 @@ class Pass:
         print(f"{self.host.host}: part {part} of {parts} of all places; again: {again}", flush=True)
         for number, (at, where) in enumerate(self.points()):
             if (number + self.turn) % parts == part:
-                self.one(number, at, where)
+                self.cut_at(number, at, where)
         for operator in self.left:
             output, _ = operator.communicate(timeout=300)
             assert operator.returncode == UNREACHABLE, output
 
-    def one(self, number: int, at: int, where: str) -> None:
+    def cut_at(self, number: int, at: int, where: str) -> None:
         """A run that is cut at one place; the host may still be busy with the previous run."""
         begun = time.monotonic()
         while True:
@@ -114,7 +114,7 @@ class Pass:
             self.waited += 1
             assert time.monotonic() - begun < PATIENCE, output
             time.sleep(1)
-        address, step = self.whole.steps[at]
+        address, step = self.uncut.steps[at]
         if not how:
             assert operator.returncode == 0, f"{where} {address}:\n{output}"
         else:
@@ -126,11 +126,11 @@ class Pass:
 
     def until_cut(self, at: int, where: str) -> tuple[Operator, str, str]:
         orders = {
-            "steps": self.whole.steps,
+            "steps": self.uncut.steps,
             "at": at,
             "where": where,
             "share": SHARES[(at + self.turn) % 3],
-            "seconds": self.whole.took.get(self.whole.steps[at][0], 0.1),
+            "seconds": self.uncut.took.get(self.uncut.steps[at][0], 0.1),
             "through": self.relay.port if self.relay else 0,
         }
         operator, output = self.host.operator(**orders), ""
@@ -188,7 +188,7 @@ def steps_of_bare(host: Host) -> tuple[list[tuple[str, int]], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(hosts: dict[str, Host]) -> Whole:
+def uncut(hosts: dict[str, Host]) -> Uncut:
     """A bare host after one uninterrupted deploy."""
     host = hosts["lab-whole"]
     host.inv("lab.up")
@@ -199,27 +199,27 @@ def whole(hosts: dict[str, Host]) -> Whole:
     took = json.loads(output.splitlines()[-1].removeprefix("TOOK "))
     end = likeness(host)
     host.inv("lab.down")
-    return Whole(steps, roles, took, end)
+    return Uncut(steps, roles, took, end)
 
 
 @pytest.fixture(scope="module")
-def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], whole: Whole) -> Iterator[dict[str, Future[Pass]]]:
+def passes(request: pytest.FixtureRequest, hosts: dict[str, Host], uncut: Uncut) -> Iterator[dict[str, Future[Pass]]]:
     """The requested passes, in parallel: most of the time a host boots or waits."""
     chosen = [
         item.callspec.params["kind"] for item in request.session.items if "passes" in getattr(item, "fixturenames", ())
     ]
     with ThreadPoolExecutor(len(KINDS)) as pool:
         yield {
-            kind: pool.submit(one_pass, hosts[f"lab-{kind}"], whole, turn, kind)
+            kind: pool.submit(one_pass, hosts[f"lab-{kind}"], uncut, turn, kind)
             for turn, kind in enumerate(KINDS)
             if kind in chosen
         }
 
 
-def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
+def one_pass(host: Host, uncut: Uncut, turn: int, kind: str) -> Pass:
     host.inv("lab.up")
     relay = Relay(host.vars["ansible_port"]) if kind == "dropped" else None
-    pass_ = Pass(host, whole, turn, KINDS[kind], relay)
+    pass_ = Pass(host, uncut, turn, KINDS[kind], relay)
     pass_.run()
     return pass_
 
@@ -227,7 +227,7 @@ def one_pass(host: Host, whole: Whole, turn: int, kind: str) -> Pass:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("kind", PASSES)
 def test_a_deploy_that_was_cut_is_finished_by_the_next(
-    kind: str, passes: dict[str, Future[Pass]], whole: Whole
+    kind: str, passes: dict[str, Future[Pass]], uncut: Uncut
 ) -> None:
     done = passes[kind].result()
     print("\n".join(done.log))
@@ -236,7 +236,7 @@ def test_a_deploy_that_was_cut_is_finished_by_the_next(
     end = likeness(done.host)
     differs = [
         line
-        for section, lines in whole.end.items()
+        for section, lines in uncut.end.items()
         for line in difflib.unified_diff(lines, end[section], f"whole {section}", kind, n=0, lineterm="")
     ]
     assert not differs, "\n".join(differs)

@@ -86,18 +86,18 @@ def no_forwarding(host: Clone) -> Iterator[None]:
         yield
 
 
-def says(screen: str, *words: str) -> None:
+def says(screen: str, *parts: str) -> None:
     """Checks that the screen has these words and no traceback."""
     assert "Traceback" not in screen
-    for word in words:
-        assert word in screen, f"no {word!r} in:\n{screen}"
+    for part in parts:
+        assert part in screen, f"no {word!r} in:\n{screen}"
 
 
-def on_a_terminal(host: Clone, answer: str, *words: str) -> tuple[int, str]:
+def on_a_terminal(host: Clone, answer: str, *arguments: str) -> tuple[int, str]:
     """Runs a command in a terminal, and types an answer."""
     near, far = pty.openpty()
     started = subprocess.Popen(
-        [sys.executable, "-m", "invoke", *words],
+        [sys.executable, "-m", "invoke", *arguments],
         cwd=host.root,
         stdin=far,
         stdout=subprocess.PIPE,
@@ -138,11 +138,13 @@ TYPED_WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "said"), TYPED_WRONG, ids=[" ".join(words) for words, _, _ in TYPED_WRONG])
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"), TYPED_WRONG, ids=[" ".join(arguments) for arguments, _, _ in TYPED_WRONG]
+)
 def test_what_is_typed_wrong_is_told_with_what_to_type(
-    host: Clone, words: list[str], code: int, said: list[str]
+    host: Clone, arguments: list[str], code: int, parts: list[str]
 ) -> None:
-    says(host.inv(*words, code=code), *said)
+    says(host.inv(*arguments, code=code), *parts)
 
 
 def test_a_broken_template_is_told_with_its_line_before_anything_is_changed(host: Clone) -> None:
@@ -190,14 +192,20 @@ def test_a_clone_that_was_deleted_and_made_again_gets_into_its_lab_host(host: Cl
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [["deploy", "--yes"], ["status"], ["history"], ["drives.list"], ["unlock", "--yes"]],
-    ids=lambda words: words[0],
+    ids=lambda arguments: arguments[0],
 )
-def test_a_host_that_cannot_be_reached_ends_with_4_and_the_next_step(host: Clone, words: list[str]) -> None:
+def test_a_host_that_cannot_be_reached_ends_with_4_and_the_next_step(host: Clone, arguments: list[str]) -> None:
     port = str(host.vars["ansible_port"])
     with edited(host_vars(host), (f"ansible_port: {port}", "ansible_port: 1")):
-        says(host.inv(*words, code=4), "lab", "it cannot be reached at 127.0.0.1:1", "Connection refused", "inv lab.up")
+        says(
+            host.inv(*arguments, code=4),
+            "lab",
+            "it cannot be reached at 127.0.0.1:1",
+            "Connection refused",
+            "inv lab.up",
+        )
 
 
 def test_an_unreachable_host_is_told_to_machines_too(host: Clone) -> None:

@@ -54,9 +54,9 @@ def given(host: Clone) -> None:
 PROGRAM = Path(__file__).with_name("mlflow_remote.py")
 
 
-def asked(host: Clone, url: str, *words: str) -> str:
+def asked(host: Clone, url: str, *options: str) -> str:
     """The status of an answer, and its redirect."""
-    return host.on_host(f"{CURL} {' '.join(words)} '{url}' || :").strip()
+    return host.on_host(f"{CURL} {' '.join(options)} '{url}' || :").strip()
 
 
 def mlflow(host: Clone, what: str, name: str) -> str:
@@ -172,9 +172,9 @@ def test_a_table_that_traefik_refuses_is_not_live_for_a_moment(host: Clone) -> N
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
 
 
-def edge(host: Clone, **said: object) -> None:
+def edge(host: Clone, **settings: object) -> None:
     """Overrides the edge section for the host; without arguments removes the override."""
-    own = {key: value for key, value in host.vars.items() if key != "edge"} | ({"edge": said} if said else {})
+    own = {key: value for key, value in host.vars.items() if key != "edge"} | ({"edge": settings} if settings else {})
     (host.root / f"inventory/host_vars/{NAME}.yml").write_text(yaml.safe_dump(own))
 
 
@@ -207,16 +207,16 @@ def test_nginx_serves_without_an_authority_and_takes_up_what_it_signs(host: Clon
     settings = public(host)
     pebble.stopped(host)
     edge(host, kind="nginx", **settings)
-    said = deployed(host)
-    assert f"warning: mlflow.{DOMAIN} is not signed: https://{pebble.WHERE}:14000/dir cannot be reached" in said
+    screen = deployed(host)
+    assert f"warning: mlflow.{DOMAIN} is not signed: https://{pebble.WHERE}:14000/dir cannot be reached" in screen
     assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster", "-k").startswith("200")
-    said = host.inv("status", "--host", NAME, code=2)
+    screen = host.inv("status", "--host", NAME, code=2)
     assert (
-        f"mlflow.{DOMAIN} on port 443: it has a temporary certificate, which nobody trusts, and no new one is" in said
+        f"mlflow.{DOMAIN} on port 443: it has a temporary certificate, which nobody trusts, and no new one is" in screen
     )
     assert "no new one is signed" in host.inv("certs.show", "--host", NAME, code=2)
-    said = host.inv("certs.renew", "--host", NAME, code=1)
-    assert "the authority has not signed" in said and "cannot be reached" in said
+    screen = host.inv("certs.renew", "--host", NAME, code=1)
+    assert "the authority has not signed" in screen and "cannot be reached" in screen
     since = host.on_host("docker inspect -f '{{.State.StartedAt}}' nginx postgres")
     public(host)
     host.on_host("systemctl start stowage-acme.service")
@@ -241,8 +241,8 @@ def test_nginx_serves_without_an_authority_and_takes_up_what_it_signs(host: Clon
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
     pebble.stopped(host)
     host.on_host("sleep 6")
-    said = host.inv("certs.renew", "--host", NAME, code=1)
-    assert "cannot be reached" in said and "the old certificates are served on" in said
+    screen = host.inv("certs.renew", "--host", NAME, code=1)
+    assert "cannot be reached" in screen and "the old certificates are served on" in screen
     assert signed(host) == second
     assert "no new one is signed" in host.inv("status", "--host", NAME, code=2)
 
@@ -372,8 +372,8 @@ def test_on_a_new_host_it_is_there_again_from_a_set(host: Clone, vault: Host) ->
     host.inv("lab.down", "--host", NAME)
     host.inv("lab.up", "--host", NAME, "--system", "debian-13-prepared")
     host.inv("deploy", "--host", NAME, "--yes")
-    said = host.inv("restore", "latest", "--with", "iam,bucket-config", "--host", NAME, "--yes")
-    assert "read from vault" in said
+    screen = host.inv("restore", "latest", "--with", "iam,bucket-config", "--host", NAME, "--yes")
+    assert "read from vault" in screen
     deployed(host)  # waits until MLflow, which stood still for the swap, answers
     given(host)
     assert mlflow(host, "read", "rain") == run

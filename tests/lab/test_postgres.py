@@ -112,11 +112,11 @@ DRIFT = [
 """Independent changes come first: one check, one deploy and one check test all of them."""
 
 
-@pytest.mark.parametrize(("harm", "found"), DRIFT, ids=[" ".join(sorted(found)) for _, found in DRIFT])
-def test_drift_is_found_by_check_and_put_right_by_deploy(there: Clone, harm: str, found: set[str]) -> None:
+@pytest.mark.parametrize(("harm", "differing"), DRIFT, ids=[" ".join(sorted(differing)) for _, differing in DRIFT])
+def test_drift_is_found_by_check_and_put_right_by_deploy(there: Clone, harm: str, differing: set[str]) -> None:
     sql = 'sql() { docker exec -i postgres psql -qX -v ON_ERROR_STOP=1 -U postgres -d $1 -c "$2"; }'
     there.on_host(f"set -e\n{sql}\n{harm}")
-    assert {address for address, action in there.changes(code=2).items() if action != "waiting"} == found
+    assert {address for address, action in there.changes(code=2).items() if action != "waiting"} == differing
     there.inv("deploy", "--yes")
     assert there.changes(code=0) == {}
     assert query(there, "geo", there.secret("postgres_geo"), "SELECT * FROM kept") == "42"

@@ -516,16 +516,16 @@ def test_under_load_nothing_that_is_there_is_said_to_be_gone(clone: Clone, event
     rounds = int(os.environ.get("ROUNDS", "1"))
     result = load.during(clone, event, rounds, load.PACE)
     assert event != "restart" or not set(before) & set(clone.on_host(started).split())
-    assert not result.wrong, result.told()
+    assert not result.wrong, result.summary()
     assert not result.lost()
-    assert result.counts["PUT well"], result.told()
+    assert result.counts["PUT well"], result.summary()
     if event != "reboot":  # a reboot does not report its end
-        assert not result.counts["failed after it was done"], result.told()
+        assert not result.counts["failed after it was done"], result.summary()
     if event == "restart-nginx":
         # nginx closes an idle connection; a client that sends a request at that moment repeats it (RFC 9112, 9.3.1).
         failed = {name for name, n in result.counts.items() if n and name.startswith("PUT")}
-        assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, result.told()
-        assert result.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, result.told()
+        assert failed <= {"PUT well", "PUT over 2 s", "PUT ConnectionClosedError"}, result.summary()
+        assert result.counts["PUT ConnectionClosedError"] <= load.WRITERS * rounds, result.summary()
     result.clear()
 
 

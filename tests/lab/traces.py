@@ -52,7 +52,7 @@ def keep(test: str, why: str, fixtures: dict[str, Any], folder: Path) -> Path | 
         there.mkdir(parents=True, exist_ok=True)
         for name, arguments in COMMANDS.items():
             (there / name).write_text(
-                _said([sys.executable, "-S", "converge/entry.py", *arguments, "--host", clone.host], clone.root)
+                _output([sys.executable, "-S", "converge/entry.py", *arguments, "--host", clone.host], clone.root)
             )
         for name, script in ON_HOST.items():
             (there / name).write_text(_on_host(clone, script))
@@ -70,12 +70,12 @@ def _put_right(clone: Clone) -> None:
 
 def _on_host(clone: Clone, script: str) -> str:
     try:
-        return _said([*clone.ssh(), script], clone.root)
+        return _output([*clone.ssh(), script], clone.root)
     except OSError as error:  # a host that was never up has no settings
         return f"not to be had: {error}\n"
 
 
-def _said(command: list[str], root: Path) -> str:
+def _output(command: list[str], root: Path) -> str:
     try:
         return subprocess.run(
             command,
