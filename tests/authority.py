@@ -24,7 +24,9 @@ class Authority:
     def sign(self, name: str, names: list[str], days: int = 60) -> None:
         """NAME.crt and NAME.key, for these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        known = [x509.IPAddress(ip_address(subject)) if subject[0].isdigit() else x509.DNSName(subject) for subject in names]
+        known = [
+            x509.IPAddress(ip_address(subject)) if subject[0].isdigit() else x509.DNSName(subject) for subject in names
+        ]
         made = self._builder(x509.Name([]), key, days).add_extension(x509.SubjectAlternativeName(known), False)
         (self.folder / f"{name}.crt").write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
         text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

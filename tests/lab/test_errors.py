@@ -90,7 +90,7 @@ def says(screen: str, *parts: str) -> None:
     """Checks that the screen has these words and no traceback."""
     assert "Traceback" not in screen
     for part in parts:
-        assert part in screen, f"no {word!r} in:\n{screen}"
+        assert part in screen, f"no {part!r} in:\n{screen}"
 
 
 def on_a_terminal(host: Clone, answer: str, *arguments: str) -> tuple[int, str]:
