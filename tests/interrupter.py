@@ -85,7 +85,7 @@ def _listening() -> None:
 def _left(session: int) -> tuple[str, ...]:
     """The processes of a session that still run, a moment after its first has ended."""
     time.sleep(0.05)
-    found = []
+    names = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = stat.read_text().rpartition(")")
@@ -93,8 +93,8 @@ def _left(session: int) -> tuple[str, ...]:
             continue
         state, _, _, its_session = rest.split()[:4]
         if int(its_session) == session and state != "Z" and stat.parent.name != str(session):
-            found.append(name)
-    return tuple(found)
+            names.append(name)
+    return tuple(names)
 
 
 def main(runs: str, longest: str, name: str, *command: str) -> None:
