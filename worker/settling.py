@@ -8,7 +8,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
-from worker import containers, folder_swap, postgres
+from worker import answering, containers, folder_swap, postgres
 from worker.buckets import takeback
 from worker.contract import OK, RESTORE_FAILED
 from worker.errors import Failed
@@ -115,10 +115,10 @@ def _of_databases(job: Job, record: Record, remaining: list[str]) -> str:
 
 
 def end(job: Job, record: Record, phase: str) -> list[str]:
-    """Starts stopped containers and saves the phase. One that does not start is reported: it must not block every
-    later run, which could not start it either.
+    """Starts stopped containers, saves the phase, and waits until they answer. One that does not is reported: it must
+    not block every later run, which could not start it either.
     """
-    silent = containers.start(record.stopped)
+    silent, stopped = containers.start(record.stopped), record.stopped
     record.stopped, record.phase = [], phase
     if phase == PACKED:
         record.path.unlink(missing_ok=True)  # the record only had containers
@@ -128,6 +128,9 @@ def end(job: Job, record: Record, phase: str) -> list[str]:
         f"{name} was stopped and does not start, mend it, then `docker start {name}` on the host: {why}"
         for name, why in silent.items()
     ]
+    # Services whose folders were copied or restored are asked by those who stopped them.
+    if phase != PACKED and not record.folders:
+        lines += answering.silent(job, [name for name in stopped if name not in silent])
     for line in lines:
         job.journal.say(line)
     return lines

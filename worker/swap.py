@@ -65,9 +65,16 @@ def swap(
     wrong = _after(job, record, list(scratch))
     for name in there:
         job.journal.say(f"{name} is what was restored; what it was is kept as {kept[name]}")
+    ended = OK
+    try:
+        ended = objects.ended() if objects else OK
+    except Failed as error:
+        if not wrong:
+            raise
+        wrong.append(message(error))
     if wrong:
         raise Failed(SWAP_FAILED, "the swap is done, but something is wrong after it", "\n".join(wrong), AFTER)
-    return objects.ended() if objects else OK
+    return ended
 
 
 def stop(job: Job, record: Record, phase: str, names: Sequence[str]) -> None:

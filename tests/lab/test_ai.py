@@ -109,7 +109,8 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     assert "OnCalendar=*-*-* 02:00:00" in timer and timer.endswith("enabled\n")
 
     keycloak(host, "DELETE", f"/users/{dora['id']}")
-    host.inv("restore", "latest", "--database", "keycloak", "--yes", "--host", NAME)
+    screen = host.inv("restore", "latest", "--database", "keycloak", "--yes", "--host", NAME)
+    assert "waiting until keycloak answers" in screen
     until = "until curl -sf -o /dev/null http://127.0.0.1:8085/auth/realms/master; do sleep 1; done"
     host.on_host(until, timeout=180)
     (again,) = keycloak(host, "GET", "/users?username=dora&exact=true")

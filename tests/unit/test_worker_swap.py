@@ -30,6 +30,8 @@ case $1 in
   start) shift; bad=0
     for one; do if [ -e "../broken-$one" ]; then echo "No such container: $one" >&2; bad=1; else : >"$one"; fi; done
     exit $bad ;;
+  run) for one; do :; done  # a program on the host: the last word is the question, to whom
+    [ ! -e "../mute-$one" ] || { echo "no answer to :5000/health after 60 s (000)"; exit 1; } ;;
 esac
 """
 NAME = r'"((?:[^"]|"")*)"'
@@ -196,6 +198,22 @@ def test_a_dependent_that_does_not_start_is_named_and_holds_back_no_later_run(jo
     job.journal.say("the next run")
     settling.recover(job)
     assert journal_text(job).endswith("the next run")
+
+
+def test_a_dependent_that_starts_and_does_not_answer_is_named_after_a_restore_and_after_its_undo(
+    job: Any, docker: Path
+) -> None:
+    job.run, job.config["image"] = "r", "worker"
+    job.config["answers"] = {"mlflow": "mlflow", "web": "web", "away": "away"}
+    assert swapped(job) == 0
+    assert "waiting until mlflow, web answer" in said(job)
+    (docker / "mute-mlflow").touch()
+    with pytest.raises(Failed, match="the undo is done, but something is wrong after it") as told:
+        swap.undo(job)
+    assert told.value.code == SWAP_FAILED
+    assert told.value.why == ("mlflow was started and does not answer: no answer to :5000/health after 60 s (000)")
+    assert [(one.phase, one.stopped) for one in Record.all()] == [("undone", [])]
+    assert running(docker) == ["mlflow", "web"]
 
 
 def test_a_swap_that_somebody_holds_up_ends_by_itself_and_names_who(job: Any, docker: Path) -> None:
