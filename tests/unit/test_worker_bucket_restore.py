@@ -18,6 +18,7 @@ from worker.buckets import (
     inserting,
     listing,
     live,
+    nesting,
     outgoing,
     quiet,
     saving,
@@ -436,3 +437,35 @@ def test_a_large_encrypted_object_gets_an_etag_of_parts_or_minio_could_not_read_
     inserting.put(minio, "b", incoming, [b"x", b"y"])
     assert {headers[inserting.ETAG] for _, _, _, headers in minio.asked if inserting.ETAG in headers} == {"e-2"}
     assert live.same(row("k", "1", etag="e"), version("k", "1", etag="e-2"))
+
+
+@pytest.mark.parametrize(
+    ("brought", "there", "nested"),
+    [
+        (["a"], ["a-b", "a.c", "a/b", "a/b/c", "ab"], ["a/b", "a/b/c"]),
+        (["a/b/c", "a/d", "b/x"], ["a", "a-b", "b"], ["a/b/c", "a/d", "b/x"]),
+        (["a/b"], ["a-b", "a.", "a/", "a/c", "ab"], []),
+        (["a", "z"], ["b/c", "y"], []),
+        (["x/1", "x/2"], ["x/3"], []),
+    ],
+)
+def test_what_a_restore_would_hide_from_every_listing_is_known_before(
+    minio: Any, brought: list[str], there: list[str], nested: list[str]
+) -> None:
+    minio.versions = [version(key, "9") for key in there]
+    groups = [(key, [row(key, "1", latest=True)]) for key in brought]
+    for versioned in (True, False):
+        found = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned)
+        assert (found.nested, found.nested_keys) == (len(nested), nested)
+        assert bool(nested) is any("hides them from every listing" in line for line in found.warnings({}))
+    unchanged = [(key, [row(key, "9", latest=True)]) for key in there]
+    assert survey.surveyed(iter(unchanged), live.Live(minio, "b", ""), versioned=True).nested == 0
+
+
+def test_an_object_above_all_that_is_asked_for_is_seen_as_well(minio: Any) -> None:
+    assert nesting.above("runs/7/model") == ["runs", "runs/7"]
+    assert nesting.above("runs/") == ["runs"] and nesting.above("/x") == []
+    known = nesting.Nesting()
+    known.add("runs", brought=False)
+    groups = [("runs/7", [row("runs/7", "1", latest=True)])]
+    assert survey.surveyed(iter(groups), live.Live(minio, "b", "runs/"), True, nesting=known).nested == 1

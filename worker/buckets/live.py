@@ -24,6 +24,8 @@ class Live:
         self._minio, self._bucket = minio, bucket
         self._groups = listing.by_key(listing.versions(minio, bucket, prefix))
         self._next, self._asked = next(self._groups, None), b""
+        self.passed: Callable[[str], None] = lambda key: None
+        """Called with each key that is left behind, in the order of the listing."""
 
     def of(self, key: str) -> list[Version]:
         """The versions of a key, the newest first."""
@@ -33,9 +35,16 @@ class Live:
         self._asked = wanted
         while self._next and self._next[0].key.encode() < wanted:
             before, self._next = self._next, next(self._groups, None)
+            self.passed(before[0].key)
             if self._next and self._next[0].key.encode() < before[0].key.encode():
                 raise Failed(RESTORE_FAILED, f"the listing of {self._bucket} is not in order", self._next[0].key)
         return self._next if self._next and self._next[0].key == key else []
+
+    def rest(self) -> Iterator[str]:
+        """The keys from the last one on."""
+        while self._next:
+            yield self._next[0].key
+            self._next = next(self._groups, None)
 
 
 def same(row: Row, version: Version) -> bool:

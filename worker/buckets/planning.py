@@ -6,8 +6,9 @@ import shlex
 from typing import Any
 
 from worker import sets
-from worker.buckets import COMPONENT, accounts, flat, quiet, settings, steady
-from worker.buckets.client import Client, connect
+from worker.buckets import COMPONENT, accounts, flat, listing, quiet, settings, steady
+from worker.buckets.client import Client, Silent, connect
+from worker.buckets.nesting import Nesting, above
 from worker.buckets.room import must_fit
 from worker.buckets.survey import Survey, surveyed
 from worker.buckets.wanted import Wanted
@@ -64,6 +65,12 @@ class Surveyed:
             return
         wanted = [Wanted(job, manifest, source, name) for name in names]
         self.minio = connect(job.config)
+        try:
+            self._survey(job, manifest, source, wanted)
+        except Silent as error:
+            raise error.coded(RESTORE_REFUSED) from None
+
+    def _survey(self, job: Job, manifest: sets.Manifest, source: str, wanted: list[Wanted]) -> None:
         steady.wait(self.minio)
         for bucket in wanted:
             bucket.use(self.minio)
@@ -152,7 +159,11 @@ def _checked(wanted: Wanted) -> Survey:
         why = "it has no versions, and the set only what was there when it was made"
         raise Failed(RESTORE_REFUSED, f"how {wanted.bucket} was at another time is not known", why, "inv backup.list")
     live = wanted.live() if wanted.there else None
-    survey = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""))
+    nesting = Nesting()
+    for key in above(wanted.start) if live else ():
+        if listing.of_key(wanted.minio, wanted.to, key):
+            nesting.add(key, brought=False)
+    survey = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""), nesting)
     if (wanted.start or wanted.job.request.at) and not survey.keys:
         asked = " ".join(
             f"--{word} {text}" for word in ("key", "prefix", "at") if (text := getattr(wanted.job.request, word))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from worker.buckets import expiry
 from worker.buckets.beneath import is_current, missing
 from worker.buckets.index import Row
+from worker.buckets.listing import Version
 from worker.buckets.live import Live, same
+from worker.buckets.nesting import Nesting
 
 
 @dataclass
@@ -25,6 +28,9 @@ class Survey:
     locked: int = 0
     unreadable: int = 0
     expiring: int = 0
+    nested: int = 0
+    """The keys that nobody would list any more, and the first of them."""
+    nested_keys: list[str] = field(default_factory=list)
 
     def as_row(self) -> dict[str, Any]:
         return dict(self.__dict__)
@@ -33,6 +39,11 @@ class Survey:
         lines = []
         if self.unreadable:
             lines.append(f"{self.unreadable} objects could not be read when the set was made, and do not come back")
+        if self.nested:
+            more = " and more" if self.nested > len(self.nested_keys) else ""
+            lines.append(
+                f"{self.nested} keys would lie beneath an object, which hides them from every listing: {', '.join(self.nested_keys)}{more}"
+            )
         if self.locked:
             lines.append(
                 f"{self.locked} versions get their retention or legal hold back, which an undo takes off where MinIO lets it"
@@ -45,25 +56,43 @@ class Survey:
 
 
 def surveyed(
-    groups: Iterator[tuple[str, list[Row]]], live: Live | None, versioned: bool, lifecycle: str = ""
+    groups: Iterator[tuple[str, list[Row]]],
+    live: Live | None,
+    versioned: bool,
+    lifecycle: str = "",
+    nesting: Nesting | None = None,
 ) -> Survey:
-    survey, rules, now = Survey(), expiry.rules(lifecycle), datetime.now(UTC)
+    """Counts; `nesting` has the keys that are there above those of the listing."""
+    survey, rules, now, nesting = Survey(), expiry.rules(lifecycle), datetime.now(UTC), nesting or Nesting()
+    if live:
+        live.passed = partial(nesting.add, brought=False)
     for key, rows in groups:
-        there = live.of(key) if live else []
+        there, before = live.of(key) if live else [], survey.insert
         survey.keys += 1
         survey.unreadable += sum("unreadable" in row for row in rows)
-        if not versioned:
+        if versioned:
+            _versions(survey, rows, there, rules, now)
+        else:
             _flat(survey, rows[0], bool(there) and same(rows[0], there[0]), bool(there))
-            continue
-        lacking = missing(rows, there)
-        survey.insert += len(lacking)
-        if rules:
-            survey.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
-        survey.bytes += sum(row.get("size", 0) for row in lacking)
-        survey.locked += sum("lock" in row for row in lacking)
-        # Without live versions, the newest restored one is current at once.
-        survey.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
+        if survey.insert > before:
+            nesting.add(key, brought=True)
+    for key in live.rest() if live else ():
+        if nesting.ends_before(key):
+            break
+        nesting.add(key, brought=False)
+    survey.nested, survey.nested_keys = nesting.number, nesting.named
     return survey
+
+
+def _versions(survey: Survey, rows: list[Row], there: list[Version], rules: list[expiry.Rule], now: datetime) -> None:
+    lacking = missing(rows, there)
+    survey.insert += len(lacking)
+    if rules:
+        survey.expiring += expiry.count(rules, rows, {row["id"] for row in lacking}, now)
+    survey.bytes += sum(row.get("size", 0) for row in lacking)
+    survey.locked += sum("lock" in row for row in lacking)
+    # Without live versions, the newest restored one is current at once.
+    survey.current += bool(there) and bool(rows[0].get("latest")) and not is_current(rows[0], there, rows[0]["id"])
 
 
 def _flat(survey: Survey, row: Row, unchanged: bool, there: bool) -> None:
