@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from worker import configuration, finish, folders, omissions, retention, sets
 from worker.buckets import COMPONENT as BUCKETS
-from worker.buckets import saving
+from worker.buckets import called, saving
 from worker.buckets.saving import Buckets
 from worker.contract import OK, RETENTION_FAILED
 from worker.copies import died, lacks_copies, on_each, take_away
@@ -70,7 +70,7 @@ def run(job: Job) -> int:
         folders=services.saved,
         failed_folders=_reasons(services.failed),
         buckets=buckets.saved,
-        failed_buckets=_reasons(buckets.failed),
+        failed_buckets=buckets.reasons,
         omitted=omissions.names(dumped.omitted),
         config=tuple(files),
         previous=sets.hash_of(previous.canonical()) if previous else "",
@@ -87,7 +87,7 @@ def run(job: Job) -> int:
     if failed := {
         **dumped.failed,
         **services.failed,
-        **{f"the bucket {bucket}": why for bucket, why in buckets.failed.items()},
+        **{called(bucket): why for bucket, why in buckets.failed.items()},
     }:
         raise incomplete(failed)
     if services.silent:

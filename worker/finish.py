@@ -25,7 +25,7 @@ def write_result(job: Job, code: int, failure: Failed | None) -> None:
     published, and how long the last restore took.
     """
     more = {"what": failure.what, "why": failure.why, "hint": failure.hint} if failure else {}
-    job.journal.write("end", code=code, dead=job.dead, closed=job.closed, **more)
+    job.journal.write("end", code=code, dead=job.dead, closed=job.closed, notes=job.notes, **more)
     before = last()
     if job.request.do == "restore" and code == OK:
         took = {"run": job.run, "at": time.time(), "seconds": time.time() - job.begun}
@@ -34,7 +34,15 @@ def write_result(job: Job, code: int, failure: Failed | None) -> None:
         _checked(job, before, {"code": code, **more})
     if job.request.do != "backup":
         return
-    now = {"run": job.run, "at": time.time(), "code": code, "dead": job.dead, "closed": job.closed, **more}
+    now = {
+        "run": job.run,
+        "at": time.time(),
+        "code": code,
+        "dead": job.dead,
+        "closed": job.closed,
+        "notes": job.notes,
+        **more,
+    }
     only = job.request.only
     kept = {**before, "last": now}
     if code in PUBLISHED:

@@ -50,6 +50,8 @@ class Job:
     """Databases that allow no connections and cannot be saved, and why."""
     lacking: set[str] = field(default_factory=set)
     """Components that could not be saved completely."""
+    notes: list[str] = field(default_factory=list)
+    """What a person has to know of this run although it did not fail; `inv status` shows it."""
     ways: dict[str, str] = field(default_factory=dict)
     """The remedies, if known."""
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -71,6 +73,11 @@ class Job:
         """The job of a read-only question, which has no run."""
         config = json.loads(CONFIG.read_text())
         return cls("look", config, request, Journal("/dev/null", ()))
+
+    def note(self, text: str) -> None:
+        """Says something that must not be overlooked: it stands in the journal, at the end of the run and in `inv status`."""
+        self.notes.append(text)
+        self.journal.say(text)
 
     @property
     def stack(self) -> str:

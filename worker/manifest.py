@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from worker.buckets import called
 from worker.contract import ID, USAGE
 from worker.errors import Failed
 from worker.keys import Keys
@@ -91,7 +92,7 @@ class Manifest:
     @property
     def incomplete(self) -> dict[str, str]:
         """Parts that could not be saved completely, and why."""
-        buckets = {f"the bucket {name}": why for name, why in self.failed_buckets.items()}
+        buckets = {called(name): why for name, why in self.failed_buckets.items()}
         return {**self.failed, **self.failed_folders, **buckets}
 
     @property

@@ -11,6 +11,7 @@ from converge.errors import Trouble
 from converge.resources.compose import FOLDER
 from roles.images import image
 from roles.minio.role import SECRETS as MINIO_SECRETS
+from roles.minio.role import folders
 from roles.minio.role import settings_of as minio_settings
 from roles.minio.tls import scheme
 from roles.postgres.role import SECRETS as POSTGRES_SECRETS
@@ -71,6 +72,7 @@ def text(host: Host[Settings], code: bytes) -> str:
         "uploads": settings.uploads,
         "limit_rate": size_in_bytes(settings.limit_rate) if settings.limit_rate else 0,
         "dependents": settings.dependents,
+        "answers": _answers(host),
         "retention": {"days": settings.keep_days},
         "textfile": settings.textfile,
         "ping": settings.ping,
@@ -132,6 +134,8 @@ def _buckets(host: Host[Settings]) -> dict[str, Any]:
         "names": chosen.names,
         "prefixes": chosen.prefixes,
         "versions": chosen.versions,
+        # The nodes' folders by the names of the nodes: there the worker looks for objects that no listing shows.
+        "drives": dict(zip((node.name for node in minio_settings(host).nodes), folders(host), strict=True)),
         "without": [target.bucket for target in settings.targets if target.kind == "stack"],
     }
 
@@ -156,6 +160,17 @@ def services(host: Host[Settings]) -> dict[str, Any]:
                 "waits": "".join(asked.waits() for asked in answers(name, service)),
             }
     return kept
+
+
+def _answers(host: Host[Settings]) -> dict[str, str]:
+    """For each dependent service the shell that waits until it answers."""
+    from roles.services.role import answers
+
+    pages = {
+        name: host.settings.services[name] for name in settings_of(host).dependents if name in host.settings.services
+    }
+    waits = {name: "".join(asked.waits() for asked in answers(name, page)) for name, page in pages.items()}
+    return {name: text for name, text in waits.items() if text}
 
 
 def _target(host: Host[Settings], target: Target) -> dict[str, Any]:

@@ -56,6 +56,9 @@ def _how_far(event: dict[str, Any]) -> str:
 
 
 def end(host: Host[Settings], event: dict[str, Any], as_json: bool = False) -> None:
+    # Said on the way as well, where more lines hide it.
+    for note in () if as_json else event.get("notes") or ():
+        say(f"{host.name}: {note}")
     trouble = runs.ended(host, event)
     if trouble:
         raise trouble

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from converge.ui.durations import spoken
 from roles.backup import runs
 from roles.backup.configuration import components
-from worker.contract import RUNS, STATE
+from worker.contract import INCOMPLETE, RUNS, STATE
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -28,9 +28,13 @@ class Backups:
     run: str = ""
     code: int | None = None
     what: str = ""
+    lacking: list[str] = field(default_factory=list)
+    """What the last set has not, with the reasons."""
     dead: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
     """Databases that cannot be backed up, and why."""
+    notes: list[str] = field(default_factory=list)
+    """What the last backup had to say although it did not fail for it."""
     next: str = ""
     restored: dict[str, float] = field(default_factory=dict)
     """The last successful restore: how long ago, and how long it took."""
@@ -56,6 +60,7 @@ def has_one(host: Host[Settings]) -> bool:
     return bool(host.settings.backup) and "backup" in host.settings.roles
 
 
+FEW = 5
 LATE = 3 * 86400.0
 """Seconds that a drill may be overdue: one that failed to run waits for the next backup."""
 LATEST = 12
@@ -101,8 +106,10 @@ def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
         run=run,
         code=end.get("code"),
         what=end.get("what", ""),
+        lacking=end.get("why", "").splitlines() if end.get("code") == INCOMPLETE else [],
         dead=end.get("dead") or {},
         closed=end.get("closed") or {},
+        notes=end.get("notes") or [],
         restored=_restored(last.get("restored"), now),
         checked=_checked(last.get("checked"), now),
         drilled=_checked(last.get("drilled"), now),
@@ -188,11 +195,13 @@ def lines(backups: Backups) -> Iterator[str]:
     copies = "  SINGLE COPY, in the stack itself" if backups.single_copy else ""
     yield f"  backup     {ages}{copies}"
     yield from (f"  restore    {restore}" for restore in backups.unfinished)
+    yield from (f"  backup     not in the last set: {line}" for line in backups.lacking[:FEW])
     for name, why in backups.dead.items():
         yield f"  backup     the target {name} did not take the last set: {why}"
     for why in dict.fromkeys(backups.closed.values()):
         names = ", ".join(name for name, reason in backups.closed.items() if reason == why)
         yield f"  backup     in no set: {names}, {why}"
+    yield from (f"  backup     {note}" for note in backups.notes)
     if backups.checked and not backups.checked["drill"]:
         yield f"  backup     the last check, of {_how(backups.checked)}"
     for name, failure in backups.failed.items():

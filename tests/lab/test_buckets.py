@@ -35,6 +35,7 @@ from tests.lab.backup_host import (
     sql,
     tunnel,
     turn,
+    until,
 )
 from tests.lab.conftest import Clone
 from tests.unit.test_restore_by_hand import Rescue
@@ -562,6 +563,72 @@ def test_a_set_is_made_while_a_node_is_down(odd: Odd) -> None:
         assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
     finally:
         odd.there.on_host("docker start minio1")
+
+
+def test_without_read_quorum_each_bucket_is_named_as_not_saved_and_all_else_is(odd: Odd) -> None:
+    """MinIO lists no buckets then, and a bucket as far as single drives have it."""
+    readable = "curl -fsS -m 5 http://172.30.99.12:9000/minio/health/cluster/read && echo yes"
+    odd.there.on_host("docker stop -t 5 minio1 minio3 minio4")
+    try:
+        ended = ran(odd.there, do="backup", only=["buckets", "config"])
+        shown = look(odd.there, ask="show", set=newest(odd.there))
+        refused = ran(odd.there, do="restore", set=odd.set, buckets=["odd"])
+    finally:
+        odd.there.on_host("docker start minio1 minio3 minio4")
+        until(lambda: "yes" in odd.there.on_host(readable, check=False), 300, "a cluster that can be read")
+    assert ended["code"] == INCOMPLETE
+    for bucket in ("odd", "flat", "locked"):
+        assert f"the bucket {bucket}: MinIO does not answer to GET of /: " in ended["why"]
+    assert "no read quorum" in ended["why"]
+    assert shown["files"] and shown["buckets"] == {} and "the bucket odd" in shown["left_out"]
+    assert (refused["code"], "no read quorum" in refused["why"]) == (REFUSED, True)
+
+
+MC = """docker exec minio1 sh -c 'MC_CONFIG_DIR=/tmp/mc mc -q alias set lab http://127.0.0.1:9000 \
+"$(cat /run/secrets/minio/root_user)" "$(cat /run/secrets/minio/root_password)"'
+"""
+IN_MC = "docker exec -e MC_CONFIG_DIR=/tmp/mc minio1 mc"
+
+
+def test_objects_that_no_listing_shows_are_named_until_they_are_brought_to_light(odd: Odd) -> None:
+    odd.put("flat", "top", b"above")
+    odd.put("flat", "top/below", b"hidden")
+    odd.put("flat", "top/deep/below", b"hidden deeper")
+    odd.put("odd", "marked/below", b"hidden by a delete marker")
+    odd.minio.ask("DELETE", path("odd", "marked"))
+    try:
+        keys = {version.key for bucket in ("flat", "odd") for version in listing.versions(odd.minio, bucket)}
+        assert "top" in keys and not keys & {"top/below", "top/deep/below", "marked/below"}
+        assert odd.body("flat", "top/deep/below") == b"hidden deeper"
+        ended = ran(odd.there, do="backup", only=["buckets"])
+        assert ended["code"] == INCOMPLETE
+        assert "the bucket flat: it is not whole: 2 of its objects are not in the set" in ended["why"]
+        for hidden, above in (("top/below", "top"), ("top/deep/below", "top"), ("marked/below", "marked")):
+            assert f"{hidden} (it lies beneath the object {above}," in ended["why"]
+        made = newest(odd.there)
+        assert "not in the last set: the bucket flat: it is not whole: 2" in odd.there.inv("status", code=None)
+        shown = odd.there.inv("backup.show", made, "--bucket", "flat", "--prefix", "top/")
+        assert shown.count("NOT IN THE SET: it lies beneath the object top") == 2
+        assert "top/below" not in json.dumps(look(odd.there, ask="show", set=made)), "the manifest names no object"
+        assert "top/below" not in odd.there.inv("backup.diff", made, code=None)
+        # The commands of docs/runbook.md, Objects that no listing shows.
+        odd.there.on_host(f"""set -e; {MC}
+{IN_MC} cp -q lab/flat/top/deep/below lab/flat/top.below
+{IN_MC} rm -q lab/flat/top/deep/below
+{IN_MC} cp -q lab/flat/top lab/flat/top.object
+{IN_MC} rm -q --versions --force lab/flat/top
+{IN_MC} rm -q --versions --force lab/odd/marked
+docker exec minio1 rm -r /tmp/mc""")
+        keys = {version.key for bucket in ("flat", "odd") for version in listing.versions(odd.minio, bucket)}
+        assert {"top.below", "top.object", "top/below", "marked/below"} <= keys and not keys & {"top", "marked"}
+        assert (odd.body("flat", "top.below"), odd.body("flat", "top.object")) == (b"hidden deeper", b"above")
+        assert ran(odd.there, do="backup", only=["buckets"])["code"] == 0
+    finally:
+        for key in ("top/below", "top/deep/below", "top", "top.object", "top.below"):
+            odd.minio.ask("DELETE", path("flat", key))
+        for key in ("marked", "marked/below"):
+            for version in listing.of_key(odd.minio, "odd", key):
+                inserting.delete(odd.minio, "odd", key, version.id)
 
 
 def held(odd: Odd, set: str, bucket: str) -> list[tuple[str, str]]:

@@ -256,6 +256,12 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     assert status in ("400", "000"), "nobody speaks in the clear"
     page = host.on_host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9001/login")
     assert page == "200"
+    # So does the worker, to the buckets and to the place of its sets.
+    host.inv("backup", "--host", NAME, tls)
+    s3_of(host).delete_object(Bucket="ml-security", Key="one")
+    host.inv("restore", "latest", "--bucket", "ml-security", "--key", "one", "--yes", "--host", NAME, tls)
+    assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
+    host.inv("restore.cleanup", "--yes", "--host", NAME, tls)
 
     since = host.on_host("docker inspect -f '{{.State.StartedAt}}' minio1")
     authority.sign("minio", names)
@@ -303,7 +309,10 @@ def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named
     until = datetime.now(UTC) + timedelta(days=1)
     s3.put_object_retention(Bucket="held", Key="p/kept", Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until})
     s3.put_object_legal_hold(Bucket="held", Key="p/on-hold", LegalHold={"Status": "ON"})
-    host.inv("backup", *there)
+    screen = host.inv("backup", *there, code=23)
+    assert (
+        "1 of its objects is not in the set" in screen and "it lies beneath the object people/7, which hides" in screen
+    )
 
     answer = json.loads(host.inv("buckets.erase", "ml-security", "people/70/", "--json", *there, code=2))
     assert (

@@ -28,6 +28,7 @@ from roles.backup import commands as backup
 from roles.backup import sets as backup_sets
 from roles.backup import status as backup_status
 from roles.backup.settings import Objects
+from roles.minio.role import folders
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
 from worker import comparison, compiled, databases, dumps, postgres, snapshots
@@ -86,6 +87,18 @@ def test_a_stack_without_databases_has_sets_of_its_buckets_and_its_configuration
     assert configuration.components(host.settings) == ["config", "buckets"]
     content = json.loads(configuration.text(host, b""))
     assert "postgres" not in content and content["owner"] == "9000:9000"
+    assert content["buckets"]["drives"] == dict(
+        zip((node.name for node in host.settings.minio.nodes), folders(host), strict=True)
+    )
+
+
+def test_the_worker_knows_how_each_dependent_service_is_asked_whether_it_answers(storage_host) -> None:
+    page = {"image": "worker", "command": ["web"]}
+    services = {"web": {**page, "answers": {"http": ":5000/health", "within": 90}}, "silent": page}
+    kept = {"identity": Secret("x"), "targets": [ELSEWHERE], "dependents": ["web", "silent", "somebodys-own"]}
+    host = storage_host(services=services, backup=kept, images__worker={"reference": "worker:1"})
+    answers = json.loads(configuration.text(host, b""))["answers"]
+    assert list(answers) == ["web"] and "http://127.0.0.1:5000/health" in answers["web"] and "+ 90)" in answers["web"]
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -243,6 +256,16 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
             "",
         ),
         (
+            host_lines(23, what="the set was published without the bucket geo", why="the bucket geo: it is not whole"),
+            "backup     not in the last set: the bucket geo: it is not whole",
+            f"the last backup ended with 23, the set was published without the bucket geo: inv backup.attach --run {RUN}",
+        ),
+        (
+            host_lines(notes=["the bucket geo is not there any more"]),
+            "backup     the bucket geo is not there any more",
+            "",
+        ),
+        (
             host_lines(20, what="no target is left"),
             "old",
             f"the last backup ended with 20, no target is left: inv backup.attach --run {RUN} --host prod",
@@ -300,6 +323,8 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
         "none",
         "lacks a copy",
         "a closed database",
+        "a bucket is not whole",
+        "a bucket that is gone",
         "failed",
         "power cut",
         "killed",

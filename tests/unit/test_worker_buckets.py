@@ -174,7 +174,7 @@ def test_what_cannot_be_read_and_was_accepted_stays_accepted_until_it_can_be_rea
     assert (counts.unreadable, counts.accepted, "accepted" in saved) == (1, 0, False)
     saved, counts = settled(unread, accept=True, fails=True)
     assert (counts.unreadable, counts.accepted, counts.lacking) == (0, 1, "")
-    assert "; 1 cannot be read, which was accepted" in counts.summary
+    assert "; 1 left out, which was accepted" in counts.summary
     again, counts = settled(saved, accept=False, fails=True)
     assert (again, counts.accepted) == (saved, 1)
     assert settled(saved, accept=False, fails=True, etag="other")[1].unreadable == 1
@@ -299,7 +299,7 @@ def test_of_many_objects_that_cannot_be_read_a_few_are_named_with_the_reason() -
     for number in range(1000):
         counts.not_read(f"k{number}", "damaged")
     assert counts.lacking == (
-        "1000 of its objects cannot be read, all others are in the set:"
+        "1000 of its objects are not in the set, all others are:"
         " k0 (damaged), k1 (damaged), k2 (damaged), k3 (damaged), k4 (damaged) and more"
     )
 
@@ -358,6 +358,40 @@ def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["http://a/b?versions=", "http://b/b?versions=", "http://b/b?"]
 
 
+def test_a_list_of_a_node_that_reads_from_too_few_drives_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = {"http://a": 503, "http://b": 200}
+    client = Client([*reads], "user", "secret")
+    names = b"<R><Buckets><Bucket><Name>geo</Name></Bucket></Buckets></R>"
+
+    def once(method: str, endpoint: str, where: str, *_: Any) -> Answer:
+        if where != "/":
+            return answered(reads[endpoint])
+        return answered(200, names if reads[endpoint] == 200 else b"<R><Buckets></Buckets></R>")
+
+    monkeypatch.setattr(client, "_once", once)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert listing.names(client) == ["geo"]
+    reads["http://b"] = 503
+    with pytest.raises(Silent) as told:
+        listing.names(client)
+    assert "no read quorum" in told.value.why
+
+
+def test_a_bucket_of_a_recent_set_that_is_gone_is_named_with_the_newest_set_that_has_it() -> None:
+    from worker.buckets.saving import gone
+
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+
+    def summary(id: str, days: int, *names: str, valid: bool = True) -> Any:
+        manifest = SimpleNamespace(buckets={name: {} for name in names})
+        return SimpleNamespace(id=id, created=now - timedelta(days=days), valid=valid, manifest=manifest)
+
+    there = [summary("new", 1, "geo"), summary("older", 3, "geo", "lost"), summary("old", 4, "geo", "lost")]
+    there += [summary("ancient", 8, "forgotten"), summary("bad", 1, "never", valid=False)]
+    assert gone(there, ["geo"], now) == {"lost": "older"}
+    assert gone(there, ["geo", "lost"], now) == {}
+
+
 def test_contents_go_when_no_set_needs_them_and_never_when_one_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     from worker import sets
     from worker.buckets import checking
@@ -402,7 +436,12 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
     with PartWriter([shelf], keys, "s/sets/x") as writer:  # type: ignore[list-item]
         outcome = saving.save(job, writer, streams, [])
     assert list(outcome.failed) == ["*"] and outcome.saved == {}
-    assert "MinIO does not answer" in messages[0]
+    assert messages[0].startswith("any bucket could not be saved: MinIO does not answer")
+    # Once a set or the inventory knows buckets, each is named.
+    monkeypatch.setattr(saving.Before, "buckets", {"geo": {}, "tiles": {}})
+    with PartWriter([shelf], keys, "s/sets/y") as writer:  # type: ignore[list-item]
+        assert list(saving.save(job, writer, streams, []).failed) == ["geo", "tiles"]
+    assert messages[-1].startswith("the bucket geo, the bucket tiles could not be saved: MinIO does not answer")
     assert list(streams) == [blobs.LIST]
     with pytest.raises(Failed, match="cannot be read"):
         list(listing.versions(Asked(answered(200, b"<ListVersionsResult><Key>\x01")), "b"))  # type: ignore[arg-type]

@@ -62,6 +62,8 @@ def of_key(rows: list[Row], now: list[Version]) -> Iterator[str]:
     by_id = {version.id: version for version in now}
     for row in rows:
         there = by_id.pop(row["id"], None)
+        if there is None and "hidden" in row:
+            continue  # no listing shows it
         if there is None:
             yield f"the {_kind(row)} {row['id']} of {row['at']} is gone"
         elif "unreadable" not in row:

@@ -22,6 +22,8 @@ from worker.targets.s3 import opens
 # A socket keeps its connect time-out while it sends, and a busy server may be slow to read; dead nodes are found by `opens`.
 TIMEOUT = urllib3.Timeout(connect=20.0, read=60.0)
 DOWN = "inv status names what is down; start it"
+QUORUM = "/minio/health/cluster/read"
+NO_QUORUM = "so many drives are away that it cannot read (no read quorum), and what it lists would not be all"
 PATIENT = {500, 502, 503, 504, 408}
 """Statuses and codes that may be gone a moment later, or at another node."""
 Query = Mapping[str, str]
@@ -79,8 +81,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | bytearray = b"",
         may_fail: bool = False,
+        whole: bool = False,
     ) -> Answer:
-        """The answer of a node; raises Refused for an error, unless `may_fail`."""
+        """The answer of a node; raises Refused for an error, unless `may_fail`.
+
+        With `whole`, an answer only counts if the same node still reads from enough drives: it lists what it sees.
+        """
         query_string = urlencode(query, quote_via=quote, safe="~") if query else ""
 
         def once() -> Answer:
@@ -93,6 +99,9 @@ class Client:
             if answer.status in PATIENT:
                 self._distrust(endpoint)
                 raise Away(answer.why)
+            if whole and not self._reads(endpoint):
+                self._distrust(endpoint)
+                raise Away(NO_QUORUM)
             return answer
 
         try:
@@ -102,6 +111,13 @@ class Client:
         if answer.status >= 300 and not may_fail:
             raise refused(f"MinIO refuses {method} of {path}", answer)
         return answer
+
+    def _reads(self, endpoint: str) -> bool:
+        """Whether a node reads from enough drives."""
+        try:
+            return self._once("GET", endpoint, QUORUM, "", {}, b"").status == 200
+        except (urllib3.exceptions.HTTPError, OSError):
+            return False
 
     def _once(
         self, method: str, endpoint: str, path: str, query: str, headers: Mapping[str, str], body: bytes | bytearray

@@ -22,6 +22,8 @@ class Counts:
     unreadable: int = 0
     accepted: int = 0
     """Unreadable versions that somebody has accepted."""
+    hidden: int = 0
+    """Keys that no listing shows, among the unreadable ones."""
     named: list[str] = field(default_factory=list)
 
     def not_read(self, key: str, why: str, accepted: bool = False) -> None:
@@ -36,7 +38,7 @@ class Counts:
     def summary(self) -> str:
         """A line for the journal."""
         gone = f"; {self.vanished} were deleted meanwhile" if self.vanished else ""
-        gone += f"; {self.accepted} cannot be read, which was accepted" if self.accepted else ""
+        gone += f"; {self.accepted} left out, which was accepted" if self.accepted else ""
         return (
             f"{self.versions} version{'s' * (self.versions != 1)} of {human(self.bytes)},"
             f" {self.markers} delete marker{'s' * (self.markers != 1)};"
@@ -44,11 +46,14 @@ class Counts:
         )
 
     @property
+    def counted(self) -> str:
+        """How much the set lacks, without the names of objects."""
+        return (
+            f"{self.unreadable} of its objects {'is' if self.unreadable == 1 else 'are'} not in the set, all others are"
+        )
+
+    @property
     def lacking(self) -> str:
         """What the set lacks, with reasons; empty if it is complete."""
-        if not self.unreadable:
-            return ""
         more = " and more" if self.unreadable > FEW else ""
-        return (
-            f"{self.unreadable} of its objects cannot be read, all others are in the set: {', '.join(self.named)}{more}"
-        )
+        return f"{self.counted}: {', '.join(self.named)}{more}" if self.unreadable else ""

@@ -35,11 +35,13 @@ class Version:
     metadata: dict[str, str] = field(default_factory=dict)
     tags: str = ""
     lock: dict[str, str] = field(default_factory=dict)
+    beneath: str = ""
+    """The object above, which hides it from every listing."""
 
 
 def names(client: Client) -> list[str]:
-    """All buckets."""
-    root = _parsed(client.ask("GET", "/").body)
+    """All buckets; Failed without read quorum, where MinIO says that there are none."""
+    root = _parsed(client.ask("GET", "/", whole=True).body)
     return sorted(element.text or "" for element in root.iter() if _tag(element) == "Name")
 
 
@@ -47,7 +49,8 @@ def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]
     """All versions, by key and then the newest first; one page of them is held in memory."""
     query = {"versions": "", "metadata": "true", "encoding-type": "url", "max-keys": PAGE, "prefix": prefix}
     while True:
-        root = _parsed(client.ask("GET", path(bucket), query).body)
+        # Without read quorum MinIO lists what single drives have, and an end where a drive goes away: both answer 200.
+        root = _parsed(client.ask("GET", path(bucket), query, whole=True).body)
         fields = {_tag(element): element.text or "" for element in root if not len(element)}
         yield from (_version(element) for element in root if _tag(element) in ("Version", "DeleteMarker"))
         if fields.get("IsTruncated") != "true":

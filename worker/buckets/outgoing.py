@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Any
 
-from worker.buckets import COMPONENT, client, listing, packs, reading
+from worker.buckets import COMPONENT, client, hidden, listing, packs, reading
 from worker.buckets.before import Before
 from worker.buckets.blobs import Blobs
 from worker.buckets.counts import Counts
@@ -22,6 +23,7 @@ from worker.job import Job
 WINDOW = 64
 """Objects that are read at a time; each small one is held in memory."""
 LOST = "MinIO lists it, and says that it is not there"
+HIDDEN = "it lies beneath the object {}, which hides it from every listing"
 
 
 def _apart(prefixes: Sequence[str]) -> list[str]:
@@ -56,13 +58,15 @@ class Outgoing:
         self._pack = packs.Pack(self._pack_name, self._store)
         self._accept = job.request.accept_unreadable
 
-    def rows(self, bucket: str, counts: Counts) -> Iterator[Row]:
-        """The rows of a bucket's index, in the order of its listing."""
+    def rows(self, bucket: str, counts: Counts, unlisted: Mapping[str, str]) -> Iterator[Row]:
+        """The rows of a bucket's index, in the order of its listing; also of the keys that no listing shows."""
         configuration, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
         known = self._before.rows(bucket)
         self._progress.begin(bucket)
         for prefix in _apart(configuration["prefixes"].get(bucket, [""])):
-            for versions in listing.by_key(listing.versions(self.minio, bucket, prefix), configuration["versions"]):
+            listed = listing.by_key(listing.versions(self.minio, bucket, prefix), configuration["versions"])
+            lost = ([version] for version in hidden.versions(self.minio, bucket, unlisted, prefix))
+            for versions in heapq.merge(listed, lost, key=lambda versions: versions[0].key.encode()):
                 for version, row in known.matched(versions):
                     pending.append(self._begun(bucket, version, row))
                     while len(pending) >= WINDOW:
@@ -86,6 +90,8 @@ class Outgoing:
         row |= {name: value for name, value in (("tags", version.tags), ("lock", version.lock)) if value}
         if self._accept or (known and "accepted" in known):
             row["accepted"] = True  # in case it is unreadable
+        if version.beneath:
+            return row | {"hidden": True}, self._readers.submit(_refuse, HIDDEN.format(version.beneath))
         if known and "sha256" in known and self._blobs.kept(known.get("parts", [known.get("pack")])):
             row |= {name: known[name] for name in ("sha256", "headers", "parts", "pack") if name in known}
             if any(row["headers"].get(name, value) != value for name, value in version.metadata.items()):
@@ -176,9 +182,14 @@ class Outgoing:
             self._room.release()
 
 
+def _refuse(why: str) -> Row:
+    raise reading.Unreadable(why)
+
+
 def _unread(row: Row, why: str, counts: Counts) -> Row:
     """A row without content. It says whether that was accepted, also for later sets."""
     counts.not_read(row["key"], why, "accepted" in row)
+    counts.hidden += "hidden" in row and "accepted" not in row
     return row | {"unreadable": why}
 
 
