@@ -206,7 +206,7 @@ def test_a_dependent_that_starts_and_does_not_answer_is_named_after_a_restore_an
     job.run, job.config["image"] = "r", "worker"
     job.config["answers"] = {"mlflow": "mlflow", "web": "web", "away": "away"}
     assert swapped(job) == 0
-    assert "waiting until mlflow, web answer" in said(job)
+    assert "waiting until mlflow, web answer" in journal_text(job)
     (docker / "mute-mlflow").touch()
     with pytest.raises(Failed, match="the undo is done, but something is wrong after it") as told:
         swap.undo(job)
