@@ -1,4 +1,4 @@
-"""A certificate authority of a test: its certificate, and those that it signs, as PEM files."""
+"""A certificate authority for tests: its certificate, and those that it signs, as PEM files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 
 class Authority:
-    """Signs for a day; the certificate of the authority itself lies in `authority.pem` of the folder."""
+    """An authority; its own certificate is `authority.pem` in the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.key = folder, ec.generate_private_key(ec.SECP256R1())
@@ -22,7 +22,7 @@ class Authority:
         (folder / "authority.pem").write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def sign(self, name: str, names: list[str], days: int = 60) -> None:
-        """NAME.crt and NAME.key, for these names and addresses."""
+        """Writes NAME.crt and NAME.key, for these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         known = [
             x509.IPAddress(ip_address(subject)) if subject[0].isdigit() else x509.DNSName(subject) for subject in names

@@ -1,6 +1,6 @@
-"""Interrupts a command at a random moment, and says what became of it.
+"""Interrupts a command at a random moment, and reports how it ended.
 
-A terminal sends SIGINT and SIGHUP to all processes of a command; SIGTERM is for the one that somebody named.
+A terminal sends SIGINT and SIGHUP to all processes of a command; SIGTERM only goes to the process itself.
 
 python tests/interrupter.py RUNS LONGEST SIGNAL COMMAND...      (such as 100 2.5 INT ./inv check)
 """
@@ -32,7 +32,7 @@ class Outcome:
     left: tuple[str, ...]
 
     def faults(self, number: int) -> list[str]:
-        """What is wrong with it; nothing where it ended by itself before it was interrupted."""
+        """What is wrong with the end; nothing if the command ended by itself before the signal."""
         lines = self.output.strip().splitlines()
         faults = ["something is left: " + ", ".join(self.left)] if self.left else []
         if self.code is None:
@@ -55,14 +55,14 @@ def interrupted(
     folder: Path | None = None,
     meanwhile: Callable[[float], object] = time.sleep,
 ) -> Outcome:
-    """Send the signal to a command after so many seconds."""
+    """Sends the signal to a command after so many seconds."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder,
         start_new_session=True, preexec_fn=_listening,
     )  # fmt: skip
     meanwhile(after)
     send = os.kill if number == signal.SIGTERM else os.killpg
-    send(process.pid, number)  # not waited for yet, so its number is still its own
+    send(process.pid, number)  # not waited for yet, so its pid is not reused
     begun = time.monotonic()
     try:
         _, output = process.communicate(timeout=PATIENCE)
@@ -77,13 +77,13 @@ def interrupted(
 
 
 def _listening() -> None:
-    """Who runs in the background of a script is deaf to Ctrl-C, and so are its children."""
+    """Restores the defaults: background processes of a script ignore SIGINT, and so would their children."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
 def _left(session: int) -> tuple[str, ...]:
-    """The processes of a session that still run, a moment after its first has ended."""
+    """The processes of a session that still run, a moment after its leader has ended."""
     time.sleep(0.05)
     names = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

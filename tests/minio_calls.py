@@ -1,4 +1,4 @@
-"""The calls of MinIO's API that the roles make: found in their code, and recorded while a test makes them."""
+"""The calls of MinIO's API that the roles make: listed from their code, and recorded during tests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 ROLES = Path(__file__).resolve().parents[1] / "roles"
 SCREENS = {"status.py", "info.py", "usage.py", "trace.py", "bucket_commands.py"}
 RECEIVERS = {"client", "clients", "admins", "other", "reader", "writer"}
-"""What the roles call a client of minio-py, besides `administrator(...)`."""
+"""Names of variables in the roles that hold a client of minio-py, besides `administrator(...)`."""
 
 
 def in_the_code() -> set[str]:
-    """Each method of minio-py, and each path of the admin API with its verb; not what only a screen asks."""
+    """Each method of minio-py, and each path of the admin API with its verb; not those of screens."""
     return {
         call
         for file in sorted(ROLES.rglob("*.py"))
@@ -44,7 +44,7 @@ def _is_a_client(of: ast.expr) -> bool:
 
 
 def record(monkeypatch: Any) -> set[str]:
-    """From here on, the names of all calls that minio-py and our own `admin` make are put into what is returned."""
+    """Records, from now on, the names of all calls of minio-py and of our `admin` in the returned collection."""
     from minio import Minio
     from minio.minioadmin import MinioAdmin
 

@@ -1,4 +1,4 @@
-"""Statements in many spellings, each of which MinIO takes and gives back in another."""
+"""Statements in many spellings, each of which MinIO accepts and returns in another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For each alert: what Prometheus reads when it must fire, after how many minutes, and what of that is as it should be."""
+"""The alerts' test cases: the series with which each must fire, after how many minutes, and series with which it must not."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ FACTS = 'node_textfile_mtime_seconds{file="/host/x/stowage_host.prom"}'
 
 @dataclass(frozen=True)
 class Case:
-    """Series as promtool writes them. It fires at `minutes`, and not at `quiet`, when its time has not come."""
+    """Series in promtool's notation. The alert fires at `minutes`, and not yet at `quiet`."""
 
     series: dict[str, str]
     minutes: int
     quiet: int = 0
     well: dict[str, str] | None = None
-    """The same when all is as it should be: it never fires."""
+    """The same series of a healthy system: the alert never fires."""
     step: int = 1
-    """Minutes between two values: what takes a day is not looked at each minute of it."""
+    """Minutes between two values; longer for alerts that take a day."""
 
 
 def steady(value: float, minutes: int) -> str:
@@ -71,7 +71,7 @@ CASES: dict[str, Case] = {
         HALF,
     ),
     "MinIOHighErrorRate": Case(
-        # A counter of errors is not there before the first of them.
+        # A counter of errors does not exist before the first error.
         {BAD: "_x3 10+60x17", REQUESTS: "0+600x20"},
         20,
         3,
@@ -179,7 +179,7 @@ CASES: dict[str, Case] = {
 
 
 def tests(rules: str) -> list[dict[str, Any]]:
-    """What `promtool test rules` reads, a file for each step: each case as it must fire, before its time, and when all is well."""
+    """The files for `promtool test rules`, one for each step: each case at its time, before it, and on a healthy system."""
     return [
         {
             "rule_files": [rules],

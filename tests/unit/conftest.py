@@ -1,4 +1,4 @@
-"""What the tests share: this machine's own /bin/sh as a host, a kind of resource, a storage host, and golden files."""
+"""Fixtures of the unit tests: this machine's /bin/sh as a host, a kind of resource, a storage host, and golden files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from converge.inventory.secret import Secret
 from converge.ssh.root_shell import RootShell
 from roles.settings.model import Settings
 
-# A machine that has other work is slow; that is no fault of what is tested.
+# A busy machine is slow, which is no failure of the code under test.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
@@ -40,12 +40,12 @@ LARGEST_FILE = 1 << 30
 
 
 class Pipe:
-    """A shell of this machine, spoken to as to one behind SSH."""
+    """A local shell with the interface of one behind SSH."""
 
     def __init__(self, script: str) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the pipe is)
         self._line = b""
-        # A session of its own, so that all of it can be ended; and whatever it does, it fills no disk.
+        # A session of its own, so that all its processes can be killed; its output is limited, so that it fills no disk.
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", f"ulimit -f {LARGEST_FILE // 512}\n{script}"],
             stdin=subprocess.PIPE,
@@ -64,7 +64,7 @@ class Pipe:
 
     def readline(self, timeout: float | None = None) -> bytes:
         while b"\n" not in self._line:
-            # A shell of this machine that says nothing for so long says nothing at all.
+            # A local shell that is silent for so long hangs.
             if not select.select([self.process.stdout], [], [], min(timeout or PATIENCE, PATIENCE))[0]:
                 raise TimeoutError
             more = os.read(self.process.stdout.fileno(), 1 << 16)
@@ -96,7 +96,7 @@ class Pipe:
 
 
 class Link:
-    """A line to this very machine."""
+    """A link to this machine."""
 
     def __init__(self) -> None:
         self.target = SimpleNamespace(name="here")
@@ -116,7 +116,7 @@ class Link:
 
 
 class Here(RootShell):
-    """A root shell whose host keeps its things beneath a folder; `places` says which text stands for which."""
+    """A root shell of a host whose files are in a folder: `places` maps paths of the host to paths of this machine."""
 
     places: dict[str, str]
     programs: Path
@@ -128,25 +128,25 @@ class Here(RootShell):
 
 
 class Machine:
-    """This machine as a host: probe scripts and fixes run for real, in its own shell."""
+    """This machine as a host: probes and fixes run for real, in its own shell."""
 
     def __init__(self, link: Link, folder: Path) -> None:
         self.link, self.folder, self.shell = link, folder, Here(link)
         self.places = {"/var/lib/stowage": f"{folder}/stowage", "/run/stowage": f"{folder}/run-stowage"}
         self.shell.places, self.shell.programs = self.places, folder / "programs"
         self.shell.programs.mkdir()
-        # Nothing here has to outlive a power cut, and a disk that others use takes its time.
+        # Nothing here must survive a power cut, and a busy disk makes sync slow.
         self.program("sync", "exit 0")
         self.events: list[tuple[str, str, str]] = []
 
     def program(self, name: str, script: str) -> None:
-        """A program that this machine lacks, or must not start in a test."""
+        """Replaces a program that this machine lacks, or that a test must not start."""
         file = self.shell.programs / name
         file.write_text(f"#!/bin/sh\n{script}\n")
         file.chmod(0o755)
 
     def takes(self, value: object) -> bool:
-        """Whether a value passes through `run` as it is: places of a host that stand in it become places of this machine."""
+        """Whether `run` leaves a value unchanged; paths of the host in it would become paths of this machine."""
         return not any(place in str(value) for place in self.places)
 
     def run(self, body: str) -> tuple[int, str]:
@@ -171,12 +171,12 @@ class Machine:
         )
 
     def deploy(self, *resources: Resource) -> Done:
-        """Bring the machine to what the resources want; what is refused is not touched."""
+        """Deploys these resources; refused ones are not touched."""
         return self.carry_out(self.plan(*resources))
 
 
 def inspected(definition: dict[str, Any]) -> dict[str, Any]:
-    """What `docker inspect` says of a container that compose made of a definition, as Docker 26 says it."""
+    """The output of `docker inspect` for a container that compose made of a definition, as of Docker 26."""
     ports: dict[str, Any] = {}
     for port in definition.get("ports", ()):
         ip, outside, inside = port.rsplit(":", 2)
@@ -223,7 +223,7 @@ def inspected(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 class Docker:
-    """A `docker` program that knows things by name, and writes down what else it is asked to do."""
+    """A `docker` program that knows objects by name, and records all other calls."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine, self.things, self._calls = machine, machine.folder / "docker", machine.folder / "docker-calls"
@@ -231,7 +231,7 @@ class Docker:
         self.answers(True)
 
     def answers(self, does: bool, otherwise: str = "exit 0") -> None:
-        """Whether its daemon is there; `otherwise` is what it does when it is asked for anything but what it knows."""
+        """Whether its daemon answers; `otherwise` is the shell for all calls but `inspect` and `version`."""
         self.machine.places["[ -S /run/docker.sock ]"] = "true" if does else "false"
         inspect = (
             f'while [ "$1" != -- ]; do shift; done; shift; status=0; cd {self.things}\n'
@@ -241,13 +241,13 @@ class Docker:
         self.machine.program("docker", asked if does else "exit 1")
 
     def has(self, name: str, what: dict[str, Any]) -> None:
-        """A network or an image, as its JSON."""
+        """Adds a network or an image, as its JSON."""
         (self.things / name.replace("/", "_")).write_text(json.dumps(what) + "\n")
 
     def runs(
         self, name: str, mark: str = "", project: str = "", inspected: dict[str, Any] | None = None, **more: Any
     ) -> None:
-        """A container, as the line that our own format makes of it; `inspected` is what is compared of it."""
+        """Adds a container, as the line in our own format; `inspected` is its compared part."""
         facts = {"status": "running", "started": "2026-01-01T00:00:00Z", "pid": 1, **more}
         line = (name, facts["status"], facts["started"], facts["pid"], mark, project, json.dumps(inspected or {}))
         (self.things / name).write_text("|".join(map(str, line)) + "\n")
@@ -323,7 +323,7 @@ def thing() -> type[Thing]:
 
 @pytest.fixture
 def golden() -> Callable[[str, str], None]:
-    """Compare with a file of tests/golden; STOWAGE_GOLDEN=write writes it instead."""
+    """Compares with a file of tests/golden; STOWAGE_GOLDEN=write writes it instead."""
 
     def compare(name: str, text: str) -> None:
         file = GOLDEN / f"{name}.txt"
@@ -387,7 +387,7 @@ def storage_host() -> Callable[..., SimpleNamespace]:
     """The storage server of WeatherLearn and a database server, with changes to its settings."""
 
     def make(**changes: Any) -> SimpleNamespace:
-        # Secrets cannot be copied, and need not be.
+        # Secrets refuse to be copied, so the copy shares them.
         secrets = {id(secret): secret for secret in _secrets(WEATHERLEARN)}
         settings = copy.deepcopy(WEATHERLEARN, secrets)
         for path, value in changes.items():

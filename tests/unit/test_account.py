@@ -1,4 +1,4 @@
-"""Users and groups: their numbers are never changed, for files may carry them."""
+"""Users and groups: their numbers are never changed, as files may belong to them."""
 
 from __future__ import annotations
 

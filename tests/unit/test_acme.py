@@ -1,4 +1,4 @@
-"""Certificates that a public authority signs for nginx: what is rendered, and what the script on the host does when it is refused."""
+"""Certificates of a public authority for nginx: rendered files, and the script on the host when the authority refuses."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ cat "$1/cert.pem" ca.crt >"$1/fullchain.pem"
 
 
 class Host:
-    """The script with a folder of its own, an authority that is openssl, and a program that takes up what was signed."""
+    """The script with its own folder, openssl as the authority, and a program that loads the signed certificates."""
 
     def __init__(self, folder):
         self.folder = folder

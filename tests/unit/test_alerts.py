@@ -1,4 +1,4 @@
-"""The alerts: each has a case in which it fires, which tests/lab gives to Prometheus itself, and names a command that exists."""
+"""The alerts: each has a test case, which tests/lab gives to Prometheus itself, and names a command that exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Apply: steps run for real, in order, to the first that fails; what was and was not done is told truly."""
+"""Apply: steps run for real, in order, up to the first failure; the report of what was done is true."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from converge.resources.file import File
 
 @pytest.fixture
 def steps(tmp_path, thing, monkeypatch):
-    """Changes whose steps leave a file each; `made` lists the files."""
+    """Changes whose steps each make a file; `made` lists the files."""
     monkeypatch.setattr(carrying, "STOP", str(tmp_path / "stop"))
     folder = tmp_path / "made"
     folder.mkdir()
@@ -54,7 +54,7 @@ def steps(tmp_path, thing, monkeypatch):
 
 @pytest.fixture
 def do(machine):
-    """Carry out changes; afterwards `machine.events` tells what was reported."""
+    """Carries out changes; `machine.events` are the reports."""
 
     def carry(*changes: Change):
         return carry_out(
@@ -299,7 +299,7 @@ def audit(machine) -> list[dict]:
 
 
 def test_garbage_is_looked_for_between_two_roles_and_at_no_other_moment(run_of, tmp_path):
-    """In the middle of a send it had closed a channel, which waited for the lock of that very send."""
+    """A collection during a send closed a channel, which waited for the lock of that send."""
     assert not gc.isenabled()
     thing = Role("role", lambda host: [])
     object.__setattr__(thing, "itself", thing)
@@ -387,7 +387,7 @@ def begun(machine) -> list[str]:
 
 
 def failing(kind: str, path: Path):
-    """A kind whose fix makes its file and then fails in one of the ways in which a fix can fail."""
+    """A kind whose fix makes its file and then fails, in each possible way."""
 
     def fix(self, before):
         def fail(link):
@@ -439,7 +439,7 @@ def test_a_stop_is_told_as_a_stop(machine, run_of, tmp_path, monkeypatch):
 
 
 def test_what_a_role_wants_more_once_it_is_read_again_is_written_down_before_it_is_made(machine, run_of, tmp_path):
-    """A bucket behind an API that this very plan brought up: nobody could tell at the beginning that it is missing."""
+    """Such as a bucket of an API that the same plan has started: it could not be read before."""
     seen = []
     first, second = mine(tmp_path / "first"), mine(tmp_path / "second")
     run = run_of(first, second)

@@ -1,4 +1,4 @@
-"""Backups as the operator meets them: settings, names of sets, the screen, and what status says of them. Pure parts."""
+"""Backups on the operator's side: settings, names of sets, the screen, and the status. Pure parts."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ RUN = "20261121T020000Z-a1b2c3"
 def host_lines(
     code: int = 0, hours: float = 1, end: str | None = None, records: tuple[dict, ...] = (), **more
 ) -> list[str]:
-    """What a host tells of its backups: the last one ended like this, or its journal ends in another line."""
+    """The lines that a host prints about its backups: how the last one ended, or the last line of its journal."""
     now = 1_800_000_000
     at = {"at": now - hours * HOUR, "code": code}
     last = {"last": {"code": 0, "dead": {}}, "published_postgres": at, "published_config": at}
@@ -373,7 +373,7 @@ def test_what_a_run_that_is_under_way_has_open_is_no_finding() -> None:
 
 @pytest.fixture
 def ended(machine):
-    """Let the host write the ends of runs that were killed with these journals; gives the last line of one."""
+    """Has the host write the end of killed runs with these journals; gives the last line of one."""
     text = (ROOT / "templates/backup.sh.j2").read_text()
     script = re.sub(r"{%.*?%}\n", "", text[text.index("started() {") :])
     for word, value in {"textfile": str(machine.folder), "stack": "a", "state": str(machine.folder)}.items():
@@ -457,7 +457,7 @@ def test_a_restore_that_was_killed_says_nothing_of_the_last_backup(ended) -> Non
 
 @pytest.fixture
 def schedule(machine):
-    """What the timer starts on a host whose last drill passed so many days ago; gives the requests in their order."""
+    """The requests that the timer starts, in order, on a host whose last drill passed so many days ago."""
 
     def run(days: float | None, drill_days: int = 7, backup: int = 0) -> list[dict[str, object]]:
         if days is not None:
@@ -568,7 +568,7 @@ def test_small_databases_are_staged_together_while_there_is_room_and_a_large_one
 
 
 def test_who_had_no_room_for_locks_beside_a_database_of_many_tables_is_saved_alone(monkeypatch) -> None:
-    """That one fails again, and costs only itself."""
+    """The database with many tables fails again; all others are saved."""
     crowded = Failed(20, "it could not be dumped", "out of shared memory", databases.WAYS_OUT[0][1])
     other = Failed(20, "it could not be dumped", "invalid database", "DROP DATABASE gone")
     asked, saved = list[list[str]](), databases.Databases()
@@ -649,7 +649,7 @@ def test_the_worker_is_one_file_that_python_runs_the_same_for_everybody(tmp_path
 
 
 def imported(code: Path) -> str:
-    """Where the worker's modules come from, with this code of it."""
+    """The file from which the worker imports a module, with this code."""
     run = "from worker.targets import KINDS; import worker.targets.path, worker.backup; print(worker.backup.__file__)"
     environment = {"PYTHONPATH": str(code)}
     done = subprocess.run([sys.executable, "-c", run], cwd="/", env=environment, capture_output=True, text=True)

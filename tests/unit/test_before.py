@@ -1,4 +1,4 @@
-"""What must be done before a service is started with another image: asked first, run only when it is safe, said when it fails."""
+"""Commands before a service starts with another image: checked first, run only when safe, reported when they fail."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def before(image=NEWER, guard="") -> Before:
 
 @pytest.fixture
 def engine(machine, docker):
-    """An engine in which the check says no until the command was run, and both do what they are told."""
+    """An engine in which the check fails until the command was run; a test can change the result of both."""
     state, text = machine.folder / "schema", machine.folder / "compose.json"
     machine.places["/etc/stowage"] = f"{machine.folder}/etc"
 
@@ -44,7 +44,7 @@ esac"""
 
 
 def verbs(docker) -> list[str]:
-    """What was asked of the engine, by its verb; of a run its service."""
+    """The calls of the engine: each verb, and of a run its service."""
     lines = [line.split() for line in docker.calls]
     return [line[-1] if line[0] == "compose" else line[0] for line in lines if line[0] in ("compose", "stop", "start")]
 
@@ -117,7 +117,7 @@ def test_a_check_that_cannot_be_made_has_not_said_no(engine, docker, ended):
 
 
 def test_who_ends_as_soon_as_it_is_started_is_asked_anew(engine, docker):
-    """A restore may have brought an older schema than its image wants."""
+    """A restore may have brought back an older schema than the image needs."""
     engine.does(check="exit 0")
     engine.deploy(before())
     docker.runs("any", status="restarting", pid=0)
@@ -151,7 +151,7 @@ def test_a_page_has_it_done_before_its_container_is_made_with_its_files_and_secr
 
 @pytest.fixture
 def guarded(machine, storage_host):
-    """What the guard says on a host that has made these backups: how they ended, and how many minutes ago."""
+    """The answer of the guard on a host with these backups: how they ended, and how many minutes ago."""
 
     def ask(*backups: tuple[str, int], does="backup", makes=True) -> tuple[int, str]:
         for number, (end, ago) in enumerate(backups):

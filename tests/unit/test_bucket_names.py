@@ -1,4 +1,4 @@
-"""With too few drives MinIO answers a list of buckets with an empty one: nothing may be concluded from it."""
+"""With too few drives MinIO answers with an empty list of buckets: that does not mean that there are none."""
 
 from __future__ import annotations
 

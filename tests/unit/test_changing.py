@@ -1,4 +1,4 @@
-"""Commands that change the settings: the file they choose, what they refuse, and what is on disk when they are cut."""
+"""Commands that change the settings: the file they choose, what they refuse, and what is on disk after a cut."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_policies_are_given_and_taken_away_and_a_key_is_told_as_one(root: Path) 
 
 
 class Cut(Exception):
-    """The run ends here."""
+    """Ends the run, like a kill."""
 
 
 @pytest.mark.parametrize("cut_at", ["deploy", "check", "before the new secret"])
@@ -259,7 +259,7 @@ class Version:
 
 
 class Store:
-    """A bucket that lists as MinIO does: what lies beneath an object only when that is gone."""
+    """A bucket that lists like MinIO: keys beneath an object are only listed when the object is gone."""
 
     def __init__(self, *versions: Version, refuses: str = "") -> None:
         self.versions, self.refuses = list(versions), refuses

@@ -1,4 +1,4 @@
-"""Compose projects: what is written is what was meant, and only what must be made anew is made anew."""
+"""Compose projects: values arrive unchanged, and only containers that differ are made anew."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HOSTILE = [
 
 @pytest.fixture(autouse=True)
 def folder(machine, monkeypatch):
-    """Where compose files lie."""
+    """The folder of compose files."""
     monkeypatch.setattr(compose, "FOLDER", str(machine.folder / "etc"))
     return machine.folder / "etc"
 
@@ -54,7 +54,7 @@ def project(**more) -> Project:
 
 
 def written(machine, docker, wanted: Project, **states) -> None:
-    """Let the host have what is wanted, with some containers in another state: their mark, project and status."""
+    """Gives the host the wanted containers, some in another state: their mark, project and status."""
     machine.deploy(wanted)
     for name, definition in wanted.services.items():
         docker.runs(
@@ -73,7 +73,7 @@ def change_of(machine, wanted):
 
 
 def undoubled(value):
-    """What compose makes of a value: a doubled dollar is one, and a single one would be filled in."""
+    """A value as compose reads it: `$$` is a dollar; a single one would be replaced by a variable."""
     if isinstance(value, str):
         assert "$" not in value.replace("$$", "")
         return value.replace("$$", "$")
@@ -210,7 +210,7 @@ def test_a_container_that_was_started_before_its_drive_was_mounted_is_restarted(
     for name in "ab":
         (tmp_path / name).mkdir()
     wanted = bound(tmp_path / source, tmp_path / target)
-    # This very process stands for the container: what it sees is what lies there.
+    # This process stands for the container: it sees the current files.
     written(machine, docker, wanted, minio1={"pid": os.getpid()})
     change = change_of(machine, wanted)
     assert (change.action is Action.UPDATE) is late
@@ -273,7 +273,7 @@ def test_ports_that_a_power_cut_left_with_nobody_are_taken_back(machine, docker,
     docker.answers(True, f'case "$*" in *" up "*) [ -e {again} ];; ps*) {holder or ":"};; esac')
     machine.program("systemctl", f'echo "$*" >>{again}')
     machine.deploy(project())
-    # The container of the fake stays as it was: that the start was tried again is what counts.
+    # The fake's container stays as it was; only the second start matters.
     assert again.exists() is heals
     assert len(up_of(docker)) == (3 if heals else 2)
     assert not heals or again.read_text() == "restart docker.service\n"
@@ -309,12 +309,12 @@ def test_a_project_that_is_no_longer_wanted_is_taken_down_where_it_has_container
     change = change_of(machine, NoProject("nginx"))
     assert change.action is action
     machine.deploy(NoProject("nginx"))
-    # In the time to stop that each container was made with: --timeout would give all of them the longest.
+    # Each with its own time to stop: --timeout would give all of them the longest.
     assert bool([line for line in docker.calls if line.endswith(" down")]) is (action is Action.REMOVE)
 
 
 def test_a_service_has_the_time_to_stop_that_its_own_definition_gives(machine, docker):
-    """One that takes no signal, which has 3 s, held up a deploy for the 90 s of a storage server."""
+    """A container that ignores signals, with 3 s to stop, once took the 90 s of a storage server."""
     docker.runs("cache", "older", "cache", status="dead")
     quick = Project("cache", {"cache": {"image": "any:1", "container_name": "cache", "stop_grace_period": "3s"}})
     script = quick.fix({"compose.yaml": "", "cache": f"{quick.hash_of('cache')} dead"})[0].script
@@ -333,7 +333,7 @@ URLS = ("http://172.30.99.11:9000/live", "http://172.30.99.12:9000/live")
 
 @pytest.fixture
 def curl(machine):
-    """A curl that says these codes, one for each address in turn; several rounds one after the other."""
+    """A curl that answers with these codes, one for each address; several rounds in turn."""
 
     def says(*rounds: str) -> None:
         (machine.folder / "rounds").write_text("\n".join(rounds) + "\n")
@@ -445,7 +445,7 @@ def test_who_started_before_its_secrets_were_written_is_restarted_with_all_other
 
 
 def test_a_secret_that_is_written_anew_is_read_in_the_same_deploy(machine, docker, tmp_path):
-    """Who runs is as it should be when it is read, and runs with an older secret once the file is there again."""
+    """The container is unchanged when it is read, but it runs with the older secret once the file is written."""
     secret = tmp_path / "root_password"
     wanted = project(together=True, read_at_start=(str(secret),))
     written(machine, docker, wanted)

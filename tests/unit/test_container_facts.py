@@ -1,4 +1,4 @@
-"""Containers against their definitions: what somebody has done to one since, or who made it, is never believed of a label."""
+"""Containers compared with their definitions, property by property: a label alone is not trusted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IMAGE_ENV = ("PATH=/usr/bin", "MC_CONFIG_DIR=/tmp/.mc")
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """What Docker says of that container, but for one thing."""
+    """The inspected container with one change."""
     facts = inspected(DEFINITION)
     facts["Config"]["Env"] += IMAGE_ENV
     *above, last = path.split(".")
@@ -153,7 +153,7 @@ def test_every_key_that_a_role_writes_into_a_definition_is_compared(storage_host
 
 @pytest.mark.parametrize(("mode", "in_place"), [("stowage", True), ("cd" * 32, True), ("ab" * 32, False)])
 def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_place):
-    """It stands on the id of a network that is gone, and Docker connects it to no other."""
+    """It refers to a network by an id that is gone, and Docker cannot connect it to another one."""
     facts = {"HostConfig": {"NetworkMode": mode}, "Networks": {}}
     definition = {"container_name": "minio1", "networks": {"stowage": {"ipv4_address": "172.30.99.11"}}}
     (difference,) = list(_networks(definition, facts, ["cd" * 32]))
@@ -161,6 +161,6 @@ def test_a_container_whose_network_was_made_anew_is_made_anew_itself(mode, in_pl
 
 
 def test_a_capability_is_the_same_in_both_ways_of_writing_it():
-    """Docker tells of CHOWN or of CAP_CHOWN, by its version: that is no reason to make a container anew."""
+    """Docker writes CHOWN or CAP_CHOWN, depending on its version; the container is not made anew for that."""
     wanted = {**DEFINITION, "cap_add": ["CHOWN", "CAP_KILL"]}
     assert differences(wanted, changed("HostConfig.CapAdd", ["CAP_CHOWN", "KILL"]), IMAGE_ENV) == []

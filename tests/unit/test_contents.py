@@ -1,4 +1,4 @@
-"""Folders that hold what is wanted and nothing else."""
+"""Folders that must hold the wanted files and no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from converge.resources.contents import Contents
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder whose name is a pattern as well, with what is wanted in it."""
+    """A folder with the wanted files; its name is also a pattern."""
     folder = tmp_path / "conf [x]*"
     (folder / "conf.d").mkdir(parents=True)
     (folder / "conf.d" / "a.conf").write_text("a")

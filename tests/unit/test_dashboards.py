@@ -1,4 +1,4 @@
-"""The dashboards of Grafana, as far as can be said without it: its documented form, and that nothing points nowhere."""
+"""Grafana's dashboards without Grafana: the documented form, and no dangling references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from roles.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "files/grafana/dashboards").glob("*.json"))
-# Of Grafana's list of units, those that are used.
+# The units that are used, from Grafana's list.
 UNITS = {"short", "percentunit", "bytes", "Bps", "reqps", "ops", "s"}
 TYPES = {"stat", "gauge", "bargauge", "timeseries", "table"}
 

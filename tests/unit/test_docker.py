@@ -1,4 +1,4 @@
-"""Networks and images of Docker, as its own command line tells of them."""
+"""Docker's networks and images, from the output of its command line."""
 
 from __future__ import annotations
 

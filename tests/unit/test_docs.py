@@ -26,7 +26,7 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 ROLE, SERVICE, TASK = (ROOT / "docs" / f"writing-a-{name}.md" for name in ("role", "service", "task"))
 FENCE = re.compile(r"^```(\w*)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
-# Written for one clone only, so a document may name them and a checkout need not have them.
+# Files of one clone: a document may name them although a checkout lacks them.
 OF_A_CLONE = ("inventory/secrets", "inventory/known_hosts", "inventory/host_vars/lab.yml", ".venv")
 
 
@@ -37,7 +37,7 @@ def commands():
 
 
 def code_of(document: Path) -> list[str]:
-    """What a reader could type: the lines of shell blocks, and code within a sentence."""
+    """The code of a document: lines of shell blocks, and code within a sentence."""
     text = document.read_text()
     shell = [body for language, _, body in FENCE.findall(text) if language == "sh"]
     lines = [line.partition(" #")[0].strip() for body in shell for line in body.splitlines()]
@@ -45,7 +45,7 @@ def code_of(document: Path) -> list[str]:
 
 
 def typed(document: Path) -> list[list[str]]:
-    """Every command of ours in a document, as words."""
+    """Every `inv` command in a document, as its arguments."""
     lines = (re.sub(r"^\./", "", line) for line in code_of(document))
     return [shlex.split(line)[1:] for line in lines if line.startswith("inv ")]
 
@@ -93,7 +93,7 @@ def test_every_kind_of_resource_stands_in_the_table():
 
 
 def blocks(*guides: Path) -> dict[str, list[tuple[str, str]]]:
-    """The blocks of guides, of all where none is named, by the file they belong to: language and text."""
+    """The code blocks of guides (by default of all) by the file they belong to: language and text."""
     by_file: dict[str, list[tuple[str, str]]] = {}
     for guide in guides or (ROLE, SERVICE, TASK):
         for language, name, body in FENCE.findall(guide.read_text()):
@@ -103,7 +103,7 @@ def blocks(*guides: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def copy_to(root: Path) -> None:
-    """A copy of the project as a checkout has it: without what was written for one clone, and without tests."""
+    """A copy of the project like a fresh checkout: without files of one clone, and without tests."""
     skipped = shutil.ignore_patterns(".*", "__pycache__", "secrets", "known_hosts", "test_*.py")
     shutil.copytree(ROOT, root, ignore=skipped)
     for path in (root / "inventory/host_vars").glob("*.yml"):
@@ -112,21 +112,21 @@ def copy_to(root: Path) -> None:
 
 
 def follow(root: Path, *guides: Path) -> None:
-    """Do in a copy of the project what guides say, word for word."""
+    """Follows guides in a copy of the project, word for word."""
     for name, parts in blocks(*guides).items():
         for language, body in parts:
             write(root / name, language, body)
 
 
 def write(path: Path, language: str, body: str) -> None:
-    """Make a file of a copy what a block says."""
+    """Writes a block of a guide into its file."""
     text = changed(path.read_text(), body, path.name) if language == "diff" else body
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
 
 
 def changed(text: str, difference: str, name: str) -> str:
-    """A text with a difference applied; `…` stands for whatever is there, also in the line that takes its place."""
+    """A text with a diff applied; `…` stands for any text, and is kept in the new line."""
     lines = [(line[:1], line[1:]) for line in difference.splitlines()]
     old = "\n".join(line for mark, line in lines if mark != "+")
     new = "\n".join(line for mark, line in lines if mark != "-")

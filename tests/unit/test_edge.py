@@ -1,4 +1,4 @@
-"""The table of routes: what nginx is told for each of its columns, and rows that are refused."""
+"""The table of routes: nginx's configuration for each column, and refused rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TABLE = [
 
 @pytest.fixture
 def host(storage_host, tmp_path):
-    """A host with these routes, or with the table that has every column."""
+    """A host with these routes; by default with a table that uses every column."""
     for name in ("edge.crt", "edge.key", "own.crt", "own.key"):
         (tmp_path / name).write_text(name)
 
@@ -76,7 +76,7 @@ def wanted(made, kind: type) -> list:
 
 
 def test_a_table_with_every_column_is_what_nginx_reads(host, golden):
-    """What stands before all nodes of MinIO has tests of its own."""
+    """The routes to MinIO's nodes have their own tests."""
     text = nginx.config(host(), host().settings.edge)
     api = "        # One error may lead", "    }\n    server {"
     while api[0] in text:

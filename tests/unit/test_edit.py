@@ -1,4 +1,4 @@
-"""Settings files changed by a command: a row or key more, and every other byte as it was."""
+"""Settings files changed by a command: one more row or key, and every other byte unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def added(before: str, after: str) -> list[str]:
-    """The lines that a change puts in; it takes none out."""
+    """The lines that a change adds; it removes none."""
     diff = list(difflib.ndiff(before.splitlines(), after.splitlines()))
     assert not [line for line in diff if line.startswith("- ")], after
     return [line[2:] for line in diff if line.startswith("+ ")]

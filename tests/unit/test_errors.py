@@ -1,4 +1,4 @@
-"""What goes wrong becomes one message and one exit code, whatever it was; what is refused says why, and what waits for it."""
+"""Each error is one message with one exit code; a refusal names its reason and what waits for it."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_what_is_wrong_for_several_hosts_is_told_for_each_before_any_is_touched(
 
 
 def test_threads_that_need_parts_of_a_library_at_once_find_them_whole(tmp_path, monkeypatch):
-    """Parts that import each other: without a lock, one thread would go on with what the other has only begun."""
+    """Modules that import each other: without a lock one thread would use a module that another has only half loaded."""
     package = tmp_path / "ring"
     package.mkdir()
     (package / "__init__.py").write_text("")

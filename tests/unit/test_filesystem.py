@@ -1,4 +1,4 @@
-"""Filesystems: only what is proven blank is formatted; everything else is refused with what it holds.
+"""Filesystems: only a drive that is proven blank is formatted; any other is refused with its content named.
 
 The real script looks at files that stand for drives: only the questions to the kernel about devices are led elsewhere.
 """
@@ -20,7 +20,7 @@ needs_mkfs = pytest.mark.skipif(not shutil.which("mkfs.xfs"), reason="no xfsprog
 
 
 class Drive:
-    """A sparse file that a machine takes for a drive."""
+    """A sparse file that stands for a drive."""
 
     def __init__(self, machine, path, size=320 * MIB):
         self.machine, self.path, self.system = machine, path, machine.folder / "sys" / path.name
@@ -64,7 +64,7 @@ class Drive:
 @pytest.fixture
 def drive(machine, tmp_path):
     machine.places |= {"/sys/class/block": f"{machine.folder}/sys", '[ -b "$dev" ]': '[ -f "$dev" ]'}
-    # What a host has and a machine with files for drives has not: serials, device sizes, and a systemd.
+    # What a host has and files in place of drives have not: serials, device sizes, and systemd.
     machine.program("lsblk", '[ "$2" = SERIAL ] && echo DISK1; exit 0')
     machine.program("blockdev", 'stat -c %s -- "$2"')
     machine.program(

@@ -1,4 +1,4 @@
-"""Docker's bridge and firewall rules, and firewalls that let nothing through, as iptables and nft tell of them."""
+"""Docker's bridge and firewall rules, and foreign firewalls that block them, from the output of iptables and nft."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NETWORK = {
     },
 }
 ROUTE = f"172.30.99.0/24 dev {BRIDGE} proto kernel scope link src 172.30.99.1"
-# As Docker 26 makes them; 28 has DOCKER-FORWARD.
+# The rules of Docker 26; Docker 28 has DOCKER-FORWARD.
 RULES = f"""\
 ip_forward 1
 *filter

@@ -1,4 +1,4 @@
-"""Programs that must run with the files that lie there now: read from the host, never remembered."""
+"""Programs that must run with the current files: read from the host, never remembered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def started(machine, docker):
-    """Lets the unit and the container have started so many seconds ago; None when they do not run."""
+    """Sets how many seconds ago the unit and the container have started; None: they do not run."""
 
     def ago(seconds: float | None) -> None:
         at = None if seconds is None else int(time.time() - seconds)
@@ -57,7 +57,7 @@ def test_a_program_is_stale_when_it_started_before_its_file_changed(machine, con
 
 
 def test_who_was_starting_when_the_file_was_written_may_have_read_the_older_one(machine, config, started):
-    """Seen in a pass of cuts: Docker was ready after the file was written, and had read it before."""
+    """Seen in the cut tests: Docker became ready after the file was written, but had read the older one."""
     started(0)
     assert machine.plan(fresh("unit", config)).changes[0].action.value == "~"
     assert machine.deploy(fresh("unit", config)).done
@@ -146,7 +146,7 @@ def test_a_change_of_one_of_its_files_earlier_in_the_chain_makes_it_necessary(co
     assert not fresh("unit", config).undone_by(thing("/another/file"), made=True)
 
 
-# A program that does not take its files: they are put back.
+# A program that refuses its new files: the old ones are put back.
 
 
 def file_of(config, content="newer", **more) -> File:
@@ -158,7 +158,7 @@ mine = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
 
 @pytest.fixture
 def refuses(machine, docker, started):
-    """A unit and a container that run, and take no file with the word `newer`; `asked` tells how often they were asked."""
+    """A running unit and container that refuse a file with the word `newer`; `asked` counts the reloads."""
     asked = machine.folder / "asked"
 
     def since(config, seconds: int = 3600) -> None:
@@ -245,7 +245,7 @@ def test_what_was_started_a_moment_ago_is_told_again(machine, docker, config, st
 
 
 def test_a_reload_waits_for_those_that_still_serve_the_older_files(machine, docker, config, tmp_path):
-    """One of them says in its title that it serves no more, the other goes; both take their time."""
+    """One changes its title when it has finished, the other ends; both take a while."""
     serves = f"until [ -e {tmp_path}/reloaded ]; do sleep 0.05; done; sleep 0.7; : >{tmp_path}"
     script = f'({serves}/retired; exec -a "it is $1" sleep 60) & ({serves}/gone) & echo begun; wait'
     main = subprocess.Popen(["bash", "-c", script, "bash", "shutting down"], stdout=subprocess.PIPE)
@@ -270,7 +270,7 @@ def test_a_reload_that_fails_without_previous_files_leaves_what_is_there(machine
 
 
 def test_a_unit_that_started_before_its_own_file_or_a_drop_in_is_restarted(machine, config, started, tmp_path):
-    """Also where the file of its program has not changed, and one act is a reload."""
+    """Also when the program's own file is unchanged, which alone would be a reload."""
     drop_ins = tmp_path / "docker.service.d"
     watching = FreshUnit("docker.service", (str(config),), act="reload", watches=(str(drop_ins), str(tmp_path / "no")))
     started(-5)
@@ -286,7 +286,7 @@ def test_a_unit_that_started_before_its_own_file_or_a_drop_in_is_restarted(machi
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_file_that_has_gone_from_a_folder_is_taken_up_as_well(machine, docker, config, started, restarts):
-    """A program holds what it has read: `include conf.d/*` is not undone by a removal. Also when a cut came after it."""
+    """A removed file stays loaded: `include conf.d/*` is only read again at a reload. Also after a cut."""
     other = config.with_name("other")
     other.write_text("other")
     wanted = FreshContainer(

@@ -1,4 +1,4 @@
-"""What somebody gives to a restore: each kind of file is named, and told what to do instead."""
+"""Files given to `inv restore`: each kind is recognised, with what to do instead."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOST = SimpleNamespace(name="prod", settings=SimpleNamespace(postgres=SimpleName
 
 
 def dump(server: str = "17.12 (Debian)", format: int = 1, version: int = 16) -> bytes:
-    """The head of a dump, as pg_dump writes it since its format 1.15, and before."""
+    """The header of a dump, in pg_dump's format 1.15 or an older one."""
 
     def number(value: int) -> bytes:
         return struct.pack("<Bi", 0, value)

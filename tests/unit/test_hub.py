@@ -1,4 +1,4 @@
-"""OpenGeoAIModelHub: the pages whose images no registry brings to the lab, rendered from its own inventory."""
+"""OpenGeoAIModelHub: the services whose images the lab cannot get, rendered from the inventory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.conftest import ROOT
 
 @pytest.fixture
 def hub(tmp_path):
-    """The hub of the lab with what is off there, and with changes to its settings."""
+    """The lab's hub with all services enabled, and with changes to its settings."""
     for folder in ("files", "templates/homepage", "inventory/group_vars"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "inventory/hosts.yml", tmp_path / "inventory")

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment ends a command with one line, and output that nobody takes is no traceback; in a checkout of its own."""
+"""Ctrl-C at any moment ends a command with one line, and lost output gives no traceback. In a separate checkout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _spec.loader.exec_module(interrupter)
 
 @pytest.fixture(scope="module")
 def silent_host(tmp_path_factory):
-    """A copy of the project with one host, which takes connections and never says a word."""
+    """A copy of the project with one host, which accepts connections and never answers."""
     root = tmp_path_factory.mktemp("checkout")
     for name in ("converge", "roles", "runbook", "lab", "worker", "templates", "files", "script"):
         shutil.copytree(cli.ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -73,7 +73,7 @@ def test_a_command_that_reads_ends_at_once_with_one_line_at_any_moment(checkout,
 
 @pytest.mark.parametrize("after", [0.001, 0.005, 0.01, 0.02])
 def test_no_signal_is_forgotten_in_the_first_moments(checkout, after):
-    """They belong to the shell and to `env`, which it may end without a line."""
+    """At first the signal may still end the shell or `env`, without a line."""
     outcome = interrupter.interrupted(["./inv", "check", "--host", "silent"], after, signal.SIGINT, checkout)
     assert outcome.code in (130, -signal.SIGINT)
     assert not outcome.left
@@ -102,7 +102,7 @@ def test_a_signal_that_was_switched_off_stays_so(checkout):
 
 
 def ended(body: str) -> tuple[int, str]:
-    """How a program ends whose signals are ours from its first moment, and what it says."""
+    """The exit code and output of a program that handles signals from its start."""
     program = f"import os, signal, time\nfrom converge.ui import interrupt\ninterrupt.take()\n{body}"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=cli.ROOT, capture_output=True, text=True, check=False, timeout=60,
@@ -153,7 +153,7 @@ def test_output_that_finds_a_full_disk_is_one_error(checkout, arguments):
 
 
 def test_output_that_is_lost_is_told_whatever_the_exit_code_of_the_command(tmp_path):
-    """A short screen is written at the very end, when the code is known already."""
+    """A short screen is only written at the end, after the exit code is set."""
     program = (
         "import sys; sys.path[0] = '.'; from converge import entry; from converge.ui import output\n"
         "def run(): print('changes are pending'); return 2\n"
@@ -177,7 +177,7 @@ def test_a_reader_that_went_away_ends_a_command_without_a_word(checkout, argumen
 
 
 def test_a_closed_output_is_no_output(checkout):
-    """Without a file there, the next socket would get its number, and be written to."""
+    """With stdout closed, the next socket would get its number, and the output."""
     done = subprocess.run(
         ["sh", "-c", "./inv inventory --host silent >&- && ./inv inventory --host silent >&- 2>&- <&-"],
         cwd=checkout, capture_output=True, text=True, check=False,

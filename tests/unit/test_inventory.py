@@ -20,7 +20,7 @@ Write = Callable[[dict[str, str]], Path]
 
 
 class Free(BaseModel):
-    """A model with free mappings, to watch layers alone."""
+    """A model that accepts any mapping, to test layers alone."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     who: str = "nobody"

@@ -1,4 +1,4 @@
-"""What is wrong with an inventory is told whole, in plain words, with the place and the next step, and never with a secret."""
+"""Errors of an inventory: all at once, in plain words, with the place and the next step, without secrets."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_no_text_whatever_ends_in_a_traceback(tmp_path: Path, text: str) -> None
 
 
 def _bomb(first: str, more: str) -> str:
-    """Aliases of aliases: each line is as large as all lines before it, many times over."""
+    """Aliases of aliases: each line multiplies the size of the line before it."""
     return "\n".join([f"a0: &a0 {first}", *(f"a{n}: &a{n} {more.format(n - 1)}" for n in range(1, 40))])
 
 
@@ -291,7 +291,7 @@ def test_no_file_is_endless_however_few_bytes_it_has(wrong: Load, name: str) -> 
 
 
 def test_groups_that_many_ways_lead_to_are_walked_once(tmp_path: Path) -> None:
-    """Each group is in both groups above it: with forty levels there are billions of ways."""
+    """Each group is in both groups above it: forty levels have billions of paths."""
     rows = [f"{x}{n}: {{children: {{a{n + 1}: , b{n + 1}: }}}}" for n in range(40) for x in "ab"]
     hosts = "\n".join([*rows, "a40: {hosts: {one: {ansible_host: x}}}", "b40:"])
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which files of an inventory are read, as Ansible reads them; one that nobody reads is an error, never silence."""
+"""The files of an inventory that are read, like Ansible's; a file that is not read is an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOSTS = "all: {children: {store: {hosts: {one: , db1.example.org: }}}}"
 
 
 class Free(BaseModel):
-    """A model with free values."""
+    """A model that accepts any value."""
 
     model_config = ConfigDict(extra="forbid")
     who: str = "nobody"
@@ -30,7 +30,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def troubles(root: Path) -> list[tuple[str, str]]:
-    """Where each trouble is, and what to type next."""
+    """The place and the hint of each trouble."""
     try:
         load(root, "one", Free)
     except Troubles as several:

@@ -1,4 +1,4 @@
-"""Keys of a JSON file: ours are set, others' stay."""
+"""Keys of a JSON file: ours are set, all others stay."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def action_of(machine, resource) -> Action:
 @given(some.dictionaries(KEY, VALUE, max_size=4), some.dictionaries(KEY, VALUE, min_size=1, max_size=3))
 def test_others_keys_stay_as_they_are(machine, tmp_path, theirs, ours):
     assume(machine.takes([theirs, ours]))
-    # A file of its own for each example: the host remembers which keys of a file were ours.
+    # A new file for each example, as the host remembers which keys of a file are ours.
     path = Path(tempfile.mkdtemp(dir=tmp_path)) / "daemon.json"
     path.write_text(json.dumps(theirs))
     assert not machine.deploy(keys(path, ours)).failed

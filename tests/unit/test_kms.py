@@ -1,4 +1,4 @@
-"""The key of encryption at rest: what is taken for one, and what is said when it is another than at the first deploy."""
+"""The key of encryption at rest: accepted forms, and the refusal of another key than at the first deploy."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_host_that_never_had_a_key_needs_none():
 
 
 def answer(error: str = "", data: bytes = TEXT, encrypted: bool = True) -> Any:
-    """A client whose canary is answered so."""
+    """A client that answers this for the canary object."""
 
     def get_object(*_: Any) -> Any:
         if error:

@@ -117,7 +117,7 @@ def test_another_failure_of_a_build_is_told_with_its_last_words() -> None:
 
 @pytest.fixture
 def zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
-    """A zip as its maker publishes it, which is at an address of this machine."""
+    """A zip like a publisher's, served on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "made.zip"
     with zipfile.ZipFile(path, "w") as packed:

@@ -1,4 +1,4 @@
-"""The lab's names and claims: two clones, two hosts, two runs on one machine never meet."""
+"""The lab's names and ports: two clones, hosts or runs on one machine never collide."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_host_whose_name_starts_another_name_keeps_its_drives() -> None:
 
 
 class Engine:
-    """As much of an Engine as choosing ports asks for."""
+    """The part of a Docker Engine that choosing ports needs."""
 
     def __init__(self, *bindings: dict[str, list[dict[str, str]]]) -> None:
         self.bindings = bindings

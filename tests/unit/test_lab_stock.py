@@ -1,4 +1,4 @@
-"""The prepared lab host: what its machine has, and which stocks of images are kept."""
+"""The prepared lab host: the content of its system, and which stocks of images are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on what, over the roles of a whole storage server: a refusal holds back all of it, and nothing else."""
+"""The dependencies of all resources of a storage server: a refusal holds back what needs it, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run_of(storage_host):
 
 
 def plan_of(run, missing=(), **readings) -> Plan:
-    """A plan of a host that is as it should be, but for what is `missing` and for these readings."""
+    """A plan of a host in sync, except for `missing` resources and these readings."""
     well = {want.resource.address: want.resource.desired() for want in run.wants}
     return planning.make("prod", run.roles, run.wants, well | dict.fromkeys(missing) | readings, {})
 
@@ -124,7 +124,7 @@ def test_every_kind_that_has_a_path_gives_it_and_stands_on_the_folders_above(run
 
 
 def test_every_kind_that_has_an_owner_stands_on_it(run_of):
-    """Walks all that the roles want, so that a kind of a later day cannot forget it."""
+    """Checks all resources of all roles, so that a new kind cannot forget it."""
     having = [want.resource for want in run_of().wants if hasattr(want.resource, "owner")]
     for resource in having:
         owner, needs = str(resource.owner), set(resource.stands_on())

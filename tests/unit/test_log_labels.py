@@ -1,4 +1,4 @@
-"""What stands between the agent and the store of logs: labels, pseudonyms, and what is never kept."""
+"""The log filter between the agent and the store: labels, pseudonyms, and fields that are never kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from converge.errors import Trouble
 from runbook import log_search
 
 ROOT = Path(__file__).resolve().parents[2]
-# As it is run: by itself, with nothing of ours beside it.
+# Loaded as it runs: as a single file, without our other modules.
 _spec = importlib.util.spec_from_file_location("labels", ROOT / "files/logs/labels.py")
 assert _spec and _spec.loader
 labels: ModuleType = importlib.util.module_from_spec(_spec)

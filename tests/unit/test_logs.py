@@ -1,4 +1,4 @@
-"""Logs: what the script on the host says, and what its exit status means to a person."""
+"""Logs: the output of the script on the host, and the meaning of its exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ esac"""
 
 @pytest.fixture
 def read(machine):
-    """Read the logs of two containers on a host whose Docker is in this state."""
+    """Reads the logs of two containers on a host whose Docker is in this state."""
 
     def run(active: str = "active") -> tuple[int, str]:
         machine.program("docker", DOCKER)

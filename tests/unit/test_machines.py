@@ -1,4 +1,4 @@
-"""New machines: what is read of them, the file that is written, where it is put, and whose key is pinned."""
+"""New machines: what is read, the written file and its place, and the pinned host key."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_what_its_group_reads_from_files_of_the_host_is_made_for_it(checkout, sa
 
 @pytest.mark.parametrize("group", ["weatherlearn", "ml_security", "ai_infrastructure", "opengeo"])
 def test_a_host_of_each_group_is_whole_once_it_was_added(checkout, says, monkeypatch, group):
-    """Every role and service of the group, as a user deploys it: what the lab leaves out is rendered here alone."""
+    """Every role and service of the group, also those that the lab leaves out."""
     monkeypatch.setattr(LocalImage, "content", lambda image: Content("linux/amd64", "1", "{}"))
     for folder in ("files", "templates"):
         shutil.copytree(ROOT / folder, checkout / folder)

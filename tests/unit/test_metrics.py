@@ -1,4 +1,4 @@
-"""The user who reads MinIO's metrics, and the token that is made of its secret key."""
+"""The user for MinIO's metrics, and the token made of its secret key."""
 
 from __future__ import annotations
 

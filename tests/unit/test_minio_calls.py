@@ -1,4 +1,4 @@
-"""What MinIO says: to a request that it has carried out before, to one that it refuses, and when it has just started."""
+"""MinIO's answers to a request that was already carried out, to a refused one, and just after its start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AGAIN = "Your previous request to create the named bucket succeeded and you alre
 
 
 class Client:
-    """A node that carries out some calls and answers others with an error; it keeps their names."""
+    """A node that carries out some calls and answers others with an error; it records their names."""
 
     def __init__(self, **errors: Exception) -> None:
         self.errors, self.called = errors, list[str]()
@@ -97,14 +97,14 @@ def test_what_the_admin_api_refuses_is_told_in_its_words_and_is_no_fault_of_ours
 
 @pytest.fixture
 def api(monkeypatch) -> Api:
-    """A cluster without a network; whoever waits for it waits for nothing."""
+    """A cluster without a network; waits end at once."""
     monkeypatch.setattr(minio_api, "living", lambda link, nodes: nodes[0])
     monkeypatch.setattr(minio_api.time, "sleep", lambda seconds: None)
     return Api((("127.0.0.1", 9000),), Secret("user"), Secret("word"))
 
 
 class Line:
-    """A connection that nothing goes through."""
+    """A connection that transfers nothing."""
 
     target = SimpleNamespace(name="lab")
 
@@ -120,7 +120,7 @@ LINK: Any = Line()
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[1]"])
 def test_an_answer_that_is_not_minios_is_told_as_such(api, body) -> None:
-    """Another server may have the address of a node: before the first deploy nobody has it."""
+    """Before the first deploy another server may have the address of a node."""
 
     def read(_: Any) -> list[Any]:
         raise InvalidResponseError(404, None, body)
@@ -185,7 +185,7 @@ def test_what_the_admin_api_answers_is_an_error_of_minio_with_its_code(api, monk
 
 
 def test_a_connection_that_minio_gives_up_after_an_error_is_not_used_again(api) -> None:
-    """An archive that breaks off leaves more bytes than its error announced: MinIO closes, now or a moment later."""
+    """After a broken archive more bytes follow than its error announced: MinIO closes the connection, at once or soon."""
     answer = b"HTTP/1.1 %d -\r\nContent-Length: 2\r\n\r\n{}"
 
     def node(listening: socket.socket) -> None:
@@ -206,7 +206,7 @@ def test_a_connection_that_minio_gives_up_after_an_error_is_not_used_again(api) 
 
 
 def copies(*counts: int) -> Any:
-    """What the host says of the copies of each node's object."""
+    """The host's answer: the copies of each node's object."""
     lines = iter([*(f"{count}\n".encode() for count in counts), b""])
     return SimpleNamespace(close_stdin=lambda: None, readline=lambda _: next(lines))
 
@@ -295,7 +295,7 @@ def test_a_node_that_reaches_fewer_drives_than_another_is_waited_for(api, monkey
 
 
 class Peer:
-    """A node that goes by the settings in its memory, and tells the others of each change; some are deaf at first."""
+    """A node with settings in memory, which sends each change to the others; some miss the first ones."""
 
     def __init__(self, address: str, peers: dict[str, Peer]) -> None:
         self.on, self.deaf, self.dead, self.starts, self.peers = False, 0, False, 0, peers

@@ -1,4 +1,4 @@
-"""What the screens of MinIO show of the server's answers: capacity and quorum, usage, and calls without their secrets."""
+"""MinIO's screens: capacity and quorum, usage, and traced calls without their secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIB = 1 << 30
 
 
 def server(at: int, state: str = "online", total: int = 100, version: str = "2026-02-12T20:18:48Z") -> dict[str, Any]:
-    """A server of the admin API's answer, as recorded from four nodes; one that is away tells no sizes."""
+    """A server in the answer of the admin API, as recorded from four nodes; an offline one has no sizes."""
     drive = {"endpoint": f"http://minio{at}:9000/data", "pool_index": 0, "state": "offline"}
     if state == "online":
         sizes = {"totalspace": total * GIB, "usedspace": 10 * GIB, "availspace": (total - 10) * GIB}

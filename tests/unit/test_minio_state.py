@@ -1,4 +1,4 @@
-"""What MinIO tells, from its own words: buckets, accounts, and what is removed of them."""
+"""The state of MinIO's buckets and accounts from its recorded answers, and removals."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_the_words_of_minio_are_understood_in_xml_as_well() -> None:
 
 
 class Broken:
-    """A server that cannot export, for one of its policies cannot be read."""
+    """A server whose export fails, as one policy cannot be read."""
 
     _base_url = SimpleNamespace(host="127.0.0.1:9000")
     _http = None

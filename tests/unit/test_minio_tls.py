@@ -1,4 +1,4 @@
-"""TLS of MinIO's nodes: which certificates fit, which one is served, and that we believe no other."""
+"""TLS of MinIO's nodes: which certificates fit, which one is served, and that no other is accepted."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_old_certificate_on_the_wire_is_seen_and_a_silent_node_is_no_differen
 
 @pytest.fixture
 def server(authority: Authority, tmp_path: Path) -> Iterator[int]:
-    """Something that speaks TLS and answers each request, with the certificate of the nodes."""
+    """A TLS server with the nodes' certificate that answers each request."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.sign("here", ["127.0.0.1"])
     context.load_cert_chain(tmp_path / "here.crt", tmp_path / "here.key")

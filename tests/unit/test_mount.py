@@ -1,4 +1,4 @@
-"""Mounts and mount points: what is compared is what is mounted, and what lies beneath it."""
+"""Mounts and mount points: the mounted filesystem is compared, and the folder beneath it."""
 
 from __future__ import annotations
 
@@ -402,7 +402,7 @@ def test_fstab_is_read_as_systemd_reads_it(tmp_path):
     made = tmp_path / "made"
     made.mkdir()
     environment = {"SYSTEMD_FSTAB": str(tmp_path / "fstab"), "SYSTEMD_LOG_LEVEL": "crit"}
-    # It ends with 1, as one of two lines for a path is of no use.
+    # It ends with 1, as a path with two lines is an error.
     subprocess.run([GENERATOR, made, made, made], check=False, env=environment, capture_output=True)
     first = {}
     for line in fstab.lines(text, {f"{tmp_path}/link/x": f"{tmp_path}/real/x"}):
@@ -415,7 +415,7 @@ def test_fstab_is_read_as_systemd_reads_it(tmp_path):
 
 @pytest.fixture
 def mounting(machine, mounts):
-    """Programs that would act on this machine's own mounts say what they were asked to do."""
+    """Programs that would change this machine's mounts only record their calls."""
     for name in ("mount", "systemctl"):
         machine.program(name, f'echo "{name} $*" >>{machine.folder}/calls')
     machine.program("findmnt", '[ "$1" != --verify ] || exit 0\necho drive1')

@@ -1,4 +1,4 @@
-"""Several networks on a host: who joins which, with what address, and what Docker's rules are compared with."""
+"""Several networks on a host: who joins which, with what address, and the expected rules of Docker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS = {
 
 @pytest.fixture
 def joined(storage_host):
-    """The host with two networks, and what a service of it joins."""
+    """A host with two networks; the given ones are joined by its service."""
 
     def make(*networks: str, **changes):
         services = {"grafana": {"image": "nginx", "networks": list(networks)}}
@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused_with_the_reason(joined, changes, why):
 
 @pytest.mark.parametrize("published", ["172.40.0.9", "172.31.0.130"])
 def test_a_port_of_a_container_with_two_networks_is_published_in_whichever_docker_chose(published):
-    """Also in one that the settings do not name any more, until the container is made anew."""
+    """Also in a network that is no longer in the settings, until the container is made anew."""
     inside = {
         "Containers": {"a": {"Name": "nginx", "IPv4Address": "172.40.0.9/24"}},
         "IPAM": {},

@@ -1,4 +1,4 @@
-"""What nginx is told to do with a request: whom it asks, what it believes, and what stays on one node."""
+"""nginx's configuration for MinIO: which node it asks, which answers it accepts, and what stays on one node."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nodes(number: int) -> dict[str, Any]:
 
 
 def locations(text: str) -> dict[str, dict[str, Any]]:
-    """Per named location where each error leads, and how far around the ring it asks."""
+    """By named location: the target of each error, and the number of nodes it skips."""
     by_name = {}
     for name, block in re.findall(r"location (@\w+) \{\n(.*?)\n        \}\n", text, re.DOTALL):
         leads = {
@@ -50,7 +50,7 @@ def locations(text: str) -> dict[str, dict[str, Any]]:
 
 
 def answered(text: str, answers: list[str], settled: bool = True) -> str:
-    """What a client is told when the nodes answer so, from the one that is asked first on around the ring."""
+    """The answer to a client when the nodes answer like this, beginning with the first one asked."""
     named, here = locations(text), "@read"
     for _ in range(REDIRECTS - 1):  # one leads to @read
         code = "404" if here == "@agreed" else answers[named[here]["step"]]
@@ -176,7 +176,7 @@ def test_only_with_tls_the_console_is_told_to_be_secure(storage_host, tmp_path):
 
 
 def turn(**answers: int) -> str:
-    """What the nodes answer once."""
+    """One turn of the script, with these answers of the nodes."""
     return ",".join(f"http://{node}:9000/minio/health/ready {code}" for node, code in answers.items())
 
 

@@ -1,4 +1,4 @@
-"""The order of roles follows from what they need; what is missing is an error before anything is connected to."""
+"""The order of roles follows from their needs; a missing role is an error before any connection."""
 
 from __future__ import annotations
 

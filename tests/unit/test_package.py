@@ -1,4 +1,4 @@
-"""Packages, from what dpkg-query tells."""
+"""Packages, from the output of dpkg-query."""
 
 from __future__ import annotations
 

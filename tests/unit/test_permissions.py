@@ -1,4 +1,4 @@
-"""Who may do what with our paths: modes, owners, access lists, links, directories above, and what cannot be written."""
+"""Rights of our paths: modes, owners, access lists, links, parent directories, and paths that cannot be written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def change_of(machine, resource):
 
 
 def mended(machine, resource, *diff: str) -> None:
-    """Seen with this difference, put right by one deploy, and then as it should be."""
+    """Checks that this difference is seen, that one deploy repairs it, and that no difference remains."""
     change = change_of(machine, resource)
     assert (change.action, tuple(change.resource.diff(change.before))) == (Action.UPDATE, diff)
     assert machine.deploy(resource).failed is None
@@ -221,7 +221,7 @@ def test_a_link_in_the_place_of_what_others_write_is_refused(machine, folder):
 
 
 def test_a_socket_keeps_its_group(machine):
-    """Docker's socket for everybody is root for everybody; who is in its group is for others to say."""
+    """A socket for everybody would be root for everybody; the members of its group are not checked here."""
     import socket
 
     path = machine.folder / "d.sock"

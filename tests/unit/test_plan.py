@@ -1,4 +1,4 @@
-"""The plan: what is compared with what should be, and what holds back what."""
+"""The plan: states against desired states, and what holds back what."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_predecessor_counts_over_all_chains_of_all_roles(thing):
     assert [want.after for want in wants if want.resource.name == "shared"] == [("thing:a", "thing:b")]
 
 
-# What stands on what, over chains and roles.
+# Dependencies between chains and roles.
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_restart_that_would_follow_waits_with_what_it_stands_on(thing):
 
 
 def test_planning_stays_near_to_linear(thing):
-    """A thousand resources in chains of fifty, each beneath a path and with an owner."""
+    """A thousand resources in chains of fifty, each within a folder and with an owner."""
 
     def seconds(chains: int) -> float:
         user = thing("user", refuses="no")
@@ -291,7 +291,7 @@ def test_what_an_api_tells_waits_for_a_service_of_this_plan_and_is_new_only_with
 
 @pytest.mark.parametrize(("nodes", "symbol"), [(None, "."), (OLD, "."), (NEW, "?")])
 def test_the_service_is_any_of_what_a_role_needs(thing, remote, nodes, symbol):
-    """A first deploy that was cut off: Docker is there, and the service is not."""
+    """After a first deploy that was cut off, Docker is there, and the service is not."""
     roles = [
         role_of("docker", thing("engine")),
         role_of("minio", thing("nodes"), needs=("docker",)),
@@ -398,12 +398,12 @@ def test_a_role_is_known_by_its_function():
     assert (drives.name, drives.needs) == ("drives", ("base",))
 
 
-# What no role wants any more.
+# Resources that no role wants any more.
 
 
 @pytest.fixture
 def gone(thing):
-    """The addresses of what would be taken away, given what the host remembers and what is still wanted."""
+    """The addresses that would be removed, given what the host remembers and what is still wanted."""
 
     def find(
         memory: dict[str, str], wanted: set[str] = frozenset(), can_remove=lambda host, kind, name: None
@@ -463,7 +463,7 @@ def test_what_is_taken_away_is_absent_when_it_is_planned_again(thing):
 
 @pytest.fixture
 def kept(thing):
-    """A kind that holds data: what is gone must not be made anew."""
+    """A kind that holds data: a missing one must not be made anew."""
     return type("Kept", (thing,), {"lost": lambda self: Refusal("it is gone", "bring it back")})
 
 

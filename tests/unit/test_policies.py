@@ -1,4 +1,4 @@
-"""Policies: what they mean, what is refused, and that no call of MinIO's API goes untried on a real server."""
+"""Policies: their meaning, refused ones, and that every call of MinIO's API is tested on a real server."""
 
 from __future__ import annotations
 

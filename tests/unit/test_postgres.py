@@ -1,4 +1,4 @@
-"""PostgreSQL: what the role wants, what is read of a server, what is refused, what is typed."""
+"""PostgreSQL: the resources of the role, the state of a server, refusals, and the SQL."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def script(resource: Resource, before=None) -> str:
 
 
 def sql(resource: Resource, before=None) -> str:
-    """The statements that a fix sends: what `printf %s` is given, and nothing else of the script."""
+    """The SQL of a fix: the argument of `printf %s` in its script."""
     arguments = shlex.split(script(resource, before))
     assert arguments[:2] == ["printf", "%s"]
     assert arguments[3] == "|"
@@ -147,7 +147,7 @@ def test_it_has_a_unit_of_its_own(storage_host):
 
 
 def plan_of(host, readings: dict, memory: dict | None = None):
-    """The plan of the whole host of which this was read; what is not named is as it should be."""
+    """The plan of the whole host with these readings; all others are in sync."""
     run = runs.prepare(host, [named(name) for name in host.settings.roles])
     well = {want.resource.address: want.resource.desired() for want in run.wants}
     return planning.make("prod", run.roles, run.wants, well | readings, memory or {})
@@ -299,7 +299,7 @@ def test_looking_into_an_image_fails_before_it_runs_and_is_remembered(machine, m
     assert (OFFER.refusal(state) is None or state == OFFER.desired()) is not bool(complaint)
 
 
-# What the server tells.
+# The state of the server.
 
 
 def test_all_kinds_share_one_question_of_the_server(storage_host):
@@ -388,7 +388,7 @@ def test_ready_is_a_server_that_answers_was_proven_and_is_recorded():
 
 
 def waits(machine, ready: str, restarts: str) -> tuple[int, str]:
-    """A wait for a server: `ready` is run for each pg_isready, `restarts` tells how often its container began anew."""
+    """A wait for a server: `ready` is the shell of each pg_isready, `restarts` that of the container's count of restarts."""
     (machine.folder / "stowage/unproven").mkdir(parents=True)
     (machine.folder / "stowage/unproven/postgres").touch()
     machine.program("sleep", "exit 0")
@@ -537,7 +537,7 @@ def test_an_extension_in_use_that_the_image_does_not_have_is_refused():
     assert "the image has no postgis" in extension.refusal(state).why
 
 
-# What is no longer named.
+# Removal.
 
 
 def test_a_database_is_never_removed():

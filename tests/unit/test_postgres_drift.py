@@ -37,7 +37,7 @@ def line(name: str, value: str, file: str = MAIN, number: int = 7, **more) -> di
 
 
 def server(files=(), force=(), own: dict | None = None, more: tuple = (), **facts) -> str:
-    """What a server tells that is as initdb made it, but for what is given."""
+    """The answer of a server as initdb made it, with these differences."""
     written = [line(name, value) for name, value in OF_INITDB]
     plain = {"pending": [], "of all roles": [], "checksums": "on", "ssl": "off", "slots": [], "prepared": 0}
     row = {"files": [*written, *files], "in force": [*force], **plain, "tablespaces": [], **facts}
@@ -386,7 +386,7 @@ def test_what_is_made_again_without_all_that_it_had_says_so(storage_host, addres
 
 
 def test_a_setting_that_an_argument_gives_waits_for_no_restart():
-    """PostgreSQL calls it pending after a reload, where its file has another value; a restart changes nothing."""
+    """After a reload PostgreSQL calls it pending when its file has another value, but a restart would change nothing."""
     from roles.postgres import question as postgres_question
 
     assert "pending_restart AND source <> 'command line'" in postgres_question._FACTS

@@ -1,4 +1,4 @@
-"""The trial of settings: made when they, or the image, are new."""
+"""The trial run of settings: made when they or the image are new."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def trial(**settings: str) -> Trial:
 
 @pytest.mark.parametrize("inspected", ["", json.dumps(IMAGE) + "\n"])
 def test_settings_that_were_not_tried_are_absent_with_and_without_the_image(inspected):
-    """The image may come with the very plan that was shown and agreed to: what is to be done must stay the same."""
+    """The image may arrive during the deploy: the plan must stay the one that was shown and agreed to."""
     assert Trial.read([trial(max_connections="50")], "", inspected) == [None]
 
 

@@ -1,4 +1,4 @@
-"""The probe: one script for everything, in which no kind can spoil another's answer."""
+"""The probe: one script for all kinds, in which no kind can damage another's answer."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def hurt(names):
 
 @dataclass(frozen=True)
 class Sharing(Kind):
-    """A kind that asks together with others; its state is how many lines the answer has, and how the last one reads."""
+    """A kind that shares a question with others; its state is the number of lines and the last line of the answer."""
 
     asks: ClassVar = numbers
     about: str = "3"
@@ -180,7 +180,7 @@ def sharing(named, text, ask=numbers, **more):
 
 @pytest.mark.parametrize("text", ["", 'printf "%s" "$numbers" | tail -n 1', "echo ${numbers%%[!0-9]*}"])
 def test_a_shared_question_is_answered_whole_beside_what_all_kinds_say_themselves(machine, text):
-    # More than a pipe holds: who asks beside the others waits for them, and nobody for him.
+    # More than a pipe holds: the background snippet waits for the others, and none waits for it.
     odd = sharing("odd", text, about="100000")
     spoilt = [kind("reads", "cat"), kind("ends", "exit 0")]
     readings, _ = probe.read([odd, *spoilt, LAST], answer_of(machine, odd, *spoilt, LAST), MARKER)

@@ -35,7 +35,7 @@ EXISTS_ON_A_BARE_HOST = (
 
 @pytest.fixture
 def plan_of(storage_host):
-    """A plan of the storage server, from readings that differ from what is wanted in the given ones."""
+    """A plan of the storage server in sync, except for the given readings."""
 
     def make(bare=False, memory=(), **readings) -> Plan:
         host = storage_host(users=[], policies=[])
@@ -268,6 +268,6 @@ def test_the_exit_code_of_several_errors_is_the_highest():
 
 
 def test_a_removal_says_what_stays(plan_of):
-    """Somebody who takes a service out of the inventory wants to know what becomes of its data."""
+    """Whoever removes a service from the inventory wants to know what happens to its data."""
     gone = Change("role", NoProject("cache"), {"containers": "1"}, Action.REMOVE)
     assert any("- project:cache  what it keeps on the host stays" in line for line in render.plan(Plan("host", [gone])))

@@ -1,4 +1,4 @@
-"""docs/restore-by-hand.md, taken at its word: its blocks open a set that the worker's own code wrote."""
+"""docs/restore-by-hand.md, run word for word: its blocks open a set that the worker's own code wrote."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONFIGURATION = {"etc/fstab": b"LABEL=drive1 /mnt/drive1\n", "etc/stowage/postgr
 
 
 def steps() -> dict[str, str]:
-    """The blocks of the document by the heading they stand under: `1. Say where things are`."""
+    """The blocks of the document by their heading, such as `1. Say where things are`."""
     blocks = {}
     for part in DOCUMENT.read_text().split("\n## ")[1:]:
         if block := re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
@@ -38,7 +38,7 @@ def steps() -> dict[str, str]:
 
 
 def told_where(block: str, **places: Path | str) -> str:
-    """The first block with other places; each has to stand in it."""
+    """The first block with other paths; each variable must be in it."""
     for name, place in places.items():
         block, count = re.subn(rf"(?m)^{name}=\S+", f"{name}={place}", block)
         assert count == 1, name
@@ -60,7 +60,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 
 def dump(name: str) -> dict[str, bytes]:
-    """Files in the manner of pg_dump -Fd; enough of them for more parts than ten."""
+    """Files like those of pg_dump -Fd, for more than ten parts."""
     return {
         f"dump-00000011-0000000{len(name)}-1/{file}": (name * 3000).encode() for file in ("toc.dat", "3001.dat.zst")
     }
@@ -89,7 +89,7 @@ OBJECTS = {"a b/ü": b"small", "a b/empty": b"", "large": bytes(range(256)) * 50
 
 
 def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
-    """The streams of a bucket with small objects in a pack and a large one in parts; an older version and a marker besides."""
+    """The streams of a bucket: small objects in a pack, a large one in parts, an older version and a delete marker."""
     contents = Blobs("prod", keys, writer)
     pack = packs.Pack(
         lambda number: "ab" * 32, lambda name, data, held: contents.put(packs.compressed(data), name) and None
@@ -118,7 +118,7 @@ class Rescue:
     work: Path
 
     def follow(self, *numbers: int) -> subprocess.CompletedProcess[str]:
-        """What the document says, in a shell, up to the first block that fails."""
+        """Runs the document's blocks in a shell, up to the first failure."""
         first, *others = (
             block for name, block in steps().items() for number in numbers if name.startswith(f"{number}. ")
         )
@@ -134,7 +134,7 @@ class Rescue:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of two databases on a target, in many small parts, beside the identity as age-keygen writes it."""
+    """A set of two databases on a target, in many small parts, and the identity file of age-keygen."""
     place = tmp_path_factory.mktemp("saved")
     identity, shelf = place / "identity", place / "shelf"
     identity.write_text(new_identity())
@@ -166,7 +166,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rescue(saved: Path, tmp_path: Path) -> Rescue:
-    """A copy of it, and a place to open it."""
+    """A copy of the set, and a folder to open it in."""
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True, symlinks=True)
     shutil.move(tmp_path / "shelf/prod/blobs", tmp_path / "shelf" / sets.folder("prod", ID))
     return Rescue(tmp_path / "shelf" / sets.folder("prod", ID), tmp_path / "identity", tmp_path / "clear")

@@ -1,4 +1,4 @@
-"""What a person sees of a restore and of its undo before they say yes, and after it."""
+"""The screens of a restore and of its undo, before and after the question."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def database(name: str, replaces: int | None) -> dict[str, Any]:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The requests that were begun as runs; each ends well."""
+    """The requests of started runs; each run succeeds."""
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(runs, "begin", lambda host, request, command, written=(): requests.append(request) or "run")
     monkeypatch.setattr(restore, "watch", lambda host, run: {"code": 0})

@@ -1,4 +1,4 @@
-"""The roles of a whole storage server: what they want of a host, and how little it costs to ask for it."""
+"""The roles of a storage server: their resources, and the cost of a probe."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_containers_have_no_rights_that_they_do_not_need(storage_host):
 
 
 def expanded(command: list[str]) -> list[str]:
-    """What MinIO makes of endpoints: `{1...4}` stands for each number from 1 to 4."""
+    """Endpoints as MinIO expands them: `{1...4}` stands for each number from 1 to 4."""
     arguments = []
     for word in command:
         head, brace, rest = word.partition("{")
@@ -229,7 +229,7 @@ def test_a_setting_recreates_the_services_that_it_is_about_and_no_others(storage
     assert {name for name in before if before[name] != after[name]} == services
 
 
-# What it costs to ask.
+# The cost of a probe.
 
 
 ONCE = {
@@ -349,7 +349,7 @@ def test_secrets_reach_the_host_only_as_files_that_their_user_alone_may_read(sto
             assert (each.mode, each.owner) == ("0400", "stowage"), each.address
 
 
-# What is missing is said before anything is connected to.
+# Missing settings are reported before any connection.
 
 
 @pytest.mark.parametrize("name", ["minio", "edge", "buckets", "postgres", "databases"])

@@ -1,4 +1,4 @@
-"""Folders that are full or read-only are refused before anything is begun."""
+"""Full or read-only folders are refused before anything begins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WELL = "Avail IFree Inodes File\n 9000000 500 1000 /etc\n 8000 500 1000 /tmp\n"
         (WELL.replace("8000 500 1000", "8000 0 0"), {"/etc": "", "/tmp": ""}),  # a filesystem without inodes to count
         (WELL.replace("8000 500 1000", "8000 - -"), {"/etc": "", "/tmp": ""}),
         (f"read-only /etc\n{WELL}", {"/etc": "read-only", "/tmp": ""}),
-        ("", {"/etc": "", "/tmp": ""}),  # no df, and no reason to hold anything back
+        ("", {"/etc": "", "/tmp": ""}),  # without df nothing is held back
     ],
 )
 def test_room_is_what_the_host_says(answer, state):

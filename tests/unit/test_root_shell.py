@@ -1,4 +1,4 @@
-"""The root shell: only what has arrived whole is run, and one run at a time; tried with a real /bin/sh."""
+"""The root shell runs only complete scripts, one run at a time; tested with a real /bin/sh."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def cuts() -> list[int]:
 @pytest.mark.parametrize("at", cuts())
 def test_a_header_or_body_cut_in_its_middle_runs_nothing(link, tmp_path, at):
     shell = RootShell(link)
-    # Each beginning of this body, from the second letter on, is a whole command that would leave a file.
+    # Each prefix of this body, from two letters on, is a complete command that would leave a file.
     body = f">{tmp_path}/abcd"
     at = at if at < 76 else len(frame(body)) - (len(frame("true")) - at)
     link.pipes[0].write(frame(body)[:at])

@@ -1,4 +1,4 @@
-"""The screen: a word at least every ten seconds, also while nothing but reading goes on."""
+"""The screen: a line at least every ten seconds, also during long reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services: what their pages may say, which files they get, and what of a page reaches Docker as it is."""
+"""Services: accepted settings, their files, and values that reach Docker unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.unit.conftest import inspected
 
 
 def resources(host, name):
-    """All that a service wants, in its order."""
+    """The resources of a service, in their order."""
     for want in named(name, host).wants(host):
         yield from want.links if isinstance(want, Chain) else [want]
 
@@ -102,7 +102,7 @@ def page(**settings):
 
 @pytest.fixture
 def project(tmp_path):
-    """A checkout with nothing in it, on a host that has one service."""
+    """An empty checkout, and a host with one service."""
 
     def host(**settings) -> SimpleNamespace:
         for folder in ("files", "templates"):
@@ -255,7 +255,7 @@ def test_a_service_stands_alone_behind_what_it_needs(storage_host):
 
 
 def test_at_shutdown_each_service_has_its_own_time_and_the_unit_longer_than_any(storage_host):
-    """A unit that ended first would have systemd kill `compose stop`, and Docker the containers, in the middle of it."""
+    """If the unit's time ended first, systemd would kill `compose stop`, and Docker the containers, halfway."""
     host = storage_host(services={"slow": {"image": "nginx", "grace": 600}, "fast": {"image": "nginx", "grace": 5}})
     text = {
         resource.path.rpartition("/")[2]: resource.content
@@ -300,7 +300,7 @@ def test_of_a_service_that_is_taken_out_only_its_data_stays(machine):
 
 
 def test_a_variable_that_holds_another_secret_than_it_should_is_seen_and_never_shown(storage_host):
-    """Whoever wrote the file of variables and made the container of it may have put the file back since."""
+    """Somebody may have changed the file of variables, made the container, and then put the file back."""
     cache = {"image": "nginx", "secret_environment": {"TOKEN": Secret("ours")}}
     project = one_of(storage_host(services={"cache": cache}), "cache", Project)
     there = inspected(project.services["cache"])

@@ -1,4 +1,4 @@
-"""Services that must answer, and commands that must have been run: asked with a limit, and nothing is taken for granted."""
+"""Services that must answer, and commands that must have been run: each checked within a time limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HELLO = Once("cache", "hello", ("redis-cli", "set", "hello", "world"), ("redis-c
 
 @pytest.fixture
 def inside(machine, docker):
-    """What the container does when it is asked: over its network, and by `docker exec`."""
+    """Sets how the container answers: `script` to `docker exec`, `network` over its network."""
     docker.runs("cache")
     machine.program("nsenter", "exit 1")
 
@@ -74,7 +74,7 @@ def test_those_who_hang_are_given_up_at_the_same_moment(machine, docker, inside,
 
 
 def test_answers_and_checks_that_hang_are_waited_for_together(machine, docker, inside, hurried):
-    """A kind after the other, a check took as long as all of them."""
+    """Kinds asked one after the other took the sum of their limits."""
     inside("sleep 60", "sleep 60")
     begun = time.monotonic()
     readings = machine.read(Serving("cache", COMMAND), HELLO, Once("cache", "again", ("a",), ("b",)))
@@ -85,17 +85,17 @@ def test_answers_and_checks_that_hang_are_waited_for_together(machine, docker, i
 
 
 def test_what_a_hanging_question_has_started_in_the_container_is_ended(machine, inside, hurried, tmp_path):
-    """`timeout` ends the client of Docker alone: each check of such a service left a process in it for good."""
+    """`timeout` only ends Docker's client: each check once left a process in the container."""
     left = tmp_path / "left"
     inside(f'export "$3"; setsid sleep 50 & echo $! >{left}; wait')
     machine.read(Serving("cache", COMMAND))
-    # Nobody may have reaped it, but it runs no command any more.
+    # It may still be a zombie, but it runs no command any more.
     goes_on = f"cat /proc/{left.read_text().strip()}/cmdline 2>/dev/null"
     assert machine.run(f"sleep 0.5; {goes_on}")[1].strip("\0") == ""
 
 
 def test_the_time_is_kept_when_each_question_hangs(machine, inside, hurried):
-    """`within` was a number of questions: with ten seconds for each, a minute became ten."""
+    """`within` once counted questions: at ten seconds each, a minute became ten."""
     inside("sleep 60")
     begun = time.monotonic()
     done = machine.deploy(Serving("cache", COMMAND, within=2))

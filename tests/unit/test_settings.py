@@ -1,4 +1,4 @@
-"""Settings take hostile values literally or refuse them clearly; the commented example has every key."""
+"""Settings accept hostile values literally or refuse them clearly; the commented example has every key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from roles.settings.model import Settings, size_in_bytes
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "inventory" / "group_vars" / "all.yml"
 
-# Each kind of text with one that it takes and some that it must not.
+# Each kind of text with one accepted value and some refused ones.
 KINDS: dict[str, tuple[str, list[str]]] = {
     "Name": ("minio-1", ["", "-a", "1a", "A", "a b", "a\n", "é", "a" * 32]),
     "PythonPackage": (
@@ -290,7 +290,7 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     if name in ("Line", "LocalFile", "Prefix"):  # quoted wherever they go
         return
     assert not value.startswith("-")
-    # What stands in an address, which is quoted wherever it goes.
+    # Part of an address, and quoted wherever it is used.
     of_an_address = {"Url": "~", "WebUrl": "~", "PortAndPath": "~?&"}.get(name, "")
     assert not set(value) - set(of_an_address) & set("$()`'\"\\;|&<>*?~{}[] \t")
 
@@ -449,12 +449,12 @@ def test_settings_that_contradict_each_other_are_refused_at_their_place(
 
 
 def uncommented(text: str) -> str:
-    """The example with its settings in force: a `#` without a blank behind it goes."""
+    """The example with its settings in force: a `#` that no blank follows is removed."""
     return re.sub(r"(?m)^( *)#(?=\S)", r"\1", text)
 
 
 def paths(node: Any) -> set[str]:
-    """The keys in YAML, with items and free names as they are."""
+    """The paths of all keys in a YAML tree, items and free names included."""
     below = (
         node.value.items()
         if isinstance(node.value, dict)

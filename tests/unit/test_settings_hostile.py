@@ -1,4 +1,4 @@
-"""Values that mean something to a shell, to YAML, to nginx or to fstab: refused, or taken literally everywhere."""
+"""Values with a meaning for a shell, YAML, nginx or fstab: refused, or literal everywhere."""
 
 from __future__ import annotations
 
@@ -90,18 +90,18 @@ PLACES = [
     "users__0__service_accounts__0__access_key",
 ]
 LISTS = {"base__packages": "needrestart", "docker__packages": "iptables", "users__0__policies": "reader"}
-"""Where a value is one of several, and what stands beside it."""
+"""Settings where the value is one of several, and the values beside it."""
 
 
 def changes(place: str, value) -> dict:
-    """The settings that differ when a value stands at a place; a drive's label is named by its node, too."""
+    """The settings with a value at one place; the label of a drive is also in its node."""
     together = {"minio__nodes__3__drive": value} if place == "drives__0__label" else {}
     return {place: [LISTS[place], value] if place in LISTS else value, **together}
 
 
 @pytest.fixture
 def accepted(storage_host):
-    """A host with these settings and what its roles want; None where they are refused."""
+    """The resources of a host with these settings; None if they are refused."""
 
     def make(settings: dict):
         try:
@@ -115,7 +115,7 @@ def accepted(storage_host):
 
 
 def scripts(resources) -> list[str]:
-    """All that a shell would be given for resources."""
+    """All shell scripts of resources: probes and fixes."""
     steps = [step for resource in resources for step in resource.fix(None)]
     return [probe.script(resources, "marker"), *(step.script for step in steps if isinstance(step, Shell))]
 
@@ -139,7 +139,7 @@ def test_a_hostile_value_is_refused_or_makes_no_more_lines_and_breaks_no_script(
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_probe_of_hostile_values_runs_none_of_them(accepted, storage_host, machine, tmp_path, value):
-    """The value stands wherever it is accepted; the probe runs here with programs that do nothing."""
+    """The value is in each setting that accepts it; the probe runs here with programs that do nothing."""
     for name in ("docker", "systemctl", "lsblk", "unshare", "curl", "dpkg-query", "getent", "findmnt", "ip", "blkid"):
         machine.program(name, "exit 0")
     machine.program("touch", f'echo "$*" >>{tmp_path}/canary')

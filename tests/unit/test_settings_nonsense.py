@@ -1,4 +1,4 @@
-"""Settings that no host could have are refused before any host is asked, each with its line and what to write."""
+"""Impossible settings are refused before any connection, each with its line and what to write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ backup:
 
 @pytest.fixture
 def wrong(tmp_path: Path) -> Callable[..., list[Trouble]]:
-    """The troubles of a whole host whose group has, and whose own file has, these settings."""
+    """The troubles of a complete host whose own file has this text."""
 
     def load_with(text: str, *sets: str) -> list[Trouble]:
         here = tmp_path / "inventory"
@@ -62,7 +62,7 @@ def test_the_whole_host_is_right(wrong: Callable[..., list[Trouble]]) -> None:
 
 OWN = "{name: own, kind: stack, writer: {env: E}, pruner: {env: F}}"
 S3 = "kind: s3, bucket: abc, access_key: {env: G}, secret_key: {env: H}"
-# A setting of host_vars/one.yml, what is told, and why.
+# A setting of host_vars/one.yml, and part of the error's what and why.
 NONSENSE = [
     ("backup: {memory: 10}", "backup.memory is 10", "a size with its unit"),
     ("backup: {memory: 10B}", "backup.memory", "a size from 256MiB to 1TiB"),

@@ -1,4 +1,4 @@
-"""Words for the shell arrive in a real /bin/sh as they are."""
+"""Quoted values arrive unchanged in a real /bin/sh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXT = some.text(some.characters(exclude_characters="\0", exclude_categories=["C
 
 
 def arguments(script: str) -> list[str]:
-    """The words that a shell makes of a script's arguments, each ended by a NUL."""
+    """The arguments as a shell reads them, separated by NULs."""
     done = subprocess.run(["/bin/sh", "-c", f"set -- {script}\nprintf '%s\\0' \"$@\""], capture_output=True, check=True)
     return done.stdout.decode().split("\0")[:-1]
 

@@ -1,4 +1,4 @@
-"""Words for SQL, and passwords as PostgreSQL keeps them."""
+"""Quoting for SQL, and password hashes like PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 
 
 def read_literal(sql: str) -> str:
-    """What PostgreSQL makes of a string constant: quotes in pairs, and backslashes in pairs where E stands before it."""
+    """A string constant as PostgreSQL reads it: doubled quotes, and after an E doubled backslashes."""
     escaped = sql.startswith(" E")
     assert escaped == ("\\" in sql)
     body = sql.removeprefix(" E")

@@ -1,4 +1,4 @@
-"""How a machine is reached: what `ssh -G` says, read without a host."""
+"""The route to a machine from the output of `ssh -G`, without a host."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_variable_that_is_not_set_is_named(ssh_says, monkeypatch):
 
 
 def test_the_hash_of_a_connection_is_that_of_ssh_itself():
-    """OpenSSH changed what it hashes; only `ssh -G` knows."""
+    """The input of the hash depends on the version of OpenSSH; only `ssh -G` knows it."""
     asked = subprocess.run(["ssh", "-G", "-o", "ControlPath=%C", "storage"], capture_output=True, text=True, check=True)
     line = next(text for text in asked.stdout.splitlines() if text.startswith("controlpath "))
     assert len(line.split()[1]) == 40

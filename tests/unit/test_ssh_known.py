@@ -1,4 +1,4 @@
-"""Known host keys: what a line means, to us as to OpenSSH."""
+"""Known host keys: lines are read like OpenSSH reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What we take for granted of Paramiko, by private names of 5.1: a new version must pass here first."""
+"""Private names of Paramiko 5.1 that we rely on: a new version must pass these tests first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to root: commands that survive any login shell, and what refusals mean."""
+"""Becoming root: commands that survive any login shell, and the errors of sudo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single sign-on: what Keycloak tells, what is compared, what is never shown, and in which order hosts get it."""
+"""Single sign-on: Keycloak's answers, the compared state, hidden secrets, and the order of roles."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_nobody_but_an_administrator_may_change_by_what_they_are_judged(claim, d
 
 
 class Told:
-    """What a session would be told, by path."""
+    """A session with fixed answers, by path."""
 
     def __init__(self, **answers: object) -> None:
         self.answers = answers

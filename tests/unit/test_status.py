@@ -1,4 +1,4 @@
-"""Status: what the screen says of a host that is well, of one that is not, and of one that is gone."""
+"""The status screen of a healthy host, of a host with faults, and of one that is unreachable."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def cluster(*servers: dict, parity: int | None = 2) -> dict:
 
 
 def well() -> dict:
-    """Made anew for each test: it tells a time, and hundreds of tests stand before these."""
+    """Made anew for each test, as it contains the current time."""
     return cluster(*(drive_of(f"minio{n}") for n in (1, 2, 3, 4)))
 
 
 @pytest.fixture
 def seen(machine, storage_host):
-    """The status of a host with these drives mounted, these containers, and what its cluster tells."""
+    """The status of a host with these mounted drives, containers, and answers of its cluster."""
 
     def see(
         mounted=(1, 2, 3, 4),
@@ -82,7 +82,7 @@ def seen(machine, storage_host):
         hung = " ".join(f"/mnt/drive{n}" for n in hangs)
         machine.program("mountpoint", f'case " {paths} " in *" $2 "*) ;; *) exit 1;; esac')
         machine.program("systemctl", f"case $* in *docker.service*) echo '{unit}';; esac")
-        # `timeout` gives up at once where something would hang.
+        # `timeout` fails at once for a drive that hangs.
         machine.program("timeout", f'case " {hung} " in *" $4 "*) exit 124;; esac; shift; exec "$@"')
         machine.program(
             "df",
@@ -459,7 +459,7 @@ def test_a_service_that_does_not_run_says_what_that_costs():
 
 @pytest.fixture
 def shown(machine, storage_host):
-    """What the screen says beneath a service that shows files of its data."""
+    """The lines of the screen below a service whose data has files to show."""
 
     def show(**files) -> list[str]:
         page = {"image": "nginx", "data": {"/root": "/srv/desk"}, "shows": {name: f"/root/{name}" for name in files}}

@@ -1,4 +1,4 @@
-"""The page of the status, and the charts on it."""
+"""The status page and its charts."""
 
 from __future__ import annotations
 

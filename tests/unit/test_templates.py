@@ -1,4 +1,4 @@
-"""Templates: what is broken in one is told with its file and line."""
+"""Templates: an error in one is reported with its file and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from converge.templates import render
 
 @pytest.fixture
 def templates(tmp_path):
-    """A host whose templates are those that are given: name and text."""
+    """A host with these templates: name and text."""
 
     def host(**texts: str) -> SimpleNamespace:
         (tmp_path / "templates").mkdir()

@@ -1,4 +1,4 @@
-"""Tiers of MinIO: what is compared of one, what cannot be changed or removed, and the rules that lead there."""
+"""MinIO's tiers: the compared state, refused changes and removals, and lifecycle rules that use them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTED = {"Version": "v1", "Type": "minio", "Name": "ARCHIVE", "S3": {}, "MinIO"
 
 
 class Api:
-    """A cluster of nodes that tell of their tiers, and its host, which keeps the records."""
+    """A cluster whose nodes list their tiers, and its host with the records."""
 
     def __init__(self, *nodes: list[dict[str, Any]], records: str = "") -> None:
         self.nodes, self.records = nodes, records
@@ -126,7 +126,7 @@ def test_a_tier_goes_only_when_nothing_needs_it(state, why) -> None:
 
 
 def test_rules_that_move_objects_read_back_as_they_were_wanted() -> None:
-    """MinIO writes a transition at once as zero days; what has none has none of its parts."""
+    """MinIO writes an immediate transition as zero days."""
     rules = [
         Lifecycle(id="cool", prefix="archived/", tier="ARCHIVE", transition_days=0, expire_days=400),
         Lifecycle(id="old", tier="ARCHIVE", transition_noncurrent_days=7),

@@ -1,4 +1,4 @@
-"""The table of routes as Traefik carries it, certificates that are signed by somebody else, and what is refused."""
+"""The table of routes for Traefik, certificates of an outside authority, and refused settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""systemd units, from what `systemctl show` tells."""
+"""systemd units, from the output of `systemctl show`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STALE = RUNS.replace("Reload=no", "Reload=yes")
 
 @pytest.fixture
 def systemd(machine):
-    """A systemctl that tells of each unit what it is told here, and writes down what else it is asked to do."""
+    """A systemctl with a given state for each unit, which records all other calls."""
 
     def tells(*blocks: str) -> None:
         (machine.folder / "units").write_text("\n".join(blocks))
@@ -89,7 +89,7 @@ def test_a_drop_in_beside_a_unit_of_ours_is_refused_and_one_of_the_system_left(m
 
 
 def test_a_unit_whose_file_changes_is_read_again_in_the_same_deploy():
-    """Somebody who edits a file and has systemd read it leaves no sign but the file."""
+    """After a person's edit and daemon-reload, only the file itself differs."""
     template = File("/etc/systemd/system/stowage@.service", "x")
     for unit in (Unit("stowage@minio.service"), StaticUnit("stowage@minio.service")):
         assert unit.undone_by(template, made=False)
@@ -122,7 +122,7 @@ def test_a_unit_that_others_start_must_be_read_and_stand_alone(machine, systemd,
     ],
 )
 def test_an_instance_is_created_whoever_brought_its_template(machine, systemd, block, symbol):
-    """A plan that said `+` was not to become `~` when the first of several services had brought the template."""
+    """The plan had said `+`, and must not become `~` once the first of several services has made the template."""
     systemd(block.format("stowage@cache.service"))
     assert machine.plan(Unit("stowage@cache.service")).changes[0].action.value == symbol
 
@@ -197,12 +197,12 @@ def test_a_unit_that_is_no_longer_wanted_is_stopped_and_disabled(machine, system
     )
 
 
-# A unit that does not start with its new file.
+# A unit that fails to start with its new file.
 
 
 @pytest.fixture
 def unit_file(machine, tmp_path):
-    """A unit whose file is in a folder of the test, and a systemctl that starts it with no file that says `newer`."""
+    """A unit with its file in a folder of the test, and a systemctl that fails when the file says `newer`."""
     machine.places["/etc/systemd/system"] = str(tmp_path)
     file = tmp_path / "a@.service"
     file.write_text("old")

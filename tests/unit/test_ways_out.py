@@ -1,4 +1,4 @@
-"""What is to be typed after a change has failed: something that moves a person forward, on the host that it is about."""
+"""The hints after a failed change: commands that help, for the right host."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def commands(text: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", [Answers, FreshContainer, Ready, Serving, Project])
 def test_every_command_that_is_named_can_be_typed(kind):
-    """Invoke itself reads them: `inv logs NAME` looks right, and is refused."""
+    """Parsed by Invoke itself: `inv logs NAME`, for example, looks right but is refused."""
     import tasks
 
     broken = SimpleNamespace(kind=kind.kind, way_out=kind.way_out, name="nginx", path="/etc/a", container="nginx")

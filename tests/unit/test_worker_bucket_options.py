@@ -1,4 +1,4 @@
-"""What may be asked of a restore of buckets besides: a moment, a lifecycle that waits, settings and accounts that are absent."""
+"""Options of a restore of buckets: a moment, a held lifecycle, absent settings and accounts."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_what_a_stack_has_no_server_for_stays_away_and_costs_nothing_else() -> N
     assert away(Request(), True, buckets={}) == []
     assert away(Request(), False, buckets={}) == ["the databases geo, ml's stay away: this stack has no PostgreSQL"]
     assert away(Request(), True) == ["the buckets runs stay away: this stack has no MinIO"]
-    # Who asks for a part gets it, or is refused by what he asked for.
+    # A requested part is restored, or refused by the name of the option.
     assert away(Request(databases=["geo"]), False, buckets={}) == []
     assert away(Request(databases=["geo"]), True) == []
     job: Any = SimpleNamespace(request=Request(buckets=["runs"]), config={})

@@ -1,4 +1,4 @@
-"""Objects back from a set, as far as no server is needed: what is missing, in which order, what is made, and how it is taken back."""
+"""Restore of objects, the parts that need no server: missing versions, their order, what was made, and the undo."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_is_there_already_is_not_put_again_and_what_was_not_read_is_in_no_s
 
 
 class MinIO:
-    """Remembers what it is asked; listings are of the versions that it is given."""
+    """Records its requests; lists the given versions."""
 
     def __init__(self, *there: Version) -> None:
         self.versions, self.asked = list(there), list[tuple[str, str, dict[str, str], dict[str, str]]]()

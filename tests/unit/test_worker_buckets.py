@@ -1,4 +1,4 @@
-"""Buckets in sets, as far as no server is needed: listings, indexes, packs, what is known already, and shared contents."""
+"""Backup of buckets, the parts that need no server: listings, indexes, packs, known versions, and shared contents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MARKER = """<DeleteMarker><Key>gone</Key><LastModified>2026-11-27T17:27:33.161Z<
 
 
 class Asked:
-    """A MinIO that has recorded answers, and remembers what it was asked."""
+    """A MinIO with recorded answers, which records its requests."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers, self.asked = list(answers), list[tuple[str, str, Any, Any]]()
@@ -280,7 +280,7 @@ def test_what_cannot_be_read_costs_only_itself(status: int, kind: type[Exception
 
 
 class BrokenOff:
-    """A MinIO that breaks off the answer to one object, whose drives are damaged, and answers anything else."""
+    """A MinIO that breaks off the answer to one damaged object, and answers everything else."""
 
     def ask(self, method: str, where: str, query: Any = None, **more: Any) -> Answer:
         if "versions" in query:
@@ -466,7 +466,7 @@ def test_progress_counts_objects_and_bytes_of_each_bucket_and_a_guess_that_was_t
     assert events[-1] == {
         **{"d": 10, "t": 35, "bucket": "a", "objects": 1, "of": 3, "bucket_done": 10, "bucket_total": 30}
     }
-    # A large object is told piece by piece, and once it is in the set not a second time.
+    # Progress of a large object is counted piece by piece, and not again when it is in the set.
     progress.ahead(15)
     assert (events[-1]["d"], events[-1]["objects"], events[-1]["bucket_done"]) == (25, 1, 25)
     progress.ahead(-15)

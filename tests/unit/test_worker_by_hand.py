@@ -1,4 +1,4 @@
-"""A dump that somebody made by hand: which rows of the live database it would replace with none."""
+"""A dump made by hand: the tables with rows that it would lose."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = "\n".join(line for line in WHOLE.splitlines() if " TABLE public" not in l
 
 
 def job(rows: dict[str, Any], large: bool = False) -> Any:
-    """A live database: its tables, each with whether it has rows, or the error of who asks."""
+    """A live database: for each table whether it has rows, or the error of the query."""
 
     def execute(query: Any) -> Any:
         if query is snapshots.TABLES:

@@ -1,4 +1,4 @@
-"""The configuration in a set, against the host's: what differs is told, secrets are not, and nothing is installed."""
+"""The configuration in a set compared with the host's: differences are shown, secrets are not, nothing is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests: what one side writes the other reads, and a side of another Stowage is told."""
+"""Requests: the worker reads what the operator's side writes, and refuses those of another version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which set a restore takes, and what it says of those that it passes over."""
+"""The set that a restore takes, and its warnings about sets that it skips."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def job(tmp_path: Path, keys: Keys) -> Job:
 
 
 def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> None:
-    """A set on some targets; where it is damaged its part is not there."""
+    """A set on some targets; on a damaged one its part is missing."""
     at = datetime.strptime(id[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     manifest = Manifest(id, "lab", "prod", at, at, components={"postgres": {"pg/app.tar": (PART,)}}, **more)
     for name in targets:

@@ -1,4 +1,4 @@
-"""What is told at the end of a run: a service that waits for pings, Prometheus, and the file that `inv status` reads."""
+"""Reports at the end of a run: the ping, Prometheus' textfile, and the file that `inv status` reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = re.compile(r'[a-z_]+\{[a-z]+="[^"\n]*"(,[a-z]+="[^"\n]*")*\} \d+')
 
 @pytest.fixture
 def called() -> Iterator[tuple[str, list[str]]]:
-    """A service on this machine, and the paths that were asked of it."""
+    """A server on this machine, and the requested paths."""
     paths: list[str] = []
 
     class Service(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 def metrics(folder: Path) -> dict[str, str]:
-    """The samples of the textfile; each line is a comment or a sample as Prometheus reads it."""
+    """The samples of the textfile, checked to be in Prometheus' format."""
     lines = (folder / "stowage_backup.prom").read_text().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     assert all(SAMPLE.fullmatch(line) for line in samples), samples

@@ -1,4 +1,4 @@
-"""Folders of services: packed while others write to them, unpacked beside the live ones, swapped, undone, and converged after a kill."""
+"""Folders of services: packed while programs write, unpacked beside the live ones, swapped, undone, recovered after a kill."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def keys() -> Keys:
 
 @pytest.fixture
 def job(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A host with one service of two folders; what is done on the host is done here."""
+    """A job of a host with one service of two folders; commands for the host run here."""
     data, docker = tmp_path / "data", tmp_path / "bin"
     for path in (data / "app", data / "logs", docker, tmp_path / "staging", tmp_path / "target"):
         path.mkdir(parents=True)
@@ -143,7 +143,7 @@ def test_a_socket_is_skipped_and_named(job: Job) -> None:
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, *complaints: tuple[str, ...]) -> None:
-    """tar as it is, which complains of more: round by round."""
+    """The real tar with more complaints, a list for each round."""
     rounds, pack = iter(complaints), tar.pack
 
     def complaining(*arguments: Any, complaints: list[str], **more: Any) -> Iterator[bytes]:
@@ -244,7 +244,7 @@ def test_one_folder_of_a_service_comes_back_alone(job: Job) -> None:
 def test_a_swap_that_was_cut_after_any_rename_is_whole_or_none(
     job: Job, renames: int, undoing: bool, tmp_path: Path
 ) -> None:
-    """Two folders are four renames; only after all of them the swap stays."""
+    """Two folders are four renames; the swap only stays after all of them."""
     record = Record(RUN, SET, NOW.isoformat(), service="app", folders=[str(folder(job)), str(folder(job, "logs"))])
     rows = folder_swap.swaps(record, undoing)
     for row in rows:
@@ -343,7 +343,7 @@ def test_when_a_folder_was_changed_is_no_difference(job: Job) -> None:
 
 
 def test_a_time_is_the_same_in_every_time_zone(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker's container has another than the host."""
+    """The time zone of the worker's container is not that of the host."""
     saved(job)
     monkeypatch.setattr(host, "command_line", lambda job, *argv: ["env", "LC_ALL=C", "TZ=Asia/Tokyo", *argv])
     assert folder_restore.run(job) == OK

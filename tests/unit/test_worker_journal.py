@@ -1,4 +1,4 @@
-"""The journal of a run: what it holds after any death, and what it never says too often."""
+"""The journal of a run: its content after any crash, and limits of repeated events."""
 
 from __future__ import annotations
 

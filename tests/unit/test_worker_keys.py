@@ -1,4 +1,4 @@
-"""The stack's identity: what it encrypts only it reads, what it signs nobody else can sign."""
+"""The stack's identity: only it can read what it encrypts, and only it can sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a dump gets into a new database: what is tried when a parallel load fails, and what is told of what never worked."""
+"""Loading a dump into a new database: what is tried when a parallel load fails, and the reported failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WELL = (0, "")
 
 
 class Tools:
-    """pg_restore as a list of answers; what was asked is kept, with the list of entries that it was given."""
+    """pg_restore with given answers; records its options and its list of entries."""
 
     code = RESTORE_FAILED
 
@@ -62,7 +62,7 @@ class Tools:
 
 
 class Loads:
-    """A load into a server that takes everything."""
+    """A load into a server that accepts everything."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made, self.messages, self.folder = list[str](), list[str](), folder
@@ -109,7 +109,7 @@ def test_a_parallel_load_that_fails_is_done_again_in_order_in_a_fresh_database(l
 
 
 def test_rows_that_need_those_of_another_table_are_loaded_when_it_is_there(loads: Loads) -> None:
-    """And before any trigger or key is made, so that nothing else happens by it."""
+    """They are loaded before any trigger or key is made, so that the second attempt has no side effects."""
     assert loads.run((1, COPIES), WELL, (1, COPIES), WELL) == []
     assert loads.tools.asked[2:] == ["--section=data", "--section=data 3397;", "--section=post-data"]
 

@@ -1,4 +1,4 @@
-"""What a set leaves out is named, whatever it is; what of it is here already is not."""
+"""Omissions of a set are named; those that the server has already are not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.manifest import Manifest
 
 
 class Session:
-    """A server that answers each query from a table of beginnings of its words."""
+    """A server with an answer for each query that contains a given text."""
 
     def __init__(self, version: int = 170000, **answers: Any) -> None:
         self.info = SimpleNamespace(server_version=version)

@@ -1,4 +1,4 @@
-"""Streams to targets and back: what is read is what was written, or an error that names the part."""
+"""Streams to targets and back: equal bytes, or an error that names the part."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_largest_part_fits_on_a_target(keys: Keys) -> None:
 
 
 def damaged(keys: Keys, target: PathTarget, parts: list[Part], number: int) -> Failed:
-    """The error of a reading, which gave all parts before the damaged one and nothing of that one."""
+    """The error of a read; checks that it gave all parts before the damaged one, and nothing of that one."""
     given: list[bytes] = []
     with pytest.raises(Failed) as caught:
         given.extend(PartReader(target, keys, PREFIX).read(parts))
@@ -140,7 +140,7 @@ def test_what_decrypts_to_other_bytes_is_refused(keys: Keys, target: PathTarget)
 
 
 class Dying(PathTarget):
-    """Fails from a put on."""
+    """A target that fails from one put on."""
 
     def __init__(self, path: Path, lives: int) -> None:
         path.mkdir()

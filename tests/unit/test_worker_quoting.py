@@ -1,4 +1,4 @@
-"""Names that hold anything, on their way to whoever types them again."""
+"""Names with any characters, quoted for commands that a person pastes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention: whatever is lost, a set that is as good stays; and in doubt nothing goes."""
+"""Retention: a set is only removed if an equally good one stays; in doubt nothing is removed."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_stays_is_always_enough(seen: list[Summary], days: int) -> None:
     for group in groups:
         stay = [set_ for set_ in group if set_.id not in gone]
         assert len(stay) >= min(len(group), 3) or len([set_ for set_ in group if not set_.doubtful]) < 3
-        # A set that failed its check is never what lets a good one go.
+        # A set that failed its check never justifies the removal of a good one.
         good = [set_ for set_ in group if not set_.doubtful]
         assert len([set_ for set_ in stay if not set_.doubtful]) >= min(len(good), 3)
         old = [set_ for set_ in good if NOW - set_.created >= timedelta(days=days)]
@@ -177,7 +177,7 @@ def test_only_leftovers_that_nobody_can_still_be_writing_are_swept() -> None:
     assert plan([old, young, busy, pinned], NOW, DAYS).sweep == (old,)
 
 
-# With real sets on a real target.
+# Real sets on a real target.
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def keys() -> Keys:
 
 
 class Watched(PathTarget):
-    """Counts what is deleted, and may refuse it."""
+    """A target that counts deletions, and may refuse them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("here", str(path), device=lambda path: hash(path))
@@ -242,7 +242,7 @@ def test_what_a_broken_off_run_left_is_swept_by_a_later_one(target: Watched, key
     assert caught.value.code == RETENTION_FAILED
     assert next(set_ for set_ in list_sets(target, "lab", keys) if set_.id == id).reason == "unfinished"
     target.fails_after = 10**6
-    # The files are of the real now, not of the test's; by then the grace is over.
+    # The files have the real time, not the test's: move on until their grace is over.
     later = datetime.now(UTC) + GRACE + timedelta(minutes=1)
     done = carry_out(target, "lab", plan(list_sets(target, "lab", keys), later, 10**5))
     assert done.sets == 1 and not [key for key in names(target) if id in key]

@@ -1,4 +1,4 @@
-"""Memberships and rights come back by whom they had been granted, and a setting that is refused costs only itself."""
+"""Memberships and rights are granted by their original grantors; a refused setting loses only itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker import properties, roles, settling
 
 
 class Server:
-    """Knows who may grant what, as PostgreSQL does: the superuser all, others once they were given the right to."""
+    """A server with PostgreSQL's rules of grants: the superuser may grant all, others what they may pass on."""
 
     info = SimpleNamespace(user="postgres", server_version=170000)
 

@@ -1,4 +1,4 @@
-"""Room for a restore and for a drill: added up for each filesystem, before anything is fetched."""
+"""Room for a restore and for a drill: the sum for each filesystem, checked before anything is fetched."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def job(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Free bytes on the filesystem of `staging` and of `data`; one number when it is the same."""
+    """Sets the free bytes of the filesystems of `staging` and of `data`; one number if it is the same one."""
 
     def set_free(staging: int, data: int | None = None) -> None:
         devices = {"staging": 1, "data": 1 if data is None else 2}

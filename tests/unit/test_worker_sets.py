@@ -1,4 +1,4 @@
-"""Manifests: only the stack's own, of this very set, whole, is believed; and how a set comes to be."""
+"""Manifests: only a complete one of this stack and this set is accepted; and how a set is published."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_publishing_twice_is_publishing_once_and_another_is_not_replaced(keys: K
 
 
 class Unlucky(PathTarget):
-    """Loses the answer to a put, before or after it was carried out."""
+    """A target that loses the answer to a put, before or after carrying it out."""
 
     def __init__(self, path: str, *fates: str) -> None:
         super().__init__("unlucky", path, device=lambda path: hash(path))
@@ -243,7 +243,7 @@ def test_a_verification_of_another_set_counts_for_nothing(keys: Keys, target: Pa
         ([(True, False)], True),
         ([(True, False), (False, False)], False),
         ([(False, False), (True, False)], True),
-        ([(False, True), (True, False)], False),  # bytes that are right may not restore
+        ([(False, True), (True, False)], False),  # correct bytes may still fail to restore
         ([(False, True), (True, False), (True, True)], True),
         ([(True, True), (True, False)], True),
         ([(True, True), (False, False)], False),

@@ -1,4 +1,4 @@
-"""The swap of names and what may go wrong around it, on a server of names and a docker that is a script."""
+"""The swap of names and its failures, on a fake server and a `docker` script."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAME = r'"((?:[^"]|"")*)"'
 
 
 class Fake:
-    """A server of which only the names of databases are told, their oids, and whether they are open."""
+    """A server of database names only: their oids, and whether they allow connections."""
 
     def __init__(self, **oids: int) -> None:
         self.oids, self.open = dict(oids), dict.fromkeys(oids.values(), True)
@@ -131,7 +131,7 @@ class Session:
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the script; what runs is in `running`."""
+    """The folder of the `docker` script; `running` has a file for each running container."""
     (tmp_path / "bin/running").mkdir(parents=True)
     (tmp_path / "bin/docker").write_text(DOCKER)
     (tmp_path / "bin/docker").chmod(0o755)
@@ -182,7 +182,7 @@ def test_a_swap_changes_the_names_and_starts_what_ran(job: Any, docker: Path) ->
 
 
 def test_what_restores_and_undos_keep_is_known_as_ours(job: Any, docker: Path) -> None:
-    """A backup passes it over without a word: it lets nobody in, as a database would that a person has closed."""
+    """A backup skips it without a warning, although it allows no connections, like a database that a person has closed."""
     swapped(job)
     assert leftovers.ours() == {"geo__r_a1b2c3", "geo__old_a1b2c3", "geo__undone_a1b2c3"}
 
@@ -397,7 +397,7 @@ def test_a_commit_whose_answer_was_lost_is_a_swap(job: Any, docker: Path) -> Non
 
 
 def test_who_is_cut_while_taking_back_is_not_taken_for_a_swap(job: Any) -> None:
-    """The scratch database is dropped already, and the live one is closed still."""
+    """The scratch database is already dropped, and the live one still closed."""
     record = begun()
     record.live, record.phase = {"geo": 1}, "swapping"
     record.save()
@@ -446,7 +446,7 @@ def test_an_undo_whose_dependent_does_not_start_is_done_and_says_so(job: Any, do
 
 
 def test_an_undo_is_of_the_newest_restore_by_the_clock_of_the_host(job: Any) -> None:
-    """Two operators' clocks differ: the run that is named the later one was the earlier."""
+    """Operators' clocks differ: the run with the later name was the earlier one."""
     swapped(job, begun("2026-11-21T09:00:00+00:00", "a1b2c3"))
     job.server.oids["geo__r_000000"], job.server.open[7] = 7, True
     swapped(job, begun("2026-11-21T09:30:00+00:00", "000000"))
@@ -525,7 +525,7 @@ def test_a_name_that_is_too_long_for_an_undo_can_be_cleaned_up(job: Any) -> None
 
 
 def test_an_end_that_cannot_be_told_is_not_decided_twice(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done is not taken back because the journal is lost."""
+    """A lost journal is no reason to take back a finished restore."""
     record = begun()
     record.live, record.kept, record.phase = {"geo": 1}, {"geo__old_a1b2c3": "geo"}, "swapping"
     job.server.oids = {"geo": 2, "geo__old_a1b2c3": 1}

@@ -1,4 +1,4 @@
-"""Targets, as far as this machine's own disk and the words of a configuration go."""
+"""Targets: folders on this machine, and S3 without a server."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_folder_on_the_disk_that_it_saves_is_never_written(tmp_path: Path, oth
         with pytest.raises(Failed, match="would die with what it saves") as caught:
             call()
         assert caught.value.code == REFUSED and "findmnt" in caught.value.hint
-    # To restore from it is another matter.
+    # A restore from it is allowed.
     assert target.get("there") == b"x"
 
 
@@ -207,7 +207,7 @@ def test_a_quota_that_is_reached_is_no_full_disk(target: PathTarget, monkeypatch
 
 
 def answers(code: str, status: int, message: str = "") -> Any:
-    """A client of a bucket that refuses each object."""
+    """An S3 client whose bucket refuses each object."""
     error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
 
     def put_object(**_: Any) -> None:
@@ -218,7 +218,7 @@ def answers(code: str, status: int, message: str = "") -> Any:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Target:
-    """A bucket whose one node opens its door, and which waits for nothing."""
+    """A bucket with one node that accepts connections; waits end at once."""
     monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(s3, "opens", lambda endpoint: True)
     monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "")
@@ -240,7 +240,7 @@ def test_a_bucket_that_is_full_is_named_with_what_was_to_be_written(
         bucket.put("a", bytes(5 << 20))
     assert caught.value.why == f"5.0 MiB were to be written to the bucket backups; {code}: no more"
     assert "a larger quota, for backups" in caught.value.hint
-    assert len(calls) == 1 or status == 507  # asking again makes no room
+    assert len(calls) == 1 or status == 507  # a retry makes no room
 
 
 def four_nodes(monkeypatch: pytest.MonkeyPatch, opens: Any) -> Any:
@@ -260,7 +260,7 @@ def test_of_dead_nodes_all_cost_one_knock(monkeypatch: pytest.MonkeyPatch) -> No
     live.clear()
     monkeypatch.setattr(s3, "AGAIN", 0.0)
     made._patience = 0.0
-    made._distrust("http://node3")  # the next is node0 again
+    made._distrust("http://node3")  # then it starts again with node0
     with pytest.raises(s3.NobodyHome, match="http://node0 or "):
         made._endpoint()
 
@@ -284,7 +284,7 @@ def test_doors_that_are_all_shut_are_knocked_at_again_for_a_while_and_longer_whe
 
     def opens(endpoint: str) -> bool:
         if shut[0] and endpoint == "http://node0":
-            now[0] += s3.KNOCK  # they are dead, and refuse nothing
+            now[0] += s3.KNOCK  # dead nodes do not refuse connections, they are silent
         return not shut[0]
 
     made = four_nodes(monkeypatch, opens)

@@ -1,4 +1,4 @@
-"""Tools that share a container: each by itself, with its own output, and none waits for ever."""
+"""Tools that share a container: each has its own output and end, and none waits forever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from worker.toolbox import KILLED, Toolbox
 
-# What follows the image's name in `docker run` is what is run: a shell takes its place.
+# Instead of `docker run`, a local shell runs the command after the image's name.
 SCRIPT = """#!/bin/sh
 while [ "$1" != image ]; do shift; done; shift
 echo $$ >>{pids}

@@ -1,4 +1,4 @@
-"""What the worker says of trouble that is nobody's fault: full disks, locked tables, targets that are given up."""
+"""The worker's errors for full disks, locked tables, and targets that are given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of sets: what is read from each target, what is restored once, and what of it stands beside the set."""
+"""Checks of sets: read from each target, restored once, and recorded beside the set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LACKS = Failed(VERIFY_FAILED, "geo would not be what the set says", "rows of pub
 
 
 class Host:
-    """Targets that have one set each, what reading and restoring it comes to, and what is recorded beside it."""
+    """Targets with one set each, the results of reading and restoring it, and the records beside it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
         self.targets, self.drilled = targets, list[str]()
@@ -49,7 +49,7 @@ class Host:
         self.recorded.setdefault(target, []).append((passed, more["drill"], more["why"]))
 
     def verify(self, drill: bool = True, set: str = "latest", whole_set: bool = False) -> tuple[int, str, str]:
-        """The code, why, and the way out."""
+        """The exit code, the why and the hint."""
         journal: Any = SimpleNamespace(say=lambda text: None, step=lambda name: _Step())
         request = Request(set=set, drill=drill)
         self.job: Any = SimpleNamespace(
@@ -166,7 +166,7 @@ def test_a_target_that_never_had_the_set_is_said_and_is_no_failed_check(monkeypa
         return Host.find(host, job)
 
     monkeypatch.setattr(finding, "find", find)
-    assert host.verify(drill=False)[0] == VERIFY_FAILED  # of latest, each target should have one
+    assert host.verify(drill=False)[0] == VERIFY_FAILED  # of `latest`, each target should have one
     assert host.verify(drill=False, set="A") == (0, "", "")
     assert host.recorded == {"usb": [(True, False, "")] * 2}
     host.targets = {"own": "", "usb": ""}

@@ -1,4 +1,4 @@
-"""Ways on after a restore that failed, and what a person may accept of it."""
+"""The next steps after a failed restore, and differences that a person may accept."""
 
 from __future__ import annotations
 
