@@ -32,9 +32,9 @@ def put_back_drive(name: str, drive: int) -> str:
     return _by_hand(name, "put_back", drive)
 
 
-def swap_drives(name: str, one: int, other: int) -> None:
+def swap_drives(name: str, first: int, second: int) -> None:
     """Two drives change their bays, hence their kernel names, at the next reboot."""
-    _by_hand(name, "swap", one, other)
+    _by_hand(name, "swap", first, second)
 
 
 @plainly

@@ -119,10 +119,10 @@ def put_back_drive(c: Context, drive: str, host: str = "lab") -> None:
     print(f"drive {drive} is back in {host}: /dev/{drives.put_back_drive(host, drives.number(drive))}")
 
 
-@command(help=HOST | {"one": "a drive", "other": "another drive"})
-def swap_drives(c: Context, one: str, other: str, host: str = "lab") -> None:
+@command(help=HOST | {"first": "a drive", "second": "another drive"})
+def swap_drives(c: Context, first: str, second: str, host: str = "lab") -> None:
     """Swap two drives; their kernel names change at the next reboot."""
     from lab import drives
 
-    drives.swap_drives(host, drives.number(one), drives.number(other))
-    print(f"drives {one} and {other} of {host} are swapped from the next reboot on: inv lab.reboot --host {host}")
+    drives.swap_drives(host, drives.number(first), drives.number(second))
+    print(f"drives {first} and {second} of {host} are swapped from the next reboot on: inv lab.reboot --host {host}")

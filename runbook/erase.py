@@ -19,7 +19,7 @@ from converge.ui.cli import confirm, end
 from converge.ui.lines import say
 from roles.minio.names import bucket_names
 from roles.minio.role import api_of
-from roles.minio.to_erase import Asked, Found, erase_all, hidden_by, look
+from roles.minio.to_erase import Asked, Selection, erase_all, hidden_by, look
 from roles.minio.usage import must_be_there
 from runbook.copies import Copies, copies, lines
 from worker.size import human
@@ -40,7 +40,7 @@ def erase(host: Host[Settings], asked: Asked, check: bool, yes: bool, as_json: b
         api = api_of(host)
         must_be_there(host, asked.bucket, api.read(link, bucket_names))
         _must_be_listed(host, asked, api.read(link, lambda client: hidden_by(client, asked)))
-        selection: Found = api.read(link, lambda client: look(client, asked))
+        selection: Selection = api.read(link, lambda client: look(client, asked))
         held = api.read(link, lambda client: copies(host, link, client, asked, selection.tiers))
         report = {"host": host.name, "bucket": asked.bucket, "prefix": asked.prefix, **asdict(selection)}
         report |= {"copies": asdict(held), "erased": bool(selection.number) and yes and not check}
@@ -63,7 +63,7 @@ def erase(host: Host[Settings], asked: Asked, check: bool, yes: bool, as_json: b
 
 
 def _erase_for_a_machine(
-    host: Host[Settings], link: Link, asked: Asked, selection: Found, report: dict[str, Any]
+    host: Host[Settings], link: Link, asked: Asked, selection: Selection, report: dict[str, Any]
 ) -> None:
     if report["erased"]:
         report |= {"gone": asdict(_carry_out(host, link, asked, selection))}
@@ -86,7 +86,7 @@ def _must_be_listed(host: Host[Settings], asked: Asked, above: str) -> None:
         raise Trouble(f"{asked.prefix} cannot be listed", host.name, why, "nothing was deleted", hint, REFUSED)
 
 
-def _carry_out(host: Host[Settings], link: Link, asked: Asked, selection: Found) -> Found:
+def _carry_out(host: Host[Settings], link: Link, asked: Asked, selection: Selection) -> Selection:
     """Erase under the host's lock, with an audit line before and after."""
     shell = RootShell(link, holder(f"inv buckets.erase {asked.bucket}"))
     result, gone = "failed", selection
@@ -103,10 +103,10 @@ def _carry_out(host: Host[Settings], link: Link, asked: Asked, selection: Found)
         why = failed or "somebody writes there meanwhile"
         hint = f"the same again; or inv buckets.du --bucket {quote(asked.bucket)} --prefix {quote(asked.prefix)} --exact --host {host.name}"
         raise Trouble(f"{remaining.number} versions are there", host.name, why, "all others are erased", hint)
-    return cast("Found", gone)
+    return cast("Selection", gone)
 
 
-def _audit(shell: RootShell, host: Host[Settings], asked: Asked, selection: Found, result: str) -> None:
+def _audit(shell: RootShell, host: Host[Settings], asked: Asked, selection: Selection, result: str) -> None:
     from converge.engine.audit import AUDIT
 
     who = holder("")
@@ -123,11 +123,11 @@ def _audit(shell: RootShell, host: Host[Settings], asked: Asked, selection: Foun
         )
 
 
-def _number(selection: Found) -> str:
+def _number(selection: Selection) -> str:
     return f"{selection.versions} versions and {selection.delete_markers} delete markers of {selection.objects} objects, {human(selection.bytes)}"
 
 
-def _show(host: str, asked: Asked, selection: Found, held: Copies) -> None:
+def _show(host: str, asked: Asked, selection: Selection, held: Copies) -> None:
     say(f"{host}: {asked.prefix}{' and all that begins so' * asked.begins}, in the bucket {asked.bucket}")
     if selection.number:
         say(f"  - {_number(selection)}")
@@ -154,7 +154,7 @@ def _few(names: list[str]) -> None:
         say(f"      and {len(names) - FEW} more: --json")
 
 
-def _tell_locked(host: Host[Settings], asked: Asked, selection: Found) -> None:
+def _tell_locked(host: Host[Settings], asked: Asked, selection: Selection) -> None:
     if selection.locked:
         why = "\n".join(selection.locked[:FEW])
         hint = "the same again when the locks are over; a legal hold is taken away by who has set it"

@@ -10,12 +10,16 @@ import yaml
 
 from converge.ssh.link import Target
 from roles.docker import FITTING
-from runbook.found import GIB, Found
+from runbook.machine_facts import GIB, MachineFacts
 from worker.size import human
 
 
 def host_file(
-    target: Target, sudo_password: dict[str, str], machine: Found, roles: list[str], secrets: Collection[str] = ()
+    target: Target,
+    sudo_password: dict[str, str],
+    machine: MachineFacts,
+    roles: list[str],
+    secrets: Collection[str] = (),
 ) -> str:
     """The text: how the machine is reached, its blank drives, and what its roles need to know of it."""
     lines = [
@@ -33,7 +37,7 @@ def host_file(
     return "\n".join(lines) + "\n"
 
 
-def _drives(machine: Found) -> list[str]:
+def _drives(machine: MachineFacts) -> list[str]:
     head = ["", "# Blank drives, as found. What is listed here is formatted by a deploy, once, while it is blank."]
     drives = ["drives:" if machine.blank else "drives: []  # no blank drive was found"]
     for number, disk in enumerate(machine.blank, 1):
@@ -58,7 +62,7 @@ def docker_of(system: str) -> list[str]:
     return ["", *(comment if system == "debian 12" else []), "docker:", *settings]
 
 
-def _minio(name: str, machine: Found, secrets: Collection[str]) -> list[str]:
+def _minio(name: str, machine: MachineFacts, secrets: Collection[str]) -> list[str]:
     def reference(what: str) -> dict[str, str]:
         return {"file": f"inventory/secrets/{name}/{what}"}
 

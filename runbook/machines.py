@@ -22,8 +22,8 @@ from converge.ssh.root import SudoPassword
 from roles.backup.age import identity
 from roles.base import SUPPORTED
 from roles.minio.metrics_token import token
-from runbook.found import Found, capacity, read
 from runbook.host_file import host_file
+from runbook.machine_facts import MachineFacts, capacity, read
 from runbook.trust import trust
 
 NOTHING = "nothing was connected to or written"
@@ -112,11 +112,11 @@ def add(root: Path, new: Newcomer) -> None:
     print(f"next: read {file.relative_to(root)}, then: inv check --host {new.name}")
 
 
-def _drive_names(machine: Found) -> str:
+def _drive_names(machine: MachineFacts) -> str:
     return ", ".join(f"{disk.link.rpartition('/')[2]} ({capacity(disk.size)})" for disk in machine.blank) or "none"
 
 
-def _read_machine(new: Newcomer) -> Found:
+def _read_machine(new: Newcomer) -> MachineFacts:
     link: Link | None = None
     try:
         link = _link(new)
@@ -207,7 +207,7 @@ def _by_hand(group: str, name: str) -> Trouble:
     )
 
 
-def _files_to_write(root: Path, new: Newcomer, machine: Found, hosts: str) -> tuple[dict[Path, str], list[str]]:
+def _files_to_write(root: Path, new: Newcomer, machine: MachineFacts, hosts: str) -> tuple[dict[Path, str], list[str]]:
     """The files to write, tried in a copy of the inventory, and the files of secrets that the host has for itself.
 
     What does not load is shown instead, so that it is not lost.

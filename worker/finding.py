@@ -32,7 +32,7 @@ class Absent(Failed):
     """All requested targets have answered, and none has the set."""
 
 
-class Found(NamedTuple):
+class Choice(NamedTuple):
     """A set, the target to read it from, and warnings about other sets."""
 
     manifest: sets.Manifest
@@ -40,10 +40,10 @@ class Found(NamedTuple):
     warnings: list[str]
 
 
-def find(job: Job) -> Found:
+def find(job: Job) -> Choice:
     """The requested set, and the first target that has it complete; `latest` is the newest on all targets."""
     if job.request.local:
-        return Found(_by_hand(job), LOCAL, [])
+        return Choice(_by_hand(job), LOCAL, [])
     wanted = job.request.set
     stack = job.request.stack or job.stack
     reasons, dead = dict[str, list[str]](), list[str]()
@@ -78,7 +78,7 @@ def find(job: Job) -> Found:
     if chosen.check and chosen.doubtful:
         dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
     broken = [(target, seen) for target, seen in broken if (target, seen.id) != (name, chosen.id)]
-    return Found(chosen.manifest, name, dead + _passed_over(chosen, broken))
+    return Choice(chosen.manifest, name, dead + _passed_over(chosen, broken))
 
 
 def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def read(settings: Settings, lines: list[str]) -> list[Served]:
     by_place, refused = {}, {}
     for line in lines:
         if line.startswith(f"{REFUSED}|"):
-            _, file, said = line.split("|", 2)
-            refused[file.partition(":")[0]] = _refusal(said)
+            _, file, record = line.split("|", 2)
+            refused[file.partition(":")[0]] = _refusal(record)
             continue
         port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
         if port.isdigit() and ends.isdigit():
@@ -125,11 +125,11 @@ def read(settings: Settings, lines: list[str]) -> list[Served]:
     return [replace(served, refused=refused.get(served.name, "")) for served in seen]
 
 
-def _refusal(said: str) -> str:
+def _refusal(record: str) -> str:
     """Why an authority has not signed, and when it is asked again: TRIES NEXT SERVER WHY."""
-    tries, moment, _, why = (said.split(" ", 3) + [""] * 4)[:4]
+    tries, moment, _, why = (record.split(" ", 3) + [""] * 4)[:4]
     if not moment.isdigit():
-        return said
+        return record
     again = time.strftime("%Y-%m-%d %H:%M", time.gmtime(int(moment)))
     return f"{why} (asked {tries} time{'' if tries == '1' else 's'}, again at {again} UTC)"
 

@@ -36,8 +36,8 @@ class Asked:
 
 
 @dataclass
-class Found:
-    """What is to be erased, what is locked and stays, and other objects with the same beginning."""
+class Selection:
+    """Counts of objects to erase or erased; the names of locked ones, which stay, and of others with the same beginning."""
 
     objects: int = 0
     versions: int = 0
@@ -52,9 +52,9 @@ class Found:
         return self.versions + self.delete_markers
 
 
-def look(client: Any, asked: Asked) -> Found:
+def look(client: Any, asked: Asked) -> Selection:
     """Counts the objects, and names those that are locked; in a bucket with locks each version is asked."""
-    result, last, locks = Found(), "", _has_locks(client, asked.bucket)
+    result, last, locks = Selection(), "", _has_locks(client, asked.bucket)
     for version in _versions(client, asked):
         if not asked.means(version.object_name):
             if [version.object_name] != result.others[-1:]:
@@ -84,9 +84,9 @@ def hidden_by(client: Any, asked: Asked) -> str:
     return ""
 
 
-def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
+def erase_all(client: Any, asked: Asked) -> tuple[Selection, Selection, str]:
     """Deletes and counts again until nothing is left; gives what was deleted, what is left, and MinIO's reason."""
-    gone = Found()
+    gone = Selection()
     for _ in range(DEEPEST):
         before = gone.number
         refusal = _delete(client, asked, gone)
@@ -96,7 +96,7 @@ def erase_all(client: Any, asked: Asked) -> tuple[Found, Found, str]:
     return gone, remaining, refusal
 
 
-def _delete(client: Any, asked: Asked, gone: Found) -> str:
+def _delete(client: Any, asked: Asked, gone: Selection) -> str:
     """Deletes all that MinIO allows, and counts it; gives MinIO's reason for the first refusal other than a lock."""
     from minio.deleteobjects import DeleteObject
 
@@ -123,7 +123,7 @@ def _delete(client: Any, asked: Asked, gone: Found) -> str:
     return refusal
 
 
-def _count(counts: Found, version: Any, number: int) -> None:
+def _count(counts: Selection, version: Any, number: int) -> None:
     counts.delete_markers += number * version.is_delete_marker
     counts.versions += number * (not version.is_delete_marker)
     counts.bytes += number * (version.size or 0)

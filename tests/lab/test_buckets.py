@@ -540,7 +540,7 @@ def test_who_may_use_the_buckets_and_their_settings_come_back_where_they_are_abs
     with administrator(odd.there, *root) as admin:
         admin.user_add("stays", "another-secret")
     quiet.set_part(odd.minio, "flat", "policy", "")
-    quiet.set_part(odd.minio, "flat", settings.QUOTA, quiet.WAYS[settings.QUOTA].meanwhile(""))
+    quiet.set_part(odd.minio, "flat", settings.QUOTA, quiet.ACTING_PARTS[settings.QUOTA].meanwhile(""))
     before, harmed = accounts.exported(odd.minio), odd.listed("flat")
 
     screen = odd.there.inv("restore", run, "--bucket", "flat", "--with", "iam,bucket-config", "--yes")

@@ -36,7 +36,7 @@ from roles.minio.settings import Tier as TierSettings
 from roles.minio.settings import User as UserSettings
 from roles.minio.tier_gone import TierGone
 from roles.minio.tiers import RECORDS, Tier
-from roles.minio.to_erase import Asked, Found, erase_all, look
+from roles.minio.to_erase import Asked, Selection, erase_all, look
 from roles.settings.model import Settings
 from tests.lab.conftest import Clone
 from tests.minio_calls import record
@@ -378,7 +378,7 @@ def test_what_is_erased_is_counted_and_what_is_locked_stays(server: Server) -> N
     bucket, asked = server.bucket("walk-locked", versioning=True, object_lock=True), Asked("walk-locked", "a")
     server.settle(bucket)
 
-    def erase(client: Any) -> tuple[Found, Found, Found, str]:
+    def erase(client: Any) -> tuple[Selection, Selection, Selection, str]:
         for name in ("a/1", "a/1", "a/2", "also"):
             client.put_object("walk-locked", name, io.BytesIO(b"x"), 1, legal_hold=name == "a/2")
         client.remove_object("walk-locked", "a/1")
@@ -389,7 +389,7 @@ def test_what_is_erased_is_counted_and_what_is_locked_stays(server: Server) -> N
     assert (erased.number, remaining.number, refusal) == (3, 0, "")
     assert [line.split()[0] for line in remaining.locked] == ["a/2"] and "legal hold" in remaining.locked[0]
 
-    def release(client: Any) -> tuple[Found, Found, str]:
+    def release(client: Any) -> tuple[Selection, Selection, str]:
         client.disable_object_legal_hold("walk-locked", "a/2")
         return erase_all(client, Asked("walk-locked", "a", begins=True))
 

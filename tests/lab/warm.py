@@ -37,7 +37,7 @@ def run(root: Path, arguments: Sequence[str]) -> tuple[int, str, float] | None:
 
 
 def start(root: Path, module: str, arguments: Sequence[str]) -> Started | None:
-    """`python -m module words` that goes on meanwhile; None where it is to be started as people start it."""
+    """`python -m module arguments` that goes on meanwhile; None where it is to be started as people start it."""
     warm = _warm(root)
     return warm.start(module, arguments) if warm else None
 
@@ -80,7 +80,7 @@ class Warm:
         heard, hears = os.pipe()
         output, says = os.pipe()
         ended, ends = os.pipe()
-        request = json.dumps({"module": module, "words": arguments, "environment": dict(os.environ)}).encode()
+        request = json.dumps({"module": module, "arguments": arguments, "environment": dict(os.environ)}).encode()
         socket.send_fds(self._near, [request], [heard, says, ends])
         for theirs in (heard, says, ends):
             os.close(theirs)
@@ -168,7 +168,7 @@ def _be(request: dict[str, Any], entry: int, output: int, end: int) -> None:
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = ["inv", *request["words"]]
+    sys.argv = ["inv", *request["arguments"]]
     code = 255
     try:
         importlib.import_module(request["module"] or "converge.entry").main()

@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 from converge.errors import PENDING, REFUSED, Trouble, Troubles
 from converge.inventory.hosts import Host, load
 from roles.minio import account_commands, bucket_commands, rotation
-from roles.minio.to_erase import Asked, Found, erase_all, hidden_by, look
+from roles.minio.to_erase import Asked, Selection, erase_all, hidden_by, look
 from roles.settings.model import Settings
 from tests.unit.conftest import ROOT
 
@@ -311,7 +311,7 @@ def test_an_object_and_its_folder_are_erased_and_what_only_begins_so_stays() -> 
     gone, left, complaint = erase_all(store, asked)
     assert (gone.objects, gone.versions, gone.delete_markers, left.number, complaint) == (3, 3, 1, 0, "")
     assert [version.object_name for version in store.versions] == ["u/10"]
-    assert erase_all(store, asked)[0] == Found(), "a second time there is nothing to do"
+    assert erase_all(store, asked)[0] == Selection(), "a second time there is nothing to do"
     erase_all(store, Asked("docs", "u/1", begins=True))
     assert store.versions == []
 

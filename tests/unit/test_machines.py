@@ -25,8 +25,8 @@ from roles.images import LocalImage
 from roles.minio.kms_key import fault
 from roles.settings.model import Settings
 from runbook import machines, trust
-from runbook.found import parsed
 from runbook.host_file import host_file
+from runbook.machine_facts import parsed
 from runbook.machines import Newcomer, add, newcomer, with_host
 
 ROOT = Path(__file__).resolve().parents[2]

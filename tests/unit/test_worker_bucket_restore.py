@@ -241,9 +241,9 @@ def test_what_would_act_on_a_version_is_taken_off_and_put_on_as_it_was(minio: An
     held = quiet.acting(CONFIGURATION)
     assert sorted(held) == ["lifecycle", "object-lock", "quota", "replication"]
     assert quiet.acting({"object-lock": "<ObjectLockEnabled>Enabled</ObjectLockEnabled>", "quota": '{"quota":0}'}) == {}
-    assert "<Rule>" not in quiet.WAYS["object-lock"].meanwhile(held["object-lock"])
-    assert "ObjectLockEnabled>Enabled" in quiet.WAYS["object-lock"].meanwhile(held["object-lock"])
-    assert "Enabled" not in quiet.WAYS["replication"].meanwhile(held["replication"])
+    assert "<Rule>" not in quiet.ACTING_PARTS["object-lock"].meanwhile(held["object-lock"])
+    assert "ObjectLockEnabled>Enabled" in quiet.ACTING_PARTS["object-lock"].meanwhile(held["object-lock"])
+    assert "Enabled" not in quiet.ACTING_PARTS["replication"].meanwhile(held["replication"])
     quiet.take_off(minio, "b", held)
     assert [(method, where, *query) for method, where, query, _ in minio.asked if method == "DELETE"] == [
         ("DELETE", "/b", "lifecycle")
@@ -254,7 +254,10 @@ def test_what_would_act_on_a_version_is_taken_off_and_put_on_as_it_was(minio: An
         quiet.ENABLED.replace("Enabled", "Suspended"),
         f"{quiet.ENABLED}<ExcludeFolders>true</ExcludeFolders>",
     ):
-        assert quiet.WAYS["versioning"].meanwhile(quiet.acting({"versioning": text})["versioning"]) == quiet.ENABLED
+        assert (
+            quiet.ACTING_PARTS["versioning"].meanwhile(quiet.acting({"versioning": text})["versioning"])
+            == quiet.ENABLED
+        )
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ def absent(saved: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
 
 def _says(part: str, configuration: Mapping[str, str]) -> bool:
     """Whether a part is set: MinIO returns some parts even if they are empty."""
-    way = quiet.WAYS.get(part)
-    return bool(configuration.get(part)) and (way is None or way.acts(configuration[part]))
+    acting_part = quiet.ACTING_PARTS.get(part)
+    return bool(configuration.get(part)) and (acting_part is None or acting_part.acts(configuration[part]))
 
 
 def put(minio: Client, bucket: str, parts: Mapping[str, str]) -> list[str]:
@@ -39,5 +39,5 @@ def take_away(minio: Client, bucket: str, parts: Mapping[str, str]) -> None:
     now = settings.read(minio, bucket)
     for part, text in parts.items():
         if now.get(part) == text:
-            way = quiet.WAYS.get(part)
-            quiet.set_part(minio, bucket, part, way.meanwhile(text) if way else "")
+            acting_part = quiet.ACTING_PARTS.get(part)
+            quiet.set_part(minio, bucket, part, acting_part.meanwhile(text) if acting_part else "")

@@ -10,7 +10,7 @@ from worker.buckets import settings
 from worker.buckets.client import Client, md5_of, path, refused
 
 
-class Way(NamedTuple):
+class ActingPart(NamedTuple):
     """A part of the configuration: whether it acts on versions, and the value to use meanwhile; an empty one deletes it."""
 
     acts: Callable[[str], bool]
@@ -39,17 +39,17 @@ def _passes_over(text: str) -> bool:
 ENABLED = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 _UNLIMITED = '{"quota":0,"size":0,"quotatype":"hard"}'
 _NOTHING = '<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></NotificationConfiguration>'
-WAYS = {
-    "lifecycle": Way(bool, lambda text: ""),
-    "notification": Way(_notifies, lambda text: _NOTHING),
+ACTING_PARTS = {
+    "lifecycle": ActingPart(bool, lambda text: ""),
+    "notification": ActingPart(_notifies, lambda text: _NOTHING),
     # Deleting it would remove its targets as well.
-    "replication": Way(
+    "replication": ActingPart(
         lambda text: ">Enabled<" in text,
         lambda text: text.replace("<Status>Enabled</Status>", "<Status>Disabled</Status>"),
     ),
-    "object-lock": Way(lambda text: "<Rule>" in text, _without_rule),
-    settings.QUOTA: Way(_limits, lambda text: _UNLIMITED),
-    "versioning": Way(_passes_over, lambda text: ENABLED),
+    "object-lock": ActingPart(lambda text: "<Rule>" in text, _without_rule),
+    settings.QUOTA: ActingPart(_limits, lambda text: _UNLIMITED),
+    "versioning": ActingPart(_passes_over, lambda text: ENABLED),
 }
 
 
@@ -57,14 +57,14 @@ def acting(configuration: dict[str, str]) -> dict[str, str]:
     """The current values of the parts that must be off."""
     return {
         part: configuration[part]
-        for part, way in WAYS.items()
-        if part in configuration and way.acts(configuration[part])
+        for part, acting_part in ACTING_PARTS.items()
+        if part in configuration and acting_part.acts(configuration[part])
     }
 
 
 def take_off(minio: Client, bucket: str, held: dict[str, str]) -> None:
     for part, text in held.items():
-        set_part(minio, bucket, part, WAYS[part].meanwhile(text))
+        set_part(minio, bucket, part, ACTING_PARTS[part].meanwhile(text))
 
 
 def put_on(minio: Client, bucket: str, held: dict[str, str]) -> None:

@@ -35,7 +35,7 @@ class Disk:
 
 
 @dataclass
-class Found:
+class MachineFacts:
     """What was read from a machine."""
 
     system: str = ""
@@ -49,7 +49,7 @@ class Found:
         return [disk for disk in self.disks if not disk.holds]
 
 
-def read(link: Link) -> Found:
+def read(link: Link) -> MachineFacts:
     """Look at a machine; nothing on it changes."""
     status, out, err = link.send(LOOK, iter(()))
     if status:
@@ -59,9 +59,9 @@ def read(link: Link) -> Found:
     return parsed(out.decode(errors="replace"))
 
 
-def parsed(text: str) -> Found:
+def parsed(text: str) -> MachineFacts:
     """The facts in a machine's answer, each disk once and by its best name."""
-    machine, disks = Found(), dict[str, Disk]()
+    machine, disks = MachineFacts(), dict[str, Disk]()
     for key, _, value in (line.partition("=") for line in text.splitlines()):
         if key == "disk":
             link, attributes, holds = value.split("|", 2)
