@@ -61,7 +61,7 @@ LOCAL = {
 }
 """The catalogues of each database: pg_dump, of the same version as the server, handles them."""
 
-FOUND = """
+QUERY = """
 SELECT c.relname AS catalogue, c.relisshared AS shared, array_agg(a.attname::text ORDER BY a.attnum) AS columns
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
@@ -73,7 +73,7 @@ def undecided(session: Connection) -> list[str]:
     """The catalogues and columns of this server that the table does not have."""
     missing = []
     local = " ".join(LOCAL.values()).split()
-    for row in session.execute(FOUND).fetchall():
+    for row in session.execute(QUERY).fetchall():
         name = row["catalogue"]
         if not row["shared"]:
             missing += [name] if name not in local else []

@@ -65,7 +65,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, previous: sets.Man
         server = session.execute(
             "SELECT version() AS version, system_identifier::text AS system FROM pg_control_system()"
         ).fetchone()
-        who = session.execute(roles.FOUND).fetchall()
+        who = session.execute(roles.QUERY).fetchall()
         databases.omitted = omissions.find(session)
     databases.server = {**(server or {}), "major": job.postgres["major"]}
     kept = leftovers.ours()

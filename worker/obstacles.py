@@ -14,7 +14,7 @@ from worker.quoting import ident, literal, on_host
 if TYPE_CHECKING:
     from worker.postgres import Connection, Row
 
-FOUND = """
+QUERY = """
 SELECT 'prepared transaction' AS what, gid AS name, database FROM pg_prepared_xacts UNION ALL
 SELECT 'replication slot', slot_name, database FROM pg_replication_slots WHERE database IS NOT NULL UNION ALL
 SELECT 'subscription', subname, datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
@@ -39,7 +39,7 @@ ENDS = {
 
 def find(session: Connection, names: Sequence[str]) -> list[Row]:
     """The obstacles to rename or drop these databases; without this they would only show at the swap."""
-    return [row for row in session.execute(FOUND).fetchall() if row["database"] in names]
+    return [row for row in session.execute(QUERY).fetchall() if row["database"] in names]
 
 
 def describe(rows: Sequence[Row]) -> list[str]:

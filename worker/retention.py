@@ -19,7 +19,7 @@ KEEP_AT_LEAST = 3
 MOST = 0.5
 # A set without a manifest may still be in the making, but not for longer than this.
 GRACE = timedelta(hours=48)
-WHOLE, INCOMPLETE = "all", "incomplete"
+COMPLETE, INCOMPLETE = "all", "incomplete"
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _groups(valid: Sequence[Summary]) -> dict[str, list[Summary]]:
     for summary in sorted(valid, key=lambda summary: (summary.created, summary.id), reverse=True):
         assert summary.manifest is not None
         components = [name for name in summary.manifest.components if not summary.manifest.lacks(name)]
-        names = [WHOLE] * summary.complete + [INCOMPLETE] * bool(summary.manifest.incomplete)
+        names = [COMPLETE] * summary.complete + [INCOMPLETE] * bool(summary.manifest.incomplete)
         for name in names + [f"with {component}" for component in components]:
             groups.setdefault(name, []).append(summary)
     return groups

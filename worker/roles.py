@@ -10,7 +10,7 @@ from psycopg import sql
 from worker.postgres import Connection, Row
 from worker.properties import keep
 
-FOUND = """
+QUERY = """
 SELECT rolname AS name, rolpassword AS password, format('ALTER ROLE %I WITH %s %s %s %s %s %s %s CONNECTION LIMIT %s%s', rolname,
     CASE WHEN rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
     CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
@@ -35,13 +35,13 @@ COMPARED = ("attributes", "memberships", "comment", "settings")
 
 def missing(session: Connection, roles: Sequence[Row]) -> list[str]:
     """The roles that `merge` will make."""
-    have = {row["name"] for row in session.execute(FOUND).fetchall()}
+    have = {row["name"] for row in session.execute(QUERY).fetchall()}
     return [role["name"] for role in roles if role["name"] not in have]
 
 
 def differences(session: Connection, roles: Sequence[Row]) -> dict[str, list[str]]:
     """The existing roles that differ from the set, and in what; a restore leaves them as they are."""
-    here = {row["name"]: row for row in session.execute(FOUND).fetchall()}
+    here = {row["name"]: row for row in session.execute(QUERY).fetchall()}
     differing = {
         role["name"]: [what for what in COMPARED if role.get(what) != here[role["name"]][what]]
         for role in roles

@@ -23,7 +23,7 @@ class _Checked:
     """One set: the targets on which every byte is right, and how long the read took."""
 
     manifest: sets.Manifest
-    whole: dict[str, float] = field(default_factory=dict)
+    intact: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,11 +51,11 @@ def run(job: Job) -> int:
         if (
             job.request.drill
             and (checked_set.manifest.databases or checked_set.manifest.folders or checked_set.manifest.buckets)
-            and checked_set.whole
+            and checked_set.intact
         ):
             _drill(job, checked_set, findings)
         else:
-            for name, took in checked_set.whole.items():
+            for name, took in checked_set.intact.items():
                 _record(job, checked_set.manifest, name, took, "every byte is right")
     containers.remove(job.run)
     if findings.wrong:
@@ -90,7 +90,7 @@ def _read_all(job: Job, names: list[str], findings: _Findings) -> dict[str, _Che
         try:
             with job.journal.step("read"):
                 _read(job, manifest, name)
-            checked_set.whole[name] = time.monotonic() - begun
+            checked_set.intact[name] = time.monotonic() - begun
         except Failed as error:
             why = f"{error.what}: {error.why}"
             findings.add(f"{manifest.id} on {name}: {why.removeprefix(f'{name}: ')}", OTHERS, ANEW)
@@ -111,20 +111,20 @@ def _drill(job: Job, checked_set: _Checked, findings: _Findings) -> None:
     begun, why, manifest = time.monotonic(), "", checked_set.manifest
     try:
         with job.journal.step("drill"):
-            drill.run(job, manifest, next(iter(checked_set.whole)))
+            drill.run(job, manifest, next(iter(checked_set.intact)))
     except (Failed, psycopg.Error) as error:
         failed = error if isinstance(error, Failed) else Failed(VERIFY_FAILED, "the set cannot be loaded", str(error))
         why = f"{failed.what}: {failed.why}"
         servers = isinstance(error, psycopg.OperationalError) or any(text in why for text in loading.SERVERS)
         if servers or failed.code != VERIFY_FAILED:  # no fault of the set
-            for name, took in checked_set.whole.items():
+            for name, took in checked_set.intact.items():
                 _record(job, manifest, name, took, "every byte is right")
             findings.add(f"the drill could not be made: {why}", failed.hint or "inv status")
             return
         # A new set of the same databases would fail as well: the remedies of a restore help.
         findings.add(f"{manifest.id}: {why}", *failed.hint.splitlines())
     took = round(time.monotonic() - begun, 1)
-    for name in checked_set.whole:
+    for name in checked_set.intact:
         _record(job, manifest, name, took, "restored where nobody is hurt, and every count is right", why, drilled=True)
 
 

@@ -9,7 +9,7 @@ from converge.errors import for_host
 from converge.shell import quote
 
 # A pattern of what a failed command prints, and what helps against that error.
-_WORDS = (
+_ADVICE = (
     ("no backup has ended well within the last hour", "inv backup"),
     ("previous files are put back", "mend in the inventory what its own words above are about"),
     ("refused by its check", "mend the file of templates/ or files/, or the setting, that its own words above are about"),
@@ -33,7 +33,7 @@ def way_out(resource: Resource, why: str, host: str, hint: str = "") -> str:
     if hint:
         return for_host(hint, host)
     name, path = resource.name, str(getattr(resource, "path", resource.name))
-    matching = [advice for pattern, advice in _WORDS if re.search(pattern, why, re.IGNORECASE)]
+    matching = [advice for pattern, advice in _ADVICE if re.search(pattern, why, re.IGNORECASE)]
     known = [
         advice for advice in (*matching, resource.way_out) if advice and (path[:1] == "/" or "{path}" not in advice)
     ]

@@ -65,12 +65,12 @@ class Difference:
     """One field in which a container is not as its definition says, and the command that mends it without a restart."""
 
     field: str
-    found: str
+    actual: str
     wanted: str
     in_place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.field} {self.found or 'none'} -> {self.wanted or 'none'}"
+        return f"{self.field} {self.actual or 'none'} -> {self.wanted or 'none'}"
 
 
 def differences(

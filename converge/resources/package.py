@@ -20,12 +20,12 @@ _APT = (
 
 
 _HELD = "held by apt-mark"
-_WORDS = {"": "not installed", "not-installed": "not installed", "config-files": "removed, its configuration is left"}
+_SHOWN = {"": "not installed", "not-installed": "not installed", "config-files": "removed, its configuration is left"}
 
 
 def _in_words(status: str) -> str:
     """A state of dpkg in words for a person."""
-    return _WORDS.get(status, status)
+    return _SHOWN.get(status, status)
 
 
 @dataclass(frozen=True)

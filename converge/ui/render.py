@@ -21,7 +21,7 @@ COLOURS = {
     Action.UNKNOWN: "35",
     Action.WAITING: "2",
 }
-WORDS = (
+COUNTED = (
     (Action.CREATE, "to create"),
     (Action.UPDATE, "to update"),
     (Action.REMOVE, "to remove"),
@@ -66,7 +66,7 @@ def _beneath(host_plan: Plan) -> list[str]:
     """What differs in the roles beneath, which this run only reads, in one line."""
     if not host_plan.beneath:
         return []
-    parts = [f"{sum(change.action is action for change in host_plan.beneath)} {word}" for action, word in WORDS]
+    parts = [f"{sum(change.action is action for change in host_plan.beneath)} {word}" for action, word in COUNTED]
     numbers = ", ".join(part for part in parts if not part.startswith("0 "))
     roles = ", ".join(dict.fromkeys(change.role for change in host_plan.beneath))
     verb = "deploy" if any(change.action in TODO for change in host_plan.beneath) else "check"
@@ -156,7 +156,7 @@ class _Page:
 
 def counts(host_plan: Plan, done: int = 0) -> str:
     """The numbers of a plan in one line, without zeros. Changes that were `done` do not count as unchanged."""
-    parts = [f"{host_plan.count(action)} {word}" for action, word in WORDS if host_plan.count(action)]
+    parts = [f"{host_plan.count(action)} {word}" for action, word in COUNTED if host_plan.count(action)]
     return ", ".join([*parts, f"{host_plan.count(Action.NONE) - done} unchanged"])
 
 

@@ -32,7 +32,7 @@ SECRETS = (
 KEYS = re.compile(
     r"(?i)(\b(?:X-Amz-Credential=|Credential=|AWSAccessKeyId=|access[ _]?key(?: ?id)?[\"']?\s*[:=]\s*[\"']?))([A-Za-z0-9_-]{3,128})"
 )
-WORDS = re.compile(r"(?i)\b(?:level[=\":\s]+)?(panic|fatal|error|err|warning|warn)\b")
+LEVELS = re.compile(r"(?i)\b(?:level[=\":\s]+)?(panic|fatal|error|err|warning|warn)\b")
 
 
 class Labels:
@@ -113,8 +113,8 @@ def _level(text: str) -> str:
         except (ValueError, AttributeError):
             word = "info"
     else:
-        found = WORDS.search(text[:200])
-        word = found[1] if found else "info"
+        match = LEVELS.search(text[:200])
+        word = match[1] if match else "info"
     word = word.lower()
     return "error" if word in ("panic", "fatal", "error", "err") else "warning" if word.startswith("warn") else "info"
 

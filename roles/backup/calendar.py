@@ -27,7 +27,7 @@ PARTS = {
     "second": (0, 59),
 }
 DATE = re.compile(r"(?:(?:(?P<year>[^-~]+)-)?(?P<month>[^-~]+)(?P<last>[-~]))?(?P<day>[^-~]+)")
-ONE = re.compile(r"(?P<first>\d{1,4})(?:\.\.(?P<end>\d{1,4}))?(?:/(?P<step>\d{1,4}))?")
+RANGE = re.compile(r"(?P<first>\d{1,4})(?:\.\.(?P<end>\d{1,4}))?(?:/(?P<step>\d{1,4}))?")
 LIKE = "a calendar event of systemd such as *-*-* 02:00:00 (systemd-analyze calendar)"
 
 
@@ -129,7 +129,7 @@ def _numbers(part: str, text: str, from_the_end: bool = False) -> frozenset[int]
     low, high = PARTS[part] if not from_the_end else (1, 28)
     numbers: set[int] = set()
     for item in text.split(","):
-        match = ONE.fullmatch(f"{low}..{high}" if item == "*" else item)
+        match = RANGE.fullmatch(f"{low}..{high}" if item == "*" else item)
         if not match:
             raise NoEvent(f"{item or 'nothing'} is no {part}: a number, 1..5, 0/6 (not */6), a list with commas or *")
         first, step = int(match["first"]), int(match["step"] or 1)

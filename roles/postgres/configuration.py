@@ -12,7 +12,7 @@ from converge.resources.compose import GRACE
 from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh
 from roles.postgres.question import CLUSTER, PENDING
-from roles.postgres.server import CONTAINER, Server, Told, heard
+from roles.postgres.server import CONTAINER, Server, ServerFacts, facts_of
 from roles.postgres.sql import ident, settings_line
 
 # Settings that initdb writes. One without a value is chosen to fit the machine, so any value is right.
@@ -59,14 +59,14 @@ class Configuration(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Configuration], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
+        facts = facts_of(shared, CLUSTER)
         # A server that is not there yet is made as it should be.
         return [
-            configuration._state(facts) if isinstance(facts, Told) else facts or configuration.desired()
+            configuration._state(facts) if isinstance(facts, ServerFacts) else facts or configuration.desired()
             for configuration in wanted
         ]
 
-    def _state(self, facts: Told) -> State:
+    def _state(self, facts: ServerFacts) -> State:
         server, rows = facts.server, list(_by_hand(facts.server))
         own = {name: list(_differs(facts.databases.get(name), *_OWN[name], self.server.superuser)) for name in _OWN}
         return {

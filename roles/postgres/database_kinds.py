@@ -10,7 +10,7 @@ from converge.engine.probe import forgetting
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
-from roles.postgres.server import CONTAINER, WITHIN, Server, Told, heard
+from roles.postgres.server import CONTAINER, WITHIN, Server, ServerFacts, facts_of
 from roles.postgres.sql import ident, literal, setting, settings_line, words_of
 
 OWN = "as the image has it"
@@ -58,9 +58,9 @@ class Database(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Database], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
+        facts = facts_of(shared, CLUSTER)
         return [
-            database._state(facts.databases.get(database.database)) if isinstance(facts, Told) else facts
+            database._state(facts.databases.get(database.database)) if isinstance(facts, ServerFacts) else facts
             for database in wanted
         ]
 
@@ -192,10 +192,10 @@ class Extension(Resource):
     def read(cls, wanted: Sequence[Extension], answer: str, *shared: str) -> list[Reading]:
         readings: list[Reading] = []
         for extension in wanted:
-            facts = heard(shared, WITHIN + extension.database)
+            facts = facts_of(shared, WITHIN + extension.database)
             readings.append(
                 _extension(facts.extensions.get((extension.database, extension.extension)))
-                if isinstance(facts, Told)
+                if isinstance(facts, ServerFacts)
                 else facts
             )
         return readings

@@ -11,7 +11,7 @@ from converge.resources.docker import CommonQuestions
 from converge.shell import sh
 from roles.postgres.database_kinds import Database
 from roles.postgres.question import CLUSTER
-from roles.postgres.server import CONTAINER, Server, Told, heard
+from roles.postgres.server import CONTAINER, Server, ServerFacts, facts_of
 from roles.postgres.sql import ident
 
 
@@ -44,10 +44,10 @@ class Gone(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Gone], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
-        return [gone._state(facts) if isinstance(facts, Told) else facts for gone in wanted]
+        facts = facts_of(shared, CLUSTER)
+        return [gone._state(facts) if isinstance(facts, ServerFacts) else facts for gone in wanted]
 
-    def _state(self, facts: Told) -> Reading:
+    def _state(self, facts: ServerFacts) -> Reading:
         if self.was == Database.kind:
             return {"uses": "data"} if self.called in facts.databases else None
         return {"uses": str(facts.users[self.called]["uses"])} if self.called in facts.users else None

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
-from roles.postgres.server import CONTAINER, WITHIN, Server, Told, heard
+from roles.postgres.server import CONTAINER, WITHIN, Server, ServerFacts, facts_of
 from roles.postgres.sql import ident, literal
 
 # With one of these a user reaches all data, or the files and programs of the container.
@@ -48,11 +48,13 @@ class Powers(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Powers], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
+        facts = facts_of(shared, CLUSTER)
         # A server that is not there yet has no others in it.
-        return [powers._state(facts) if isinstance(facts, Told) else facts or powers.desired() for powers in wanted]
+        return [
+            powers._state(facts) if isinstance(facts, ServerFacts) else facts or powers.desired() for powers in wanted
+        ]
 
-    def _state(self, facts: Told) -> State:
+    def _state(self, facts: ServerFacts) -> State:
         powers_of = {name: self._of(row) for name, row in facts.powers.items() if name not in self.ours}
         odd = {name: has for name, has in powers_of.items() if has and name not in self.known}
         plain = sorted({*powers_of} - {*odd})
@@ -117,11 +119,11 @@ class Inside(Resource):
     def read(cls, wanted: Sequence[Inside], answer: str, *shared: str) -> list[Reading]:
         readings: list[Reading] = []
         for inside in wanted:
-            facts = heard(shared, WITHIN + inside.database)
-            readings.append(inside._state(facts) if isinstance(facts, Told) else facts or _NEW)
+            facts = facts_of(shared, WITHIN + inside.database)
+            readings.append(inside._state(facts) if isinstance(facts, ServerFacts) else facts or _NEW)
         return readings
 
-    def _state(self, facts: Told) -> State:
+    def _state(self, facts: ServerFacts) -> State:
         row = facts.inside.get(self.database)
         if row is None:
             return _NEW
@@ -176,8 +178,11 @@ class Collations(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[Collations], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
-        return [_sorting(facts) if isinstance(facts, Told) else facts or collations.desired() for collations in wanted]
+        facts = facts_of(shared, CLUSTER)
+        return [
+            _sorting(facts) if isinstance(facts, ServerFacts) else facts or collations.desired()
+            for collations in wanted
+        ]
 
     def refusal(self, before: State | None) -> Refusal | None:
         commands = [self._rebuilt(*line.split("\t")) for line in (before or {}).get("names", "").splitlines()]
@@ -208,7 +213,7 @@ class Collations(Resource):
 _SAME, _OTHER, _NO_MORE = "same", "other", "none"
 
 
-def _sorting(facts: Told) -> State:
+def _sorting(facts: ServerFacts) -> State:
     databases = {
         name: f"{name} by {row['by']}, now {row['offered'] or 'without a version'}"
         for name, row in facts.sorted.items()

@@ -87,7 +87,7 @@ exit 0"""
 
 
 @dataclass
-class Told:
+class ServerFacts:
     """Everything read about a server."""
 
     server: dict[str, Any] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class Told:
             (named | {"inside": self.inside})[key][value] = row
 
 
-def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
+def facts_of(shared: Sequence[str], part: str) -> ServerFacts | Unknown | None:
     """What the answers to `inspect` and `ask` hold about a part; None where there is neither a container nor data."""
     inspected, output = shared
     version, *lines = output.splitlines() or [""]
@@ -128,7 +128,7 @@ def heard(shared: Sequence[str], part: str) -> Told | Unknown | None:
         return Unknown("there is data, and no container that serves it") if version.strip() else None
     if container.status != "running":
         return Unknown(f"{NOT_UP}: its container is {container.status}", _WAY_OUT.get(container.status, HINT))
-    facts, other = Told(), ""
+    facts, other = ServerFacts(), ""
     for line in lines:
         if line.startswith("{"):
             facts.take(json.loads(line))

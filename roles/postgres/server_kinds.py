@@ -11,7 +11,7 @@ from converge.resources.compose import GRACE, UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
 from converge.shell import quote, quote_all, sh, write_record
 from roles.postgres.question import CLUSTER
-from roles.postgres.server import CONTAINER, Server, heard
+from roles.postgres.server import CONTAINER, Server, facts_of
 from roles.postgres.trial import BEFORE, COMPOSE
 
 RECORD = "/var/lib/stowage/postgres"
@@ -191,7 +191,7 @@ class Ready(Resource):
     @classmethod
     def read(cls, wanted: Sequence[Ready], answer: str, *shared: str) -> list[Reading]:
         proven, recorded, *_ = [*answer.split("\n"), ""]
-        facts = heard(shared, CLUSTER)
+        facts = facts_of(shared, CLUSTER)
         if facts is None:
             return [None] * len(wanted)
         # A server that does not answer is a difference here, not unknown as for kinds that read what is in it.

@@ -11,7 +11,7 @@ from converge.engine.resource import Reading, Resource, State, Step
 from converge.inventory.secret import Secret
 from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
-from roles.postgres.server import CONTAINER, Server, Told, heard
+from roles.postgres.server import CONTAINER, Server, ServerFacts, facts_of
 from roles.postgres.sql import ident, is_password_of, literal, setting, settings_line, verifier
 
 ATTRIBUTES = ("login", "superuser", "createdb", "createrole", "replication", "bypassrls")
@@ -55,8 +55,8 @@ class User(Resource):
 
     @classmethod
     def read(cls, wanted: Sequence[User], answer: str, *shared: str) -> list[Reading]:
-        facts = heard(shared, CLUSTER)
-        return [user._state(facts.users.get(user.user)) if isinstance(facts, Told) else facts for user in wanted]
+        facts = facts_of(shared, CLUSTER)
+        return [user._state(facts.users.get(user.user)) if isinstance(facts, ServerFacts) else facts for user in wanted]
 
     def _state(self, row: dict[str, Any] | None) -> Reading:
         if row is None:

@@ -10,7 +10,7 @@ from roles.settings.faults import Path
 ROOTS = ("abi", "crypto", "debug", "dev", "fs", "kernel", "net", "sunrpc", "user", "vm")
 """The folders of /proc/sys."""
 NUMBERS = r"-?[0-9]{1,20}([ \t]+-?[0-9]{1,20})*"
-WORDS = r"(vm\.numa_zonelist_order|fs\.(binfmt_misc|mqueue|verity|fanotify|inotify|quota|xfs)\b.*|.*\bcore_.*)"
+TEXTS = r"(vm\.numa_zonelist_order|fs\.(binfmt_misc|mqueue|verity|fanotify|inotify|quota|xfs)\b.*|.*\bcore_.*)"
 # The settings that storage hosts get, with what they take.
 RANGES = {
     "vm.swappiness": (0, 200),
@@ -54,7 +54,7 @@ def _why(name: str, value: str) -> str:
         return "it is empty: a setting has a number or a text"
     if name in DOCKERS and value.strip() == "0":
         return "Docker needs it to be 1, and sets it"
-    if root in ("vm", "fs") and not re.fullmatch(WORDS, name) and not re.fullmatch(NUMBERS, value):
+    if root in ("vm", "fs") and not re.fullmatch(TEXTS, name) and not re.fullmatch(NUMBERS, value):
         return "the kernel takes a number here"
     if name in RANGES:
         low, high = RANGES[name]

@@ -63,7 +63,7 @@ def destroy(there: Clone) -> None:
 
 def test_every_column_of_the_catalogues_has_a_decision(kept: Clone) -> None:
     """A new version may add a column: worker/catalogues.py must then decide on it."""
-    rows = json.loads(sql(kept, f"SELECT json_agg(c) FROM ({catalogues.FOUND}) c"))
+    rows = json.loads(sql(kept, f"SELECT json_agg(c) FROM ({catalogues.QUERY}) c"))
     server: Any = SimpleNamespace(execute=lambda _: SimpleNamespace(fetchall=lambda: rows))
     assert len(rows) > 60
     assert catalogues.undecided(server) == []

@@ -110,10 +110,13 @@ def test_what_is_well_behind_a_refused_resource_is_left_alone_but_passes_the_wai
 
 
 def test_a_refusal_that_only_tells_of_the_host_around_holds_back_no_other_role(thing):
-    class Told(thing):
+    class Notice(thing):
         holds_back = False
 
-    roles = [role_of("base", Told("later file", refuses="it wins")), role_of("minio", thing("nodes"), needs=("base",))]
+    roles = [
+        role_of("base", Notice("later file", refuses="it wins")),
+        role_of("minio", thing("nodes"), needs=("base",)),
+    ]
     assert symbols(made(roles, {"later file": OLD, "nodes": None})) == {"later file": "!", "nodes": "+"}
 
 

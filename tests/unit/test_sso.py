@@ -25,7 +25,7 @@ from roles.sso.settings import SsoGroup, SsoUser
 
 API = Api(8085, "/auth", "storage", Secret("SENTINEL-admin"))
 CLIENT = Client(API, "console", Secret("SENTINEL-client"), ("https://a/c",), ("email", "profile"), ("policy",))
-FOUND = {
+OF_KEYCLOAK = {
     **{key: value for key, value in CLIENT.body.items()},
     "id": "1",
     "defaultClientScopes": ["web-origins", "acr", "roles", "profile", "basic", "email"],
@@ -42,7 +42,7 @@ def differences(resource, answer) -> list[str]:
 
 
 def test_a_client_as_keycloak_tells_it_is_as_it_should_be():
-    assert differences(CLIENT, FOUND) == []
+    assert differences(CLIENT, OF_KEYCLOAK) == []
     assert CLIENT._state(None) is None
 
 
@@ -61,16 +61,16 @@ def test_a_client_as_keycloak_tells_it_is_as_it_should_be():
             {"protocolMappers": [{**mapper("policy"), "config": {**mapper("policy")["config"], "claim.name": "p"}}]},
             "claims",
         ),
-        ({"protocolMappers": [*FOUND["protocolMappers"], {"name": "more", "protocolMapper": "x"}]}, "claims"),
+        ({"protocolMappers": [*OF_KEYCLOAK["protocolMappers"], {"name": "more", "protocolMapper": "x"}]}, "claims"),
         *(({flow: not on}, flow) for flow, on in FLOWS.items()),
     ],
 )
 def test_whatever_somebody_changes_by_hand_is_seen(changed, key):
-    assert differences(CLIENT, {**FOUND, **changed}) == [key]
+    assert differences(CLIENT, {**OF_KEYCLOAK, **changed}) == [key]
 
 
 def test_the_secret_of_a_client_is_in_no_plan():
-    before = CLIENT._state({**FOUND, "secret": "SENTINEL-other"})
+    before = CLIENT._state({**OF_KEYCLOAK, "secret": "SENTINEL-other"})
     assert CLIENT.diff(before) == ["secret: changed, hidden"]
     assert "SENTINEL" not in f"{CLIENT} {API} {before} {CLIENT.desired()} {CLIENT.remembered()}"
 
@@ -100,7 +100,7 @@ def test_nobody_but_an_administrator_may_change_by_what_they_are_judged(claim, d
     assert differences(Claim(API, "policy"), {"name": "policy", **claim}) == differ
 
 
-class Told:
+class FixedAnswers:
     """A session with fixed answers, by path."""
 
     def __init__(self, **answers: object) -> None:
@@ -116,11 +116,11 @@ def test_somebody_has_exactly_these_groups_and_claims():
     )
     somebody = {"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org", "firstName": "Anne"}
     somebody |= {"lastName": "Example", "attributes": {"policy": ["a", "b"]}}
-    answers = Told(users=[somebody], groups=[{"path": "/readers", "id": "2"}])
+    answers = FixedAnswers(users=[somebody], groups=[{"path": "/readers", "id": "2"}])
     assert anne._state(answers) == anne.desired()
-    more = Told(users=[{**somebody, "enabled": False}], groups=[{"path": "/readers"}, {"path": "/admins"}])
+    more = FixedAnswers(users=[{**somebody, "enabled": False}], groups=[{"path": "/readers"}, {"path": "/admins"}])
     assert anne.diff(anne._state(more)) == ["enabled: no -> yes", "groups: admins, readers -> readers"]
-    assert anne._state(Told(users=[])) is None
+    assert anne._state(FixedAnswers(users=[])) is None
     assert "SENTINEL" not in f"{anne} {anne.desired()}"
     assert "must choose another" in anne.note(None)
 

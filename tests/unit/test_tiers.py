@@ -24,8 +24,8 @@ from roles.minio.tiers import Tier
 PLACE = {"name": "ARCHIVE", "endpoint": "http://cold:9000", "bucket": "archive", "prefix": "mlsec"}
 KEYS = {"access_key": Secret("reader"), "secret_key": Secret("a-secret-of-it")}
 MINIO = TierSettings(kind="minio", **PLACE, **KEYS)
-TOLD = {"Endpoint": "http://cold:9000", "AccessKey": "reader", "SecretKey": "REDACTED", "Bucket": "archive"}
-LISTED = {"Version": "v1", "Type": "minio", "Name": "ARCHIVE", "S3": {}, "MinIO": TOLD | {"Prefix": "mlsec"}}
+ANSWER = {"Endpoint": "http://cold:9000", "AccessKey": "reader", "SecretKey": "REDACTED", "Bucket": "archive"}
+LISTED = {"Version": "v1", "Type": "minio", "Name": "ARCHIVE", "S3": {}, "MinIO": ANSWER | {"Prefix": "mlsec"}}
 
 
 class Api:
@@ -63,7 +63,7 @@ def odd(state: Any, wanted: TierSettings = MINIO) -> list[str]:
 def test_a_tier_as_it_was_made_does_not_differ() -> None:
     assert odd(read([LISTED], [LISTED])) == []
     s3 = TierSettings(kind="s3", region="eu-west-1", storage_class="STANDARD_IA", **PLACE, **KEYS)
-    aws = TOLD | {"Prefix": "mlsec", "Region": "eu-west-1", "StorageClass": "STANDARD_IA"}
+    aws = ANSWER | {"Prefix": "mlsec", "Region": "eu-west-1", "StorageClass": "STANDARD_IA"}
     assert odd(read([LISTED | {"Type": "s3", "S3": aws, "MinIO": {}}], wanted=s3), s3) == []
     assert read([]) is None and read([], [LISTED]) is None
 
@@ -71,9 +71,9 @@ def test_a_tier_as_it_was_made_does_not_differ() -> None:
 @pytest.mark.parametrize(
     ("state", "keys"),
     [
-        ({"MinIO": TOLD | {"Prefix": "other"}}, ["prefix"]),
-        ({"MinIO": TOLD | {"Prefix": "mlsec", "Endpoint": "http://evil:9000"}}, ["endpoint"]),
-        ({"MinIO": TOLD | {"Prefix": "mlsec", "AccessKey": "other"}}, ["access_key"]),
+        ({"MinIO": ANSWER | {"Prefix": "other"}}, ["prefix"]),
+        ({"MinIO": ANSWER | {"Prefix": "mlsec", "Endpoint": "http://evil:9000"}}, ["endpoint"]),
+        ({"MinIO": ANSWER | {"Prefix": "mlsec", "AccessKey": "other"}}, ["access_key"]),
     ],
 )
 def test_what_somebody_changed_is_seen(state, keys) -> None:
@@ -88,7 +88,7 @@ def test_a_new_secret_is_seen_by_the_record_and_a_node_that_did_not_hear_by_what
 
 def test_where_a_tier_leads_is_never_changed_but_its_keys_are() -> None:
     tier = Tier(Any, MINIO)  # type: ignore[arg-type]
-    state = read([LISTED | {"MinIO": TOLD | {"Prefix": "other"}}])
+    state = read([LISTED | {"MinIO": ANSWER | {"Prefix": "other"}}])
     refusal = tier.refusal(state)
     assert refusal and "(prefix)" in refusal.why and "another name" in refusal.hint
     assert tier.refusal(read([LISTED], secret="the-old-one")) is None and tier.refusal(None) is None

@@ -22,7 +22,7 @@ ASSETS = "iam-assets"
 POLICIES, USERS, GROUPS, KEYS = "policies", "users", "groups", "svcaccts"
 MAPPINGS = {"user_mappings": USERS, "group_mappings": GROUPS}
 """Which user or group has which policies. A user that exists gets none back: somebody may have removed them."""
-WORDS = {POLICIES: "policies", USERS: "users", GROUPS: "groups", KEYS: "keys of services"}
+TITLES = {POLICIES: "policies", USERS: "users", GROUPS: "groups", KEYS: "keys of services"}
 DATES = {"updatedAt", "updateDate", "createDate", "UpdateDate", "CreateDate"}
 Accounts = dict[str, dict[str, Any]]
 """By kind and name."""
@@ -51,7 +51,7 @@ def absent(saved: Accounts, there: Accounts, root: str, say: Callable[[str], Non
     """The accounts to restore; a key without its owner is left out, and reported."""
     lacking = {
         kind: {name: entry for name, entry in saved.get(kind, {}).items() if name not in there.get(kind, {})}
-        for kind in WORDS
+        for kind in TITLES
     }
     for kind, whose in MAPPINGS.items():
         lacking[kind] = {name: entry for name, entry in saved.get(kind, {}).items() if name in lacking[whose]}
@@ -64,12 +64,12 @@ def absent(saved: Accounts, there: Accounts, root: str, say: Callable[[str], Non
 
 
 def names(accounts: Accounts) -> dict[str, list[str]]:
-    return {kind: sorted(accounts[kind]) for kind in WORDS if accounts.get(kind)}
+    return {kind: sorted(accounts[kind]) for kind in TITLES if accounts.get(kind)}
 
 
 def lines(by_kind: Mapping[str, list[str]]) -> list[str]:
     """A line for each kind."""
-    return [f"{WORDS[kind]}: {', '.join(names_of_kind)}" for kind, names_of_kind in by_kind.items()]
+    return [f"{TITLES[kind]}: {', '.join(names_of_kind)}" for kind, names_of_kind in by_kind.items()]
 
 
 def bring(minio: Client, accounts: Accounts, brought: Callable[[], None] = lambda: None) -> None:

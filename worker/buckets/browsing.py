@@ -18,13 +18,13 @@ from worker.manifest import Manifest
 
 MOST = 1000
 """The most rows that are shown; with a prefix there are fewer."""
-TOLD = ("key", "id", "at", "size", "latest", "marker", "unreadable", "accepted")
+FIELDS = ("key", "id", "at", "size", "latest", "marker", "unreadable", "accepted")
 
 
 def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:
     """The versions of the requested keys in a set, and how many more there are."""
     rows = Wanted(job, manifest, source, job.request.buckets[0]).rows()
-    first = [{name: row[name] for name in TOLD if name in row} for row in islice(rows, MOST)]
+    first = [{name: row[name] for name in FIELDS if name in row} for row in islice(rows, MOST)]
     return {"objects": first, "more": sum(1 for _ in rows)}
 
 
