@@ -85,7 +85,7 @@ def journal_text(job: Job) -> str:
 
 def saved(job: Job, **more: Any) -> folders.Folders:
     """A set of the folders, published."""
-    streams: folders.Streams = {}
+    streams: sets.Streams = {}
     with sets.PartWriter(job.alive, job.keys, sets.folder("lab", SET)) as writer:
         outcome = folders.save(job, writer, streams, None)
     failed = {name: str(error) for name, error in outcome.failed.items()}
