@@ -28,6 +28,7 @@ from worker import (
     tar,
 )
 from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, STEPS, SWAP_FAILED, Request
+from worker.databases import Streams
 from worker.errors import Failed
 from worker.job import Job
 from worker.journal import Journal, read
@@ -85,7 +86,7 @@ def journal_text(job: Job) -> str:
 
 def saved(job: Job, **more: Any) -> folders.Folders:
     """A set of the folders, published."""
-    streams: sets.Streams = {}
+    streams: Streams = {}
     with sets.PartWriter(job.alive, job.keys, sets.folder("lab", SET)) as writer:
         outcome = folders.save(job, writer, streams, None)
     failed = {name: str(error) for name, error in outcome.failed.items()}
