@@ -141,7 +141,10 @@ def _remove_old(job: Job, pruner: Target, there: list[Summary]) -> None:
     gone = carry_out(pruner, job.stack, decided)
     sweep_canaries(pruner, now)
     # Contents are shared: removed after the last set that needs them.
-    if gone.sets and (number := checking.sweep(pruner, job.keys, job.stack, now, GRACE)):
+    removed = {summary.id for summary in decided.remove}
+    known = {summary.id for summary in there if summary.valid} - removed
+    known |= {job.run} if pruner.name not in job.dead else set()
+    if gone.sets and (number := checking.sweep(pruner, job.keys, job.stack, now, GRACE, known)):
         job.journal.say(f"{pruner.name}: {number} contents of buckets that no set needs any more were removed")
     job.journal.say(f"{pruner.name}: {gone.sets} old sets removed, {len(decided.keep)} kept")
 

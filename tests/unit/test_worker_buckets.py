@@ -410,6 +410,9 @@ def test_contents_go_when_no_set_needs_them_and_never_when_one_is_in_doubt(monke
     with pytest.raises(Failed, match="contents of buckets stay"):
         checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48))
     summaries.remove(doubtful)
+    with pytest.raises(Failed, match="contents of buckets stay") as told:
+        checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48), {"1", "3"})
+    assert told.value.why == "3 was there in this run, and is not listed now"
     assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(days=30)) == 0
     assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48)) == 1
     assert gone == ["s/blobs/bb/bb2"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -41,15 +41,22 @@ def _size(target: Target, keys: Keys, stack: str, blob: Blob) -> int:
     return len(blobs.fetch(target, stack, keys, blob))
 
 
-def sweep(target: Target, keys: Keys, stack: str, now: datetime, grace: timedelta) -> int:
-    """Removes the contents that no set needs. If the needs of one set are unknown, none is removed."""
-    wanted = set[str]()
+def sweep(target: Target, keys: Keys, stack: str, now: datetime, grace: timedelta, known: Collection[str] = ()) -> int:
+    """Removes the contents that no set needs. If the needs of one set are unknown, none is removed.
+
+    `known` are the sets that must be there: a target that loses drives may list fewer.
+    """
+    wanted, listed = set[str](), set[str]()
     for summary in sets.list_sets(target, stack, keys):
         if summary.reason == sets.UNFINISHED:
             continue  # a set that is being made is younger than the grace
         if not summary.valid or not summary.manifest:
             raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", f"{summary.id} is {summary.reason}")
         wanted |= {blob.name for blob in needed(target, keys, summary.manifest)}
+        listed.add(summary.id)
+    if lost := sorted(set(known) - listed):
+        why = f"{', '.join(lost)} was there in this run, and is not listed now"
+        raise Failed(VERIFY_FAILED, f"{target.name}: contents of buckets stay", why, "inv status")
     gone = [entry.key for name, entry in blobs.on(target, stack) if name not in wanted and now - entry.modified > grace]
     for key in gone:
         target.delete(key)
