@@ -157,7 +157,7 @@ def s3_of(host: Clone, key: str = "", secret: str = "", endpoint: str = "") -> A
         aws_access_key_id=key or host.secret("root_user"),
         aws_secret_access_key=secret or host.secret("root_password"),
         region_name="us-east-1",
-        config=Config(retries={"max_attempts": 2}, read_timeout=20),
+        config=Config(retries={"mode": "standard", "total_max_attempts": 5}, read_timeout=20),
     )
 
 
