@@ -458,9 +458,9 @@ def test_what_a_restore_would_hide_from_every_listing_is_known_before(
     minio.versions = [version(key, "9") for key in there]
     groups = [(key, [row(key, "1", latest=True)]) for key in brought]
     for versioned in (True, False):
-        found = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned)
-        assert (found.nested, found.nested_keys) == (len(nested), nested)
-        assert bool(nested) is any("hides them from every listing" in line for line in found.warnings({}))
+        result = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned)
+        assert (result.nested, result.nested_keys) == (len(nested), nested)
+        assert bool(nested) is any("hides them from every listing" in line for line in result.warnings({}))
     unchanged = [(key, [row(key, "9", latest=True)]) for key in there]
     assert survey.surveyed(iter(unchanged), live.Live(minio, "b", ""), versioned=True).nested == 0
 

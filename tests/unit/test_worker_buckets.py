@@ -372,9 +372,9 @@ def test_a_list_of_a_node_that_reads_from_too_few_drives_does_not_count(monkeypa
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert listing.names(client) == ["geo"]
     reads["http://b"] = 503
-    with pytest.raises(Silent) as told:
+    with pytest.raises(Silent) as caught:
         listing.names(client)
-    assert "no read quorum" in told.value.why
+    assert "no read quorum" in caught.value.why
 
 
 def test_a_bucket_of_a_recent_set_that_is_gone_is_named_with_the_newest_set_that_has_it() -> None:
@@ -410,9 +410,9 @@ def test_contents_go_when_no_set_needs_them_and_never_when_one_is_in_doubt(monke
     with pytest.raises(Failed, match="contents of buckets stay"):
         checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48))
     summaries.remove(doubtful)
-    with pytest.raises(Failed, match="contents of buckets stay") as told:
+    with pytest.raises(Failed, match="contents of buckets stay") as caught:
         checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48), {"1", "3"})
-    assert told.value.why == "3 was there in this run, and is not listed now"
+    assert caught.value.why == "3 was there in this run, and is not listed now"
     assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(days=30)) == 0
     assert checking.sweep(shelf, keys, "s", datetime.now(UTC), timedelta(hours=48)) == 1
     assert gone == ["s/blobs/bb/bb2"]

@@ -50,7 +50,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return SimpleNamespace(run="r", config=config, notes=notes, note=notes.append, journal=journal)
 
 
-def found(job: Any, *names: str, answer: bytes = info()) -> list[dict[str, str]]:
+def hidden_keys(job: Any, *names: str, answer: bytes = info()) -> list[dict[str, str]]:
     minio: Any = SimpleNamespace(ask=lambda *_: Answer(200, {}, answer))
     search = hidden.Search(job, minio, names)
     return [search.of(name) for name in names]
@@ -59,10 +59,10 @@ def found(job: Any, *names: str, answer: bytes = info()) -> list[dict[str, str]]
 def test_what_lies_beneath_an_object_is_found_whatever_its_name_and_nothing_else_is(job: Any, tmp_path: Path) -> None:
     drive = tmp_path / "drive"
     laid(drive, "b/a", "b/a-b", "b/a.b/c", "b/p/q/r", "b/p/q/s", "b/dir__XLDIR__", "b/dir/below", "other/x")
-    assert found(job, "b", "other") == [{}, {}]
+    assert hidden_keys(job, "b", "other") == [{}, {}]
     laid(drive, "b/a/b", "b/a/b/c", "b/a/x y\nü", "b/a/in/dir__XLDIR__", "b/p/q", "other/x/y")
     # Also where the folder above is printed after what lies in it.
-    assert found(job, "b", "other") == [
+    assert hidden_keys(job, "b", "other") == [
         {"a/b": "a", "a/b/c": "a", "a/x y\nü": "a", "a/in/dir/": "a", "p/q/r": "p/q", "p/q/s": "p/q"},
         {"x/y": "x"},
     ]
@@ -79,7 +79,7 @@ def test_the_object_above_is_known_wherever_its_own_line_stands(folders: list[st
 
 def test_a_bucket_that_the_drive_lacks_is_said_and_costs_no_set(job: Any, tmp_path: Path) -> None:
     laid(tmp_path / "drive", "b/a", "b/a/b")
-    assert found(job, "b", "gone") == [{}, {}]
+    assert hidden_keys(job, "b", "gone") == [{}, {}]
     (note,) = job.notes
     assert note.startswith("objects that no listing shows were not looked for: find on the host: ")
     assert "No such file" in note
@@ -87,7 +87,7 @@ def test_a_bucket_that_the_drive_lacks_is_said_and_costs_no_set(job: Any, tmp_pa
 
 @pytest.mark.parametrize("answer", [info(state="offline"), info(healing=True), b"{}"])
 def test_where_no_drive_is_well_on_this_host_it_is_said(job: Any, answer: bytes) -> None:
-    assert found(job, "b", answer=answer) == [{}]
+    assert hidden_keys(job, "b", answer=answer) == [{}]
     assert "has no drive on this host" in job.notes[0]
 
 
@@ -124,8 +124,10 @@ HEAD = {
 )
 def test_of_a_hidden_key_the_head_is_told_and_what_minio_does_not_have_is_none(answer: Answer, wanted: Any) -> None:
     minio: Any = SimpleNamespace(ask=lambda *_, **more: answer)
-    told = list(hidden.versions(minio, "b", {"a/b": "a"}))
-    assert [(version.id, version.at, version.etag, version.size) for version in told] == ([wanted] if wanted else [])
+    versions = list(hidden.versions(minio, "b", {"a/b": "a"}))
+    assert [(version.id, version.at, version.etag, version.size) for version in versions] == (
+        [wanted] if wanted else []
+    )
     assert list(hidden.versions(minio, "b", {"a/b": "a"}, "c")) == []
 
 

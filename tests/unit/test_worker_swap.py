@@ -208,11 +208,11 @@ def test_a_dependent_that_starts_and_does_not_answer_is_named_after_a_restore_an
     assert swapped(job) == 0
     assert "waiting until mlflow, web answer" in journal_text(job)
     (docker / "mute-mlflow").touch()
-    with pytest.raises(Failed, match="the undo is done, but something is wrong after it") as told:
+    with pytest.raises(Failed, match="the undo is done, but something is wrong after it") as caught:
         swap.undo(job)
-    assert told.value.code == SWAP_FAILED
-    assert told.value.why == ("mlflow was started and does not answer: no answer to :5000/health after 60 s (000)")
-    assert [(one.phase, one.stopped) for one in Record.all()] == [("undone", [])]
+    assert caught.value.code == SWAP_FAILED
+    assert caught.value.why == ("mlflow was started and does not answer: no answer to :5000/health after 60 s (000)")
+    assert [(record.phase, record.stopped) for record in Record.all()] == [("undone", [])]
     assert running(docker) == ["mlflow", "web"]
 
 

@@ -81,11 +81,11 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | bytearray = b"",
         may_fail: bool = False,
-        whole: bool = False,
+        with_quorum: bool = False,
     ) -> Answer:
         """The answer of a node; raises Refused for an error, unless `may_fail`.
 
-        With `whole`, an answer only counts if the same node still reads from enough drives: it lists what it sees.
+        With `with_quorum`, an answer only counts if the same node still reads from enough drives, as it lists what it sees.
         """
         query_string = urlencode(query, quote_via=quote, safe="~") if query else ""
 
@@ -99,7 +99,7 @@ class Client:
             if answer.status in PATIENT:
                 self._distrust(endpoint)
                 raise Away(answer.why)
-            if whole and not self._reads(endpoint):
+            if with_quorum and not self._reads(endpoint):
                 self._distrust(endpoint)
                 raise Away(NO_QUORUM)
             return answer

@@ -41,14 +41,14 @@ class Search:
     def __init__(self, job: Job, minio: Client, names: Sequence[str]) -> None:
         self._job, self.seen = job, 0
         pool = ThreadPoolExecutor(1, "hidden")
-        self._found = pool.submit(self._look, minio, names)
+        self._hidden = pool.submit(self._look, minio, names)
         pool.shutdown(wait=False)
 
     def of(self, bucket: str) -> dict[str, str]:
         """The hidden keys of a bucket, each with that of the object above; waits for the end of the search."""
         while True:
             try:
-                return self._found.result(1).get(bucket, {})
+                return self._hidden.result(1).get(bucket, {})
             except TimeoutError:
                 self._job.journal.progress(self.seen, self.seen, pieces="objects on a drive looked at for hidden ones")
 
@@ -59,8 +59,8 @@ class Search:
             info = json.loads(minio.ask("GET", "/minio/admin/v3/info").body)
             keys = Keys()
             for folder in drives(info, self._job.config[COMPONENT].get("drives", {}), date.today().toordinal()):
-                for bucket, found in self._on(folder, names).items():
-                    keys.setdefault(bucket, {}).update(found)
+                for bucket, keys_there in self._on(folder, names).items():
+                    keys.setdefault(bucket, {}).update(keys_there)
             return keys
         except (Failed, OSError) as error:
             why = f"{error.what}: {error.why}" if isinstance(error, Failed) else str(error)
@@ -93,8 +93,8 @@ class Search:
                 assert child.stdout
                 rest = b""
                 while piece := child.stdout.read(PIECE):
-                    *whole, rest = (rest + piece).split(b"\0")
-                    yield from (line.decode(errors="replace") for line in whole)
+                    *complete, rest = (rest + piece).split(b"\0")
+                    yield from (line.decode(errors="replace") for line in complete)
             if child.returncode:
                 errors.seek(0)
                 why = errors.read(500).decode(errors="replace").strip()

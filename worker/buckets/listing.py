@@ -41,7 +41,7 @@ class Version:
 
 def names(client: Client) -> list[str]:
     """All buckets; Failed without read quorum, where MinIO says that there are none."""
-    root = _parsed(client.ask("GET", "/", whole=True).body)
+    root = _parsed(client.ask("GET", "/", with_quorum=True).body)
     return sorted(element.text or "" for element in root.iter() if _tag(element) == "Name")
 
 
@@ -50,7 +50,7 @@ def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]
     query = {"versions": "", "metadata": "true", "encoding-type": "url", "max-keys": PAGE, "prefix": prefix}
     while True:
         # Without read quorum MinIO lists what single drives have, and an end where a drive goes away: both answer 200.
-        root = _parsed(client.ask("GET", path(bucket), query, whole=True).body)
+        root = _parsed(client.ask("GET", path(bucket), query, with_quorum=True).body)
         fields = {_tag(element): element.text or "" for element in root if not len(element)}
         yield from (_version(element) for element in root if _tag(element) in ("Version", "DeleteMarker"))
         if fields.get("IsTruncated") != "true":
