@@ -6,9 +6,11 @@
 #   acme asked SERVER [FOLDER LABEL HOST]...     says `yes` when each is signed by this authority, or when it was asked and has not signed
 #   acme renew [SECONDS]                         asks for what is due, after a failure with a growing pause; with SECONDS now, and for what
 #                                                ends within them as well
+#   acme forget                                  puts the account at the authority aside: another one is made when it is asked next
 set -eu
 umask 077
-here=/etc/stowage/acme pause=600 longest=86400
+here=/etc/stowage/acme account=/etc/stowage/nginx/acme/accounts
+. "${0%/*}/acme-refusals"
 
 state() {
   crt=$1/$2.crt key=$1/$2.key
@@ -43,11 +45,6 @@ temporary() {
   made openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=temporary certificate of Stowage' \
     -addext "subjectAltName=DNS:$4" -keyout "$work/key" -out "$work/crt"
   put "$1" "$2" "$3"
-}
-
-alone() { # one run at a time
-  exec 9>"$here/lock"
-  flock 9
 }
 
 sum() {
@@ -90,19 +87,6 @@ reason() { # what certbot printed: sets `why`, and `away` when the authority can
   why=$(printf '%s\n' "${why:-certbot said nothing}" | cut -c 1-300)
 }
 
-failed() { # LABEL HOST WHY
-  tries=0 before=
-  [ ! -s "$here/failed/$2:$1" ] || read -r tries _ before _ <"$here/failed/$2:$1"
-  [ "$before" = "$server" ] || tries=0 # another authority has refused nothing yet
-  tries=$((tries + 1)) wait=$pause
-  for _ in $(seq 2 "$tries"); do [ $wait -ge $longest ] || wait=$((wait * 2)); done
-  [ $wait -le $longest ] || wait=$longest
-  next=$(($(date +%s) + wait))
-  printf '%s %s %s %s\n' $tries $next "$server" "$3" >"$work/failed"
-  mv -f "$work/failed" "$here/failed/$2:$1"
-  echo "warning: $2 is not signed: $3. What is there is served on; asked again at $(date -u -d "@$next" '+%Y-%m-%d %H:%M') UTC"
-}
-
 ask() { # FOLDER LABEL OWNER TAKEN_UP HOST
   fresh_folder
   if [ -n "$away" ]; then
@@ -130,17 +114,22 @@ ask() { # FOLDER LABEL OWNER TAKEN_UP HOST
 renew() {
   alone
   server=$(cat "$here/server") away='' ended=0
+  # shellcheck disable=SC2046 # names have no blanks
+  only $(awk '{ print $5 ":" $2 }' "$here/table")
   # A line of the table: FOLDER LABEL OWNER COMMAND HOST, where COMMAND is a script beside it that has it taken up.
   while read -r folder label owner taken_up host; do
     [ -d "$folder" ] || continue # who serves it was not deployed yet
     due "$folder" "$label" "$host" "${1:-0}" || continue
-    if [ $# = 0 ] && [ -s "$here/failed/$host:$label" ]; then
-      read -r _ next before _ <"$here/failed/$host:$label"
-      [ "$before" != "$server" ] || [ "$(date +%s)" -ge "$next" ] || continue
-    fi
+    [ $# != 0 ] || ! pausing "$label" "$host" || continue
     ask "$folder" "$label" "$owner" "$taken_up" "$host" || ended=1
   done <"$here/table"
   return $ended
+}
+
+forget() {
+  alone
+  rm -rf "$account.before"
+  [ ! -e "$account" ] || mv -T "$account" "$account.before"
 }
 
 what=$1

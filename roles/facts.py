@@ -10,6 +10,7 @@ from converge.engine.role import Wanted, role
 from converge.resources.file import Directory, File
 from converge.resources.unit import StaticUnit, Unit
 from roles import names_of
+from roles.edge import served
 from roles.settings.networks import containers
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from roles.settings.model import Settings
 
 SCRIPT = "/usr/local/lib/stowage/facts"
-OF_ROLES = {"nginx": "edge", "postgres": "postgres"}
+OF_ROLES = {"nginx": "edge", "traefik": "edge", "postgres": "postgres"}
 """Containers that do not run without their role, even if the settings have their section."""
 
 
@@ -29,7 +30,13 @@ def facts(host: Host[Settings]) -> Wanted:
         Directory(settings.facts.textfile),
         File(
             SCRIPT,
-            templates.render(host, "facts.sh.j2", settings=settings, containers=names(settings)),
+            templates.render(
+                host,
+                "facts.sh.j2",
+                settings=settings,
+                containers=names(settings),
+                certificates=served.look(settings) if served.places(settings) else "",
+            ),
             mode="0755",
             check="sh -n {}",
         ),

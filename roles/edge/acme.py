@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HERE = f"{FOLDER}/acme"
 SCRIPT = "/usr/local/lib/stowage/acme"
+REFUSALS = "/usr/local/lib/stowage/acme-refusals"
 ACCOUNT = f"{FOLDER}/nginx/acme"
 """The account at the authority, with its key."""
 PROOFS, PROOFS_INSIDE = f"{FOLDER}/nginx/proofs", "/var/lib/stowage-proofs"
@@ -54,12 +55,17 @@ class AcmeCertificate(authority.LocalCertificate):
 
 @dataclass(frozen=True)
 class Asked(Resource):
-    """An authority that was asked to sign these certificates. Whether it has signed is no matter of a deploy: the timer asks again."""
+    """An authority that was asked to sign for these names. Whether it has signed is no matter of a deploy: the timer asks again."""
 
     kind: ClassVar[str] = "authority"
     way_out: ClassVar[str] = f"on the host: sh {SCRIPT} renew 0"
     server: str
-    certificates: tuple[AcmeCertificate, ...]
+    names: tuple[str, ...]
+    words: tuple[str, ...]
+    """What the script on the host is given, to tell whether each is signed."""
+    container: str
+    table: str
+    """The file on the host from which the script knows what to ask for."""
 
     @property
     def name(self) -> str:
@@ -69,16 +75,17 @@ class Asked(Resource):
         return {"asked": "yes"}
 
     def stands_on(self) -> tuple[str, ...]:
-        return ("container:nginx", "answers:nginx", f"path:{SCRIPT}", f"path:{HERE}/ask", f"path:{HERE}/table")
+        return (
+            f"container:{self.container}",
+            f"answers:{self.container}",
+            *(f"path:{path}" for path in (SCRIPT, self.table)),
+        )
 
     @classmethod
     def probe(cls, wanted: Sequence[Asked]) -> str:
-        each = (f"sh {SCRIPT} asked {quote_all([asked.server, *asked._each()])}" for asked in wanted)
-        return f"[ ! -e {SCRIPT} ] || {{ {'; '.join(each)}; }}"
-
-    def _each(self) -> Iterator[str]:
-        for leaf in self.certificates:
-            yield from (leaf.folder, leaf.label, *leaf.names)
+        each = (f"sh {SCRIPT} asked {quote_all([asked.server, *asked.words])}" for asked in wanted)
+        tables = " && ".join(f"[ -e {asked.table} ]" for asked in wanted)
+        return f"[ ! -e {SCRIPT} ] || ! {{ {tables}; }} || {{ {'; '.join(each)}; }}"
 
     @classmethod
     def read(cls, wanted: Sequence[Asked], answer: str) -> list[Reading]:
@@ -86,7 +93,7 @@ class Asked(Resource):
         return [{"asked": "yes"} if line == "yes" else None for line in lines]
 
     def note(self, before: State | None) -> str:
-        return f"asks it to sign for {', '.join(name for leaf in self.certificates for name in leaf.names)}"
+        return f"asks it to sign for {', '.join(self.names)}"
 
     def fix(self, before: State | None) -> list[Step]:
         # An authority that is away or refuses must not fail a deploy: it is told, and the timer asks again.
@@ -113,10 +120,11 @@ def databases_leaf(host: Host[Settings]) -> AcmeCertificate | None:
     return AcmeCertificate(leaf.folder, leaf.label, leaf.owner, leaf.names) if leaf else None
 
 
-def tools(host: Host[Settings]) -> Iterator[Resource]:
+def tools(host: Host[Settings], script: str = "acme.sh") -> Iterator[Resource]:
     """The script on the host, for each role that has such a certificate."""
     yield Directory("/usr/local/lib/stowage")
-    yield File(SCRIPT, (host.root / "files/acme.sh").read_text(), mode="0755", check="sh -n {}")
+    yield File(REFUSALS, (host.root / "files/acme-refusals.sh").read_text(), check="sh -n {}")
+    yield File(SCRIPT, (host.root / "files" / script).read_text(), mode="0755", check="sh -n {}")
     yield Directory(FOLDER)
     yield from (Directory(folder) for folder in (HERE, f"{HERE}/signed", f"{HERE}/failed"))
 
@@ -144,7 +152,14 @@ def renewed(
     yield File(f"{HERE}/server", f"{edge.acme.directory}\n")
     yield File(f"{HERE}/ask", ask(host, edge.acme), mode="0755", check="sh -n {}")
     yield File(f"{HERE}/table", "".join(f"{authority.line(leaf, program)}\n" for leaf, program in lines))
-    yield Asked(edge.acme.directory, tuple(leaf for leaf, _ in lines))
+    names = tuple(name for leaf, _ in lines for name in leaf.names)
+    each = (word for leaf, _ in lines for word in (leaf.folder, leaf.label, *leaf.names))
+    yield Asked(edge.acme.directory, names, tuple(each), "nginx", f"{HERE}/table")
+    yield from timer(host)
+
+
+def timer(host: Host[Settings]) -> Iterator[Resource]:
+    """Has the script look every ten minutes what is due."""
     for name in _UNITS:
         yield File(f"/etc/systemd/system/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
     yield Unit("stowage-acme.timer")

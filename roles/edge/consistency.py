@@ -13,6 +13,7 @@ from roles.edge.routes import (
     HTTPS,
     POSTGRES_PORT,
     certificate,
+    docker_proxy,
     leads_on,
     target,
     target_port,
@@ -70,6 +71,21 @@ def inconsistencies(settings: Settings) -> Faults:
         yield from _places(edge)
         yield from tls_consistency.inconsistencies(edge)
         yield from _users(edge)
+        yield from _docker_proxy(settings, edge)
+
+
+def _docker_proxy(settings: Settings, edge: Edge) -> Faults:
+    """Traefik gets Docker's API only through a service that nobody outside reaches."""
+    path: Path = ("edge", "traefik", "docker")
+    if not (name := docker_proxy(edge)):
+        return
+    proxy = settings.services.get(name)
+    if proxy is None:
+        yield path, f"there is no service {known(name, settings.services)}"
+    elif not proxy.enabled:
+        yield path, f"{name} is not enabled"
+    elif proxy.ports or any(target(row) == name for row in edge.routes):
+        yield path, f"{name} is reached from outside: whoever reads Docker's API reads the secrets of all containers"
 
 
 def _rows(settings: Settings, edge: Edge) -> Faults:

@@ -18,7 +18,7 @@ from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
-from roles.edge import acme, authority, nginx, traefik, traefik_routes
+from roles.edge import acme, authority, nginx, own_certificates, traefik, traefik_acme, traefik_routes
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
 from roles.edge.routes import ACME, API, LOCAL, active, certificate, target_port
 from roles.images import image, image_identity
@@ -26,7 +26,6 @@ from roles.minio.tls import authority as minio_authority
 from roles.services.configuration import Folder
 from roles.services.definition import definition
 from roles.services.settings import Port, Service
-from roles.settings.local_file import local_text
 from roles.settings.networks import containers, external, joins
 from roles.settings.sections import needed
 
@@ -75,7 +74,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
             {CONTAINER: service(host)},
             external(containers(host.settings)[CONTAINER]),
             also_hashed={CONTAINER: f"{image_identity(host, settings.image)} {helper.sha256}"},
-            warning=_exposed(settings),
+            warning=_warning(host, settings),
         ),
         loaded,
         answers(host),
@@ -92,8 +91,8 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
     text = traefik_routes.config(host, settings, hashes)
     signed = authority.names_of(settings)
     leaf = authority.LocalCertificate(traefik.HERE, LOCAL, host.settings.data_user.name, signed)
-    loaded = traefik.taken_up(text, (*(file.path for file in files), *(leaf.files if signed else ())))
-    kept = _acme(host, settings)
+    loaded = traefik.taken_up(settings, text, (*(file.path for file in files), *(leaf.files if signed else ())))
+    kept = traefik_acme.kept(host, settings)
     yield in_order(
         *_folders(host, traefik.HERE),
         *([*authority.tools(host), leaf] if signed else []),
@@ -110,30 +109,20 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
                     [image_identity(host, settings.image), *(part.sha256 for part in kept if isinstance(part, File))]
                 )
             },
-            warning=_exposed(settings),
+            warning=_warning(host, settings),
         ),
         loaded,
         traefik.answers(),
     )
     if signed:
         yield in_order(*authority.renewed(host, leaf, traefik.CONTAINER, loaded.taken_up(f"touch {traefik.ROUTES}")))
+    if settings.tls == ACME:
+        yield in_order(*traefik_acme.asked(host, settings))
 
 
 def _folders(host: Host[Settings], here: str) -> list[Directory]:
     owner = host.settings.data_user.name
     return [Directory(FOLDER), Directory(here.rpartition("/")[0]), Directory(here, group=owner, mode="0750")]
-
-
-def _acme(host: Host[Settings], settings: Edge) -> list[File | Directory]:
-    """Traefik's file for its account and its signed certificates, and the certificate by which it trusts the authority."""
-    if settings.tls != ACME or not settings.acme:
-        return []
-    owner, trusted = host.settings.data_user.name, settings.acme.authority
-    text = local_text(host, "edge.acme.authority", trusted) if trusted else ""
-    return [
-        *([File(f"{traefik.HERE}/{traefik.ACME_AUTHORITY}", text)] if trusted else []),
-        Directory(traefik.KEPT, owner=owner, group=owner, mode="0700"),
-    ]
 
 
 def answers(host: Host[Settings]) -> Serving:
@@ -161,6 +150,10 @@ def _check(host: Host[Settings], settings: Edge) -> str:
     )
 
 
+def _warning(host: Host[Settings], settings: Edge) -> str:
+    return "; ".join(filter(None, (_exposed(settings), *own_certificates.troubles(host, settings))))
+
+
 def _exposed(settings: Edge) -> str:
     rows = [row for row in settings.routes if not row.tcp and not row.inside and not target_port(row)]
     clear = sorted({row.port for row in rows if not certificate(settings, row)})
@@ -174,10 +167,8 @@ def _exposed(settings: Edge) -> str:
 def _certificates(host: Host[Settings], settings: Edge, here: str) -> Iterator[File]:
     owner = host.settings.data_user.name
     for name, tls in nginx.certificates(settings).items():
-        row = next(at for at, route in enumerate(settings.routes) if certificate(settings, route) == tls)
-        where = "edge.tls" if tls == settings.tls else f"edge.routes[{row}].tls"
-        chain = local_text(host, f"{where}.certificate", tls.certificate)
-        key = local_text(host, f"{where}.key", tls.key)
+        where = own_certificates.setting(settings, tls)
+        chain, key = own_certificates.read(host, where, tls)
         yield File(f"{here}/{name}.crt", chain, group=owner, mode="0640", until_loaded=True)
         yield File(f"{here}/{name}.key", Secret(key), owner=owner, group=owner, mode="0400", until_loaded=True)
     if signer := minio_authority(host):

@@ -52,6 +52,11 @@ def by_certbot(edge: Edge) -> bool:
     return edge.tls == ACME and edge.kind == "nginx"
 
 
+def docker_proxy(edge: Edge) -> str:
+    """The service by which Traefik reads the labels of containers; empty where it reads none."""
+    return edge.traefik.docker.partition(":")[0] if edge.traefik.docker and edge.kind == "traefik" else ""
+
+
 def target_port(row: Route) -> int:
     """The port with TLS to which a row redirects; 0 for all other rows."""
     name, _, port = row.to.partition(":")
@@ -80,3 +85,6 @@ def networks(settings: Settings) -> Iterator[str]:
         page = {"minio": settings.minio, "postgres": settings.postgres}.get(name) or settings.services.get(name)
         if page:
             yield first(settings, page.networks)
+    proxy = settings.services.get(docker_proxy(settings.edge)) if settings.edge else None
+    if proxy:
+        yield first(settings, proxy.networks)

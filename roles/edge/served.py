@@ -12,7 +12,7 @@ from converge.errors import PENDING, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
 from roles.edge import acme, authority
-from roles.edge.routes import active, by_certbot, certificate
+from roles.edge.routes import ACME, active, certificate
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -61,7 +61,7 @@ class Served:
         """A warning; empty while the certificate is valid for long."""
         where = f"{self.name or 'the certificate'} on port {self.port}"
         if not self.ends:
-            return f"{where} shows no certificate"
+            return f"{where} shows no certificate{f', and none is signed: {self.refused}' if self.refused else ''}"
         end = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
         troubles = [
             *(["it has a temporary certificate, which nobody trusts"] if self.temporary else []),
@@ -102,7 +102,7 @@ def look(settings: Settings) -> str:
         more = f" -servername {quote(place.name)}" if place.name else ""
         more += f" -starttls {place.starttls}" if place.starttls else ""
         lines.append(f"ask {place.port} {quote(place.name)}{more} &")
-    if settings.edge and by_certbot(settings.edge):
+    if settings.edge and settings.edge.tls == ACME:
         # HOST:LABEL is the name of the file, with how often, until when, which server and why in one line.
         lines.append(
             f'for file in {acme.HERE}/failed/*; do [ ! -s "$file" ] || printf \'{REFUSED}|%s|%s\\n\' "${{file##*/}}" "$(cat "$file")"; done'

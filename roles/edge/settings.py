@@ -56,6 +56,10 @@ class Traefik(Section):
     dashboard: HostName | None = Field(
         default=None, description="the name at which its own page is shown, to edge.users; not set: nowhere"
     )
+    docker: RouteTarget | None = Field(
+        default=None,
+        description="a service that passes Docker's API on to be read, such as docker-proxy:2375: labels of containers are routes as well",
+    )
 
 
 def _tls(value: Any) -> str | None:

@@ -19,12 +19,12 @@ def certs_show(c: Context, host: str = "", json: bool = False) -> None:
     end(max([show(each, json) for each in hosts(c, host)], default=0))
 
 
-@command(name="renew")
-def certs_renew(c: Context, host: str = "") -> None:
+@command(name="renew", help={"new-account": "make another account first: the authority no longer knows the old one"})
+def certs_renew(c: Context, host: str = "", new_account: bool = False) -> None:
     """Have certificates signed anew: by the host's own authority, or by a public one where that is due."""
     from roles.edge.renewal import renew
 
-    renew(one_host(c, host), "certs.renew")
+    renew(one_host(c, host), "certs.renew", new_account)
 
 
 @command(name="authority", at_once=True)

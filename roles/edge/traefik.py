@@ -12,7 +12,7 @@ from converge.shell import quote, quote_all
 from roles.edge.consistency import OWN_PORTS
 from roles.edge.nginx import INSIDE
 from roles.edge.routes import ACME
-from roles.edge.traefik_routes import marker
+from roles.edge.traefik_routes import marker, resolver
 from roles.images import image
 from roles.services.configuration import Folder
 from roles.services.definition import definition
@@ -60,13 +60,22 @@ def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = 
         "accessLog.fields.queryParameters.defaultMode": "redact",
         "accessLog.fields.headers.defaultMode": "drop",
     }
+    if edge.traefik.docker:
+        flags["providers.docker.endpoint"] = f"tcp://{edge.traefik.docker}"
+        # Who wants a route says so: `traefik.enable=true`.
+        flags["providers.docker.exposedByDefault"] = "false"
     clear = {row.port for row in edge.routes if not row.tcp}
     for port in ports(edge):
         flags[f"entryPoints.p{port}.address"] = f":{port}"
         if port in clear or port == 80:
             flags |= {f"entryPoints.p{port}.{key}": value for key, value in _HTTP.items()}
     if edge.tls == ACME and edge.acme:
-        flags |= {f"certificatesResolvers.{ACME}.acme.{key}": value for key, value in _acme(edge, storage).items()}
+        flags |= {
+            f"certificatesResolvers.{resolver(edge.acme)}.acme.{key}": value
+            for key, value in _acme(edge, storage).items()
+        }
+        # A change of what it serves makes it ask again for names without a certificate: see files/acme-traefik.sh.
+        flags["providers.rest.insecure"] = "true"
     return [f"--{key}={value}" for key, value in flags.items()]
 
 
@@ -120,26 +129,31 @@ def check(host: Host[Settings], edge: Edge, text: str) -> str:
         f"{{ docker rm -f {CHECK} >/dev/null 2>&1 || :; "
         f"docker run -d --name {CHECK} --network none --read-only --tmpfs /tmp -u {uid}:{uid} -v {HERE}:{INSIDE}:ro"
         f" --entrypoint traefik {quote(reference)} {given} >/dev/null; "
-        f"ended=0; ( {_takes_up(CHECK, text)} ) || ended=1; docker rm -f {CHECK} >/dev/null 2>&1 || :; [ $ended = 0 ]; }}"
+        f"ended=0; ( {_takes_up(CHECK, text, bool(edge.traefik.docker))} ) || ended=1; docker rm -f {CHECK} >/dev/null 2>&1 || :; [ $ended = 0 ]; }}"
     )
 
 
-def taken_up(text: str, files: tuple[str, ...]) -> FreshContainer:
+def taken_up(edge: Edge, text: str, files: tuple[str, ...]) -> FreshContainer:
     """Traefik watches its file of routes; a changed certificate or list of users is read when that file is touched."""
-    act = f"touch {ROUTES}\n( {_takes_up(CONTAINER, text)}\n)"
+    act = f"touch {ROUTES}\n( {_takes_up(CONTAINER, text, bool(edge.traefik.docker))}\n)"
     return FreshContainer(CONTAINER, (ROUTES, *files), act, f"waits until {CONTAINER} has taken up its routes")
 
 
-def _takes_up(container: str, text: str) -> str:
+def _takes_up(container: str, text: str, labels: bool) -> str:
     """Shell that exits with 0 when a container serves exactly this table without an error, else prints why not."""
     ask = f"nsenter -t \"$pid\" -n curl -q -s --noproxy '*' -m 2 http://127.0.0.1:{ALIVE}/api"
+    # What labels of containers have wrong is no fault of this table.
+    others = '[ -n "$errors" ] || exit 0' if labels else ":"
     return f"""n=0
 while :; do
   pid=$(docker inspect -f '{{{{.State.Pid}}}}' -- {container} 2>/dev/null) || pid=0
   if [ "$pid" != 0 ] && {ask}/http/middlewares/{marker(text)}@file | grep -q stripPrefix; then
-    bad=$({ask}/overview | grep -oE '"(errors|warnings)":[1-9]' || :)
+    # A certificate that ends soon is a warning there, and no reason to refuse routes.
+    bad=$({ask}/overview | sed 's/"certificates":{{[^}}]*}}//' | grep -oE '"(errors|warnings)":[1-9]' || :)
     [ -n "$bad" ] || exit 0
-    {ask}/rawdata | grep -oE '"[^"]*@file":|"error":\\["[^]]*' | grep -B1 '"error"' | head -n 6
+    errors=$({ask}/rawdata | grep -oE '"[^"]*@[a-z]+":|"error":\\["[^]]*' | grep -B1 '"error"' | grep -A1 '@file":' || :)
+    {others}
+    printf '%s\n' "$errors" | head -n 6
     exit 1
   fi
   n=$((n + 1)); [ $n -lt {PATIENCE * 5} ] || {{ docker logs --tail 5 -- {container} 2>&1; exit 1; }}

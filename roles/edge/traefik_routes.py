@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,7 +15,7 @@ from roles.minio.tls import scheme
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
-    from roles.edge.settings import Edge, Route
+    from roles.edge.settings import Acme, Edge, Route
     from roles.minio.settings import Minio
     from roles.settings.model import Settings
 
@@ -40,6 +41,11 @@ def config(host: Host[Settings], edge: Edge, users: dict[str, str]) -> str:
 def marker(text: str) -> str:
     """A name that only this version of the file has: a Traefik that reports it has loaded this file."""
     return next(line.strip(" :") for line in text.splitlines() if line.strip().startswith("is-"))
+
+
+def resolver(acme: Acme) -> str:
+    """The name under which Traefik keeps what an authority signs, so that another authority is asked for all of it at once."""
+    return re.sub(r"[^a-z0-9]+", "-", acme.directory.partition("://")[2].lower()).strip("-")
 
 
 def encrypted(edge: Edge) -> list[int]:
@@ -90,7 +96,8 @@ class _Table:
 
     def _tls(self, row: Route | None = None) -> dict[str, Any]:
         signer = certificate(self.edge, row) if row else self.edge.tls
-        return {"tls": {"certResolver": ACME} if signer == ACME else {}} if signer else {}
+        asks = {"certResolver": resolver(self.edge.acme)} if signer == ACME and self.edge.acme else {}
+        return {"tls": asks} if signer else {}
 
     def _router(self, name: str, port: int, rule: str, rank: int, service: str, used: list[str], **more: Any) -> None:
         # Names first, then the longest path: Traefik's default, the length of the rule, has another order.

@@ -6,7 +6,6 @@ import hashlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +15,7 @@ from converge.inventory.secret import Secret
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.shell import quote, quote_all
+from roles.settings import key_pair
 from roles.settings.local_file import local_text
 
 if TYPE_CHECKING:
@@ -65,26 +65,17 @@ def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -
     """Why the nodes could not use the certificate, or clients would not trust it."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        chain = x509.load_pem_x509_certificates(certificate.encode())
+        chain = key_pair.chain(certificate, key)
         roots = x509.load_pem_x509_certificates(authority.encode())
-        public = load_pem_private_key(key.encode(), None).public_key()
-    except (ValueError, TypeError) as error:
-        return [f"a file is no PEM of what it should be: {error}"]
-    leaf, faults = chain[0], []
-    if leaf.public_key() != public:
-        faults.append("the key is not that of the certificate")
-    if leaf.not_valid_after_utc < datetime.now(UTC):
-        faults.append(f"the certificate ended on {leaf.not_valid_after_utc:%Y-%m-%d}")
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        known = {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
-    except x509.ExtensionNotFound:
-        known = set()
+    except (key_pair.Unfit, ValueError) as error:
+        return [str(error)]
+    faults = []
+    if day := key_pair.ended(chain[0]):
+        faults.append(f"the certificate ended on {day}")
     wanted = [name for node in nodes for name in (node.name, str(ip_address(node.address)))]
-    if missing := [name for name in wanted if name not in known]:
+    if missing := key_pair.lacking(chain[0], wanted):
         faults.append(f"its subjectAltName lacks {', '.join(missing)}")
     for issuer in roots:
         try:

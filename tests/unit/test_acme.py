@@ -165,7 +165,8 @@ class Host:
         self.folder = folder
         self.script = folder / "acme"
         text = (ROOT / "files/acme.sh").read_text().replace("here=/etc/stowage/acme", f"here={folder}")
-        self.script.write_text(text)
+        self.script.write_text(text.replace("account=/etc/stowage/nginx/acme", f"account={folder}"))
+        (folder / "acme-refusals").write_text((ROOT / "files/acme-refusals.sh").read_text())
         for name in ("signed", "failed", "conf"):
             (folder / name).mkdir()
         (folder / "server").write_text(f"{SERVER}\n")
@@ -258,6 +259,24 @@ def test_of_an_authority_that_is_away_the_first_name_tells(here):
 def test_what_certbot_writes_counts_only_with_the_key_that_asked(here):
     (here.folder / "ask").write_text(f'cp {here.folder}/ca.crt "$1/fullchain.pem"; echo signed')
     assert "is not signed: signed." in here("renew", code=1) and "temporary" in here.issuer(0)
+
+
+def test_a_refusal_of_a_name_that_is_gone_is_forgotten(here):
+    (here.folder / "refuse").write_text("  Detail: no such name\n")
+    assert here("renew", code=1).count("is not signed") == 2
+    (here.folder / "table").write_text(f"{' '.join(here.rows[1])}\n")
+    assert here("renew") == "", "the pause is not over"
+    assert [one.name for one in (here.folder / "failed").iterdir()] == ["two.example.org:acme-two.example.org"]
+
+
+def test_the_account_is_put_aside_once_and_certbot_makes_another(here):
+    assert here("forget") == ""
+    for content in ("first", "second"):
+        (here.folder / "accounts").mkdir()
+        (here.folder / "accounts/key").write_text(content)
+        here("forget")
+        assert not (here.folder / "accounts").exists()
+        assert (here.folder / "accounts.before/key").read_text() == content
 
 
 def test_without_an_image_of_certbot_it_is_refused_and_traefik_needs_none(storage_host):

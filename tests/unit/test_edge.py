@@ -15,6 +15,7 @@ from converge.resources.file import File
 from roles.edge import nginx
 from roles.edge.role import edge, hashed
 from runbook.machine_status import _urls
+from tests.authority import Authority
 
 NETWORKS = {"stowage": {"subnet": "172.30.99.0/24"}, "monitoring": {"subnet": "172.31.0.0/24"}}
 SERVICES = {
@@ -40,14 +41,22 @@ TABLE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """The folder with two certificates and their keys."""
+    folder = tmp_path_factory.mktemp("pairs")
+    authority = Authority(folder)
+    authority.sign("edge", ["storage.example.org", "grafana.example.org", "*.example.org"])
+    authority.sign("own", ["mlflow.example.org"])
+    return folder
+
+
 @pytest.fixture
-def host(storage_host, tmp_path):
+def host(storage_host, pairs):
     """A host with these routes; by default with a table that uses every column."""
-    for name in ("edge.crt", "edge.key", "own.crt", "own.key"):
-        (tmp_path / name).write_text(name)
 
     def inside(tls):
-        return {key: str(tmp_path / name) for key, name in tls.items()} if tls else tls
+        return {key: str(pairs / name) for key, name in tls.items()} if tls else tls
 
     def make(*rows: dict, **changes) -> SimpleNamespace:
         routes = [{**row, **({"tls": inside(row["tls"])} if "tls" in row else {})} for row in rows or TABLE]

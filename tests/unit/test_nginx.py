@@ -14,6 +14,7 @@ from converge.engine import run as runs
 from converge.resources.file import File
 from roles.edge.nginx import MOST_SILENT, enough, passes
 from roles.edge.role import edge
+from tests.authority import Authority
 
 REDIRECTS = 10  # nginx's own limit for one request
 
@@ -165,9 +166,8 @@ def test_with_names_of_buckets_in_the_host_the_uploads_belong_to_the_bucket_all_
 
 
 def test_only_with_tls_the_console_is_told_to_be_secure(storage_host, tmp_path):
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).write_text("x")
-    tls = {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
+    Authority(tmp_path).sign("own", ["storage.example.org"])
+    tls = {"certificate": str(tmp_path / "own.crt"), "key": str(tmp_path / "own.key")}
     for word in ("proxy_cookie_flags ~ secure;", "error_page 497 =308", "sub_filter"):
         assert word in config(storage_host(edge__tls=tls))
         assert word not in config(storage_host())

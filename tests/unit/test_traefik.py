@@ -142,16 +142,16 @@ def test_its_certificate_is_for_all_names_and_is_renewed_by_the_host(host):
 
 def test_a_public_authority_is_asked_at_port_80_and_its_account_is_kept(host):
     made = host(tls="acme", acme={"email": "a@example.org", "staging": True})
-    arguments = traefik.arguments(made.settings.edge)
-    assert (
-        "--certificatesResolvers.acme.acme.caServer=https://acme-staging-v02.api.letsencrypt.org/directory" in arguments
-    )
-    assert "--certificatesResolvers.acme.acme.httpChallenge.entryPoint=p80" in arguments
+    arguments = " ".join(traefik.arguments(made.settings.edge))
+    resolver = "acme-staging-v02-api-letsencrypt-org-directory"
+    of_it = f"--certificatesResolvers.{resolver}.acme."
+    assert f"{of_it}caServer=https://acme-staging-v02.api.letsencrypt.org/directory " in arguments
+    assert f"{of_it}httpChallenge.entryPoint=p80 " in arguments
     tree = routes(made)
     assert all(
-        router["tls"] == {"certResolver": "acme"} for router in tree["http"]["routers"].values() if "tls" in router
+        router["tls"] == {"certResolver": resolver} for router in tree["http"]["routers"].values() if "tls" in router
     )
-    assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": "acme", "options": "database"}
+    assert tree["tcp"]["routers"]["postgres-5432-5432"]["tls"] == {"certResolver": resolver, "options": "database"}
     assert not wanted(made, authority.LocalCertificate)
 
 
@@ -164,6 +164,28 @@ def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
     assert "unit:stowage@traefik.service" in [want.resource.address for want in runs.prepare(host(), [stack]).wants]
     back = [want.resource.address for want in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
     assert back.index("project:traefik") < back.index("project:nginx")
+
+
+def test_labels_of_containers_are_read_through_a_proxy_that_nobody_else_reaches(host, monkeypatch):
+    monkeypatch.setitem(SERVICES, "docker-proxy", {"image": "nginx", "reads": {"/run/docker.sock": "/run/docker.sock"}})
+    made = host(traefik={"docker": "docker-proxy:2375"})
+    words = traefik.arguments(made.settings.edge)
+    assert "--providers.docker.endpoint=tcp://docker-proxy:2375" in words
+    assert "--providers.docker.exposedByDefault=false" in words
+    assert not [word for word in traefik.arguments(host().settings.edge) if "docker" in word]
+    (proxy,) = [one for one in wanted(made, Project, named("docker-proxy", made)) if one.project == "docker-proxy"]
+    assert "/run/docker.sock" in json.dumps(proxy.services)
+    (edges,) = wanted(made, Project)
+    assert "docker.sock" not in json.dumps(edges.services)
+    for wrong, why in (
+        ({"ports": [{"port": 2375, "to": 2375}]}, "is reached from outside"),
+        ({"enabled": False}, "is not enabled"),
+    ):
+        monkeypatch.setitem(SERVICES, "docker-proxy", {"image": "nginx", **wrong})
+        with pytest.raises(ValidationError, match=why):
+            host(traefik={"docker": "docker-proxy:2375"})
+    with pytest.raises(ValidationError, match="there is no service proxy"):
+        host(traefik={"docker": "proxy:2375"})
 
 
 def test_with_nginx_the_same_rows_give_postgresql_a_certificate_of_its_own(host):
