@@ -350,6 +350,7 @@ class NoProject(Resource, removes="project"):
     kind: ClassVar[str] = "project"
     way_out: ClassVar[str] = "inv logs"
     project: str
+    keeps: str = "what it keeps on the host"
 
     @property
     def name(self) -> str:
@@ -374,7 +375,7 @@ class NoProject(Resource, removes="project"):
         return [{"containers": count} if count != "0" else None for count in counts[: len(wanted)]]
 
     def note(self, before: State | None) -> str:
-        return "what it keeps on the host stays"
+        return f"{self.keeps} stays"
 
     def fix(self, before: State | None) -> list[Step]:
         # Each has the time to stop that it was made with.

@@ -19,6 +19,7 @@ from converge.resources.fresh import reloaded
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
 from roles.edge import acme, authority, nginx, own_certificates, traefik, traefik_acme, traefik_routes
+from roles.edge.gone import gone
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
 from roles.edge.routes import ACME, API, LOCAL, active, certificate, target_port
 from roles.images import image, image_identity
@@ -39,7 +40,7 @@ WITHIN = 30
 """Seconds in which it must answer."""
 
 
-@role(needs=("docker", "images"))
+@role(needs=("docker", "images"), gone=gone)
 def edge(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
@@ -68,7 +69,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
         helper,
         *([Directory(nginx.KEPT, owner=owner, group=owner, mode="0700")] if nginx.keeps(settings) else []),
         File(CONFIG, nginx.config(host, settings), mode="0644", check=_check(host, settings), until_loaded=True),
-        NoProject(traefik.CONTAINER),
+        NoProject(traefik.CONTAINER, keeps=f"its account at an authority, if it has one, in {traefik.KEPT}"),
         Project(
             CONTAINER,
             {CONTAINER: service(host)},
@@ -99,7 +100,7 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
         *files,
         *kept,
         File(traefik.ROUTES, text, check=traefik.check(host, settings, text), until_loaded=True),
-        NoProject(CONTAINER),
+        NoProject(CONTAINER, keeps=f"its account at an authority, if it has one, in {acme.ACCOUNT}"),
         Project(
             traefik.CONTAINER,
             {traefik.CONTAINER: traefik.service(host, settings)},

@@ -15,6 +15,7 @@ from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
 from converge.resources.mount import Mount
 from roles.edge import acme, authority
+from roles.edge.gone import gone
 from roles.edge.routes import certificate as certificate_of
 from roles.images import image, image_identity
 from roles.postgres.configuration import Configuration
@@ -55,7 +56,7 @@ hostssl all,replication all all scram-sha-256
 """
 
 
-@role(needs=("docker", "images"))
+@role(needs=("docker", "images"), gone=gone)
 def postgres(host: Host[Settings]) -> Wanted:
     server, settings, owner = server_of(host), settings_of(host), host.settings.data_user
     certificate = list(_certificate(host))

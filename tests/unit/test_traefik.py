@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from converge.engine import run as runs
+from converge.engine.gone import no_longer_wanted
 from converge.inventory.secret import Secret
 from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
 from roles import named
-from roles.edge import authority, traefik
+from roles.edge import acme, authority, traefik
 from roles.edge.role import edge
 from roles.edge.served import Served, look, places, read
 from roles.postgres.role import postgres
@@ -164,6 +166,26 @@ def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
     assert "unit:stowage@traefik.service" in [want.resource.address for want in runs.prepare(host(), [stack]).wants]
     back = [want.resource.address for want in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
     assert back.index("project:traefik") < back.index("project:nginx")
+
+
+def test_what_the_other_edge_has_left_goes_but_for_what_costs_to_have_again():
+    kept = ("directory:/etc/stowage/authority", f"directory:{traefik.KEPT}", f"directory:{acme.ACCOUNT}")
+    leaf, key = "/etc/stowage/postgres/conf/server.crt", "/etc/stowage/postgres/conf/server.key"
+    memory = dict.fromkeys(
+        [*kept, f"directory:{traefik.HERE}", f"certificate:{traefik.HERE}/local-ca.crt", f"file:{traefik.ROUTES}"],
+        "edge 0",
+    ) | {f"acme-certificate:{leaf}": "postgres 0"}
+    removals = no_longer_wanted(SimpleNamespace(), memory, set(), {"edge": edge, "postgres": postgres})
+    addresses = [removal.resource.address for removal in removals]
+    assert addresses == [
+        f"certificate:{traefik.HERE}/local-ca.crt",
+        f"acme-certificate:{leaf}",
+        f"file:{traefik.ROUTES}",
+        f"directory:{traefik.HERE}",
+    ]
+    (gone,) = [removal.resource for removal in removals if removal.role == "postgres"]
+    assert gone.files == (leaf, key) and gone.stands_on() == ("project:postgres",)
+    assert gone.read([gone, gone], gone.probe([gone]) and "2\n0\n") == [{"files": "2"}, None]
 
 
 def test_labels_of_containers_are_read_through_a_proxy_that_nobody_else_reaches(host, monkeypatch):
