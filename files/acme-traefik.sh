@@ -2,9 +2,9 @@
 # Certificates that Traefik has an authority sign. It asks by itself, and renews by itself; but whom the authority refuses at first, it asks for
 # no more until its routes change, and it tells that to nobody but its log.
 #   acme asked SERVER HOST...   says `yes` when each is signed by this authority, or when it was asked and has not signed
-#   acme renew [SECONDS]        has Traefik ask for names that have no certificate, after a failure with a growing pause; with SECONDS now, and
-#                               for what ends within them as well
-#   acme forget                 puts the account at the authority aside: Traefik makes another one when it asks next
+#   acme renew [SECONDS [restarted]]   has Traefik ask for names that have no certificate, after a failure with a growing pause; with SECONDS
+#                               now, and for what ends within them as well; `restarted` in any case
+#   acme forget                 puts the account at the authority aside: Traefik makes another one once it has been restarted
 set -eu
 umask 077
 here=/etc/stowage/acme store=/etc/stowage/traefik/acme/acme.json container=traefik patience=60
@@ -73,7 +73,7 @@ renew() {
   since=$(docker inspect -f '{{if .State.Running}}{{.State.StartedAt}}{{end}}' -- $container 2>/dev/null) || since=
   [ -n "$since" ] || { echo "warning: $container does not run"; return 1; }
   only $(for host in $hosts; do echo "$host:$container"; done)
-  waits='' again='' restart=''
+  waits='' again='' restart=${2:+yes}
   for host in $hosts; do
     look "$host"
     if [ $end != 0 ]; then
@@ -86,7 +86,7 @@ renew() {
     fi
     waits="$waits $host=$serial"
   done
-  [ -n "$waits" ] || return 0
+  [ -n "$waits$restart" ] || return 0
   [ -z "$again$restart" ] || since=$(date +%s)
   if [ -n "$restart" ]; then
     sh "$here/restart" || return 1
@@ -147,7 +147,6 @@ forget() {
     return 1
   fi
   mv -f "$store.new" "$store"
-  sh "$here/restart"
 }
 
 what=$1

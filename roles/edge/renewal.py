@@ -83,10 +83,12 @@ def _ask_authority(
         for served in before
         if served.name in asked and (served.ends - time.time() < seconds or served.refused or served.temporary)
     ]
-    if not due:
+    if not due and not new_account:
         print(f"  none is due: {edge.kind} gets new ones by itself, a third of their life before they end")
         return []
-    status, output = run_locked(host.target, command, f"sh {acme.SCRIPT} renew {seconds}")
+    status, output = run_locked(
+        host.target, command, f"sh {acme.SCRIPT} renew {seconds}{' restarted' if new_account else ''}"
+    )
     lines = output.splitlines()
     refusals = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
     for line in lines:

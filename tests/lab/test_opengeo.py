@@ -181,6 +181,7 @@ def edge(host: Clone, **settings: object) -> None:
 def test_the_same_inventory_goes_through_nginx(host: Clone) -> None:
     edge(host, kind="nginx")
     deployed(host)
+    assert not host.on_host("find /etc/stowage/traefik ! -type d 2>/dev/null || :"), "nothing of Traefik's is left"
     each_route(host)
     assert mlflow(host, "read", "rain")
     before = serial(host, "postgres", 5432)
@@ -245,13 +246,38 @@ def test_nginx_serves_without_an_authority_and_takes_up_what_it_signs(host: Clon
     assert "cannot be reached" in screen and "the old certificates are served on" in screen
     assert signed(host) == second
     assert "no new one is signed" in host.inv("status", "--host", NAME, code=2)
+    loses_its_account_and_gets_another(host, second)
+
+
+def loses_its_account_and_gets_another(host: Clone, before: list[str]) -> None:
+    """Pebble keeps accounts in memory: started again it knows nobody."""
+    public(host)
+    said = host.inv("certs.renew", "--host", NAME, code=1)
+    assert "Account https://" in said and "not found" in said
+    assert f"inv certs.renew --host {NAME} --new-account" in said
+    assert "renewed, as clients see it" in host.inv("certs.renew", "--new-account", "--host", NAME)
+    assert not set(signed(host)) & set(before)
 
 
 def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) -> None:
-    edge(host, **public(host))
+    settings = public(host)
+    pebble.stopped(host)
+    edge(host, **settings)
     try:
-        host.inv("deploy", "--host", NAME, "--yes")
+        said = deployed(host)
+        assert f"warning: mlflow.{DOMAIN} is not signed: https://{pebble.WHERE}:14000/dir cannot be reached" in said
+        left = host.on_host("find /etc/stowage/nginx /etc/stowage/postgres/conf -name '*.key' -o -path '*/nginx/conf*'")
+        assert not left, "no key and no configuration of nginx is left"
+        assert host.on_host("ls /etc/stowage/nginx/acme/accounts"), "its account is"
+        said = host.inv("certs.show", "--host", NAME, code=2)
+        assert "no certificate is shown" in said and "no new one is signed" in said
+        since = host.on_host("docker inspect -f '{{.State.StartedAt}}' traefik")
+        public(host)
+        host.on_host(
+            "sed -i 's/^\\([0-9]*\\) [0-9]* /\\1 1 /' /etc/stowage/acme/failed/*; systemctl start stowage-acme.service"
+        )
         first = signed(host)
+        assert host.on_host("docker inspect -f '{{.State.StartedAt}}' traefik") == since, "it was asked to ask again"
         trusts_pebble(host)
         assert asked(host, f"https://minio-api.{DOMAIN}/minio/health/cluster").startswith("200")
         assert psql(host, "verify-full") == "POINT(1 2)|5"
@@ -267,6 +293,7 @@ def test_lets_encrypts_own_server_signs_and_renews_and_may_be_away(host: Clone) 
         assert "the authority has not signed" in output and "the old certificates are served on" in output
         assert signed(host) == second
         assert "its certificate ends in 0 days" in host.inv("status", "--host", NAME, code=None)
+        loses_its_account_and_gets_another(host, second)
     finally:
         edge(host)
     deployed(host)
