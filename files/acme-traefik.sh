@@ -122,8 +122,8 @@ await() { # until each of $waits is signed, or refused since $since
     waits=$left
     if [ -n "$early" ]; then
       # It asked at port 80 before Traefik, which had just been started, had its routes.
-      restart='' since=$(($(date +%s) + 1))
       sleep 1
+      restart='' since=$(date +%s) until=$(($(date +%s) + patience))
       sh "$here/restart"
     fi
     [ -z "$waits" ] || sleep 2

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Certificates that an authority signs over ACME, for nginx and PostgreSQL: certbot asks, nginx shows the proof at port 80. Each name has a
 # certificate of its own, so that a name that does not lead here holds back no other. Until it is signed a temporary one is served.
-#   acme state FOLDER LABEL HOST                 says what is wrong with FOLDER/LABEL.crt, or `good`
+#   acme state FOLDER LABEL OWNER HOST           says what is wrong with FOLDER/LABEL.crt, or `good`
 #   acme temporary FOLDER LABEL OWNER HOST       makes one that nobody trusts
 #   acme asked SERVER [FOLDER LABEL HOST]...     says `yes` when each is signed by this authority, or when it was asked and has not signed
 #   acme renew [SECONDS]                         asks for what is due, after a failure with a growing pause; with SECONDS now, and for what
@@ -9,14 +9,15 @@
 #   acme forget                                  puts the account at the authority aside: another one is made when it is asked next
 set -eu
 umask 077
-here=/etc/stowage/acme account=/etc/stowage/nginx/acme/accounts
+here=/etc/stowage/acme strange='of another owner, or with other rights' account=/etc/stowage/nginx/acme/accounts
 . "${0%/*}/acme-refusals"
 
 state() {
   crt=$1/$2.crt key=$1/$2.key
   [ -s "$crt" ] && [ -s "$key" ] || { echo 'not there'; return; }
-  openssl x509 -noout -checkhost "$3" -in "$crt" 2>/dev/null | grep -q 'does match' || { echo 'for another name'; return; }
+  openssl x509 -noout -checkhost "$4" -in "$crt" 2>/dev/null | grep -q 'does match' || { echo 'for another name'; return; }
   fits "$crt" "$key" || { echo 'not that of its key'; return; }
+  [ "$(stat -c '%U:%G %a' -- "$key" "$crt" | tr '\n' ' ')" = "$3:$3 400 $3:$3 440 " ] || { echo "$strange"; return; }
   echo good
 }
 
@@ -34,13 +35,24 @@ fresh_folder() { # what a run that was cut left behind may hold a key, and goes 
   trap 'rm -rf "$work"' EXIT
 }
 
+own() { # KEY CERTIFICATE OWNER
+  chown "$3:$3" "$1" "$2" && chmod 0400 "$1" && chmod 0440 "$2"
+}
+
 put() { # FOLDER LABEL OWNER: the key and the certificate of the working folder take their places
-  chown "$3:$3" "$work/key" "$work/crt" && chmod 0400 "$work/key" && chmod 0440 "$work/crt" && sync "$work/key" "$work/crt" &&
+  own "$work/key" "$work/crt" "$3" && sync "$work/key" "$work/crt" &&
     mv -f "$work/key" "$1/$2.key" && mv -f "$work/crt" "$1/$2.crt" && sync "$1" # both at once cannot be: who reads between the two is told again
 }
 
 temporary() {
   alone
+  case $(state "$@") in
+    good) return ;;
+    "$strange")
+      own "$1/$2.key" "$1/$2.crt" "$3"
+      return
+      ;;
+  esac
   fresh_folder
   made openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj '/CN=temporary certificate of Stowage' \
     -addext "subjectAltName=DNS:$4" -keyout "$work/key" -out "$work/crt"

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Certificates of a host's own authority. The authority is made once, and is what clients trust; what it signs lasts 90 days and is
 # signed anew when 30 of them are left.
-#   certificates state FOLDER NAME HOST...        says what is wrong with FOLDER/NAME.crt, or `good`
+#   certificates state FOLDER NAME OWNER HOST...  says what is wrong with FOLDER/NAME.crt, or `good`
 #   certificates sign FOLDER NAME OWNER HOST...   signs a new one
 #   certificates renew [all]                      signs anew what ends soon, or all, of the table, and has it taken up
 set -eu
 umask 077
-here=/etc/stowage/authority left=2592000 days=90
+here=/etc/stowage/authority left=2592000 days=90 strange='of another owner, or with other rights'
 
 names() { # as openssl writes them
   for one in "$@"; do
@@ -15,8 +15,8 @@ names() { # as openssl writes them
 }
 
 state() {
-  crt=$1/$2.crt key=$1/$2.key
-  shift 2
+  crt=$1/$2.crt key=$1/$2.key owner=$3
+  shift 3
   [ -s "$crt" ] && [ -s "$key" ] || { echo 'not there'; return; }
   openssl x509 -noout -checkend 0 -in "$crt" >/dev/null 2>&1 || { echo 'ended'; return; }
   openssl verify -CAfile "$here/authority.crt" "$crt" >/dev/null 2>&1 || { echo 'signed by somebody else'; return; }
@@ -24,7 +24,13 @@ state() {
   has=$(openssl x509 -noout -ext subjectAltName -in "$crt" | sed 1d | tr , '\n' | sed 's/^ *//' | sort)
   [ "$has" = "$(names "$@")" ] || { echo 'for other names'; return; }
   [ "$(openssl x509 -noout -pubkey -in "$crt")" = "$(openssl pkey -pubout -in "$key" 2>/dev/null)" ] || { echo 'not that of its key'; return; }
+  # PostgreSQL says nothing when it cannot read its key again, and does not start the next time.
+  [ "$(stat -c '%U:%G %a' -- "$key" "$crt" | tr '\n' ' ')" = "$owner:$owner 400 $owner:$owner 440 " ] || { echo "$strange"; return; }
   echo good
+}
+
+own() { # KEY CERTIFICATE OWNER
+  chown "$3:$3" "$1" "$2" && chmod 0400 "$1" && chmod 0440 "$2"
 }
 
 made() { # openssl tells much when it makes a key
@@ -45,6 +51,10 @@ authority() {
 }
 
 sign() {
+  if [ "$(state "$@")" = "$strange" ]; then
+    own "$1/$2.key" "$1/$2.crt" "$3"
+    return
+  fi
   folder=$1 name=$2 owner=$3
   shift 3
   authority
@@ -55,9 +65,7 @@ sign() {
     -CA $here/authority.crt -CAkey $here/authority.key -addext "subjectAltName=critical,$alternatives" \
     -addext 'basicConstraints=critical,CA:false' -addext 'keyUsage=critical,digitalSignature' -addext 'extendedKeyUsage=serverAuth' \
     -keyout "$work/key" -out "$work/crt"
-  chown "$owner:$owner" "$work/key" "$work/crt"
-  chmod 0400 "$work/key"
-  chmod 0440 "$work/crt"
+  own "$work/key" "$work/crt" "$owner"
   sync "$work/key" "$work/crt"
   # Both at once cannot be: who reads between the two is told again.
   mv -f "$work/key" "$folder/$name.key" && mv -f "$work/crt" "$folder/$name.crt"
@@ -69,7 +77,7 @@ renew() {
   # A line of the table: FOLDER NAME OWNER COMMAND HOST..., where COMMAND is a script beside it that has it taken up.
   while read -r folder name owner taken_up hosts; do
     # shellcheck disable=SC2086 # names have no blanks
-    [ "${1-}" = all ] || [ "$(state "$folder" "$name" $hosts)" != good ] || continue
+    [ "${1-}" = all ] || [ "$(state "$folder" "$name" "$owner" $hosts)" != good ] || continue
     # shellcheck disable=SC2086
     if sh "$0" sign "$folder" "$name" "$owner" $hosts && sh "$here/$taken_up"; then
       echo "$folder/$name.crt: signed anew"

@@ -47,7 +47,7 @@ class AcmeCertificate(authority.LocalCertificate):
     kind: ClassVar[str] = "acme-certificate"
     script: ClassVar[str] = SCRIPT
     makes: ClassVar[str] = "temporary"
-    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME HOST"
+    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME OWNER HOST"
 
     def note(self, before: State | None) -> str:
         return f"{', '.join(self.names)}; a temporary one, until the authority has signed"

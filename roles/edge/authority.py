@@ -33,7 +33,7 @@ class LocalCertificate(Resource):
     script: ClassVar[str] = SCRIPT
     makes: ClassVar[str] = "sign"
     """The word for the script after which it is there."""
-    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME HOST..."
+    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} state FOLDER NAME OWNER HOST..."
     folder: str
     label: str
     owner: str
@@ -58,7 +58,9 @@ class LocalCertificate(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[LocalCertificate]) -> str:
-        each = (f"sh {cls.script} state {quote_all([leaf.folder, leaf.label, *leaf.names])}" for leaf in wanted)
+        each = (
+            f"sh {cls.script} state {quote_all([leaf.folder, leaf.label, leaf.owner, *leaf.names])}" for leaf in wanted
+        )
         return f"[ ! -e {cls.script} ] || {{ {'; '.join(each)}; }}"
 
     @classmethod

@@ -14,7 +14,7 @@ from converge.resources.compose import FOLDER, GRACE, Project
 from converge.resources.definition import healthcheck
 from converge.resources.file import Directory, File
 from converge.resources.mount import Mount
-from roles.edge import acme, authority
+from roles.edge import acme, authority, own_certificates
 from roles.edge.gone import gone
 from roles.edge.routes import certificate as certificate_of
 from roles.images import image, image_identity
@@ -26,7 +26,6 @@ from roles.services.configuration import Folder
 from roles.services.definition import definition
 from roles.services.settings import Port, Service
 from roles.settings.fields import size_in_bytes
-from roles.settings.local_file import local_text
 from roles.settings.networks import external, joined, joins
 from roles.settings.sections import needed
 
@@ -108,10 +107,9 @@ def _certificate(host: Host[Settings]) -> Iterator[Resource]:
         row = next(route for route in edge.routes if route.tcp and route.host == name)
         tls = certificate_of(edge, row)
         assert tls and not isinstance(tls, str)
-        chain = local_text(host, "edge.tls.certificate", tls.certificate)
-        key = Secret(local_text(host, "edge.tls.key", tls.key))
+        chain, key = own_certificates.read(host, "edge.tls", tls)
         yield File(f"{CONFIG}/server.crt", chain, group=owner, mode="0640", until_loaded=True)
-        yield File(f"{CONFIG}/server.key", key, owner=owner, group=owner, mode="0400", until_loaded=True)
+        yield File(f"{CONFIG}/server.key", Secret(key), owner=owner, group=owner, mode="0400", until_loaded=True)
 
 
 def _paths(resource: Resource) -> tuple[str, ...]:

@@ -207,8 +207,8 @@ def here(tmp_path):
 
 
 def test_a_temporary_certificate_is_there_until_the_authority_has_signed(here):
-    assert [here("state", row[0], row[1], row[4]) for row in here.rows] == ["good", "good"]
-    assert here("state", here.rows[0][0], here.rows[0][1], "other.example.org") == "for another name"
+    assert [here("state", row[0], row[1], row[2], row[4]) for row in here.rows] == ["good", "good"]
+    assert here("state", *here.rows[0][:3], "other.example.org") == "for another name"
     assert here.asked() == "no" and "temporary certificate of Stowage" in here.issuer(0)
     key = here.folder / "conf/acme-one.example.org.key"
     assert key.stat().st_mode & 0o777 == 0o400
@@ -259,6 +259,17 @@ def test_of_an_authority_that_is_away_the_first_name_tells(here):
 def test_what_certbot_writes_counts_only_with_the_key_that_asked(here):
     (here.folder / "ask").write_text(f'cp {here.folder}/ca.crt "$1/fullchain.pem"; echo signed')
     assert "is not signed: signed." in here("renew", code=1) and "temporary" in here.issuer(0)
+
+
+def test_a_key_that_its_program_cannot_read_is_given_back_and_the_certificate_stays(here):
+    here("renew")
+    before, key = here.issuer(0), here.folder / "conf/acme-one.example.org.key"
+    key.chmod(0o444)
+    row = here.rows[0]
+    assert here("state", row[0], row[1], row[2], row[4]) == "of another owner, or with other rights"
+    here("temporary", row[0], row[1], row[2], row[4])
+    assert here("state", row[0], row[1], row[2], row[4]) == "good"
+    assert key.stat().st_mode & 0o777 == 0o400 and here.issuer(0) == before
 
 
 def test_a_refusal_of_a_name_that_is_gone_is_forgotten(here):
