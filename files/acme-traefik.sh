@@ -35,7 +35,7 @@ reason() { # LINE: sets `why`, without what only a programmer reads
     *'unable to communicate with the API server'*) why="$server cannot be reached: ${why##*: }" ;;
     *) why=${why##* :: } ;;
   esac
-  why=$(printf '%s\n' "$why" | cut -c 1-300)
+  why=$(printf '%s\n' "${why%.}" | cut -c 1-300)
 }
 
 poke() { # at any change of what it serves Traefik asks for whatever has no certificate: here a part that nothing uses

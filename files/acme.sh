@@ -96,7 +96,8 @@ reason() { # what certbot printed: sets `why`, and `away` when the authority can
     away="$server cannot be reached: $(printf '%s\n' "$why" | sed "s/.*: *//; s/['\")]*\$//")"
     why=$away ;;
   esac
-  why=$(printf '%s\n' "${why:-certbot said nothing}" | cut -c 1-300)
+  why=${why:-certbot said nothing}
+  why=$(printf '%s\n' "${why%.}" | cut -c 1-300)
 }
 
 ask() { # FOLDER LABEL OWNER TAKEN_UP HOST
