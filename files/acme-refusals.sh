@@ -15,6 +15,10 @@ failed() { # LABEL HOST WHY
   for _ in $(seq 2 "$tries"); do [ $wait -ge $longest ] || wait=$((wait * 2)); done
   [ $wait -le $longest ] || wait=$longest
   next=$(($(date +%s) + wait))
+  # A limit of Let's Encrypt names the moment from which it may be asked again.
+  after=$(printf '%s\n' "$3" | sed -n 's/.*retry after \([0-9-]* [0-9:]*\) UTC.*/\1/p')
+  [ -z "$after" ] || after=$(date -u -d "$after" +%s 2>/dev/null) || after=
+  [ "${after:-0}" -le "$next" ] || next=$after
   refused "$1" "$2" "$tries" "$next" "$3"
   echo "warning: $2 is not signed: $3. What is there is served on; asked again at $(date -u -d "@$next" '+%Y-%m-%d %H:%M') UTC"
 }

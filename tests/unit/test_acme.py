@@ -244,6 +244,18 @@ def test_who_is_refused_keeps_what_is_served_and_asks_again_after_a_growing_paus
     assert not list((here.folder / "failed").iterdir())
 
 
+def test_who_is_told_when_to_come_again_does_not_come_before(here):
+    moment = int(time.time()) + 7200
+    words = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
+    (here.folder / "refuse").write_text(f"  Detail: too many certificates, retry after {words} UTC: see https://x\n")
+    here("renew", code=1)
+    record = here.folder / "failed/one.example.org:acme-one.example.org"
+    assert record.read_text().split()[:2] == ["1", str(moment)]
+    (here.folder / "refuse").write_text("  Detail: too many certificates, retry after never UTC\n")
+    here("renew", "9999999", code=1)
+    assert abs(int(record.read_text().split()[1]) - time.time() - 1200) < 60
+
+
 def test_of_an_authority_that_is_away_the_first_name_tells(here):
     away = "An unexpected error occurred:\nValueError: Requesting acme.example.org/dir: Connection refused\nAsk for help or search\n"
     (here.folder / "refuse").write_text(away)

@@ -24,7 +24,7 @@ SERVER = "https://acme.example.org/dir"
 REFUSED = (
     'ERR Unable to obtain ACME certificate for domains error="unable to generate a certificate for the domains [one.example.org]: '
     "acme: error: 429 :: POST :: https://acme.example.org/order-plz :: urn:ietf:params:acme:error:rateLimited :: too many failed "
-    'authorizations (5) for \\"one.example.org\\" in the last 1h0m0s, retry after 2026-11-28 10:30:00 UTC" ACME CA=https://acme.example.org/dir '
+    'authorizations (5) for \\"one.example.org\\" in the last 1h0m0s, retry after 2006-11-28 10:30:00 UTC" ACME CA=https://acme.example.org/dir '
     'acmeCA=https://acme.example.org/dir domains=["one.example.org"] providerName=x.acme routerName=a@file rule=Host(`one.example.org`)'
 )
 AWAY = (
@@ -146,7 +146,7 @@ def test_traefik_is_not_disturbed_while_it_asks_for_the_first_time(here):
     [
         (
             REFUSED,
-            'too many failed authorizations (5) for "one.example.org" in the last 1h0m0s, retry after 2026-11-28 10:30:00 UTC',
+            'too many failed authorizations (5) for "one.example.org" in the last 1h0m0s, retry after 2006-11-28 10:30:00 UTC',
         ),
         (AWAY, f"{SERVER} cannot be reached: connection refused"),
         (
