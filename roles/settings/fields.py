@@ -156,7 +156,10 @@ Origin = Annotated[
 ]
 EmailAddress = Annotated[
     str,
-    matches(r"[A-Za-z0-9._%+-]{1,64}@([a-z0-9-]{1,63}\.)+[a-z]{2,63}", "an address such as storage@example.org"),
+    matches(
+        r"[A-Za-z0-9._%+][A-Za-z0-9._%+-]{0,63}@([a-z0-9-]{1,63}\.)+[a-z]{2,63}",
+        "an address such as storage@example.org",
+    ),
 ]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Command = list[Line]
@@ -267,7 +270,10 @@ PolicyName = Annotated[
 UserName = Annotated[
     str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
 ]
-Mail = Annotated[str, matches(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}", "an address such as anne@example.org")]
+Mail = Annotated[
+    str,
+    matches(r"[A-Za-z0-9._%+][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9.-]{1,190}", "an address such as anne@example.org"),
+]
 GroupName = Annotated[
     str,
     matches(
