@@ -13,6 +13,8 @@ from converge.shell import quote, quote_all, write_record
 
 DONE = "/var/lib/stowage/before"
 """One file for each command: the image for which it was last seen to be done."""
+NEVER = 3
+"""The exit status of a check for what no command of this image can do, such as tables that a newer one has made."""
 PATIENCE = 120
 """Seconds for a check, with the start of its container."""
 
@@ -115,6 +117,8 @@ case $ended in
 124|125|126|127|137)
   docker rm -f {made} >/dev/null 2>&1 || :
   echo "its check, unless, says nothing ($ended): it is not run, and {name} is as it was"; exit 1;;
+{NEVER})
+  echo "its check says that it cannot be run with {self.definition["image"]}; {name} is as it was"; exit 1;;
 *)
   {self.guard}
   was=$(docker inspect -f '{{{{if .State.Running}}}}{{{{.Config.Image}}}}{{{{end}}}}' -- {name} 2>/dev/null) || was=

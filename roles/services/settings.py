@@ -122,7 +122,7 @@ class Once(Section):
 
 class Before(Once):
     """A command that is run in a container of a new image before the service is started with it, unless its check says that it has
-    been done, or that there is nothing yet to be done."""
+    been done, or that there is nothing yet to be done; or, with 3, that this image cannot do it."""
 
     backup: bool = Field(
         default=True, description="only when a backup has ended well within the last hour: it changes data for good"

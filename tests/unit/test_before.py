@@ -80,6 +80,14 @@ def test_the_service_is_stopped_while_it_is_run_and_its_container_has_all_but_th
     assert not list((engine.folder / "etc/any").glob("before-*"))
 
 
+def test_what_this_image_cannot_do_is_not_run_and_nothing_is_stopped(engine, docker):
+    docker.runs("any")
+    engine.does(check="echo 'that is of a newer one'; exit 3")
+    done = engine.deploy(before())
+    assert done.failed and "that is of a newer one" in done.why and "cannot be run with any:2" in done.why
+    assert verbs(docker) == ["unless"]
+
+
 def test_nothing_is_stopped_or_run_while_the_guard_says_no(engine, docker):
     docker.runs("any")
     done = engine.deploy(before(guard="echo 'no backup'; exit 1"))
