@@ -36,6 +36,7 @@ def facts(host: Host[Settings]) -> Wanted:
                 settings=settings,
                 containers=names(settings),
                 certificates=served.look(settings) if served.places(settings) else "",
+                soon=served.ends_soon(settings.edge),
             ),
             mode="0755",
             check="sh -n {}",

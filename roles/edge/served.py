@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 REFUSED = "refused"
 """The first word of a line about a certificate that an authority has not signed."""
-SOON = 21
-"""A certificate with fewer days left is reported: it should have been renewed long before."""
-PATIENCE = 5
 DAY = 86400
+SOON = 21 * DAY
+"""A certificate with fewer seconds left is reported: it should have been renewed long before."""
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Served:
     serial: str = ""
     refused: str = ""
     """Why the authority has not signed another one, though it was asked."""
+    soon: int = SOON
+    """With fewer seconds left it is reported."""
 
     @property
     def days(self) -> int:
@@ -65,7 +67,7 @@ class Served:
         end = "has ended" if self.ends < time.time() else f"ends in {self.days} day{'' if self.days == 1 else 's'}"
         troubles = [
             *(["it has a temporary certificate, which nobody trusts"] if self.temporary else []),
-            *([f"its certificate {end}"] if self.days < SOON else []),
+            *([f"its certificate {end}"] if self.ends - time.time() < self.soon else []),
             *([f"no new one is signed: {self.refused}"] if self.refused else []),
         ]
         return f"{where}: {', and '.join(troubles)}" if troubles else ""
@@ -122,7 +124,14 @@ def read(settings: Settings, lines: list[str]) -> list[Served]:
         if port.isdigit() and ends.isdigit():
             by_place[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
     seen = [by_place.get((place.port, place.name), Served(place.port, place.name)) for place in places(settings)]
-    return [replace(served, refused=refused.get(served.name, "")) for served in seen]
+    soon = ends_soon(settings.edge)
+    return [replace(served, refused=refused.get(served.name, ""), soon=soon) for served in seen]
+
+
+def ends_soon(edge: Edge | None) -> int:
+    """The seconds before an end from which it is reported; of certificates that live for days, the last third of their life."""
+    lives = edge.acme.lifetime_hours * 3600 if edge and edge.tls == ACME and edge.acme else 3 * SOON
+    return min(SOON, lives // 3)
 
 
 def _refusal(record: str) -> str:

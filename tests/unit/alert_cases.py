@@ -145,13 +145,17 @@ CASES: dict[str, Case] = {
     "ClockOff": _level("node_timex_offset_seconds", -0.5, -0.01, 15, 5),
     "FactsStale": Case({FACTS: "0x30"}, 30, 10, {FACTS: "0+60x30"}),
     "CertificateEnds": Case(
-        {'stowage_certificate_end_timestamp_seconds{port="443",name="a"}': f"{20 * 86400}x70"},
+        {
+            'stowage_certificate_end_timestamp_seconds{instance="n",port="443",name="a"}': f"{20 * 86400}x70",
+            'stowage_certificate_soon_seconds{instance="n"}': f"{21 * 86400}x70",
+        },
         70,
         30,
         {
-            'stowage_certificate_end_timestamp_seconds{port="443",name="a"}': f"{30 * 86400}x70",
+            'stowage_certificate_end_timestamp_seconds{instance="n",port="443",name="a"}': f"{30 * 86400}x70",
+            'stowage_certificate_soon_seconds{instance="n"}': f"{21 * 86400}x70",
             # Another alert tells of this one, and of this the facts tell.
-            'stowage_certificate_end_timestamp_seconds{port="443",name="b"}': "0x70",
+            'stowage_certificate_end_timestamp_seconds{instance="n",port="443",name="b"}': "0x70",
             'probe_ssl_earliest_cert_expiry{job="probe-edge",instance="a"}': f"{10 * 86400}x70",
         },
     ),

@@ -15,7 +15,7 @@ from converge.resources.file import File
 from converge.resources.unit import Unit
 from roles.edge import acme, authority, nginx
 from roles.edge.role import edge
-from roles.edge.served import Served, look, read
+from roles.edge.served import Served, ends_soon, look, read
 from roles.postgres.role import postgres
 from tests.unit.conftest import ROOT
 
@@ -149,6 +149,13 @@ def test_status_names_what_is_temporary_and_who_refuses(host):
         "no such name: a|b (asked 3 times, again at 2100-01-01 00:00 UTC)"
     )
     assert "its certificate has ended, and no new one is signed: x" in Served(443, "a", 1, refused="x").trouble()
+
+
+def test_of_certificates_that_live_for_days_the_last_third_is_soon(host):
+    week = host(lifetime_hours=144).settings
+    assert ends_soon(host().settings.edge) == 21 * 86400 and ends_soon(week.edge) == 2 * 86400
+    line = f"443|s3.example.org|{int(time.time()) + 3 * 86400}|0A|CN=R1"
+    assert "ends in" in read(host().settings, [line])[0].trouble() and not read(week, [line])[0].trouble()
 
 
 SIGNS = """
