@@ -333,6 +333,24 @@ def test_pages_whose_images_cannot_be_had_here_are_taken_by_compose_as_they_are_
     assert published == {*raw, ("21116", "udp")}
 
 
+def test_the_key_for_clients_is_shown_as_the_page_of_rustdesk_says(host: Clone) -> None:
+    path = host.root / f"inventory/host_vars/{NAME}.yml"
+    before = path.read_text()
+    stands_in = {
+        "enabled": True,
+        "image": "nginx",
+        "command": ["sh", "-c", "echo public-half-of-the-pair >/root/id_ed25519.pub; exec sleep infinity"],
+        "answers": {"tcp": None, "command": ["test", "-s", "/root/id_ed25519.pub"]},
+    }
+    path.write_text(yaml.safe_dump({**host.vars, "services": {"hbbs": stands_in}}))
+    try:
+        host.inv("deploy", "--host", NAME, "--role", "hbbs", "--yes")
+        assert "key for clients: public-half-of-the-pair" in host.inv("status", "--host", NAME, code=None)
+    finally:
+        path.write_text(before)
+        host.inv("deploy", "--host", NAME, "--role", "hbbs", "--yes")
+
+
 OLDER = """
 import os
 from alembic import command
