@@ -19,6 +19,11 @@ state() {
   shift 3
   [ -s "$crt" ] && [ -s "$key" ] || { echo 'not there'; return; }
   openssl x509 -noout -checkend 0 -in "$crt" >/dev/null 2>&1 || { echo 'ended'; return; }
+  from=$(openssl x509 -noout -startdate -in "$here/authority.crt" 2>/dev/null | cut -d = -f 2)
+  if [ -n "$from" ] && [ "$(date -d "$from" +%s)" -gt "$(date +%s)" ]; then
+    echo "signed by an authority that is valid from $from on: the clock of this host is wrong, or was"
+    return
+  fi
   openssl verify -CAfile "$here/authority.crt" "$crt" >/dev/null 2>&1 || { echo 'signed by somebody else'; return; }
   openssl x509 -noout -checkend $left -in "$crt" >/dev/null || { echo 'ends soon'; return; }
   has=$(openssl x509 -noout -ext subjectAltName -in "$crt" | sed 1d | tr , '\n' | sed 's/^ *//' | sort)

@@ -178,8 +178,21 @@ def edge(host: Clone, **settings: object) -> None:
     (host.root / f"inventory/host_vars/{NAME}.yml").write_text(yaml.safe_dump(own))
 
 
+def cut_once_the_old_edge_is_gone(host: Clone, old: str) -> None:
+    """Kills a deploy between two kinds of edge, and waits until the host has noticed that."""
+    process = host.start("deploy", "--host", NAME, "--yes")
+    wait = f"timeout 240 sh -c 'while docker inspect -f x {old} >/dev/null 2>&1; do sleep 0.1; done'"
+    try:
+        host.on_host(wait)
+    finally:
+        process.kill()
+        process.communicate()
+    host.on_host("timeout 120 flock -s /run/stowage.lock true")
+
+
 def test_the_same_inventory_goes_through_nginx(host: Clone) -> None:
     edge(host, kind="nginx")
+    cut_once_the_old_edge_is_gone(host, "traefik")
     deployed(host)
     assert not host.on_host("find /etc/stowage/traefik ! -type d 2>/dev/null || :"), "nothing of Traefik's is left"
     each_route(host)
