@@ -6,6 +6,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 SYSTEM = (
@@ -196,6 +197,23 @@ def with_unit(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"a size with its unit, such as {value}GiB")
     return value
+
+
+_HOST_NAME = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def host_name(value: str) -> str:
+    """A name by which clients ask, as they send it: in small letters of ASCII, without a dot at its end."""
+    if re.fullmatch(_HOST_NAME, value):
+        return value
+    if value.startswith("*."):
+        raise ValueError("each name has a row of its own: no authority signs a wildcard for a proof at port 80")
+    meant = value.strip().rstrip(".").lower()
+    if not meant.isascii():
+        with suppress(UnicodeError):
+            meant = meant.encode("idna").decode()
+    hint = f"; is it {meant}?" if meant != value and re.fullmatch(_HOST_NAME, meant) else ""
+    raise ValueError(f"a host name in small letters, such as grafana.example.org{hint}")
 
 
 def no_dots(value: str) -> str:

@@ -186,13 +186,7 @@ RelativePath = Annotated[
     AfterValidator(lambda value: checks.no_dots(f"/{value}")[1:]),
 ]
 Capability = Annotated[str, matches(r"[A-Z][A-Z_]{2,30}", "a capability such as NET_BIND_SERVICE")]
-HostName = Annotated[
-    str,
-    matches(
-        r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a host name in small letters, such as grafana.example.org",
-    ),
-]
+HostName = Annotated[str, AfterValidator(checks.host_name)]
 RoutePath = Annotated[
     str,
     matches(r"(/[A-Za-z0-9_.+@-]+)+", "a path of A-Z, a-z, 0-9 and _.+@- without a slash at the end, such as /grafana"),

@@ -15,7 +15,7 @@ from converge.inventory.annotations import every_key
 from converge.inventory.document import read_text
 from converge.inventory.hosts import load
 from converge.inventory.layers import dotted
-from roles.settings import fields
+from roles.settings import field_checks, fields
 from roles.settings.model import Settings, size_in_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -270,6 +270,24 @@ def test_a_good_value_is_taken_and_bad_ones_are_refused(name: str) -> None:
     good, bad = KINDS[name]
     assert takes(getattr(fields, name), good)
     assert [value for value in bad if takes(getattr(fields, name), value)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("Grafana.Example.org", "is it grafana.example.org?"),
+        ("bücher.example.org", "is it xn--bcher-kva.example.org?"),
+        ("a.example.org.", "is it a.example.org?"),
+        (" a.example.org ", "is it a.example.org?"),
+        ("*.example.org", "each name has a row of its own"),
+        ("https://a.example.org", "such as grafana.example.org"),
+        ("a..b", "such as grafana.example.org"),
+    ],
+)
+def test_a_name_that_is_written_otherwise_is_told_as_clients_send_it(value: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)) as refused:
+        field_checks.host_name(value)
+    assert ("is it" in str(refused.value)) == ("is it" in why)
 
 
 HOSTILE = st.text(
