@@ -257,7 +257,7 @@ def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(
                 "routes": [{"port": 443, "host": "*.b.org", "to": "minio-api"}],
             },
             "edge.routes.0.host",
-            "a host name",
+            "each name has a row of its own",
         ),
         (
             {"tls": "acme", "acme": {"email": "a@b.org"}, "routes": [*TABLE[1:-1], {**TABLE[-1], "port": 80}]},
