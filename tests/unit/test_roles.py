@@ -24,6 +24,7 @@ from converge.resources.mountpoint import MountPoint
 from converge.ui import render
 from roles import named
 from tasks import _first_line
+from tests.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("base", "drives", "docker", "images", "minio", "edge", "postgres", "stack", "buckets", "databases")
@@ -44,10 +45,9 @@ def pick(resources, kind, name: str):
 
 @pytest.fixture
 def tls(tmp_path):
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).write_text(
-            f"-----BEGIN-----\n{name} SENTINEL-key\n" if name == "key.pem" else "certificate\n"
-        )
+    Authority(tmp_path).sign("own", ["storage.example.org"])
+    (tmp_path / "own.crt").rename(tmp_path / "cert.pem")
+    (tmp_path / "key.pem").write_text(f"SENTINEL-key\n{(tmp_path / 'own.key').read_text()}")
     return {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}
 
 
