@@ -27,7 +27,7 @@ def chain(certificate: str, key: str) -> list[Certificate]:
         raise Unfit("a file is no PEM of what it should be") from None
     if certificates[0].public_key() == public:
         return certificates
-    if any(other.public_key() == public for other in certificates[1:]):
+    if any(further.public_key() == public for further in certificates[1:]):
         raise Unfit("the certificate of the key must be the first of the file, before those of its authorities")
     raise Unfit("the key is not that of the certificate")
 
