@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 def no_longer_wanted(
     host: Host[Any], memory: Mapping[str, str], wanted: set[str], roles: Mapping[str, Role]
 ) -> list[WantedResource]:
-    """What the host remembers of these roles and they no longer want. The memory maps an address to `role hash`."""
+    """What the host remembers of these roles and they no longer want. The memory maps an address to `role hash`; `wanted` has addresses, and
+    what stands at them (`Resource.gives`)."""
     removals: list[WantedResource] = []
     for address, remembered in sorted(memory.items(), reverse=True):
         role = roles.get(remembered.split(" ")[0])
         if role is None or address in wanted:
             continue
         kind, _, name = address.partition(":")
+        if f"path:{name}" in wanted:
+            continue
         # Packages, users, drives, mounts, networks and images stay: other programs may need them by now, or they hold data.
         removal = Resource.removals[kind](name) if kind in Resource.removals else role.gone(host, kind, name)
         if removal:

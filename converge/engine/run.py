@@ -198,7 +198,9 @@ def _what_is_gone(run: Run) -> dict[str, Reading]:
             role.name for role in run.roles
         }
         run.roles = [*run.roles, *(role for name in sorted(past) if (role := run.find_role(name)))]
-    gone = list(no_longer_wanted(run.host, run.memory, known, {role.name: role for role in run.roles}))
+    # What something else gives now, such as a file that is signed on the host and was the operator's, is not gone.
+    given = {part for want in run.wants for part in want.resource.gives()}
+    gone = list(no_longer_wanted(run.host, run.memory, known | given, {role.name: role for role in run.roles}))
     run.wants += gone
     return gather(run, gone)[0] if gone else {}
 

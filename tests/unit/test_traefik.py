@@ -185,6 +185,10 @@ def test_what_the_other_edge_has_left_goes_but_for_what_costs_to_have_again():
     ]
     (gone,) = [removal.resource for removal in removals if removal.role == "postgres"]
     assert gone.files == (leaf, key) and gone.stands_on() == ("project:postgres",)
+    # The same file is signed by somebody else now.
+    given = set(authority.LocalCertificate(leaf.rpartition("/")[0], "server", "stowage", ("a",)).gives())
+    both = {f"acme-certificate:{leaf}": "postgres 0", f"file:{key}": "postgres 0"}
+    assert not no_longer_wanted(SimpleNamespace(), both, given, {"postgres": postgres})
     assert gone.read([gone, gone], gone.probe([gone]) and "2\n0\n") == [{"files": "2"}, None]
 
 
