@@ -103,7 +103,7 @@ class Client(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Client]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [client._state(_find_client(session, client.name)) for client in wanted]
+        return [client._state(find_client(session, client.name)) for client in wanted]
 
     def _state(self, answer: Mapping[str, Any] | None) -> Reading:
         if answer is None:
@@ -143,16 +143,17 @@ def _covers(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(there.get(key) == value for key, value in wanted.items())
 
 
-def _find_client(session: Session, name: str) -> dict[str, Any] | None:
+def find_client(session: Session, name: str) -> dict[str, Any] | None:
+    """A client of the realm by its name, with its secret in clear."""
     return next((client for client in session.get("/clients", clientId=name) or [] if client["clientId"] == name), None)
 
 
 def _make(client: Client, link: Link) -> None:
     session = client.api.session(link)
-    answer = _find_client(session, client.name)
+    answer = find_client(session, client.name)
     if answer is None:
         session.change("POST", "/clients", client.body)
-        answer = _find_client(session, client.name)
+        answer = find_client(session, client.name)
     else:
         session.change("PUT", f"/clients/{answer['id']}", client.body)
     assert answer

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 
 from roles.backup.settings import WRITER
@@ -43,6 +46,8 @@ def test_a_bare_host_becomes_the_whole_system_and_a_second_deploy_changes_nothin
         "database-net 172.23.0.0/24",
     ]
     assert host.on_host("for one in 1 2 3 4; do docker port minio$one; done").strip() == ""
+    status = host.inv("status", "--host", NAME, code=2)
+    assert "alerts reach nobody: set services.alertmanager.secrets.WEBHOOK_URL or" in status
 
 
 def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone) -> None:
@@ -97,6 +102,47 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     assert keycloak(host, "GET", f"/users/{carol['id']}/groups") == []
 
 
+def _with_one_more_of_each(host: Clone) -> None:
+    """A deploy with somebody, a group with them in it, and a client, whom the settings then no longer name."""
+    group, lab = (
+        host.root / f"inventory/group_vars/{name}.yml" for name in ("ai_infrastructure", "ai_infrastructure_lab")
+    )
+    before = {file: file.read_text() for file in (group, lab)}
+    secret = {"file": "inventory/secrets/%h/sso_bob"}
+    erin = {"name": "Erin", "email": "erin@example.org", "first_name": "Erin", "last_name": "Ö'Example"}
+    settings = yaml.safe_load(before[group])
+    settings["sso"]["groups"].append({"name": "night"})
+    settings["sso"]["clients"].append({"name": "old", "secret": secret, "redirects": ["/old"]})
+    group.write_text(yaml.safe_dump(settings))
+    settings = yaml.safe_load(before[lab])
+    settings["sso"]["users"].append({**erin, "password": secret, "groups": ["night"]})
+    lab.write_text(yaml.safe_dump(settings))
+    try:
+        host.inv("deploy", "--role", "sso", "--host", NAME, "--yes")
+    finally:
+        for file, text in before.items():
+            file.write_text(text)
+
+
+def test_who_is_taken_out_of_the_settings_leaves_the_realm_and_nobody_else(host: Clone) -> None:
+    _with_one_more_of_each(host)
+    keycloak(host, "POST", "/users", {"username": "dora", "enabled": True})
+    (dora,) = keycloak(host, "GET", "/users?username=dora&exact=true")
+    (night,) = keycloak(host, "GET", "/groups?search=night")
+    keycloak(host, "PUT", f"/users/{dora['id']}/groups/{night['id']}")
+    plan = host.inv("deploy", "--host", NAME, "--yes", code=3)
+    for line in ("- sso-user:Erin", "- sso-client:old", "! sso-group:night user dora is in it"):
+        assert line in plan
+    assert keycloak(host, "GET", "/users?username=erin&exact=true") == []
+    keycloak(host, "DELETE", f"/users/{dora['id']}/groups/{night['id']}")
+    assert "- sso-group:night" in host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    assert keycloak(host, "GET", f"/users/{dora['id']}")["username"] == "dora", "whom somebody made by hand"
+    keycloak(host, "DELETE", f"/users/{dora['id']}")
+    names = {group["name"] for group in keycloak(host, "GET", "/groups")}
+    assert names == {"storage-admins", "storage-readers"}
+
+
 def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) -> None:
     keycloak(host, "POST", "/users", {"username": "dora", "enabled": True})
     (dora,) = keycloak(host, "GET", "/users?username=dora&exact=true")
@@ -119,6 +165,40 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
 
 
+def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
+    host.on_host("docker stop keycloak")
+    s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
+    # As after a power cut: nothing is cached in memory.
+    host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
+    healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
+    host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)
+    host.inv("restart", "minio", "--host", NAME)
+    assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
+    assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
+    reader = s3_of(host, key=WRITER, secret=host.secret("backup_writer"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        reader.get_object(Bucket="application-files", Key="while")
+    assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)
+    changes = host.changes("--host", NAME)
+    assert changes["project:keycloak"] == "update" and not {"project:minio", "answers:minio"} & {*changes}
+    _new_secrets(host)
+
+
+def _new_secrets(host: Clone) -> None:
+    """A deploy that starts Keycloak, and with it gives it a new secret for the deploy's own login and for that of MinIO."""
+    old = host.secret("sso_admin")
+    for name in ("sso_admin", "sso_minio_console"):
+        (host.root / f"inventory/secrets/{NAME}/{name}").write_text(f"{secrets.token_hex(16)}\n")
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    (console,) = keycloak(host, "GET", "/clients?clientId=minio-console")
+    assert console["secret"] == host.secret("sso_minio_console")
+    form = f"grant_type=client_credentials&client_id=stowage&client_secret={old}"
+    ask = f"curl -s -o /dev/null -w '%{{http_code}}' -d {form} http://127.0.0.1:8085/auth/realms/master/protocol/openid-connect/token"
+    assert host.on_host(ask) == "401", "the old one is refused"
+    assert old not in host.on_host("cat /etc/stowage/sso/secret")
+
+
 def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Clone, chromium: Browser) -> None:
     s3_of(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
     s3_of(host).create_bucket(Bucket="secret-things")
@@ -137,21 +217,10 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
         carol.now("Policy claim missing")
 
 
-def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
-    host.on_host("docker stop keycloak")
-    s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
-    # As after a power cut: nothing is cached in memory.
-    host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
-    healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
-    host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)
-    host.inv("restart", "minio", "--host", NAME)
-    assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
+def test_after_a_reboot_all_of_it_is_there_again_without_a_deploy(host: Clone) -> None:
+    host.inv("lab.reboot", "--host", NAME)
+    until = time.monotonic() + 300
+    while "nothing to do" not in (output := host.inv("check", "--host", NAME, code=None)):
+        assert time.monotonic() < until, output
+        time.sleep(2)
     assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
-    reader = s3_of(host, key=WRITER, secret=host.secret("backup_writer"))
-    with pytest.raises(ClientError, match="AccessDenied"):
-        reader.get_object(Bucket="application-files", Key="while")
-    assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)
-    changes = host.changes("--host", NAME)
-    assert changes["project:keycloak"] == "update" and not {"project:minio", "answers:minio"} & {*changes}
-    host.inv("deploy", "--host", NAME, "--yes")
-    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
