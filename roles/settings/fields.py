@@ -267,7 +267,20 @@ PolicyName = Annotated[
 UserName = Annotated[
     str, matches(r"[A-Za-z0-9][A-Za-z0-9._@-]{2,63}", "a user name has 3 to 64 letters, digits, . _ @ and -")
 ]
-Mail = Annotated[str, matches(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}", "an address such as anne@example.org")]
+Mail = Annotated[
+    str,
+    matches(
+        r"(?=.{1,64}@.{1,190}$)[A-Za-z0-9_%+-]+(\.[A-Za-z0-9_%+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
+        "an address such as anne@example.org",
+    ),
+]
+PersonName = Annotated[
+    Line,
+    matches(
+        r"(?=\S)[^<>&\"$%!#?§;*~/\\|^=\[\]{}()]{1,255}(?<=\S)",
+        'a name of a person has at most 255 letters, none of < > & " $ % ! # ? § ; * ~ / \\ | ^ = [ ] { } ( ), and no space at its ends',
+    ),
+]
 GroupName = Annotated[
     str,
     matches(

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Resource, State, Step
+from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from roles.minio.accounts import fingerprint
 from roles.sso.api import Api, Session
@@ -172,6 +173,12 @@ def _scope(session: Session, place: str, have: set[str], want: set[str]) -> None
     if have == want:
         return
     known = {scope["name"]: scope["id"] for scope in session.get("/client-scopes") or []}
+    if unknown := sorted(want - {*known}):
+        raise Trouble(
+            f"the realm has no scope {', '.join(unknown)}",
+            why=f"it has {', '.join(sorted(known))}",
+            hint="correct sso.clients.scopes, or make it in Keycloak",
+        )
     for name in sorted(have - want):
         session.change("DELETE", f"{place}/default-client-scopes/{known[name]}")
     for name in sorted(want - have):

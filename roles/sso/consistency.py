@@ -74,6 +74,9 @@ def _clients(settings: Settings, sso: Sso) -> Faults:
         for number, redirect in enumerate(client.redirects):
             if redirect.startswith("/") and not url:
                 yield ("sso", "clients", at, "redirects", number), "set edge.url, or give the whole address"
+        if "openid" in client.scopes:
+            at_scope = ("sso", "clients", at, "scopes", client.scopes.index("openid"))
+            yield at_scope, "openid is always there: leave it out"
         for number, claim in enumerate(client.claims):
             if claim not in sso.claims:
                 yield ("sso", "clients", at, "claims", number), f"sso.claims has no {known(claim, sso.claims)}"

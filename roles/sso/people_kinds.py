@@ -78,10 +78,15 @@ class User(Resource):
     def name(self) -> str:
         return str(self.settings.name)
 
+    @property
+    def _email(self) -> str:
+        """As Keycloak stores it."""
+        return str(self.settings.email.lower())
+
     def desired(self) -> State:
         return {
             "enabled": "yes",
-            "email": self.settings.email,
+            "email": self._email,
             "first name": self.settings.first_name,
             "last name": self.settings.last_name,
             "groups": ", ".join(sorted(self.settings.groups)),
@@ -102,7 +107,7 @@ class User(Resource):
         answer = person(session, self.name)
         if holder := self._holder_of_address(session, answer):
             return Unknown(
-                f"in Keycloak {holder} has the address {self.settings.email}, and no two may",
+                f"in Keycloak {holder} has the address {self._email}, and no two may",
                 f"if this deploy removes {holder}: the same deploy again; if not: another email for one of them",
                 lasting=True,
             )
@@ -121,11 +126,10 @@ class User(Resource):
 
     def _holder_of_address(self, session: Session, answer: Mapping[str, Any] | None) -> str:
         """Somebody else who has the address of this person."""
-        address = self.settings.email.lower()
-        if ((answer or {}).get("email") or "").lower() == address:
+        if ((answer or {}).get("email") or "") == self._email:
             return ""
-        found = session.get("/users", email=address, exact="true") or []
-        others = (user["username"] for user in found if (user.get("email") or "").lower() == address)
+        found = session.get("/users", email=self._email, exact="true") or []
+        others = (user["username"] for user in found if user.get("email") == self._email)
         return next((name for name in others if name != self.name.lower()), "")
 
     def note(self, before: State | None) -> str:

@@ -14,7 +14,7 @@ from converge.engine import plan as planning
 from converge.engine import run as runs
 from converge.engine.gone import no_longer_wanted
 from converge.engine.order import chosen
-from converge.engine.resource import Unknown
+from converge.engine.resource import Action, Unknown
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import Project
@@ -23,7 +23,7 @@ from converge.resources.serving import Question
 from converge.ui import render
 from roles import named, names_of
 from roles.sso.api import KNOWN, Api
-from roles.sso.client_kind import FLOWS, Client, mapper
+from roles.sso.client_kind import FLOWS, Client, _scope, mapper
 from roles.sso.gone import Gone
 from roles.sso.kept import Kept
 from roles.sso.login import Login
@@ -135,12 +135,72 @@ def test_somebody_has_exactly_these_groups_and_claims():
 
 def test_an_address_that_somebody_else_has_is_told_before_keycloak_refuses_it():
     anne = User(API, SsoUser(**ANNE, password=Secret("SENTINEL-anne")))
-    holder = {"id": "2", "username": "anne.maiden", "email": "Anne@example.org"}
+    holder = {"id": "2", "username": "anne.maiden", "email": "anne@example.org"}
     reading = anne._state(Told(users=[holder]))
     assert isinstance(reading, Unknown) and reading.lasting and "anne.maiden has the address" in reading.why
     moved = {"id": "1", "username": "anne", "enabled": True, "email": "old@example.org"}
     assert isinstance(anne._state(Told(users=[moved, holder])), Unknown)
     assert not isinstance(anne._state(Told(users=[moved])), Unknown)
+
+
+def test_capital_letters_of_an_address_are_no_difference():
+    """Keycloak stores it without."""
+    anne = User(API, SsoUser(**{**ANNE, "email": "Anne@Example.org"}, password=Secret("SENTINEL-anne")))
+    told = Told(users=[{"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org"}], groups=[])
+    assert anne._state(told)["email"] == anne.desired()["email"]
+
+
+PEOPLE = {
+    "first_name": ["Ö", "Jean-Luc", "O'Brien", "Anne Ma", "李", "x" * 255],
+    "email": ["a@b", "a.b-c_d%e+f@sub-1.example.org", f"{'x' * 64}@example.org"],
+}
+NOBODY = {
+    "first_name": ["", " ", " Anne", "Anne ", 'A"B', "A;B", "A\\B", "A\nB", "A§", "x" * 256],
+    "email": [
+        "a",
+        "a@",
+        "@b",
+        "a..b@c",
+        ".a@b",
+        "a.@b",
+        "a@b..c",
+        "a@-b",
+        "a@b-",
+        "a@b.",
+        "ä@b",
+        "a@b c",
+        f"{'x' * 65}@b",
+    ],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in PEOPLE.items() for value in values])
+def test_people_have_names_of_all_sorts(key, value):
+    assert getattr(SsoUser(**{**ANNE, "password": Secret("SENTINEL-x"), key: value}), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in NOBODY.items() for value in values])
+def test_what_keycloak_would_refuse_half_way_is_refused_before_anything_is_connected_to(key, value):
+    with pytest.raises(ValidationError, match=key):
+        SsoUser(**{**ANNE, "password": Secret("SENTINEL-x"), key: value})
+
+
+def test_a_realm_that_is_gone_is_not_made_anew_empty(host):
+    made = host()
+    (realm,) = wants(made, "sso", Realm)
+    role, want = named("sso", made), planning.wanted(named("sso", made), made)
+    readings = {one.resource.address: None if one.resource == realm else one.resource.desired() for one in want}
+    plan = planning.make("prod", [role], want, readings, {realm.address: f"sso {realm.remembered()}"})
+    (change,) = [change for change in plan.changes if change.resource == realm]
+    assert change.action is Action.REFUSED and "inv restore" in change.hint
+    assert planning.make("prod", [role], want, readings, {}).changes[4].action is Action.CREATE
+
+
+def test_a_scope_that_the_realm_does_not_have_is_an_error_with_those_that_it_has():
+    told = Told(**{"client-scopes": [{"name": "email", "id": "1"}, {"name": "profile", "id": "2"}]})
+    with pytest.raises(Trouble, match="no scope emali") as caught:
+        _scope(told, "/clients/1", set(), {"email", "emali"})
+    assert "email, profile" in caught.value.why
 
 
 def test_a_group_stands_on_the_claims_that_it_has():
@@ -268,6 +328,15 @@ WRONG = {
         {"sso__clients": [{"name": "admin-cli", "secret": Secret("SENTINEL-x"), "redirects": ["https://a/b"]}]},
         "sso.clients.0.name",
         "Keycloak's own",
+    ),
+    "a scope that is always there": (
+        {
+            "sso__clients": [
+                {"name": "x-y", "secret": Secret("SENTINEL-x"), "redirects": ["https://a/b"], "scopes": ["openid"]}
+            ]
+        },
+        "sso.clients.0.scopes.0",
+        "always there",
     ),
     "one address of two": (
         {"sso__users": [{**ANNE, "name": name, "password": Secret("SENTINEL-x")} for name in ("anne", "anna")]},
