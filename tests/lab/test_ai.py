@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import urllib3
 import yaml
 from botocore.exceptions import ClientError
 
@@ -165,40 +167,6 @@ def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) ->
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
 
 
-def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
-    host.on_host("docker stop keycloak")
-    s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
-    # As after a power cut: nothing is cached in memory.
-    host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
-    healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
-    host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)
-    host.inv("restart", "minio", "--host", NAME)
-    assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
-    assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
-    reader = s3_of(host, key=WRITER, secret=host.secret("backup_writer"))
-    with pytest.raises(ClientError, match="AccessDenied"):
-        reader.get_object(Bucket="application-files", Key="while")
-    assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)
-    changes = host.changes("--host", NAME)
-    assert changes["project:keycloak"] == "update" and not {"project:minio", "answers:minio"} & {*changes}
-    _new_secrets(host)
-
-
-def _new_secrets(host: Clone) -> None:
-    """A deploy that starts Keycloak, and with it gives it a new secret for the deploy's own login and for that of MinIO."""
-    old = host.secret("sso_admin")
-    for name in ("sso_admin", "sso_minio_console"):
-        (host.root / f"inventory/secrets/{NAME}/{name}").write_text(f"{secrets.token_hex(16)}\n")
-    host.inv("deploy", "--host", NAME, "--yes")
-    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
-    (console,) = keycloak(host, "GET", "/clients?clientId=minio-console")
-    assert console["secret"] == host.secret("sso_minio_console")
-    form = f"grant_type=client_credentials&client_id=stowage&client_secret={old}"
-    ask = f"curl -s -o /dev/null -w '%{{http_code}}' -d {form} http://127.0.0.1:8085/auth/realms/master/protocol/openid-connect/token"
-    assert host.on_host(ask) == "401", "the old one is refused"
-    assert old not in host.on_host("cat /etc/stowage/sso/secret")
-
-
 def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Clone, chromium: Browser) -> None:
     s3_of(host).put_object(Bucket="application-files", Key="report.txt", Body=b"words")
     s3_of(host).create_bucket(Bucket="secret-things")
@@ -215,6 +183,71 @@ def test_people_log_in_with_a_browser_and_see_what_their_policies_allow(host: Cl
         assert bob.status("GET", "/api/v1/policies") == 403
     with chromium.console(url(host), "carol", host.secret("sso_carol"), at="/oauth_callback") as carol:
         carol.now("Policy claim missing")
+
+
+def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clone) -> None:
+    host.on_host("docker stop keycloak")
+    s3_of(host).put_object(Bucket="application-files", Key="while", Body=b"it is away")
+    # As after a power cut: nothing is cached in memory.
+    host.on_host("docker restart nginx minio1 minio2 minio3 minio4")
+    healthy = "curl -sf -o /dev/null http://172.40.0.1$node:9000/minio/health/cluster?maintenance=true"
+    host.on_host(f"for node in 1 2 3 4; do until {healthy}; do sleep 1; done; done", timeout=120)
+    host.inv("restart", "minio", "--host", NAME)
+    assert host.on_host("curl -s -o /dev/null -w '%{http_code}' http://172.40.0.11:9000/minio/health/cluster") == "200"
+    assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"
+    reader = s3_of(host, key=WRITER, secret=host.secret("backup_writer"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        reader.get_object(Bucket="application-files", Key="while")
+    assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)
+    changes = host.changes("--host", NAME)
+    assert changes["project:keycloak"] == "update" and not {"project:minio", "answers:minio"} & {*changes}
+
+
+def _new_secrets_and_tls(host: Clone) -> None:
+    """Settings with a new secret for the deploy's own login and for MinIO's, and a certificate for all that people reach."""
+    folder, port = host.root / f"inventory/secrets/{NAME}", host.port(443)
+    for name in ("sso_admin", "sso_minio_console"):
+        (folder / name).write_text(f"{secrets.token_hex(16)}\n")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=storage -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run([*make.split(), *files], check=True, capture_output=True)
+    file = host.root / "inventory/group_vars/ai_infrastructure.yml"
+    settings = yaml.safe_load(file.read_text())
+    edge = settings["edge"]
+    edge["tls"] = {
+        kind: f"inventory/secrets/{NAME}/tls.{end}" for kind, end in (("certificate", "crt"), ("key", "key"))
+    }
+    for row in edge["routes"]:
+        row |= {80: {"port": 443}, 9000: {"tls": False}}.get(row["port"], {})
+    edge["routes"].append({"port": 80, "to": "https:443"})
+    file.write_text(yaml.safe_dump(settings))
+    file = host.root / f"inventory/host_vars/{NAME}.yml"
+    file.write_text(file.read_text().replace(url(host), f"https://127.0.0.1:{port}"))
+
+
+def test_new_secrets_and_tls_come_with_a_deploy_and_people_log_in_under_it(host: Clone, chromium: Browser) -> None:
+    old = host.secret("sso_admin")
+    _new_secrets_and_tls(host)
+    host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    (console,) = keycloak(host, "GET", "/clients?clientId=minio-console")
+    assert console["secret"] == host.secret("sso_minio_console")
+    form = f"grant_type=client_credentials&client_id=stowage&client_secret={old}"
+    token = "http://127.0.0.1:8085/auth/realms/master/protocol/openid-connect/token"
+    assert host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' -d {form} {token}") == "401"
+    assert old not in host.on_host("cat /etc/stowage/sso/secret")
+
+    secure = f"https://127.0.0.1:{host.port(443)}"
+    pool = urllib3.PoolManager(ca_certs=str(host.root / f"inventory/secrets/{NAME}/tls.crt"))
+    discovery = pool.request("GET", f"{secure}/auth/realms/{REALM}/.well-known/openid-configuration").json()
+    assert discovery["issuer"] == f"{secure}/auth/realms/{REALM}"
+    plain = pool.request("GET", f"{url(host)}/minio-console/", redirect=False)
+    assert plain.status == 308 and plain.headers["Location"].startswith("https://127.0.0.1")
+    with chromium.console(secure, "alice", host.secret("sso_alice")) as alice:
+        alice.text("/browser", "application-files")
+        cookies = {cookie["name"]: cookie for cookie in alice.page.context.cookies()}
+        assert {"token", "KEYCLOAK_IDENTITY"} <= {*cookies}
+        assert all(cookie["secure"] for cookie in cookies.values()), cookies
 
 
 def test_after_a_reboot_all_of_it_is_there_again_without_a_deploy(host: Clone) -> None:
