@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step
 from roles.sso.api import MOST, Api, Session
-from roles.sso.client_kind import Client, client_named
-from roles.sso.people_kinds import Group, User, groups, person
+from roles.sso.client_kind import Client, find_client
+from roles.sso.people_kinds import Group, User, find_person, groups
 
 if TYPE_CHECKING:
     from converge.ssh.link import Link
@@ -71,8 +71,8 @@ class Gone(Resource):
 
     def _there(self, session: Session) -> dict[str, Any] | None:
         if self.was == User.kind:
-            return person(session, self.called)
-        return groups(session).get(self.called) if self.was == Group.kind else client_named(session, self.called)
+            return find_person(session, self.called)
+        return groups(session).get(self.called) if self.was == Group.kind else find_client(session, self.called)
 
     def note(self, before: State | None) -> str:
         return "with their password; keys of MinIO that they made stay" if self.was == User.kind else ""

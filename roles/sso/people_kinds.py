@@ -104,7 +104,7 @@ class User(Resource):
         return [user._state(session) for user in wanted]
 
     def _state(self, session: Session) -> Reading:
-        answer = person(session, self.name)
+        answer = find_person(session, self.name)
         if holder := self._holder_of_address(session, answer):
             return Unknown(
                 f"in Keycloak {holder} has the address {self._email}, and no two may",
@@ -140,7 +140,7 @@ class User(Resource):
         return [Call(partial(_make_user, self))]
 
 
-def person(session: Session, name: str) -> dict[str, Any] | None:
+def find_person(session: Session, name: str) -> dict[str, Any] | None:
     """Somebody of the realm by their name."""
     answer = session.get("/users", username=name, exact="true", briefRepresentation="false") or []
     return next((user for user in answer if user["username"] == name.lower()), None)
@@ -157,11 +157,11 @@ def _make_user(user: User, link: Link) -> None:
         "lastName": settings.last_name,
         "attributes": {name: list(values) for name, values in settings.claims.items()},
     }
-    answer = person(session, user.name)
+    answer = find_person(session, user.name)
     if answer is None:
         first = {"type": "password", "value": settings.password.reveal(), "temporary": not settings.keep_password}
         session.change("POST", "/users", {**body, "credentials": [first]})
-        answer = person(session, user.name)
+        answer = find_person(session, user.name)
     else:
         session.change("PUT", f"/users/{answer['id']}", body)
     assert answer
