@@ -136,18 +136,20 @@ def test_somebody_has_exactly_these_groups_and_claims():
 def test_an_address_that_somebody_else_has_is_told_before_keycloak_refuses_it():
     anne = User(API, SsoUser(**ANNE, password=Secret("SENTINEL-anne")))
     holder = {"id": "2", "username": "anne.maiden", "email": "anne@example.org"}
-    reading = anne._state(Told(users=[holder]))
+    reading = anne._state(FixedAnswers(users=[holder]))
     assert isinstance(reading, Unknown) and reading.lasting and "anne.maiden has the address" in reading.why
     moved = {"id": "1", "username": "anne", "enabled": True, "email": "old@example.org"}
-    assert isinstance(anne._state(Told(users=[moved, holder])), Unknown)
-    assert not isinstance(anne._state(Told(users=[moved])), Unknown)
+    assert isinstance(anne._state(FixedAnswers(users=[moved, holder])), Unknown)
+    assert not isinstance(anne._state(FixedAnswers(users=[moved])), Unknown)
 
 
 def test_capital_letters_of_an_address_are_no_difference():
     """Keycloak stores it without."""
     anne = User(API, SsoUser(**{**ANNE, "email": "Anne@Example.org"}, password=Secret("SENTINEL-anne")))
-    told = Told(users=[{"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org"}], groups=[])
-    assert anne._state(told)["email"] == anne.desired()["email"]
+    answers = FixedAnswers(
+        users=[{"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org"}], groups=[]
+    )
+    assert anne._state(answers)["email"] == anne.desired()["email"]
 
 
 PEOPLE = {
@@ -197,9 +199,9 @@ def test_a_realm_that_is_gone_is_not_made_anew_empty(host):
 
 
 def test_a_scope_that_the_realm_does_not_have_is_an_error_with_those_that_it_has():
-    told = Told(**{"client-scopes": [{"name": "email", "id": "1"}, {"name": "profile", "id": "2"}]})
+    answers = FixedAnswers(**{"client-scopes": [{"name": "email", "id": "1"}, {"name": "profile", "id": "2"}]})
     with pytest.raises(Trouble, match="no scope emali") as caught:
-        _scope(told, "/clients/1", set(), {"email", "emali"})
+        _scope(answers, "/clients/1", set(), {"email", "emali"})
     assert "email, profile" in caught.value.why
 
 
@@ -424,21 +426,21 @@ def test_a_host_that_no_longer_has_single_sign_on_keeps_its_people(host, storage
 )
 def test_a_group_stays_while_somebody_is_in_it_whom_the_settings_do_not_name(host, members, within, why):
     gone = gone_of(host(), "sso-group", "writers")
-    told = Told(
+    answers = FixedAnswers(
         groups=[{"name": "writers", "id": "7"}],
         members=[{"username": name} for name in members],
         children=[{"name": name} for name in within],
     )
-    refusal = gone.refusal(gone._state(told, {"bob"}))
+    refusal = gone.refusal(gone._state(answers, {"bob"}))
     assert (refusal and why in refusal.why) if why else refusal is None
-    assert gone._state(Told(groups=[]), set()) is None
+    assert gone._state(FixedAnswers(groups=[]), set()) is None
     assert gone.stands_on() == ["sso-user:anne"], "who is named leaves it first"
 
 
 def test_a_client_by_which_minio_asks_is_not_removed(host):
-    told = Told(clients=[{"clientId": name, "id": "3"} for name in ("minio-console", "other")])
+    answers = FixedAnswers(clients=[{"clientId": name, "id": "3"} for name in ("minio-console", "other")])
     refused = {
-        name: gone.refusal(gone._state(told, set()))
+        name: gone.refusal(gone._state(answers, set()))
         for name in ("minio-console", "other")
         if (gone := gone_of(host(), "sso-client", name))
     }
@@ -458,8 +460,8 @@ class Keycloak:
         return 0, self.kept.encode(), b""
 
     def request(self, method: str, url: str, body: str = "", **more: object) -> SimpleNamespace:
-        def answer(status: int, told: object) -> SimpleNamespace:
-            return SimpleNamespace(status=status, data=json.dumps(told).encode())
+        def answer(status: int, answers: object) -> SimpleNamespace:
+            return SimpleNamespace(status=status, data=json.dumps(answers).encode())
 
         if url.endswith("/token"):
             self.tried.append(parse_qs(body)["client_secret"][0])
