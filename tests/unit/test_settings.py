@@ -287,8 +287,8 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     if not takes(getattr(fields, name), value):
         return
     assert len(value.splitlines()) == 1
-    assert value.isprintable() or name in ("Line", "LocalFile", "Prefix")
-    if name in ("Line", "LocalFile", "Prefix"):  # quoted wherever they go
+    assert value.isprintable() or name in ("Line", "LocalFile", "PersonName", "Prefix")
+    if name in ("Line", "LocalFile", "PersonName", "Prefix"):  # quoted wherever they go
         return
     assert not value.startswith("-")
     # Part of an address, and quoted wherever it is used.
