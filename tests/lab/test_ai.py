@@ -234,7 +234,7 @@ def test_new_secrets_and_tls_come_with_a_deploy_and_people_log_in_under_it(host:
     assert console["secret"] == host.secret("sso_minio_console")
     form = f"grant_type=client_credentials&client_id=stowage&client_secret={old}"
     token = "http://127.0.0.1:8085/auth/realms/master/protocol/openid-connect/token"
-    assert host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' -d {form} {token}") == "401"
+    assert host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' -d '{form}' {token}") == "401"
     assert old not in host.on_host("cat /etc/stowage/sso/secret")
 
     secure = f"https://127.0.0.1:{host.port(443)}"
