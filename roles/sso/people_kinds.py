@@ -128,8 +128,8 @@ class User(Resource):
         """Somebody else who has the address of this person."""
         if ((answer or {}).get("email") or "") == self._email:
             return ""
-        found = session.get("/users", email=self._email, exact="true") or []
-        others = (user["username"] for user in found if user.get("email") == self._email)
+        users = session.get("/users", email=self._email, exact="true") or []
+        others = (user["username"] for user in users if user.get("email") == self._email)
         return next((name for name in others if name != self.name.lower()), "")
 
     def note(self, before: State | None) -> str:

@@ -190,12 +190,12 @@ def test_what_keycloak_would_refuse_half_way_is_refused_before_anything_is_conne
 def test_a_realm_that_is_gone_is_not_made_anew_empty(host):
     made = host()
     (realm,) = wants(made, "sso", Realm)
-    role, want = named("sso", made), planning.wanted(named("sso", made), made)
-    readings = {one.resource.address: None if one.resource == realm else one.resource.desired() for one in want}
-    plan = planning.make("prod", [role], want, readings, {realm.address: f"sso {realm.remembered()}"})
+    role, planned = named("sso", made), planning.wanted(named("sso", made), made)
+    readings = {want.resource.address: None if want.resource == realm else want.resource.desired() for want in planned}
+    plan = planning.make("prod", [role], planned, readings, {realm.address: f"sso {realm.remembered()}"})
     (change,) = [change for change in plan.changes if change.resource == realm]
     assert change.action is Action.REFUSED and "inv restore" in change.hint
-    assert planning.make("prod", [role], want, readings, {}).changes[4].action is Action.CREATE
+    assert planning.make("prod", [role], planned, readings, {}).changes[4].action is Action.CREATE
 
 
 def test_a_scope_that_the_realm_does_not_have_is_an_error_with_those_that_it_has():

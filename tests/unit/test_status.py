@@ -494,7 +494,7 @@ def test_a_link_that_a_container_has_put_into_its_data_shows_nothing_of_the_host
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "warns"),
     [
         ({}, True),
         ({"environment": {"EMAIL_FROM": "a@example.org"}}, True),
@@ -502,15 +502,15 @@ def test_a_link_that_a_container_has_put_into_its_data_shows_nothing_of_the_host
         ({"secrets": {"WEBHOOK_URL": Secret("http://example.org/x")}}, False),
     ],
 )
-def test_a_service_that_runs_to_no_purpose_says_which_setting_is_missing(storage_host, more, told):
+def test_a_service_that_runs_to_no_purpose_says_which_setting_is_missing(storage_host, more, warns):
     without = {"one_of": ["secrets.WEBHOOK_URL", "environment.EMAIL_TO"], "loss": "alerts reach nobody"}
-    host, found = (
+    host, host_status = (
         storage_host(services={"bell": {"image": "nginx", "useless_without": without, **more}}),
         Status("prod"),
     )
-    machine_status.read(found, host, "\n--\nunit|ActiveState=active\nbell|running|Up 3 days\n")
+    machine_status.read(host_status, host, "\n--\nunit|ActiveState=active\nbell|running|Up 3 days\n")
     sentence = (
         "alerts reach nobody: set services.bell.secrets.WEBHOOK_URL or services.bell.environment.EMAIL_TO, "
         "then inv deploy --host prod"
     )
-    assert (sentence in advice(found, host)) is told
+    assert (sentence in advice(host_status, host)) is warns
