@@ -17,6 +17,7 @@ from roles.postgres import status as database_status
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
+    from roles.services.settings import Service
     from roles.settings import model
     from roles.settings.model import Settings
     from runbook.status import Status
@@ -53,6 +54,8 @@ class Container:
     """What is wrong with the answer of a container that runs."""
     loss: str = ""
     """What its failure costs, in the words of its page."""
+    useless: str = ""
+    """Why it runs to no purpose, with the settings of which one is missing."""
     shows: dict[str, str] = field(default_factory=dict)
     """What its page wants to be shown of its data; empty where the file is not there."""
 
@@ -159,7 +162,8 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     for name, settings in host.settings.services.items():
         if settings.enabled:
             shows = {what: first_lines.get((name, str(number)), "") for number, what in enumerate(settings.shows)}
-            status.services.append(Container(name, states.get(name, missing), loss=settings.loss, shows=shows))
+            state, useless = states.get(name, missing), _useless(name, settings)
+            status.services.append(Container(name, state, loss=settings.loss, useless=useless, shows=shows))
     status.postgres = database_status.read(host, states.get("postgres", missing), databases)
     status.backup = backup_status.read(host, backups)
     if not status.docker and certificates != [""]:
@@ -171,6 +175,11 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     )
     status.under_way = describe(lock[0]) if any(lock) else ""
     status.last_deploy = _last(audit[0]) if any(audit) else "never"
+
+
+def _useless(name: str, settings: Service) -> str:
+    without = settings.useless
+    return f"{without.loss}: set {' or '.join(f'services.{name}.{key}' for key in without.one_of)}" if without else ""
 
 
 def has_cluster(host: Host[Settings]) -> bool:

@@ -28,7 +28,9 @@ def command_line(job: Any, *argv: str) -> list[str]:
     return [
         *("docker", "run", "--rm", "-i", "--name", f"stowage-backup-{job.run}-host-{next(_number)}"),
         *("--label", f"{LABEL}={job.run}", "--log-driver", "none", "--pull", "never", "--read-only"),
-        *("--network", "host", "--pid", "host", "--privileged", "-e", "LC_ALL=C", job.config["image"]),
+        *("--network", "host", "--pid", "host", "--privileged", "-e", "LC_ALL=C"),
+        # Else the init of the image warns that it is not the first process.
+        *("-e", "TINI_SUBREAPER=1", job.config["image"]),
         *ENTER,
         *argv,
     ]

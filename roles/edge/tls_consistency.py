@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from roles.edge.routes import ACME, certificate
+from roles.edge.routes import ACME, certificate, target_port
 from roles.settings.faults import Faults, Path
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ def inconsistencies(edge: Edge) -> Faults:
     """Every row whose certificate cannot be served or signed, with the reason."""
     yield from _certificates(edge)
     yield from _signed(edge)
+    yield from _address(edge)
 
 
 def _certificates(edge: Edge) -> Faults:
@@ -36,6 +38,16 @@ def _certificates(edge: Edge) -> Faults:
                     ("edge", "routes", at, "tls"),
                     f"edge.routes[{number}] has this port and host, and another certificate",
                 )
+
+
+def _address(edge: Edge) -> Faults:
+    """People who are told an address without TLS, where there is nothing but TLS, send their first request in clear."""
+    address = urlsplit(edge.url or "")
+    for row in edge.routes:
+        here = row.port == (address.port or 80) and row.host in (None, address.hostname) and not row.inside
+        if address.scheme == "http" and here and (certificate(edge, row) or target_port(row)):
+            yield ("edge", "url"), f"it begins with https://, for what leads to port {row.port} has TLS"
+            return
 
 
 def _signed(edge: Edge) -> Faults:

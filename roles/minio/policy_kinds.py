@@ -103,13 +103,17 @@ class Iam(Resource):
         known = {f"user {name}" for name in self.users}
         parents = {line.removeprefix("user ") for line in holders}
         for name, key in iam.keys.items():
-            parent = key.get("parent", "")
-            if (
-                name not in self.keys
-                and not key.get("sessionPolicy")
-                and (parent not in iam.users or parent in parents)
-            ):
-                holders.append(f"key {name} of {parent if parent in iam.users else 'root'}")
+            parent, claims = key.get("parent", ""), key.get("claims") or {}
+            if name in self.keys or key.get("sessionPolicy"):
+                continue
+            if parent in iam.users:
+                holders += [f"key {name} of {parent}"] if parent in parents else []
+            elif "iss" in claims:  # somebody who logs in with single sign-on, and whose policies are in a claim
+                holders += (
+                    [f"key {name} of {claims.get('preferred_username', parent)}"] if strong & _values(claims) else []
+                )
+            else:
+                holders.append(f"key {name} of root")
         return sorted({*holders} - known)
 
     def left_alone(self, before: State) -> list[str]:
@@ -144,6 +148,12 @@ def _own(client: Any, name: str, policy: Document | None) -> str:
         return answer
     dates = json.loads(admin(client, "GET", "info-canned-policy", {"name": name, "v": "2"}))
     return answer if dates.get("CreateDate") or dates.get("UpdateDate") else wanted
+
+
+def _values(claims: Document) -> set[str]:
+    """All texts of claims; a list may be one text with commas."""
+    lists = (value if isinstance(value, list) else [value] for value in claims.values())
+    return {text.strip() for values in lists for value in values for text in str(value).split(",")}
 
 
 def _administers(policy: Document) -> bool:

@@ -87,7 +87,7 @@ def resources(host: Host[Settings], name: str) -> Wanted:
             # A file that somebody changed is put right, but a container that was started in between has read it.
             read_at_start=tuple(f"{place}/secrets/{variable}" for variable in settings.secrets),
             hidden={name: settings.secret_environment},
-            warning=_exposed(settings),
+            warning="; ".join(filter(None, (_exposed(settings), settings.useless.loss if settings.useless else ""))),
         ),
         *([_loaded(name, settings, files, folders)] if files else []),
         *answers(name, settings),

@@ -24,6 +24,7 @@ from roles.settings.fields import (
     Section,
     Size,
     Variable,
+    matches,
     within,
 )
 
@@ -129,6 +130,22 @@ class Before(Once):
     )
 
 
+Key = Annotated[
+    str,
+    matches(
+        r"(secrets|secret_environment|environment)\.[A-Za-z_][A-Za-z0-9_.]{0,127}",
+        "a key of secrets, secret_environment or environment, such as secrets.WEBHOOK_URL",
+    ),
+]
+
+
+class UselessWithout(Section):
+    """What a service needs of its page to be of use, though it runs without."""
+
+    one_of: list[Key] = Field(min_length=1, description="keys of the page; one of them must be there")
+    loss: Annotated[Line, Field(min_length=1)] = Field(description="what is missing while none of them is there")
+
+
 class Service(Section):
     """A container that is deployed, configured, watched and restarted. It is no root, writes nowhere but in its data and
     in `temporary`, and has no capabilities, unless its page says so."""
@@ -168,6 +185,9 @@ class Service(Section):
         default=None, description="the most that it may use"
     )
     loss: Line = Field(default="", description="what its failure costs, shown while it does not run well")
+    useless_without: UselessWithout | None = Field(
+        default=None, description="keys of this page without which it runs to no purpose; `inv status` says so"
+    )
     needs: list[Name] = Field(default=[], description="roles or services that must answer before it is started")
     answers: Answers | None = Field(default=None, description="how one knows that it is there")
     reload: Reload | None = Field(default=None, description="how it takes up new files; not set: by a restart")
@@ -183,6 +203,13 @@ class Service(Section):
     capabilities: list[Capability] = Field(default=[], description="of the kernel, such as NET_BIND_SERVICE")
     new_privileges: bool = Field(default=False, description="programs in it may gain rights (setuid)")
     grace: int = Field(default=30, ge=1, le=600, description="seconds that it may take to stop")
+
+    @property
+    def useless(self) -> UselessWithout | None:
+        """What is missing for it to be of use; None where nothing is."""
+        without = self.useless_without
+        keys = (key.partition(".") for key in without.one_of) if without else ()
+        return None if any(name in getattr(self, section) for section, _, name in keys) else without
 
     def on_host(self, path: str) -> tuple[str, str] | None:
         """The folder of the host in which a file of its data lies, and the path from there; the innermost folder counts."""

@@ -266,7 +266,17 @@ UserName = Annotated[
 ]
 Mail = Annotated[
     str,
-    matches(r"[A-Za-z0-9._%+][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9.-]{1,190}", "an address such as anne@example.org"),
+    matches(
+        r"(?!-)(?=.{1,64}@.{1,190}$)[A-Za-z0-9_%+-]+(\.[A-Za-z0-9_%+-]+)*@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?",
+        "an address such as anne@example.org",
+    ),
+]
+PersonName = Annotated[
+    Line,
+    matches(
+        r"(?=\S)[^<>&\"$%!#?§;*~/\\|^=\[\]{}()]{1,255}(?<=\S)",
+        'a name of a person has at most 255 letters, none of < > & " $ % ! # ? § ; * ~ / \\ | ^ = [ ] { } ( ), and no space at its ends',
+    ),
 ]
 GroupName = Annotated[
     str,

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.libraries import import_whole
+from converge.resources.compose import FOLDER
 from roles.minio.nodes import pool
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ CLIENT = "stowage"
 PATIENCE = 20.0
 FRESH = 30.0
 """Seconds for which a token is used; Keycloak's own are good for a minute."""
+UNKNOWN_SECRET = (400, 401)
+"""Statuses with which Keycloak refuses a secret."""
 MOST = 1000
 """Entries in one listing."""
+KNOWN = f"{FOLDER}/sso/secret"
+"""The file of the host with each secret that the client may have, one a line, the newest last."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,16 @@ class Api:
     realm: str
     secret: Secret = field(repr=False)
 
-    def session(self, link: Link) -> Session:
-        """A session that is logged in, shared by all who ask at the same time."""
+    def session(self, link: Link, known: bool = True) -> Session:
+        """A session that is logged in, shared by all who ask at the same time.
+
+        While Keycloak does not take the secret of the settings, `known` tries those of the host.
+        """
         with _LOCK:
             session, since = _SESSIONS.get(link, (None, 0.0))
             if session is None or session.api != self or time.monotonic() - since > FRESH:
                 session = Session(self, link)
-                session.log_in()
+                session.log_in(known)
                 _SESSIONS[link] = (session, time.monotonic())
             return session
 
@@ -55,27 +63,39 @@ class Session:
         self.api, self._link = api, link
         self._pool = pool(link, PATIENCE, again=0)
         self._token = Secret("")
+        self.secret = api.secret
+        """That with which it logged in."""
 
-    def log_in(self) -> None:
-        form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": self.api.secret.reveal()}
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = self._send("POST", "/realms/master/protocol/openid-connect/token", urlencode(form), headers)
-        if answer.status in (400, 401):
+    def log_in(self, known: bool) -> None:
+        answer = self._token_for(self.secret)
+        for secret in known_secrets(self._link) if known and answer.status in UNKNOWN_SECRET else ():
+            again = self._token_for(secret)
+            if again.status not in UNKNOWN_SECRET:
+                answer, self.secret = again, secret
+                break
+        if answer.status in UNKNOWN_SECRET:
             raise Trouble(
                 "Keycloak does not know the secret of the client stowage",
                 where=self._link.target.name,
-                why=f"{_message_of(answer)}; sso.secret counts when Keycloak makes its database, later changes of it do not",
-                hint="put the secret back that it was first deployed with",
+                why=f"{_message_of(answer)}; neither sso.secret, nor the last one that it took, which {KNOWN} has",
+                hint="put the secret back that it had when its database was made or saved: docs/runbook.md, Single sign-on",
             )
         self._token = Secret(str(self._well(answer, "log in")["access_token"]))
+
+    def _token_for(self, secret: Secret) -> Any:
+        form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": secret.reveal()}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._send("POST", "/realms/master/protocol/openid-connect/token", urlencode(form), headers)
 
     def get(self, path: str, **query: object) -> Any:
         """The answer at a path of the realm; None if nothing exists there."""
         answer = self._ask("GET", path + (f"?{urlencode(query)}" if query else ""))
         return None if answer.status == 404 else self._well(answer, f"GET {path}")
 
-    def change(self, method: str, path: str, body: Any = None) -> None:
-        self._well(self._ask(method, path, body), f"{method} {path}")
+    def change(self, method: str, path: str, body: Any = None, missing_ok: bool = False) -> None:
+        answer = self._ask(method, path, body)
+        if not (missing_ok and answer.status == 404):
+            self._well(answer, f"{method} {path}")
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """`path` is relative to the realm; with two slashes at its start, to the admin API."""
@@ -103,6 +123,18 @@ class Session:
 
 _SESSIONS: WeakKeyDictionary[Any, tuple[Session, float]] = WeakKeyDictionary()
 _LOCK = Lock()
+
+
+def forget(link: Link) -> None:
+    """Ends the shared session, after a change of the secret."""
+    with _LOCK:
+        _SESSIONS.pop(link, None)
+
+
+def known_secrets(link: Link) -> list[Secret]:
+    """The secrets that the host knows of, the newest first."""
+    _, output, _ = link.send(f"cat {KNOWN} 2>/dev/null || :", iter(()))
+    return [Secret(line) for line in reversed(output.decode(errors="replace").splitlines()) if line]
 
 
 def _message_of(answer: Any) -> str:

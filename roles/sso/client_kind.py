@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Resource, State, Step
+from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from roles.minio.accounts import fingerprint
 from roles.sso.api import Api, Session
@@ -103,7 +104,7 @@ class Client(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Client]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [client._state(_find_client(session, client.name)) for client in wanted]
+        return [client._state(find_client(session, client.name)) for client in wanted]
 
     def _state(self, answer: Mapping[str, Any] | None) -> Reading:
         if answer is None:
@@ -143,16 +144,17 @@ def _covers(there: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return all(there.get(key) == value for key, value in wanted.items())
 
 
-def _find_client(session: Session, name: str) -> dict[str, Any] | None:
+def find_client(session: Session, name: str) -> dict[str, Any] | None:
+    """A client of the realm by its name, with its secret in clear."""
     return next((client for client in session.get("/clients", clientId=name) or [] if client["clientId"] == name), None)
 
 
 def _make(client: Client, link: Link) -> None:
     session = client.api.session(link)
-    answer = _find_client(session, client.name)
+    answer = find_client(session, client.name)
     if answer is None:
         session.change("POST", "/clients", client.body)
-        answer = _find_client(session, client.name)
+        answer = find_client(session, client.name)
     else:
         session.change("PUT", f"/clients/{answer['id']}", client.body)
     assert answer
@@ -171,6 +173,12 @@ def _scope(session: Session, place: str, have: set[str], want: set[str]) -> None
     if have == want:
         return
     known = {scope["name"]: scope["id"] for scope in session.get("/client-scopes") or []}
+    if unknown := sorted(want - {*known}):
+        raise Trouble(
+            f"the realm has no scope {', '.join(unknown)}",
+            why=f"it has {', '.join(sorted(known))}",
+            hint="correct sso.clients.scopes, or make it in Keycloak",
+        )
     for name in sorted(have - want):
         session.change("DELETE", f"{place}/default-client-scopes/{known[name]}")
     for name in sorted(want - have):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PORT = 8080
 """Keycloak's port in its container."""
+OWN_REALM = "master"
+OWN_CLIENTS = ("account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console")
+"""Clients that Keycloak makes for itself in each realm."""
 
 
 def inconsistencies(settings: Settings) -> Faults:
@@ -54,19 +57,26 @@ def _service(settings: Settings, sso: Sso) -> Faults:
 
 
 def _names(sso: Sso) -> Faults:
-    for section in ("clients", "groups", "users"):
-        names = [entry.name.lower() for entry in getattr(sso, section)]
-        for at, name in enumerate(names):
-            if name in names[:at]:
-                yield ("sso", section, at, "name"), f"{name} stands twice; it must differ from the other"
+    for section, key in (("clients", "name"), ("groups", "name"), ("users", "name"), ("users", "email")):
+        values = [getattr(entry, key).lower() for entry in getattr(sso, section)]
+        for at, value in enumerate(values):
+            if value in values[:at]:
+                yield ("sso", section, at, key), f"{value} stands twice; it must differ from the other"
 
 
 def _clients(settings: Settings, sso: Sso) -> Faults:
     url = settings.edge.url if settings.edge else None
+    if sso.realm.lower() == OWN_REALM:
+        yield ("sso", "realm"), "this realm is Keycloak's own, in which its administrators are: take another name"
     for at, client in enumerate(sso.clients):
+        if client.name in OWN_CLIENTS:
+            yield ("sso", "clients", at, "name"), "this client is Keycloak's own: take another name"
         for number, redirect in enumerate(client.redirects):
             if redirect.startswith("/") and not url:
                 yield ("sso", "clients", at, "redirects", number), "set edge.url, or give the whole address"
+        if "openid" in client.scopes:
+            at_scope = ("sso", "clients", at, "scopes", client.scopes.index("openid"))
+            yield at_scope, "openid is always there: leave it out"
         for number, claim in enumerate(client.claims):
             if claim not in sso.claims:
                 yield ("sso", "clients", at, "claims", number), f"sso.claims has no {known(claim, sso.claims)}"

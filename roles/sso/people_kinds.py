@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.engine.resource import Call, Reading, Resource, State, Step
+from converge.engine.resource import Call, Reading, Resource, State, Step, Unknown
 from roles.sso.api import MOST, Api, Session
 from roles.sso.realm_kinds import Claim, Realm, word
 
@@ -78,10 +78,15 @@ class User(Resource):
     def name(self) -> str:
         return str(self.settings.name)
 
+    @property
+    def _email(self) -> str:
+        """As Keycloak stores it."""
+        return str(self.settings.email.lower())
+
     def desired(self) -> State:
         return {
             "enabled": "yes",
-            "email": self.settings.email,
+            "email": self._email,
             "first name": self.settings.first_name,
             "last name": self.settings.last_name,
             "groups": ", ".join(sorted(self.settings.groups)),
@@ -99,7 +104,13 @@ class User(Resource):
         return [user._state(session) for user in wanted]
 
     def _state(self, session: Session) -> Reading:
-        answer = _somebody(session, self.name)
+        answer = find_person(session, self.name)
+        if holder := self._holder_of_address(session, answer):
+            return Unknown(
+                f"in Keycloak {holder} has the address {self._email}, and no two may",
+                f"if this deploy removes {holder}: the same deploy again; if not: another email for one of them",
+                lasting=True,
+            )
         if answer is None:
             return None
         within = session.get(f"/users/{answer['id']}/groups", max=MOST) or []
@@ -113,6 +124,14 @@ class User(Resource):
             "claims": _claims(answer.get("attributes") or {}),
         }
 
+    def _holder_of_address(self, session: Session, answer: Mapping[str, Any] | None) -> str:
+        """Somebody else who has the address of this person."""
+        if ((answer or {}).get("email") or "") == self._email:
+            return ""
+        users = session.get("/users", email=self._email, exact="true") or []
+        others = (user["username"] for user in users if user.get("email") == self._email)
+        return next((name for name in others if name != self.name.lower()), "")
+
     def note(self, before: State | None) -> str:
         addition = "" if self.settings.keep_password else ", and must choose another at the first login"
         return f"gets the first password{addition}" if before is None else ""
@@ -121,7 +140,8 @@ class User(Resource):
         return [Call(partial(_make_user, self))]
 
 
-def _somebody(session: Session, name: str) -> dict[str, Any] | None:
+def find_person(session: Session, name: str) -> dict[str, Any] | None:
+    """Somebody of the realm by their name."""
     answer = session.get("/users", username=name, exact="true", briefRepresentation="false") or []
     return next((user for user in answer if user["username"] == name.lower()), None)
 
@@ -137,11 +157,11 @@ def _make_user(user: User, link: Link) -> None:
         "lastName": settings.last_name,
         "attributes": {name: list(values) for name, values in settings.claims.items()},
     }
-    answer = _somebody(session, user.name)
+    answer = find_person(session, user.name)
     if answer is None:
         first = {"type": "password", "value": settings.password.reveal(), "temporary": not settings.keep_password}
         session.change("POST", "/users", {**body, "credentials": [first]})
-        answer = _somebody(session, user.name)
+        answer = find_person(session, user.name)
     else:
         session.change("PUT", f"/users/{answer['id']}", body)
     assert answer

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.engine.resource import Call, Reading, Resource, State, Step
+from converge.engine.probe import forgetting
+from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step
 from roles.sso.api import Api, Session
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ class Realm(Resource):
 
     def _state(self, answer: Any) -> Reading:
         return None if answer is None else {key: word(answer.get(key, "")) for key in self._rules}
+
+    def lost(self) -> Refusal:
+        return Refusal(
+            "this host had it, with its people and their passwords, and now there is none of that name",
+            "bring Keycloak's database back: inv restore latest --database NAME; or, to begin with the people of the "
+            f"inventory alone, on the host: {forgetting(self.address)}",
+        )
 
     def fix(self, before: State | None) -> list[Step]:
         return [Call(lambda link: self._make(self.api.session(link)))]

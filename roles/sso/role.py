@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from converge.engine.resource import in_order
+from converge.engine.resource import Resource, in_order
 from converge.engine.role import Wanted, role
+from converge.inventory.secret import Secret
+from converge.resources.compose import FOLDER
+from converge.resources.file import Directory, File
 from converge.resources.serving import Question
 from roles.edge.nginx import CONTAINER
 from roles.settings.sections import needed
-from roles.sso.api import Api
+from roles.sso.api import KNOWN, Api
 from roles.sso.client_kind import Client
 from roles.sso.consistency import PORT
+from roles.sso.gone import PLACES, Gone
 from roles.sso.kept import Kept
+from roles.sso.login import Login
 from roles.sso.people_kinds import Group, User
 from roles.sso.realm_kinds import Claim, Realm
 
@@ -26,10 +31,28 @@ def _its_service(host: Host[Settings]) -> tuple[str, ...]:
     return (host.settings.sso.service,) if host.settings.sso else ()
 
 
-@role(needs_of=_its_service, after=("edge",))
+def _gone(host: Host[Settings], kind: str, name: str) -> Resource | None:
+    # Claims and realms stay: people whom somebody else added have them. And a host that no longer has this role keeps all of it.
+    if kind not in PLACES or not host.settings.sso or "sso" not in host.settings.roles:
+        return None
+    users = frozenset(user.name for user in host.settings.sso.users)
+    # Keycloak knows no capital letters in the names of people: this one only stands in the settings in another way.
+    if kind == User.kind and name.lower() in {user.lower() for user in users}:
+        return None
+    openid = host.settings.minio.openid if host.settings.minio else None
+    return Gone(api_of(host), kind, name, users, openid.client if openid else "")
+
+
+@role(needs_of=_its_service, after=("edge",), gone=_gone)
 def sso(host: Host[Settings]) -> Wanted:
     settings, api = settings_of(host), api_of(host)
     url = host.settings.edge.url or "" if host.settings.edge else ""
+    yield in_order(
+        Login(api),
+        Directory(FOLDER),
+        Directory(KNOWN.rpartition("/")[0], mode="0700"),
+        File(KNOWN, Secret(f"{settings.secret.reveal()}\n"), mode="0400"),
+    )
     yield in_order(
         Realm(api, settings.title),
         *(Claim(api, claim) for claim in settings.claims),

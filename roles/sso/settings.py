@@ -6,7 +6,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from roles.settings.fields import GroupName, Line, Mail, Name, RoutePath, SecretValue, Section, UserName, WebUrl
+from roles.settings.fields import (
+    GroupName,
+    Line,
+    Mail,
+    Name,
+    PersonName,
+    RoutePath,
+    SecretValue,
+    Section,
+    UserName,
+    WebUrl,
+)
 
 Claims = dict[Name, Annotated[list[Line], Field(min_length=1)]]
 Redirect = RoutePath | WebUrl
@@ -37,8 +48,8 @@ class SsoUser(Section):
 
     name: UserName
     email: Mail
-    first_name: Annotated[Line, Field(min_length=1)]
-    last_name: Annotated[Line, Field(min_length=1)]
+    first_name: PersonName
+    last_name: PersonName
     password: SecretValue = Field(description="the first one; later it is theirs alone")
     keep_password: bool = Field(default=False, description="false: they must choose another at their first login")
     groups: list[GroupName] = Field(default=[], description="those they are in; they are taken out of all others")
@@ -51,7 +62,9 @@ class Sso(Section):
     service: Name = Field(default="keycloak", description="the page of services that is Keycloak")
     path: RoutePath = Field(default="/auth", description="beneath which Keycloak was built to be")
     realm: UserName
-    title: Line = Field(default="", description="what its login page says; not set: the realm's name")
+    title: Annotated[Line, Field(max_length=255)] = Field(
+        default="", description="what its login page says; not set: the realm's name"
+    )
     secret: SecretValue = Field(description="of the client stowage, which Keycloak makes at its very first start")
     claims: list[Name] = Field(default=[], description="attributes that only administrators see and change")
     clients: list[SsoClient] = Field(default=[], description="programs that send people here")

@@ -50,7 +50,7 @@ class Browser:
     @contextmanager
     def console(self, url: str, user: str, password: str, at: str = "/browser") -> Iterator[Console]:
         """Logs in through Keycloak from the console's page, and returns with the page after the login."""
-        context = self._chromium.new_context()
+        context = self._chromium.new_context(ignore_https_errors=True)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         console = Console(page, f"{url}/minio-console")

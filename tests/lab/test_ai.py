@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import urllib3
+import yaml
 from botocore.exceptions import ClientError
 
 from roles.backup.settings import WRITER
@@ -43,6 +48,8 @@ def test_a_bare_host_becomes_the_whole_system_and_a_second_deploy_changes_nothin
         "database-net 172.23.0.0/24",
     ]
     assert host.on_host("for one in 1 2 3 4; do docker port minio$one; done").strip() == ""
+    status = host.inv("status", "--host", NAME, code=2)
+    assert "alerts reach nobody: set services.alertmanager.secrets.WEBHOOK_URL or" in status
 
 
 def test_s3_is_on_a_port_of_its_own_and_beneath_storage_stands_where(host: Clone) -> None:
@@ -95,6 +102,47 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     host.inv("deploy", "--host", NAME, "--yes")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
     assert keycloak(host, "GET", f"/users/{carol['id']}/groups") == []
+
+
+def _with_one_more_of_each(host: Clone) -> None:
+    """A deploy with somebody, a group with them in it, and a client, whom the settings then no longer name."""
+    group, lab = (
+        host.root / f"inventory/group_vars/{name}.yml" for name in ("ai_infrastructure", "ai_infrastructure_lab")
+    )
+    before = {file: file.read_text() for file in (group, lab)}
+    secret = {"file": "inventory/secrets/%h/sso_bob"}
+    erin = {"name": "Erin", "email": "erin@example.org", "first_name": "Erin", "last_name": "Ö'Example"}
+    settings = yaml.safe_load(before[group])
+    settings["sso"]["groups"].append({"name": "night"})
+    settings["sso"]["clients"].append({"name": "old", "secret": secret, "redirects": ["/old"]})
+    group.write_text(yaml.safe_dump(settings))
+    settings = yaml.safe_load(before[lab])
+    settings["sso"]["users"].append({**erin, "password": secret, "groups": ["night"]})
+    lab.write_text(yaml.safe_dump(settings))
+    try:
+        host.inv("deploy", "--role", "sso", "--host", NAME, "--yes")
+    finally:
+        for file, text in before.items():
+            file.write_text(text)
+
+
+def test_who_is_taken_out_of_the_settings_leaves_the_realm_and_nobody_else(host: Clone) -> None:
+    _with_one_more_of_each(host)
+    keycloak(host, "POST", "/users", {"username": "dora", "enabled": True})
+    (dora,) = keycloak(host, "GET", "/users?username=dora&exact=true")
+    (night,) = keycloak(host, "GET", "/groups?search=night")
+    keycloak(host, "PUT", f"/users/{dora['id']}/groups/{night['id']}")
+    plan = host.inv("deploy", "--host", NAME, "--yes", code=3)
+    for line in ("- sso-user:Erin", "- sso-client:old", "! sso-group:night user dora is in it"):
+        assert line in plan
+    assert keycloak(host, "GET", "/users?username=erin&exact=true") == []
+    keycloak(host, "DELETE", f"/users/{dora['id']}/groups/{night['id']}")
+    assert "- sso-group:night" in host.inv("deploy", "--host", NAME, "--yes")
+    assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    assert keycloak(host, "GET", f"/users/{dora['id']}")["username"] == "dora", "whom somebody made by hand"
+    keycloak(host, "DELETE", f"/users/{dora['id']}")
+    names = {group["name"] for group in keycloak(host, "GET", "/groups")}
+    assert names == {"storage-admins", "storage-readers"}
 
 
 def test_keycloaks_database_comes_back_with_its_realm_and_people(host: Clone) -> None:
@@ -153,5 +201,59 @@ def test_while_keycloak_is_down_s3_is_served_and_minio_and_nginx_start(host: Clo
     assert "nobody logs in anew with Keycloak" in host.inv("status", "--host", NAME, code=2)
     changes = host.changes("--host", NAME)
     assert changes["project:keycloak"] == "update" and not {"project:minio", "answers:minio"} & {*changes}
+
+
+def _new_secrets_and_tls(host: Clone) -> None:
+    """Settings with a new secret for the deploy's own login and for MinIO's, and a certificate for all that people reach."""
+    folder, port = host.root / f"inventory/secrets/{NAME}", host.port(443)
+    for name in ("sso_admin", "sso_minio_console"):
+        (folder / name).write_text(f"{secrets.token_hex(16)}\n")
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=storage -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run([*make.split(), *files], check=True, capture_output=True)
+    file = host.root / "inventory/group_vars/ai_infrastructure.yml"
+    settings = yaml.safe_load(file.read_text())
+    edge = settings["edge"]
+    edge["tls"] = {
+        kind: f"inventory/secrets/{NAME}/tls.{end}" for kind, end in (("certificate", "crt"), ("key", "key"))
+    }
+    for row in edge["routes"]:
+        row |= {80: {"port": 443}, 9000: {"tls": False}}.get(row["port"], {})
+    edge["routes"].append({"port": 80, "to": "https:443"})
+    file.write_text(yaml.safe_dump(settings))
+    file = host.root / f"inventory/host_vars/{NAME}.yml"
+    file.write_text(file.read_text().replace(url(host), f"https://127.0.0.1:{port}"))
+
+
+def test_new_secrets_and_tls_come_with_a_deploy_and_people_log_in_under_it(host: Clone, chromium: Browser) -> None:
+    old = host.secret("sso_admin")
+    _new_secrets_and_tls(host)
     host.inv("deploy", "--host", NAME, "--yes")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
+    (console,) = keycloak(host, "GET", "/clients?clientId=minio-console")
+    assert console["secret"] == host.secret("sso_minio_console")
+    form = f"grant_type=client_credentials&client_id=stowage&client_secret={old}"
+    token = "http://127.0.0.1:8085/auth/realms/master/protocol/openid-connect/token"
+    assert host.on_host(f"curl -s -o /dev/null -w '%{{http_code}}' -d '{form}' {token}") == "401"
+    assert old not in host.on_host("cat /etc/stowage/sso/secret")
+
+    secure = f"https://127.0.0.1:{host.port(443)}"
+    pool = urllib3.PoolManager(ca_certs=str(host.root / f"inventory/secrets/{NAME}/tls.crt"))
+    discovery = pool.request("GET", f"{secure}/auth/realms/{REALM}/.well-known/openid-configuration").json()
+    assert discovery["issuer"] == f"{secure}/auth/realms/{REALM}"
+    plain = pool.request("GET", f"{url(host)}/minio-console/", redirect=False)
+    assert plain.status == 308 and plain.headers["Location"].startswith("https://127.0.0.1")
+    with chromium.console(secure, "alice", host.secret("sso_alice")) as alice:
+        alice.text("/browser", "application-files")
+        cookies = {cookie["name"]: cookie for cookie in alice.page.context.cookies()}
+        assert {"token", "KEYCLOAK_IDENTITY"} <= {*cookies}
+        assert all(cookie["secure"] for cookie in cookies.values()), cookies
+
+
+def test_after_a_reboot_all_of_it_is_there_again_without_a_deploy(host: Clone) -> None:
+    host.inv("lab.reboot", "--host", NAME)
+    until = time.monotonic() + 300
+    while "nothing to do" not in (output := host.inv("check", "--host", NAME, code=None)):
+        assert time.monotonic() < until, output
+        time.sleep(2)
+    assert s3_of(host).get_object(Bucket="application-files", Key="while")["Body"].read() == b"it is away"

@@ -257,11 +257,11 @@ def test_the_node_speaks_tls_to_nginx_and_to_us_and_takes_a_new_certificate_with
     page = host.on_host("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9001/login")
     assert page == "200"
     # So does the worker, to the buckets and to the place of its sets.
-    host.inv("backup", "--host", NAME, tls)
+    host.inv("backup", "--host", NAME)
     s3_of(host).delete_object(Bucket="ml-security", Key="one")
-    host.inv("restore", "latest", "--bucket", "ml-security", "--key", "one", "--yes", "--host", NAME, tls)
+    host.inv("restore", "latest", "--bucket", "ml-security", "--key", "one", "--yes", "--host", NAME)
     assert s3_of(host).get_object(Bucket="ml-security", Key="one")["Body"].read() == b"plain words"
-    host.inv("restore.cleanup", "--yes", "--host", NAME, tls)
+    host.inv("restore.cleanup", "--yes", "--host", NAME)
 
     since = host.on_host("docker inspect -f '{{.State.StartedAt}}' minio1")
     authority.sign("minio", names)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from invoke.parser import Parser
 
+from converge.templates import render
 from tests.unit import alert_cases
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,3 +39,28 @@ def test_each_alert_names_a_command_that_exists(name: str) -> None:
     assert program == "inv" and arguments[-2:] == ["--host", "prod"]
     (parsed,) = Parser(contexts=commands.to_contexts()).parse_argv(arguments)
     assert parsed.name == arguments[0] or arguments[0] in parsed.aliases
+
+
+def test_each_port_of_the_edge_is_probed_as_it_is_asked(storage_host: Any) -> None:
+    """A row that sends on to TLS has none itself, and one to a service that is off is not there."""
+    host = storage_host(
+        edge__tls={"certificate": "inventory/secrets/prod/tls.crt", "key": "inventory/secrets/prod/tls.key"},
+        edge__routes=[
+            {"port": 9000, "to": "minio-api"},
+            {"port": 80, "to": "https:443"},
+            {"port": 443, "path": "/minio-console", "to": "minio-console"},
+            {"port": 8443, "to": "grafana:3000"},
+            {"port": 8090, "inside": True, "to": "minio-console"},
+            {"port": 9001, "tls": False, "to": "minio-console"},
+        ],
+        edge__url="https://storage.example.org",
+        services={"blackbox": {"image": "nginx"}, "grafana": {"image": "nginx", "enabled": False}},
+    )
+    page = yaml.safe_load(render(host, "prometheus/prometheus.yml.j2", settings=host.settings))
+    (probe,) = [job for job in page["scrape_configs"] if job["job_name"] == "probe-edge"]
+    assert probe["static_configs"][0]["targets"] == [
+        "http://nginx:80/",
+        "https://nginx:443/",
+        "https://nginx:9000/minio/health/live",
+        "http://nginx:9001/",
+    ]

@@ -230,6 +230,25 @@ def test_passwords_that_are_asked_for_by_nobody_or_cannot_be_taken_are_refused(h
     assert why in problems(host, rows, users=users)[where]
 
 
+@pytest.mark.parametrize(
+    ("url", "rows", "wrong"),
+    [
+        ("http://storage.example.org", [{"port": 443, "to": "grafana:3000"}, {"port": 80, "to": "https:443"}], True),
+        ("http://storage.example.org:443", [{"port": 443, "to": "grafana:3000"}], True),
+        ("https://storage.example.org", [{"port": 443, "to": "grafana:3000"}, {"port": 80, "to": "https:443"}], False),
+        ("http://storage.example.org", [{**ROW, "tls": False}], False),
+        ("http://storage.example.org", [{**ROW, "host": "other.example.org"}], False),
+        # TLS ends before this host.
+        ("https://storage.example.org", [{**ROW, "tls": False}], False),
+    ],
+)
+def test_an_address_without_tls_where_there_is_nothing_else_is_refused(host, url, rows, wrong):
+    if wrong:
+        assert "begins with https://" in problems(host, rows, url=url)["edge.url"]
+    else:
+        assert host(*rows, url=url)
+
+
 def test_a_port_of_the_host_belongs_to_one_of_edge_postgres_and_services(storage_host):
     for changes in ({"postgres__listen": "127.0.0.1", "postgres__port": 9000},):
         with pytest.raises(ValidationError, match=r"edge\.routes\.0\.port has this port of the host already"):

@@ -235,6 +235,26 @@ def test_administrators_whom_the_inventory_does_not_name_are_told_and_left() -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("policy", "administers"),
+    [
+        ("readonly", False),
+        (["readonly"], False),
+        ("consoleAdmin", True),
+        ("readonly, consoleAdmin", True),
+        (["consoleAdmin"], True),
+    ],
+)
+def test_a_key_of_somebody_with_single_sign_on_is_theirs_with_the_policies_of_their_claim(
+    policy: object, administers: bool
+) -> None:
+    claims = {"iss": "https://sso.example.org/realms/a", "preferred_username": "bob", "aud": ["a"], "policy": policy}
+    answer = exported(keys={"bobs-key": {"parent": "81-Q2fmSA6", "claims": claims}})
+    alone = Iam(API).left_alone(Iam(API)._state(None, answer))
+    expected = ["administrator key bobs-key of bob, not of the inventory"]
+    assert alone == (expected if administers else [])
+
+
 @pytest.mark.parametrize(("dates", "differs"), [({"UpdateDate": "2026-01-01T00:00:00Z"}, True), ({}, False)])
 def test_an_own_policy_of_minio_that_was_written_differs_and_that_of_another_version_does_not(
     dates: dict[str, str], differs: bool, monkeypatch: pytest.MonkeyPatch

@@ -78,7 +78,8 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     ),
     "DataUserName": ("stowage", ["root", "daemon", "www-data", "nobody", "docker", "systemd-network", "sudo", "A"]),
     "NetworkName": ("stowage", ["bridge", "host", "none", "default", "a b"]),
-    "Mail": ("anne.b@example.org", ["", "anne", "@example.org", "a@b c", "a b@c", "-anne@example.org"]),
+    "Mail": ("anne.b@example.org", ["", "anne", "@example.org", "a@b c", "a b@c", "a..b@c", "a@b.", "-anne@example.org"]),
+    "PersonName": ("Anne-Zoë O'Ma", ["", " ", "A ", 'A"', "A\\B", "A;B", "A\n", "x" * 256]),
     "Checksum": ("0" * 64, ["", "0" * 63, "A" * 64]),
     "Origin": ("https://storage.example.org:8443", ["", "https://a/", "https://a/b", "storage.example.org", "ftp://a"]),
     "WebUrl": (
@@ -304,8 +305,8 @@ def test_what_is_taken_breaks_no_line_and_is_no_option(name: str, data: st.DataO
     if not takes(getattr(fields, name), value):
         return
     assert len(value.splitlines()) == 1
-    assert value.isprintable() or name in ("Line", "LocalFile", "Prefix")
-    if name in ("Line", "LocalFile", "Prefix"):  # quoted wherever they go
+    assert value.isprintable() or name in ("Line", "LocalFile", "PersonName", "Prefix")
+    if name in ("Line", "LocalFile", "PersonName", "Prefix"):  # quoted wherever they go
         return
     assert not value.startswith("-")
     # Part of an address, and quoted wherever it is used.

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import copy
+import json
 from types import SimpleNamespace
+from urllib.parse import parse_qs
 
 import pytest
 from pydantic import ValidationError
 
+from converge.engine import plan as planning
 from converge.engine import run as runs
+from converge.engine.gone import no_longer_wanted
 from converge.engine.order import chosen
+from converge.engine.resource import Action, Unknown
+from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.serving import Question
 from converge.ui import render
 from roles import named, names_of
-from roles.sso.api import Api
-from roles.sso.client_kind import FLOWS, Client, mapper
+from roles.sso.api import KNOWN, Api
+from roles.sso.client_kind import FLOWS, Client, _scope, mapper
+from roles.sso.gone import Gone
 from roles.sso.kept import Kept
+from roles.sso.login import Login
 from roles.sso.people_kinds import Group, User
 from roles.sso.realm_kinds import RULES, Claim, Realm
 from roles.sso.settings import SsoGroup, SsoUser
@@ -123,6 +131,78 @@ def test_somebody_has_exactly_these_groups_and_claims():
     assert anne._state(FixedAnswers(users=[])) is None
     assert "SENTINEL" not in f"{anne} {anne.desired()}"
     assert "must choose another" in anne.note(None)
+
+
+def test_an_address_that_somebody_else_has_is_told_before_keycloak_refuses_it():
+    anne = User(API, SsoUser(**ANNE, password=Secret("SENTINEL-anne")))
+    holder = {"id": "2", "username": "anne.maiden", "email": "anne@example.org"}
+    reading = anne._state(FixedAnswers(users=[holder]))
+    assert isinstance(reading, Unknown) and reading.lasting and "anne.maiden has the address" in reading.why
+    moved = {"id": "1", "username": "anne", "enabled": True, "email": "old@example.org"}
+    assert isinstance(anne._state(FixedAnswers(users=[moved, holder])), Unknown)
+    assert not isinstance(anne._state(FixedAnswers(users=[moved])), Unknown)
+
+
+def test_capital_letters_of_an_address_are_no_difference():
+    """Keycloak stores it without."""
+    anne = User(API, SsoUser(**{**ANNE, "email": "Anne@Example.org"}, password=Secret("SENTINEL-anne")))
+    answers = FixedAnswers(
+        users=[{"id": "1", "username": "anne", "enabled": True, "email": "anne@example.org"}], groups=[]
+    )
+    assert anne._state(answers)["email"] == anne.desired()["email"]
+
+
+PEOPLE = {
+    "first_name": ["Ö", "Jean-Luc", "O'Brien", "Anne Ma", "李", "x" * 255],
+    "email": ["a@b", "a.b-c_d%e+f@sub-1.example.org", f"{'x' * 64}@example.org"],
+}
+NOBODY = {
+    "first_name": ["", " ", " Anne", "Anne ", 'A"B', "A;B", "A\\B", "A\nB", "A§", "x" * 256],
+    "email": [
+        "a",
+        "a@",
+        "@b",
+        "a..b@c",
+        ".a@b",
+        "a.@b",
+        "a@b..c",
+        "a@-b",
+        "a@b-",
+        "a@b.",
+        "ä@b",
+        "a@b c",
+        f"{'x' * 65}@b",
+    ],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in PEOPLE.items() for value in values])
+def test_people_have_names_of_all_sorts(key, value):
+    assert getattr(SsoUser(**{**ANNE, "password": Secret("SENTINEL-x"), key: value}), key) == value
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in NOBODY.items() for value in values])
+def test_what_keycloak_would_refuse_half_way_is_refused_before_anything_is_connected_to(key, value):
+    with pytest.raises(ValidationError, match=key):
+        SsoUser(**{**ANNE, "password": Secret("SENTINEL-x"), key: value})
+
+
+def test_a_realm_that_is_gone_is_not_made_anew_empty(host):
+    made = host()
+    (realm,) = wants(made, "sso", Realm)
+    role, planned = named("sso", made), planning.wanted(named("sso", made), made)
+    readings = {want.resource.address: None if want.resource == realm else want.resource.desired() for want in planned}
+    plan = planning.make("prod", [role], planned, readings, {realm.address: f"sso {realm.remembered()}"})
+    (change,) = [change for change in plan.changes if change.resource == realm]
+    assert change.action is Action.REFUSED and "inv restore" in change.hint
+    assert planning.make("prod", [role], planned, readings, {}).changes[4].action is Action.CREATE
+
+
+def test_a_scope_that_the_realm_does_not_have_is_an_error_with_those_that_it_has():
+    answers = FixedAnswers(**{"client-scopes": [{"name": "email", "id": "1"}, {"name": "profile", "id": "2"}]})
+    with pytest.raises(Trouble, match="no scope emali") as caught:
+        _scope(answers, "/clients/1", set(), {"email", "emali"})
+    assert "email, profile" in caught.value.why
 
 
 def test_a_group_stands_on_the_claims_that_it_has():
@@ -245,6 +325,26 @@ WRONG = {
         "policies has no redaer; reader is near",
     ),
     "no such group": ({"sso__groups": []}, "sso.users.0.groups.0", "sso.groups has no readers"),
+    "Keycloak's own realm": ({"sso__realm": "master"}, "sso.realm", "Keycloak's own"),
+    "Keycloak's own client": (
+        {"sso__clients": [{"name": "admin-cli", "secret": Secret("SENTINEL-x"), "redirects": ["https://a/b"]}]},
+        "sso.clients.0.name",
+        "Keycloak's own",
+    ),
+    "a scope that is always there": (
+        {
+            "sso__clients": [
+                {"name": "x-y", "secret": Secret("SENTINEL-x"), "redirects": ["https://a/b"], "scopes": ["openid"]}
+            ]
+        },
+        "sso.clients.0.scopes.0",
+        "always there",
+    ),
+    "one address of two": (
+        {"sso__users": [{**ANNE, "name": name, "password": Secret("SENTINEL-x")} for name in ("anne", "anna")]},
+        "sso.users.1.email",
+        "anne@example.org stands twice",
+    ),
     "a secret that a file of variables cannot hold": (
         {"minio__openid": {"config_url": "http://a/b", "client": "x", "secret": Secret('a"b')}},
         "minio.openid.secret",
@@ -263,7 +363,10 @@ def test_what_does_not_fit_is_refused_at_its_place_with_the_reason(host, case):
 
 
 def test_two_of_one_name_are_refused(host):
-    twice = [{**ANNE, "name": name, "password": Secret("SENTINEL-x")} for name in ("anne", "Anne")]
+    twice = [
+        {**ANNE, "name": name, "email": f"{at}@example.org", "password": Secret("SENTINEL-x")}
+        for at, name in enumerate(("anne", "Anne"))
+    ]
     with pytest.raises(ValidationError) as caught:
         host(sso__users=twice)
     (problem,) = caught.value.errors()[0]["ctx"]["error"].problems
@@ -276,8 +379,6 @@ def test_a_secret_in_a_variable_is_refused(storage_host):
 
 
 def test_a_plan_shows_what_was_changed_by_hand_and_no_secret(host):
-    from converge.engine import plan as planning
-
     made = host()
     role = named("sso", made)
     planned = planning.wanted(role, made)
@@ -287,3 +388,112 @@ def test_a_plan_shows_what_was_changed_by_hand_and_no_secret(host):
     lines = "\n".join(render.plan(planning.make("prod", [role], planned, {**well, client.address: drifted}, {})))
     assert "~ sso-client:minio-console" in lines and "https://evil/*" in lines and "secret: changed, hidden" in lines
     assert "SENTINEL" not in lines
+
+
+def gone_of(made, kind: str, name: str) -> Gone | None:
+    return named("sso", made).gone(made, kind, name)
+
+
+def test_who_is_taken_out_of_the_settings_is_removed_people_before_their_groups(host):
+    made = host()
+    memory = dict.fromkeys(
+        ("sso-client:old", "sso-group:writers", "sso-user:bob", "sso-user:anne", "realm:x", "claim:y"), "sso 0"
+    )
+    wanted = {"sso-user:anne"}
+    removed = no_longer_wanted(made, memory, wanted, {"sso": named("sso", made)})
+    assert [want.resource.address for want in removed] == ["sso-user:bob", "sso-group:writers", "sso-client:old"]
+    assert all(want.resource.desired() is None for want in removed)
+
+
+def test_a_name_with_other_capitals_is_the_same_person_for_keycloak(host):
+    assert gone_of(host(), "sso-user", "Anne") is None
+
+
+def test_a_host_that_no_longer_has_single_sign_on_keeps_its_people(host, storage_host):
+    assert gone_of(storage_host(), "sso-user", "bob") is None
+    made = host(roles=[*storage_host().settings.roles])
+    assert gone_of(made, "sso-user", "bob") is None
+
+
+@pytest.mark.parametrize(
+    ("members", "within", "why"),
+    [
+        ([], [], None),
+        (["anne", "bob"], [], None),
+        (["dora"], [], "user dora is in it"),
+        (["anne"], ["night"], "group night is in it"),
+    ],
+)
+def test_a_group_stays_while_somebody_is_in_it_whom_the_settings_do_not_name(host, members, within, why):
+    gone = gone_of(host(), "sso-group", "writers")
+    answers = FixedAnswers(
+        groups=[{"name": "writers", "id": "7"}],
+        members=[{"username": name} for name in members],
+        children=[{"name": name} for name in within],
+    )
+    refusal = gone.refusal(gone._state(answers, {"bob"}))
+    assert (refusal and why in refusal.why) if why else refusal is None
+    assert gone._state(FixedAnswers(groups=[]), set()) is None
+    assert gone.stands_on() == ["sso-user:anne"], "who is named leaves it first"
+
+
+def test_a_client_by_which_minio_asks_is_not_removed(host):
+    answers = FixedAnswers(clients=[{"clientId": name, "id": "3"} for name in ("minio-console", "other")])
+    refused = {
+        name: gone.refusal(gone._state(answers, set()))
+        for name in ("minio-console", "other")
+        if (gone := gone_of(host(), "sso-client", name))
+    }
+    assert refused["other"] is None and "minio.openid.client" in refused["minio-console"].why
+
+
+class Keycloak:
+    """A link to a host with a Keycloak that knows one secret, and with a file of those that it may know."""
+
+    def __init__(self, monkeypatch, secret: str, kept: str) -> None:
+        self.target, self.secret, self.kept, self.tried = SimpleNamespace(name="prod"), secret, kept, []
+        self.client = {"id": "9", "clientId": "stowage", "secret": secret}
+        monkeypatch.setattr("roles.sso.api.pool", lambda link, patience, again: self)
+
+    def send(self, command: str, chunks: object) -> tuple[int, bytes, bytes]:
+        assert KNOWN in command
+        return 0, self.kept.encode(), b""
+
+    def request(self, method: str, url: str, body: str = "", **more: object) -> SimpleNamespace:
+        def answer(status: int, answers: object) -> SimpleNamespace:
+            return SimpleNamespace(status=status, data=json.dumps(answers).encode())
+
+        if url.endswith("/token"):
+            self.tried.append(parse_qs(body)["client_secret"][0])
+            return answer(200, {"access_token": "t"}) if self.tried[-1] == self.secret else answer(401, {})
+        if method == "GET":
+            return answer(200, [self.client])
+        self.client = json.loads(body)
+        self.secret = self.client["secret"]
+        return answer(204, None)
+
+
+def test_a_new_secret_is_set_with_the_one_that_the_host_remembers_and_read_back(monkeypatch):
+    keycloak, login = Keycloak(monkeypatch, "SENTINEL-old", "SENTINEL-older\nSENTINEL-old\n"), Login(API)
+    (before,) = Login.ask(keycloak, [login])
+    assert before != login.desired() and login.diff(before) == ["secret: changed, hidden"]
+    keep, change = login.fix(before)
+    assert f">>{KNOWN}" in keep.script, "both are on the host before Keycloak takes the new one"
+    change.run(keycloak)
+    assert keycloak.client == {"id": "9", "clientId": "stowage", "secret": "SENTINEL-admin"}
+    assert keycloak.tried == ["SENTINEL-admin", "SENTINEL-old", "SENTINEL-admin"], "the newest that it knows, once"
+    assert Login.ask(keycloak, [login]) == [login.desired()]
+    assert "SENTINEL" not in f"{login} {before} {login.desired()}"
+
+
+def test_a_secret_that_nobody_knows_any_more_is_one_clear_error(monkeypatch):
+    with pytest.raises(Trouble, match="does not know the secret") as caught:
+        Login.ask(Keycloak(monkeypatch, "SENTINEL-another", "\nSENTINEL-old\n"), [Login(API)])
+    assert "SENTINEL" not in str(caught.value) and "docs/runbook.md" in caught.value.hint
+
+
+def test_the_host_keeps_the_secret_once_keycloak_has_taken_it(host):
+    (file,) = [one for one in wants(host(), "sso", File) if one.path == KNOWN]
+    assert file.text == "SENTINEL-admin\n" and (file.owner, file.mode) == ("root", "0400")
+    (chain,) = [want.before for want in planning.wanted(named("sso", host()), host()) if want.resource == file]
+    assert chain[0] == "sso-login:stowage"

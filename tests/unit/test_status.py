@@ -12,6 +12,7 @@ import pytest
 
 from converge.engine.resource import Action
 from converge.errors import UNREACHABLE, Trouble
+from converge.inventory.secret import Secret
 from roles.minio import status as cluster_status
 from roles.minio.status import quorum
 from runbook import machine_status, status
@@ -490,3 +491,26 @@ def test_a_service_shows_the_first_line_of_a_file_of_its_data_to_be_copied(shown
 def test_a_link_that_a_container_has_put_into_its_data_shows_nothing_of_the_host(shown, tmp_path):
     (tmp_path / "shadow").write_text("root:secret\n")
     assert shown(key="public\n", link=tmp_path / "shadow") == ["key: public", "link: there is none yet"]
+
+
+@pytest.mark.parametrize(
+    ("more", "warns"),
+    [
+        ({}, True),
+        ({"environment": {"EMAIL_FROM": "a@example.org"}}, True),
+        ({"environment": {"EMAIL_TO": "a@example.org"}}, False),
+        ({"secrets": {"WEBHOOK_URL": Secret("http://example.org/x")}}, False),
+    ],
+)
+def test_a_service_that_runs_to_no_purpose_says_which_setting_is_missing(storage_host, more, warns):
+    without = {"one_of": ["secrets.WEBHOOK_URL", "environment.EMAIL_TO"], "loss": "alerts reach nobody"}
+    host, host_status = (
+        storage_host(services={"bell": {"image": "nginx", "useless_without": without, **more}}),
+        Status("prod"),
+    )
+    machine_status.read(host_status, host, "\n--\nunit|ActiveState=active\nbell|running|Up 3 days\n")
+    sentence = (
+        "alerts reach nobody: set services.bell.secrets.WEBHOOK_URL or services.bell.environment.EMAIL_TO, "
+        "then inv deploy --host prod"
+    )
+    assert (sentence in advice(host_status, host)) is warns

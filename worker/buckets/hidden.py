@@ -97,7 +97,7 @@ class Search:
                     yield from (line.decode(errors="replace") for line in complete)
             if child.returncode:
                 errors.seek(0)
-                why = errors.read(500).decode(errors="replace").strip()
+                why = errors.readline(500).decode(errors="replace").strip()
                 late = f"the drive was not looked through within {LONGEST // 60} minutes"
                 raise Failed(FAILED, f"{argv[0]} on the host", late if child.returncode == 124 else why)
 
