@@ -78,7 +78,10 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     ),
     "DataUserName": ("stowage", ["root", "daemon", "www-data", "nobody", "docker", "systemd-network", "sudo", "A"]),
     "NetworkName": ("stowage", ["bridge", "host", "none", "default", "a b"]),
-    "Mail": ("anne.b@example.org", ["", "anne", "@example.org", "a@b c", "a b@c", "a..b@c", "a@b.", "-anne@example.org"]),
+    "Mail": (
+        "anne.b@example.org",
+        ["", "anne", "@example.org", "a@b c", "a b@c", "a..b@c", "a@b.", "-anne@example.org"],
+    ),
     "PersonName": ("Anne-Zoë O'Ma", ["", " ", "A ", 'A"', "A\\B", "A;B", "A\n", "x" * 256]),
     "Checksum": ("0" * 64, ["", "0" * 63, "A" * 64]),
     "Origin": ("https://storage.example.org:8443", ["", "https://a/", "https://a/b", "storage.example.org", "ftp://a"]),
