@@ -340,6 +340,7 @@ def test_what_is_asked_to_be_deleted_goes_with_all_versions_and_copies_are_named
             Bucket="held", Key=version["Key"], VersionId=version["VersionId"], BypassGovernanceRetention=True
         )
     s3.delete_bucket(Bucket="held")
+    assert "the bucket held is not there any more" in host.inv("backup", *there), "all that is left is in the set"
 
 
 def test_it_is_there_again_after_a_reboot(host: Clone) -> None:
