@@ -208,6 +208,24 @@ class Resource:
         return hashlib.sha256(json.dumps(self.desired(), sort_keys=True).encode()).hexdigest()[:16]
 
 
+class Leftover(Resource):
+    """What the settings no longer name: it has the address under which another kind made it, and is removed."""
+
+    was: str
+    called: str
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def address(self) -> str:
+        return f"{self.was}:{self.called}"
+
+    def desired(self) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class Chain:
     """Resources of which each needs those before."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.engine.resource import Leftover, Reading, Refusal, State, Step
 from roles.minio.accounts import Accounts, accounts
 from roles.minio.admin import administrator
 from roles.minio.api import Api
@@ -22,7 +22,7 @@ USED_BY = ("service-account", "minio-user", "policy", "bucket")
 
 
 @dataclass(frozen=True)
-class Gone(Resource):
+class Gone(Leftover):
     """Something of the cluster that the settings no longer name. A bucket that holds anything is never removed."""
 
     kind: ClassVar[str] = "gone"
@@ -33,19 +33,8 @@ class Gone(Resource):
     """The users of the inventory: policies that they no longer have are detached before this is removed."""
 
     @property
-    def name(self) -> str:
-        return self.called
-
-    @property
-    def address(self) -> str:
-        return f"{self.was}:{self.called}"
-
-    @property
     def removed_last(self) -> int:
         return USED_BY.index(self.was)
-
-    def desired(self) -> None:
-        return None
 
     def stands_on(self) -> list[str]:
         return [f"minio-user:{name}" for name in sorted(self.users)] if self.was == "policy" else []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.engine.resource import Leftover, Reading, Refusal, State, Step
 from converge.resources.docker import CommonQuestions
 from converge.shell import sh
 from roles.postgres.database_kinds import Database
@@ -16,24 +16,13 @@ from roles.postgres.sql import ident
 
 
 @dataclass(frozen=True)
-class Gone(Resource):
+class Gone(Leftover):
     """A user or a database that the settings no longer name. A database is never removed, nor is a user that owns anything."""
 
     kind: ClassVar[str] = "pg-gone"
     server: Server
     was: str
     called: str
-
-    @property
-    def name(self) -> str:
-        return self.called
-
-    @property
-    def address(self) -> str:
-        return f"{self.was}:{self.called}"
-
-    def desired(self) -> None:
-        return None
 
     def stands_on(self) -> tuple[str, ...]:
         return (f"project:{CONTAINER}",)

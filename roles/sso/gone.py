@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step
+from converge.engine.resource import Call, Leftover, Reading, Refusal, State, Step
 from roles.sso.api import MOST, Api, Session
 from roles.sso.client_kind import Client, find_client
 from roles.sso.people_kinds import Group, User, find_person, groups
@@ -20,7 +20,7 @@ PLACES = {User.kind: "users", Group.kind: "groups", Client.kind: "clients"}
 
 
 @dataclass(frozen=True)
-class Gone(Resource):
+class Gone(Leftover):
     """Something of the realm that the settings no longer name. A group stays while somebody is in it whom they do not name."""
 
     kind: ClassVar[str] = "sso-gone"
@@ -33,19 +33,8 @@ class Gone(Resource):
     """The client of the settings by which MinIO asks for people."""
 
     @property
-    def name(self) -> str:
-        return self.called
-
-    @property
-    def address(self) -> str:
-        return f"{self.was}:{self.called}"
-
-    @property
     def removed_last(self) -> int:
         return [*PLACES].index(self.was)
-
-    def desired(self) -> None:
-        return None
 
     def stands_on(self) -> list[str]:
         return [f"{User.kind}:{name}" for name in sorted(self.users)] if self.was == Group.kind else []
