@@ -30,8 +30,8 @@ def advice(status: Status, host: Host[Settings]) -> list[str]:
         sentences += database_status.advice(status.postgres, name)
     if status.backup:
         sentences += backup_status.advice(status.backup, name)
-    if all(container.well for container in status.services):
-        sentences += [f"{trouble}: inv certs.renew --host {name}" for trouble in status.certificates]
+    if all(container.well for container in status.services if container.name in EDGES):
+        sentences += status.certificates
     sentences += [f"{service.useless}, then {_deploy(status, name)}" for service in status.services if service.useless]
     if "buckets" in host.settings.roles:
         sentences += [f"{sentence} --host {name}" for sentence in ending(host.settings, datetime.now(UTC))]

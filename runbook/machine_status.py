@@ -168,7 +168,9 @@ def read(status: Status, host: Host[Settings], answer: str) -> None:
     status.backup = backup_status.read(host, backups)
     if not status.docker and certificates != [""]:
         status.certificates = [
-            trouble for certificate in served.read(host.settings, certificates) if (trouble := certificate.trouble())
+            f"{trouble}: {certificate.way_out(host.name)}"
+            for certificate in served.read(host.settings, certificates)
+            if (trouble := certificate.trouble())
         ]
     status.endpoints = dict(
         sorted({line.split(" ", 1)[1]: line.split(" ", 1)[0] for line in urls if " " in line}.items())

@@ -56,7 +56,7 @@ class Status:
     postgres: DatabaseServer | None = None
     backup: Backups | None = None
     certificates: list[str] = field(default_factory=list)
-    """What is wrong with those that the edge shows."""
+    """What is wrong with those that the edge shows, and what to do about it."""
     last_deploy: str = ""
     under_way: str = ""
     drift: list[str] = field(default_factory=list)

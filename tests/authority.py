@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 class Authority:
     """An authority; its own certificate is `authority.pem` in the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, days: int = 60) -> None:
         self.folder, self.key = folder, ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "an authority of a test")])
-        made = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), True)
+        made = self._builder(self.name, self.key, days).add_extension(x509.BasicConstraints(True, None), True)
         (folder / "authority.pem").write_bytes(made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def sign(self, name: str, names: list[str], days: int = 60) -> None:

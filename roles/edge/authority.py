@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.resources.fresh import FreshContainer, reloaded
 from converge.resources.unit import StaticUnit, Unit
 from converge.shell import quote_all
-from roles.edge.routes import LOCAL, active, certificate, target
+from roles.edge.routes import LOCAL, active, certificate, dashboard, target
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -75,11 +75,55 @@ class LocalCertificate(Resource):
         return [Shell(f"sh {self.script} {self.makes} {quote_all([self.folder, self.label, self.owner, *self.names])}")]
 
 
+@dataclass(frozen=True)
+class Signer(Resource):
+    """The authority itself, which can sign again: without its key nothing is renewed, and that would be noticed only when all ends."""
+
+    kind: ClassVar[str] = "signer"
+    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} authority; docs/runbook.md, The host's own authority"
+
+    @property
+    def name(self) -> str:
+        return HERE
+
+    def desired(self) -> State:
+        return {"it is": "good"}
+
+    def stands_on(self) -> tuple[str, ...]:
+        return (f"path:{SCRIPT}", f"path:{HERE}")
+
+    @classmethod
+    def probe(cls, wanted: Sequence[Signer]) -> str:
+        return f"[ ! -e {SCRIPT} ] || sh {SCRIPT} authority"
+
+    @classmethod
+    def read(cls, wanted: Sequence[Signer], answer: str) -> list[Reading]:
+        state = answer.strip()
+        return [None if state in ("", "not there") else {"it is": state}] * len(wanted)
+
+    def refusal(self, before: State | None) -> Refusal | None:
+        if before is None or "authority.key" not in before["it is"]:
+            return None
+        lost = f"{before['it is']}: what it has signed is served until it ends, and cannot be renewed"
+        hint = f"bring both files in {HERE} back from a backup: docs/runbook.md, The host's own authority"
+        return Refusal(lost, hint)
+
+    def note(self, before: State | None) -> str:
+        return (
+            "with the same key, so that clients trust it as before"
+            if before
+            else "clients are to trust it: inv certs.authority"
+        )
+
+    def fix(self, before: State | None) -> list[Step]:
+        return [Shell(f"sh {SCRIPT} mend")]
+
+
 def names_of(edge: Edge) -> tuple[str, ...]:
     """The names of the rows whose certificate the host's own authority signs."""
     signed = [row.host for row in edge.routes if row.host and certificate(edge, row) == LOCAL]
-    dashboard = edge.traefik.dashboard if edge.kind == "traefik" and edge.tls == LOCAL else None
-    return tuple(dict.fromkeys([*signed, *([dashboard] if dashboard else [])]))
+    page = [dashboard(edge)] if dashboard(edge) and edge.tls == LOCAL else []
+    return tuple(dict.fromkeys([*signed, *page]))
 
 
 def databases_name(settings: Settings) -> str:
@@ -113,6 +157,7 @@ def renewed(host: Host[Settings], leaf: LocalCertificate, container: str, taken_
         yield File(f"{_UNITS}/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
     yield Unit("stowage-certificates.timer")
     yield StaticUnit("stowage-certificates.service")
+    yield Signer()
 
 
 def line(leaf: LocalCertificate, taken_up: str) -> str:

@@ -10,7 +10,7 @@ from converge.shell import quote, quote_all
 from converge.templates import render
 from roles.edge import acme
 from roles.edge.consistency import OWN_PORTS
-from roles.edge.routes import ACME, API, CONSOLE, ELSEWHERE, certificate, leading_to, target_port, url
+from roles.edge.routes import ACME, API, CONSOLE, ELSEWHERE, certificate, dashboard, leading_to, target_port, url
 from roles.minio.tls import scheme
 from roles.settings.fields import size_in_bytes
 
@@ -162,7 +162,8 @@ def _file_of_server(edge: Edge, name: str | None, tls: Tls | str | None) -> str:
 
 def certificates(edge: Edge) -> dict[str, Tls]:
     """The certificates of the operator's own that are served, by the names of their files."""
-    own = [tls for row in edge.routes if (tls := certificate(edge, row)) and not isinstance(tls, str)]
+    signers = [*(certificate(edge, row) for row in edge.routes), *([edge.tls] if dashboard(edge) else [])]
+    own = [tls for tls in signers if tls and not isinstance(tls, str)]
     each = [tls for at, tls in enumerate(own) if tls not in own[:at]]
     return {f"tls{at or ''}": tls for at, tls in enumerate(each)}
 
@@ -179,7 +180,7 @@ def who(edge: Edge, row: Route) -> tuple[str, ...]:
 
 def user_files(edge: Edge) -> dict[tuple[str, ...], str]:
     """Each set of users that rows admit, and the name of its file."""
-    everybody = [tuple(sorted(edge.users))] if edge.kind == "traefik" and edge.traefik.dashboard else []
+    everybody = [tuple(sorted(edge.users))] if dashboard(edge) else []
     sets = dict.fromkeys([*(who(edge, row) for row in edge.routes if row.auth), *everybody])
     return {names: f"users{at}" for at, names in enumerate(sets)}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from converge.errors import Trouble
 from converge.shell import quote
 from roles.edge import nginx
-from roles.edge.routes import certificate
+from roles.edge.routes import certificate, dashboard
 from roles.settings import key_pair
 from roles.settings.local_file import local_text
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def setting(edge: Edge, tls: Tls) -> str:
     """The place in the inventory that names these files."""
-    row = next(at for at, route in enumerate(edge.routes) if certificate(edge, route) == tls)
-    return "edge.tls" if tls == edge.tls else f"edge.routes[{row}].tls"
+    rows = [at for at, row in enumerate(edge.routes) if certificate(edge, row) == tls]
+    return "edge.tls" if tls == edge.tls else f"edge.routes[{rows[0]}].tls"
 
 
 def read(host: Host[Settings], where: str, tls: Tls) -> tuple[str, str]:
@@ -45,9 +45,11 @@ def troubles(host: Host[Settings], edge: Edge) -> Iterator[str]:
     """What clients will not like about a certificate that can be served all the same."""
     for tls in nginx.certificates(edge).values():
         where = setting(edge, tls)
-        leaf = key_pair.chain(*read(host, where, tls))[0]
-        if day := key_pair.ended(leaf):
-            yield f"the certificate of {where} ended on {day}: clients refuse it"
-        names = dict.fromkeys(row.host for row in edge.routes if row.host and certificate(edge, row) == tls)
-        if missing := key_pair.lacking(leaf, list(names)):
+        chain = key_pair.chain(*read(host, where, tls))
+        if why := key_pair.untimely(chain[0]):
+            yield f"the certificate of {where} {why}: clients refuse it"
+        yield from (f"in the file of {where} {why}" for why in key_pair.broken(chain))
+        page = [dashboard(edge)] if dashboard(edge) and tls == edge.tls else []
+        names = dict.fromkeys([*(row.host for row in edge.routes if row.host and certificate(edge, row) == tls), *page])
+        if missing := key_pair.lacking(chain[0], list(names)):
             yield f"the certificate of {where} is not for {', '.join(missing)}: clients refuse it there"

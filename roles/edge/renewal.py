@@ -10,7 +10,7 @@ from converge.errors import Trouble
 from converge.ssh.root_shell import run_locked
 from converge.ui.screen import WARNING
 from roles.edge import acme, authority, traefik_acme
-from roles.edge.routes import ACME
+from roles.edge.routes import ACME, LOCAL
 from roles.edge.served import Served, seen
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def renew(host: Host[Settings], command: str, new_account: bool = False) -> None
         if status:
             hint = f"inv status --host {host.name}"
             raise Trouble("not all were renewed", host.name, output[-600:], "what was there is served on", hint)
-        old = before
+        old = [served for served in before if served.signer == LOCAL]
     else:
         why = "they are files of your own: edge.tls names them"
         hint = f"put new ones in their place, then: inv deploy --host {host.name}"
@@ -81,7 +81,9 @@ def _ask_authority(
     due = [
         served
         for served in before
-        if served.name in asked and (served.ends - time.time() < seconds or served.refused or served.temporary)
+        if served.signer == ACME
+        and served.name in asked
+        and (served.ends - time.time() < seconds or served.refused or served.temporary)
     ]
     if not due and not new_account:
         print(f"  none is due: {edge.kind} gets new ones by itself, a third of their life before they end")

@@ -57,6 +57,22 @@ def docker_proxy(edge: Edge) -> str:
     return edge.traefik.docker.partition(":")[0] if edge.traefik.docker and edge.kind == "traefik" else ""
 
 
+def encrypted(edge: Edge) -> list[int]:
+    """The ports that serve HTTP with TLS."""
+    return sorted({row.port for row in edge.routes if not row.tcp and certificate(edge, row)})
+
+
+def dashboard(edge: Edge) -> str:
+    """The name of Traefik's own page; empty where it is shown nowhere."""
+    return (edge.traefik.dashboard or "") if edge.kind == "traefik" else ""
+
+
+def dashboard_port(edge: Edge) -> int:
+    """The port of Traefik's own page: 443, or the lowest with TLS where 443 has none."""
+    ports = encrypted(edge)
+    return 443 if 443 in ports or not ports else ports[0]
+
+
 def target_port(row: Route) -> int:
     """The port with TLS to which a row redirects; 0 for all other rows."""
     name, _, port = row.to.partition(":")

@@ -12,11 +12,11 @@ from converge.errors import PENDING, Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
 from roles.edge import acme, authority
-from roles.edge.routes import ACME, active, certificate
+from roles.edge.routes import ACME, active, certificate, dashboard, dashboard_port
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
-    from roles.edge.settings import Edge
+    from roles.edge.settings import Edge, Tls
     from roles.settings.model import Settings
 
 REFUSED = "refused"
@@ -34,6 +34,8 @@ class Place:
     port: int
     name: str
     starttls: str = ""
+    signer: str = ""
+    """Who signs its certificate; empty for files of the operator's own."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Served:
     """Why the authority has not signed another one, though it was asked."""
     soon: int = SOON
     """With fewer seconds left it is reported."""
+    signer: str = ""
+    """Who is to sign it; empty for files of the operator's own."""
 
     @property
     def days(self) -> int:
@@ -72,19 +76,33 @@ class Served:
         ]
         return f"{where}: {', and '.join(troubles)}" if troubles else ""
 
+    def way_out(self, host: str) -> str:
+        """What to type against that."""
+        if self.signer:
+            return f"inv certs.renew --host {host}"
+        return (
+            f"put a new one in the place of the files that edge.routes or edge.tls names, then inv deploy --host {host}"
+        )
+
 
 def places(settings: Settings) -> list[Place]:
     """Each port and name of the edge that speaks TLS."""
     edge = settings.edge if "edge" in settings.roles else None
-    return list(dict.fromkeys(_places(settings, edge))) if edge else []
+    if edge is None:
+        return []
+    return list(dict.fromkeys(_places(edge.model_copy(update={"routes": active(settings, edge)}))))
 
 
-def _places(settings: Settings, edge: Edge) -> Iterator[Place]:
-    for row in active(settings, edge):
-        if certificate(edge, row) and not row.inside:
-            yield Place(row.port, row.host or "", "postgres" if row.tcp else "")
-    if edge.kind == "traefik" and edge.traefik.dashboard and edge.tls:
-        yield Place(443, edge.traefik.dashboard)
+def _places(edge: Edge) -> Iterator[Place]:
+    for row in edge.routes:
+        if (signer := certificate(edge, row)) and not row.inside:
+            yield Place(row.port, row.host or "", "postgres" if row.tcp else "", _signer(signer))
+    if dashboard(edge) and edge.tls:
+        yield Place(dashboard_port(edge), dashboard(edge), signer=_signer(edge.tls))
+
+
+def _signer(tls: Tls | str) -> str:
+    return tls if isinstance(tls, str) else ""
 
 
 def look(settings: Settings) -> str:
@@ -123,9 +141,16 @@ def read(settings: Settings, lines: list[str]) -> list[Served]:
         port, name, ends, serial, issuer = (line.split("|", 4) + [""] * 5)[:5]
         if port.isdigit() and ends.isdigit():
             by_place[int(port), name] = Served(int(port), name, int(ends), issuer, serial)
-    seen = [by_place.get((place.port, place.name), Served(place.port, place.name)) for place in places(settings)]
     soon = ends_soon(settings.edge)
-    return [replace(served, refused=refused.get(served.name, ""), soon=soon) for served in seen]
+    return [
+        replace(
+            by_place.get((place.port, place.name), Served(place.port, place.name)),
+            refused=refused.get(place.name, "") if place.signer else "",
+            soon=soon if place.signer else SOON,
+            signer=place.signer,
+        )
+        for place in places(settings)
+    ]
 
 
 def ends_soon(edge: Edge | None) -> int:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from roles.edge.routes import ACME, certificate, target_port
+from roles.edge.routes import ACME, certificate, dashboard, dashboard_port, target_port
 from roles.settings.faults import Faults, Path
 
 if TYPE_CHECKING:
     from roles.edge.settings import Edge, Route
+
+NOT_OF_THE_INTERNET = ("test", "example", "invalid", "localhost", "local", "internal", "onion", "lan", "home", "corp")
+"""Last parts of names that no public name service has, by standard or by habit."""
 
 
 def inconsistencies(edge: Edge) -> Faults:
     """Every row whose certificate cannot be served or signed, with the reason."""
     yield from _certificates(edge)
     yield from _signed(edge)
+    yield from _dashboard(edge)
     yield from _address(edge)
 
 
@@ -65,12 +69,44 @@ def _signed(edge: Edge) -> Faults:
             continue
         if not row.host:
             yield ("edge", "routes", at, "host"), f"a certificate of {signer} is for a name: give the row one"
-        elif acme and ("." not in row.host or row.host.rpartition(".")[2].isdigit()):
-            yield ("edge", "routes", at, "host"), "a public authority signs names of the internet only"
+        elif acme and (why := _not_public(edge, row.host)):
+            yield ("edge", "routes", at, "host"), why
         if acme and row.port == 80:
             yield ("edge", "routes", at, "port"), "the authority asks there in clear: take another, or tls: false"
-    if edge.kind == "traefik" and edge.traefik.dashboard and not edge.users:
-        yield ("edge", "traefik", "dashboard"), "edge.users has nobody who could get in"
+
+
+def _not_public(edge: Edge, name: str) -> str:
+    """Why the authority will never sign for this name."""
+    last = name.rpartition(".")[2]
+    server = urlsplit(edge.acme.directory).hostname if edge.acme else ""
+    if "." not in name or last.isdigit():
+        return "a public authority signs names of the internet only"
+    if last in NOT_OF_THE_INTERNET and (server or "").endswith(".letsencrypt.org"):
+        return (
+            f"names beneath .{last} are nowhere on the internet: Let's Encrypt does not sign them. tls: local-ca does"
+        )
+    return ""
+
+
+def _dashboard(edge: Edge) -> Faults:
+    """Traefik's own page asks for a password, so it has a certificate, and a place that no row has."""
+    path: Path = ("edge", "traefik", "dashboard")
+    if not (name := dashboard(edge)):
+        return
+    if not edge.users:
+        yield path, "edge.users has nobody who could get in"
+    if not edge.tls:
+        yield path, "it asks for a password, which nobody is to send in clear: set edge.tls"
+    elif edge.tls == ACME and (why := _not_public(edge, name)):
+        yield path, why
+    for at, row in enumerate(edge.routes):
+        beside = f"edge.routes[{at}]"
+        if row.port != dashboard_port(edge):
+            continue
+        if row.host == name:
+            yield path, f"{beside} has this name: one of the two would hide the other"
+        elif row.tcp or row.inside or not certificate(edge, row):
+            yield path, f"it is shown at port {row.port}, of which {beside} makes something else than HTTP with TLS"
 
 
 def _at_the_port_of_proofs(row: Route, path: Path) -> Faults:

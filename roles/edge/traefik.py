@@ -11,7 +11,7 @@ from converge.resources.serving import Question, Serving
 from converge.shell import quote, quote_all
 from roles.edge.consistency import OWN_PORTS
 from roles.edge.nginx import INSIDE
-from roles.edge.routes import ACME
+from roles.edge.routes import ACME, dashboard, dashboard_port
 from roles.edge.traefik_routes import marker, resolver
 from roles.images import image
 from roles.services.configuration import Folder
@@ -37,8 +37,9 @@ PATIENCE = 15
 
 
 def ports(edge: Edge) -> list[int]:
-    """The ports that it listens at: those of the table, and 80 if an authority checks names there."""
-    return sorted({*(row.port for row in edge.routes), *([80] if edge.tls == ACME else [])})
+    """The ports that it listens at: those of the table, that of its own page, and 80 if an authority checks names there."""
+    own = {dashboard_port(edge)} if dashboard(edge) else set()
+    return sorted({*(row.port for row in edge.routes), *own, *([80] if edge.tls == ACME else [])})
 
 
 def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = "/acme/acme.json") -> list[str]:
@@ -64,10 +65,10 @@ def arguments(edge: Edge, routes: str = f"{INSIDE}/routes.yaml", storage: str = 
         flags["providers.docker.endpoint"] = f"tcp://{edge.traefik.docker}"
         # Who wants a route says so: `traefik.enable=true`.
         flags["providers.docker.exposedByDefault"] = "false"
-    clear = {row.port for row in edge.routes if not row.tcp}
+    bytes_alone = {row.port for row in edge.routes if row.tcp}
     for port in ports(edge):
         flags[f"entryPoints.p{port}.address"] = f":{port}"
-        if port in clear or port == 80:
+        if port not in bytes_alone:
             flags |= {f"entryPoints.p{port}.{key}": value for key, value in _HTTP.items()}
     if edge.tls == ACME and edge.acme:
         flags |= {

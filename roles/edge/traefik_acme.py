@@ -9,7 +9,7 @@ from converge.engine.resource import Resource
 from converge.resources.file import Directory, File
 from converge.shell import quote
 from roles.edge import acme, traefik
-from roles.edge.routes import ACME, certificate
+from roles.edge.routes import ACME, certificate, dashboard
 from roles.edge.traefik_routes import resolver
 from roles.settings.local_file import local_text
 
@@ -39,7 +39,7 @@ def renews(edge: Edge) -> tuple[int, int]:
 def names(edge: Edge) -> tuple[str, ...]:
     """The names that an authority signs for Traefik, each in a certificate of its own."""
     rows = [row.host for row in edge.routes if row.host and certificate(edge, row) == ACME]
-    return tuple(dict.fromkeys([*rows, *([edge.traefik.dashboard] if edge.traefik.dashboard else [])]))
+    return tuple(dict.fromkeys([*rows, *([dashboard(edge)] if dashboard(edge) else [])]))
 
 
 def kept(host: Host[Settings], edge: Edge) -> list[File | Directory]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from roles.edge.nginx import INSIDE, MINIO_AUTHORITY, certificates, file_of, user_files, who
-from roles.edge.routes import ACME, API, CONSOLE, certificate, target_port
+from roles.edge.routes import ACME, API, CONSOLE, certificate, dashboard, dashboard_port, encrypted, target_port
 from roles.minio.tls import scheme
 
 if TYPE_CHECKING:
@@ -48,11 +48,6 @@ def resolver(acme: Acme) -> str:
     return re.sub(r"[^a-z0-9]+", "-", acme.directory.partition("://")[2].lower()).strip("-")
 
 
-def encrypted(edge: Edge) -> list[int]:
-    """The ports that serve HTTP with TLS."""
-    return sorted({row.port for row in edge.routes if not row.tcp and certificate(edge, row)})
-
-
 class _Table:
     def __init__(self, host: Host[Settings], edge: Edge, users: dict[str, str]) -> None:
         self.host, self.edge, self.users = host, edge, users
@@ -64,15 +59,15 @@ class _Table:
     def tree(self) -> dict[str, Any]:
         for row in self.edge.routes:
             self._tcp(row) if row.tcp else self._http(row)
-        if self.edge.traefik.dashboard:
-            self._dashboard(self.edge.traefik.dashboard)
+        if name := dashboard(self.edge):
+            self._dashboard(name)
         http = {"routers": self.routers, "services": self.services, "middlewares": self.middlewares}
         tree: dict[str, Any] = {"http": http, **({"tcp": self.tcp} if self.tcp else {})}
         minio = self.host.settings.minio
         if minio and scheme(minio) == "https":
             trust = {"rootCAs": [f"{INSIDE}/{MINIO_AUTHORITY}"], "serverName": minio.nodes[0].name}
             http["serversTransports"] = {"minio": trust}
-        if encrypted(self.edge) or self.tcp:
+        if encrypted(self.edge) or self.tcp or dashboard(self.edge):
             files = [f"{INSIDE}/{name}" for name in self._files()]
             own = [{"certFile": f"{name}.crt", "keyFile": f"{name}.key"} for name in files]
             # A request for an unknown name gets no certificate.
@@ -86,13 +81,10 @@ class _Table:
         return tree
 
     def _files(self) -> list[str]:
-        return list(
-            dict.fromkeys(
-                file_of(certificates(self.edge), signer)
-                for row in self.edge.routes
-                if (signer := certificate(self.edge, row)) and signer != ACME
-            )
-        )
+        page = [self.edge.tls] if dashboard(self.edge) else []
+        signers = [*(certificate(self.edge, row) for row in self.edge.routes), *page]
+        own = certificates(self.edge)
+        return list(dict.fromkeys(file_of(own, signer) for signer in signers if signer and signer != ACME))
 
     def _tls(self, row: Route | None = None) -> dict[str, Any]:
         signer = certificate(self.edge, row) if row else self.edge.tls
@@ -199,7 +191,7 @@ class _Table:
         self.middlewares[f"{DASHBOARD}-at"] = {
             "redirectRegex": {"regex": "^(https?://[^/]+)/?$", "replacement": "${1}/dashboard/"}
         }
-        port = next(iter(encrypted(self.edge)), 443)
+        port = dashboard_port(self.edge)
         used = [f"{DASHBOARD}-{self.users[file]}", f"{DASHBOARD}-at"]
         self.middlewares[used[0]] = self.middlewares.pop(DASHBOARD)
         self._router(DASHBOARD, port, f"Host(`{name}`)", 10_000, "api@internal", used, **self._tls())

@@ -72,8 +72,8 @@ def _faults(certificate: str, key: str, authority: str, nodes: Sequence[Node]) -
     except (key_pair.Unfit, ValueError) as error:
         return [str(error)]
     faults = []
-    if day := key_pair.ended(chain[0]):
-        faults.append(f"the certificate ended on {day}")
+    if why := key_pair.untimely(chain[0]):
+        faults.append(f"the certificate {why}")
     wanted = [name for node in nodes for name in (node.name, str(ip_address(node.address)))]
     if missing := key_pair.lacking(chain[0], wanted):
         faults.append(f"its subjectAltName lacks {', '.join(missing)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from roles.edge.routes import ACME
+from roles.edge.routes import ACME, dashboard, dashboard_port
 from roles.settings.faults import Faults, Path
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def ports(settings: Settings, ssh_port: int) -> Faults:
         ]
         if settings.edge.tls == ACME and all(row.port != 80 for row in settings.edge.routes):
             wanted.append((("edge", "tls"), 80))
+        if dashboard(settings.edge):
+            wanted.append((("edge", "traefik", "dashboard"), dashboard_port(settings.edge)))
     if settings.postgres and settings.postgres.listen:
         wanted.append((("postgres", "port"), settings.postgres.port))
     for name, service in settings.services.items():

@@ -52,6 +52,29 @@ def test_the_page_of_links_is_made_of_the_routes(hub):
     assert "docker.sock" not in json.dumps([project.services for project in wanted(hub(), "homepage", Project)])
 
 
+def test_the_page_of_links_names_nothing_that_cannot_be_opened(hub):
+    def links(*more):
+        page = {file.path.rpartition("/")[2]: file.text for file in wanted(hub(*more), "homepage", File)}
+        (group,), (ports,) = (yaml.safe_load(page[name]) for name in ("services.yaml", "bookmarks.yaml"))
+        rows, bookmarks = group["opengeo-lab"], ports["Ports"]
+        return [link["href"] for row in rows for link in row.values()], [name for row in bookmarks for name in row]
+
+    assert not any("mlflow" in link for link in links("services.mlflow.enabled=false")[0])
+    rows = (
+        "{port: 8443, host: ml.example.org, to: 'mlflow:5000'}, {port: 443, host: in.example.org, to: 'mlflow:5000', inside: true},"
+        "{port: 8080, host: clear.example.org, to: 'mlflow:5000', tls: false}, {port: 7000, to: 'mlflow:1', tcp: true}"
+    )
+    off = ("edge.users=null", "edge.traefik=null", *(f"services.{name}.enabled=false" for name in ("hbbs", "hbbr")))
+    assert links(f"edge.routes=[{rows}]", *off) == (
+        ["https://ml.example.org:8443/", "http://clear.example.org:8080/"],
+        ["mlflow"],
+    )
+    assert links("edge.routes=[{port: 80, to: 'https:443'}, {port: 443, host: a.b, to: 'homepage:3000'}]", *off) == (
+        [],
+        [],
+    ), "the page cannot read a group without a list"
+
+
 def test_remote_desktops_have_their_raw_ports(hub):
     pages = [project.services[name] for name in ("hbbs", "hbbr") for project in wanted(hub(), name, Project)]
     ports = [port.rpartition(":")[2] for page in pages for port in page["ports"]]

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from roles.edge.authority import Signer
 from tests.unit.conftest import ROOT
 
 ME = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
@@ -25,8 +26,11 @@ class Script:
         (folder / "authority").mkdir()
         self.leaf = (str(folder), "leaf", ME, *NAMES)
 
+    def run(self, *words):
+        return subprocess.run(["sh", self.file, *words], capture_output=True, text=True, check=False)
+
     def __call__(self, *words):
-        done = subprocess.run(["sh", self.file, *words], capture_output=True, text=True, check=False)
+        done = self.run(*words)
         assert done.returncode == 0 and not done.stderr, done
         return done.stdout.strip()
 
@@ -59,6 +63,66 @@ def test_a_file_with_other_rights_is_given_back_and_nothing_is_signed(script, fi
     assert script.state() == "of another owner, or with other rights"
     script("sign", *script.leaf)
     assert script.state() == "good" and script.serial() == before
+
+
+def _verified(script, root):
+    done = subprocess.run(
+        ["openssl", "verify", "-CAfile", root, script.folder / "leaf.crt"], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def test_a_root_that_was_lost_is_made_anew_with_its_key_so_that_who_trusts_the_old_one_goes_on(script):
+    script("sign", *script.leaf)
+    root, old = script.folder / "authority/authority.crt", script.folder / "old.crt"
+    old.write_bytes(root.read_bytes())
+    for lose in (root.unlink, lambda: root.write_text("-----BEGIN CERTIFICATE-----\nMIIB")):
+        lose()
+        assert script("authority") == "authority.crt is gone or damaged" and script.state() != "good"
+        script("sign", *script.leaf)
+        assert script("authority") == script.state() == "good"
+        assert _verified(script, root) and _verified(script, old) and root.read_bytes() != old.read_bytes()
+
+
+def test_a_key_that_was_lost_is_told_before_a_certificate_ends_and_nothing_is_done_behind_anybodys_back(script):
+    script("sign", *script.leaf)
+    key, before = script.folder / "authority/authority.key", script.serial()
+    other = subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+        capture_output=True,
+        check=True,
+    ).stdout
+    for lose, why in (
+        (lambda: key.write_bytes(other), "authority.key is not the key of authority.crt"),
+        (lambda: key.write_text(""), "authority.key is gone or damaged"),
+        (key.unlink, "authority.key is gone or damaged"),
+    ):
+        lose()
+        assert script("authority") == why and script.state() == "good", "it is served on"
+        (reading,) = Signer.read([Signer()], f"{why}\n")
+        refused = Signer().refusal(reading)
+        assert refused and "cannot be renewed" in refused.why and "from a backup" in refused.hint
+        done = script.run("sign", str(script.folder), "leaf", ME, "three.example.org")
+        assert done.returncode == 1 and "Bring both files back from a backup; or remove both" in done.stderr
+        assert script.serial() == before
+    (script.folder / "authority/authority.crt").unlink()
+    assert script("authority") == "not there" and Signer.read([Signer()], "not there\n") == [None]
+    assert script.state().startswith("signed by an authority that is gone: all clients must trust another one")
+    script("sign", *script.leaf)
+    assert script("authority") == script.state() == "good"
+
+
+def test_two_at_once_leave_a_key_that_is_that_of_its_certificate_and_no_other_key(script):
+    script("sign", *script.leaf)
+    (script.folder / "authority/.new-abcdef").mkdir()
+    (script.folder / "authority/.new-abcdef/key").write_text("of a run that was cut")
+    (script.folder / "authority/table").write_text(f"{script.folder} leaf {ME} done {' '.join(NAMES)}\n" * 2)
+    (script.folder / "authority/done").write_text("cat >/dev/null\n")
+    both = [subprocess.Popen(["sh", script.file, "renew", "all"], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [each.communicate()[0].count("signed anew") for each in both] == [2] * 3
+    assert script.state() == "good"
+    left = sorted(path.name for path in (script.folder / "authority").iterdir())
+    assert left == ["authority.crt", "authority.key", "done", "lock", "table"]
 
 
 def test_an_authority_of_the_future_is_told_as_a_wrong_clock(script):

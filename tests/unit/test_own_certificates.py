@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -56,6 +58,17 @@ def _der(folder):
     (folder / "own.crt").write_text("0\x82\x03")
 
 
+def _rare_curve(folder):
+    (folder / "own.key").write_text(
+        subprocess.run(
+            ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:secp224k1"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+
+
 def _key_twice(folder):
     (folder / "own.crt").write_text((folder / "own.key").read_text())
 
@@ -68,6 +81,7 @@ def _key_twice(folder):
         (_passphrase, "the key has a passphrase"),
         (_der, "no PEM of what it should be"),
         (_key_twice, "no PEM of what it should be"),
+        (_rare_curve, "a kind that few programs know"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_the_files_names(warning, folder, spoil, why):
@@ -90,3 +104,17 @@ def test_what_clients_will_refuse_is_told_in_the_plan(warning, folder):
     Authority(folder).sign("wild", ["*.example.org"])
     assert warning("wild") == ""
     assert "is not for a.b.example.org" in warning("wild", "a.b.example.org")
+    Authority(folder).sign("loud", [NAME.upper()])
+    assert warning("loud") == "", "clients compare names without regard to capitals"
+
+
+def test_a_chain_in_another_order_and_one_that_has_ended_are_told_in_the_plan(warning, folder):
+    own, authority = (folder / "own.crt").read_text(), (folder / "authority.pem").read_text()
+    (folder / "own.crt").write_text(own + authority + authority)
+    assert warning() == "", "who signs itself may stand twice"
+    other = (folder / "other.crt").read_text()
+    (folder / "own.crt").write_text(own + other + authority)
+    assert "followed by the first certificate, which has not signed it: some clients refuse that" in warning()
+    Authority(folder, days=-1).sign("late", [NAME])
+    (folder / "late.crt").write_text((folder / "late.crt").read_text() + (folder / "authority.pem").read_text())
+    assert "CN=an authority of a test in it ended on 20" in warning("late")

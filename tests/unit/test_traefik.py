@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +16,12 @@ from converge.inventory.secret import Secret
 from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
 from roles import named
-from roles.edge import acme, authority, traefik
+from roles.edge import acme, authority, renewal, traefik
 from roles.edge.role import edge
 from roles.edge.served import Served, look, places, read
 from roles.postgres.role import postgres
 from roles.stack import stack
+from tests.authority import Authority
 
 SERVICES = {"mlflow": {"image": "nginx"}, "off": {"image": "nginx", "enabled": False}}
 TABLE = [
@@ -32,6 +34,8 @@ TABLE = [
     {"port": 5432, "host": "db.example.org", "to": "postgres:5432", "tcp": True},
     {"port": 6379, "to": "mlflow:6379", "tcp": True},
 ]
+
+OF_THE_INTERNET = {"tls": "acme", "acme": {"email": "a@b.org"}}
 
 
 @pytest.fixture
@@ -51,6 +55,13 @@ def host(storage_host):
         )
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a certificate of the operator's own."""
+    Authority(tmp_path).sign("own", ["s3.example.org"])
+    return tmp_path
 
 
 def wanted(made, kind, role=edge):
@@ -192,6 +203,44 @@ def test_what_the_other_edge_has_left_goes_but_for_what_costs_to_have_again():
     assert gone.read([gone, gone], gone.probe([gone]) and "2\n0\n") == [{"files": "2"}, None]
 
 
+def test_its_own_page_has_a_port_with_tls_whatever_the_table_has(host):
+    def at(*rows):
+        made = host(routes=list(rows))
+        router = routes(made)["http"]["routers"]["dashboard"]
+        (where,) = [place.port for place in places(made.settings) if place.name == "traefik.example.org"]
+        assert router["entryPoints"] == [f"p{where}"] and router["tls"] == {}
+        assert routes(made)["tls"]["certificates"] == [
+            {"certFile": "/etc/stowage/local-ca.crt", "keyFile": "/etc/stowage/local-ca.key"}
+        ]
+        (project,) = wanted(made, Project)
+        assert f"127.0.0.1:{where}:{where}" in project.services["traefik"]["ports"]
+        assert f"--entryPoints.p{where}.address=:{where}" in traefik.arguments(made.settings.edge)
+        return where
+
+    assert at(*TABLE) == 443
+    assert at({**TABLE[1], "port": 8443}) == 8443
+    assert at({**TABLE[5], "auth": "basic"}) == at({"port": 6379, "to": "mlflow:6379", "tcp": True}) == 443
+
+
+def test_what_is_signed_elsewhere_is_neither_awaited_nor_told_to_be_renewed(host, folder, monkeypatch):
+    tls = {"certificate": str(folder / "own.crt"), "key": str(folder / "own.key")}
+    made = host(routes=[{**TABLE[1], "tls": tls}, *TABLE[2:]])
+    made.target = None
+    serials = iter(range(100))
+
+    def seen(_):
+        new = f"{next(serials):02X}"
+        lines = [f"443|s3.example.org|{int(time.time())}|FF|CN=own", "443|ml.example.org|4102444800|0A|CN=x"]
+        return read(made.settings, [line.replace("|0A|", f"|{new}|") for line in lines])
+
+    own, ml = (served for served in seen(made) if served.ends)
+    assert "then inv deploy --host h" in own.way_out("h") and ml.way_out("h") == "inv certs.renew --host h"
+    monkeypatch.setattr(renewal, "seen", lambda host: [served for served in seen(host) if served.ends])
+    monkeypatch.setattr(renewal, "run_locked", lambda *_: (0, "signed anew"))
+    monkeypatch.setattr(renewal, "NOW", 0)
+    renewal.renew(made, "certs.renew")
+
+
 def test_labels_of_containers_are_read_through_a_proxy_that_nobody_else_reaches(host, monkeypatch):
     monkeypatch.setitem(SERVICES, "docker-proxy", {"image": "nginx", "reads": {"/run/docker.sock": "/run/docker.sock"}})
     made = host(traefik={"docker": "docker-proxy:2375"})
@@ -291,6 +340,20 @@ def test_a_port_of_udp_is_another_than_that_of_tcp_and_no_two_services_have_one(
         ),
         ({"routes": [{**TABLE[-1], "host": "a.example.org"}]}, "edge.routes.0.host", "passes bytes as they are"),
         ({"users": {}, "routes": TABLE[:2]}, "edge.traefik.dashboard", "nobody who could get in"),
+        ({"traefik": {"dashboard": "s3.example.org"}}, "edge.traefik.dashboard", "would hide the other"),
+        ({"traefik": {"dashboard": "traefik"}, **OF_THE_INTERNET}, "edge.traefik.dashboard", "of the internet only"),
+        ({"traefik": {"dashboard": "10.0.0.1"}, **OF_THE_INTERNET}, "edge.traefik.dashboard", "of the internet only"),
+        ({"tls": None, "routes": [{"port": 8080, "to": "mlflow:5000"}]}, "edge.traefik.dashboard", "set edge.tls"),
+        (
+            {"routes": [{"port": 443, "to": "mlflow:5000", "tls": False}]},
+            "edge.traefik.dashboard",
+            "something else than HTTP with TLS",
+        ),
+        (
+            {**OF_THE_INTERNET, "routes": [{"port": 443, "host": "hub.internal", "to": "mlflow:5000"}]},
+            "edge.routes.0.host",
+            "Let's Encrypt does not sign them",
+        ),
         ({"tls": "letsencrypt"}, "edge.tls", "local-ca"),
     ],
 )
@@ -317,6 +380,7 @@ def test_a_certificate_is_told_of_from_three_weeks_before_its_end(host):
     ]
     assert "-servername db.example.org -starttls postgres" in look(settings)
     shown = read(settings, ["443|s3.example.org|4102444800|0A|CN=x", "443|ml.example.org|0||", "garbage"])
-    assert shown[0] == Served(443, "s3.example.org", 4102444800, "CN=x", "0A") and shown[0].trouble() == ""
+    assert shown[0] == Served(443, "s3.example.org", 4102444800, "CN=x", "0A", signer="local-ca")
+    assert shown[0].trouble() == ""
     assert shown[2].trouble() == "ml.example.org on port 443 shows no certificate"
     assert "its certificate has ended" in Served(443, "a", 1).trouble()
