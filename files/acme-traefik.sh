@@ -8,6 +8,7 @@
 set -eu
 umask 077
 here=/etc/stowage/acme store=/etc/stowage/traefik/acme/acme.json container=traefik patience=60
+kept=$store.good # as it was when it was last whole
 . "${0%/*}/acme-refusals"
 . "$here/settings" # server, resolver, hosts, within: seconds before an end from which Traefik renews, every: seconds from one try to the next, api
 
@@ -58,9 +59,51 @@ noted() { # HOST: whether Traefik was refused a renewal, which it asks for by it
   rm -f "$here/failed/$1:$container"
 }
 
+whole() { # FILE: whether Traefik can read it; it writes in place, so a full disk or a power cut leaves the half of it
+  [ "$(head -n 1 "$1" 2>/dev/null)" = '{' ] && [ "$(tail -n 1 "$1")" = '}' ]
+}
+
+unfit() { # whether Traefik could not read its store at its next start, or would find it empty, and that can be mended
+  whole "$store" || { whole "$kept"; return; }
+  [ "$(stat -c '%a %U' "$store")" != "600 $(stat -c %U "${store%/*}")" ]
+}
+
+copy() { # FROM TO: whole or not at all
+  cp -p "$1" "$2.new" && mv -f "$2.new" "$2" || { rm -f "$2.new"; return 1; }
+}
+
+keep() { # a store that cannot be read costs all names their certificates, from the next start of Traefik on
+  if whole "$store"; then
+    cmp -s "$store" "$kept" || copy "$store" "$kept" || :
+  fi
+  unfit || return 0
+  : >"$here/mended"
+  if ! whole "$store"; then
+    copy "$kept" "$store" || return
+    echo "$store was damaged or gone: what it was before is put in its place"
+  fi
+  chown --reference="${store%/*}" "$store"
+  chmod 0600 "$store"
+}
+
+read_again() { # who could not read it when it was started asks for nothing, and serves nothing of it
+  ! docker logs --since "$since" -- $container 2>&1 | grep -qaF 'resolve is skipped' || {
+    if [ -s "$store" ] && ! whole "$store"; then
+      mv -f "$store" "$store.damaged"
+      echo "$store is damaged, and there is no copy: it lies beside as acme.json.damaged, and all is asked for anew"
+    elif [ ! -e "$here/mended" ]; then
+      return 0 # a restart would not help
+    fi
+    since=$(date +%s)
+    sh "$here/restart"
+  }
+  rm -f "$here/mended"
+}
+
 asked() {
   server=$1
   shift
+  ! unfit || { echo no; return; }
   for host in "$@"; do
     look "$host"
     [ $end != 0 ] || grep -qsF " $server " "$here/failed/$host:$container" || { echo no; return; }
@@ -72,6 +115,8 @@ renew() {
   alone
   since=$(docker inspect -f '{{if .State.Running}}{{.State.StartedAt}}{{end}}' -- $container 2>/dev/null) || since=
   [ -n "$since" ] || { echo "warning: $container does not run"; return 1; }
+  keep || echo "warning: $store is damaged, and its copy cannot be put in its place"
+  read_again || return 1
   only $(for host in $hosts; do echo "$host:$container"; done)
   waits='' again='' restart=${2:+yes}
   for host in $hosts; do
@@ -147,6 +192,7 @@ forget() {
     return 1
   fi
   mv -f "$store.new" "$store"
+  rm -f "$kept" # else the account would come back with it
 }
 
 what=$1

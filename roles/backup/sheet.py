@@ -6,11 +6,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from roles.backup.configuration import has_buckets, settings_of, stack_of
+from roles.edge import authority
 from roles.minio.kms_key import fingerprint
+from worker.contract import STATE
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
     from roles.settings.model import Settings
+
+LAID_BESIDE = f"{STATE}/configuration"
+"""Where a restore lays the configuration of a set."""
 
 
 def not_in_sets(settings: Settings) -> str:
@@ -71,4 +76,10 @@ def recovery_sheet(host: Host[Settings]) -> None:
         print(f"  inv restore latest --host {host.name}")
     for name in (name for name, service in host.settings.services.items() if service.backup):
         print(f"  inv restore latest --service {name} --host {host.name}")
+    if "edge" in host.settings.roles and host.settings.edge and authority.names_of(host.settings.edge):
+        print(
+            "\nClients trust the authority of the dead machine, and the new one has made another. On the host, ID being that of the set:"
+        )
+        print(f"  cp -p {LAID_BESIDE}/ID{authority.HERE}/authority.* {authority.HERE}/")
+        print(f"Then, to have it sign again: inv deploy --host {host.name}")
     print("\nWithout Stowage: docs/restore-by-hand.md")

@@ -16,12 +16,14 @@ from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, NoProject, Project
 from converge.resources.file import Directory, File
 from converge.resources.fresh import reloaded
+from converge.resources.package import Packages
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
 from roles.edge import acme, authority, nginx, own_certificates, traefik, traefik_acme, traefik_routes
 from roles.edge.gone import gone
 from roles.edge.nginx import ALIVE, CONTAINER, HERE, INSIDE, SETTLED
 from roles.edge.routes import ACME, API, LOCAL, active, certificate, target_port
+from roles.edge.served import places
 from roles.images import image, image_identity
 from roles.minio.tls import authority as minio_authority
 from roles.services.configuration import Folder
@@ -44,6 +46,9 @@ WITHIN = 30
 def edge(host: Host[Settings]) -> Wanted:
     settings, owner = settings_of(host), host.settings.data_user
     yield in_order(Group(owner.name, owner.uid), User(owner.name, owner.uid))
+    if places(host.settings):
+        # Makes certificates, and looks at those that are served; a small system has it not.
+        yield Packages("certificates", ("openssl",))
     yield from (_nginx if settings.kind == "nginx" else _traefik)(host, settings)
 
 

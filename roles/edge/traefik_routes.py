@@ -78,7 +78,8 @@ class _Table:
             tree["tls"] = {**({"certificates": own} if own else {}), "options": options}
         digest = hashlib.sha256(json.dumps([tree, self.users], sort_keys=True).encode()).hexdigest()[:16]
         self.middlewares[f"is-{digest}"] = {"stripPrefix": {"prefixes": ["/nothing-asks-for-this"]}}
-        return tree
+        # Traefik refuses the whole file for a part that is empty.
+        return {**tree, "http": {name: part for name, part in http.items() if part}}
 
     def _files(self) -> list[str]:
         page = [self.edge.tls] if dashboard(self.edge) else []

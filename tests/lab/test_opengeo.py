@@ -426,13 +426,18 @@ def test_on_a_new_host_it_is_there_again_from_a_set(host: Clone, vault: Host) ->
     path.write_text(yaml.safe_dump(group))
     host.inv("deploy", "--host", NAME, "--role", "backup", "--yes")
     host.inv("backup", "--host", NAME)
-    run = mlflow(host, "read", "rain")
+    run, authority = mlflow(host, "read", "rain"), host.inv("certs.authority", "--host", NAME).strip()
     host.inv("lab.down", "--host", NAME)
     host.inv("lab.up", "--host", NAME, "--system", "debian-13-prepared")
     host.inv("deploy", "--host", NAME, "--yes")
     screen = host.inv("restore", "latest", "--with", "iam,bucket-config", "--host", NAME, "--yes")
     assert "read from vault" in screen
+    trusted = host.on_host("cat /etc/stowage/authority/authority.crt")
+    host.on_host(
+        "cp -p /var/lib/stowage/backup/configuration/*/etc/stowage/authority/authority.* /etc/stowage/authority/"
+    )
     deployed(host)  # waits until MLflow, which stood still for the swap, answers
     given(host)
+    assert authority in host.on_host("cat /root/client/authority.pem") and authority != trusted
     assert mlflow(host, "read", "rain") == run
     assert psql(host, "verify-full") == "POINT(1 2)|5"

@@ -87,7 +87,9 @@ def test_the_key_pair_of_remote_desktops_is_in_every_set_and_its_public_half_is_
     assert (kept["folders"], kept["stop"]) == ({"/root": "/srv/stowage/rustdesk"}, True)
     assert not_in_sets(host.settings) == "", "hbbr has the same folder"
     recovery_sheet(host)
-    assert "inv restore latest --service hbbs --host opengeo-lab" in capsys.readouterr().out
+    sheet = capsys.readouterr().out
+    assert "inv restore latest --service hbbs --host opengeo-lab" in sheet
+    assert "configuration/ID/etc/stowage/authority/authority.* /etc/stowage/authority/" in sheet
     hbbs = host.settings.services["hbbs"]
     assert [hbbs.on_host(path) for path in hbbs.shows.values()] == [("/srv/stowage/rustdesk", "id_ed25519.pub")]
     assert "(/srv/stowage/rustdesk)" in not_in_sets(hub().settings)

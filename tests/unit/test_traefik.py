@@ -203,6 +203,13 @@ def test_what_the_other_edge_has_left_goes_but_for_what_costs_to_have_again():
     assert gone.read([gone, gone], gone.probe([gone]) and "2\n0\n") == [{"files": "2"}, None]
 
 
+def test_no_part_of_the_file_is_empty_for_traefik_would_refuse_all_of_it(host):
+    table = routes(host(routes=[TABLE[-1]], traefik={}, users={}))
+    assert list(table["http"]) == ["middlewares"] and table["tcp"]
+    table = routes(host(routes=[{"port": 80, "to": "mlflow:5000", "tls": False}, TABLE[5]], traefik={}, users={}))
+    assert list(table["http"]) == ["routers", "services", "middlewares"]
+
+
 def test_its_own_page_has_a_port_with_tls_whatever_the_table_has(host):
     def at(*rows):
         made = host(routes=list(rows))

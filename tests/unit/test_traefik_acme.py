@@ -101,6 +101,7 @@ class Host:
             resolver: {"Account": account, "Certificates": rows},
         }
         (self.folder / into).write_text(json.dumps(whole, indent=2))
+        (self.folder / into).chmod(0o600)
 
     def __call__(self, *words, code=0, **variables):
         environment = {**os.environ, **variables, "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
@@ -216,6 +217,37 @@ def test_the_account_goes_and_the_certificates_stay(here):
     assert here.store.stat().st_mode & 0o777 == 0o600
     assert json.loads((here.folder / "acme.json.before").read_text()) == before
     assert here("renew", "1200", "restarted") == "" and here.lines("restarted.log") == 1
+
+
+def test_a_store_that_was_cut_in_the_middle_is_put_back_and_read_again(here):
+    here.signed("one.example.org", "two.example.org")
+    here.store.chmod(0o600)
+    here("renew")
+    good, skips = here.store.read_text(), "ERR The ACME resolve is skipped from the resolvers list error=x"
+    for damage in (good[:700], "", None):
+        here.store.write_text(damage) if damage is not None else here.store.unlink()
+        here("renew")
+        assert here.store.read_text() == good and here.store.stat().st_mode & 0o777 == 0o600
+    assert here.lines("restarted.log") == 0, "it has all of it in memory"
+    here.store.write_text(good[:700])
+    assert here("asked", SERVER, "one.example.org") == "no"
+    here.says(skips)
+    assert "put in its place" in here("renew") and here.lines("restarted.log") == 1
+    assert here("renew") == "" and here.lines("restarted.log") == 1
+    here.store.chmod(0o644)
+    assert here("asked", SERVER, "one.example.org") == "no"
+    assert here("renew") == "" and here.lines("restarted.log") == 2
+    assert here.store.stat().st_mode & 0o777 == 0o600 and here("asked", SERVER, "one.example.org") == "yes"
+
+
+def test_a_damaged_store_without_a_copy_lies_beside_and_an_empty_one_is_a_first_start(here):
+    here.store.write_text("")
+    assert "damaged" not in here("renew", code=1, PATIENCE="0") and here.store.read_text() == ""
+    here.store.write_text('{\n  "acme-')
+    assert here("renew") == "" and here.store.exists(), "Traefik serves what it has in memory, and writes it again"
+    here.says("ERR The ACME resolve is skipped from the resolvers list error=x")
+    assert "acme.json.damaged" in here("renew") and here.lines("restarted.log") == 1
+    assert (here.folder / "acme.json.damaged").read_text() == '{\n  "acme-' and not here.store.exists()
 
 
 def test_the_host_looks_after_what_traefik_asks_for(storage_host):
