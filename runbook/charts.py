@@ -81,9 +81,8 @@ def drawn(host: Host[Settings], link: Link, span: int = DAY, step: int = STEP) -
 
 
 def _asked(host: Host[Settings], link: Link, query: str, span: int, step: int) -> Points:
-    now = "$(($(date +%s)))"
-    parameters = {"query": query, "start": f"$(($(date +%s) - {span}))", "end": now, "step": str(step)}
-    answer = "".join(within.lines(host, link, PROMETHEUS, ":9090/api/v1/query_range", parameters))
+    parameters: within.Parameters = {"query": query, "start": within.Ago(span), "end": within.Ago(0), "step": str(step)}
+    answer = "".join(within.answer(host, link, PROMETHEUS, ":9090/api/v1/query_range", parameters))
     return points(json.loads(answer))
 
 

@@ -98,7 +98,7 @@ def _stored_lines(host: Host[Settings], link: Link, store: Store, all_copies: Co
 
     query, span = query_for(store, asked), KEPT_AT_MOST if store is not LOKI else LOKI_ANSWERS
     try:
-        answer = list(within.lines(host, link, store.container, store.url, store.parameters(query, span, MOST)))
+        answer = within.answer(host, link, store.container, store.url, store.parameters(query, span, MOST))
         records = of_loki(answer) if store is LOKI else of_victoria(answer)
     except Trouble as trouble:
         all_copies.not_asked.append(f"{store.container}: {trouble.what}")

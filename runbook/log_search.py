@@ -37,9 +37,8 @@ class Store:
     nanoseconds: bool
     manual: str
 
-    def parameters(self, query: str, seconds: int, limit: int) -> dict[str, str]:
-        start = f"$(($(date +%s) - {seconds}))" + ("000000000" if self.nanoseconds else "")
-        return {"query": query, "start": start, "limit": str(limit)}
+    def parameters(self, query: str, seconds: int, limit: int) -> within.Parameters:
+        return {"query": query, "start": within.Ago(seconds, self.nanoseconds), "limit": str(limit)}
 
 
 VICTORIA = Store(
@@ -82,7 +81,7 @@ def search(host: Host[Settings], query: str, since: str, limit: int, as_json: bo
     store, span = store_of(host), seconds(since)
     link = connect(host.target)
     try:
-        answer = within.lines(host, link, store.container, store.url, store.parameters(query, span, limit))
+        answer = within.answer(host, link, store.container, store.url, store.parameters(query, span, limit))
         records = sorted(
             of_loki(answer) if store is LOKI else of_victoria(answer), key=lambda record: str(record.get("_time"))
         )

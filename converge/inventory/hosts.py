@@ -153,6 +153,12 @@ def _own(reference: dict[str, str], host: str) -> dict[str, str]:
     return {how: what.replace("%h", host) if how == "file" else what for how, what in reference.items()}
 
 
+def secret_at(host: Host[Any], *path: str | int) -> Secret:
+    """One secret of a host that was loaded without them, as others may be missing."""
+    reference = plain(list(descend(host.tree, path))[-1])
+    return resolve(_own(reference, host.name), dotted(path), host.root)
+
+
 def own_files(host: Host[Any]) -> list[str]:
     """The files of secrets, `inventory/secrets/HOST/NAME`, that a host has for itself: their names, in the order of the inventory."""
     folder = f"inventory/secrets/{host.name}/"

@@ -14,7 +14,6 @@ import sys
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 READS = ("Get", "Head", "List", "SelectObject")
 WRITES = ("Put", "Post", "Copy", "NewMultipart", "CompleteMultipart", "Upload")
@@ -30,7 +29,7 @@ SECRETS = (
     (re.compile(r"(?i)(\b(?:proxy-)?authorization[\"']?\s*[:=]\s*)(?:\"[^\"]*\"|'[^']*'|[^\r\n]+)"), r"\1[redacted]"),
 )
 KEYS = re.compile(
-    r"(?i)(\b(?:X-Amz-Credential=|Credential=|AWSAccessKeyId=|access[ _]?key(?: ?id)?[\"']?\s*[:=]\s*[\"']?))([A-Za-z0-9_-]{3,128})"
+    r"(?i)(\b(?:X-Amz-Credential=|Credential=|AWSAccessKeyId=|access[ _]?key(?: ?id)?[\"']?\s*[:=]\s*[\"']?))([A-Za-z0-9._@+-]{3,128})"
 )
 LEVELS = re.compile(r"(?i)\b(?:level[=\":\s]+)?(panic|fatal|error|err|warning|warn)\b")
 
@@ -42,7 +41,7 @@ class Labels:
         self._pepper = pepper
 
     def pseudonym(self, key: str) -> str:
-        return "key-" + hmac.new(self._pepper, key.encode(), hashlib.sha256).hexdigest()[:12]
+        return "key-" + hmac.new(self._pepper, key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
     def clean(self, text: str) -> str:
         """A text without signatures and tokens, its access keys as pseudonyms."""
@@ -50,7 +49,7 @@ class Labels:
             text = pattern.sub(instead, text)
         return KEYS.sub(lambda found: found[1] + self.pseudonym(found[2]), text)
 
-    def line(self, told: dict[str, Any]) -> dict[str, Any] | None:
+    def line(self, told: dict[str, str]) -> dict[str, str] | None:
         """A line as it is kept; None is one that nobody needs."""
         if told.get("stream") == "audit":
             kept = self._audit(told)
@@ -58,16 +57,18 @@ class Labels:
             kept = self._journal(told)
         else:
             kept = self._container(told)
-        return kept and {name: self.clean(value) if isinstance(value, str) else value for name, value in kept.items()}
+        return kept and {name: self.clean(value) for name, value in kept.items()}
 
-    def _audit(self, told: dict[str, Any]) -> dict[str, Any] | None:
+    def _audit(self, told: dict[str, str]) -> dict[str, str] | None:
         # The agent takes the name of the call for the text of the line.
-        name, status = str(told.get("_msg", "")), str(told.get("api.statusCode", ""))
+        name, status = told.get("_msg", ""), told.get("api.statusCode", "")
         if "/" in name:  # what nodes ask of one another
             return None
         kept = {key: value for key, value in told.items() if key.split(".")[0] not in NEVER}
         if key := kept.pop("accessKey", ""):
             kept["who"] = self.pseudonym(key)
+        if user := kept.pop("parentUser", ""):  # whose key it is
+            kept["parentUser"] = self.pseudonym(user)
         incoming = told.get("trigger") == "incoming"
         kept["operation_type"] = _operation(name) if incoming else "internal"
         kept["level"] = {"4": "warning", "5": "error"}.get(status[:1], "info")
@@ -75,20 +76,21 @@ class Labels:
             kept["security_event"] = "access_denied"
         return kept
 
-    def _journal(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _journal(self, told: dict[str, str]) -> dict[str, str]:
         kept = {key: value for key, value in told.items() if key in OF_THE_HOST or key in ("_time", "_msg")}
-        priority = int(told.get("PRIORITY") or 6)
-        level = "error" if priority <= 3 else "warning" if priority == 4 else "info"
+        # Anybody on the host may write a line with a priority that is no number.
+        level = {**dict.fromkeys("0123", "error"), "4": "warning"}.get(told.get("PRIORITY", ""), "info")
         stream = "kernel" if told.get("_TRANSPORT") == "kernel" else "journal"
         return {**kept, "source": "host", "stream": stream, "level": level}
 
-    def _container(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _container(self, told: dict[str, str]) -> dict[str, str]:
         """Docker's line: its attributes say of which container and of which project it is."""
         container = told.get("attrs.tag", "")
         source = told.get("attrs.com.docker.compose.project") or container or "unknown"
-        text = str(told.get("_msg", "")).rstrip("\n")
+        text = told.get("_msg", "").rstrip("\n")
         return {
-            "_time": told.get("_time"),
+            # The store takes the time of arrival for a line without one.
+            **({"_time": told["_time"]} if "_time" in told else {}),
             "_msg": text,
             "source": source,
             "stream": "console",
@@ -110,7 +112,7 @@ def _level(text: str) -> str:
     if text.startswith("{"):
         try:
             word = str(json.loads(text).get("level", "info"))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             word = "info"
     else:
         match = LEVELS.search(text[:200])
@@ -132,16 +134,25 @@ def unpacked(body: bytes, how: str) -> bytes:
 
 
 def relabelled(labels: Labels, body: bytes) -> bytes:
-    """All lines of a request, each as it is kept. One that is no JSON is told as text: nothing is lost in silence."""
-    found = []
-    for line in filter(None, body.split(b"\n")):
-        try:
-            told = json.loads(line)
-        except ValueError:
-            told = {"_msg": line.decode(errors="replace")}
-        if kept := labels.line(told):
-            found.append(json.dumps(kept))
-    return ("\n".join(found) + "\n").encode() if found else b""
+    """All lines of a request, each as it is kept."""
+    kept = filter(None, (labels.line(fields(line)) for line in body.split(b"\n") if line))
+    return "".join(f"{json.dumps(line)}\n" for line in kept).encode()
+
+
+def fields(line: bytes) -> dict[str, str]:
+    """The fields of a line. One that is no record is told as text: nothing is lost in silence.
+
+    No line is an error: the agent would send its batch again and again, and all other lines would wait behind it.
+    """
+    try:
+        told = json.loads(line)
+        return {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in told.items()
+            if value is not None
+        }
+    except (ValueError, AttributeError, RecursionError):
+        return {"_msg": line.decode(errors="replace")}
 
 
 def serve(port: int, store: str, labels: Labels) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roles.backup.settings import PRUNER, WRITER
+from roles.minio.metrics_token import is_of_another
 from roles.minio.policy_language import BUILT_IN
 from roles.minio.settings import METRICS
 from roles.settings.faults import Faults
@@ -32,6 +33,20 @@ def inconsistencies(settings: Settings) -> Faults:
         for number, key in enumerate(user.service_accounts):
             if owner := {**dict.fromkeys((own.name for own in settings.users), "a user"), **taken}.get(key.access_key):
                 yield ("users", at, "service_accounts", number, "access_key"), f"{owner} has this name"
+    yield from _tokens(settings)
+
+
+def _tokens(settings: Settings) -> Faults:
+    """Tokens for metrics that services have are of the present secret: with another, charts and alerts end without a word."""
+    secret = settings.minio.metrics.secret if settings.minio else None
+    if secret is None or secret is UNREAD:
+        return
+    for name, service in settings.services.items():
+        for section in ("secrets", "secret_environment"):
+            for variable, value in getattr(service, section).items():
+                if value is not UNREAD and is_of_another(value, secret):
+                    why = "it is a token of another minio.metrics.secret: inv minio.metrics-token --file FILE writes the present one"
+                    yield ("services", name, section, variable), why
 
 
 def _taken(settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from converge.engine.resource import Chain, in_order
 from converge.errors import UNTOUCHED, Trouble
+from converge.inventory.hosts import secret_at
 from converge.ui.lines import say
 from roles.minio.account_kinds import User
 from roles.minio.metrics_token import token
@@ -17,6 +18,7 @@ from roles.minio.role import settings_of
 from roles.minio.settings import METRICS
 from roles.minio.settings import Policy as PolicySettings
 from roles.minio.settings import User as UserSettings
+from roles.settings.fields import UNREAD
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -49,7 +51,9 @@ def hand_out(host: Host[Settings], file: str) -> None:
             UNTOUCHED,
             f"set it, then: inv buckets --host {host.name}",
         )
-    text = token(metrics.secret).reveal()
+    # Alone: the token itself may be a secret of the settings that is missing.
+    secret = secret_at(host, "minio", "metrics", "secret") if metrics.secret is UNREAD else metrics.secret
+    text = token(secret).reveal()
     if not file:
         print(text)
         return

@@ -54,7 +54,7 @@ def minio_metrics_token(c: Context, host: str = "", file: str = "") -> None:
     """Print the token with which Prometheus reads the metrics; it is good until minio.metrics.secret changes."""
     from roles.minio.metrics import hand_out
 
-    hand_out(one_host(c, host), file)
+    hand_out(_settings_of(c, host), file)
 
 
 @command(

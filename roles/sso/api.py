@@ -24,6 +24,7 @@ CLIENT = "stowage"
 PATIENCE = 20.0
 FRESH = 30.0
 """Seconds for which a token is used; Keycloak's own are good for a minute."""
+NO_RIGHTS = "give the client stowage its role admin back: docs/runbook.md, Single sign-on"
 UNKNOWN_SECRET = (400, 401)
 """Statuses with which Keycloak refuses a secret."""
 MOST = 1000
@@ -100,8 +101,16 @@ class Session:
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """`path` is relative to the realm; with two slashes at its start, to the admin API."""
         resource = path[1:] if path.startswith("//") else f"/realms/{quote(self.api.realm)}{path}"
-        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"}
-        return self._send(method, f"/admin{resource}", None if body is None else json.dumps(body), headers)
+        answer: Any = None
+        for again in (False, True):
+            if again:
+                # Somebody has ended its sessions, or has tokens end sooner.
+                self.log_in(known=True)
+            headers = {"Authorization": f"Bearer {self._token.reveal()}", "Content-Type": "application/json"}
+            answer = self._send(method, f"/admin{resource}", None if body is None else json.dumps(body), headers)
+            if answer.status != 401:
+                break
+        return answer
 
     def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> Any:
         from urllib3.exceptions import HTTPError
@@ -117,7 +126,12 @@ class Session:
 
     def _well(self, answer: Any, what: str) -> Any:
         if answer.status >= 400:
-            raise Trouble("Keycloak refused", self._link.target.name, f"{what}: {_message_of(answer)}")
+            name, status = self._link.target.name, answer.status
+            if status >= 500:
+                hint = f"inv status --host {name}: Keycloak cannot work without its database"
+            else:
+                hint = NO_RIGHTS if status == 403 else f"inv logs --service keycloak --host {name}"
+            raise Trouble("Keycloak refused", name, f"{what}: {_message_of(answer)}", hint=hint)
         return json.loads(answer.data) if answer.data else None
 
 

@@ -24,6 +24,18 @@ FLOWS = {
     "directAccessGrantsEnabled": False,
     "serviceAccountsEnabled": False,
 }
+RULES: dict[str, Any] = {
+    **FLOWS,
+    "protocol": "openid-connect",
+    "clientAuthenticatorType": "client-secret",
+    "bearerOnly": False,
+    "consentRequired": False,
+}
+"""Each of them, changed by hand, ends all logins with this client or opens another way to log in."""
+OWN_FLOWS = ("browser", "direct_grant")
+"""The flows of the realm that a client may replace by others: such as one that asks for no password."""
+PKCE = "pkce.code.challenge.method"
+"""An attribute with which Keycloak demands of the client what MinIO does not give."""
 BUILT_IN = ("acr", "basic", "roles", "web-origins")
 """Scopes that Keycloak gives to every client; without them tokens lack claims that every program expects."""
 
@@ -77,13 +89,14 @@ class Client(Resource):
         return {
             "clientId": self.called,
             "enabled": True,
-            "protocol": "openid-connect",
             "publicClient": False,
-            "clientAuthenticatorType": "client-secret",
             "secret": self.secret.reveal(),
             "redirectUris": list(self.redirects),
             "webOrigins": [],
-            **FLOWS,
+            **RULES,
+            # An empty text takes away what somebody has set.
+            "authenticationFlowBindingOverrides": dict.fromkeys(OWN_FLOWS, ""),
+            "attributes": {PKCE: ""},
         }
 
     def desired(self) -> State:
@@ -93,7 +106,9 @@ class Client(Resource):
             "secret": fingerprint(self.secret),
             "redirects": _lines(self.redirects),
             "origins": "",
-            **{key: word(value) for key, value in FLOWS.items()},
+            **{key: word(value) for key, value in RULES.items()},
+            "flows of its own": "",
+            "PKCE": "",
             "scopes": _lines((*BUILT_IN, *self.scopes)),
             "claims": _lines(self.claims),
         }
@@ -115,7 +130,11 @@ class Client(Resource):
             "secret": fingerprint(Secret(answer.get("secret") or "")),
             "redirects": _lines(answer.get("redirectUris") or ()),
             "origins": _lines(answer.get("webOrigins") or ()),
-            **{key: word(answer.get(key, False)) for key in FLOWS},
+            **{key: word(answer.get(key, False)) for key in RULES},
+            "flows of its own": _lines(
+                name for name, flow in (answer.get("authenticationFlowBindingOverrides") or {}).items() if flow
+            ),
+            "PKCE": (answer.get("attributes") or {}).get(PKCE) or "",
             "scopes": _lines(answer.get("defaultClientScopes") or ()),
             "claims": _lines(_claim_of(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ()),
         }

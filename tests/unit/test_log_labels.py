@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from converge import templates
 from converge.errors import Trouble
 from runbook import log_search
 
@@ -60,6 +62,8 @@ def test_a_key_has_one_name_that_only_the_pepper_makes() -> None:
     assert labelled["who"] == audit("PutObject", 200)["who"] == OURS.pseudonym("backup-job")
     assert labelled["who"] != labels.Labels(b"another").pseudonym("backup-job")
     assert "backup-job" not in json.dumps(labelled)
+    of_a_key = audit("GetObject", 200, parentUser="ann")
+    assert of_a_key["parentUser"] == OURS.pseudonym("ann"), "a key has its user beside it"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,49 @@ def test_a_key_has_one_name_that_only_the_pepper_makes() -> None:
 def test_neither_a_signature_nor_a_key_is_kept_wherever_it_stands(text: str) -> None:
     labelled = OURS.line({"_msg": text, "attrs.tag": "nginx"})
     assert SIGNATURE not in str(labelled) and "rootuser" not in str(labelled)
+
+
+def test_a_name_with_all_signs_that_a_user_may_have_is_taken_out_whole() -> None:
+    assert "example" not in OURS.clean("access key: ann.lee+night@example.org is not known")
+
+
+def by_alloy(line: str) -> str:
+    """An audit line as Alloy keeps it: each replacement of its settings, of the captured part alone."""
+    text = templates.render(SimpleNamespace(name="prod", root=ROOT), "alloy/config.alloy.j2")
+    audit = text.partition('loki.process "audit"')[2].partition("\n}")[0]
+    for expression in re.findall(r"expression = (.*)", audit):
+
+        def without(found: re.Match[str]) -> str:
+            start, end = found.start(1) - found.start(), found.end(1) - found.start()
+            return f"{found[0][:start]}{'PSEUDONYM' if 'accessKey' in expression else ''}{found[0][end:]}"  # noqa: B023
+
+        line = re.sub(json.loads(expression), without, line)
+    return line
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"requestHeader": {"User-Agent": "a{b"}},
+        {"requestHeader": {"User-Agent": '"}', "X": "\\"}},
+        {"requestClaims": {"realm_access": {"roles": ["staff"]}, "resource_access": {"a": {"roles": ["{"]}}}},
+    ],
+)
+def test_alloy_keeps_neither_headers_nor_claims_however_they_are_written(odd: dict[str, Any]) -> None:
+    signed = f"AWS4-HMAC-SHA256 Credential=ann@example.org/2026/us-east-1/s3/aws4_request, Signature={SIGNATURE}"
+    line: dict[str, Any] = {"api": {"name": "GetObject", "object": "a{b"}, "parentUser": "ann@example.org"}
+    line |= {"requestHeader": {}, "requestQuery": {"X-Amz-Security-Token": "TOKEN"}, "requestClaims": {}}
+    for key in ("requestHeader", "requestClaims"):
+        line[key] = {"Authorization": signed, "preferred_username": "ann", **odd.get(key, {})}
+    kept = json.loads(by_alloy(json.dumps({**line, "accessKey": "ann-1"}, separators=(",", ":"))))
+    assert kept.pop("api") == line["api"]
+    assert kept == {
+        "parentUser": "PSEUDONYM",
+        "requestHeader": {},
+        "requestQuery": {},
+        "requestClaims": {},
+        "accessKey": "PSEUDONYM",
+    }
 
 
 def test_headers_and_queries_of_a_request_are_not_kept_at_all() -> None:
@@ -112,6 +159,30 @@ def test_the_kernels_lines_are_told_from_those_of_units() -> None:
 def test_a_line_that_is_no_json_is_not_lost() -> None:
     kept = labels.relabelled(OURS, b'{"_msg":"a","attrs.tag":"x"}\nbroken {\n')
     assert [json.loads(line)["_msg"] for line in kept.splitlines()] == ["a", "broken {"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"PRIORITY":"loud","_TRANSPORT":"journal","_msg":"by anybody who may write to the journal"}',
+        b'{"PRIORITY":["3","4"],"_msg":"twice"}',
+        b'{"stream":"audit","accessKey":{"a":1},"_msg":"GetObject"}',
+        b'{"stream":"audit","accessKey":"\\ud800","_msg":"GetObject"}',
+        b'{"attrs.tag":["a"],"_time":null,"_msg":7}',
+        b'{"attrs.tag":"a","_msg":"{\\"level\\":' + b"[" * 100_000 + b'"}',
+        b'{"a":' + b"[" * 100_000,
+        b"[1]",
+        b"null",
+    ],
+)
+def test_an_odd_line_does_not_hold_up_the_others(odd: bytes) -> None:
+    """The agent sends a batch again until it is taken."""
+    kept = [
+        json.loads(line)
+        for line in labels.relabelled(OURS, odd + b'\n{"_msg":"after it","attrs.tag":"x"}\n').splitlines()
+    ]
+    assert kept[-1]["_msg"] == "after it" and len(kept) == 2
+    assert all(isinstance(value, str) for value in kept[0].values())
 
 
 def test_a_host_without_a_store_says_so(storage_host: Any) -> None:

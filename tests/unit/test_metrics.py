@@ -7,16 +7,19 @@ import hashlib
 import hmac
 import json
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from converge.errors import Trouble
+from converge.inventory.layers import lift
 from converge.inventory.secret import Secret
 from roles.minio import metrics
 from roles.minio.role import _warnings
 from roles.minio.settings import Metrics
+from roles.settings.fields import UNREAD
 
 KEY = Secret("a-secret-key-of-metrics")
 
@@ -55,6 +58,26 @@ def test_a_file_with_the_token_is_for_its_owner_alone_even_where_one_was_for_all
     assert metrics.token(KEY).reveal() not in capsys.readouterr().out
 
 
+def test_a_token_that_is_missing_keeps_nobody_from_making_it(tmp_path: Path) -> None:
+    """It is itself a secret of the settings: they cannot be loaded with all secrets while it is not there."""
+    (tmp_path / "secrets/lab").mkdir(parents=True)
+    (tmp_path / "secrets/lab/metrics").write_text(KEY.reveal())
+    tree = lift({"minio": {"metrics": {"secret": {"file": "secrets/%h/metrics"}}}}, "a file")
+    unread = SimpleNamespace(**vars(host(secret=UNREAD)), tree=tree, root=tmp_path)
+    metrics.hand_out(unread, str(tmp_path / "token"))
+    assert (tmp_path / "token").read_text().strip() == metrics.token(KEY).reveal()
+
+
+def test_a_token_of_the_present_secret_fits_whoever_made_it(storage_host) -> None:
+    signed = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+        for part in ({"typ": "JWT", "alg": "HS512"}, {"exp": 4000000000, "sub": "stowage-metrics", "iss": "prometheus"})
+    )
+    signature = base64.urlsafe_b64encode(hmac.new(KEY.reveal().encode(), signed.encode(), hashlib.sha512).digest())
+    secrets = {"TOKEN": Secret(f"{signed}.{signature.decode().rstrip('=')}"), "OTHER": Secret("a.b.c")}
+    storage_host(minio__metrics={"secret": KEY}, services__watch={"image": "nginx", "secrets": secrets})
+
+
 @pytest.mark.parametrize(("given", "why"), [({}, "is not set"), ({"auth": "public"}, "nobody is asked for one")])
 def test_without_a_secret_there_is_no_token_and_the_reason_is_told(given, why) -> None:
     with pytest.raises(Trouble) as caught:
@@ -78,6 +101,15 @@ def test_public_metrics_are_told_in_the_plan() -> None:
         ({"roles": ["base", "drives", "docker", "images", "minio"]}, "roles does not name it"),
         ({"users": [{"name": "stowage-metrics", "password": Secret("long enough")}]}, "reads metrics has this name"),
         ({"minio__metrics": {"secret": Secret("short")}}, "no fewer than 8"),
+        (
+            {
+                "services__watch": {
+                    "image": "nginx",
+                    "secrets": {"TOKEN": metrics.token(Secret("the secret before it"))},
+                }
+            },
+            "inv minio.metrics-token --file FILE writes the present one",
+        ),
     ],
 )
 def test_a_reader_that_could_not_be_made_is_refused(storage_host, given, why) -> None:

@@ -71,6 +71,11 @@ def test_a_client_as_keycloak_tells_it_is_as_it_should_be():
         ),
         ({"protocolMappers": [*OF_KEYCLOAK["protocolMappers"], {"name": "more", "protocolMapper": "x"}]}, "claims"),
         *(({flow: not on}, flow) for flow, on in FLOWS.items()),
+        ({"clientAuthenticatorType": "client-jwt"}, "clientAuthenticatorType"),
+        ({"bearerOnly": True}, "bearerOnly"),
+        ({"consentRequired": True}, "consentRequired"),
+        ({"authenticationFlowBindingOverrides": {"browser": "8f1c-without-a-password"}}, "flows of its own"),
+        ({"attributes": {"pkce.code.challenge.method": "S256"}}, "PKCE"),
     ],
 )
 def test_whatever_somebody_changes_by_hand_is_seen(changed, key):
