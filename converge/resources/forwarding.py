@@ -36,7 +36,7 @@ class Forwarding(Resource):
     network: str
     subnet: str
     publishes: tuple[str, ...] = ()
-    """Containers that have ports of the host."""
+    """Containers that are to have ports of the host; one that runs and has none yet gets them when it is made anew."""
     iptables: bool = True
     """Whether Docker keeps rules there at all; its settings may say otherwise."""
 
@@ -94,9 +94,10 @@ class Forwarding(Resource):
         bridge, running = bridge_of(network), network.get("Containers") or {}
         # A container of several networks has its ports in one of them, which Docker chooses.
         published = [
-            addresses.get(container["Name"]) or [container["IPv4Address"].partition("/")[0]]
+            ips
             for container in running.values()
             if container["Name"] in self.publishes
+            and (ips := addresses.get(container["Name"], [container["IPv4Address"].partition("/")[0]]))
         ]
         parts = {
             "the masquerading of what containers send": f"-A POSTROUTING -s {self.subnet} .*MASQUERADE",
@@ -186,16 +187,22 @@ class Passage(Resource):
 
 
 def _addresses(inspected: str) -> dict[str, list[str]]:
-    """The addresses of each container, in whatever networks it is."""
+    """The addresses of each container, in whatever networks it is; none of one that publishes nothing."""
     facts = {name: json.loads(container.facts) for name, container in containers(inspected).items()}
     return {
         name: [
             str(endpoint["IPAddress"])
             for endpoint in (details.get("Networks") or {}).values()
-            if endpoint and endpoint.get("IPAddress")
+            if endpoint and endpoint.get("IPAddress") and _publishes(details)
         ]
         for name, details in facts.items()
     }
+
+
+def _publishes(details: Mapping[str, Any]) -> bool:
+    """Whether a container has a port at an IPv4 address of the host now, whatever its settings say by now."""
+    bindings = (details.get("HostConfig") or {}).get("PortBindings") or {}
+    return any(":" not in (binding.get("HostIp") or "") for places in bindings.values() for binding in places or ())
 
 
 def bridge_of(network: Mapping[str, Any]) -> str:

@@ -99,6 +99,27 @@ def test_rules_that_somebody_flushed_are_a_restart_of_docker(lost, rules):
     assert WANTED.note(before) == "restarts docker.service"
 
 
+@pytest.mark.parametrize(
+    ("bindings", "wanted"),
+    [
+        ({}, []),
+        ({"9000/tcp": [{"HostIp": "::1", "HostPort": "9000"}]}, []),
+        (
+            {"9000/tcp": [{"HostIp": "", "HostPort": "9000"}]},
+            ["rules of Docker: without the published port of 172.30.99.10"],
+        ),
+    ],
+)
+def test_a_container_that_is_to_get_its_first_port_lacks_no_rule_yet(bindings, wanted):
+    facts = {
+        "HostConfig": {"PortBindings": bindings},
+        "Networks": {"stowage": {"IPAddress": "172.30.99.10"}},
+    }
+    inspected = f"{json.dumps(NETWORK)}\nnginx|running||7||stowage|{json.dumps(facts)}"
+    before = Forwarding.read([WANTED], "", inspected, ROUTE, without("DNAT"))[0]
+    assert differs(dict(before)) == wanted
+
+
 def test_docker_that_keeps_no_rules_lacks_none():
     wanted = Forwarding("stowage", "172.30.99.0/24", ("nginx",), iptables=False)
     assert differs(state("ip_forward 1\n-- nft\n", wanted=wanted), wanted) == []
