@@ -47,9 +47,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         code, failure = INTERRUPTED, Failed(INTERRUPTED, "stopped, as somebody asked")
     except Exception as error:
-        code = faulty
-        failure = Failed(code, "a fault of the worker itself", f"{type(error).__name__}: {error}")
-        traceback.print_exc()
+        code, failure = faulty, _fault(faulty, error)
     finally:
         containers.remove(run)
         job.clear()
@@ -66,12 +64,21 @@ def _look(text: str) -> int:
             look.stream(request)
         else:
             print(json.dumps(look.answer(request), default=str))
-    except Failed as error:
+    except Exception as error:
+        failed = error if isinstance(error, Failed) else _fault(FAILED, error)
         if request.ask == "stream":
-            print(error, file=sys.stderr)
-            return error.code
-        print(json.dumps({"failed": {"code": error.code, "what": error.what, "why": error.why, "hint": error.hint}}))
+            print(failed, file=sys.stderr)
+            return failed.code
+        print(
+            json.dumps({"failed": {"code": failed.code, "what": failed.what, "why": failed.why, "hint": failed.hint}})
+        )
     return 0
+
+
+def _fault(code: int, error: Exception) -> Failed:
+    """The error for what the worker did not expect."""
+    traceback.print_exc()
+    return Failed(code, "a fault of the worker itself", f"{type(error).__name__}: {error}", "inv status")
 
 
 def _asked(text: str) -> Request:

@@ -13,7 +13,7 @@ from worker.buckets import COMPONENT as BUCKETS
 from worker.buckets import called, saving
 from worker.buckets.saving import Buckets
 from worker.contract import OK, RETENTION_FAILED
-from worker.copies import died, lacks_copies, on_each, take_away
+from worker.copies import died, free, lacks_copies, on_each, writing
 from worker.databases import Databases, Streams, incomplete, save
 from worker.errors import Failed
 from worker.folders import Folders, not_started
@@ -37,7 +37,7 @@ def run(job: Job) -> int:
     components: dict[str, Streams] = {}
     dumped, services, buckets = Databases(), Folders(), Buckets()
     files: list[Row] = []
-    with writer:
+    with writing(job, writer):
         if "postgres" in only:
             components["postgres"] = {}
             dumped = save(job, writer, components["postgres"], previous)
@@ -80,7 +80,7 @@ def run(job: Job) -> int:
         on_each(job, lambda target: sets.publish(target, data))
         job.journal.say("published on " + ", ".join(living.name for living in job.alive))
     with job.journal.step("retention"):
-        take_away(job, writer.dropped)
+        free(job, writer.dropped)
         retained = retention.apply(job)
     failures = {"postgres": dumped.failed, folders.COMPONENT: services.failed, BUCKETS: buckets.failed}
     job.lacking = {name for name, failed in failures.items() if failed}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from typing import Any
 
 from worker import retention
 from worker.contract import COPY_FAILED, FAILED
 from worker.errors import Failed
 from worker.job import Job
+from worker.parts import PartWriter
+from worker.targets.base import Full
 
 
 def on_each(job: Job, do: Callable[[Any], object], code: int = FAILED) -> None:
@@ -33,6 +35,8 @@ def died(job: Job, name: str, error: Failed) -> None:
     if error.hint:
         job.ways[name] = error.hint
     job.dead[name] = error.one_line(name)
+    if error.code == FAILED and not isinstance(error, Full):
+        job.silent.add(name)
     job.journal.say(f"the target {name} is given up: {job.dead[name]}")
 
 
@@ -44,9 +48,26 @@ def lacks_copies(job: Job) -> Failed:
     return Failed(COPY_FAILED, what, hint="\n".join([*ways, f"then, for a set that is on {lacking}, too: inv backup"]))
 
 
-def take_away(job: Job, dropped: Iterable[str]) -> None:
-    """Removes the incomplete set from a target that was given up, to free the room."""
-    for name in dropped:
-        with suppress(Failed):
-            if gone := retention.take_away(job.pruner(name), job.stack, job.run):
-                job.journal.say(f"{name}: {gone} parts of this set had arrived, and were taken away")
+@contextmanager
+def writing(job: Job, writer: PartWriter) -> Iterator[None]:
+    """Writes a set; when no target is left, full ones are freed of what had arrived."""
+    try:
+        with writer:
+            yield
+    except Failed:
+        free(job, writer.dropped)
+        raise
+
+
+def free(job: Job, dropped: Mapping[str, Failed]) -> None:
+    """Takes what had arrived of this set away from the targets that ran full: they need the room, and no set needs it."""
+    for name in (name for name, error in dropped.items() if isinstance(error, Full)):
+        try:
+            pruner = job.pruner(name)
+            parts = retention.take_away(pruner, job.stack, job.run)
+            contents = retention.sweep_contents(job, pruner)
+        except Failed as error:
+            job.journal.say(f"{name}: what had arrived of this set stays: {error.one_line(name)}")
+            continue
+        if parts or contents:
+            job.journal.say(f"{name}: {parts} parts and {contents} contents that no set needs were taken away")

@@ -44,14 +44,14 @@ def find(job: Job) -> Choice:
     """The requested set, and the first target that has it complete; `latest` is the newest on all targets."""
     if job.request.local:
         return Choice(_by_hand(job), LOCAL, [])
-    wanted = job.request.set
+    wanted, keys = job.request.set, job.keys  # an identity that is not there is no fault of a target
     stack = job.request.stack or job.stack
     reasons, dead = dict[str, list[str]](), list[str]()
     newest, broken = dict[str, sets.Summary](), list[tuple[str, sets.Summary]]()
     listed = dict[str, list[sets.Summary]]()
     for target in places(job):
         try:
-            listed[target.name] = list(sets.list_sets(target, stack, job.keys))
+            listed[target.name] = list(sets.list_sets(target, stack, keys))
         except Failed as error:
             dead.append(f"{target.name} could not be asked: {error.one_line(target.name)}")
     for name, there in sets.sharing_drills(listed).items():

@@ -24,6 +24,7 @@ from worker.errors import Failed
 from worker.journal import Journal
 from worker.keys import Keys
 from worker.postgres import Server, options
+from worker.secret_file import secret_in
 from worker.targets import PathTarget, Target, make
 from worker.toolbox import Toolbox
 
@@ -46,6 +47,8 @@ class Job:
     journal: Journal
     dead: dict[str, str] = field(default_factory=dict)
     """Targets that were given up in this run, and why."""
+    silent: set[str] = field(default_factory=set)
+    """Of these the ones that do not answer; the others are full, or refused."""
     closed: dict[str, str] = field(default_factory=dict)
     """Databases that allow no connections and cannot be saved, and why."""
     lacking: set[str] = field(default_factory=set)
@@ -85,7 +88,7 @@ class Job:
 
     @cached_property
     def keys(self) -> Keys:
-        return Keys(Path(self.config["identity_file"]).read_text())
+        return Keys(secret_in(self.config["identity_file"]))
 
     @cached_property
     def targets(self) -> dict[str, Target]:
@@ -150,7 +153,7 @@ class Job:
     def tools(self, code: int) -> Tools:
         """PostgreSQL's tools; `code` is the exit code when one of them fails."""
         configuration = self.postgres
-        passwords = self.passwords(Path(configuration["password_file"]).read_text().strip())
+        passwords = self.passwords(secret_in(configuration["password_file"]))
         return Tools(
             self.run,
             configuration["image"],
@@ -206,5 +209,5 @@ def _revealed(target: dict[str, Any]) -> dict[str, Any]:
     revealed = {key: value for key, value in target.items() if key != "pruner"}
     for key in SECRETS:
         if path := revealed.pop(f"{key}_file", None):
-            revealed[key] = Path(path).read_text().strip()
+            revealed[key] = secret_in(path)
     return revealed

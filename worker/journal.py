@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from worker.contract import FAILED, USAGE
 from worker.errors import Failed
 
 PROGRESS_EVERY = 1.0
+RECENT = 30.0
+"""Seconds over which a rate is taken: known objects pass in no time, and say nothing of how long new ones take."""
 GO = "go"
 """A file beside the journal that ends a pause."""
 
@@ -30,7 +33,8 @@ class Journal:
         self.path, self._steps, self._pause = Path(path), frozenset(steps), step
         self._within, self._after, self._pieces, self._still = "", int(after or 0), 0, threading.Lock()
         self._lock = threading.Lock()
-        self._said_at, self._began_at, self._began_with = float("-inf"), time.monotonic(), 0
+        self._unit: str | None = None
+        self._said_at, self._counted = float("-inf"), deque([(time.monotonic(), 0)])
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             size = os.fstat(self._file).st_size
@@ -63,7 +67,7 @@ class Journal:
             raise Failed(USAGE, f"{name} is no step of this run", why=f"there are {', '.join(sorted(self._steps))}")
         begun = time.monotonic()
         self.write("begin", step=name)
-        self._begin_progress(0)
+        self._begin_progress()
         self._within, self._pieces = name, 0
         self._stand_still()
         try:
@@ -74,19 +78,28 @@ class Journal:
             raise
         self.write("end", step=name, seconds=round(time.monotonic() - begun, 3))
 
-    def progress(self, done: int, total: int, **more: Any) -> None:
-        """Writes the progress at most once a second: bytes or pieces, the rate, and the seconds that remain; `more` are other fields."""
+    def progress(self, done: int, total: int = 0, **more: Any) -> None:
+        """Writes the progress at most once a second: bytes or pieces, the rate of the last half minute, and the seconds that
+        remain at that rate. A total of 0 is not known; `more` are other fields."""
         now = time.monotonic()
         with self._lock:
             if now - self._said_at < PROGRESS_EVERY:
                 return
             self._said_at = now
-            if done < self._began_with:
-                self._began_at, self._began_with = now, done
-            took, made = now - self._began_at, done - self._began_with
-        rate = made / took if took > 0 else 0.0
-        remaining = round(max(total - done, 0) / rate) if rate > 0 else None
-        self.write("progress", done=done, total=total, rate=round(rate, 1), remaining=remaining, **more)
+            rate = self._rate(now, done, str(more.get("pieces", "")))
+        remaining = round(max(total - done, 0) / rate) if rate > 0 and total else None
+        self.write("progress", done=done, total=total or None, rate=round(rate, 1), remaining=remaining, **more)
+
+    def _rate(self, now: float, done: int, unit: str) -> float:
+        """The recent rate. What is counted in another unit, or begins anew, has one of its own."""
+        if self._unit not in (None, unit) or (self._counted and done < self._counted[-1][1]):
+            self._counted.clear()
+        self._unit = unit
+        self._counted.append((now, done))
+        while len(self._counted) > 2 and now - self._counted[1][0] >= RECENT:
+            self._counted.popleft()
+        since, before = self._counted[0]
+        return (done - before) / (now - since) if now > since else 0.0
 
     def piece(self) -> None:
         """Marks the begin of a piece of work; if a test has asked for a pause here, all threads wait."""
@@ -113,9 +126,10 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin_progress(self, done: int) -> None:
+    def _begin_progress(self) -> None:
         with self._lock:
-            self._said_at, self._began_at, self._began_with = float("-inf"), time.monotonic(), done
+            self._said_at, self._unit = float("-inf"), None
+            self._counted = deque([(time.monotonic(), 0)])
 
     def _lost(self, error: OSError) -> Failed:
         why = error.strerror or str(error)

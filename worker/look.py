@@ -30,10 +30,10 @@ def answer(request: Request) -> dict[str, Any]:
 def _list(job: Job) -> dict[str, Any]:
     """Every set with its targets, and the targets that do not answer."""
     rows: dict[str, dict[str, Any]] = {}
-    dead = {}
+    dead, keys = {}, job.keys  # an identity that is not there is no fault of a target
     for target in finding.places(job):
         try:
-            for summary in sets.list_sets(target, job.request.stack or job.stack, job.keys):
+            for summary in sets.list_sets(target, job.request.stack or job.stack, keys):
                 row = rows.setdefault(summary.id, _row(summary))
                 row["targets"][target.name] = summary.reason or "whole"
                 row["pinned"] = row["pinned"] or summary.pinned

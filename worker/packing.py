@@ -80,7 +80,7 @@ class Packing:
         for chunk in tar.pack(Path(self._folder.here), *map(raw, names), options=options, complaints=complaints):
             yield chunk
             done += len(chunk)
-            self._job.journal.progress(done, done)
+            self._job.journal.progress(done)
         listed = Listing.parse(self._index.read_text(errors="surrogateescape"))
         self.listing = Listing({**self.listing.rows, **listed.rows})
         self._sort(complaints)

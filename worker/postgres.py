@@ -10,7 +10,6 @@ import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,6 +20,7 @@ from worker import obstacles
 from worker.contract import REFUSED, RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
 from worker.quoting import on_host
+from worker.secret_file import secret_in
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
@@ -99,7 +99,7 @@ class Server:
                 host=self.address,
                 port=self.port,
                 user=self.user,
-                password=Path(self.password_file).read_text().strip(),
+                password=secret_in(self.password_file),
                 dbname=database,
                 autocommit=True,
                 connect_timeout=10,

@@ -109,6 +109,12 @@ def take_away(target: Target, stack: str, id: str) -> int:
     return len(keys)
 
 
+def sweep_contents(job: Job, pruner: Target) -> int:
+    """Removes the contents of buckets that no set on a target needs, also those of this run: nobody else writes there."""
+    known = {summary.id for summary in list_sets(pruner, job.stack, job.keys) if summary.valid}
+    return checking.sweep(pruner, job.keys, job.stack, datetime.now(UTC), timedelta.min, known)
+
+
 def sweep_canaries(target: Target, now: datetime) -> int:
     """Removes the canaries of probes by writers that may not delete."""
     old = [entry.key for entry in target.list(CANARY) if entry.modified < now - GRACE]
@@ -118,9 +124,11 @@ def sweep_canaries(target: Target, now: datetime) -> int:
 
 
 def apply(job: Job) -> bool:
-    """Removes old sets from every target, also from a full one; a failure here does not affect the new set."""
-    pruners, summaries, well = dict[str, Target](), dict[str, list[Summary]](), True
-    for name in job.targets:
+    """Removes old sets from every target that answers, also from a full one; a failure here does not affect the new set."""
+    pruners, summaries, well = dict[str, Target](), dict[str, list[Summary]](), not job.silent
+    for name in job.silent:
+        job.journal.say(f"{name}: old sets stay, as it does not answer")
+    for name in (name for name in job.targets if name not in job.silent):
         try:
             pruners[name] = job.pruner(name)
             summaries[name] = list(list_sets(pruners[name], job.stack, job.keys))

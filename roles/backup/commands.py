@@ -104,12 +104,18 @@ def stop(host: Host[Settings], yes: bool) -> None:
 def fetch(host: Host[Settings], id: str, folder: str, source: str) -> None:
     """Copies a set as it is, encrypted, into a folder of this machine."""
     place = Path(folder).expanduser()
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = f"inv backup.fetch {id} FOLDER --host {host.name}"
+        raise Trouble(f"{place} cannot be made", host.name, str(error.strerror), "nothing was fetched", hint) from None
     answer = runs.ask(host, Request(ask="show", set=id_of(id), source=source))
     name = place / f"{answer['id']}.tar"
     unfinished = name.with_suffix(".partial")
     link = connect(host.target)
     request = Request(ask="stream", set=answer["id"], source=answer["from"])
+    again = f"inv backup.list --host {host.name}\ninv backup.fetch {answer['id']} {quote(folder)} --host {host.name}"
+    untouched = f"{unfinished} is no set"
     try:
         pipe = link.shell(f"exec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
@@ -117,7 +123,11 @@ def fetch(host: Host[Settings], id: str, folder: str, source: str) -> None:
             while chunk := pipe.read():
                 file.write(chunk)
         if status := pipe.exit_status():
-            raise Trouble("the set did not come whole", host.name, f"status {status}", f"{unfinished} is no set")
+            why = pipe.stderr_tail().strip() or f"the worker ended with {status}"
+            raise Trouble("the set did not come whole", host.name, why, untouched, again)
+    except OSError as error:
+        what = f"{unfinished} cannot be written"
+        raise Trouble(what, host.name, error.strerror or str(error), untouched, again) from None
     finally:
         link.close()
     unfinished.rename(name)

@@ -45,9 +45,10 @@ def show_event(event: dict[str, Any], terminal: bool) -> None:
 def _how_far(event: dict[str, Any]) -> str:
     """Progress in words: of the whole set, and of the bucket that is being saved."""
     remaining = f", {spoken(event['remaining'])} left" if event.get("remaining") is not None else ""
+    total = event["total"]
     if pieces := event.get("pieces"):
-        return f"{event['done']} of {event['total']} {pieces}{remaining}"
-    overall = f"{human(event['done'])} of {human(event['total'])}, {human(event['rate'])}/s{remaining}"
+        return f"{event['done']} of {total} {pieces}{remaining}" if total else f"{event['done']} {pieces}"
+    overall = f"{human(event['done'])}{f' of {human(total)}' if total else ''}, {human(event['rate'])}/s{remaining}"
     if not (bucket := event.get("bucket")):
         return overall
     its = f", {human(event['bucket_done'])} of {human(event['bucket_total'])}"

@@ -55,6 +55,14 @@ class Objects:
         request.new_ids = self.new_ids
         request.at, request.hold_lifecycle, request.more = moment(self.at, host), self.hold_lifecycle, list(self.more)
 
+    def browsed(self, host: Host[Settings], request: Request) -> None:
+        """Writes the bucket to look into, and the beginning of its keys, into the request."""
+        if len(self.buckets) != 1:
+            what = "--prefix belongs to --bucket NAME" if not self.buckets else "--bucket takes one bucket here"
+            again = f"inv backup.show {request.set} --bucket {(self.buckets or ['NAME'])[0]} --host {host.name}"
+            raise Trouble(what, host.name, untouched="nothing was changed", hint=again)
+        request.buckets, request.prefix = self.buckets, self.prefix
+
     @property
     def _strange(self) -> list[str]:
         return [option for option in self.more if option not in MORE]
@@ -81,15 +89,23 @@ def moment(text: str, host: Host[Settings]) -> str:
         return ""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Trouble(
             f"--at {text} is no moment",
             host.name,
             untouched="nothing was changed",
             hint='--at "2026-11-27 17:30", in UTC; or with an offset, 2026-11-27T18:30+01:00',
         ) from None
-    time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def asked_for(request: Request) -> str:
+    """The part of the buckets that a restore is limited to, as it was understood; empty for all of them."""
+    parts = [f"the key {printable(request.key)}"] if request.key else []
+    parts += [f"keys that begin with {printable(request.prefix)}"] if request.prefix else []
+    parts += [f"as they were at {request.at[:19].replace('T', ' ')} UTC"] if request.at else []
+    return ", ".join(parts)
 
 
 def show_objects(bucket: dict[str, Any]) -> None:
@@ -114,7 +130,12 @@ def show_objects(bucket: dict[str, Any]) -> None:
         )
     if bucket["exact"]:
         say(
-            "      keys that the set does not have get a delete marker, or are kept and removed where there are no versions"
+            f"      {bucket['hides']} keys that the set does not have "
+            + (
+                "get a delete marker"
+                if bucket["versioned"]
+                else f"are removed, and kept in the bucket {bucket['kept']}"
+            )
         )
     if bucket["suspended"]:
         say("      its versioning, which is suspended or has exceptions, is on meanwhile: nothing is replaced in place")
@@ -122,8 +143,11 @@ def show_objects(bucket: dict[str, Any]) -> None:
         say(f"      off meanwhile: {', '.join(bucket['off'])}")
 
 
-def show_versions(answer: dict[str, Any]) -> None:
+def show_versions(answer: dict[str, Any], asked: Objects) -> None:
     """The versions that a set has of some keys, by key and the newest first."""
+    if not answer["objects"]:
+        keys = f"no key that begins with {printable(asked.prefix)}" if asked.prefix else "no object"
+        say(f"  {asked.buckets[0]} has {keys} in {answer['id']}")
     for version in answer["objects"]:
         kind = "delete marker" if version.get("marker") else human(version["size"])
         note = "  NOT IN THE SET: " + version["unreadable"] if "unreadable" in version else ""

@@ -15,7 +15,7 @@ from converge.ui.lines import say
 from roles.backup import given, runs, upload
 from roles.backup.configuration import stack_of
 from roles.backup.following import end, watch
-from roles.backup.objects import Objects, show_objects
+from roles.backup.objects import Objects, asked_for, show_objects
 from roles.backup.sets import age, id_of
 from worker.contract import ID, Request
 from worker.quoting import listed, names_in
@@ -77,7 +77,7 @@ def restore(
     try:
         plan = runs.ask(host, replace(request, ask="plan", show_differences=accept))
         request.set, request.source = plan["set"], "" if request.local else plan["from"]
-        _shown(host, plan)
+        _shown(host, plan, asked_for(request))
         if not tablespaces:
             say("  tablespaces: none; all tables go where the server keeps its others")
         written = list(_accepted(plan))
@@ -166,7 +166,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
 
 
-def _shown(host: Host[Settings], plan: dict[str, Any]) -> None:
+def _shown(host: Host[Settings], plan: dict[str, Any], limits: str) -> None:
     if plan["set"] == "local":
         say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:
@@ -196,6 +196,8 @@ def _shown(host: Host[Settings], plan: dict[str, Any]) -> None:
         )
         say(f"  ~ {folder['here']}  {human(folder['bytes'])} in {folder['files']} files of {folder['name']}{place}")
         say(f"      changes since {_moment(plan['created'])} leave it; it is kept as {folder['kept']}")
+    if limits:
+        say(f"  of the buckets only {limits}")
     for bucket in plan.get("objects", ()):
         show_objects(bucket)
     for line in plan.get("accounts", ()):

@@ -78,13 +78,13 @@ def show(host: Host[Settings], id: str, source: str, as_json: bool, objects: Obj
     """Print the contents of a set, or the versions of one bucket."""
     request = Request(ask="show", set=id_of(id), source=source)
     if objects:
-        objects.asked(host, request, service=False)
+        objects.browsed(host, request)
     answer = runs.ask(host, request)
     if as_json:
         print(json.dumps({"host": host.name, **answer}))
         return
     if objects:
-        show_versions(answer)
+        show_versions(answer, objects)
         return
     say(f"{answer['id']} of the stack {answer['stack']}, made on {answer['host']}, read from {answer['from']}")
     say(f"  made       {_moments(answer)}, {human(answer['bytes'])} in {answer['parts']} parts")

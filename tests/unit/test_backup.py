@@ -154,6 +154,13 @@ def test_progress_of_buckets_stays_on_one_line_of_a_terminal(capsys, monkeypatch
     assert "3.0 MiB of 9.0 MiB, 1.0 MiB/s, 0 m 6 s left; odd: 7 of 20 objects" in capsys.readouterr().out
 
 
+def test_progress_whose_end_is_not_known_says_neither_a_total_nor_a_time(capsys) -> None:
+    event = {"event": "progress", "done": 7, "total": None, "rate": 3.0, "remaining": None}
+    following.show_event(event | {"pieces": "objects looked at"}, terminal=True)
+    following.show_event(event, terminal=True)
+    assert capsys.readouterr().out == "\r\033[K  7 objects looked at\r\033[K  7 B, 3 B/s"
+
+
 @pytest.mark.parametrize(("event", "screen"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])
 def test_a_journal_is_shown_a_line_an_event(event, screen, capsys) -> None:
     following.show_event(event, terminal=False)

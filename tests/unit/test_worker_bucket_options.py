@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from converge.errors import Trouble
-from roles.backup.objects import Objects, moment
+from roles.backup.objects import Objects, asked_for, moment, show_versions
 from worker import plan
 from worker.buckets import accounts, configured, expiry, planning, room
 from worker.buckets.client import Answer
@@ -49,6 +49,7 @@ def test_at_a_moment_what_came_later_is_not_there_and_what_was_newest_is_current
         ("2026-11-27 17:30", "2026-11-27T17:30:00.000Z"),
         ("2026-11-27T18:30+01:00", "2026-11-27T17:30:00.000Z"),
         ("2026-11-27T17:30:01.5Z", "2026-11-27T17:30:01.500Z"),
+        ("2026-11-27", "2026-11-27T00:00:00.000Z"),
         ("", ""),
     ],
 )
@@ -63,6 +64,7 @@ def test_a_moment_is_in_utc_as_a_listing_tells_it(text: str, at: str) -> None:
         (Objects([], prefix="a"), "--prefix, --key and --at belong to --bucket NAME"),
         (Objects(["b"], prefix="a", key="b"), "give one of them"),
         (Objects(["b"], at="yesterday"), "--at yesterday is no moment"),
+        (Objects(["b"], at="0001-01-01T00:00+01:00"), "is no moment"),
         (Objects([], more=("iam", "users")), "--with users is not known: there are iam, bucket-config"),
     ],
 )
@@ -70,6 +72,25 @@ def test_words_that_do_not_go_together_are_refused_before_anything_is_asked(obje
     with pytest.raises(Trouble) as refused:
         objects.asked(HOST, Request(), service=False)
     assert why in refused.value.what and refused.value.untouched == "nothing was changed" and refused.value.hint
+
+
+@pytest.mark.parametrize(("objects", "name"), [(Objects([], prefix="a"), "NAME"), (Objects(["b", "c"]), "b")])
+def test_a_set_is_looked_into_a_bucket_at_a_time(objects: Objects, name: str) -> None:
+    with pytest.raises(Trouble) as refused:
+        objects.browsed(HOST, Request(set="latest"))
+    assert refused.value.hint == f"inv backup.show latest --bucket {name} --host prod"
+
+
+def test_a_prefix_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    show_versions({"id": "ID", "objects": [], "more": 0}, Objects(["b"], prefix="/runs\n"))
+    assert capsys.readouterr().out == "  b has no key that begins with /runs\\n in ID\n"
+
+
+def test_a_plan_says_how_it_understood_what_was_asked_for() -> None:
+    request = Request()
+    assert asked_for(request) == ""
+    Objects(["b"], prefix="runs/", at="2026-11-27T18:30+01:00").asked(HOST, request, service=False)
+    assert asked_for(request) == "keys that begin with runs/, as they were at 2026-11-27 17:30:00 UTC"
 
 
 def test_objects_are_refused_beside_a_database_and_exact_goes_with_a_whole_set() -> None:

@@ -20,6 +20,7 @@ from worker.buckets import (
     live,
     nesting,
     outgoing,
+    planning,
     quiet,
     saving,
     survey,
@@ -197,6 +198,16 @@ def test_the_plan_counts_what_is_missing_and_what_becomes_current(minio: Any) ->
     ]
     result = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned=True)
     assert result == survey.Survey(keys=3, insert=2, bytes=6, current=1, locked=1, unreadable=1)
+
+
+def test_the_plan_counts_what_exact_would_hide(minio: Any) -> None:
+    minio.versions = [version("a", "1"), version("b", "1"), version("c", "1", marker=True), version("d", "1")]
+    groups = [("b", [row("b", "1", latest=True)]), ("d", [{"key": "d", "id": "2", "marker": True, "latest": True}])]
+    wanted: Any = SimpleNamespace(**{name: "" for name in ("to", "bucket", "start", "prefixes")}, minio=minio)
+    wanted.job = SimpleNamespace(request=Request(exact=True))
+    wanted.live, wanted.groups = lambda: live.Live(minio, "b", ""), lambda: iter(groups)
+    wanted.now, wanted.there, wanted.versioned = {}, True, True
+    assert planning._checked(wanted).hides == 2
 
 
 def test_a_line_that_was_cut_off_was_not_acted_on(tmp_path: Path) -> None:

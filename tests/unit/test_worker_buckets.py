@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from worker.buckets import blobs, index, listing, outgoing, packs, reading
-from worker.buckets.before import Rows
+from worker.buckets.before import Before, Rows, index_of
 from worker.buckets.blobs import Blob, Blobs
 from worker.buckets.client import Answer, Client, Silent, path
 from worker.buckets.counts import Counts
@@ -26,6 +27,7 @@ from worker.buckets.signing import Signer
 from worker.contract import Request
 from worker.errors import Failed
 from worker.keys import Keys
+from worker.manifest import Manifest
 from worker.parts import PLAIN, PartWriter
 from worker.targets import Entry, Missing
 
@@ -144,6 +146,39 @@ def test_a_version_is_known_when_the_last_set_has_the_very_same() -> None:
         ("ü", "null", False),
         ("ü", "4", True),
     ]
+
+
+def test_a_set_that_lacks_a_bucket_makes_none_of_its_objects_new(keys: Keys) -> None:
+    shelf, job = Shelf("one"), SimpleNamespace(keys=keys)
+    job.alive = [shelf]
+    summaries = list[Any]()
+
+    def made(day: int, contents: list[Blob], rows: dict[str, list[dict[str, Any]]], failed: str = "") -> None:
+        at = datetime(2026, 11, day, tzinfo=UTC)
+        id = f"{at:%Y%m%dT%H%M%SZ}-00000{day}"
+        streams = {blobs.LIST: [blob.as_row() for blob in contents]} | {index_of(name): rows[name] for name in rows}
+        with PartWriter([shelf], keys, f"s/sets/{id}") as writer:  # type: ignore[list-item]
+            stored = {name: tuple(writer.write(name, index.packed(iter(rows)))) for name, rows in streams.items()}
+        lacks = {failed: "MinIO does not answer"} if failed else {}
+        manifest = Manifest(
+            *(id, "s", "h", at, at),
+            components={"buckets": stored},
+            buckets={name: {} for name in rows},
+            failed_buckets=lacks,
+        )
+        summaries.append(SimpleNamespace(id=id, created=at, valid=True, manifest=manifest))
+
+    pack, part = Blob("pack", 9, "", held=9, live=9), Blob("part", 1, "")
+    old, new = [{"key": "k", "id": "old"}], [{"key": "k", "id": "new"}]
+    made(1, [], {"gone": old})
+    made(2, [pack, part], {"a": old, "b": old, "none": []})
+    made(3, [replace(pack, live=1)], {"a": new}, "b")
+    made(4, [], {}, "*")
+    before = Before(job, summaries)  # type: ignore[arg-type]
+    assert [before.rows(name)._next for name in ("a", "b", "none", "gone")] == [*new, *old, None, None]
+    # The pack has all of the bucket that the newer set lacks.
+    assert sorted(before.blobs(), key=lambda blob: blob.name) == [pack, part]
+    assert sorted(before.buckets) == ["a", "b", "none"]
 
 
 def test_an_object_that_could_not_be_read_is_tried_again() -> None:

@@ -26,6 +26,33 @@ def test_a_question_of_another_stowage_is_answered_with_what_to_deploy(
     assert "inv deploy --role backup" in json.loads(capsys.readouterr().out)["failed"]["hint"]
 
 
+def test_a_secret_that_is_gone_from_the_host_is_named_with_what_brings_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "worker.json").write_text(
+        json.dumps(
+            {
+                "identity_file": f"{tmp_path}/identity",
+                "stack": "s",
+                "targets": [{"kind": "path", "name": "usb", "path": "/"}],
+            }
+        )
+    )
+    monkeypatch.setattr(job, "CONFIG", tmp_path / "worker.json")
+    question = Request(ask="show", set="latest").text()
+    (tmp_path / "identity").mkdir()
+    assert worker.main(["look", question]) == 0
+    failed = json.loads(capsys.readouterr().out)["failed"]
+    assert failed["what"] == "a secret of the backups is not on this host"
+    assert failed["why"] == f"{tmp_path}/identity: is a directory" and failed["hint"].startswith("inv deploy")
+
+
+def test_a_fault_of_the_worker_is_an_answer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(job, "CONFIG", tmp_path / "worker.json")
+    assert worker.main(["look", Request(ask="list").text()]) == 0
+    assert json.loads(capsys.readouterr().out)["failed"]["why"].startswith("FileNotFoundError: ")
+
+
 def test_a_run_of_another_stowage_is_not_begun_and_its_journal_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,23 @@ def test_progress_is_told_at_most_once_a_second_with_what_remains(path: Path, mo
     assert progress[5]["remaining"] == pytest.approx((1000 - progress[5]["done"]) / 100, abs=1)
 
 
+def test_what_passed_in_no_time_says_nothing_of_the_rest(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    with Journal(path, STEPS) as log, log.step("dump"):
+        now[0] += 2
+        log.progress(7_000, pieces="objects looked at")
+        now[0] += 1
+        log.progress(1_000_000, 2_000_000)
+        for _ in range(40):
+            now[0] += 1
+            done = 1_000_000 + round(now[0] - 103) * 1_000
+            log.progress(done, 2_000_000)
+    looked, *_, last = (event for event in read(path) if event["event"] == "progress")
+    assert (looked["total"], looked["remaining"], looked["rate"]) == (None, None, 3500)
+    assert last["rate"] == 1_000 and last["remaining"] == 960
+
+
 def test_progress_that_has_not_moved_says_no_remaining_time(path: Path) -> None:
     with Journal(path, STEPS) as log:
         log.progress(0, 1000)

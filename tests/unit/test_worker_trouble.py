@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from worker import containers, copies, databases, locks, obstacles, preflight, retention, sets
+from worker.buckets import blobs
 from worker.containers import Tools
 from worker.contract import COPY_FAILED, FAILED, REFUSED
 from worker.errors import Failed
-from worker.parts import Part
-from worker.targets import PathTarget
+from worker.keys import Keys
+from worker.parts import Part, PartWriter
+from worker.targets import PathTarget, base
 from worker.targets.base import Room
 from worker.toolbox import Toolbox
 
@@ -148,6 +151,36 @@ def test_a_set_that_lacks_a_copy_says_where_it_is_and_what_mends_each_target() -
     failed = copies.lacks_copies(job)  # type: ignore[arg-type]
     assert (failed.code, failed.what) == (COPY_FAILED, "the set is on own, and not on usb, far")
     assert failed.hint.splitlines()[0] == "usb: df -h /mnt/usb"
+
+
+def test_a_target_that_ran_full_is_freed_of_this_run_and_one_that_went_away_is_not_waited_for(tmp_path: Path) -> None:
+    keys = Keys(subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout)
+    usb = PathTarget("usb", str(tmp_path), device=lambda path: hash(path))
+    asked, lines = list[str](), list[str]()
+
+    def pruner(name: str) -> PathTarget:
+        asked.append(name)
+        return usb
+
+    journal = SimpleNamespace(say=lines.append)
+    job: Any = SimpleNamespace(run=RUN, stack="prod", keys=keys, pruner=pruner, journal=journal, dead={}, ways={})
+    job.silent, job.targets, job.alive = set(), {"usb": usb, "far": None}, []
+    usb.put(f"{sets.folder('prod', RUN)}/buckets/b.index.00000", b"x")
+    usb.put(blobs.key("prod", "aa1"), b"x")
+    away, full = Failed(FAILED, "far: it does not answer"), base.full("usb", 9, None)
+    writer = PartWriter([usb], keys, "x")
+    writer.drop(usb, full)
+    writer.dropped["far"] = away
+    with pytest.raises(Failed, match="no target is left"), copies.writing(job, writer):
+        raise Failed(FAILED, "no target is left")
+    assert (asked, list(usb.list(""))) == (["usb"], [])
+    assert lines == ["usb: 1 parts and 1 contents that no set needs were taken away"]
+    copies.died(job, "far", away)
+    copies.died(job, "usb", full)
+    assert job.silent == {"far"}
+    job.config, job.request = {"retention": {"days": 30}}, SimpleNamespace(allow_many=False)
+    assert not retention.apply(job)
+    assert asked == ["usb", "usb"]
 
 
 def test_what_had_arrived_of_a_set_is_taken_away_unless_it_has_its_manifest(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from worker import sets
@@ -15,6 +14,7 @@ from worker.buckets.client import Client
 from worker.contract import RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
 from worker.job import Job
+from worker.secret_file import secret_in
 
 IAM = "buckets/iam.zip"
 """The stream of a set that holds them."""
@@ -30,7 +30,7 @@ Accounts = dict[str, dict[str, Any]]
 
 def root(job: Job) -> str:
     """The name of MinIO's root, which may own keys, and is not listed as a user."""
-    return Path(job.config[COMPONENT]["access_key_file"]).read_text().strip()
+    return secret_in(job.config[COMPONENT]["access_key_file"])
 
 
 def exported(minio: Client) -> Accounts:

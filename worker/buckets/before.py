@@ -1,4 +1,4 @@
-"""The newest set with buckets: its contents, and its rows, which are read along with a listing in the same order."""
+"""The newest sets with buckets: their contents, and their rows, which are read along with a listing in the same order."""
 
 from __future__ import annotations
 
@@ -21,37 +21,45 @@ def index_of(bucket: str) -> str:
 
 
 class Before:
-    """The newest set that has buckets, from the first target that has it; without one everything is new."""
+    """Of each bucket the newest set that has its index: a set that lacks a bucket, as MinIO was away, makes no object new.
+
+    Without any set everything is new.
+    """
 
     def __init__(self, job: Job, there: Sequence[sets.Summary]) -> None:
-        self._job = job
-        usable = [
-            summary
-            for summary in there
-            if summary.valid and summary.manifest and summary.manifest.components.get(COMPONENT)
-        ]
-        newest = max(usable, key=lambda summary: (summary.created, summary.id), default=None)
-        self._manifest = newest.manifest if newest else None
-        self._streams = self._manifest.components[COMPONENT] if self._manifest else {}
-        self._readers = (
-            [sets.reader(target, job.keys, self._manifest) for target in job.alive] if self._manifest else []
-        )
+        self._job, self._newest = job, dict[str, sets.Manifest]()
+        for summary in sorted(there, key=lambda summary: (summary.created, summary.id), reverse=True):
+            manifest = summary.manifest
+            if not summary.valid or not manifest or not manifest.components.get(COMPONENT):
+                continue
+            for bucket in manifest.buckets:
+                self._newest.setdefault(bucket, manifest)
+            if not manifest.lacks(COMPONENT):
+                break  # what it does not have was not there
 
     @property
     def buckets(self) -> Mapping[str, Mapping[str, Any]]:
-        """Its counts of each bucket."""
-        return self._manifest.buckets if self._manifest else {}
+        """The counts of each bucket."""
+        return {bucket: manifest.buckets[bucket] for bucket, manifest in self._newest.items()}
 
     def blobs(self) -> list[Blob]:
-        """Its contents; empty if the list cannot be read, and then every object is read."""
-        return [Blob(**row) for row in self._rows(LIST)]
+        """The contents; without those of a list that cannot be read, whose objects are read again."""
+        blobs = dict[str, Blob]()
+        for manifest in {manifest.id: manifest for manifest in self._newest.values()}.values():
+            for blob in (Blob(**row) for row in self._rows(manifest, LIST)):
+                # A set that lacks a bucket needs less of a pack than the one that has it.
+                if blob.name not in blobs or blobs[blob.name].live < blob.live:
+                    blobs[blob.name] = blob
+        return list(blobs.values())
 
     def rows(self, bucket: str) -> Rows:
-        return Rows(self._rows(index_of(bucket)))
+        manifest = self._newest.get(bucket)
+        return Rows(self._rows(manifest, index_of(bucket)) if manifest else [])
 
-    def _rows(self, stream: str) -> list[Row] | Iterator[Row]:
-        parts = self._streams.get(stream, ())
-        for reader in self._readers if parts else ():
+    def _rows(self, manifest: sets.Manifest, stream: str) -> Iterator[Row]:
+        parts = manifest.components[COMPONENT].get(stream, ())
+        for target in self._job.alive if parts else ():
+            reader = sets.reader(target, self._job.keys, manifest)
             with suppress(Failed):
                 reader.fetch_stored(parts[0])
                 return _as_far_as_it_goes(index.unpacked(reader.read(parts)))

@@ -7,7 +7,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,6 +15,7 @@ import urllib3
 from worker.buckets.signing import Signer
 from worker.contract import FAILED
 from worker.errors import Failed
+from worker.secret_file import secret_in
 from worker.targets.base import with_patience
 from worker.targets.s3 import opens
 
@@ -187,4 +187,4 @@ def from_config(config: Mapping[str, Any], read: Callable[[str], str]) -> Client
 
 def connect(config: Mapping[str, Any]) -> Client:
     """A client of the stack's MinIO, at its nodes' own addresses, from the worker's configuration."""
-    return from_config(config["buckets"], lambda path: Path(path).read_text().strip())
+    return from_config(config["buckets"], secret_in)

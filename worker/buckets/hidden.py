@@ -50,7 +50,7 @@ class Search:
             try:
                 return self._hidden.result(1).get(bucket, {})
             except TimeoutError:
-                self._job.journal.progress(self.seen, self.seen, pieces="objects on a drive looked at for hidden ones")
+                self._job.journal.progress(self.seen, pieces="objects on a drive looked at for hidden ones")
 
     def _look(self, minio: Client, names: Sequence[str]) -> Keys:
         if not names:

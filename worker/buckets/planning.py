@@ -8,6 +8,7 @@ from typing import Any
 from worker import sets
 from worker.buckets import COMPONENT, accounts, flat, listing, quiet, settings, steady
 from worker.buckets.client import Client, Silent, connect
+from worker.buckets.moving import born
 from worker.buckets.nesting import Nesting, above
 from worker.buckets.room import must_fit
 from worker.buckets.survey import Survey, surveyed
@@ -164,6 +165,8 @@ def _checked(wanted: Wanted) -> Survey:
         if listing.of_key(wanted.minio, wanted.to, key):
             nesting.add(key, brought=False)
     survey = surveyed(wanted.groups(), live, wanted.versioned, wanted.now.get("lifecycle", ""), nesting)
+    if live and wanted.job.request.exact:
+        survey.hides = sum(1 for _ in born(wanted))
     if (wanted.start or wanted.job.request.at) and not survey.keys:
         asked = " ".join(
             f"--{word} {text}" for word in ("key", "prefix", "at") if (text := getattr(wanted.job.request, word))

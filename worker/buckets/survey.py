@@ -28,6 +28,8 @@ class Survey:
     locked: int = 0
     unreadable: int = 0
     expiring: int = 0
+    hides: int = 0
+    """The keys that `--exact` hides or removes."""
     nested: int = 0
     """The keys that nobody would list any more, and the first of them."""
     nested_keys: list[str] = field(default_factory=list)
