@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from worker import containers, postgres, sets
@@ -28,12 +29,7 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
     if job.config["single_copy"]:
         job.journal.say("DEGRADED: the only copy is in the stack itself, and is lost with it")
     # Also a set that failed its check: a set made now would be older than it, and never the newest.
-    if ahead := [
-        summary.id
-        for summary in summaries
-        if summary.valid and summary.manifest and summary.manifest.created > datetime.now(UTC) + SKEW
-    ]:
-        raise Failed(REFUSED, "the clock is behind the newest set", f"{ahead[-1]} is from the future", "timedatectl")
+    must_not_be_ahead(job.stack, summaries, datetime.now(UTC))
     last = sets.latest(summaries)
     previous = last.manifest if last else None
     if "postgres" in only:
@@ -60,6 +56,21 @@ def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[set
                 "set backup.staging to a directory on a larger filesystem",
             )
     return previous, summaries
+
+
+def must_not_be_ahead(stack: str, summaries: Iterable[sets.Summary], now: datetime) -> None:
+    """Refuses while a set is from the future: a set made now would never be the newest."""
+    ahead = {summary.id: summary.created for summary in summaries if summary.valid and summary.created > now + SKEW}
+    if not ahead:
+        return
+    id = max(ahead, key=lambda id: ahead[id])
+    why = f"{id} says that it was made at {ahead[id]:%Y-%m-%d %H:%M:%S} UTC, and here it is {now:%Y-%m-%d %H:%M:%S}"
+    hint = (
+        "timedatectl, on the host"
+        f"\nif the clock is right, it was wrong then: move {sets.folder(stack, id)}/{sets.MANIFEST} away on every target,"
+        " then inv backup"
+    )
+    raise Failed(REFUSED, "the clock is behind the newest set", why, hint)
 
 
 def must_have_room(target: Target, previous: sets.Manifest | None, most: int) -> None:

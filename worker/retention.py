@@ -200,7 +200,7 @@ def _refused(
     unreadable = [summary for summary in seen if summary.reason == UNREADABLE]
     if unreadable:
         return f"{unreadable[0].id} could not be read: {unreadable[0].why}"
-    newest = max((summary.created for summary in seen), default=now)
+    newest = max((_made(summary, now) for summary in seen), default=now)
     if newest > now:
         return f"the newest set is of {newest:%Y-%m-%d %H:%M:%S} UTC, and here it is {now:%Y-%m-%d %H:%M:%S}: check the clock"
     if len(remove) > MOST * len(valid) and not allow_many:
@@ -210,7 +210,14 @@ def _refused(
 
 def _forsaken(summary: Summary, now: datetime) -> bool:
     """Whether the set is too old to be in the making, by its name and by the target's clock."""
-    return now - max([summary.created, *(entry.modified for entry in summary.entries)]) > GRACE
+    return now - max([_made(summary, now), *(entry.modified for entry in summary.entries)]) > GRACE
+
+
+def _made(summary: Summary, now: datetime) -> datetime:
+    """When a set was made. A name has the clock of who typed the command: if that was ahead, the target's clock counts."""
+    if summary.manifest or summary.created <= now:
+        return summary.created
+    return max((entry.modified for entry in summary.entries), default=summary.created)
 
 
 def _oldest_first(summaries: Iterable[Summary]) -> list[Summary]:

@@ -177,6 +177,15 @@ def test_only_leftovers_that_nobody_can_still_be_writing_are_swept() -> None:
     assert plan([old, young, busy, pinned], NOW, DAYS).sweep == (old,)
 
 
+def test_a_leftover_whose_name_has_the_clock_of_a_laptop_that_was_ahead_holds_nothing_up() -> None:
+    ahead = summary(-400, reason="unfinished")
+    for age, swept in ((1, ()), (3, (ahead.id,))):
+        left = replace(ahead, entries=(Entry("lab/x", 1, NOW - timedelta(days=age)),))
+        made = plan([*(summary(age) for age in range(40)), left], NOW, DAYS)
+        assert not made.refused and made.remove
+        assert tuple(gone.id for gone in made.sweep) == swept
+
+
 # Real sets on a real target.
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections import namedtuple
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -137,6 +138,17 @@ def test_a_target_with_less_room_than_the_last_set_took_is_given_up_before_it_is
         preflight.must_have_room(target, previous, most)  # type: ignore[arg-type]
     assert caught.value.why == "the last one took 100 B, 99 B are free in /mnt/usb"
     assert (caught.value.code, caught.value.hint) == (REFUSED, "df -h /mnt/usb")
+
+
+def test_a_set_from_the_future_is_named_with_both_ways_out() -> None:
+    now = datetime(2026, 11, 28, 9, 0, 0, tzinfo=UTC)
+    late = [SimpleNamespace(id=RUN, valid=True, created=now + timedelta(days=400))]
+    with pytest.raises(Failed, match="the clock is behind the newest set") as caught:
+        preflight.must_not_be_ahead("prod", late, now)  # type: ignore[arg-type]
+    assert caught.value.why.endswith("2028-01-02 09:00:00 UTC, and here it is 2026-11-28 09:00:00")
+    assert f"move prod/sets/{RUN}/manifest.json away on every target" in caught.value.hint
+    late[0].created = now + timedelta(seconds=30)
+    preflight.must_not_be_ahead("prod", late, now)  # type: ignore[arg-type]
 
 
 def test_the_first_set_and_a_target_that_tells_no_room_are_tried() -> None:
