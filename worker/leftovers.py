@@ -66,7 +66,7 @@ def _session(job: Job) -> AbstractContextManager[postgres.Connection | None]:
 
 def cleanup(job: Job) -> int:
     """Drops only what restores have kept. One that cannot be dropped does not stop the others."""
-    failed = dict[str, Failed]()
+    failed, stuck = dict[str, Failed](), set[str]()
     with job.journal.step("cleanup"), _session(job) as session:
         for row in find(job):
             try:
@@ -80,10 +80,13 @@ def cleanup(job: Job) -> int:
                 job.journal.say(f"dropped {row['name']}")
             except Failed as error:
                 failed[row["name"]] = error
+                stuck.add(row.get("run", ""))
         configuration.clear()
         for record in Record.all():
             record.left = [name for name in record.left if name in failed]
-            record.phase = "cleaned" if record.phase in ("done", "undone") else record.phase
+            # The way back of a bucket is found by its record.
+            gone = record.phase in ("done", "undone") and record.run not in stuck
+            record.phase = "cleaned" if gone else record.phase
             record.save()
     if failed:
         why = "\n".join(error.why or error.what for error in failed.values())

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from worker import configuration, finding, folders, leftovers, listing, plan, postgres, sets, snapshots, swap
 from worker.buckets import blobs, browsing, checking
 from worker.comparison import differences
@@ -108,38 +110,53 @@ def _where(job: Job, id: str) -> dict[str, Any]:
 
 
 def _diff(job: Job) -> dict[str, Any]:
-    """The differences of a set from the live state: counts of databases, files of the configuration, folders and buckets."""
+    """The differences of a set from the live state: counts of databases, files of the configuration, folders and buckets.
+
+    A server that does not answer costs only what it has: `unread` says why.
+    """
     manifest, where, _ = finding.find(job)
-    databases: dict[str, list[str]] = {}
-    names = plan.all_of(manifest)
-    if names and not job.has_postgres:
-        databases = {name: ["this stack has no PostgreSQL"] for name in names}
-    elif names:
-        with job.server.connect() as session:
-            here = {
-                database["name"]
-                for database in postgres.databases(session)
-                if database["open"] and not database["template"]
-            }
-        for name in names:
-            databases[name] = ["it is gone"]
-            if name in here:
-                with job.server.connect(name) as inside:
-                    actual = snapshots.contents(inside)
-                databases[name] = [
-                    str(difference) for difference in differences(manifest.databases[name]["contents"], actual)
-                ]
-        databases |= {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
+    differing, unread = dict[str, dict[str, list[str]]](), dict[str, str]()
+    for kind, compare in (
+        ("databases", lambda: _databases(job, manifest)),
+        ("folders", lambda: _folders(job, manifest, where)),
+        ("buckets", lambda: browsing.differences(job, manifest, where)),
+    ):
+        try:
+            differing[kind] = compare()
+        except (Failed, psycopg.Error) as error:
+            differing[kind], unread[kind] = {}, error.one_line() if isinstance(error, Failed) else str(error).strip()
     return {
         "id": manifest.id,
         "from": where,
         "created": manifest.created.isoformat(timespec="seconds"),
-        "databases": databases,
-        "folders": _folders(job, manifest, where),
-        "buckets": browsing.differences(job, manifest, where),
+        **differing,
+        "unread": unread,
         "number": len(manifest.config),
         "files": configuration.texts(job, manifest, where) if manifest.config else [],
     }
+
+
+def _databases(job: Job, manifest: Manifest) -> dict[str, list[str]]:
+    """The differences of each database from the live one, by its counts."""
+    names = plan.all_of(manifest)
+    if names and not job.has_postgres:
+        return {name: ["this stack has no PostgreSQL"] for name in names}
+    if not names:
+        return {}
+    differing = dict[str, list[str]]()
+    with job.server.connect() as session:
+        here = {
+            database["name"]
+            for database in postgres.databases(session)
+            if database["open"] and not database["template"]
+        }
+    for name in names:
+        differing[name] = ["it is gone"]
+        if name in here:
+            with job.server.connect(name) as inside:
+                actual = snapshots.contents(inside)
+            differing[name] = [str(row) for row in differences(manifest.databases[name]["contents"], actual)]
+    return differing | {name: ["it is new"] for name in sorted(here - {*names, "postgres"})}
 
 
 def _folders(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:

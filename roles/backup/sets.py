@@ -127,7 +127,19 @@ def diff(host: Host[Settings], id: str, source: str, as_json: bool) -> None:
     answer = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
     if as_json:
         print(json.dumps({"host": host.name, **answer}))
-        return
+    else:
+        _compared(host, answer)
+    if unread := answer["unread"]:
+        raise Trouble(
+            f"the {' and '.join(unread)} could not be compared",
+            host.name,
+            "\n".join(unread.values()),
+            "nothing was changed",
+            f"inv status --host {host.name}",
+        )
+
+
+def _compared(host: Host[Settings], answer: dict[str, Any]) -> None:
     say(f"{host.name}: {answer['id']}, made {age(answer['created'])} ago, against what is there now")
     for name, lines in answer["databases"].items():
         say(f"  database {name}" + ("" if lines else ": the same counts"))

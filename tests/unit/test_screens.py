@@ -96,6 +96,7 @@ DIFF = {
     "files": [{"what": "content", "path": "/etc/stowage/backup/worker.json"}],
     "buckets": {NAMES[0]: [f"{'/'.join(NAMES[:4])}: the version {'0' * 36} has other metadata"]},
     "folders": {"keeper:/data": [f"{'/'.join(NAMES[:4])}: -rw-r--r-- 1/1 9 bytes of then in the set, absent here"]},
+    "unread": {},
     "number": 9,
 }
 DEAD = {"elsewhere": FULL, "a-third-target": FULL}

@@ -219,6 +219,19 @@ def test_what_does_not_fit_into_minio_is_refused_with_what_is_free() -> None:
     assert refused.value.why == "201 B are to be put back, and 200 B are free"
 
 
+@pytest.mark.parametrize(
+    "name", ["Models", "a_b", "ab", "a..b", "a.-b", "10.0.0.1", "-ab", "x" * 64, "a b", "stowage-kept-a1b2c3", "sets"]
+)
+def test_a_bucket_is_restored_beside_only_under_a_name_that_it_may_have(name: str) -> None:
+    manifest: Any = SimpleNamespace(buckets={"b": {}})
+    config = {"buckets": {"without": ["sets"]}}
+    with pytest.raises(Failed, match=name.replace(".", r"\.")) as refused:
+        planning.chosen(SimpleNamespace(config=config, request=Request(buckets=["b"], new_name=name)), manifest)  # type: ignore[arg-type]
+    assert refused.value.code == RESTORE_REFUSED
+    fits: Any = SimpleNamespace(config=config, request=Request(buckets=["b"], new_name="models.of-1"))
+    assert planning.chosen(fits, manifest) == ["b"]
+
+
 def test_what_a_stack_has_no_server_for_stays_away_and_costs_nothing_else() -> None:
     components: Any = {"postgres": {}, "buckets": {}}
     databases = {name: {"template": False} for name in ("geo", "ml's")}

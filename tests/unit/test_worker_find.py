@@ -53,6 +53,20 @@ def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> No
             job.targets[name].put(f"{sets.folder('lab', id)}/{PART.name}", b"x" * PART.bytes)
 
 
+def test_a_server_that_is_away_costs_a_comparison_only_what_it_has(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(job, NEW, "own")
+
+    def away(*_: object) -> None:
+        raise Failed(20, "MinIO does not answer", "nobody")
+
+    monkeypatch.setattr(look, "_databases", lambda *_: {"geo": ["it is gone"]})
+    monkeypatch.setattr(look, "_folders", lambda *_: {})
+    monkeypatch.setattr(look.browsing, "differences", away)
+    answer = look._diff(job)
+    assert (answer["databases"], answer["buckets"]) == ({"geo": ["it is gone"]}, {})
+    assert answer["unread"] == {"buckets": "MinIO does not answer: nobody"}
+
+
 def test_the_latest_of_whole_targets_is_taken_without_a_word(job: Job) -> None:
     made(job, OLD, "own", "far")
     made(job, NEW, "own", "far")

@@ -284,6 +284,25 @@ def test_a_kept_database_that_cannot_be_dropped_keeps_no_other(job: Any, docker:
     assert caught.value.hint.endswith("then inv restore.cleanup")
 
 
+def test_the_way_back_of_a_bucket_that_cannot_be_dropped_is_found_by_the_next_cleanup(job: Any, monkeypatch) -> None:
+    record = Record("20261121T090000Z-a1b2c3", "set", "2026-11-21T09:00:00+00:00", phase="done")
+    record.buckets = {"b": {"made": False, "held": {}, "kept": "stowage-kept-a1b2c3", "waiting": {"lifecycle": "<L/>"}}}
+    record.save()
+
+    def refused(*_: Any) -> None:
+        raise Failed(41, "the lifecycle of the bucket b cannot be set", "AccessDenied")
+
+    monkeypatch.setattr(leftovers.takeback, "connect", lambda config: None)
+    monkeypatch.setattr(leftovers.takeback.listing, "names", lambda client: [])
+    monkeypatch.setattr(leftovers.takeback, "forget", refused)
+    for _ in range(2):
+        with pytest.raises(Failed, match="the way back of the bucket b could not be dropped"):
+            leftovers.cleanup(job)
+    monkeypatch.setattr(leftovers.takeback, "forget", lambda *_: None)
+    leftovers.cleanup(job)
+    assert [record.phase for record in Record.all()] == ["cleaned"]
+
+
 def test_a_stop_that_outlives_its_run_is_over_before_what_it_stops_is_started(job: Any, docker: Path) -> None:
     record = begun()
     record.live, record.stopped, record.phase = {"geo": 1}, ["mlflow", "web"], "swapping"

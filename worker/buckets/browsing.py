@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
 
-from worker.buckets import listing, settings, steady
+from worker.buckets import COMPONENT, listing, settings, steady
 from worker.buckets.client import connect
 from worker.buckets.index import Row
 from worker.buckets.listing import Version
@@ -32,6 +32,8 @@ def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str
     """Each bucket of the set against what is there now: versions, metadata, tags, locks and the configuration; not the bytes."""
     if not manifest.buckets:
         return {}
+    if COMPONENT not in job.config:
+        return {name: ["this stack has no MinIO"] for name in manifest.buckets}
     minio = connect(job.config)
     steady.wait(minio)
     there = wanted(job, listing.names(minio))

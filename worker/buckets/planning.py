@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -18,6 +19,8 @@ from worker.errors import Failed
 from worker.finding import find, introduced
 from worker.job import Job
 
+NAME = re.compile(r"(?!.*(\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+"""What S3 takes for the name of a bucket."""
 IAM, CONFIGURATION = "iam", "bucket-config"
 
 
@@ -34,9 +37,21 @@ def chosen(job: Job, manifest: sets.Manifest) -> list[str]:
     if asked.buckets and COMPONENT not in job.config:
         why = "the roles of this host in the inventory name no minio, so no bucket can be saved or restored here"
         raise Failed(RESTORE_REFUSED, "this stack has no MinIO", why, "--database NAME, or --service NAME")
+    if asked.buckets and asked.new_name:
+        _must_be_a_name(job, asked.new_name)
     if _of_a_part(job):
         return list(dict.fromkeys(asked.buckets))
     return list(manifest.buckets) if COMPONENT in job.config else []
+
+
+def _must_be_a_name(job: Job, name: str) -> None:
+    """Refuses what MinIO would refuse in the middle, and the buckets that no set has."""
+    if not NAME.fullmatch(name):
+        why = "it has 3 to 63 of a-z, 0-9, - and ., and begins and ends with a letter or digit"
+        raise Failed(RESTORE_REFUSED, f"{name} cannot be the name of a bucket", why, "--as NAME")
+    if name.startswith(flat.KEPT) or name in job.config[COMPONENT]["without"]:
+        why = "sets lie there, or what restores have displaced: no backup has it"
+        raise Failed(RESTORE_REFUSED, f"the bucket {name} is not for objects that come back", why, "--as NAME")
 
 
 def without_minio(job: Job, manifest: sets.Manifest) -> list[str]:
