@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from converge.ui.durations import spoken
-from roles.backup import runs
+from roles.backup import interrupted, runs
 from roles.backup.configuration import components
 from worker.contract import INCOMPLETE, RUNS, STATE
 
@@ -119,7 +119,7 @@ def read(host: Host[Settings], lines: Sequence[str]) -> Backups | None:
             if not check["passed"]
         },
         drill_within=settings.drill_days * 86400.0,
-        unfinished=[] if active else [*_unfinished(answers.get("record", [])), *_left(answers.get("record", []))],
+        unfinished=[] if active else interrupted.left([_json(record) for record in answers.get("record", [])]),
         next=answers.get("next", [""])[0],
         single_copy=all(target.kind == "stack" for target in settings.targets),
     )
@@ -143,35 +143,6 @@ def _last_backup(rows: Sequence[str], active: set[str]) -> tuple[str, dict[str, 
             return run, runs.cut("")
         return run, end | runs.cut(end["cut"]) | {"code": end["code"]} if "cut" in end else end
     return "", {}
-
-
-def _unfinished(records: Sequence[str]) -> list[str]:
-    """The interrupted restores that no later run has settled, and what they may have left."""
-    unfinished = []
-    for record in map(_json, records):
-        if record.get("phase") == "packing":
-            unfinished.append(
-                f"{record['run']} was cut off while {', '.join(record['stopped'])} was stopped to be copied, and may be down"
-            )
-        elif record.get("phase") in ("swapping", "undoing") and record.get("folders"):
-            away = f"{', '.join(record['folders'])} may be away, and {record['service']} stopped"
-            unfinished.append(f"{record['run']} was cut off in its swap: {away}")
-        elif record.get("phase") in ("swapping", "undoing"):
-            stopped = f", and {', '.join(record['stopped'])} stopped" if record.get("stopped") else ""
-            closed = ", ".join(record.get("live") or record.get("kept") or {})
-            unfinished.append(f"{record['run']} was cut off in its swap: {closed} may be closed{stopped}")
-        elif record.get("phase") in ("begun", "loaded"):
-            scratch = ", ".join(record.get("scratch") or {})
-            unfinished.append(
-                f"{record['run']} was cut off while it loaded{': ' + scratch + ' is of no use' if scratch else ''}"
-            )
-    return unfinished
-
-
-def _left(records: Sequence[str]) -> list[str]:
-    """Databases that failed restores had loaded and could not drop."""
-    stuck = [name for record in map(_json, records) for name in record.get("left", [])]
-    return [f"{', '.join(stuck)}, which a failed restore had loaded, could not be dropped"] if stuck else []
 
 
 def _restored(event: dict[str, Any] | None, now: float) -> dict[str, float]:

@@ -300,6 +300,18 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
             "inv backup.settle --host prod",
         ),
         (
+            host_lines(records=({"run": RUN, "phase": "begun", "buckets": {"models": {}}},)),
+            f"{RUN} was cut off: versions that it made may stand in models, and their lifecycle, quota and the like be off",
+            "inv backup.settle --host prod",
+        ),
+        (
+            host_lines(
+                records=({"run": RUN, "phase": "current", "buckets": {"m": {}}, "live": {"a": 1}, "stopped": ["w"]},)
+            ),
+            "quota and the like be off, a may be closed, w may be stopped",
+            "inv backup.settle --host prod",
+        ),
+        (
             host_lines(records=({"run": RUN, "phase": "failed", "scratch": {"g__r_1": "g"}, "left": ["g__r_1"]},)),
             "restore    g__r_1, which a failed restore had loaded, could not be dropped",
             "inv backup.settle --host prod",
