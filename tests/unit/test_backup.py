@@ -349,6 +349,8 @@ def drill(hours: float = 1, code: int = 0, **more: object) -> dict[str, object]:
         "killed",
         "swap cut",
         "load cut",
+        "objects cut",
+        "current cut",
         "scratch left",
         "restored",
         "drilled",
