@@ -86,6 +86,7 @@ def folder(place: Path) -> dict[str, bytes]:
 
 
 OBJECTS = {"a b/ü": b"small", "a b/empty": b"", "large": bytes(range(256)) * 5000}
+OLD = b"what large was before"
 
 
 def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
@@ -98,7 +99,6 @@ def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
         {"key": "a b", "id": "1", "latest": True, "unreadable": "SSE-C"},
         {"key": "dir/", "id": "1", "latest": True, "pack": "", "sha256": ""},
         {"key": "gone", "id": "1", "latest": True, "marker": True},
-        {"key": "large", "id": "0", "pack": "", "sha256": ""},
     ]
     for key, data in OBJECTS.items():
         sha256 = hashlib.sha256(data).hexdigest()
@@ -107,6 +107,14 @@ def bucket(keys: Keys, writer: sets.PartWriter) -> dict[str, bytes]:
         else:
             where = {"parts": [contents.put(data[:1_000_000]), contents.put(data[1_000_000:])]}
         rows.append({"key": key, "id": "2", "latest": True, "sha256": sha256, **where})
+    rows.append(
+        {
+            "key": "large",
+            "id": "1",
+            "sha256": hashlib.sha256(OLD).hexdigest(),
+            "pack": pack.add(hashlib.sha256(OLD).hexdigest(), OLD),
+        }
+    )
     pack.close()
     return {"buckets/odd.index": b"".join(index.packed(rows)), "buckets/odd.settings": b"{}"}
 
@@ -117,14 +125,19 @@ class Rescue:
     identity: Path
     work: Path
 
-    def follow(self, *numbers: int) -> subprocess.CompletedProcess[str]:
-        """Runs the document's blocks in a shell, up to the first failure."""
+    def follow(self, *numbers: int, without: str = "", before: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs the document's blocks in a shell, up to the first failure: `without` some text of theirs, and the last after other commands."""
         first, *others = (
             block for name, block in steps().items() for number in numbers if name.startswith(f"{number}. ")
         )
         where = told_where(first, SET=self.set, IDENTITY=self.identity, WORK=self.work)
         return subprocess.run(
-            ["sh", "-e"], input="".join([where, *others]), cwd="/", text=True, capture_output=True, check=False
+            ["sh", "-e"],
+            input="".join([where, *others[:-1], before, *others[-1:]]).replace(without or "\0", ""),
+            cwd="/",
+            text=True,
+            capture_output=True,
+            check=False,
         )
 
     @property
@@ -202,6 +215,17 @@ def test_the_objects_of_a_bucket_are_files_and_what_cannot_be_one_is_named(rescu
     for key, data in OBJECTS.items():
         assert (rescue.work / "objects/odd" / key).read_bytes() == data
     assert (rescue.work / "objects/odd/dir").is_dir() and not (rescue.work / "objects/odd/gone").exists()
+
+
+def test_older_versions_of_objects_are_files_beside_the_newest(rescue: Rescue) -> None:
+    done = rescue.follow(1, 2, 3, 8, without='not row.get("latest") or ')
+    assert done.returncode == 0, done.stderr
+    assert (rescue.work / "objects/odd/large.1").read_bytes() == OLD
+
+
+def test_a_disk_that_is_full_ends_it_and_leaves_no_object_out(rescue: Rescue) -> None:
+    done = rescue.follow(1, 2, 3, 8, before="ulimit -f 1000\n")
+    assert done.returncode and "File too large" in done.stderr and "left out 'large'" not in done.stdout
 
 
 def test_a_content_that_was_changed_ends_the_block(rescue: Rescue) -> None:
