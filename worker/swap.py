@@ -8,7 +8,7 @@ from typing import Protocol
 import psycopg
 
 from worker import containers, folder_swap, obstacles, postgres
-from worker.buckets import takeback
+from worker.buckets import accounts, takeback
 from worker.contract import OK, RESTORE_FAILED, RESTORE_REFUSED, SWAP_FAILED
 from worker.errors import Failed
 from worker.job import Job
@@ -162,6 +162,7 @@ def undoable(job: Job) -> Row:
         "restored": record.at,
         "databases": rows,
         "buckets": list(record.buckets),
+        "accounts": accounts.lines(record.accounts),
     }
 
 

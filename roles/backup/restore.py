@@ -234,6 +234,8 @@ def undo(host: Host[Settings], yes: bool, command: str) -> None:
         )
     for bucket in answer.get("buckets", ()):
         say(f"  ~ the bucket {bucket} loses each version that the restore made, and gets back what it displaced")
+    for line in answer.get("accounts", ()):
+        say(f"  - who may use the buckets, {line}")
     confirm(f"Swap these back on {host.name}? Type its name: ", yes, word=host.name)
     end(host, watch(host, runs.begin(host, Request(do="undo", of=answer["run"]), command)))
 

@@ -69,6 +69,13 @@ def test_an_undo_shows_which_restore_it_is_of_and_means_that_one(monkeypatch, be
     assert begun == [Request(do="undo", of="run7")]
 
 
+def test_an_undo_names_the_accounts_that_go_with_it(monkeypatch, begun, capsys) -> None:
+    plan = {"run": "run1", "set": "ID", "restored": "2026-11-28T09:00:00+00:00", "databases": [], "buckets": ["b"]}
+    answers(monkeypatch, **plan, accounts=["users: ana", "policies: by-hand"])
+    restore.undo(HOST, True, "a test")
+    assert "- who may use the buckets, users: ana" in capsys.readouterr().out
+
+
 def test_what_was_passed_over_is_said_before_the_question_and_with_yes_too(monkeypatch, begun, capsys) -> None:
     warnings = ["far could not be asked: no route", "20261122T020000Z-a1b2c3 is newer, and damaged on own"]
     answers(monkeypatch, **{**PLAN, "warnings": warnings})
