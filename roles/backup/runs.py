@@ -17,6 +17,7 @@ from converge.errors import ERROR, LOCKED, REFUSED, UNREACHABLE, Trouble, for_ho
 from converge.shell import quote
 from converge.ssh.link import connect
 from converge.ssh.root_shell import holder
+from converge.ui.waiting import waiting
 from roles.backup.configuration import settings_of
 from roles.backup.role import SCRIPT
 from worker import contract
@@ -215,8 +216,9 @@ def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
     try:
         pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
-        while chunk := pipe.read():
-            out += chunk
+        with waiting(f"{host.name}: the worker reads"):
+            while chunk := pipe.read():
+                out += chunk
         status, errors = pipe.exit_status(), pipe.stderr_tail()
     finally:
         link.close()

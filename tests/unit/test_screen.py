@@ -6,7 +6,7 @@ import time
 from types import SimpleNamespace
 
 from converge.engine.resource import Action
-from converge.ui import deploy, screen
+from converge.ui import deploy, screen, waiting
 from converge.ui.screen import Screen
 
 
@@ -35,3 +35,18 @@ def test_a_warning_of_a_change_that_succeeds_is_shown_whole_and_at_once(capsys):
     for line in ("asking", f"warning: it is away, {'and ' * 60}so on"):
         tell("says", change, line)
     assert capsys.readouterr().out.splitlines() == [f"    warning: it is away, {'and ' * 60}so on"]
+
+
+def test_a_long_question_says_how_long_it_takes_and_leaves_nothing_behind(monkeypatch, capsys) -> None:
+    def asked(seconds: float) -> str:
+        with waiting.waiting("lab: the worker reads"):
+            time.sleep(seconds)
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(waiting, "FIRST", 0.05)
+    assert asked(0.1) == "", "no terminal"
+    monkeypatch.setattr(waiting.sys.stderr, "isatty", lambda: True)
+    screen_said = asked(0.3)
+    assert screen_said.startswith("\r\033[K  lab: the worker reads, 0 m 0 s") and screen_said.endswith("\r\033[K")
+    monkeypatch.setattr(waiting, "FIRST", 60)
+    assert asked(0) == ""
