@@ -115,14 +115,14 @@ def _diff(job: Job) -> dict[str, Any]:
     A server that does not answer costs only what it has: `unread` says why.
     """
     manifest, where, _ = finding.find(job)
-    differing, unread = dict[str, dict[str, list[str]]](), dict[str, str]()
+    differing, unread, whole = dict[str, dict[str, list[str]]](), dict[str, str](), not job.request.buckets
     for kind, compare in (
         ("databases", lambda: _databases(job, manifest)),
         ("folders", lambda: _folders(job, manifest, where)),
         ("buckets", lambda: browsing.differences(job, manifest, where)),
     ):
         try:
-            differing[kind] = compare()
+            differing[kind] = compare() if whole or kind == "buckets" else {}
         except (Failed, psycopg.Error) as error:
             differing[kind], unread[kind] = {}, error.one_line() if isinstance(error, Failed) else str(error).strip()
     return {
@@ -131,8 +131,8 @@ def _diff(job: Job) -> dict[str, Any]:
         "created": manifest.created.isoformat(timespec="seconds"),
         **differing,
         "unread": unread,
-        "number": len(manifest.config),
-        "files": configuration.texts(job, manifest, where) if manifest.config else [],
+        "number": len(manifest.config) if whole else 0,
+        "files": configuration.texts(job, manifest, where) if manifest.config and whole else [],
     }
 
 

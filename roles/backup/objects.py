@@ -59,7 +59,9 @@ class Objects:
         """Writes the bucket to look into, and the beginning of its keys, into the request."""
         if len(self.buckets) != 1:
             what = "--prefix belongs to --bucket NAME" if not self.buckets else "--bucket takes one bucket here"
-            again = f"inv backup.show {request.set} --bucket {(self.buckets or ['NAME'])[0]} --host {host.name}"
+            again = (
+                f"inv backup.{request.ask} {request.set} --bucket {(self.buckets or ['NAME'])[0]} --host {host.name}"
+            )
             raise Trouble(what, host.name, untouched="nothing was changed", hint=again)
         request.buckets, request.prefix = self.buckets, self.prefix
 

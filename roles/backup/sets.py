@@ -122,9 +122,12 @@ def _moments(answer: dict[str, Any]) -> str:
     return f"{begun} to {over.removeprefix(begun[:11])} UTC"
 
 
-def diff(host: Host[Settings], id: str, source: str, as_json: bool) -> None:
-    """Print the differences of a set from the live data: databases by their counts, files by their text."""
-    answer = runs.ask(host, Request(ask="diff", set=id_of(id), source=source))
+def diff(host: Host[Settings], id: str, source: str, as_json: bool, objects: Objects | None = None) -> None:
+    """Print the differences of a set, or of one bucket, from the live data: databases by their counts, files by their text."""
+    request = Request(ask="diff", set=id_of(id), source=source)
+    if objects:
+        objects.browsed(host, request)
+    answer = runs.ask(host, request)
     if as_json:
         print(json.dumps({"host": host.name, **answer}))
     else:

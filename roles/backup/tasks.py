@@ -88,12 +88,24 @@ def backup_show(
     show(one_host(c, host), set_id, from_, json, objects)
 
 
-@command(name="diff", help={"set-id": "its id, or latest", "from": "one target (default: all)"})
-def backup_diff(c: Context, set_id: str, host: str = "", from_: str = "", json: bool = False) -> None:
+@command(
+    name="diff",
+    help={
+        "set-id": "its id, or latest",
+        "from": "one target (default: all)",
+        "bucket": "this bucket, and nothing else",
+        "prefix": "of the bucket only the keys that begin so",
+    },
+)
+def backup_diff(
+    c: Context, set_id: str, host: str = "", from_: str = "", bucket: str = "", prefix: str = "", json: bool = False
+) -> None:
     """Compare a set with what is there now: counts of rows, versions in buckets, files of the configuration."""
+    from roles.backup.objects import Objects, words_of
     from roles.backup.sets import diff
 
-    diff(one_host(c, host), set_id, from_, json)
+    objects = Objects(words_of(bucket), prefix) if bucket or prefix else None
+    diff(one_host(c, host), set_id, from_, json, objects)
 
 
 @command(

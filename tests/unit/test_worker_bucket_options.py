@@ -77,8 +77,8 @@ def test_words_that_do_not_go_together_are_refused_before_anything_is_asked(obje
 @pytest.mark.parametrize(("objects", "name"), [(Objects([], prefix="a"), "NAME"), (Objects(["b", "c"]), "b")])
 def test_a_set_is_looked_into_a_bucket_at_a_time(objects: Objects, name: str) -> None:
     with pytest.raises(Trouble) as refused:
-        objects.browsed(HOST, Request(set="latest"))
-    assert refused.value.hint == f"inv backup.show latest --bucket {name} --host prod"
+        objects.browsed(HOST, Request(ask="diff", set="latest"))
+    assert refused.value.hint == f"inv backup.diff latest --bucket {name} --host prod"
 
 
 def test_a_prefix_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -372,6 +372,22 @@ def test_a_bucket_differs_by_what_is_gone_new_or_other_and_not_by_where_it_stand
     assert list(browsing.of_key(rows, [there[1], there[0], there[2]])) == ["its versions stand in another order"]
 
 
+def test_a_bucket_is_compared_in_one_listing_and_what_the_set_lacks_is_counted(minio: Any, monkeypatch) -> None:
+    minio.versions = [version("a", "1"), version("b", "1"), version("b", "0"), version("c", "1"), version("d", "1")]
+    listings, listed = list[str](), listing.versions
+    monkeypatch.setattr(listing, "versions", lambda *of: listings.append(of[1]) or listed(*of))
+    asked: Any = SimpleNamespace(
+        start="", saved={"policy": "p"}, now={}, rows=lambda: iter([row("a", "1"), row("c", "2")])
+    )
+    assert list(browsing._different(asked, live.Live(minio, "x", ""))) == [
+        f"c: the version 2 of {AT} is gone",
+        "c: 1 versions are new",
+        "3 versions are of keys that the set does not have",
+        "its policy is another",
+    ]
+    assert listings == ["x"]
+
+
 def test_a_set_can_be_looked_into_while_minio_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     from worker import sets
     from worker.buckets import COMPONENT, index, wanted

@@ -29,16 +29,17 @@ def shown(job: Job, manifest: Manifest, source: str) -> dict[str, Any]:
 
 
 def differences(job: Job, manifest: Manifest, source: str) -> dict[str, list[str]]:
-    """Each bucket of the set against what is there now: versions, metadata, tags, locks and the configuration; not the bytes."""
+    """Each bucket of the set, or the requested one, against what is there now: versions, metadata, tags, locks and the
+    configuration; not the bytes."""
     if not manifest.buckets:
         return {}
     if COMPONENT not in job.config:
         return {name: ["this stack has no MinIO"] for name in manifest.buckets}
     minio = connect(job.config)
     steady.wait(minio)
-    there = wanted(job, listing.names(minio))
+    there = [] if job.request.buckets else wanted(job, listing.names(minio))
     differing = {name: ["the set does not have it"] for name in there if name not in manifest.buckets}
-    for name in manifest.buckets:
+    for name in job.request.buckets or manifest.buckets:
         asked = Wanted(job, manifest, source, name, minio)
         differing[name] = list(_different(asked, asked.live())) if asked.there else ["it is gone"]
     return differing
@@ -51,10 +52,11 @@ def _different(asked: Wanted, live: Live) -> Iterator[str]:
         rows, now = list(group), live.of(key)
         total += len(now)
         yield from (f"{key}: {line}" for line in of_key(rows, now))
-    new = sum(1 for _ in listing.versions(asked.minio, asked.to)) - total
-    if new > 0:
+    for _ in live.rest():
+        pass
+    if (new := live.seen - total) > 0:
         yield f"{new} versions are of keys that the set does not have"
-    for part in sorted({*asked.saved, *asked.now} - {settings.QUOTA}):
+    for part in () if asked.start else sorted({*asked.saved, *asked.now} - {settings.QUOTA}):
         if asked.saved.get(part) != asked.now.get(part):
             yield f"its {part} is another"
 

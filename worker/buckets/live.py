@@ -22,7 +22,9 @@ class Live:
 
     def __init__(self, minio: Client, bucket: str, prefix: str) -> None:
         self._minio, self._bucket = minio, bucket
-        self._groups = listing.by_key(listing.versions(minio, bucket, prefix))
+        self.seen = 0
+        """The versions that the listing has given so far."""
+        self._groups = listing.by_key(self._counted(listing.versions(minio, bucket, prefix)))
         self._next, self._asked = next(self._groups, None), b""
         self.passed: Callable[[str], None] = lambda key: None
         """Called with each key that is left behind, in the order of the listing."""
@@ -39,6 +41,11 @@ class Live:
             if self._next and self._next[0].key.encode() < before[0].key.encode():
                 raise Failed(RESTORE_FAILED, f"the listing of {self._bucket} is not in order", self._next[0].key)
         return self._next if self._next and self._next[0].key == key else []
+
+    def _counted(self, versions: Iterator[Version]) -> Iterator[Version]:
+        for version in versions:
+            self.seen += 1
+            yield version
 
     def rest(self) -> Iterator[str]:
         """The keys from the last one on."""
