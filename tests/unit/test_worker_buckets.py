@@ -485,6 +485,23 @@ def test_a_minio_that_is_dead_costs_the_buckets_and_not_the_set(keys: Keys, monk
         list(listing.versions(Asked(answered(200, b"<ListVersionsResult><Key>\x01")), "b"))  # type: ignore[arg-type]
 
 
+def test_a_bucket_that_is_removed_meanwhile_makes_no_set_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.buckets import saving
+    from worker.buckets.client import refused
+
+    there, notes = ["a"], list[str]()
+    monkeypatch.setattr(listing, "names", lambda minio: there)
+    job: Any = SimpleNamespace(note=notes.append)
+    for code, name in (("NoSuchBucket", "a"), ("AccessDenied", "b")):
+        error = refused("MinIO refuses GET of /b", Answer(404, {}, f"<Code>{code}</Code>".encode()))
+        with pytest.raises(Failed), saving.unless_removed(job, None, name):  # type: ignore[arg-type]
+            raise error
+    error = refused("MinIO refuses GET of /b", Answer(404, {}, b"<Code>NoSuchBucket</Code>"))
+    with saving.unless_removed(job, None, "b"):  # type: ignore[arg-type]
+        raise error
+    assert notes == ["the bucket b was removed while the backup ran, and is not in the set"]
+
+
 def test_progress_counts_objects_and_bytes_of_each_bucket_and_a_guess_that_was_too_small_grows() -> None:
     from worker.buckets.progress import Progress, expected
 

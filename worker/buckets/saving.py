@@ -78,7 +78,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
         saving = Outgoing(job, minio, blobs, before, progress, readers, makers)
         search = hidden.Search(job, minio, names)
         for name in names:
-            with by_itself(job, writer, buckets, name):
+            with by_itself(job, writer, buckets, name), unless_removed(job, minio, name):
                 streams |= _saved(job, writer, saving, name, buckets, search.of(name))
         saving.end()
     if names:
@@ -100,6 +100,17 @@ def by_itself(job: Job, writer: sets.PartWriter, buckets: Buckets, *names: str) 
             raise
         buckets.failed |= dict.fromkeys(names, error)
         job.journal.say(f"{', '.join(map(called, names))} could not be saved: {error.what}: {error.why}")
+
+
+@contextmanager
+def unless_removed(job: Job, minio: client.Client, name: str) -> Iterator[None]:
+    """Passes over a bucket that somebody has removed since the run began, like an object that was deleted meanwhile."""
+    try:
+        yield
+    except client.Refused as error:
+        if error.answer.code != "NoSuchBucket" or name in listing.names(minio):
+            raise
+        job.note(f"the bucket {name} was removed while the backup ran, and is not in the set")
 
 
 def _known(job: Job, before: Before) -> list[str]:
