@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
@@ -16,7 +16,7 @@ WIPE = "\r\033[K"
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
+def waiting(what: Callable[[], str]) -> Iterator[None]:
     """Says what is waited for and how long, on standard error, and wipes that at the end; nothing without a terminal."""
     if not sys.stderr.isatty():
         yield
@@ -31,11 +31,11 @@ def waiting(what: str) -> Iterator[None]:
         teller.join()
 
 
-def _tell(what: str, over: Event) -> None:
+def _tell(what: Callable[[], str], over: Event) -> None:
     begun, pause = time.monotonic(), FIRST
     while not over.wait(pause):
         pause = AGAIN
-        sys.stderr.write(f"{WIPE}  {what}, {spoken(time.monotonic() - begun)}")
+        sys.stderr.write(f"{WIPE}  {what()}, {spoken(time.monotonic() - begun)}")
         sys.stderr.flush()
     if pause == AGAIN:
         sys.stderr.write(WIPE)

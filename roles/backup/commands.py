@@ -11,6 +11,7 @@ from converge.shell import quote
 from converge.ssh.link import connect
 from converge.ui.cli import confirm
 from converge.ui.lines import say
+from converge.ui.waiting import waiting
 from roles.backup import runs
 from roles.backup.configuration import components as stack_components
 from roles.backup.following import end, watch
@@ -119,7 +120,7 @@ def fetch(host: Host[Settings], id: str, folder: str, source: str) -> None:
     try:
         pipe = link.shell(f"exec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
-        with unfinished.open("wb") as file:
+        with unfinished.open("wb") as file, waiting(lambda: f"{host.name}: {human(file.tell())} came"):
             while chunk := pipe.read():
                 file.write(chunk)
         if status := pipe.exit_status():

@@ -216,7 +216,7 @@ def ask(host: Host[Settings], request: Request) -> dict[str, Any]:
     try:
         pipe = link.shell(f"[ -x {SCRIPT} ] || exit 67\nexec {SCRIPT} look {quote(request.text())}")
         pipe.close_stdin()
-        with waiting(f"{host.name}: the worker reads"):
+        with waiting(lambda: f"{host.name}: the worker reads"):
             while chunk := pipe.read():
                 out += chunk
         status, errors = pipe.exit_status(), pipe.stderr_tail()

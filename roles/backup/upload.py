@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.shell import quote
-from converge.ssh.link import connect
+from converge.ssh.link import Link, connect
+from converge.ui.waiting import waiting
 from roles.backup import archive, given, runs
 from roles.backup.configuration import settings_of
 from worker.size import human
@@ -35,11 +36,13 @@ def set_sent(host: Host[Settings], path: Path, stack: str) -> tuple[str, str]:
     try:
         _must_have_room(host, link, path)
         # The worker detects a damaged upload: the signed manifest has the hash of every part.
-        status, out, err = link.send(
+        status, out, err = _sent(
+            host,
+            link,
+            path,
             f"umask 077; mkdir -p {place} && tar -C {place} --no-same-owner -xf - && cd {place} && "
             # The contents of objects are stored beside the sets on a target, but inside the archive.
             f"{{ [ ! -d {id}/blobs ] || mv {id}/blobs ..; }}",
-            _chunks(path),
         )
     finally:
         link.close()
@@ -71,7 +74,7 @@ def dump_sent(host: Host[Settings], path: Path, databases: list[str]) -> str:
     try:
         script = f"umask 077; cat >{quote(there)} && sha256sum <{quote(there)}"
         _must_have_room(host, link, path)
-        status, out, err = link.send(script, _chunks(path, digest))
+        status, out, err = _sent(host, link, path, script, digest)
         if status or out.decode().split()[:1] != [digest.hexdigest()]:
             link.send(f"rm -f {quote(there)}", iter(()))
             why = (err or out).decode(errors="replace")[-300:]
@@ -81,13 +84,21 @@ def dump_sent(host: Host[Settings], path: Path, databases: list[str]) -> str:
     return there
 
 
-def _chunks(path: Path, digest: Any = None) -> Iterator[bytes]:
-    """The chunks of a file, hashed on the way."""
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            if digest:
-                digest.update(chunk)
-            yield chunk
+def _sent(host: Host[Settings], link: Link, path: Path, script: str, digest: Any = None) -> tuple[int, bytes, bytes]:
+    """Sends a file to a script on the host, hashed on the way."""
+    done = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal done
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                if digest:
+                    digest.update(chunk)
+                done += len(chunk)
+                yield chunk
+
+    with waiting(lambda: f"{host.name}: {human(done)} of {human(path.stat().st_size)} sent"):
+        return link.send(script, chunks())
 
 
 def _must_have_room(host: Host[Settings], link: Any, path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_warning_of_a_change_that_succeeds_is_shown_whole_and_at_once(capsys):
 
 def test_a_long_question_says_how_long_it_takes_and_leaves_nothing_behind(monkeypatch, capsys) -> None:
     def asked(seconds: float) -> str:
-        with waiting.waiting("lab: the worker reads"):
+        with waiting.waiting(lambda: "lab: the worker reads"):
             time.sleep(seconds)
         return capsys.readouterr().err
 
