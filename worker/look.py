@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import tarfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,12 @@ def _diff(job: Job) -> dict[str, Any]:
     """
     manifest, where, _ = finding.find(job)
     differing, unread, whole = dict[str, dict[str, list[str]]](), dict[str, str](), not job.request.buckets
-    for kind, compare in (
-        ("databases", lambda: _databases(job, manifest)),
-        ("folders", lambda: _folders(job, manifest, where)),
-        ("buckets", lambda: browsing.differences(job, manifest, where)),
-    ):
+    comparisons: dict[str, Callable[[], dict[str, list[str]]]] = {
+        "databases": lambda: _databases(job, manifest),
+        "folders": lambda: _folders(job, manifest, where),
+        "buckets": lambda: browsing.differences(job, manifest, where),
+    }
+    for kind, compare in comparisons.items():
         try:
             differing[kind] = compare() if whole or kind == "buckets" else {}
         except (Failed, psycopg.Error) as error:
