@@ -48,8 +48,11 @@ class Databases:
 
 
 def incomplete(failed: Mapping[str, Failed]) -> Failed:
-    """The error for a set that lacks these databases and folders."""
-    why = "\n".join(f"{name}: {error.what}: {error.why}" for name, error in failed.items())
+    """The error for a set that lacks these databases, folders and buckets. A reason that many share is said once."""
+    sharing = dict[str, list[str]]()
+    for name, error in failed.items():
+        sharing.setdefault(f"{error.what}: {error.why}", []).append(name)
+    why = "\n".join(f"{', '.join(names)}: {reason}" for reason, names in sharing.items())
     hints = dict.fromkeys(error.hint for error in failed.values() if error.hint)
     return Failed(
         INCOMPLETE, f"the set was published without {', '.join(failed)}", why, "; ".join(hints) or "inv backup"

@@ -166,7 +166,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} tables more" if len(names) > FEW else "")
 
 
-def _shown(host: Host[Settings], plan: dict[str, Any], limits: str) -> None:
+def _shown(host: Host[Settings], plan: dict[str, Any], limits: str = "") -> None:
     if plan["set"] == "local":
         say(f"{host.name}: a dump made by hand, without checksum and counts of its own; it is read to its end first")
     else:

@@ -372,8 +372,20 @@ def test_a_node_that_has_just_started_is_given_time_to_see_all_drives(
 
     slept, messages = list[float](), list[str]()
     monkeypatch.setattr("time.sleep", slept.append)
-    steady.wait(Asked(Answer(200, {}, json.dumps({"servers": servers}).encode())), messages.append)  # type: ignore[arg-type]
+    info = Answer(200, {}, json.dumps({"servers": servers}).encode())
+    steady.wait(Asked(Answer(200, {}, b""), info), messages.append)  # type: ignore[arg-type]
     assert slept == waited and len(messages) == len(waited)
+
+
+def test_a_minio_without_read_quorum_is_not_asked_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.buckets import steady
+
+    client, asked = Client(["http://a"], "user", "secret"), list[str]()
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(client, "_once", lambda method, endpoint, where, *_: asked.append(where) or answered(503))
+    with pytest.raises(Silent, match="MinIO does not answer") as caught:
+        steady.wait(client)
+    assert "no read quorum" in caught.value.why and set(asked) == {"/minio/health/cluster/read"}
 
 
 def test_a_dead_node_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

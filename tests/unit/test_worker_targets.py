@@ -25,6 +25,7 @@ from worker.targets.s3 import S3Target
 from worker.targets.s3_rules import dangers, expiries
 
 SECRET = "SENTINEL-secret-key"
+WRITE, READ = "X-Minio-Write-Quorum", "X-Minio-Read-Quorum"
 S3 = {
     "kind": "s3",
     "name": "away",
@@ -221,7 +222,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Target:
     """A bucket with one node that accepts connections; waits end at once."""
     monkeypatch.setattr(base.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(s3, "opens", lambda endpoint: True)
-    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "")
+    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file, what="": "")
     made = make(S3)
     assert isinstance(made, S3Target)
     return made
@@ -332,7 +333,7 @@ def test_who_waited_while_another_found_nobody_is_told_at_once(monkeypatch: pyte
 
 
 def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket: S3Target, monkeypatch) -> None:
-    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file: "writing needs 3 drives")
+    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file, what="writing": f"{what} needs 3 drives")
     monkeypatch.setattr(s3, "opens", lambda endpoint: False)
     with pytest.raises(Failed, match="away: it cannot be written") as caught:
         bucket.probe()
@@ -346,20 +347,35 @@ def test_a_cluster_that_lacks_drives_says_so_instead_of_speaking_of_rates(bucket
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "lacks"),
+    ("what", "status", "headers", "lacks"),
     [
-        (503, {s3_health.QUORUM: "3"}, "writing needs 3 drives of each set, and fewer answer"),
-        (200, {s3_health.QUORUM: "3"}, ""),
-        (503, {}, ""),
+        (s3_health.WRITING, 503, {WRITE: "3"}, "writing needs 3 drives of each set, and fewer answer"),
+        (s3_health.READING, 503, {READ: "2"}, "reading needs 2 drives of each set, and fewer answer"),
+        (s3_health.WRITING, 200, {WRITE: "3"}, ""),
+        (s3_health.READING, 503, {}, ""),
     ],
 )
-def test_only_a_minio_that_counts_its_drives_is_believed(status: int, headers: dict[str, str], lacks: str) -> None:
+def test_only_a_minio_that_counts_its_drives_is_believed(
+    what: str, status: int, headers: dict[str, str], lacks: str
+) -> None:
     pool = SimpleNamespace(request=lambda *_, **__: SimpleNamespace(status=status, headers=headers))
-    assert s3_health.lacking(["http://a"], None, pool) == lacks
+    assert s3_health.lacking(["http://a"], None, pool, what) == lacks
+
+
+def test_a_cluster_that_cannot_be_read_is_not_asked_for_minutes(bucket: S3Target, monkeypatch) -> None:
+    asked, waits = list[str](), list[float]()
+    monkeypatch.setattr(base.time, "sleep", waits.append)
+    monkeypatch.setattr(bucket, "_client", lambda endpoint: asked.append(endpoint))
+    monkeypatch.setattr(s3, "lacking", lambda endpoints, ca_file, what: f"{what} needs 2 drives")
+    for _ in range(2):
+        with pytest.raises(Failed, match="away: it cannot be read") as caught:
+            list(bucket.list("lab/sets/"))
+    assert caught.value.why == "reading needs 2 drives; lab/sets/ cannot be listed"
+    assert (asked, waits) == ([], [s3.PAUSE])
 
 
 def test_a_node_that_takes_connections_and_says_nothing_holds_up_no_question():
-    others, answer = threading.Event(), SimpleNamespace(status=503, headers={s3_health.QUORUM: "3"})
+    others, answer = threading.Event(), SimpleNamespace(status=503, headers={WRITE: "3"})
 
     class Pool:
         def request(self, method, url, **more):

@@ -52,6 +52,14 @@ def test_a_failure_names_its_database_and_what_mends_it() -> None:
     assert failed.why.startswith("geo: it could not be dumped: pg_dump failed")
 
 
+def test_a_reason_that_many_share_is_said_once() -> None:
+    away = Failed(FAILED, "MinIO does not answer", "no read quorum")
+    failed = databases.incomplete(
+        {"geo": Failed(FAILED, "it is gone", "why"), "the bucket a": away, "the bucket b": away}
+    )
+    assert failed.why.splitlines()[1:] == ["the bucket a, the bucket b: MinIO does not answer: no read quorum"]
+
+
 def test_a_command_that_mends_a_database_can_be_pasted_whatever_it_is_called() -> None:
     saved, writer = databases.Databases(), SimpleNamespace(alive=[1])
     for name in ("geo", """My "Db" it's"""):

@@ -36,7 +36,7 @@ from worker.targets.base import (
     fits,
     with_patience,
 )
-from worker.targets.s3_health import lacking
+from worker.targets.s3_health import READING, lacking
 from worker.targets.s3_rules import dangers
 
 KNOCK, PAUSE = 3.0, 5.0
@@ -81,6 +81,7 @@ class S3Target:
         self._secrets, self._region = (access_key, secret_key), region
         self._lock, self._clients, self._best = threading.Lock(), dict[str, Any](), 0
         self._knocked, self._patience, self._nobody = False, FIRST, float("-inf")
+        self._reads = self._waited = False
 
     def __repr__(self) -> str:
         return f"S3Target({self.name}, {self._bucket}/{self._prefix})"
@@ -114,6 +115,7 @@ class S3Target:
         return int(answer["ContentLength"])
 
     def list(self, prefix: str) -> Iterator[Entry]:
+        self._must_read(prefix)
         more: dict[str, str] = {"Bucket": self._bucket, "Prefix": self._prefix + checked_prefix(prefix)}
         while True:
             page = self._ask(f"{prefix or '/'} cannot be listed", lambda client: client.list_objects_v2(**more))
@@ -122,6 +124,18 @@ class S3Target:
             if not page.get("IsTruncated"):
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _must_read(self, prefix: str) -> None:
+        """Fails where a MinIO has too few drives to be read: of each request it would take half a minute to say so."""
+        if self._reads:
+            return
+        why = lacking(self._open(), self._ca, what=READING)
+        if why and not self._waited:
+            time.sleep(PAUSE)  # it may be starting
+            self._waited, why = True, lacking(self._open(), self._ca, what=READING)
+        if why:
+            raise self._cannot("read", f"{why}; {prefix or '/'} cannot be listed")
+        self._reads = True
 
     def delete(self, key: str) -> None:
         checked(key.removesuffix(PARTIAL))
@@ -132,7 +146,7 @@ class S3Target:
         if lacking(self._open(), self._ca):
             time.sleep(PAUSE)  # it may be starting
             if why := lacking(self._open(), self._ca):
-                raise self._cannot_write(why)
+                raise self._cannot("written", why)
         return base.probe(self)
 
     def room(self) -> Room | None:
@@ -144,13 +158,13 @@ class S3Target:
         silent = self.silent()
         return tuple(endpoint for endpoint in self._endpoints if endpoint not in silent)
 
-    def _cannot_write(self, why: str) -> Failed:
+    def _cannot(self, be: str, why: str) -> Failed:
         nodes = (
             f"{len(silent)} of its {len(self._endpoints)} nodes do not answer: {', '.join(silent)}; "
             if (silent := self.silent())
             else ""
         )
-        return Failed(FAILED, f"{self.name}: it cannot be written", nodes + why, DOWN)
+        return Failed(FAILED, f"{self.name}: it cannot be {be}", nodes + why, DOWN)
 
     def silent(self) -> tuple[str, ...]:
         with ThreadPoolExecutor(len(self._endpoints)) as pool:
@@ -185,6 +199,8 @@ class S3Target:
         except ClientError as error:
             raise self._failure(what, error) from None
         except (BotoCoreError, HTTPClientError, urllib3.exceptions.HTTPError, OSError) as error:
+            if not isinstance(error, NobodyHome) and (lacks := lacking(self._open(), self._ca)):
+                raise self._cannot("written", f"{lacks}; {what}") from None
             hint = DOWN if isinstance(error, NobodyHome) else ""
             raise Failed(FAILED, f"{self.name}: {what}", self._redacted(error), hint) from None
 
@@ -199,7 +215,7 @@ class S3Target:
                 FAILED, f"{self.name}: it has no room left", why, f"more room, or a larger quota, for {self._bucket}"
             )
         if status == 503 and (lacks := lacking(self._open(), self._ca)):
-            return self._cannot_write(f"{lacks}; {what}")
+            return self._cannot("written", f"{lacks}; {what}")
         if code in TAKEN:
             return Exists(FAILED, f"{self.name}: {what}", why="it is there already")
         return Failed(FAILED, f"{self.name}: {what}", why=why)
