@@ -38,6 +38,9 @@ def _list(job: Job) -> dict[str, Any]:
         try:
             for summary in sets.list_sets(target, job.request.stack or job.stack, keys):
                 row = rows.setdefault(summary.id, _row(summary))
+                if summary.manifest and row["seconds"] is None:
+                    # The targets before this one could not say what is in it.
+                    row |= _row(summary) | {key: row[key] for key in ("targets", "checks", "pinned")}
                 row["targets"][target.name] = summary.reason or "whole"
                 row["pinned"] = row["pinned"] or summary.pinned
                 if summary.check:
@@ -54,6 +57,7 @@ def _row(summary: sets.Summary) -> dict[str, Any]:
         "created": summary.created.isoformat(timespec="seconds"),
         "seconds": round((manifest.finished - manifest.created).total_seconds(), 1) if manifest else None,
         "bytes": summary.size,
+        "objects": sum(bucket["bytes"] for bucket in manifest.buckets.values()) if manifest else 0,
         "only": list(manifest.only) if manifest else [],
         "failed": sorted(manifest.incomplete) if manifest else [],
         "databases": sorted(manifest.databases) if manifest else [],

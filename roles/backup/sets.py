@@ -49,11 +49,17 @@ def _listed(host: Host[Settings], answer: dict[str, Any]) -> None:
         notes += [f"INCOMPLETE, without {', '.join(set_['failed'])}"] if set_["failed"] else []
         notes += ["pinned"] if set_["pinned"] else []
         say(
-            f"{host.name}  {set_['id']}  {age(set_['created']):>8}  {human(set_['bytes']):>9}  on {', '.join(marks)}"
+            f"{host.name}  {set_['id']}  {age(set_['created']):>8}  {_size(set_)}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
         )
     for name, why in answer["dead"].items() if answer["sets"] else ():
         say(f"{host.name}  the target {name} does not answer: {why}")
+
+
+def _size(set_: dict[str, Any]) -> str:
+    """The size of a set, and that of the objects in it, whose contents sets share."""
+    objects = f" and {human(set_['objects'])} of objects" if set_["objects"] else ""
+    return f"{human(set_['bytes']):>9}{objects}"
 
 
 def _marks(set_: dict[str, Any]) -> list[str]:

@@ -536,6 +536,7 @@ LISTED = {
     "id": RUN,
     "created": "2026-11-21T02:00:00+00:00",
     "bytes": 5,
+    "objects": 0,
     "only": [],
     "failed": [],
     "pinned": False,

@@ -33,6 +33,7 @@ SET = {
     "id": ID,
     "created": "2026-11-21T02:00:00+00:00",
     "bytes": 5 << 30,
+    "objects": 5 << 40,
     "only": [],
     "failed": NAMES,
     "pinned": True,

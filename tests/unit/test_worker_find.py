@@ -53,6 +53,15 @@ def made(job: Job, id: str, *targets: str, damaged: str = "", **more: Any) -> No
             job.targets[name].put(f"{sets.folder('lab', id)}/{PART.name}", b"x" * PART.bytes)
 
 
+def test_a_list_says_what_is_in_a_set_although_the_first_target_has_it_in_part(job: Job) -> None:
+    buckets = {"a": {"bytes": 5}, "b": {"bytes": 2}}
+    made(job, NEW, "far", failed={"geo": "it is locked"}, buckets=buckets)
+    job.targets["own"].put(f"{sets.folder('lab', NEW)}/{PART.name}", b"x")
+    (row,) = look._list(job)["sets"]
+    assert (row["failed"], row["buckets"], row["objects"]) == (["geo"], ["a", "b"], 7)
+    assert row["targets"] == {"own": "unfinished", "far": "whole"}
+
+
 def test_a_server_that_is_away_costs_a_comparison_only_what_it_has(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     made(job, NEW, "own")
 
