@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from invoke.program import Program
+from typing import NoReturn
 
 _ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -36,10 +33,11 @@ def _run() -> int:
     from converge.ui.output import Unwritten
 
     try:
-        program = _invoke()
+        from converge.ui.program import program
+
         # Invoke would forbid Python to keep what it compiles: each command would compile all of our modules anew, 0.3 s.
         keep = [] if sys.flags.dont_write_bytecode else ["--write-pyc"]
-        program.run(["inv", *keep, *sys.argv[1:]])
+        program().run(["inv", *keep, *sys.argv[1:]])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Unwritten as lost:
@@ -48,21 +46,6 @@ def _run() -> int:
         sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
-
-
-def _invoke() -> Program:
-    """Invoke, without what no command of ours uses: its mock of a context loads unittest and asyncio, which takes 50 ms."""
-    from types import ModuleType
-
-    without = "unittest.mock" not in sys.modules
-    if without:
-        sys.modules["unittest.mock"] = ModuleType("unittest.mock")
-        sys.modules["unittest.mock"].__dict__["Mock"] = None
-    from invoke.main import program
-
-    if without:
-        del sys.modules["unittest.mock"]
-    return program
 
 
 def _flush() -> Exception | None:
