@@ -35,9 +35,18 @@ def advice(status: Status, host: Host[Settings]) -> list[str]:
     sentences += [f"{service.useless}, then {_deploy(status, name)}" for service in status.services if service.useless]
     if "buckets" in host.settings.roles:
         sentences += [f"{sentence} --host {name}" for sentence in ending(host.settings, datetime.now(UTC))]
+    if not sentences or not (status.docker or any(drive.problem for drive in status.drives)):
+        sentences += _refused(status, name)
     if status.drift and not sentences:
         sentences.append(f"inv check --host {name} shows the differences, inv deploy --host {name} mends them")
     return sentences
+
+
+def _refused(status: Status, name: str) -> Iterator[str]:
+    """What a deploy will not touch: it stays as it is until a person has decided."""
+    refused = [line.removeprefix("! ").partition(": ")[0] for line in status.drift if line[:2] == "! "]
+    if refused:
+        yield f"refused, until you decide: {', '.join(refused)}: inv check --host {name} says why, and what to do"
 
 
 def _run(status: Status, name: str) -> Iterator[str]:

@@ -36,11 +36,11 @@ def renew(host: Host[Settings], command: str, new_account: bool = False) -> None
     if edge.tls == ACME:
         old = _ask_authority(host, edge, command, new_account, before)
     elif authority.names_of(edge):
-        status, output = run_locked(host.target, command, f"sh {authority.SCRIPT} renew all")
-        print("\n".join(f"  {line}" for line in output.splitlines()), flush=True)
+        status, output = run_locked(host.target, command, f"sh {authority.SCRIPT} renew all 2>&1")
         if status:
-            hint = f"inv status --host {host.name}"
+            hint = f"inv check --host {host.name}, and docs/runbook.md, The host's own authority"
             raise Trouble("not all were renewed", host.name, output[-600:], "what was there is served on", hint)
+        print("\n".join(f"  {line}" for line in output.splitlines()), flush=True)
         old = [served for served in before if served.signer == LOCAL]
     else:
         why = "they are files of your own: edge.tls names them"
@@ -89,7 +89,7 @@ def _ask_authority(
         print(f"  none is due: {edge.kind} gets new ones by itself, a third of their life before they end")
         return []
     status, output = run_locked(
-        host.target, command, f"sh {acme.SCRIPT} renew {seconds}{' restarted' if new_account else ''}"
+        host.target, command, f"sh {acme.SCRIPT} renew {seconds}{' restarted' if new_account else ''} 2>&1"
     )
     lines = output.splitlines()
     refusals = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
@@ -120,7 +120,7 @@ def _refuse(host: Host[Settings], server: str, why: str) -> NoReturn:
 
 
 def _forget_account(host: Host[Settings], command: str) -> None:
-    status, output = run_locked(host.target, command, f"sh {acme.SCRIPT} forget")
+    status, output = run_locked(host.target, command, f"sh {acme.SCRIPT} forget 2>&1")
     if status:
         raise Trouble("the account cannot be put aside", host.name, output[-600:], "certificates are served as before")
     print("  the account is put aside: another one is made when the authority is asked next", flush=True)

@@ -435,6 +435,18 @@ def test_drives_and_nodes_of_roles_that_the_host_does_not_have_are_not_shown(see
     assert (host_status.drives, host_status.nodes, host_status.services) == ([], [], [])
 
 
+def test_what_is_refused_is_something_to_do_beside_other_advice_and_a_sick_service_hides_no_certificate(storage_host):
+    of = Status("prod", drift=["~ file:/a", "! bucket:mlflow: this host had it, and now there is none of that name"])
+    of.services = [Container("nginx", "running, Up 3 days"), Container("mlflow", "exited, Exited (1)")]
+    of.certificates = ["ml.example.org on port 443: its certificate has ended: inv certs.renew --host prod"]
+    sentences = advice(of, storage_host())
+    assert any(sentence.startswith("mlflow is exited") for sentence in sentences)
+    assert of.certificates[0] in sentences
+    assert "refused, until you decide: bucket:mlflow: inv check --host prod says why, and what to do" in sentences
+    of.services[0] = Container("nginx", "exited, Exited (1)")
+    assert of.certificates[0] not in advice(of, storage_host()), "it follows from that"
+
+
 def test_a_service_of_the_inventory_has_its_line_and_its_advice(storage_host):
     cache = {"image": "nginx", "data": {"/var/lib/redis": "/srv/stowage/cache"}}
     host, host_status = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from converge.engine import run as runs
 from converge.engine.gone import no_longer_wanted
+from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import NoProject, Project
 from converge.resources.file import File
@@ -246,6 +248,22 @@ def test_what_is_signed_elsewhere_is_neither_awaited_nor_told_to_be_renewed(host
     monkeypatch.setattr(renewal, "run_locked", lambda *_: (0, "signed anew"))
     monkeypatch.setattr(renewal, "NOW", 0)
     renewal.renew(made, "certs.renew")
+
+
+def test_a_renewal_that_fails_says_why_in_the_words_of_the_host(host, tmp_path, monkeypatch):
+    made = host()
+    made.target = None
+    (tmp_path / "certificates").write_text("echo authority.key is gone: bring it back >&2; exit 1\n")
+    monkeypatch.setattr(authority, "SCRIPT", str(tmp_path / "certificates"))
+    monkeypatch.setattr(renewal, "seen", lambda host: [Served(443, "s3.example.org", 4102444800, signer="local-ca")])
+
+    def run_locked(target, command, script):
+        done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        return done.returncode, done.stdout.decode()
+
+    monkeypatch.setattr(renewal, "run_locked", run_locked)
+    with pytest.raises(Trouble, match=r"authority\.key is gone: bring it back"):
+        renewal.renew(made, "certs.renew")
 
 
 def test_labels_of_containers_are_read_through_a_proxy_that_nobody_else_reaches(host, monkeypatch):
