@@ -4,7 +4,7 @@
 #   certificates state FOLDER NAME OWNER HOST...  says what is wrong with FOLDER/NAME.crt, or `good`
 #   certificates sign FOLDER NAME OWNER HOST...   signs a new one
 #   certificates renew [all]                      signs anew what ends soon, or all, of the table, and has it taken up
-#   certificates authority                        says what is wrong with the authority itself, or `good`
+#   certificates root                             says what is wrong with the authority itself, or `good`
 set -eu
 umask 077
 here=/etc/stowage/authority left=2592000 days=90 strange='of another owner, or with other rights'
@@ -22,7 +22,7 @@ alone() { # one run at a time: two would leave the key of one with the certifica
   rm -rf "$here"/.new-?????? # a run that was cut may have left a key there
 }
 
-authority() {
+root() {
   crt=$here/authority.crt key=$here/authority.key
   [ -e "$crt" ] || [ -e "$key" ] || { echo 'not there'; return; }
   public=$(openssl pkey -pubout -in "$key" 2>/dev/null) || { echo 'authority.key is gone or damaged'; return; }
@@ -69,9 +69,9 @@ mend() {
 }
 
 need_authority() {
-  is=$(authority) key=$here/authority.key
+  is=$(root) key=$here/authority.key
   case $is in good) return ;; 'not there' | "$no_root") ;; *)
-    echo "$here/$is: with no other key it goes on. Bring both files back from a backup; or remove both: another authority is made, which all clients must trust anew" >&2
+    echo "$here/$is: nothing can be signed. Bring both files back from a backup; or remove both: another authority is made, which all clients must trust anew" >&2
     exit 1 ;;
   esac
   work=$(mktemp -d $here/.new-XXXXXX)

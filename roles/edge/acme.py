@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HERE = f"{FOLDER}/acme"
 SCRIPT = "/usr/local/lib/stowage/acme"
+SCRIPT_OF_TRAEFIK = "/usr/local/lib/stowage/acme-traefik"
+"""Not the same file: what one of them says of a certificate, nobody may ask the other, which lies there until this deploy ends."""
 REFUSALS = "/usr/local/lib/stowage/acme-refusals"
 ACCOUNT = f"{FOLDER}/nginx/acme"
 """The account at the authority, with its key."""
@@ -58,7 +60,7 @@ class Asked(Resource):
     """An authority that was asked to sign for these names. Whether it has signed is no matter of a deploy: the timer asks again."""
 
     kind: ClassVar[str] = "authority"
-    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} renew 0"
+    way_out: ClassVar[str] = "on the host: systemctl start stowage-acme.service; journalctl -u stowage-acme -n 20"
     server: str
     names: tuple[str, ...]
     words: tuple[str, ...]
@@ -66,6 +68,7 @@ class Asked(Resource):
     container: str
     table: str
     """The file on the host from which the script knows what to ask for."""
+    script: str = SCRIPT
 
     @property
     def name(self) -> str:
@@ -78,14 +81,14 @@ class Asked(Resource):
         return (
             f"container:{self.container}",
             f"answers:{self.container}",
-            *(f"path:{path}" for path in (SCRIPT, self.table)),
+            *(f"path:{path}" for path in (self.script, self.table)),
         )
 
     @classmethod
     def probe(cls, wanted: Sequence[Asked]) -> str:
-        each = (f"sh {SCRIPT} asked {quote_all([asked.server, *asked.words])}" for asked in wanted)
-        tables = " && ".join(f"[ -e {asked.table} ]" for asked in wanted)
-        return f"[ ! -e {SCRIPT} ] || ! {{ {tables}; }} || {{ {'; '.join(each)}; }}"
+        each = (f"sh {asked.script} asked {quote_all([asked.server, *asked.words])}" for asked in wanted)
+        files = " && ".join(f"[ -e {asked.script} ] && [ -e {asked.table} ]" for asked in wanted)
+        return f"! {{ {files}; }} || {{ {'; '.join(each)}; }}"
 
     @classmethod
     def read(cls, wanted: Sequence[Asked], answer: str) -> list[Reading]:
@@ -97,7 +100,7 @@ class Asked(Resource):
 
     def fix(self, before: State | None) -> list[Step]:
         # An authority that is away or refuses must not fail a deploy: it is told, and the timer asks again.
-        return [Shell(f"sh {SCRIPT} renew || :")]
+        return [Shell(f"sh {self.script} renew || :")]
 
 
 def leaves(host: Host[Settings], edge: Edge, folder: str) -> tuple[AcmeCertificate, ...]:
@@ -120,11 +123,17 @@ def databases_leaf(host: Host[Settings]) -> AcmeCertificate | None:
     return AcmeCertificate(leaf.folder, leaf.label, leaf.owner, leaf.names) if leaf else None
 
 
-def tools(host: Host[Settings], script: str = "acme.sh") -> Iterator[Resource]:
+def script_of(edge: Edge) -> str:
+    """The script on the host that looks after what an authority signs for this kind of edge."""
+    return SCRIPT_OF_TRAEFIK if edge.kind == "traefik" else SCRIPT
+
+
+def tools(host: Host[Settings], script: str = SCRIPT) -> Iterator[Resource]:
     """The script on the host, for each role that has such a certificate."""
     yield Directory("/usr/local/lib/stowage")
     yield File(REFUSALS, (host.root / "files/acme-refusals.sh").read_text(), check="sh -n {}")
-    yield File(SCRIPT, (host.root / "files" / script).read_text(), mode="0755", check="sh -n {}")
+    text = (host.root / f"files/{script.rpartition('/')[2]}.sh").read_text()
+    yield File(script, text, mode="0755", check="sh -n {}")
     yield Directory(FOLDER)
     yield from (Directory(folder) for folder in (HERE, f"{HERE}/signed", f"{HERE}/failed"))
 
@@ -155,13 +164,14 @@ def renewed(
     names = tuple(name for leaf, _ in lines for name in leaf.names)
     each = (word for leaf, _ in lines for word in (leaf.folder, leaf.label, *leaf.names))
     yield Asked(edge.acme.directory, names, tuple(each), "nginx", f"{HERE}/table")
-    yield from timer(host)
+    yield from timer(host, SCRIPT)
 
 
-def timer(host: Host[Settings]) -> Iterator[Resource]:
+def timer(host: Host[Settings], script: str) -> Iterator[Resource]:
     """Has the script look every ten minutes what is due."""
     for name in _UNITS:
-        yield File(f"/etc/systemd/system/{name}", (host.root / "files" / name).read_text(), until_loaded=True)
+        text = (host.root / "files" / name).read_text().replace("@SCRIPT@", script)
+        yield File(f"/etc/systemd/system/{name}", text, until_loaded=True)
     yield Unit("stowage-acme.timer")
     yield StaticUnit("stowage-acme.service")
 

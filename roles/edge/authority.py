@@ -80,7 +80,7 @@ class Signer(Resource):
     """The authority itself, which can sign again: without its key nothing is renewed, and that would be noticed only when all ends."""
 
     kind: ClassVar[str] = "signer"
-    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} authority; docs/runbook.md, The host's own authority"
+    way_out: ClassVar[str] = f"on the host: sh {SCRIPT} root; docs/runbook.md, The host's own authority"
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ class Signer(Resource):
 
     @classmethod
     def probe(cls, wanted: Sequence[Signer]) -> str:
-        return f"[ ! -e {SCRIPT} ] || sh {SCRIPT} authority"
+        return f"[ ! -e {SCRIPT} ] || sh {SCRIPT} root"
 
     @classmethod
     def read(cls, wanted: Sequence[Signer], answer: str) -> list[Reading]:

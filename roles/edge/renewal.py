@@ -75,7 +75,7 @@ def _ask_authority(
     """Ask for what is due: what is in the last third of its life, or not signed at all. Returns what was served for it before."""
     assert edge.acme
     if new_account:
-        _forget_account(host, command)
+        _forget_account(host, edge, command)
     seconds = edge.acme.lifetime_hours * 1200 if edge.kind == "nginx" else traefik_acme.renews(edge)[0]
     asked = traefik_acme.names(edge)
     due = [
@@ -89,7 +89,7 @@ def _ask_authority(
         print(f"  none is due: {edge.kind} gets new ones by itself, a third of their life before they end")
         return []
     status, output = run_locked(
-        host.target, command, f"sh {acme.SCRIPT} renew {seconds}{' restarted' if new_account else ''} 2>&1"
+        host.target, command, f"sh {acme.script_of(edge)} renew {seconds}{' restarted' if new_account else ''} 2>&1"
     )
     lines = output.splitlines()
     refusals = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
@@ -119,8 +119,8 @@ def _refuse(host: Host[Settings], server: str, why: str) -> NoReturn:
     )
 
 
-def _forget_account(host: Host[Settings], command: str) -> None:
-    status, output = run_locked(host.target, command, f"sh {acme.SCRIPT} forget 2>&1")
+def _forget_account(host: Host[Settings], edge: Edge, command: str) -> None:
+    status, output = run_locked(host.target, command, f"sh {acme.script_of(edge)} forget 2>&1")
     if status:
         raise Trouble("the account cannot be put aside", host.name, output[-600:], "certificates are served as before")
     print("  the account is put aside: another one is made when the authority is asked next", flush=True)

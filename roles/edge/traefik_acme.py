@@ -57,13 +57,14 @@ def kept(host: Host[Settings], edge: Edge) -> list[File | Directory]:
 def asked(host: Host[Settings], edge: Edge) -> Iterator[Resource]:
     """Waits until the authority has signed or refused, and has a timer look after that from then on."""
     assert edge.acme
-    yield from acme.tools(host, "acme-traefik.sh")
+    script = acme.SCRIPT_OF_TRAEFIK
+    yield from acme.tools(host, script)
     yield File(
         f"{acme.HERE}/restart", f"docker restart -t 60 -- {traefik.CONTAINER} >/dev/null\n{traefik.answers().waits()}\n"
     )
     yield File(f"{acme.HERE}/settings", settings(edge))
-    yield acme.Asked(edge.acme.directory, names(edge), names(edge), traefik.CONTAINER, f"{acme.HERE}/settings")
-    yield from acme.timer(host)
+    yield acme.Asked(edge.acme.directory, names(edge), names(edge), traefik.CONTAINER, f"{acme.HERE}/settings", script)
+    yield from acme.timer(host, script)
 
 
 def settings(edge: Edge) -> str:

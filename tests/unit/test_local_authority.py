@@ -78,9 +78,9 @@ def test_a_root_that_was_lost_is_made_anew_with_its_key_so_that_who_trusts_the_o
     old.write_bytes(root.read_bytes())
     for lose in (root.unlink, lambda: root.write_text("-----BEGIN CERTIFICATE-----\nMIIB")):
         lose()
-        assert script("authority") == "authority.crt is gone or damaged" and script.state() != "good"
+        assert script("root") == "authority.crt is gone or damaged" and script.state() != "good"
         script("sign", *script.leaf)
-        assert script("authority") == script.state() == "good"
+        assert script("root") == script.state() == "good"
         assert _verified(script, root) and _verified(script, old) and root.read_bytes() != old.read_bytes()
 
 
@@ -98,7 +98,7 @@ def test_a_key_that_was_lost_is_told_before_a_certificate_ends_and_nothing_is_do
         (key.unlink, "authority.key is gone or damaged"),
     ):
         lose()
-        assert script("authority") == why and script.state() == "good", "it is served on"
+        assert script("root") == why and script.state() == "good", "it is served on"
         (reading,) = Signer.read([Signer()], f"{why}\n")
         refused = Signer().refusal(reading)
         assert refused and "cannot be renewed" in refused.why and "from a backup" in refused.hint
@@ -106,10 +106,10 @@ def test_a_key_that_was_lost_is_told_before_a_certificate_ends_and_nothing_is_do
         assert done.returncode == 1 and "Bring both files back from a backup; or remove both" in done.stderr
         assert script.serial() == before
     (script.folder / "authority/authority.crt").unlink()
-    assert script("authority") == "not there" and Signer.read([Signer()], "not there\n") == [None]
+    assert script("root") == "not there" and Signer.read([Signer()], "not there\n") == [None]
     assert script.state().startswith("signed by an authority that is gone: all clients must trust another one")
     script("sign", *script.leaf)
-    assert script("authority") == script.state() == "good"
+    assert script("root") == script.state() == "good"
 
 
 def test_two_at_once_leave_a_key_that_is_that_of_its_certificate_and_no_other_key(script):

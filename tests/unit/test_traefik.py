@@ -51,7 +51,10 @@ def host(storage_host):
             "traefik": {"dashboard": "traefik.example.org"},
             **changes,
         }
-        images = {name: {"reference": f"example.org/{name}:17"} for name in ("minio", "nginx", "traefik", "postgres")}
+        images = {
+            name: {"reference": f"example.org/{name}:17"}
+            for name in ("minio", "nginx", "traefik", "postgres", "certbot")
+        }
         return storage_host(
             services=dict(SERVICES), edge=settings, images=images, minio__environment={"MINIO_DOMAIN": "s3.example.org"}
         )
@@ -179,6 +182,20 @@ def test_the_other_edge_makes_way_only_when_the_new_one_has_been_checked(host):
     assert "unit:stowage@traefik.service" in [want.resource.address for want in runs.prepare(host(), [stack]).wants]
     back = [want.resource.address for want in runs.prepare(host(kind="nginx", traefik={}), [edge]).wants]
     assert back.index("project:traefik") < back.index("project:nginx")
+
+
+def test_no_script_of_one_kind_is_asked_in_the_words_of_the_other(host):
+    """From one to the other with tls: acme PostgreSQL was given TLS before its certificate: the script that was asked for it was Traefik's."""
+    acme_of = {"tls": "acme", "acme": {"email": "a@b.org", "server": "https://acme.example.org/dir"}}
+    lists = (
+        wanted(made, File, role)
+        for made in (host(**acme_of), host(kind="nginx", **acme_of))
+        for role in (edge, postgres)
+    )
+    texts: dict[str, set[str]] = {}
+    for file in (file for files in lists for file in files if file.path.startswith("/usr/local/lib")):
+        texts.setdefault(file.path, set()).add(file.text)
+    assert {acme.SCRIPT, acme.SCRIPT_OF_TRAEFIK} <= texts.keys() and all(len(text) == 1 for text in texts.values())
 
 
 def test_what_the_other_edge_has_left_goes_but_for_what_costs_to_have_again():
