@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from worker.errors import Failed
 from worker.job import Job
 from worker.targets import Target
 
-ABSENT = "it is not there"
+ABSENT, IN_PARTS = "it is not there", "no set of the whole stack is there"
 LOCAL = "local"
 """The name of the set for a dump made by hand."""
 
@@ -65,11 +66,11 @@ def find(job: Job) -> Choice:
         if summary and summary.valid and summary.manifest:
             newest[name] = summary
             continue
-        reasons.setdefault(f"{summary.reason}, {summary.why}" if summary else ABSENT, []).append(name)
+        reasons.setdefault(_unusable(summary, there if wanted == "latest" else []), []).append(name)
     if not newest:
         what = f"no set of the stack {stack} is to be had" if wanted == "latest" else f"no target has the set {wanted}"
         why = "\n".join(dead + [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()])
-        kind = Absent if list(reasons) == [ABSENT] and not dead else Failed
+        kind = Absent if {*reasons} <= {ABSENT, IN_PARTS} and not dead else Failed
         raise kind(RESTORE_REFUSED, what, why, "inv backup.list")
     # A target that missed the last backup has an older latest set. Of equal ones, the first.
     name = max(newest, key=lambda target_name: sets.preference(newest[target_name]))
@@ -79,6 +80,16 @@ def find(job: Job) -> Choice:
         dead.append(f"{chosen.id} failed its check on {name}, {chosen.check.at:%Y-%m-%d %H:%M} UTC: {chosen.check.why}")
     broken = [(target, seen) for target, seen in broken if (target, seen.id) != (name, chosen.id)]
     return Choice(chosen.manifest, name, dead + _passed_over(chosen, broken))
+
+
+def _unusable(summary: sets.Summary | None, there: Sequence[sets.Summary]) -> str:
+    """Why a target has no set to restore from. For `latest`, `there` are all of its sets."""
+    newest = summary or next(iter(there), None)
+    if not newest:
+        return ABSENT
+    if summary or newest.valid:
+        return f"{newest.reason}, {newest.why}" if newest.reason else IN_PARTS
+    return f"none of {len(there)} sets can be restored from; the newest is {newest.reason}, {newest.why}"
 
 
 def introduced(manifest: sets.Manifest, source: str) -> dict[str, Any]:

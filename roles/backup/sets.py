@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 CHANGES = {"gone": "-", "new": "+"}
 """Marks of configuration files that differ from the set; all others have `~`."""
 FEW = 40
+FORGED, UNFINISHED = "forged", "unfinished"
+"""States of a set on a target: its signature is not by our identity; it has no manifest."""
 
 
 def listing(host: Host[Settings], source: str, as_json: bool) -> None:
@@ -51,6 +53,11 @@ def _listed(host: Host[Settings], answer: dict[str, Any]) -> None:
         say(
             f"{host.name}  {set_['id']}  {age(set_['created']):>8}  {_size(set_)}  on {', '.join(marks)}"
             f"{'  (' + ', '.join(notes) + ')' if notes else ''}"
+        )
+    states = {state for set_ in answer["sets"] for state in set_["targets"].values()}
+    if FORGED in states and states <= {FORGED, UNFINISHED}:
+        say(
+            f"{host.name}: all of them are signed with another identity: backup.identity must be the one that they were made with"
         )
     for name, why in answer["dead"].items() if answer["sets"] else ():
         say(f"{host.name}  the target {name} does not answer: {why}")

@@ -545,6 +545,16 @@ LISTED = {
 }
 
 
+def test_sets_of_another_identity_are_told_once(monkeypatch, capsys) -> None:
+    rows = [{**LISTED, "checks": {}, "targets": {"own": "forged", "far": state}} for state in ("forged", "unfinished")]
+    monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": rows, "dead": {}})
+    backup_sets.listing(HOST, "", False)
+    assert capsys.readouterr().out.count("signed with another identity") == 1
+    rows[0]["targets"]["own"] = "whole"
+    backup_sets.listing(HOST, "", False)
+    assert "signed with another identity" not in capsys.readouterr().out
+
+
 def test_a_listing_tells_the_check_of_each_target_for_itself(monkeypatch, capsys) -> None:
     monkeypatch.setattr(runs, "ask", lambda host, request: {"sets": [LISTED], "dead": {}})
     backup_sets.listing(HOST, "", False)

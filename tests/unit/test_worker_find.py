@@ -62,6 +62,24 @@ def test_a_list_says_what_is_in_a_set_although_the_first_target_has_it_in_part(j
     assert row["targets"] == {"own": "unfinished", "far": "whole"}
 
 
+def test_sets_of_another_identity_are_not_said_to_be_absent(job: Job) -> None:
+    made(job, OLD, "own")
+    made(job, NEW, "own", only=("postgres",))
+    job.__dict__["keys"] = Keys(subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout)
+    with pytest.raises(Failed, match="no set of the stack lab is to be had") as caught:
+        finding.find(job)
+    assert "own: none of 2 sets can be restored from; the newest is forged, " in caught.value.why
+    assert "far: it is not there" in caught.value.why
+    assert not isinstance(caught.value, finding.Absent)
+
+
+def test_a_stack_with_sets_of_one_component_alone_is_told_so(job: Job) -> None:
+    made(job, NEW, "own", "far", only=("postgres",))
+    with pytest.raises(Failed) as caught:
+        finding.find(job)
+    assert caught.value.why == "own, far: no set of the whole stack is there"
+
+
 def test_a_server_that_is_away_costs_a_comparison_only_what_it_has(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     made(job, NEW, "own")
 
