@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from converge.record import dataclass
 
 # Commands that take no --host, or whose host is one of the lab.
 _OF_A_HOST = re.compile(r"\binv (?!(?:lab|host)\.)([a-z]+(?:\.[a-z-]+)?)")

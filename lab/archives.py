@@ -7,10 +7,10 @@ import tarfile
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from lab import clone
 from lab.progress import long_work
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from lab import claims, clone, containers, images, records, systems
 from lab.engine import ensure_engine, plainly
 from lab.progress import long_work, say

@@ -8,11 +8,11 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.shell import quote_all
 from lab import archives, clone, programs, rootfs, systems, wheels
 from lab.archives import Archive

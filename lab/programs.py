@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from lab import clone, shell
 
 HINT = "is https://proxy.golang.org reachable? `go env GOPROXY` names another"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from converge.errors import Trouble
+from converge.record import dataclass
 
 DEFAULT = "debian-13"
 # The first with what a deploy installs: packages, Docker and the images of its services.

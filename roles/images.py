@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from converge.engine.resource import Refusal
 from converge.engine.role import Wanted, role
 from converge.errors import Trouble
 from converge.libraries import import_whole
+from converge.record import dataclass
 from converge.resources.docker import Content, Image
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from roles.minio.admin import admin, unzipped
 from roles.minio.bucket_state import bucket_state
 from runbook.log_search import LOKI, Store, of_loki, of_victoria, stores

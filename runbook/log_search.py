@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import UNTOUCHED, Trouble
+from converge.record import dataclass
 from converge.ssh.link import connect
 from runbook import within
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.ssh.link import Link
 
 # By-path is for disks without a serial number, as in many clouds. What a disk's own names end in -part1 for is a partition.

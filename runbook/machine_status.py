@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from converge.engine.audit import AUDIT
+from converge.record import dataclass
 from converge.shell import quote, sh
 from converge.ssh.root_shell import LOCK, describe
 from roles.backup import status as backup_status

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from converge.errors import REFUSED, Trouble, Troubles
@@ -17,6 +17,7 @@ from converge.inventory.connection import ADDRESS, USER
 from converge.inventory.groups import NAME, Inventory
 from converge.inventory.layers import plain
 from converge.inventory.secret import Secret, resolve
+from converge.record import dataclass
 from converge.ssh.link import Link, Target, connect, known_keys
 from converge.ssh.root import SudoPassword
 from roles.backup.age import identity

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import TYPE_CHECKING, Any
 
 from converge.engine import run as runs
@@ -16,6 +16,7 @@ from converge.engine.plan import Change
 from converge.engine.resource import Action
 from converge.engine.role import Role
 from converge.errors import ERROR, PENDING, REFUSED, UNREACHABLE, Trouble
+from converge.record import dataclass
 from converge.resources.serving import Serving
 from converge.ui.colour import coloured
 from roles.backup.status import Backups

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converge.errors import UNTOUCHED, Trouble
+from converge.record import dataclass
 from converge.ssh.link import connect
 from converge.ui.lines import say
 from roles.backup import status as backup_status

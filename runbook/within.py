@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.shell import quote
 
 if TYPE_CHECKING:

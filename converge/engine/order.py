@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from converge.engine.role import Role
 from converge.errors import UNTOUCHED, Trouble
+from converge.record import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 
 from converge.engine.dependencies import links
 from converge.engine.probe import BEGUN
 from converge.engine.resource import Action, Chain, Reading, Resource, State, Unknown
 from converge.engine.role import Role
+from converge.record import dataclass
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host

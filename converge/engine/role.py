@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from converge.engine.resource import Chain, Resource
+from converge.record import dataclass
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from converge.engine.probe import Probe
 from converge.engine.resource import Reading, Resource, Unknown
 from converge.engine.role import Role
 from converge.errors import ERROR, PENDING, REFUSED, Trouble, Troubles
+from converge.record import dataclass
 from converge.ssh.root_shell import RootShell, holder
 
 if TYPE_CHECKING:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from converge.engine.plan import Change
 from converge.engine.resource import Call, Send, Shell, Step
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.shell import quote
 from converge.ssh.root_shell import STOP, RootShell
 

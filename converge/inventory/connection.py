@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from converge.inventory.local_text import Unreadable, place
 from converge.inventory.nodes import OWN_NAME
 from converge.inventory.secret import Secret
 from converge.inventory.validation import private
+from converge.record import dataclass
 
 if TYPE_CHECKING:
     from converge.ssh.link import Target

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from converge.inventory.layers import Node
+from converge.record import dataclass
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -19,6 +19,7 @@ from converge.inventory.overrides import override
 from converge.inventory.pattern import terms
 from converge.inventory.secret import Secret, resolve
 from converge.inventory.validation import Settings, private, validate
+from converge.record import dataclass
 
 if TYPE_CHECKING:
     from converge.ssh.connection import Connection as SshConnection

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from converge.record import dataclass
 
 REFERENCE = ("env", "file", "command")
 REDACTED = "[redacted]"

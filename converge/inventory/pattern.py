@@ -6,10 +6,10 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from converge.errors import UNTOUCHED, Trouble, Troubles
 from converge.inventory.ranges import Misnamed, expanded
+from converge.record import dataclass
 
 Nobody = Callable[[str], Trouble]
 

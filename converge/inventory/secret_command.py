@@ -7,9 +7,9 @@ import selectors
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from converge.record import dataclass
 from converge.ui import interrupt
 
 WORD = 10

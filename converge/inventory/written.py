@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import yaml
+
+from converge.record import dataclass
 
 Step = str | int
 PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@%+*-]*")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.compose import FOLDER, Project
 from converge.resources.docker import CommonQuestions, containers, inspect
 from converge.shell import quote, quote_all, write_record

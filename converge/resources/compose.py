@@ -6,12 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.resources.container_facts import differences
 from converge.resources.docker import (
     GUARD,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.shell import quote_all, sh
 
 _HOST = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Send, Shell, State, Step
+from converge.record import dataclass
 from converge.resources import container_facts
 from converge.shell import quote, quote_all, sh
 

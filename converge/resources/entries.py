@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from converge.engine.resource import State, Unknown
+from converge.record import dataclass
 from converge.shell import quote_all, sh
 
 _LINE = re.compile(r"(.)([-rwxsStT]{9})([.+@]?) +(\d+) (\S+) +(.+?) +\d+(?:, +\d+)? +(/.*)")

@@ -6,11 +6,12 @@ import base64
 import difflib
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.resources import entries
 from converge.resources.access import access, aside, differences, strange, without_access_list
 from converge.resources.docker import CommonQuestions

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.record import dataclass
 from converge.resources.blocks import blocks, table
 from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh, write_record

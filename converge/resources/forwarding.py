@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions, containers, inspect, network_called, routes
 from converge.resources.unit import forgiven
 from converge.shell import quote, quote_all

@@ -8,10 +8,10 @@ the next run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.contents import Contents
 from converge.resources.docker import CommonQuestions, containers, inspect, moment
 from converge.resources.previous import loaded, put_back

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from converge.record import dataclass
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _NETWORK = frozenset(

@@ -10,11 +10,11 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.probe import MEMORY
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions
 from converge.resources.entries import attributes, locked, unlock
 from converge.resources.file import File, parent

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources import mountinfo
 from converge.resources.blocks import blocks
 from converge.resources.blocks import table as disks_of

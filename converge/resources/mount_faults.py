@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from converge.record import dataclass
 from converge.resources.fstab import FstabLine, device, is_above, unit
 from converge.resources.mountinfo import Mounted, hidden_by
 from converge.resources.mounts import Mounts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
 
+from converge.record import dataclass
 from converge.resources.fstab import is_above, unescaped
 
 # Each flag of a mount, and the word that takes it away again.

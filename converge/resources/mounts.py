@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
+from converge.record import dataclass
 from converge.resources import fstab, mountinfo
 from converge.resources.fstab import FstabLine
 from converge.resources.mountinfo import Mounted

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions, inspect, network_called, routes
 from converge.shell import quote_all, sh
 

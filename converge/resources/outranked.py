@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.record import dataclass
 from converge.shell import quote, quote_all
 
 SYSCTL = ("/usr/lib/sysctl.d", "/usr/local/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d")

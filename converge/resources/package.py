@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.long_commands import as_unit
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.shell import quote_all
 
 LISTS_ARE_OLD = 24 * 60

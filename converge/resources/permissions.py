@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
+from converge.record import dataclass
 from converge.resources import entries
 from converge.resources.access import aside, differences
 from converge.resources.docker import CommonQuestions

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step, Unknown
+from converge.record import dataclass
 from converge.resources.before import Before
 from converge.resources.compose import UNPROVEN, Project
 from converge.resources.docker import CommonQuestions, each_running, inspect

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.record import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions
 from converge.resources.previous import loaded, put_back
 from converge.shell import quote, quote_all, sh

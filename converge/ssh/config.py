@@ -8,11 +8,11 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.ui import interrupt
 
 _PATIENCE = 20.0

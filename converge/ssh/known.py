@@ -8,10 +8,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from converge.record import dataclass
 
 if TYPE_CHECKING:
     from converge.ssh.known_certificate import Certificate

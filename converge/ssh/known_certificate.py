@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from dataclasses import dataclass
 from typing import cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
+from converge.record import dataclass
 from converge.ssh.known import HostKey
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import paramiko
 
 from converge.errors import REFUSED, UNREACHABLE, Trouble
+from converge.record import dataclass
 from converge.ssh import known
 from converge.ssh import login as ssh_login
 from converge.ssh import reach as ssh_reach

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.ssh import known
 from converge.ssh import root as ssh_root
 from converge.ssh.config import RouteQuery

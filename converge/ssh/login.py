@@ -6,7 +6,7 @@ import base64
 import shlex
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import paramiko
@@ -15,6 +15,7 @@ from paramiko.agent import AgentKey, AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from converge.errors import UNREACHABLE, Trouble
+from converge.record import dataclass
 from converge.ssh.config import Route
 from converge.ssh.known_certificate import Certificate
 from converge.ssh.wire import Wire

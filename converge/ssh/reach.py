@@ -9,10 +9,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from typing import IO, Any
 
 from converge.errors import UNREACHABLE, Trouble
+from converge.record import dataclass
 from converge.ssh.config import Route
 from converge.ui import interrupt
 

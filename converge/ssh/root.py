@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from dataclasses import dataclass
 
 from converge.errors import ERROR, Trouble
+from converge.record import dataclass
 
 _WANTS_PASSWORD = "sudo wants a password of {user}"
 

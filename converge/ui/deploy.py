@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
@@ -18,6 +17,7 @@ from converge.engine.resource import Action
 from converge.engine.role import Role
 from converge.engine.run import Run
 from converge.errors import Trouble, Troubles
+from converge.record import dataclass
 from converge.ssh.root_shell import STOP
 from converge.ui import interrupt, render
 from converge.ui.cli import says_yes, tell

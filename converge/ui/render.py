@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from converge.engine.plan import HELD, TODO, Change, Plan
 from converge.engine.resource import Action
 from converge.errors import REFUSED, Trouble, for_host
+from converge.record import dataclass
 from converge.ui.colour import paint
 from converge.ui.lines import IN_A_PIPE, fitted, pasted
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from converge.record import dataclass
 
 MAGIC = b"PGDMP"
 LONGEST_WORD = 1 << 12

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+
+from converge.record import dataclass
 
 EVERY = {
     "minutely": "*-*-* *:*:00",

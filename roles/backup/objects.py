@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.ui.lines import say
 from worker.contract import Request
 from worker.size import human

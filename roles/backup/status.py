@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from converge.record import dataclass
 from converge.ui.durations import spoken
 from roles.backup import interrupted, runs
 from roles.backup.configuration import components

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.resources.unit import StaticUnit, Unit

@@ -4,10 +4,10 @@ authority, what Traefik keeps with its account, and the host's own authority sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory
 from converge.resources.no_folder import NoFolder

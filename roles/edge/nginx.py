@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from converge.shell import quote, quote_all
 from converge.templates import render

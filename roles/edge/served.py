@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from converge.errors import PENDING, Trouble
+from converge.record import dataclass
 from converge.shell import quote
 from converge.ssh.link import connect
 from roles.edge import acme, authority

@@ -6,13 +6,14 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import REFUSED, Trouble
 from converge.inventory.edit import with_row, without_row
 from converge.inventory.layers import descend
+from converge.record import dataclass
 from converge.ssh.link import connect
 from converge.ui.lines import say
 from roles.backup.settings import PRUNER, WRITER

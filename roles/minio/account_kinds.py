@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from roles.minio.accounts import Accounts, accounts, fingerprint, secret_of
 from roles.minio.admin import admin, administrator
 from roles.minio.api import Api, message_of

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from roles.minio.admin import admin, administrator, unzipped
 from roles.minio.api import REGION, code_of, message_of
 

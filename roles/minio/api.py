@@ -8,13 +8,14 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.libraries import import_whole
+from converge.record import dataclass
 from roles.minio.nodes import living, pool
 
 if TYPE_CHECKING:

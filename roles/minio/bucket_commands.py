@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from converge.errors import Trouble
 from converge.inventory.edit import with_row
 from converge.inventory.layers import descend
+from converge.record import dataclass
 from converge.ssh.link import connect
 from converge.ui.lines import say
 from roles.minio.admin import admin, unzipped

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.probe import forgetting
 from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step, Unknown
+from converge.record import dataclass
 from roles.minio.admin import admin, unzipped
 from roles.minio.api import Api
 from roles.minio.bucket_state import bucket_state, rule

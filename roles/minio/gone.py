@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Leftover, Reading, Refusal, State, Step
+from converge.record import dataclass
 from roles.minio.accounts import Accounts, accounts
 from roles.minio.admin import administrator
 from roles.minio.api import Api

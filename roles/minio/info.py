@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from converge.record import dataclass
 from converge.ssh.link import connect
 from converge.ui.durations import spoken
 from converge.ui.lines import say

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.shell import sh, write_record
 from roles.minio.api import Api, code_of
 from roles.minio.calls import do, reading, unless_done

@@ -6,10 +6,11 @@ import html
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, State, Step, Unknown
+from converge.record import dataclass
 from roles.minio.accounts import UNREADABLE, Accounts, Document, accounts
 from roles.minio.admin import admin
 from roles.minio.api import Api

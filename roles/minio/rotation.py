@@ -7,7 +7,6 @@ finishes, wherever it was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from converge.errors import REFUSED, Trouble
 from converge.inventory.edit import with_key
 from converge.inventory.layers import descend
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.ssh.link import connect
 from converge.ui.cli import confirm
 from converge.ui.lines import say

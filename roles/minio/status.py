@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from converge.record import dataclass
 from worker.size import human
 
 if TYPE_CHECKING:

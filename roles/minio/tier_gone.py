@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.errors import Trouble
+from converge.record import dataclass
 from roles.minio.admin import admin, unzipped
 from roles.minio.api import Api, code_of
 from roles.minio.bucket_state import tiers_of

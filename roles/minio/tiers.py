@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.shell import sh, write_record
 from roles.minio.accounts import fingerprint
 from roles.minio.admin import admin

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from converge.resources.file import Directory, File
 from converge.shell import quote, quote_all

@@ -6,9 +6,10 @@ import hashlib
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from converge.record import dataclass
 from roles.minio.usage import SILENCE
 
 STANDARD = ("", "STANDARD", "REDUCED_REDUNDANCY", None)

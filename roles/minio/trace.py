@@ -6,12 +6,12 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.ssh.link import connect
 from roles.minio.admin import stream
 from roles.minio.role import api_of, settings_of

@@ -7,12 +7,13 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.shell import quote
 from converge.ssh.link import connect
 from converge.ui.durations import spoken

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.compose import GRACE
 from converge.resources.docker import CommonQuestions
 from converge.shell import quote, sh

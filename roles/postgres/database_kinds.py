@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from converge.engine.probe import forgetting
 from converge.engine.resource import Reading, Refusal, Resource, State, Step
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, WITHIN, Server, ServerFacts, facts_of

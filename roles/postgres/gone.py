@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Leftover, Reading, Refusal, State, Step
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions
 from converge.shell import sh
 from roles.postgres.database_kinds import Database

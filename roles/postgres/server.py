@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from converge.engine.resource import Shell, Unknown
+from converge.record import dataclass
 from converge.resources.docker import containers, inspect
 from converge.shell import quote, sh
 from roles.postgres.question import questions

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from converge.record import dataclass
 from converge.shell import quote, sh
 from roles.postgres.role import server_of
 from roles.postgres.server import CONTAINER

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from converge.resources.docker import CommonQuestions, inspect, inspected_image
 from converge.shell import quote, quote_all, write_record

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from converge.engine.resource import Reading, Resource, State, Step
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from converge.resources.docker import CommonQuestions
 from roles.postgres.question import CLUSTER
 from roles.postgres.server import CONTAINER, Server, ServerFacts, facts_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converge.errors import Trouble
+from converge.record import dataclass
 from converge.resources.contents import Contents
 from converge.resources.file import Directory, File
 from converge.shell import quote, quote_all

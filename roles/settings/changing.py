@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from converge.errors import PENDING, REFUSED, Trouble, Troubles
 from converge.inventory.groups import Inventory
 from converge.inventory.layers import Node, merge, plain
 from converge.inventory.written import ByHand
+from converge.record import dataclass
 from converge.ui.cli import confirm, end
 from converge.ui.lines import say
 from roles.settings.whole_files import made_secret, write_whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.libraries import import_whole
+from converge.record import dataclass
 from converge.resources.compose import FOLDER
 from roles.minio.nodes import pool
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Resource, State, Step
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
+from converge.record import dataclass
 from roles.minio.accounts import fingerprint
 from roles.sso.api import Api, Session
 from roles.sso.realm_kinds import Claim, Realm, word

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Leftover, Reading, Refusal, State, Step
+from converge.record import dataclass
 from roles.sso.api import MOST, Api, Session
 from roles.sso.client_kind import Client, find_client
 from roles.sso.people_kinds import Group, User, find_person, groups

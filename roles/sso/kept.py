@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from converge.engine.resource import Reading, Shell, State, Step
+from converge.record import dataclass
 from converge.resources.serving import Serving
 from roles.sso.realm_kinds import Realm
 

@@ -7,11 +7,12 @@ new one, wherever an earlier deploy was cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from converge.engine.resource import Call, Reading, Resource, Shell, State, Step
+from converge.record import dataclass
 from converge.shell import quote
 from roles.minio.accounts import fingerprint
 from roles.sso.api import CLIENT, KNOWN, Api, forget

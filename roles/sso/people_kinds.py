@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.resource import Call, Reading, Resource, State, Step, Unknown
+from converge.record import dataclass
 from roles.sso.api import MOST, Api, Session
 from roles.sso.realm_kinds import Claim, Realm, word
 

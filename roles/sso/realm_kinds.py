@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from converge.engine.probe import forgetting
 from converge.engine.resource import Call, Reading, Refusal, Resource, State, Step
+from converge.record import dataclass
 from roles.sso.api import Api, Session
 
 if TYPE_CHECKING:

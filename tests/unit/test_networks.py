@@ -98,7 +98,10 @@ def test_a_port_of_a_container_with_two_networks_is_published_in_whichever_docke
         "Id": "0",
         "Name": "one",
     }
-    facts = {"Networks": {"one": {"IPAddress": "172.40.0.9"}, "two": {"IPAddress": "172.31.0.130"}}}
+    facts = {
+        "Networks": {"one": {"IPAddress": "172.40.0.9"}, "two": {"IPAddress": "172.31.0.130"}},
+        "HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "", "HostPort": "80"}]}},
+    }
     inspected = f"{json.dumps(inside)}\nnginx|running|then|1|hash|nginx|{json.dumps(facts)}"
     basics = "-A POSTROUTING -s 172.40.0.0/24 -j MASQUERADE\n-A PREROUTING -j DOCKER\n-A FORWARD -j DOCKER\n-A FORWARD -o br-0\n"
     rule = f"-A DOCKER ! -i br-1 -p tcp --dport 80 -j DNAT --to-destination {published}:80"
