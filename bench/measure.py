@@ -108,7 +108,7 @@ def verdict(what: str, ratio: float, wanted: float, most: bool = True) -> str:
     return f"- {what}: **{ratio:.2f}** (wanted: at {'most' if most else 'least'} {wanted:g}): {'held' if held else 'MISSED'}"
 
 
-def write(name: str, title: str, lines: Sequence[str]) -> None:
+def write(name: str, title: str, lines: Sequence[str], show: bool = True) -> None:
     """Put a section in the place of its last version."""
     text = RESULTS.read_text() if RESULTS.exists() else HEAD
     stamp = f"*{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}, commit {_commit()}, {machine()}*"
@@ -116,7 +116,8 @@ def write(name: str, title: str, lines: Sequence[str]) -> None:
     old = re.compile(rf"<!-- {name} -->\n.*<!-- /{name} -->\n", re.DOTALL)
     text = old.sub(lambda _: section, text) if old.search(text) else f"{text}\n{section}"
     RESULTS.write_text(text)
-    print("\n".join(lines))
+    if show:
+        print("\n".join(lines))
 
 
 def _commit() -> str:

@@ -126,7 +126,7 @@ def main(number: int) -> None:
         ):
             blobs = Blobs("s", keys, writer, [Blob("ab" * 32, 0, "")])
             saving = Outgoing(job, minio, blobs, before, Progress(journal, {}), readers, makers)
-            parts = writer.write(index_of("b"), index.packed(saving.rows("b", counts, {})))
+            parts = writer.write(index_of("b"), index.packed(saving.rows("b", counts, dict)))
             saving.end()
         seconds = time.monotonic() - begun
     server.terminate()

@@ -16,7 +16,7 @@ from worker.rate import Rate
 from worker.targets import LARGEST, Missing, Target
 
 # With age's overhead a part stays below the largest object.
-PLAIN = LARGEST - (32 << 10)
+PLAIN = LARGEST - (64 << 10)
 
 
 @dataclass(frozen=True)

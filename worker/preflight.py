@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from worker import containers, postgres, sets
+from worker import postgres, sets
 from worker.contract import REFUSED
 from worker.copies import on_each
 from worker.dumps import groups
@@ -20,7 +20,6 @@ SKEW = timedelta(seconds=60)
 
 def preflight(job: Job, only: list[str]) -> tuple[sets.Manifest | None, list[sets.Summary]]:
     """Refuses, before anything is written, all that can be refused. Gives the manifest of the last good set, and all sets."""
-    containers.remove()
     if job.keys.decrypt(job.keys.encrypt(b"canary")) != b"canary":
         raise Failed(REFUSED, "the backup identity does not decrypt what it encrypts")
     on_each(job, lambda target: target.probe())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -72,6 +72,17 @@ def test_a_listing_is_read_page_by_page_with_metadata_tags_and_locks() -> None:
     assert (second.key, second.marker, second.latest) == ("gone", True, True)
     asked = minio.asked[1][2]
     assert (asked["key-marker"], asked["version-id-marker"]) == ("new\nline[minio_cache:v2]", "v9")
+
+
+def test_the_next_page_of_a_listing_is_asked_for_while_one_is_read() -> None:
+    pages = [PAGE.format(more="true", rows=VERSION), PAGE.format(more="false", rows=MARKER)]
+    minio: Any = Asked(*(Answer(200, {}, page.encode()) for page in pages))
+    with ThreadPoolExecutor(1) as pool:
+        versions = listing.versions(minio, "b", "", pool)
+        assert next(versions).key == "a b+c/ü"
+        pool.submit(lambda: None).result()
+        assert [query.get("key-marker") for _, _, query, _ in minio.asked] == [None, "new\nline[minio_cache:v2]"]
+        assert [version.key for version in versions] == ["gone"]
 
 
 def test_only_so_many_of_the_newest_versions_of_a_key_are_taken() -> None:

@@ -146,7 +146,7 @@ def test_a_hidden_object_makes_the_bucket_incomplete_until_it_is_accepted(monkey
         saving._before = SimpleNamespace(rows=lambda bucket: Rows(iter(before)))
         saving._blobs = SimpleNamespace(kept=lambda names: True)
         saving._readers = outgoing.ThreadPoolExecutor(1)
-        return list(saving.rows("b", counts, {"a/b": "a"})), counts
+        return list(saving.rows("b", counts, lambda: {"a/b": "a"})), counts
 
     before = [{"key": key, "id": "1", "at": "1", "etag": "e", "size": 1, **known} for key in ("a", "a.b", "b")]
     made, counts = rows(before)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from worker.buckets import packs
 from worker.contract import FAILED, VERIFY_FAILED
 from worker.errors import Failed
 from worker.keys import Keys
@@ -79,8 +80,11 @@ def test_an_empty_stream_has_no_parts_and_comes_back(keys: Keys, target: PathTar
     assert list(target.list("")) == []
 
 
-def test_the_largest_part_fits_on_a_target(keys: Keys) -> None:
-    assert len(keys.encrypt(bytes(PLAIN))) <= LARGEST
+def test_64_mib_are_one_part_which_fits_on_a_target_also_where_a_pack_does_not_compress(keys: Keys) -> None:
+    assert PLAIN == 64 << 20
+    incompressible = packs.compressed(bytearray(os.urandom(PLAIN)))
+    assert len(incompressible) > PLAIN
+    assert len(keys.encrypt(incompressible)) <= LARGEST
 
 
 def damaged(keys: Keys, target: PathTarget, parts: list[Part], number: int) -> Failed:

@@ -228,6 +228,16 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Target:
     return made
 
 
+def test_a_body_is_sent_in_large_pieces_and_whole() -> None:
+    data = os.urandom((2 << 20) + 5)
+    body = s3.Body(data)
+    assert len(body.read(16 << 10)) == 1 << 20
+    body.seek(0)
+    assert b"".join(iter(lambda: body.read(16 << 10), b"")) == data
+    body.seek(0)
+    assert body.read() == data
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("XMinioStorageFull", 507), ("XMinioAdminBucketQuotaExceeded", 400), ("QuotaExceeded", 403), ("Whatever", 507)],

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import socketserver
 import subprocess
 from collections import namedtuple
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -41,6 +45,33 @@ def test_a_tool_that_found_no_space_says_which_disk_is_full(tmp_path: Path, monk
     assert failed.what == "pg_dump failed with status 1"
     assert hint in failed.hint
     assert why in failed.why
+
+
+def test_only_what_docker_lists_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, removed = list[str](), list[tuple[str, ...]]()
+
+    class Docker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(unquote_plus(self.path))
+            body = b'[{"Id": "abc"}]' if self.path.startswith("/containers") else b"[]"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(containers, "SOCKET", str(tmp_path / "docker.sock"))
+    monkeypatch.setattr(containers, "docker", lambda *words: removed.append(words) or "")
+    containers.remove(RUN)
+    assert removed == [], "without an answer nothing is removed"
+    with socketserver.UnixStreamServer(containers.SOCKET, Docker) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        containers.remove(RUN)
+        server.shutdown()
+    assert removed == [("rm", "-f", "abc")]
+    label = '{"label": ["org.stowage.backup=' + RUN + '"]}'
+    assert asked == [f"/containers/json?all=true&filters={label}", f"/networks?all=true&filters={label}"]
 
 
 def test_a_failure_names_its_database_and_what_mends_it() -> None:

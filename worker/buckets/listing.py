@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from itertools import groupby, takewhile
 from urllib.parse import unquote_plus
@@ -45,18 +46,28 @@ def names(client: Client) -> list[str]:
     return sorted(element.text or "" for element in root.iter() if _tag(element) == "Name")
 
 
-def versions(client: Client, bucket: str, prefix: str = "") -> Iterator[Version]:
-    """All versions, by key and then the newest first; one page of them is held in memory."""
+def versions(client: Client, bucket: str, prefix: str = "", ahead: Executor | None = None) -> Iterator[Version]:
+    """All versions, by key and then the newest first; one page of them is held in memory, and the next one is asked for `ahead`."""
     query = {"versions": "", "metadata": "true", "encoding-type": "url", "max-keys": PAGE, "prefix": prefix}
+    page = _page(client, bucket, query)
     while True:
-        # Without read quorum MinIO lists what single drives have, and an end where a drive goes away: both answer 200.
-        root = _parsed(client.ask("GET", path(bucket), query, with_quorum=True).body)
-        fields = {_tag(element): element.text or "" for element in root if not len(element)}
-        yield from (_version(element) for element in root if _tag(element) in ("Version", "DeleteMarker"))
-        if fields.get("IsTruncated") != "true":
+        fields = {_tag(element): element.text or "" for element in page if not len(element)}
+        more = fields.get("IsTruncated") == "true"
+        if more:
+            after = {
+                "key-marker": unquote_plus(fields["NextKeyMarker"]),
+                "version-id-marker": fields["NextVersionIdMarker"],
+            }
+        following = ahead.submit(_page, client, bucket, query | after) if ahead and more else None
+        yield from (_version(element) for element in page if _tag(element) in ("Version", "DeleteMarker"))
+        if not more:
             return
-        query["key-marker"] = unquote_plus(fields["NextKeyMarker"])
-        query["version-id-marker"] = fields["NextVersionIdMarker"]
+        page = following.result() if following else _page(client, bucket, query | after)
+
+
+def _page(client: Client, bucket: str, query: Mapping[str, str]) -> ElementTree.Element:
+    # Without read quorum MinIO lists what single drives have, and an end where a drive goes away: both answer 200.
+    return _parsed(client.ask("GET", path(bucket), query, with_quorum=True).body)
 
 
 def of_key(client: Client, bucket: str, key: str) -> list[Version]:

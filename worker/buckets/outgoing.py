@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Any
@@ -58,14 +58,15 @@ class Outgoing:
         self._pack = packs.Pack(self._pack_name, self._store)
         self._accept = job.request.accept_unreadable
 
-    def rows(self, bucket: str, counts: Counts, unlisted: Mapping[str, str]) -> Iterator[Row]:
-        """The rows of a bucket's index, in the order of its listing; also of the keys that no listing shows."""
+    def rows(self, bucket: str, counts: Counts, unlisted: Callable[[], Mapping[str, str]]) -> Iterator[Row]:
+        """The rows of a bucket's index, in the order of its listing; also of the keys that no listing shows, which are waited for."""
         configuration, pending = self._job.config[COMPONENT], deque[tuple[Row, Future[Any] | None]]()
         known = self._before.rows(bucket)
         self._progress.begin(bucket)
         for prefix in _apart(configuration["prefixes"].get(bucket, [""])):
-            listed = listing.by_key(listing.versions(self.minio, bucket, prefix), configuration["versions"])
-            lost = ([version] for version in hidden.versions(self.minio, bucket, unlisted, prefix))
+            every = listing.versions(self.minio, bucket, prefix, self._readers)
+            listed = listing.by_key(every, configuration["versions"])
+            lost = ([version] for version in self._lost(bucket, prefix, unlisted))
             for versions in heapq.merge(listed, lost, key=lambda versions: versions[0].key.encode()):
                 for version, row in known.matched(versions):
                     pending.append(self._begun(bucket, version, row))
@@ -74,6 +75,9 @@ class Outgoing:
         while pending:
             yield from self._settled(bucket, *pending.popleft(), counts)
         self._progress.end()
+
+    def _lost(self, bucket: str, prefix: str, unlisted: Callable[[], Mapping[str, str]]) -> Iterator[Version]:
+        yield from hidden.versions(self.minio, bucket, unlisted(), prefix)
 
     def end(self) -> None:
         """Stores the last pack, and waits for all blobs."""

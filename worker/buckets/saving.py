@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from worker import sets
@@ -79,7 +80,7 @@ def save(job: Job, writer: sets.PartWriter, streams: Streams, there: Sequence[se
         search = hidden.Search(job, minio, names)
         for name in names:
             with by_itself(job, writer, buckets, name), unless_removed(job, minio, name):
-                streams |= _saved(job, writer, saving, name, buckets, search.of(name))
+                streams |= _saved(job, writer, saving, name, buckets, search)
         saving.end()
     if names:
         with by_itself(job, writer, buckets, WHO):
@@ -144,10 +145,10 @@ def gone(there: Sequence[sets.Summary], listed: Sequence[str], now: datetime) ->
 
 
 def _saved(
-    job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, buckets: Buckets, unlisted: dict[str, str]
+    job: Job, writer: sets.PartWriter, saving: Outgoing, name: str, buckets: Buckets, search: hidden.Search
 ) -> Streams:
     configuration, counts = settings.read(saving.minio, name), Counts()
-    rows = tuple(writer.write(index_of(name), index.packed(saving.rows(name, counts, unlisted))))
+    rows = tuple(writer.write(index_of(name), index.packed(saving.rows(name, counts, partial(search.of, name)))))
     stored = tuple(writer.write(settings_of(name), [json.dumps(configuration, sort_keys=True).encode()]))
     buckets.saved[name] = _manifest_row(configuration, counts)
     _say(job, name, counts, buckets)

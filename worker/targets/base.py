@@ -17,8 +17,9 @@ from worker.size import human
 
 T = TypeVar("T")
 
-# Each object is one request; it is in memory completely, and sent again completely when the connection breaks.
-LARGEST = 64 << 20
+# Each object is one request; it is in memory completely, and sent again completely when the connection breaks. Programs like to write
+# 64 MiB at a time: as many bytes, and what age and zstd add to them, are one object.
+LARGEST = (64 << 20) + (64 << 10)
 # The temporary name of an incomplete object; listings include it, so that a sweep finds it.
 PARTIAL = ".partial"
 CANARY = "canary-"

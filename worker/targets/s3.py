@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,12 +56,21 @@ FULL = {
     *("InsufficientCapacity", "NotEnoughSpace", "507"),
 }
 """Error codes for full drives, or an exceeded quota."""
+BLOCK = 1 << 20
+MAKING = threading.Lock()
 DOWN = "inv status names what is down; start it"
 BUSY = {"RequestTimeout", "SlowDown", "OperationAborted", "IncompleteBody", "ConditionalRequestConflict"}
 
 
 class NobodyHome(OSError):
     """No node of the target accepts a connection."""
+
+
+class Body(io.BytesIO):
+    """The bytes of an object, a megabyte at a time: the HTTP library asks for 16 KiB, which takes as much CPU again as their hash."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(max(size, BLOCK) if size and size > 0 else size)
 
 
 class S3Target:
@@ -91,7 +102,8 @@ class S3Target:
         condition = {"IfNoneMatch": "*"} if if_absent else {}
         try:
             self._ask(
-                f"{key} cannot be written", lambda client: client.put_object(**self._of(key), Body=data, **condition)
+                f"{key} cannot be written",
+                lambda client: client.put_object(**self._of(key), Body=Body(data), **condition),
             )
         except Full as error:
             error.why = f"{human(len(data))} were to be written to the bucket {self._bucket}; {error.why}"
@@ -261,16 +273,23 @@ class S3Target:
         with self._lock:
             if endpoint not in self._clients:
                 access_key, secret_key = self._secrets
-                self._clients[endpoint] = botocore.session.get_session().create_client(
-                    "s3",
-                    endpoint_url=endpoint,
-                    aws_access_key_id=access_key,
-                    aws_secret_access_key=secret_key,
-                    region_name=self._region,
-                    verify=self._ca,
-                    config=Config(signature_version="s3v4", s3=STYLE, **CONFIG, **CHECKSUMS),
-                )
+                with MAKING:
+                    self._clients[endpoint] = _session().create_client(
+                        "s3",
+                        endpoint_url=endpoint,
+                        aws_access_key_id=access_key,
+                        aws_secret_access_key=secret_key,
+                        region_name=self._region,
+                        verify=self._ca,
+                        config=Config(signature_version="s3v4", s3=STYLE, **CONFIG, **CHECKSUMS),
+                    )
             return self._clients[endpoint]
+
+
+@cache
+def _session() -> Any:
+    """One for all targets and users: it keeps what it has read of the interface of S3."""
+    return botocore.session.get_session()
 
 
 def _code(error: ClientError) -> str:
