@@ -55,8 +55,11 @@ class Sentence:
         print(f"{number}: {self.title}: {name} {times.failure or f'{times.seconds[-1]:.2f} s'}", file=sys.stderr)
 
     def lines(self) -> list[str]:
+        asked = {name: times for name, times in self.times.items() if times.seconds or times.failure}
+        if not asked:
+            return []
         compared = self.promise(self.times[OURS].median, self._best())
-        return ["", f"### {self.title}", *([self.remark] if self.remark else []), "", *table(self.times), "", compared]
+        return ["", f"### {self.title}", *([self.remark] if self.remark else []), "", *table(asked), "", compared]
 
     def _best(self) -> float:
         medians = [times.median for name, times in self.times.items() if name != OURS]
@@ -122,12 +125,7 @@ def _read(both: Servers) -> float:
 
 
 def _written(sentences: list[Sentence], read: float) -> None:
-    lines = [
-        line
-        for sentence in sentences
-        if any(times.seconds or times.failure for times in sentence.times.values())
-        for line in sentence.lines()
-    ]
+    lines = [line for sentence in sentences for line in sentence.lines()]
     counted = verdict("objects that a second run reads, by `mc admin trace`", read, 0)
     write("objects", "A backup and a restore of buckets", [*HEAD, *lines, "", counted], show=False)
 
