@@ -21,6 +21,7 @@ from roles.backup.configuration import (
     HERE,
     SECRETS,
     STACK_AUTHORITY,
+    has_buckets,
     has_databases,
     services,
     settings_of,
@@ -31,7 +32,7 @@ from roles.images import image
 from roles.minio.account_kinds import User
 from roles.minio.bucket_kinds import Bucket
 from roles.minio.policy_kinds import Policy
-from roles.minio.role import api_of
+from roles.minio.role import api_of, folders
 from roles.minio.settings import Bucket as BucketSettings
 from roles.minio.settings import Policy as PolicySettings
 from roles.minio.settings import User as UserSettings
@@ -147,7 +148,7 @@ def _script(host: Host[Settings]) -> str:
         drilled_within=max(0, settings.drill_days * 24 * 60 - 12 * 60),
         networks=_networks(host.settings),
         memory=size_in_bytes(settings.memory),
-        seen=[*DEPLOYED, *_data(host)],
+        seen=[*DEPLOYED, *_data(host), *_drives(host)],
         written=[STATE, settings.staging, *places, *([settings.textfile] if settings.textfile else [])],
         image=image(host, settings.image).reference,
         textfile=settings.textfile,
@@ -166,6 +167,11 @@ def _data(host: Host[Settings]) -> list[str]:
     """The folders that the worker reads: configuration of PostgreSQL, and folders of services."""
     server = [postgres_settings(host).data] if has_databases(host.settings) else []
     return server + [path for service in services(host).values() for path in service["folders"].values()]
+
+
+def _drives(host: Host[Settings]) -> tuple[str, ...]:
+    """The drives of MinIO's nodes, on which the worker looks for objects that no listing shows."""
+    return folders(host) if has_buckets(host.settings) else ()
 
 
 def _plain(host: Host[Settings], name: str) -> str:

@@ -16,12 +16,6 @@ from worker.buckets.counts import Counts
 from worker.buckets.listing import NULL, Version
 from worker.errors import Failed
 
-DOCKER = """#!/bin/sh
-# Runs what a container would run on the host.
-while [ "$1" != -- ]; do shift; done; shift
-exec "$@"
-"""
-
 
 def laid(drive: Path, *keys: str) -> None:
     """Objects as MinIO lays them on a drive, each with a folder of its data."""
@@ -38,15 +32,11 @@ def info(**more: Any) -> bytes:
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/docker").write_text(DOCKER)
-    (tmp_path / "bin/docker").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+def job(tmp_path: Path) -> Any:
     notes = list[str]()
     folders = {name: str(tmp_path / "drive") for name in ("minio1", "minio2")}
     journal = SimpleNamespace(progress=lambda *_, **more: None)
-    config = {"image": "worker", "buckets": {"drives": folders}}
+    config = {"buckets": {"drives": folders}}
     return SimpleNamespace(run="r", config=config, notes=notes, note=notes.append, journal=journal)
 
 
@@ -81,7 +71,7 @@ def test_a_bucket_that_the_drive_lacks_is_said_and_costs_no_set(job: Any, tmp_pa
     laid(tmp_path / "drive", "b/a", "b/a/b")
     assert hidden_keys(job, "b", "gone") == [{}, {}]
     (note,) = job.notes
-    assert note.startswith("objects that no listing shows were not looked for: find on the host: ")
+    assert note.startswith("objects that no listing shows were not looked for: find on a drive: ")
     assert "No such file" in note
 
 

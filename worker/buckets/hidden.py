@@ -15,7 +15,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker import host
 from worker.buckets import COMPONENT
 from worker.buckets.client import Client, Silent, path
 from worker.buckets.listing import NULL, Version
@@ -25,7 +24,7 @@ from worker.job import Job
 
 LONGEST = 3600
 """Seconds for the search; what is not seen by then is not looked for in this run."""
-LAZY = ("timeout", str(LONGEST), "nice", "-n", "19", "ionice", "-c", "3")
+LAZY = ("env", "LC_ALL=C", "timeout", str(LONGEST), "nice", "-n", "19", "ionice", "-c", "3")
 META, FOLDER = "xl.meta", "__XLDIR__"
 """The file that makes a folder an object on a drive, and the end of the folder of an object whose key ends with a slash."""
 PRINTED = ("-ignore_readdir_race", "-type", "f", "-name", META, "-printf", r"%h\0")
@@ -84,12 +83,11 @@ class Search:
             yield folder
 
     def _printed(self, *argv: str, given: Iterable[str] = ()) -> Iterator[str]:
-        """The paths that a program of the host prints; Failed at their end if it did not see all."""
+        """The paths that a program prints; Failed at their end if it did not see all."""
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as errors:
             stdin.write("".join(f"{line}\0" for line in given).encode())
             stdin.seek(0)
-            command = host.command_line(self._job, *LAZY, *argv)
-            with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=errors) as child:
+            with subprocess.Popen((*LAZY, *argv), stdin=stdin, stdout=subprocess.PIPE, stderr=errors) as child:
                 assert child.stdout
                 rest = b""
                 while piece := child.stdout.read(PIECE):
@@ -99,7 +97,7 @@ class Search:
                 errors.seek(0)
                 why = errors.readline(500).decode(errors="replace").strip()
                 late = f"the drive was not looked through within {LONGEST // 60} minutes"
-                raise Failed(FAILED, f"{argv[0]} on the host", late if child.returncode == 124 else why)
+                raise Failed(FAILED, f"{argv[0]} on a drive", late if child.returncode == 124 else why)
 
 
 def drives(info: Mapping[str, Any], folders: Mapping[str, str], day: int) -> list[str]:
