@@ -49,6 +49,16 @@ def version(key: str, id: str, **more: Any) -> Version:
     return Version(key, id, AT, **{"etag": f"e-{id}", "size": 1, **more})
 
 
+def test_what_is_put_without_versions_counts_as_progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for done in ("put", "must_be"):
+        monkeypatch.setattr(inserting, done, lambda *_: None)
+    contents: Any = SimpleNamespace(pieces=lambda row: [b"x"])
+    rows, made = [row("k", "null", latest=True, size=7)], Made(tmp_path / "made")
+    assert flat.replace(None, contents, made, "kept", "b", rows, []) == 7  # type: ignore[arg-type]
+    there = [version("k", "null", size=7, etag="e-null")]
+    assert flat.replace(None, contents, made, "kept", "b", rows, there) == 0  # type: ignore[arg-type]
+
+
 def test_versions_of_one_millisecond_keep_their_order() -> None:
     rows = [row("k", "3"), row("k", "2"), row("k", "1"), row("k", "0", "2025-01-01T00:00:00.000Z")]
     moments = inserting.dates(rows, [])

@@ -50,11 +50,10 @@ def _bucket(job: Job, wanted: Wanted, contents: Contents, made: Made, step: int)
     minio, to = wanted.minio, wanted.to
     moves = Beneath(minio, to, contents, made, job.journal.say)
 
-    def put(rows: list[Row]) -> int | None:
+    def put(rows: list[Row]) -> int:
         if wanted.versioned:
             return moves.insert(rows, [])
-        flat.replace(minio, contents, made, flat.kept_bucket(job.run), to, rows, [])
-        return None
+        return flat.replace(minio, contents, made, flat.kept_bucket(job.run), to, rows, [])
 
     with Pools(job) as pools:
         pools.all(

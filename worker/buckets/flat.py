@@ -27,17 +27,18 @@ def kept_bucket(run: str, number: int = 0) -> str:
 
 def replace(
     minio: Client, contents: Contents, made: Made, kept: str, bucket: str, rows: Sequence[Row], there: Sequence[Version]
-) -> None:
-    """Puts the current object of a key, if the bucket has none or another one."""
+) -> int:
+    """Puts the current object of a key, if the bucket has none or another one; gives the bytes."""
     row = replaces(rows, there)
     if row is None:
-        return
+        return 0
     version = inserting.incoming({**row, "id": ""}, inserting.dates([row], [])[row["id"]])
     made.add({"key": version.key, "etag": version.etag, "was": there[0].etag if there else ""})
     if there:
         keep(minio, kept, bucket, there[0])
     inserting.put(minio, bucket, version, contents.pieces(row))
     inserting.must_be(minio, bucket, version, row["sha256"])
+    return version.size
 
 
 def replaces(rows: Sequence[Row], there: Sequence[Version]) -> Row | None:
