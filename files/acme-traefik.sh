@@ -173,6 +173,7 @@ await() { # until each of $waits is signed, or refused since $since
     fi
     [ -z "$waits" ] || sleep 2
   done
+  keep || : # with what was signed just now
   return $ended
 }
 

@@ -120,7 +120,7 @@ ask() { # FOLDER LABEL OWNER TAKEN_UP HOST
   put "$1" "$2" "$3" || { failed "$2" "$5" "its files cannot be written"; return 1; }
   printf '%s %s\n' "$server" "$(sum "$1/$2.crt")" >"$here/signed/$5:$2"
   rm -f "$here/failed/$5:$2"
-  sh "$here/$4" </dev/null || { echo "warning: $5 is signed, and not taken up by $4"; return 1; }
+  output=$(sh "$here/$4" </dev/null 2>&1) || { echo "warning: $5 is signed, and not taken up by $4: $(printf '%s\n' "$output" | tail -n 1)"; return 1; }
   echo "$5: signed, until $(date -u -d "@$(moment -enddate "$1/$2.crt")" '+%Y-%m-%d %H:%M') UTC"
 }
 

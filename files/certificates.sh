@@ -127,10 +127,14 @@ renew() {
     # shellcheck disable=SC2086 # names have no blanks
     [ "${1-}" = all ] || [ "$(state "$folder" "$name" "$owner" $hosts)" != good ] || continue
     # shellcheck disable=SC2086
-    if sh "$0" sign_alone "$folder" "$name" "$owner" $hosts </dev/null && sh "$here/$taken_up" </dev/null; then
+    if ! sh "$0" sign_alone "$folder" "$name" "$owner" $hosts </dev/null; then
+      echo "$folder/$name.crt: not renewed; what was there is served on" >&2
+      failed=1
+    elif output=$(sh "$here/$taken_up" </dev/null 2>&1); then
       echo "$folder/$name.crt: signed anew"
     else
-      echo "$folder/$name.crt: not renewed; what was there is served on" >&2
+      printf '%s\n' "$output" >&2
+      echo "$folder/$name.crt: signed anew, and not taken up by $taken_up; what was there is served on" >&2
       failed=1
     fi
   done <$here/table

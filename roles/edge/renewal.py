@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from converge.errors import Trouble
+from converge.shell import quote
 from converge.ssh.root_shell import run_locked
 from converge.ui.screen import WARNING
 from roles.edge import acme, authority, traefik_acme
@@ -22,6 +23,10 @@ NOW = 45
 """Seconds within which a new certificate should be served."""
 ACCOUNT_UNKNOWN = re.compile(r"account\b.*(not found|does ?n.t exist|not valid|deactivated)", re.IGNORECASE)
 """What an authority says that has lost or closed the account. Its own words: certbot does not pass on the type of an error."""
+ACCOUNT_DAMAGED = re.compile(r"Deserialization ?error|AccountStorageError|JSONDecodeError", re.IGNORECASE)
+"""What certbot says that cannot read the account on the host."""
+AWAY = re.compile(r"cannot be reached|has not answered within")
+"""What the host says of an authority that is away: see files/acme.sh and files/acme-traefik.sh."""
 LIMITED = re.compile(r"rate ?limit|too many ", re.IGNORECASE)
 
 
@@ -89,7 +94,7 @@ def _ask_authority(
         print(f"  none is due: {edge.kind} gets new ones by itself, a third of their life before they end")
         return []
     status, output = run_locked(
-        host.target, command, f"sh {acme.script_of(edge)} renew {seconds}{' restarted' if new_account else ''} 2>&1"
+        host.target, command, f"sh {acme.script_of(edge)} renew {seconds}{' restarted' if new_account else ''}"
     )
     lines = output.splitlines()
     refusals = [line.removeprefix(WARNING) for line in lines if line.startswith(WARNING)]
@@ -106,8 +111,12 @@ def _refuse(host: Host[Settings], server: str, why: str) -> NoReturn:
     again = f"inv certs.renew --host {host.name}"
     if ACCOUNT_UNKNOWN.search(why):
         hint = f"{again} --new-account: it knows the account no more, another one is made"
+    elif ACCOUNT_DAMAGED.search(why):
+        hint = f"{again} --new-account: the account on the host is damaged, another one is made"
     elif LIMITED.search(why):
         hint = f"wait: to ask again before that moment only makes it longer. Then: {again}"
+    elif AWAY.search(why):
+        hint = f"is the authority up, and does the host get there? On the host: curl -sS -o /dev/null {quote(server)}. Then: {again}"
     else:
         hint = f"do the names lead to this host, and is its port 80 reached from outside? Then: {again}"
     raise Trouble(

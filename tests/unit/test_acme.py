@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from converge.engine import run as runs
+from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import Project
 from converge.resources.file import File
 from converge.resources.unit import Unit
-from roles.edge import acme, authority, nginx
+from roles.edge import acme, authority, nginx, renewal
 from roles.edge.role import edge
 from roles.edge.served import Served, ends_soon, look, read
 from roles.postgres.role import postgres
@@ -315,3 +317,21 @@ def test_without_an_image_of_certbot_it_is_refused_and_traefik_needs_none(storag
     with pytest.raises(ValidationError, match="images has no certbot"):
         storage_host(edge=settings, images=images)
     storage_host(edge={**settings, "kind": "traefik"}, images=images)
+
+
+@pytest.mark.parametrize(
+    ("why", "helps"),
+    [
+        ("josepy.errors.DeserializationError: Deserialization error: Expecting property name", "--new-account"),
+        ("Account https://x/my-account/1 not found", "--new-account"),
+        ("too many certificates (5) already issued", "wait"),
+        ("https://x/dir cannot be reached: Connection refused", "curl -sS -o /dev/null https://x/dir"),
+        ("https://x/dir has not answered within 60 s", "does the host get there"),
+        ("Get http://a/.well-known/acme-challenge/x: connection refused", "do the names lead to this host"),
+    ],
+)
+def test_the_next_step_is_one_that_helps_against_this_refusal(why, helps):
+    with pytest.raises(Trouble) as refused:
+        renewal._refuse(SimpleNamespace(name="hub"), "https://x/dir", f"a.example.org is not signed: {why}")
+    assert helps in refused.value.hint
+    assert ("curl" in refused.value.hint) is ("/dir" in why)
