@@ -29,16 +29,27 @@ def read(host: Host[Settings], where: str, tls: Tls) -> tuple[str, str]:
     chain = local_text(host, f"{where}.certificate", tls.certificate)
     key = local_text(host, f"{where}.key", tls.key)
     try:
-        key_pair.chain(chain, key)
+        leaf = key_pair.chain(chain, key)[0]
     except key_pair.Unfit as why:
-        raise Trouble(
-            f"{where} cannot be served",
-            where=host.name,
-            why=f"{why} ({tls.certificate}, {tls.key})",
-            untouched="nothing was changed",
-            hint=f"openssl x509 -noout -subject -enddate -ext subjectAltName -in {quote(tls.certificate)}",
-        ) from None
+        raise _unfit(host, where, tls, str(why)) from None
+    edge = host.settings.edge
+    if edge and edge.kind == "traefik" and (missing := key_pair.lacking(leaf, _names(edge, tls))):
+        raise _unfit(host, where, tls, f"it is not for {', '.join(missing)}: there Traefik shows none at all")
     return chain, key
+
+
+def _unfit(host: Host[Settings], where: str, tls: Tls, why: str) -> Trouble:
+    hint = f"openssl x509 -noout -subject -enddate -ext subjectAltName -in {quote(tls.certificate)}"
+    why = f"{why} ({tls.certificate}, {tls.key})"
+    return Trouble(f"{where} cannot be served", host.name, why, "nothing was changed", hint)
+
+
+def _names(edge: Edge, tls: Tls) -> list[str]:
+    """The names at which it is shown."""
+    page = [dashboard(edge)] if dashboard(edge) and tls == edge.tls else []
+    return list(
+        dict.fromkeys([*(row.host for row in edge.routes if row.host and certificate(edge, row) == tls), *page])
+    )
 
 
 def troubles(host: Host[Settings], edge: Edge) -> Iterator[str]:
@@ -49,7 +60,5 @@ def troubles(host: Host[Settings], edge: Edge) -> Iterator[str]:
         if why := key_pair.untimely(chain[0]):
             yield f"the certificate of {where} {why}: clients refuse it"
         yield from (f"in the file of {where} {why}" for why in key_pair.broken(chain))
-        page = [dashboard(edge)] if dashboard(edge) and tls == edge.tls else []
-        names = dict.fromkeys([*(row.host for row in edge.routes if row.host and certificate(edge, row) == tls), *page])
-        if missing := key_pair.lacking(chain[0], list(names)):
+        if missing := key_pair.lacking(chain[0], _names(edge, tls)):
             yield f"the certificate of {where} is not for {', '.join(missing)}: clients refuse it there"

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import string
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from converge.inventory.secret import Secret
 from converge.resources.account import Group, User
 from converge.resources.compose import FOLDER, NoProject, Project
 from converge.resources.file import Directory, File
-from converge.resources.fresh import reloaded
+from converge.resources.fresh import FreshContainer, reloaded
 from converge.resources.package import Packages
 from converge.resources.serving import Question, Serving
 from converge.shell import quote
@@ -66,6 +67,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
         *("nginx", "-s", "reload", "-c", f"{INSIDE}/nginx.conf"),
         retired="worker process is shutting down",
     )
+    told = _told(host, settings, loaded)
     yield in_order(
         *_folders(host, HERE),
         *([*authority.tools(host), leaf] if signed else []),
@@ -82,7 +84,7 @@ def _nginx(host: Host[Settings], settings: Edge) -> Wanted:
             also_hashed={CONTAINER: f"{image_identity(host, settings.image)} {helper.sha256}"},
             warning=_warning(host, settings),
         ),
-        loaded,
+        told,
         answers(host),
     )
     if signed:
@@ -99,6 +101,7 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
     leaf = authority.LocalCertificate(traefik.HERE, LOCAL, host.settings.data_user.name, signed)
     loaded = traefik.taken_up(settings, text, (*(file.path for file in files), *(leaf.files if signed else ())))
     kept = traefik_acme.kept(host, settings)
+    told = _told(host, settings, loaded)
     yield in_order(
         *_folders(host, traefik.HERE),
         *([*authority.tools(host), leaf] if signed else []),
@@ -117,13 +120,19 @@ def _traefik(host: Host[Settings], settings: Edge) -> Wanted:
             },
             warning=_warning(host, settings),
         ),
-        loaded,
+        told,
         traefik.answers(),
     )
     if signed:
         yield in_order(*authority.renewed(host, leaf, traefik.CONTAINER, loaded.taken_up(f"touch {traefik.ROUTES}")))
     if settings.tls == ACME:
         yield in_order(*traefik_acme.asked(host, settings))
+
+
+def _told(host: Host[Settings], settings: Edge, loaded: FreshContainer) -> FreshContainer:
+    """The reload, with what clients will not like: certificates change without the project."""
+    troubles = "; ".join(own_certificates.troubles(host, settings))
+    return replace(loaded, says=f"{loaded.says}; warning: {troubles}") if troubles else loaded
 
 
 def _folders(host: Host[Settings], here: str) -> list[Directory]:

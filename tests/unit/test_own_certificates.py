@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 from converge.engine import run as runs
 from converge.errors import Trouble
 from converge.resources.compose import Project
+from converge.resources.fresh import FreshContainer
 from roles.edge.role import edge
 from tests.authority import Authority
 
@@ -35,7 +36,11 @@ def warning(storage_host, folder):
         tls = {"certificate": str(folder / f"{name}.crt"), "key": str(folder / f"{name}.key")}
         host = storage_host(edge={"tls": tls, "routes": [{"port": 443, "host": row, "to": "minio-api"}]})
         wants = [one.resource for one in runs.prepare(host, [edge]).wants]
-        return next(one.warning for one in wants if isinstance(one, Project))
+        warns = next(one.warning for one in wants if isinstance(one, Project))
+        # A certificate that is put into the place of another changes no project: it is said of the reload as well.
+        (loaded,) = [one for one in wants if isinstance(one, FreshContainer)]
+        assert loaded.note({"runs with": "older files"}).partition("; warning: ")[2] == warns and not loaded.note(None)
+        return warns
 
     return make
 
@@ -106,6 +111,20 @@ def test_what_clients_will_refuse_is_told_in_the_plan(warning, folder):
     assert "is not for a.b.example.org" in warning("wild", "a.b.example.org")
     Authority(folder).sign("loud", [NAME.upper()])
     assert warning("loud") == "", "clients compare names without regard to capitals"
+
+
+def test_traefik_would_show_nothing_at_a_name_that_its_certificate_has_not(storage_host, folder):
+    tls = {"certificate": str(folder / "own.crt"), "key": str(folder / "own.key")}
+
+    def with_row(name):
+        row = {"port": 443, "host": name, "to": "minio-api", "tls": tls}
+        images = {kind: {"reference": f"example.org/{kind}:17"} for kind in ("minio", "traefik", "postgres")}
+        return storage_host(edge={"kind": "traefik", "routes": [row]}, images=images)
+
+    assert runs.prepare(with_row(NAME), [edge])
+    with pytest.raises(Trouble, match=r"it is not for s3\.example\.org: there Traefik shows none at all") as refused:
+        runs.prepare(with_row("s3.example.org"), [edge])
+    assert "edge.routes[0].tls cannot be served" in str(refused.value)
 
 
 def test_a_chain_in_another_order_and_one_that_has_ended_are_told_in_the_plan(warning, folder):
