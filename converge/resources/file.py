@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import ClassVar
 
+from converge.engine.probe import forgetting
 from converge.engine.resource import Reading, Refusal, Resource, Shell, State, Step, Unknown
 from converge.inventory.secret import Secret
 from converge.record import dataclass
@@ -207,6 +208,8 @@ class Directory(Resource):
     owner: str = "root"
     group: str = "root"
     mode: str = "0755"
+    holds_data: bool = False
+    """Whether it must not be made anew, empty, when it has disappeared."""
 
     def __post_init__(self) -> None:
         _checked_path(self.path)
@@ -218,6 +221,14 @@ class Directory(Resource):
 
     def desired(self) -> State:
         return access(self, "directory")
+
+    def lost(self) -> Refusal | None:
+        if not self.holds_data:
+            return None
+        return Refusal(
+            "this host had it, with the data of a service, and now there is none: was it moved, is its disk mounted?",
+            f"bring it back;\nor, to begin with an empty one, on the host: {forgetting(self.address)}",
+        )
 
     def gives(self) -> tuple[str, ...]:
         return (f"path:{self.path}",)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SECRETS = f"{FOLDER}/minio/secrets"
 INSIDE = "/run/secrets/minio"
 OPENID = "openid.env"
+QUEUE = "/queue"
 
 
 # Without its identity provider MinIO only knows root, so the answers that it needs are there first.
@@ -65,6 +66,7 @@ def minio(host: Host[Settings]) -> Wanted:
         KmsKey(fingerprint(settings.kms_key.reveal()) if settings.kms_key else ""),
         *files,
         *certificates,
+        *_queues(settings, owner.name),
         Project(
             "minio",
             {node.name: service(host, node) for node in settings.nodes},
@@ -90,6 +92,13 @@ def minio(host: Host[Settings]) -> Wanted:
         ),
         *tls.served(settings, certificates),
     )
+
+
+def _queues(settings: Minio, owner: str) -> Iterator[Directory]:
+    """A folder for each node: two in one would send the same twice."""
+    if settings.queue:
+        folders = [settings.queue, *(f"{settings.queue}/{node.name}" for node in settings.nodes)]
+        yield from (Directory(folder, owner=owner, group=owner, mode="0700") for folder in folders)
 
 
 def _warnings(settings: Minio) -> Iterator[str]:
@@ -162,6 +171,7 @@ def service(host: Host[Settings], node: Node) -> dict[str, Any]:
             bind(f"{path}/{node.drive}", "/data"),
             bind(SECRETS, INSIDE, read_only=True),
             *([bind(tls.CERTIFICATES, tls.INSIDE, read_only=True)] if settings.tls else []),
+            *([bind(f"{settings.queue}/{node.name}", QUEUE)] if settings.queue else []),
         ],
         networks=joins(joined(host.settings, settings.networks), node.address),
         # Fixed, so that the name of a node that is down still resolves.

@@ -20,6 +20,7 @@ from roles.settings.fields import (
     LocalFile,
     MinioVariable,
     Name,
+    OwnFolder,
     PolicyName,
     Prefix,
     SecretValue,
@@ -123,6 +124,10 @@ class Minio(Section):
     root_drive_threshold: Annotated[Size, within("1GiB", "1PiB")] | None = Field(
         default=None,
         description="a filesystem up to this size is never taken for a drive: above the root disk, below the drives",
+    )
+    queue: OwnFolder | None = Field(
+        default=None,
+        description="a folder of the host in which each node keeps what its web hooks do not take; to the server it is /queue",
     )
     environment: dict[MinioVariable, Line] = Field(
         default={}, description="further settings of the server, the same on every node"

@@ -77,7 +77,10 @@ def resources(host: Host[Settings], name: str) -> Wanted:
         Directory(place),
         *secrets,
         *(directory for folder in bound for directory in (*folder.directories, *folder.files, folder.contents)),
-        *(Directory(path, owner=user, group=user, mode="0700") for path in dict.fromkeys(settings.data.values())),
+        *(
+            Directory(path, owner=user, group=user, mode="0700", holds_data=True)
+            for path in dict.fromkeys(settings.data.values())
+        ),
         *_before(host, name, container, external(networks)),
         Project(
             name,

@@ -55,6 +55,8 @@ def _shared(settings: Settings, first: Path, other: Path) -> bool:
 
 def _ours(settings: Settings) -> Iterator[tuple[Path, str]]:
     """The folders that the inventory names for something to be written to."""
+    if settings.minio and settings.minio.queue:
+        yield ("minio", "queue"), settings.minio.queue
     if settings.postgres:
         yield ("postgres", "data"), settings.postgres.data
     for name, service in settings.services.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -120,11 +120,15 @@ class Client(Resource):
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Client]) -> list[Reading]:
         session = wanted[0].api.session(link)
-        return [client._state(find_client(session, client.name)) for client in wanted]
+        shared = session.get("/client-scopes") or []
+        return [client._state(find_client(session, client.name), shared) for client in wanted]
 
-    def _state(self, answer: Mapping[str, Any] | None) -> Reading:
+    def _state(self, answer: Mapping[str, Any] | None, shared: Sequence[Mapping[str, Any]] = ()) -> Reading:
+        """`shared` are the scopes of the realm, with their mappers."""
         if answer is None:
             return None
+        own = (_claim_of(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ())
+        foreign = (f"{claim} (by the scope {scope['name']})" for claim, scope, _ in self._foreign(answer, shared))
         return {
             "enabled": word(answer.get("enabled", False)),
             "confidential": word(not answer.get("publicClient")),
@@ -137,8 +141,19 @@ class Client(Resource):
             ),
             "PKCE": (answer.get("attributes") or {}).get(PKCE) or "",
             "scopes": _lines(answer.get("defaultClientScopes") or ()),
-            "claims": _lines(_claim_of(protocol_mapper) for protocol_mapper in answer.get("protocolMappers") or ()),
+            "claims": _lines((*own, *foreign)),
         }
+
+    def _foreign(
+        self, answer: Mapping[str, Any], shared: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+        """Mappers of its scopes that write one of its claims: with a fixed value, say, everybody would have that policy."""
+        scopes = {*(answer.get("defaultClientScopes") or ()), *(answer.get("optionalClientScopes") or ())}
+        for scope in shared:
+            for protocol_mapper in (scope.get("protocolMappers") or ()) if scope["name"] in scopes else ():
+                claim = (protocol_mapper.get("config") or {}).get("claim.name", "")
+                if claim in self.claims:
+                    yield claim, scope, protocol_mapper
 
     def diff(self, before: State | None) -> list[str]:
         return ["secret: changed, hidden" if line.startswith("secret:") else line for line in super().diff(before)]
@@ -186,6 +201,8 @@ def _make(client: Client, link: Link) -> None:
     for claim in client.claims:
         if claim not in have:
             session.change("POST", f"{place}/protocol-mappers/models", mapper(claim))
+    for _, scope, protocol_mapper in client._foreign(answer, session.get("/client-scopes") or []):
+        session.change("DELETE", f"/client-scopes/{scope['id']}/protocol-mappers/models/{protocol_mapper['id']}")
     _scope(session, place, set(answer.get("defaultClientScopes") or []), {*BUILT_IN, *client.scopes})
 
 

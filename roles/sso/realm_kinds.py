@@ -46,15 +46,26 @@ class Realm(Resource):
     def _rules(self) -> dict[str, Any]:
         return {**RULES, "displayName": self.title or self.name}
 
+    @property
+    def _attributes(self) -> dict[str, str]:
+        """With an address of its own the realm would issue its tokens under another name, which no program expects."""
+        return {"frontendUrl": ""}
+
     def desired(self) -> State:
-        return {key: word(value) for key, value in self._rules.items()}
+        return {**{key: word(value) for key, value in self._rules.items()}, **self._attributes}
 
     @classmethod
     def ask(cls, link: Link, wanted: Sequence[Realm]) -> list[Reading]:
         return [realm._state(realm.api.session(link).get("")) for realm in wanted]
 
     def _state(self, answer: Any) -> Reading:
-        return None if answer is None else {key: word(answer.get(key, "")) for key in self._rules}
+        if answer is None:
+            return None
+        attributes = answer.get("attributes") or {}
+        return {
+            **{key: word(answer.get(key, "")) for key in self._rules},
+            **{key: attributes.get(key) or "" for key in self._attributes},
+        }
 
     def lost(self) -> Refusal:
         return Refusal(
@@ -67,10 +78,13 @@ class Realm(Resource):
         return [Call(lambda link: self._make(self.api.session(link)))]
 
     def _make(self, session: Session) -> None:
-        if session.get("") is None:
+        there = session.get("")
+        if there is None:
             session.change("POST", "//realms", {"realm": self.name, **self._rules})
         else:
-            session.change("PUT", "", self._rules)
+            # Keycloak takes away the attributes that a change leaves out.
+            attributes = {**(there.get("attributes") or {}), **self._attributes}
+            session.change("PUT", "", {**self._rules, "attributes": attributes})
 
 
 @dataclass(frozen=True)

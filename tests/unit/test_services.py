@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from converge.engine.resource import Chain
+from converge.engine import plan as planning
+from converge.engine.resource import Action, Chain
 from converge.errors import Trouble
 from converge.inventory.secret import Secret
 from converge.resources.compose import Project
@@ -37,6 +38,22 @@ def resources(host, name):
 
 def one_of(host, name, kind):
     return next(resource for resource in resources(host, name) if isinstance(resource, kind))
+
+
+def test_a_folder_of_data_that_has_disappeared_is_not_made_anew_empty(storage_host):
+    """A disk that is not mounted, a folder that somebody moved: a program would begin anew, with other keys, say."""
+    host = storage_host(
+        images__cache={"reference": "example.org/cache:1"},
+        services={"cache": {"image": "cache", "data": {"/d": "/srv/stowage/cache"}}},
+    )
+    role, wanted = named("cache", host), planning.wanted(named("cache", host), host)
+    folder = next(want.resource for want in wanted if want.resource.address == "directory:/srv/stowage/cache")
+    readings = {want.resource.address: None if want.resource == folder else want.resource.desired() for want in wanted}
+    for memory, action in (({folder.address: f"cache {folder.remembered()}"}, Action.REFUSED), ({}, Action.CREATE)):
+        changes = {change.address: change for change in planning.make("prod", [role], wanted, readings, memory).changes}
+        assert changes[folder.address].action is action
+    other = next(want.resource for want in wanted if want.resource.address == "directory:/etc/stowage/cache")
+    assert other.lost() is None and "to begin with an empty one, on the host: sed -i" in folder.lost().hint
 
 
 WRONG = {

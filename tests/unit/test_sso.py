@@ -82,6 +82,27 @@ def test_whatever_somebody_changes_by_hand_is_seen(changed, key):
     assert differences(CLIENT, {**OF_KEYCLOAK, **changed}) == [key]
 
 
+@pytest.mark.parametrize("scopes", ["defaultClientScopes", "optionalClientScopes"])
+def test_a_scope_that_writes_the_claim_of_a_policy_is_seen_and_taken_back(scopes):
+    """With a fixed value everybody who logs in would have that policy."""
+    fixed = {
+        "id": "8",
+        "name": "x",
+        "protocolMapper": "oidc-hardcoded-claim-mapper",
+        "config": {"claim.name": "policy"},
+    }
+    harmless = {"id": "9", "name": "email", "protocolMapper": "x", "config": {"claim.name": "email"}}
+    shared = [
+        {"id": "5", "name": "email", "protocolMappers": [harmless, fixed]},
+        {"id": "6", "name": "none of its own"},
+    ]
+    answer = {**OF_KEYCLOAK, scopes: [*OF_KEYCLOAK.get(scopes, ()), "email"]}
+    assert CLIENT._state(answer, shared)["claims"] == "policy, policy (by the scope email)"
+    assert CLIENT._state(answer, [{**shared[0], "protocolMappers": [harmless]}])["claims"] == "policy"
+    assert CLIENT._state(answer, [{**shared[0], "name": "of another client"}])["claims"] == "policy"
+    assert [(scope["id"], mapper["id"]) for _, scope, mapper in CLIENT._foreign(answer, shared)] == [("5", "8")]
+
+
 def test_the_secret_of_a_client_is_in_no_plan():
     before = CLIENT._state({**OF_KEYCLOAK, "secret": "SENTINEL-other"})
     assert CLIENT.diff(before) == ["secret: changed, hidden"]
@@ -92,6 +113,7 @@ def test_a_realm_has_its_rules_whoever_changed_them():
     realm = Realm(API, "Storage")
     answer = {**RULES, "displayName": "Storage", "id": "x"}
     assert differences(realm, answer) == []
+    assert differences(realm, {**answer, "attributes": {"frontendUrl": "https://elsewhere"}}) == ["frontendUrl"]
     assert differences(realm, {**answer, "registrationAllowed": True, "bruteForceProtected": False}) == [
         "registrationAllowed",
         "bruteForceProtected",
