@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 OURS = {
     **dict.fromkeys(
@@ -47,9 +47,13 @@ _FAMILIES = (
 )
 
 
-def faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+QUEUE = "/queue"
+"""Where the server finds the folder of `minio.queue`."""
+
+
+def faults(variables: Mapping[str, str], queue: str | None = None) -> Iterator[tuple[str, str]]:
     """Each variable that `minio.environment` must not have, with the reason."""
-    for name in names:
+    for name, value in variables.items():
         if name in OURS:
             yield name, OURS[name]
         elif name in UNREAD or name.startswith("MINIO_CACHE_") or not re.fullmatch(_FAMILIES, name):
@@ -57,3 +61,5 @@ def faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
                 _CACHE if name.startswith("MINIO_CACHE_") else "look for its name in MinIO's manual"
             )
             yield name, f"the server reads no such variable, and would not say so: {why}"
+        elif "_QUEUE_DIR" in name and not (queue and f"{value}/".startswith(f"{QUEUE}/")):
+            yield name, f"{QUEUE} is the only folder for that, and minio.queue says where it lies on the host"

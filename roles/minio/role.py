@@ -19,6 +19,7 @@ from roles.edge.routes import CONSOLE, leading_to
 from roles.images import image, image_identity
 from roles.minio import tls
 from roles.minio.api import Api
+from roles.minio.environment import QUEUE
 from roles.minio.kms import KmsKey
 from roles.minio.kms_key import fingerprint
 from roles.minio.proof import prove_data_path
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 SECRETS = f"{FOLDER}/minio/secrets"
 INSIDE = "/run/secrets/minio"
 OPENID = "openid.env"
-QUEUE = "/queue"
 
 
 # Without its identity provider MinIO only knows root, so the answers that it needs are there first.

@@ -169,8 +169,9 @@ def _docker(settings: Settings) -> Faults:
 
 
 def _environment(settings: Settings) -> Faults:
-    for name, why in environment.faults(settings.minio.environment if settings.minio else ()):
-        yield ("minio", "environment", name), why
+    if minio := settings.minio:
+        for name, why in environment.faults(minio.environment, minio.queue):
+            yield ("minio", "environment", name), why
 
 
 def _encryption(settings: Settings) -> Faults:

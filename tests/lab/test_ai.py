@@ -78,7 +78,19 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     keycloak(
         host, "PUT", f"/clients/{console['id']}", {**console, "redirectUris": ["http://*"], "secret": "known-to-all"}
     )
-    keycloak(host, "PUT", "", {"registrationAllowed": True})
+    realm = keycloak(host, "GET", "")
+    elsewhere = {**realm["attributes"], "frontendUrl": "http://elsewhere.example.org/auth"}
+    keycloak(host, "PUT", "", {"registrationAllowed": True, "attributes": elsewhere})
+    (email,) = [scope for scope in keycloak(host, "GET", "/client-scopes") if scope["name"] == "email"]
+    keycloak(
+        host,
+        "POST",
+        f"/client-scopes/{email['id']}/protocol-mappers/models",
+        {
+            **{"name": "everybody", "protocol": "openid-connect", "protocolMapper": "oidc-hardcoded-claim-mapper"},
+            "config": {"claim.name": "policy", "claim.value": "admin-policy", "id.token.claim": "true"},
+        },
+    )
     (readers,) = keycloak(host, "GET", "/groups?search=storage-readers&briefRepresentation=false")
     keycloak(host, "PUT", f"/groups/{readers['id']}", {**readers, "attributes": {"policy": ["admin-policy"]}})
     (carol,) = keycloak(host, "GET", "/users?username=carol&exact=true")
@@ -93,6 +105,8 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
         "~ realm:ai-infrastructure changed on the host registrationAllowed: yes -> no",
         "redirects: http://* -> http://127.0.0.1",
         "secret: changed, hidden",
+        "claims: policy, policy (by the scope email) -> policy",
+        "frontendUrl: http://elsewhere.example.org/auth -> ",
         "claims: policy: admin-policy -> policy: readonly-policy",
         "groups: storage-admins -> ",
         "+ claim:policy",
@@ -102,6 +116,9 @@ def test_what_somebody_changes_in_the_realm_is_seen_and_mended(host: Clone) -> N
     host.inv("deploy", "--host", NAME, "--yes")
     assert "nothing to do" in host.inv("deploy", "--host", NAME, "--yes")
     assert keycloak(host, "GET", f"/users/{carol['id']}/groups") == []
+    (email,) = [scope for scope in keycloak(host, "GET", "/client-scopes") if scope["name"] == "email"]
+    assert "everybody" not in {mapper["name"] for mapper in email["protocolMappers"]}
+    assert keycloak(host, "GET", "")["attributes"].get("cibaInterval") == realm["attributes"]["cibaInterval"]
 
 
 def _with_one_more_of_each(host: Clone) -> None:

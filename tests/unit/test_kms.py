@@ -148,11 +148,11 @@ def test_buckets_are_not_encrypted_without_a_key(storage_host):
     ],
 )
 def test_a_variable_that_the_server_does_not_read_or_that_is_ours_is_refused_with_the_reason(name, why):
-    ((place, message),) = faults([name])
+    ((place, message),) = faults({name: "x"})
     assert place == name and why in message
 
 
 def test_variables_that_the_server_reads_are_taken():
     names = ["MINIO_BROWSER", "MINIO_DOMAIN", "MINIO_API_REQUESTS_MAX", "MINIO_IDENTITY_OPENID_CONFIG_URL_KC"]
     names += ["MINIO_PROMETHEUS_URL", "MINIO_KMS_AUTO_ENCRYPTION", "MINIO_NOTIFY_WEBHOOK_ENABLE_a", "MINIO_REGION"]
-    assert list(faults(names)) == []
+    assert list(faults(dict.fromkeys(names, "x"))) == []
