@@ -80,7 +80,8 @@ class Session:
                 "Keycloak does not know the secret of the client stowage",
                 where=self._link.target.name,
                 why=f"{_message_of(answer)}; neither sso.secret, nor the last one that it took, which {KNOWN} has",
-                hint="put the secret back that it had when its database was made or saved: docs/runbook.md, Single sign-on",
+                hint="put the secret back that it had when its database was made or saved, or make a client anew that was "
+                "removed: docs/runbook.md, Single sign-on",
             )
         self._token = Secret(str(self._well(answer, "log in")["access_token"]))
 
