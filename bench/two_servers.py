@@ -20,13 +20,15 @@ OBJECTS = int(os.environ.get("OBJECTS", "10000"))
 MIB = int(os.environ.get("MIB", "1024"))
 FOLDER = "/var/lib/stowage/bench-objects"
 CONFIG = "/etc/stowage/backup/worker.json"
-SECRETS = "/etc/stowage/backup/secrets"
+SECRETS, ROOT = "/etc/stowage/backup/secrets", "/etc/stowage/minio/secrets"
+CODE = "/usr/local/lib/stowage/worker.pyz"
 SERVER = "stowage-bench"
-SMALL, LARGE, BACK = "bench-small", "bench-large", "bench-back"
+SMALL, LARGE, BACK, WARM = "bench-small", "bench-large", "bench-back", "bench-warm"
 # Random bytes, which nothing makes smaller.
 FILES = {
     SMALL: f"head -c {OBJECTS}0000 /dev/urandom | split -b 10000 -a 4 -d",
     LARGE: f"head -c {MIB}M /dev/urandom | split -b 64M",
+    WARM: "head -c 20000 /dev/urandom | split -b 10000",
 }
 MC = f"MC_CONFIG_DIR={FOLDER}/mc-config {FOLDER}/mc"
 RCLONE = f"rclone --config {FOLDER}/rclone.conf"
@@ -34,6 +36,13 @@ SEVERAL = "--transfers 16 --checkers 16"
 RESTIC = f"restic -q --no-cache -p {FOLDER}/secret -o s3.connections=16"
 MOUNT = f"{FOLDER}/mount"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends rclone restic fuse3"
+REMOVES = f"""import json
+from worker.buckets import client, listing
+minio = client.connect(json.load(open({CONFIG!r})))
+for name in listing.names(minio):
+    if name.startswith("bench-"):
+        minio.ask("DELETE", client.path(name), headers={{"x-minio-force-delete": "true"}})
+"""
 Contender = Callable[[], float]
 
 
@@ -140,9 +149,9 @@ def servers(here: Lab) -> Iterator[Servers]:
     settings = host().settings
     user, password = settings.minio.root_user.reveal(), settings.minio.root_password.reveal()
     secret, image = secrets.token_hex(16), settings.images[settings.minio.image].reference
-    source = f"http://{settings.minio.nodes[0].address}:9000"
+    source, worker = f"http://{settings.minio.nodes[0].address}:9000", settings.images[settings.backup.image].reference
     try:
-        configuration = _started(here, source, user, password, secret, image)
+        configuration = _started(here, source, user, password, secret, image, worker)
         for bucket, files in FILES.items():
             on_host(
                 here,
@@ -152,14 +161,14 @@ def servers(here: Lab) -> Iterator[Servers]:
         yield Servers(here, configuration)
     finally:
         print("taking down what was started", file=sys.stderr)
-        for step in _steps_down():
+        for step in _steps_down(worker):
             with suppress(Failed, OSError, SubprocessError):
                 on_host(here, step)
 
 
-def _started(here: Lab, source: str, user: str, password: str, secret: str, image: str) -> dict[str, Any]:
+def _started(here: Lab, source: str, user: str, password: str, secret: str, image: str, worker: str) -> dict[str, Any]:
     """Starts the second server; gives the worker's configuration with it as the only target."""
-    for step in _steps_down():  # of a run that was killed
+    for step in _steps_down(worker):  # of a run that was killed
         with suppress(Failed):
             on_host(here, step)
     run(here.ssh(f"umask 077; mkdir -p {FOLDER}/mc-config; cat >{FOLDER}/secret"), stdin=None, input=secret)
@@ -186,14 +195,15 @@ for try in $(seq 60); do {MC} mb -q --ignore-existing dst/sets && exit 0; sleep 
     return dict(configuration | {"targets": [where], "single_copy": False})
 
 
-def _steps_down() -> Iterator[str]:
+def _steps_down(worker: str) -> Iterator[str]:
     """What ends and removes all of it, in steps, each of which is tried."""
     yield f"systemctl stop 'stowage-backup@*.service'; pkill -f {FOLDER}/; umount -l {MOUNT} 2>/dev/null || :"
     # While the configuration is the one of the sets: their restores are forgotten.
     yield f"[ ! -e {FOLDER}/worker.json ] || (\n{unit(json.dumps({'do': 'cleanup'}))}\n)"
     yield f"[ ! -e {FOLDER}/worker.json ] || cp -p {FOLDER}/worker.json {CONFIG}; rm -f {SECRETS}/bench-user {SECRETS}/bench-secret"
-    yield f"""[ -e {FOLDER}/mc ] || exit 0
-for bucket in $({MC} ls src | sed -n 's:.* \\(bench-[a-z0-9-]*\\)/$:\\1:p'); do {MC} rb -q --force src/$bucket & done; wait"""
+    # Whole buckets at once: mc deletes object by object, which takes minutes.
+    yield f"""docker run -i --rm --network stowage --pull never -e PYTHONPATH=/worker.pyz -v {CODE}:/worker.pyz:ro \\
+  -v {CONFIG}:{CONFIG}:ro -v {ROOT}:{ROOT}:ro {worker} python3 - <<'END'\n{REMOVES}END"""
     yield f"docker rm -f {SERVER} || :; rm -rf {FOLDER}"
 
 
