@@ -22,6 +22,7 @@ from worker.buckets import (
     outgoing,
     planning,
     quiet,
+    restoring,
     saving,
     survey,
     takeback,
@@ -208,6 +209,12 @@ def test_the_plan_counts_what_is_missing_and_what_becomes_current(minio: Any) ->
     ]
     result = survey.surveyed(iter(groups), live.Live(minio, "b", ""), versioned=True)
     assert result == survey.Survey(keys=3, insert=2, bytes=6, current=1, locked=1, unreadable=1)
+
+
+def test_a_restore_that_only_makes_old_versions_current_says_so() -> None:
+    done = survey.Survey(keys=9, current=3)
+    assert restoring._done(done, versioned=True).endswith("each read back; 3 keys have the version of the set on top")
+    assert restoring._done(done, versioned=False).endswith("each read back")
 
 
 def test_the_plan_counts_what_exact_would_hide(minio: Any) -> None:

@@ -15,6 +15,7 @@ from worker.buckets.contents import Contents
 from worker.buckets.moving import Move
 from worker.buckets.planning import CONFIGURATION, IAM, Surveyed, without_minio
 from worker.buckets.pools import Pools
+from worker.buckets.survey import Survey
 from worker.contract import OK, PARTLY_RESTORED, RESTORE_FAILED, RESTORE_REFUSED
 from worker.errors import Failed
 from worker.finding import find
@@ -105,9 +106,7 @@ class Objects:
         """Reports the restored buckets; raises an error for the others."""
         for move in self._moves:
             self._record.buckets[move.name]["held"] = {}
-            self._job.journal.say(
-                f"{move.name}: {move.survey.insert} versions were put back, {human(move.survey.bytes)}, each read back"
-            )
+            self._job.journal.say(f"{move.name}: {_done(move.survey, move.wanted.versioned)}")
         self._record.save()
         if not self._failed and not self._lacks:
             return OK
@@ -143,6 +142,12 @@ class Objects:
         """What to type for each bucket that was not restored."""
         for name, error in self._failed.items():
             yield f"inv restore {self._set} --bucket {name} {error.hint if error.hint.startswith('--') else '--from TARGET'}"
+
+
+def _done(survey: Survey, versioned: bool) -> str:
+    """What a restore did to a bucket. Where the set's versions are all there, it may still have made old ones current."""
+    on_top = f"; {survey.current} keys have the version of the set on top" if versioned and survey.current else ""
+    return f"{survey.insert} versions were put back, {human(survey.bytes)}, each read back{on_top}"
 
 
 def run(job: Job) -> int:
