@@ -52,8 +52,9 @@ def _how_far(event: dict[str, Any]) -> str:
     if not (bucket := event.get("bucket")):
         return overall
     its = f", {human(event['bucket_done'])} of {human(event['bucket_total'])}"
-    several = event["bucket_total"] != event["total"]
-    return f"{overall}; {bucket}: {event['objects']} of {event['of']} objects{its * several}"
+    several = bool(total) and event["bucket_total"] != total
+    of = f" of {event['of']}" if event["of"] > event["objects"] else ""
+    return f"{overall}; {bucket}: {event['objects']}{of} objects{its * several}"
 
 
 def end(host: Host[Settings], event: dict[str, Any], as_json: bool = False) -> None:

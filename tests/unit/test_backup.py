@@ -158,7 +158,11 @@ def test_progress_whose_end_is_not_known_says_neither_a_total_nor_a_time(capsys)
     event = {"event": "progress", "done": 7, "total": None, "rate": 3.0, "remaining": None}
     following.show_event(event | {"pieces": "objects looked at"}, terminal=True)
     following.show_event(event, terminal=True)
-    assert capsys.readouterr().out == "\r\033[K  7 objects looked at\r\033[K  7 B, 3 B/s"
+    of = {"bucket": "b", "objects": 2, "of": 2, "bucket_done": 7, "bucket_total": 7}
+    following.show_event(event | of, terminal=True)
+    assert capsys.readouterr().out.split("\r\033[K  ")[1:] == [
+        *("7 objects looked at", "7 B, 3 B/s", "7 B, 3 B/s; b: 2 objects")
+    ]
 
 
 @pytest.mark.parametrize(("event", "screen"), EVENTS, ids=[str(event["event"]) for event, _ in EVENTS])

@@ -54,7 +54,7 @@ class Progress:
         total = sum(self._most(name).bytes for name in {*self._expected, *self._done})
         self._journal.progress(
             done,
-            max(done, total),
+            total if total > done else 0,  # a guess that is reached is no total, and nothing is left of it
             bucket=self._bucket,
             objects=now.objects,
             of=of.objects,
