@@ -21,6 +21,7 @@ from worker.buckets import (
     nesting,
     outgoing,
     planning,
+    probing,
     quiet,
     restoring,
     saving,
@@ -313,6 +314,7 @@ def test_what_a_writer_has_put_in_the_place_of_an_object_without_an_id_is_never_
         ("old", "", {"etag": "new", "was": "old"}, [], ""),
         ("new", "old", {"etag": "new", "was": "old"}, ["moved"], ""),
         ("", "old", {"etag": "", "was": "old"}, ["moved"], ""),
+        ("", "old", {"etag": "new", "was": "old"}, ["moved"], ""),
         ("later", "old", {"etag": "new", "was": "old"}, [], "was replaced since the restore"),
         ("later", "", {"etag": "new", "was": ""}, [], "was replaced since the restore"),
     ],
@@ -358,6 +360,15 @@ def test_a_restore_that_failed_deletes_what_it_made_and_puts_the_settings_on(
 
 def test_prefixes_are_listed_in_the_order_of_keys_and_none_twice() -> None:
     assert outgoing._apart(["b/", "a/x/", "a/", "ü", "a/"]) == ["a/", "b/", "ü"]
+
+
+def test_the_scratch_buckets_of_killed_restores_go_and_no_other(minio: Any) -> None:
+    minio.versions = [version("probe", "1")]
+    probing.sweep(minio, ["models", "stowage-probe-a1b2c3", "stowage-kept-a1b2c3"])
+    assert [call[:2] for call in minio.asked] == [
+        ("DELETE", "/stowage-probe-a1b2c3/probe"),
+        ("DELETE", "/stowage-probe-a1b2c3"),
+    ]
 
 
 def test_no_set_has_what_restores_displaced_nor_the_sets_themselves() -> None:

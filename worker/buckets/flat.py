@@ -91,14 +91,17 @@ def _moved(minio: Client, bucket: str, to: str, version: Version) -> None:
 
 
 def put_back(minio: Client, bucket: str, kept: str, line: Line) -> str:
-    """Puts the former object back; an object that was written since the restore stays, and is reported."""
+    """Puts the former object back; an object that was written since the restore stays, and is reported.
+
+    One that is absent comes back, whoever deleted it: MinIO may lose an object whose replacement is cut off.
+    """
     key = line["key"]
     here = listing.of_key(minio, bucket, key)
     etag = here[0].etag if here else ""
     if etag == line["was"]:
         return ""  # the restore had not replaced it yet, or it is put back already
     before = listing.of_key(minio, kept, key) if line["was"] else []
-    if etag != line["etag"] or (line["was"] and not before):
+    if (here and etag != line["etag"]) or (line["was"] and not before):
         return f"{bucket}/{key} was replaced since the restore, and stays" + (
             f"; what it was is in {kept}" if before else ""
         )

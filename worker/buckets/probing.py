@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 
 from worker.buckets import inserting, listing, quiet
 from worker.buckets.client import Client, path
@@ -11,12 +13,14 @@ from worker.buckets.inserting import Incoming
 from worker.contract import RESTORE_REFUSED
 from worker.errors import Failed
 
+PROBE = "stowage-probe-"
+"""The beginning of the names of scratch buckets."""
 KEY, BODY, OLD = "probe", b"probe", "2020-02-02T02:02:02.002002Z"
 
 
 def must_take_ids(minio: Client, run: str) -> None:
     """Puts a version and a delete marker below another version, copies the version to the top, and reads the listing."""
-    bucket = f"stowage-probe-{run[-6:]}"
+    bucket = f"{PROBE}{run[-6:]}"
     first, marker, top = (str(uuid.uuid4()) for _ in range(3))
     etag = hashlib.md5(b"an etag of its own", usedforsecurity=False).hexdigest()
     minio.ask("PUT", path(bucket))
@@ -40,6 +44,18 @@ def must_take_ids(minio: Client, run: str) -> None:
                 "--new-ids, which puts them anew in their order",
             )
     finally:
-        for version in listing.versions(minio, bucket):
-            inserting.delete(minio, bucket, version.key, version.id)
-        minio.ask("DELETE", path(bucket))
+        _remove(minio, bucket)
+
+
+def sweep(minio: Client, listed: Sequence[str]) -> None:
+    """Removes the scratch buckets that killed restores have left; the caller holds the lock, so no other restore is active."""
+    for bucket in listed:
+        if bucket.startswith(PROBE):
+            with suppress(Failed):  # one that stays is in no set, and the next backup tries again
+                _remove(minio, bucket)
+
+
+def _remove(minio: Client, bucket: str) -> None:
+    for version in listing.versions(minio, bucket):
+        inserting.delete(minio, bucket, version.key, version.id)
+    minio.ask("DELETE", path(bucket))

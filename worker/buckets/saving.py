@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from worker import sets
-from worker.buckets import ALL, COMPONENT, WHO, called, client, hidden, index, listing, settings, steady
+from worker.buckets import ALL, COMPONENT, WHO, called, client, hidden, index, listing, probing, settings, steady
 from worker.buckets.accounts import IAM
 from worker.buckets.before import Before, index_of
 from worker.buckets.blobs import LIST, Blobs
@@ -61,7 +61,7 @@ def wanted(job: Job, there: Iterable[str]) -> list[str]:
         bucket
         for bucket in there
         if bucket not in configuration["without"]
-        and not bucket.startswith(KEPT)
+        and not bucket.startswith((KEPT, probing.PROBE))
         and (not configuration["names"] or bucket in configuration["names"])
     ]
 
@@ -123,6 +123,7 @@ def _names(job: Job, minio: client.Client, buckets: Buckets, there: Sequence[set
     """The buckets to save; reports buckets that the inventory or a recent set has and MinIO lacks."""
     steady.wait(minio, job.journal.say)
     listed = listing.names(minio)
+    probing.sweep(minio, listed)
     names = wanted(job, listed)
     for name in set(job.config[COMPONENT]["names"]).difference(names):
         buckets.failed[name] = Failed(FAILED, f"there is no bucket {name}", "", "backup.buckets.names")
