@@ -116,7 +116,7 @@ def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
     """Everything of one host, read without taking its lock. A slow part does not delay the others."""
     until = time.monotonic() + FOR_PARTS
     quick = _with_patience(host)
-    run = runs.prepare(quick, roles)
+    run, unplanned = _prepared(quick, roles)
     run.patience = CLUSTER_PATIENCE
     run.line = runs.dial([quick])[quick.name]
     status = Status(host.name)
@@ -143,8 +143,19 @@ def of_host(host: Host[Settings], roles: Sequence[Role]) -> Status:
             read_cluster(status, host, cluster)
     finally:
         run.close()
-    status.next = advice(status, host)
+    status.next = [*unplanned, *advice(status, host)]
     return status
+
+
+def _prepared(host: Host[Settings], roles: Sequence[Role]) -> tuple[runs.Run, list[str]]:
+    """The run that reads how a host differs; where a file of this machine that a role needs is not as it must be, all else is read."""
+    try:
+        return runs.prepare(host, roles), []
+    except Trouble as trouble:
+        why = ": ".join(filter(None, (trouble.what, trouble.why.replace("\n", ", "))))
+        return runs.prepare(host, []), [
+            f"{why}; how the host differs was not read, and nothing can be deployed: {trouble.hint}"
+        ]
 
 
 def _differences(changes: Sequence[Change]) -> list[str]:

@@ -187,7 +187,8 @@ def show(host: Host[Settings], as_json: bool) -> int:
     else:
         print(f"{host.name}:" if certificates else f"{host.name}: no row of edge.routes has TLS")
         for served in certificates:
-            shown = f"{served.days} days, until {time.strftime('%Y-%m-%d %H:%M', time.gmtime(served.ends))} UTC"
+            left = f"{served.days} days, until" if served.ends > time.time() else "ENDED"
+            shown = f"{left} {time.strftime('%Y-%m-%d %H:%M', time.gmtime(served.ends))} UTC"
             what = f"{shown:38} {served.serial[-16:]:16}  {served.issuer}" if served.ends else "no certificate is shown"
             print(f"  {served.port:<5} {served.name or '(any name)':32} {what}")
             if served.refused:

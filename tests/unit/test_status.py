@@ -420,6 +420,29 @@ def test_a_slow_part_costs_only_itself(storage_host, monkeypatch):
     assert host_status.drives[1].problem == "not read"
 
 
+def test_a_file_of_the_operators_that_cannot_be_read_hides_nothing_else_of_a_host(storage_host, monkeypatch):
+    def prepare(host, roles):
+        if roles:
+            raise Trouble(
+                "edge.tls cannot be served", "prod", "the key is not that of the certificate", "", "openssl x509 -in a"
+            )
+        return SimpleNamespace(close=lambda: None, plan=SimpleNamespace(changes=[]))
+
+    host = storage_host()
+    link = SimpleNamespace(send=lambda script, data: (0, b"/mnt/drive1 107374182400 42949672960 /dev/sda\n", b""))
+    monkeypatch.setattr(status, "_with_patience", lambda host: host)
+    monkeypatch.setattr(status.runs, "prepare", prepare)
+    monkeypatch.setattr(status.runs, "dial", lambda hosts: {hosts[0].name: SimpleNamespace(result=lambda: link)})
+    monkeypatch.setattr(status.runs, "look", lambda run, *rest, **more: None)
+    monkeypatch.setattr(status, "start_reading", lambda host, link, answers: answers.update(well()))
+    of = status.of_host(host, ["edge"])
+    assert of.next[0] == (
+        "edge.tls cannot be served: the key is not that of the certificate; how the host differs was not read, "
+        "and nothing can be deployed: openssl x509 -in a"
+    )
+    assert "40.0 GiB of 100.0 GiB used" in text(of) and of.exit_code == 2
+
+
 def test_a_command_to_paste_is_never_broken_over_two_lines(seen):
     host_status = seen(mounted=(1, 2, 4), lock=HOLDER)
     for width in (60, 80, 100):
