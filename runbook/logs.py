@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from converge.errors import Trouble
 from converge.shell import quote
 from converge.ssh.link import connect
-from runbook.services import service_names
+from runbook.services import service_names, unknown
 
 if TYPE_CHECKING:
     from converge.inventory.hosts import Host
@@ -80,9 +80,4 @@ def _trouble(host: Host[Settings], status: int | None) -> Trouble | None:
 def _must_be_known(host: Host[Settings], service: str) -> None:
     known = service_names(host)
     if service not in known:
-        raise Trouble(
-            f"there is no service {service}",
-            where=host.name,
-            why=f"services are {', '.join(known) or 'none'}",
-            hint=f"inv logs --service {known[0] if known else 'NAME'} --host {host.name}",
-        )
+        raise unknown(host, service, known, "inv logs --service NAME")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from converge.engine.resource import Shell
-from converge.errors import ERROR, REFUSED, Trouble
+from converge.errors import REFUSED, Trouble
 from converge.resources.compose import FOLDER
 from converge.shell import sh
 from converge.ssh.link import connect
@@ -37,6 +39,18 @@ def service_names(host: Host[Settings]) -> list[str]:
     return [name for names in containers_of(host).values() for name in names]
 
 
+def unknown(host: Host[Settings], service: str, known: Iterable[str], command: str) -> Trouble:
+    """The error for a name that no service of a host has. What is proposed is what was meant, never the first of them: that is all of MinIO."""
+    known, settings = list(known), host.settings.services.get(service)
+    near = get_close_matches(service, known, 1, 0.6)
+    why = f"services are {', '.join(known) or 'none'}"
+    hint = f"{command.replace('NAME', near[0])} --host {host.name}" if near else f"inv status --host {host.name}"
+    if settings:
+        why = f"services.{service}.enabled is false; {why}"
+        hint = f"inv inventory --host {host.name} says where that stands"
+    return Trouble(f"there is no service {service}", host.name, why, "nothing was changed", hint)
+
+
 _NO_DOCKER = 69
 _NEEDS_DOCKER = f"command -v docker >/dev/null || exit {_NO_DOCKER}\n"
 
@@ -49,18 +63,17 @@ def _not_deployed(host: Host[Settings]) -> Trouble:
 def restart(host: Host[Settings], service: str, command: str) -> None:
     """Restart a service, MinIO's nodes all together, under the lock; refused when writes would not survive it anyway."""
     services = containers_of(host)
-    if service not in services:
-        nodes = services.get("minio", [])
+    if service in services.get("minio", []):
         raise Trouble(
-            f"{service} cannot be restarted alone" if service in nodes else f"there is no service {service}",
+            f"{service} cannot be restarted alone",
             where=host.name,
-            why="MinIO's nodes are one unit and restart together"
-            if service in nodes
-            else f"services are {', '.join(services) or 'none'}",
+            why="MinIO's nodes are one unit and restart together",
             untouched="nothing was changed",
-            hint=f"inv restart {next(iter(services), 'NAME')} --host {host.name}",
-            code=REFUSED if service in nodes else ERROR,
+            hint=f"inv restart minio --host {host.name}",
+            code=REFUSED,
         )
+    if service not in services:
+        raise unknown(host, service, services, "inv restart NAME")
     if service == "minio":
         _all_must_be_well(host)
     link = connect(host.target)

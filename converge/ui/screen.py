@@ -65,6 +65,7 @@ class Screen:
             now = time.monotonic()
             if event == "begin":
                 self._begun[host] = (change, now)
+                self._last_lines.pop(host, None)  # those were of the change before
             elif event == "says":
                 self._last_lines[host] = text
                 if text.startswith(WARNING):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from converge.engine.resource import Chain
+from converge.errors import Trouble
 from converge.inventory.hosts import load
 from converge.resources.compose import Project
 from converge.resources.file import File
@@ -16,6 +17,7 @@ from roles import named
 from roles.backup.configuration import services
 from roles.backup.sheet import not_in_sets, recovery_sheet
 from roles.settings.model import Settings
+from runbook.services import restart
 from tests.unit.conftest import ROOT
 
 
@@ -93,3 +95,17 @@ def test_the_key_pair_of_remote_desktops_is_in_every_set_and_its_public_half_is_
     hbbs = host.settings.services["hbbs"]
     assert [hbbs.on_host(path) for path in hbbs.shows.values()] == [("/srv/stowage/rustdesk", "id_ed25519.pub")]
     assert "(/srv/stowage/rustdesk)" in not_in_sets(hub().settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "hint"),
+    [
+        ("hbbr", "services.hbbr.enabled is false", "inv inventory --host opengeo-lab"),
+        ("mlfow", "services are minio, traefik", "inv restart mlflow --host opengeo-lab"),
+        ("redis", "services are minio, traefik", "inv status --host opengeo-lab"),
+    ],
+)
+def test_nobody_is_told_to_restart_the_storage_for_a_name_that_was_typed_wrong(hub, name, why, hint):
+    with pytest.raises(Trouble) as refused:
+        restart(hub("services.hbbr.enabled=false"), name, "restart")
+    assert refused.value.why.startswith(why) and refused.value.hint.startswith(hint)

@@ -29,6 +29,26 @@ def test_hosts_that_have_answered_are_not_among_those_that_are_waited_for():
     assert deploy._still_reading(runs) == ["slow: still connecting"]
 
 
+def test_a_long_change_shows_its_own_last_words_and_not_those_of_the_change_before(monkeypatch, capsys):
+    monkeypatch.setattr(screen, "SILENCE", 0.5)
+    shown = Screen(["prod"])
+    tell = shown.reporter("prod")
+    first, second = (SimpleNamespace(address=f"project:{name}", action=Action.CREATE) for name in ("a", "b"))
+    for event, change, words in (
+        ("begin", first, ""),
+        ("says", first, "a started"),
+        ("end", first, ""),
+        ("begin", second, ""),
+    ):
+        tell(event, change, words)
+    over, until = shown.watch(), time.monotonic() + 20
+    while "still" not in (out := capsys.readouterr().out):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    over.set()
+    assert "still prod: project:b" in out and "a started" not in out.partition("still")[2]
+
+
 def test_a_warning_of_a_change_that_succeeds_is_shown_whole_and_at_once(capsys):
     change = SimpleNamespace(address="authority:a", action=Action.CREATE)
     tell = Screen(["prod"]).reporter("prod")
