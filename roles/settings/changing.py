@@ -192,7 +192,8 @@ def _must_load(root: Path, name: str) -> None:
         load(root, name, Settings, resolve_secrets=False)
     except Troubles as troubles:
         for trouble in troubles.troubles:
-            trouble.untouched, trouble.code = "", REFUSED
+            # The line that it names was never written.
+            trouble.untouched, trouble.code, trouble.hint = "", REFUSED, "the same command with another value"
         troubles.troubles[-1].untouched = NOTHING
         raise
 

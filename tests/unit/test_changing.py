@@ -139,6 +139,8 @@ def test_what_does_not_load_is_not_written(root: Path) -> None:
     with pytest.raises(Troubles, match=r"quota is 'lots'") as caught:
         created(root, quota="lots")
     assert caught.value.code == REFUSED and (root / GROUP).read_text() == before
+    hints = {trouble.hint for trouble in caught.value.troubles}
+    assert hints == {"the same command with another value"}, "a line that was never written cannot be corrected"
     with pytest.raises(Troubles, match="an access key has"):
         account_commands.create(host_of(root), "ann", [], "a key", "", True, False)
     assert not (root / "inventory/secrets").exists() and (root / GROUP).read_text() == before
