@@ -39,7 +39,9 @@ class Keys:
 
     def encrypt(self, plain: bytes | bytearray) -> bytes:
         """The encrypted bytes, which only this identity can read."""
-        code, stored, errors = through(["age", "-r", self.recipient], plain)
+        code, stored, errors = through(
+            ["age", "-r", self.recipient], plain, expect=len(plain) + len(plain) // 2048 + 1024
+        )
         if code:
             raise Failed(FAILED, "age could not encrypt", why=_message(errors))
         return stored
@@ -51,7 +53,7 @@ class Keys:
             # The identity fits into the buffer of the pipe, so this does not block.
             os.write(hand, self._identity + b"\n")
             os.close(hand)
-            code, plain, errors = through(["age", "-d", "-i", f"/dev/fd/{door}"], stored, door)
+            code, plain, errors = through(["age", "-d", "-i", f"/dev/fd/{door}"], stored, door, expect=len(stored))
         finally:
             os.close(door)
         if not code:

@@ -29,8 +29,8 @@ def widen(*pipes: IO[Any] | None) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, SIZE)
 
 
-def through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int) -> tuple[int, bytes, str]:
-    """Exit code, output and errors of a program with `data` as input; the output is in memory only once."""
+def through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int, expect: int = 0) -> tuple[int, bytes, str]:
+    """Exit code, output and errors of a program with `data` as input; the output is in memory only once, if it is as long as one can `expect`."""
     try:
         child = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds
@@ -47,7 +47,8 @@ def through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int) -> tup
     complaint: list[bytes] = []
     feeder = threading.Thread(target=_feed, args=(child, data), daemon=True)
     listener = threading.Thread(target=lambda: complaint.append(child.stderr.read()), daemon=True)  # type: ignore[union-attr]
-    output = io.BytesIO()
+    # Room for all of it: what grows is copied, and is in memory twice meanwhile.
+    output = io.BytesIO(bytes(expect))
     with child:
         feeder.start()
         listener.start()
@@ -55,6 +56,7 @@ def through(argv: Sequence[str], data: bytes | bytearray, *pass_fds: int) -> tup
             output.write(block)
         feeder.join()
         listener.join()
+    output.truncate()
     return child.returncode, output.getvalue(), b"".join(complaint).decode(errors="replace")
 
 

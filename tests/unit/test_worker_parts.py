@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from worker import pipes
 from worker.buckets import packs
 from worker.contract import FAILED, VERIFY_FAILED
 from worker.errors import Failed
@@ -248,3 +249,9 @@ def test_no_more_is_sent_in_a_second_than_somebody_allows() -> None:
     assert slept == [0.5, 2.5]
     Rate(0, sleep=slept.append).take(1 << 40)
     assert slept == [0.5, 2.5]
+
+
+@pytest.mark.parametrize("expect", [0, 1, 5, 500])
+@pytest.mark.parametrize("data", [b"", b"abcde", bytes(3 << 20)])
+def test_the_output_of_a_program_is_whole_whatever_was_expected(data: bytes, expect: int) -> None:
+    assert pipes.through(["cat"], data, expect=expect) == (0, data, "")
