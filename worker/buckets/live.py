@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from worker.buckets import listing
@@ -63,7 +63,7 @@ def same(row: Row, version: Version) -> bool:
 
 
 def at_once(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
-    """The results of tasks in order, with a limited number started ahead; the first failure ends it."""
+    """The results of tasks in order, with a limited number started ahead; the first failure ends it, once no task runs any more."""
     pending = deque[Future[Any]]()
     try:
         for task in tasks:
@@ -75,3 +75,4 @@ def at_once(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], Any]]) -> Ite
     finally:
         for future in pending:
             future.cancel()
+        wait(pending)  # what one of them made after this would be taken back by nobody

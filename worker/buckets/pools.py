@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TypeVar
 
@@ -34,22 +34,44 @@ class Pools:
         self._large.shutdown(cancel_futures=True)
 
     def all(self, tasks: Iterable[tuple[Sequence[Row], Moving]], total: int) -> None:
-        """Runs every task with its rows, `total` bytes in all; the first failure ends it."""
-        done = 0
-        for size in at_once(self._small, self._sorted(tasks)):
-            done += size
-            self._job.journal.progress(done, max(done, total))
+        """Runs every task with its rows, `total` bytes in all; the first failure ends it, once no task runs any more."""
+        done, failed, large = 0, list[BaseException](), set[Future[int]]()
+        try:
+            for size in at_once(self._small, self._sorted(tasks, failed, large)):
+                done += size
+                self._job.journal.progress(done, max(done, total))
+        except BaseException as error:
+            failed.append(error)  # those that wait for a thread end at once
+            raise
+        finally:
+            wait(list(large))
 
     def each(self, tasks: Iterable[Task], total: int) -> None:
         """Runs every task, `total` keys in all, that moves no content."""
-        for done, _ in enumerate(at_once(self._small, (partial(self._piece, task) for task in tasks)), 1):
+        failed = list[BaseException]()
+        pieces = (partial(self._piece, task, failed) for task in tasks)
+        for done, _ in enumerate(at_once(self._small, pieces), 1):
             self._job.journal.progress(done, max(done, total), pieces="keys")
 
-    def _sorted(self, tasks: Iterable[tuple[Sequence[Row], Moving]]) -> Iterator[Moving]:
+    def _sorted(
+        self, tasks: Iterable[tuple[Sequence[Row], Moving]], failed: list[BaseException], large: set[Future[int]]
+    ) -> Iterator[Moving]:
         for rows, task in tasks:
-            piece = partial(self._piece, task)
-            yield self._large.submit(piece).result if any("parts" in row for row in rows) else piece
+            piece = partial(self._piece, task, failed)
+            if any("parts" in row for row in rows):
+                future = self._large.submit(piece)
+                large.add(future)
+                future.add_done_callback(large.discard)
+                yield future.result
+            else:
+                yield piece
 
-    def _piece(self, task: Callable[[], T]) -> T:
-        self._job.journal.piece()
-        return task()
+    def _piece(self, task: Callable[[], T], failed: list[BaseException]) -> T:
+        if failed:
+            raise failed[0]
+        try:
+            self._job.journal.piece()
+            return task()
+        except BaseException as error:
+            failed.append(error)
+            raise
