@@ -72,7 +72,7 @@ def against_raw(milliseconds: int, place: Path, peers: Path, there: Lab) -> list
     )
     really = f"The round trip of a connection that stands is {round_trip(milliseconds) * 1000:.1f} ms."
     ours, raw, inside, _ = times.values()
-    limit = 1.5 if milliseconds else 2.0
+    limit = 1.5 if milliseconds else 1.8
     ratios = [
         verdict("Stowage to raw", ours.median / raw.median, limit),
         verdict("Stowage without the API to raw", inside.median / raw.median, limit),

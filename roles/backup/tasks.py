@@ -14,6 +14,8 @@ from roles.settings.hosts import one_host
 if TYPE_CHECKING:
     from invoke.context import Context
 
+    from roles.backup.objects import Objects
+
 
 @command(
     help={
@@ -68,6 +70,13 @@ def backup_list(c: Context, host: str = "", from_: str = "", json: bool = False)
     listing(one_host(c, host), from_, json)
 
 
+def _part(bucket: str, prefix: str) -> Objects | None:
+    """The bucket, or part of one, to look into; None for the set as a whole."""
+    from roles.backup.objects import Objects, words_of
+
+    return Objects(words_of(bucket), prefix) if bucket or prefix else None
+
+
 @command(
     name="show",
     help={
@@ -81,11 +90,9 @@ def backup_show(
     c: Context, set_id: str, host: str = "", from_: str = "", bucket: str = "", prefix: str = "", json: bool = False
 ) -> None:
     """Show what is in a set."""
-    from roles.backup.objects import Objects, words_of
     from roles.backup.sets import show
 
-    objects = Objects(words_of(bucket), prefix) if bucket or prefix else None
-    show(one_host(c, host), set_id, from_, json, objects)
+    show(one_host(c, host), set_id, from_, json, _part(bucket, prefix))
 
 
 @command(
@@ -101,11 +108,9 @@ def backup_diff(
     c: Context, set_id: str, host: str = "", from_: str = "", bucket: str = "", prefix: str = "", json: bool = False
 ) -> None:
     """Compare a set with what is there now: counts of rows, versions in buckets, files of the configuration."""
-    from roles.backup.objects import Objects, words_of
     from roles.backup.sets import diff
 
-    objects = Objects(words_of(bucket), prefix) if bucket or prefix else None
-    diff(one_host(c, host), set_id, from_, json, objects)
+    diff(one_host(c, host), set_id, from_, json, _part(bucket, prefix))
 
 
 @command(
